@@ -1,0 +1,27 @@
+// Package spool makes the temporary files that hold data too large for memory.
+// They have no name, so nothing is left of them when the process ends, however
+// it ends. The package knows nothing of what is put into them.
+package spool
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+)
+
+// Dir returns the directory for large temporary files: preferred if it is not
+// empty, else $TMPDIR, else the one that the system keeps for files larger than
+// memory.
+func Dir(preferred string) string {
+	return cmp.Or(preferred, os.Getenv("TMPDIR"), systemDir())
+}
+
+// Create opens a new, empty, unnamed file for reading and writing in dir. Its
+// space is freed when it is closed.
+func Create(dir string) (*os.File, error) {
+	f, err := createUnnamed(dir)
+	if err != nil {
+		return nil, fmt.Errorf("creating a temporary file in %s: %w", dir, err)
+	}
+	return f, nil
+}

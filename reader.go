@@ -1,0 +1,4 @@
+package dockerarchive
+
+// Reader reads the images of one archive.
+type Reader struct{}

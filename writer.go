@@ -1,0 +1,4 @@
+package dockerarchive
+
+// Writer writes several images to one archive.
+type Writer struct{}

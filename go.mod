@@ -41,4 +41,5 @@ require (
 	github.com/modern-go/reflect2 v1.0.2 // indirect
 	github.com/opencontainers/runtime-spec v1.2.1 // indirect
 	github.com/vbatts/tar-split v0.12.1 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
 )

@@ -1,0 +1,419 @@
+package tarfile
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func header(name string) *tar.Header {
+	return &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o444, ModTime: time.Unix(0, 0)}
+}
+
+// content returns n bytes that depend on name.
+func content(name string, n int) []byte {
+	b := make([]byte, n)
+	rng := rand.New(rand.NewPCG(uint64(len(name)), uint64(name[0])<<8|uint64(name[len(name)-1])))
+	for i := range b {
+		b[i] = byte(rng.Uint32())
+	}
+	return b
+}
+
+type file struct {
+	name string
+	data []byte
+}
+
+// reference returns what archive/tar makes of files.
+func reference(t *testing.T, files ...file) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, f := range files {
+		h := header(f.name)
+		h.Size = int64(len(f.data))
+		require.NoError(t, w.WriteHeader(h))
+		_, err := w.Write(f.data)
+		require.NoError(t, err)
+	}
+	require.NoError(t, w.Close())
+	return b.Bytes()
+}
+
+func tempFile(t *testing.T) *os.File {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "archive"))
+	require.NoError(t, err)
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func readAll(t *testing.T, f *os.File) []byte {
+	t.Helper()
+	b, err := os.ReadFile(f.Name())
+	require.NoError(t, err)
+	return b
+}
+
+// put writes a blob in pieces and returns its entry.
+func put(t *testing.T, w *Writer, slot *Slot, name string, data []byte, size int64) *Entry {
+	t.Helper()
+	b, err := w.Create(slot, header(name), size)
+	require.NoError(t, err)
+	return finish(t, b, name, data)
+}
+
+func finish(t *testing.T, b *Blob, name string, data []byte) *Entry {
+	t.Helper()
+	writePieces(t, b, data)
+	e, err := b.Finish(context.Background(), header(name))
+	require.NoError(t, err)
+	return e
+}
+
+func writePieces(t *testing.T, b *Blob, data []byte) {
+	t.Helper()
+	for len(data) > 0 {
+		n := min(len(data), 1000)
+		require.NoError(t, b.Write(context.Background(), data[:n]))
+		data = data[n:]
+	}
+}
+
+func small(name, data string) Small {
+	return Small{Header: header(name), Data: []byte(data)}
+}
+
+func TestFileInOrder(t *testing.T) {
+	for _, known := range []bool{true, false} {
+		f := tempFile(t)
+		w := NewFileWriter(f, t.TempDir())
+		files := []file{{"a", content("a", 3000)}, {"b", content("b", 512)}, {"c", nil}}
+		var entries []*Entry
+		for _, x := range files {
+			size := int64(-1)
+			if known {
+				size = int64(len(x.data))
+			}
+			entries = append(entries, put(t, w, nil, x.name, x.data, size))
+		}
+		require.NoError(t, w.Seal(context.Background(), nil, entries, []Small{small("config", "{}")}))
+		require.NoError(t, w.Close())
+		assert.Equal(t, reference(t, append(files, file{"config", []byte("{}")})...), readAll(t, f))
+	}
+}
+
+// Entries arrive in every order and are sealed in the canonical one.
+func TestSealMovesEntriesToTheirOrder(t *testing.T) {
+	sizes := map[string]int{"a": 100, "b": 5000, "c": 1536, "d": 512}
+	want := reference(t,
+		file{"a", content("a", sizes["a"])}, file{"b", content("b", sizes["b"])},
+		file{"c", content("c", sizes["c"])}, file{"d", content("d", sizes["d"])}, file{"x", []byte("x")})
+	permutations([]string{"a", "b", "c", "d"}, func(order []string) {
+		f := tempFile(t)
+		w := NewFileWriter(f, t.TempDir())
+		entries := map[string]*Entry{}
+		for _, name := range order {
+			entries[name] = put(t, w, nil, name, content(name, sizes[name]), -1)
+		}
+		require.NoError(t, w.Seal(context.Background(), nil,
+			[]*Entry{entries["a"], entries["b"], entries["c"], entries["d"], entries["b"]}, []Small{small("x", "x")}))
+		require.NoError(t, w.Close())
+		assert.Equal(t, want, readAll(t, f), "%v", order)
+	})
+}
+
+func permutations(names []string, f func([]string)) {
+	var walk func(k int)
+	walk = func(k int) {
+		if k == len(names) {
+			f(names)
+			return
+		}
+		for i := k; i < len(names); i++ {
+			names[k], names[i] = names[i], names[k]
+			walk(k + 1)
+			names[k], names[i] = names[i], names[k]
+		}
+	}
+	walk(0)
+}
+
+// What belongs to an image that comes later is moved out of the way.
+func TestSealMovesOthersAway(t *testing.T) {
+	f := tempFile(t)
+	w := NewFileWriter(f, t.TempDir())
+	b := put(t, w, nil, "b", content("b", 4000), -1)
+	a := put(t, w, nil, "a", content("a", 2000), 2000)
+	unwanted := put(t, w, nil, "u", content("u", 700), -1)
+	require.NoError(t, w.Seal(context.Background(), nil, []*Entry{a}, []Small{small("1", "first")}))
+	w.Drop(unwanted)
+	require.NoError(t, w.Seal(context.Background(), nil, []*Entry{a, b}, []Small{small("2", "second")}))
+	require.NoError(t, w.Close())
+	assert.Equal(t, reference(t, file{"a", content("a", 2000)}, file{"1", []byte("first")},
+		file{"b", content("b", 4000)}, file{"2", []byte("second")}), readAll(t, f))
+}
+
+// Reserved slots settle the order, whatever the order of arrival, and on a
+// stream as well as in a file.
+func TestSlots(t *testing.T) {
+	names := []string{"a", "b", "c"}
+	want := reference(t, file{"a", content("a", 900)}, file{"b", content("b", 70_000)}, file{"c", content("c", 512)}, file{"x", []byte("x")})
+	sizes := map[string]int{"a": 900, "b": 70_000, "c": 512}
+	for _, stream := range []bool{false, true} {
+		for _, known := range []bool{false, true} {
+			permutations(names, func(order []string) {
+				f := tempFile(t)
+				w := NewFileWriter(f, t.TempDir())
+				if stream {
+					w = NewStreamWriter(f, t.TempDir())
+				}
+				slots := map[string]*Slot{"a": w.Reserve(-1), "b": w.Reserve(-1), "c": w.Reserve(-1)}
+				end := w.Reserve(-1)
+				entries := map[string]*Entry{}
+				for _, name := range order {
+					size := int64(-1)
+					if known {
+						size = int64(sizes[name])
+					}
+					entries[name] = put(t, w, slots[name], name, content(name, sizes[name]), size)
+				}
+				require.NoError(t, w.Seal(context.Background(), end, []*Entry{entries["a"], entries["b"], entries["c"]}, []Small{small("x", "x")}))
+				require.NoError(t, w.Close())
+				assert.Equal(t, want, readAll(t, f), "stream %v, known %v, %v", stream, known, order)
+			})
+		}
+	}
+}
+
+// A blob behind one that is being written waits, unless that one's source is slow.
+func TestOutOfTurnWaitsOrSpools(t *testing.T) {
+	f := tempFile(t)
+	w := NewFileWriter(f, t.TempDir())
+	first, err := w.Create(nil, nil, -1)
+	require.NoError(t, err)
+	second, err := w.Create(nil, nil, -1)
+	require.NoError(t, err)
+
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	require.NoError(t, first.Write(context.Background(), content("a", 10)))
+	require.ErrorIs(t, second.Write(ctx, content("b", 10)), context.Canceled)
+	waits := make(chan error, 1)
+	go func() { waits <- second.Write(context.Background(), content("b", 10)) }()
+	first.pace.mu.Lock()
+	first.pace.wait = slowAfter // as if the source had taken that long
+	first.pace.mu.Unlock()
+	first.SourceWaits(true)
+	require.NoError(t, <-waits)
+	require.NotNil(t, second.spool)
+
+	a := finish(t, first, "a", content("a", 10))
+	require.NoError(t, second.Write(context.Background(), content("b", 10)))
+	assert.True(t, second.inPlace, "once its turn has come, a blob goes to its place")
+	b, err := second.Finish(context.Background(), header("b"))
+	require.NoError(t, err)
+	require.NoError(t, w.Seal(context.Background(), nil, []*Entry{a, b}, nil))
+	require.NoError(t, w.Close())
+	assert.Equal(t, reference(t, file{"a", bytes.Repeat(content("a", 10), 2)}, file{"b", bytes.Repeat(content("b", 10), 2)}), readAll(t, f))
+}
+
+func TestAbortLeavesNoTrace(t *testing.T) {
+	for _, known := range []bool{false, true} {
+		f := tempFile(t)
+		w := NewFileWriter(f, t.TempDir())
+		size := int64(-1)
+		if known {
+			size = 8000
+		}
+		a := put(t, w, nil, "a", content("a", 700), -1)
+		bad, err := w.Create(nil, nil, size)
+		require.NoError(t, err)
+		writePieces(t, bad, content("z", 8000))
+		bad.Abort()
+		b := put(t, w, nil, "b", content("b", 100), -1)
+		require.NoError(t, w.Seal(context.Background(), nil, []*Entry{a, b}, nil))
+		require.NoError(t, w.Close())
+		assert.Equal(t, reference(t, file{"a", content("a", 700)}, file{"b", content("b", 100)}), readAll(t, f))
+	}
+}
+
+// A blob in the middle that fails leaves a gap, which is closed.
+func TestAbortInTheMiddle(t *testing.T) {
+	f := tempFile(t)
+	w := NewFileWriter(f, t.TempDir())
+	bad, err := w.Create(nil, nil, 5000)
+	require.NoError(t, err)
+	writePieces(t, bad, content("z", 4000))
+	a, err := w.Create(nil, nil, -1)
+	require.NoError(t, err)
+	writePieces(t, a, content("a", 3000))
+	bad.Abort()
+	ea, err := a.Finish(context.Background(), header("a"))
+	require.NoError(t, err)
+	require.NoError(t, w.Seal(context.Background(), nil, []*Entry{ea}, nil))
+	require.NoError(t, w.Close())
+	assert.Equal(t, reference(t, file{"a", content("a", 3000)}), readAll(t, f))
+}
+
+func TestSealIsBusy(t *testing.T) {
+	f := tempFile(t)
+	w := NewFileWriter(f, t.TempDir())
+	a := put(t, w, nil, "a", content("a", 10), -1)
+	b, err := w.Create(nil, nil, -1)
+	require.NoError(t, err)
+	writePieces(t, b, content("b", 100))
+	require.ErrorIs(t, w.Seal(context.Background(), nil, []*Entry{a}, []Small{small("x", "x")}), ErrBusy)
+	eb, err := b.Finish(context.Background(), header("b"))
+	require.NoError(t, err)
+	require.NoError(t, w.Seal(context.Background(), nil, []*Entry{a, eb}, []Small{small("x", "x")}))
+	require.NoError(t, w.Close())
+	assert.Equal(t, reference(t, file{"a", content("a", 10)}, file{"b", content("b", 100)}, file{"x", []byte("x")}), readAll(t, f))
+}
+
+func TestWrongSize(t *testing.T) {
+	w := NewFileWriter(tempFile(t), t.TempDir())
+	b, err := w.Create(nil, nil, 10)
+	require.NoError(t, err)
+	require.ErrorIs(t, b.Write(context.Background(), make([]byte, 11)), ErrSize)
+	require.NoError(t, b.Write(context.Background(), make([]byte, 9)))
+	_, err = b.Finish(context.Background(), header("a"))
+	require.ErrorIs(t, err, ErrSize)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+}
+
+// limitedFile is a disk that is full after some bytes.
+type limitedFile struct {
+	File
+	mu   sync.Mutex
+	left int64
+}
+
+var errFull = errors.New("disk full")
+
+func (f *limitedFile) WriteAt(p []byte, off int64) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.left -= int64(len(p))
+	if f.left < 0 {
+		return 0, errFull
+	}
+	return f.File.WriteAt(p, off)
+}
+
+func TestFullDisk(t *testing.T) {
+	for limit := int64(0); limit < 12_000; limit += 97 {
+		w := NewFileWriter(&limitedFile{File: tempFile(t), left: limit}, t.TempDir())
+		err := func() error {
+			var entries []*Entry
+			for _, x := range []file{{"b", content("b", 3000)}, {"a", content("a", 2000)}} {
+				b, err := w.Create(nil, nil, -1)
+				if err != nil {
+					return err
+				}
+				if err := b.Write(context.Background(), x.data); err != nil {
+					b.Abort()
+					return err
+				}
+				e, err := b.Finish(context.Background(), header(x.name))
+				if err != nil {
+					return err
+				}
+				entries = append([]*Entry{e}, entries...)
+			}
+			if err := w.Seal(context.Background(), nil, entries, []Small{small("x", "x")}); err != nil {
+				return err
+			}
+			return w.Close()
+		}()
+		if limit < 8*512 {
+			require.ErrorIs(t, err, errFull, "%d", limit)
+		}
+		if err != nil {
+			require.ErrorIs(t, err, errFull, "%d", limit)
+			w.Abort()
+		}
+	}
+}
+
+// Many blobs at once, planned and not, on both kinds of output: the archive is
+// always the same.
+func TestConcurrent(t *testing.T) {
+	const n = 24
+	var files []file
+	for i := range n {
+		name := fmt.Sprintf("%c-%02d", 'a'+i, i)
+		files = append(files, file{name, content(name, 1+i*i*311%20_000)})
+	}
+	want := reference(t, append(files, file{"x", []byte("x")})...)
+	for _, mode := range []string{"file", "planned file", "planned stream"} {
+		for range 20 {
+			f := tempFile(t)
+			w := NewFileWriter(f, t.TempDir())
+			if mode == "planned stream" {
+				w = NewStreamWriter(f, t.TempDir())
+			}
+			slots := make([]*Slot, n)
+			var end *Slot
+			if mode != "file" {
+				for i := range slots {
+					slots[i] = w.Reserve(-1)
+				}
+				end = w.Reserve(-1)
+			}
+			entries := make([]*Entry, n)
+			var wg sync.WaitGroup
+			for _, i := range rand.Perm(n) {
+				wg.Go(func() {
+					size := int64(-1)
+					if i%3 == 0 {
+						size = int64(len(files[i].data))
+					}
+					entries[i] = put(t, w, slots[i], files[i].name, files[i].data, size)
+				})
+			}
+			wg.Wait()
+			require.NoError(t, w.Seal(context.Background(), end, entries, []Small{small("x", "x")}))
+			require.NoError(t, w.Close())
+			require.True(t, bytes.Equal(want, readAll(t, f)), mode)
+		}
+	}
+}
+
+func TestClosedWriter(t *testing.T) {
+	w := NewFileWriter(tempFile(t), t.TempDir())
+	b, err := w.Create(nil, nil, -1)
+	require.NoError(t, err)
+	w.Abort()
+	require.ErrorIs(t, b.Write(context.Background(), []byte("x")), fs.ErrClosed)
+	b.Abort()
+	_, err = w.Create(nil, nil, -1)
+	require.ErrorIs(t, err, fs.ErrClosed)
+	require.ErrorIs(t, w.Close(), fs.ErrClosed)
+}
+
+// Sizes from 8 GiB on stay in one header block, in GNU's form.
+func TestHugeSizeHeader(t *testing.T) {
+	for _, size := range []int64{maxOctalSize, maxOctalSize + 1, 1 << 40} {
+		block, err := encodeHeader(header("huge"), size)
+		require.NoError(t, err)
+		require.Len(t, block, blockSize)
+		h, err := tar.NewReader(bytes.NewReader(block)).Next()
+		require.NoError(t, err)
+		assert.Equal(t, size, h.Size)
+	}
+}

@@ -1,0 +1,73 @@
+//go:build unix
+
+package output
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// inherited returns a copy of the file that this process was started with, if
+// that is what path names. Opening the path instead would, for a regular file,
+// begin at its start, and fail for a socket.
+func inherited(path string) (*os.File, error) {
+	clean := filepath.Clean(path)
+	fd := -1
+	switch {
+	case clean == "/dev/stdout":
+		fd = 1
+	case clean == "/dev/stderr":
+		fd = 2
+	default:
+		for _, dir := range []string{"/dev/fd/", "/proc/self/fd/"} {
+			if number, ok := strings.CutPrefix(clean, dir); ok {
+				n, err := strconv.ParseUint(number, 10, 31)
+				if err != nil {
+					return nil, nil // Not a file descriptor; the path will not be found.
+				}
+				fd = int(n)
+			}
+		}
+	}
+	if fd < 0 {
+		return nil, nil
+	}
+	copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(copied), path), nil
+}
+
+// replaceable reports whether another file can be renamed over target, which a
+// mount point does not allow.
+func replaceable(target string) bool {
+	var file, dir unix.Stat_t
+	if unix.Stat(target, &file) != nil || unix.Stat(filepath.Dir(target), &dir) != nil {
+		return true
+	}
+	return file.Dev == dir.Dev && !isMountPoint(target)
+}
+
+func isReadOnly(err error) bool { return errors.Is(err, unix.EROFS) }
+
+// dress gives a new file the mode and owner of the one that it replaces, or
+// those of any new file.
+func dress(f *os.File, old fs.FileInfo) error {
+	if old == nil {
+		return f.Chmod(0o644 &^ umask())
+	}
+	if st, ok := old.Sys().(*syscall.Stat_t); ok && (int(st.Uid) != os.Geteuid() || int(st.Gid) != os.Getegid()) {
+		// Only root may give files away. Where we may not, the writer owns the
+		// archive, as it owns every other file that it makes.
+		_ = f.Chown(int(st.Uid), int(st.Gid))
+	}
+	return f.Chmod(old.Mode().Perm())
+}

@@ -1,0 +1,195 @@
+//go:build unix
+
+package output
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func write(t *testing.T, o *Output, data string) {
+	t.Helper()
+	_, err := o.File().WriteString(data)
+	require.NoError(t, err)
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return string(b)
+}
+
+// names returns what is in a directory, temporary files included.
+func names(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+func TestAppearsAtCommit(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "out")
+	o, err := Create(path)
+	require.NoError(t, err)
+	assert.False(t, o.Stream())
+	write(t, o, "new")
+	require.NoFileExists(t, path)
+	require.NoError(t, o.Commit())
+	assert.Equal(t, "new", read(t, path))
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	assert.Equal(t, fs.FileMode(0o644)&^umask(), info.Mode())
+	require.NoError(t, o.Abort(), "after Commit it does nothing")
+	assert.Equal(t, []string{"out"}, names(t, dir))
+}
+
+func TestAbortLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	o, err := Create(filepath.Join(dir, "out"))
+	require.NoError(t, err)
+	write(t, o, "new")
+	require.NoError(t, o.Abort())
+	assert.Empty(t, names(t, dir))
+	require.ErrorIs(t, o.Commit(), fs.ErrClosed)
+}
+
+// The way of file systems without O_TMPFILE, and of other systems.
+func TestNamedTemporaryFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "out")
+	o, err := createNamed(path, nil)
+	require.NoError(t, err)
+	write(t, o, "new")
+	require.NoFileExists(t, path)
+	require.NoError(t, o.Commit())
+	assert.Equal(t, "new", read(t, path))
+	assert.Equal(t, []string{"out"}, names(t, dir))
+
+	o, err = createNamed(filepath.Join(dir, "other"), nil)
+	require.NoError(t, err)
+	require.NoError(t, o.Abort())
+	assert.Equal(t, []string{"out"}, names(t, dir))
+}
+
+func TestNotEmptyIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out")
+	require.NoError(t, os.WriteFile(path, []byte("old"), 0o600))
+	_, err := Create(path)
+	require.ErrorIs(t, err, ErrNotEmpty)
+	assert.Equal(t, "old", read(t, path))
+}
+
+// Somebody else writes to the path between Create and Commit.
+func TestAppearedMeanwhile(t *testing.T) {
+	for _, create := range []func(string, fs.FileInfo) (*Output, error){createBeside, createNamed} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "out")
+		o, err := create(path, nil)
+		require.NoError(t, err)
+		write(t, o, "new")
+		require.NoError(t, os.WriteFile(path, []byte("theirs"), 0o600))
+		require.ErrorIs(t, o.Commit(), ErrNotEmpty)
+		assert.Equal(t, "theirs", read(t, path))
+		assert.Equal(t, []string{"out"}, names(t, dir))
+	}
+}
+
+func TestEmptyIsReplaced(t *testing.T) {
+	for _, create := range []func(string, fs.FileInfo) (*Output, error){createBeside, createNamed} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "out")
+		require.NoError(t, os.WriteFile(path, nil, 0o600))
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		o, err := create(path, info)
+		require.NoError(t, err)
+		write(t, o, "new")
+		assert.Empty(t, read(t, path))
+		require.NoError(t, o.Commit())
+		assert.Equal(t, "new", read(t, path))
+		info, err = os.Stat(path)
+		require.NoError(t, err)
+		assert.Equal(t, fs.FileMode(0o600), info.Mode())
+		assert.Equal(t, []string{"out"}, names(t, dir))
+	}
+}
+
+func TestInPlace(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out")
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	for _, commit := range []bool{false, true} {
+		o, err := createInPlace(path)
+		require.NoError(t, err)
+		write(t, o, "new")
+		if commit {
+			require.NoError(t, o.Commit())
+			assert.Equal(t, "new", read(t, path))
+		} else {
+			require.NoError(t, o.Abort())
+			assert.Empty(t, read(t, path))
+		}
+	}
+}
+
+func TestSymlinksAreFollowed(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	link := filepath.Join(dir, "link")
+	require.NoError(t, os.Symlink(filepath.Join(other, "middle"), link))
+	require.NoError(t, os.Symlink("target", filepath.Join(other, "middle")))
+	o, err := Create(link)
+	require.NoError(t, err)
+	assert.Equal(t, other, o.Dir())
+	write(t, o, "new")
+	require.NoError(t, o.Commit())
+	assert.Equal(t, "new", read(t, filepath.Join(other, "target")))
+
+	require.NoError(t, os.Symlink("loop", filepath.Join(dir, "loop")))
+	_, err = Create(filepath.Join(dir, "loop"))
+	require.ErrorContains(t, err, "symbolic links")
+}
+
+func TestImpossibleTargets(t *testing.T) {
+	dir := t.TempDir()
+	_, err := Create(dir)
+	require.ErrorContains(t, err, "is a directory")
+	_, err = Create(filepath.Join(dir, "missing", "out"))
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	_, err = Create("")
+	require.ErrorContains(t, err, "empty")
+}
+
+func TestDevice(t *testing.T) {
+	o, err := Create(os.DevNull)
+	require.NoError(t, err)
+	assert.True(t, o.Stream())
+	write(t, o, "new")
+	require.NoError(t, o.Commit())
+}
+
+func TestInheritedDescriptor(t *testing.T) {
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	o, err := Create(fmt.Sprintf("/dev/fd/%d", w.Fd()))
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	assert.True(t, o.Stream())
+	write(t, o, "new")
+	require.NoError(t, o.Commit())
+	b, err := io.ReadAll(r)
+	require.NoError(t, err)
+	assert.Equal(t, "new", string(b))
+}

@@ -48,6 +48,7 @@ type archiveReference struct {
 	// reader and writer are set on references that belong to one.
 	reader *Reader
 	writer *Writer
+	image  *archiveImage // the place of the image in writer
 }
 
 // ParseReference parses PATH, PATH:NAME[:TAG] or PATH:@INDEX into an

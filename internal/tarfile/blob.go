@@ -123,11 +123,25 @@ func (b *Blob) admit(ctx context.Context) error {
 	}
 }
 
+// admitAtOnce is admit for a blob that is complete: it has nothing to gain by
+// waiting.
+func (b *Blob) admitAtOnce() error {
+	b.w.mu.Lock()
+	defer b.w.mu.Unlock()
+	ready, err := b.admitLocked()
+	if !ready && err == nil {
+		err = b.openSpool()
+	}
+	return err
+}
+
 func (b *Blob) admitLocked() (bool, error) {
 	w := b.w
 	switch {
 	case w.err != nil:
 		return false, w.err
+	case b.inPlace:
+		return true, nil
 	case w.file != nil && b.slot.off >= 0:
 		b.inPlace = true
 		return true, b.unspool()
@@ -181,8 +195,9 @@ func (b *Blob) closeSpool() error {
 	return err
 }
 
-// Finish completes the blob under the given header, whose size is filled in.
-// The blob is part of the archive when the Entry is sealed.
+// Finish completes the blob under the given header, whose size is filled in. It
+// does not wait for the blob's turn. The blob is part of the archive when the
+// Entry is sealed.
 func (b *Blob) Finish(ctx context.Context, header *tar.Header) (*Entry, error) {
 	e, err := b.finish(ctx, header)
 	if err != nil {
@@ -201,7 +216,10 @@ func (b *Blob) finish(ctx context.Context, header *tar.Header) (*Entry, error) {
 		return nil, err
 	}
 	for {
-		if err := b.admit(ctx); err != nil {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := b.admitAtOnce(); err != nil {
 			return nil, err
 		}
 		if err := b.writeFrame(block); err != nil {
@@ -268,6 +286,10 @@ func (b *Blob) writeFrame(block []byte) error {
 	}
 	return nil
 }
+
+// Sent reports whether part of the blob is on a stream already, from which it
+// cannot be taken back.
+func (b *Blob) Sent() bool { return b.w.file == nil && b.inPlace }
 
 // Abort gives the blob up. On a file its range is used again; a stream that has
 // seen part of it cannot be completed any more. It does nothing after Finish.

@@ -30,12 +30,13 @@ func (w *Writer) Reserve(size int64) *Slot {
 	return s
 }
 
-// Release says that nothing will be written to the slot, or nothing more.
+// Release says that nothing will be written to the slot, or nothing more. It
+// fails while a blob is being written there.
 func (s *Slot) Release() error {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	if s.blob != nil {
-		return errors.New("internal error: releasing a slot while its blob is being written")
+		return errors.New("a blob is still being written")
 	}
 	s.released = true
 	delete(s.w.reserved, s)

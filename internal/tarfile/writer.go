@@ -6,6 +6,7 @@ package tarfile
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -91,8 +92,8 @@ func newWriter(f File, stream io.Writer, spoolDir string) *Writer {
 // small entries that are written from memory. Entries that stand elsewhere are
 // moved there, and what is in their way is moved out of it; those that were
 // sealed before are left where they are. slot is the place that was reserved
-// for the small entries, or nil. On a stream the entries must have been written
-// already.
+// for the small entries, or nil. On a stream the entries must be complete, and
+// Seal waits until what precedes the small entries has been written.
 //
 // It returns ErrBusy, and does nothing, if blobs that have a place but are not
 // complete stand in the way.
@@ -110,7 +111,7 @@ func (w *Writer) Seal(ctx context.Context, slot *Slot, entries []*Entry, small [
 		return w.err
 	}
 	if w.file == nil {
-		err = w.sealStreamLocked(entries, blocks)
+		slot, err = w.sealStreamLocked(ctx, slot, entries, blocks)
 	} else {
 		err = w.sealFileLocked(ctx, entries, blocks)
 	}
@@ -124,17 +125,38 @@ func (w *Writer) Seal(ctx context.Context, slot *Slot, entries []*Entry, small [
 	return w.advanceLocked()
 }
 
-func (w *Writer) sealStreamLocked(entries []*Entry, blocks []byte) error {
+// sealStreamLocked writes blocks when their turn comes, and returns the slot that
+// it took.
+func (w *Writer) sealStreamLocked(ctx context.Context, slot *Slot, entries []*Entry, blocks []byte) (*Slot, error) {
+	if slot == nil || slot.released {
+		slot = &Slot{w: w, size: -1, off: -1, floating: true}
+		w.queue = append(w.queue, slot)
+	}
+	for w.err == nil && ctx.Err() == nil && !slot.turnLocked() {
+		changed := w.changed
+		w.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+		w.mu.Lock()
+	}
+	if err := cmp.Or(w.err, ctx.Err()); err != nil {
+		if slot.floating {
+			slot.dropLocked()
+		}
+		return slot, err
+	}
 	for _, e := range entries {
 		if e.spool != nil {
-			return errors.New("internal error: sealing an entry that has not been written to the stream")
+			return slot, errors.New("internal error: sealing an entry that has not been written to the stream")
 		}
 		delete(w.live, e)
 	}
 	if _, err := w.stream.Write(blocks); err != nil {
-		return w.failLocked(err)
+		return slot, w.failLocked(err)
 	}
-	return nil
+	return slot, nil
 }
 
 func (w *Writer) sealFileLocked(ctx context.Context, entries []*Entry, blocks []byte) error {

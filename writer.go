@@ -59,8 +59,12 @@ type Writer struct {
 type WriterOption func(*writerOptions)
 
 type writerOptions struct {
-	manifests [][]byte
+	plan []plannedImage
+	err  error
 }
+
+// plannedImage is the digests of an image's layers, as they will be put.
+type plannedImage []digest.Digest
 
 // WithManifests tells a Writer the manifests of the images that will be copied,
 // the first of them to the first reference that NewReference returns, and so on.
@@ -68,7 +72,29 @@ type writerOptions struct {
 // same time also to a pipe. The bytes of the archive are the same with and
 // without it in a regular file.
 func WithManifests(manifests ...[]byte) WriterOption {
-	return func(o *writerOptions) { o.manifests = append(o.manifests, manifests...) }
+	return func(o *writerOptions) {
+		for i, m := range manifests {
+			infos, err := layerInfos(m, manifest.GuessMIMEType(m))
+			if err != nil {
+				o.err = fmt.Errorf("planning image %d: parsing its manifest: %w", i, err)
+				return
+			}
+			withLayers(digests(infos))(o)
+		}
+	}
+}
+
+// withLayers is WithManifests for one image whose layers are known.
+func withLayers(layers []digest.Digest) WriterOption {
+	return func(o *writerOptions) { o.plan = append(o.plan, layers) }
+}
+
+func digests(infos []types.BlobInfo) []digest.Digest {
+	digests := make([]digest.Digest, len(infos))
+	for i, info := range infos {
+		digests[i] = info.Digest
+	}
+	return digests
 }
 
 // NewWriter returns a Writer of an archive at path. Nothing may be there, except
@@ -83,6 +109,9 @@ func NewWriter(sys *types.SystemContext, path string, options ...WriterOption) (
 	var o writerOptions
 	for _, option := range options {
 		option(&o)
+	}
+	if o.err != nil {
+		return nil, fmt.Errorf("creating %s: %w", path, o.err)
 	}
 	out, err := output.Create(path)
 	if err != nil {
@@ -105,9 +134,7 @@ func NewWriter(sys *types.SystemContext, path string, options ...WriterOption) (
 	} else {
 		w.tar = tarfile.NewFileWriter(out.File(), out.Dir())
 	}
-	if err := w.plan(o.manifests); err != nil {
-		return nil, errors.Join(err, w.Abort())
-	}
+	w.plan(o.plan)
 	return w, nil
 }
 
@@ -138,25 +165,20 @@ func NewWriterForReference(sys *types.SystemContext, ref types.ImageReference, o
 }
 
 // plan reserves the places of what is going to be written.
-func (w *Writer) plan(manifests [][]byte) error {
-	w.inOrder = !w.out.Stream() || len(manifests) > 0
-	for i, m := range manifests {
-		parsed, err := manifest.FromBlob(m, manifest.GuessMIMEType(m))
-		if err != nil {
-			return fmt.Errorf("planning image %d of %s: parsing its manifest: %w", i, w.path, err)
-		}
+func (w *Writer) plan(images []plannedImage) {
+	w.inOrder = !w.out.Stream() || len(images) > 0
+	for _, layers := range images {
 		image := &archiveImage{}
-		for _, layer := range parsed.LayerInfos() {
-			if w.slots[layer.Digest] == nil {
+		for _, layer := range layers {
+			if w.slots[layer] == nil {
 				slot := w.tar.Reserve(-1)
-				w.slots[layer.Digest] = slot
+				w.slots[layer] = slot
 				image.slots = append(image.slots, slot)
 			}
 		}
 		image.end = w.tar.Reserve(-1)
 		w.planned = append(w.planned, image)
 	}
-	return nil
 }
 
 // threadSafe reports whether blobs may be written concurrently.

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/containers/image/v5/copy"
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/manifest"
+	"github.com/containers/image/v5/transports"
+	"github.com/containers/image/v5/transports/alltransports"
+	encconfig "github.com/containers/ocicrypt/config"
+	enchelpers "github.com/containers/ocicrypt/helpers"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/cobra"
+
+	"github.com/dockerarchive/dockerarchive"
+)
+
+// copyOptions are the flags of the copy command.
+type copyOptions struct {
+	global           *globalOptions
+	src, dest        registryOptions
+	authfile         string
+	additionalTags   []string
+	all              bool
+	format           string
+	preserveDigests  bool
+	removeSignatures bool
+	decryptionKeys   []string
+	digestfile       string
+	jobs             uint
+	retryTimes       int
+	quiet            bool
+}
+
+func newCopyCommand(g *globalOptions) *cobra.Command {
+	o := &copyOptions{global: g}
+	cmd := &cobra.Command{
+		Use:   "copy [flags] SOURCE DESTINATION",
+		Short: "Copy an image to, from or between archives, registries and other stores",
+		Long: `Copy an image. SOURCE and DESTINATION are TRANSPORT:DETAILS, as for skopeo.
+
+An archive appears at its path when it is complete; what was there is kept if
+the copy fails. An archive can be written to /dev/stdout, a pipe or a device;
+progress is reported on standard error.`,
+		Example: `  docker-archive copy docker://docker.io/library/alpine:3.20 docker-archive:alpine.tar:alpine:3.20
+  docker-archive copy oci:layout:app docker-archive:/dev/stdout:example.com/app:1 | docker load
+  docker-archive copy docker-archive:alpine.tar dir:alpine`,
+		Args: usageArgs(cobra.ExactArgs(2)),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0], args[1]) },
+	}
+	f := cmd.Flags()
+	g.registerPlatform(f)
+	o.src.register(f, "src-", "source")
+	o.dest.register(f, "dest-", "destination")
+	f.StringVar(&o.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials for registries (default that of docker and podman login)")
+	f.StringSliceVar(&o.additionalTags, "additional-tag", nil, "another `NAME:TAG` for the image in an archive; may be repeated")
+	f.BoolVarP(&o.all, "all", "a", false, "copy all images if SOURCE is an index and DESTINATION can hold one")
+	f.StringVarP(&o.format, "format", "f", "", "manifest `TYPE` at the destination: oci or v2s2 (default that of the source)")
+	f.BoolVar(&o.preserveDigests, "preserve-digests", false, "fail if the digests of the image cannot be kept")
+	f.BoolVar(&o.removeSignatures, "remove-signatures", false, "do not copy signatures")
+	f.StringSliceVar(&o.decryptionKeys, "decryption-key", nil, "`KEY[:PASSPHRASE]` to decrypt the image with; may be repeated")
+	f.StringVar(&o.digestfile, "digestfile", "", "write the digest of the copied manifest to `FILE`")
+	f.UintVar(&o.jobs, "jobs", 6, "copy up to `N` layers at the same time")
+	f.IntVar(&o.retryTimes, "retry-times", 0, "try up to `N` more times after failures that may pass")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
+	return cmd
+}
+
+func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error {
+	src, err := alltransports.ParseImageName(source)
+	if err != nil {
+		return usagef("source: %w", err)
+	}
+	dest, err := alltransports.ParseImageName(destination)
+	if err != nil {
+		return usagef("destination: %w", err)
+	}
+	options, err := o.copyOptions()
+	if err != nil {
+		return err
+	}
+	policy, err := o.global.policy(options.SourceCtx)
+	if err != nil {
+		return err
+	}
+	defer policy.Destroy() // Holds nothing that could be lost.
+	if !o.quiet {
+		options.ReportWriter = os.Stderr
+	}
+	var m []byte
+	err = retry(cmd.Context(), o.retryTimes, o.logRetry, func() error {
+		m, err = dockerarchive.Copy(cmd.Context(), policy, dest, src, options)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("copying %s to %s: %w", transports.ImageName(src), transports.ImageName(dest), err)
+	}
+	return o.writeDigest(m)
+}
+
+func (o *copyOptions) logRetry(err error) {
+	if !o.quiet {
+		fmt.Fprintf(os.Stderr, "docker-archive: %v; trying again\n", err)
+	}
+}
+
+// copyOptions translates the flags for copy.Image.
+func (o *copyOptions) copyOptions() (*copy.Options, error) {
+	if o.jobs == 0 {
+		return nil, usagef("--jobs must be at least 1")
+	}
+	base, err := o.global.systemContext()
+	if err != nil {
+		return nil, err
+	}
+	srcCtx, err := o.src.apply(*base, o.authfile)
+	if err != nil {
+		return nil, err
+	}
+	destCtx, err := o.dest.apply(*base, o.authfile)
+	if err != nil {
+		return nil, err
+	}
+	for _, tag := range o.additionalTags {
+		named, err := parseTagged(tag)
+		if err != nil {
+			return nil, usagef("--additional-tag %q: %w", tag, err)
+		}
+		destCtx.DockerArchiveAdditionalTags = append(destCtx.DockerArchiveAdditionalTags, named)
+	}
+	options := &copy.Options{
+		SourceCtx:            srcCtx,
+		DestinationCtx:       destCtx,
+		RemoveSignatures:     o.removeSignatures,
+		PreserveDigests:      o.preserveDigests,
+		MaxParallelDownloads: o.jobs,
+	}
+	if o.all {
+		options.ImageListSelection = copy.CopyAllImages
+	}
+	switch o.format {
+	case "":
+	case "oci":
+		options.ForceManifestMIMEType = imgspecv1.MediaTypeImageManifest
+	case "v2s2":
+		options.ForceManifestMIMEType = manifest.DockerV2Schema2MediaType
+	default:
+		return nil, usagef("--format %q is neither oci nor v2s2", o.format)
+	}
+	options.OciDecryptConfig, err = decryptConfig(o.decryptionKeys)
+	return options, err
+}
+
+func parseTagged(s string) (reference.NamedTagged, error) {
+	named, err := reference.ParseNormalizedNamed(s)
+	if err != nil {
+		return nil, err
+	}
+	tagged, ok := named.(reference.NamedTagged)
+	if !ok {
+		return nil, errors.New("it has no tag")
+	}
+	return tagged, nil
+}
+
+func decryptConfig(keys []string) (*encconfig.DecryptConfig, error) {
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	config, err := enchelpers.CreateDecryptCryptoConfig(keys, nil)
+	if err != nil {
+		return nil, usagef("--decryption-key: %w", err)
+	}
+	return encconfig.CombineCryptoConfigs([]encconfig.CryptoConfig{config}).DecryptConfig, nil
+}
+
+func (o *copyOptions) writeDigest(m []byte) error {
+	if o.digestfile == "" {
+		return nil
+	}
+	d, err := manifest.Digest(m)
+	if err == nil {
+		err = os.WriteFile(o.digestfile, []byte(d.String()), 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the digest to %s: %w", o.digestfile, err)
+	}
+	return nil
+}

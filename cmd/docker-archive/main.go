@@ -1,0 +1,128 @@
+// Command docker-archive copies container images to, from and between image
+// archives: the tar files of docker save, podman save and skopeo.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/containers/storage/pkg/reexec"
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+
+	_ "github.com/dockerarchive/dockerarchive/register"
+)
+
+// Exit statuses, as the README lists them.
+const (
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+func main() {
+	if reexec.Init() { // containers-storage: runs helpers as this program under another name.
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // A second signal ends the process at once.
+	if err := newRootCommand().ExecuteContext(ctx); err != nil {
+		os.Exit(report(ctx, err))
+	}
+}
+
+// report prints an error and returns the exit status.
+func report(ctx context.Context, err error) int {
+	var usage usageError
+	switch {
+	case errors.As(err, &usage):
+		fmt.Fprintf(os.Stderr, "docker-archive: %v\nSee 'docker-archive --help'.\n", err)
+		return exitUsage
+	case errors.Is(err, errReported):
+	case ctx.Err() != nil:
+		fmt.Fprintln(os.Stderr, "docker-archive: interrupted")
+	default:
+		fmt.Fprintf(os.Stderr, "docker-archive: %v\n", err)
+		if hint := hintFor(err); hint != "" {
+			fmt.Fprintf(os.Stderr, "%s\n", hint)
+		}
+	}
+	return exitFailure
+}
+
+// errReported is returned by commands that have printed what is wrong.
+var errReported = errors.New("already reported")
+
+// usageError is a wrong command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error {
+	return usageError{fmt.Errorf(format, args...)}
+}
+
+// usageArgs makes a cobra validator's errors usage errors.
+func usageArgs(validate cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := validate(cmd, args); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
+}
+
+func newRootCommand() *cobra.Command {
+	g := &globalOptions{}
+	root := &cobra.Command{
+		Use:   "docker-archive",
+		Short: "Carry container images as files",
+		Long: `docker-archive writes and reads image archives, the tar files of "docker save",
+"podman save" and "skopeo copy ... docker-archive:".
+
+Images are named as TRANSPORT:DETAILS, as skopeo does: docker://HOST/NAME:TAG,
+docker-archive:FILE[:NAME:TAG], oci:DIRECTORY[:TAG], dir:DIRECTORY,
+docker-daemon:NAME:TAG, containers-storage:NAME:TAG and others.`,
+		Version:       version(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return cmd.Help()
+		},
+		PersistentPreRun: func(*cobra.Command, []string) {
+			logrus.SetOutput(os.Stderr)
+			if g.debug {
+				logrus.SetLevel(logrus.DebugLevel)
+			}
+		},
+	}
+	root.SetVersionTemplate("docker-archive {{.Version}}\n")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	g.register(root.PersistentFlags())
+	root.AddCommand(newCopyCommand(g), newManCommand())
+	return root
+}
+
+// version returns what the build knows of the source it was made from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "(unknown)"
+	}
+	v := info.Main.Version
+	if v == "" || v == "(devel)" {
+		v = "(devel)"
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				v += " " + s.Value
+			}
+		}
+	}
+	return v
+}

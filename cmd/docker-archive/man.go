@@ -1,0 +1,34 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
+)
+
+// newManCommand returns the hidden command that writes the manual pages, for
+// packagers.
+func newManCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    "man DIRECTORY",
+		Short:  "Write the manual pages to a directory",
+		Hidden: true,
+		Args:   usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := os.MkdirAll(args[0], 0o755); err != nil {
+				return err
+			}
+			// A fixed date, so that the pages are the same whenever they are made.
+			date := time.Unix(0, 0).UTC()
+			header := &doc.GenManHeader{Section: "1", Source: "docker-archive " + cmd.Root().Version, Date: &date}
+			cmd.Root().DisableAutoGenTag = true
+			if err := doc.GenManTree(cmd.Root(), header, args[0]); err != nil {
+				return fmt.Errorf("writing the manual pages to %s: %w", args[0], err)
+			}
+			return nil
+		},
+	}
+}

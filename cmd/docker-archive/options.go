@@ -1,0 +1,178 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/containers/image/v5/signature"
+	"github.com/containers/image/v5/types"
+	"github.com/spf13/pflag"
+)
+
+// globalOptions are the flags that all commands have. Their names are skopeo's,
+// which takes them before the command; here they may stand anywhere.
+type globalOptions struct {
+	debug          bool
+	policyPath     string
+	insecurePolicy bool
+	registriesDir  string
+	tmpdir         string
+	platform       string
+	overrideOS     string
+	overrideArch   string
+	overrideVar    string
+}
+
+func (g *globalOptions) register(f *pflag.FlagSet) {
+	f.BoolVar(&g.debug, "debug", false, "print what is done, in detail")
+	f.StringVar(&g.policyPath, "policy", "", "`FILE` with the signature policy; without it the system's, and where there is none, every image is accepted")
+	f.BoolVar(&g.insecurePolicy, "insecure-policy", false, "accept every image, whatever the system's signature policy says")
+	f.StringVar(&g.registriesDir, "registries.d", "", "`DIRECTORY` with the configuration of registries")
+	f.StringVar(&g.tmpdir, "tmpdir", "", "`DIRECTORY` for large temporary files (default $TMPDIR or /var/tmp)")
+}
+
+// registerPlatform adds the flags that choose an image from an index.
+func (g *globalOptions) registerPlatform(f *pflag.FlagSet) {
+	f.StringVar(&g.platform, "platform", "", "choose the image for `OS/ARCH[/VARIANT]` from an index instead of this machine's")
+	f.StringVar(&g.overrideOS, "override-os", "", "choose the image for this `OS` from an index")
+	f.StringVar(&g.overrideArch, "override-arch", "", "choose the image for this `ARCH` from an index")
+	f.StringVar(&g.overrideVar, "override-variant", "", "choose the image for this `VARIANT` from an index")
+}
+
+// systemContext returns what both ends of a copy have in common.
+func (g *globalOptions) systemContext() (*types.SystemContext, error) {
+	sys := &types.SystemContext{
+		RegistriesDirPath:       g.registriesDir,
+		BigFilesTemporaryDir:    g.tmpdir,
+		OSChoice:                g.overrideOS,
+		ArchitectureChoice:      g.overrideArch,
+		VariantChoice:           g.overrideVar,
+		DockerRegistryUserAgent: "docker-archive/" + version(),
+	}
+	if g.platform == "" {
+		return sys, nil
+	}
+	if g.overrideOS != "" || g.overrideArch != "" || g.overrideVar != "" {
+		return nil, usagef("--platform cannot be used together with --override-os, --override-arch or --override-variant")
+	}
+	parts := strings.Split(g.platform, "/")
+	if len(parts) < 2 || len(parts) > 3 || parts[0] == "" || parts[1] == "" {
+		return nil, usagef("--platform %q is not of the form OS/ARCH[/VARIANT]", g.platform)
+	}
+	sys.OSChoice, sys.ArchitectureChoice = parts[0], parts[1]
+	if len(parts) == 3 {
+		sys.VariantChoice = parts[2]
+	}
+	return sys, nil
+}
+
+// policy returns the rules by which source images are accepted.
+func (g *globalOptions) policy(sys *types.SystemContext) (*signature.PolicyContext, error) {
+	policy, err := g.readPolicy(sys)
+	if err != nil {
+		return nil, fmt.Errorf("reading the signature policy: %w", err)
+	}
+	return signature.NewPolicyContext(policy)
+}
+
+func (g *globalOptions) readPolicy(sys *types.SystemContext) (*signature.Policy, error) {
+	everything := &signature.Policy{Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()}}
+	switch {
+	case g.insecurePolicy && g.policyPath != "":
+		return nil, usagef("--policy and --insecure-policy contradict each other")
+	case g.insecurePolicy:
+		return everything, nil
+	case g.policyPath != "":
+		return signature.NewPolicyFromFile(g.policyPath)
+	}
+	policy, err := signature.DefaultPolicy(sys)
+	if errors.Is(err, fs.ErrNotExist) {
+		return everything, nil
+	}
+	return policy, err
+}
+
+// registryOptions are the flags for a registry or daemon at one end of a copy.
+type registryOptions struct {
+	prefix     string // "src-", "dest-" or ""
+	tlsVerify  bool
+	creds      string
+	username   string
+	password   string
+	noCreds    bool
+	authfile   string
+	certDir    string
+	token      string
+	daemonHost string
+	blobDir    string
+	flags      *pflag.FlagSet
+}
+
+func (r *registryOptions) register(f *pflag.FlagSet, prefix, side string) {
+	r.prefix, r.flags = prefix, f
+	f.BoolVar(&r.tlsVerify, prefix+"tls-verify", true, "require HTTPS and verify certificates of the "+side+" registry or daemon")
+	f.StringVar(&r.creds, prefix+"creds", "", "`USER[:PASSWORD]` for the "+side+" registry")
+	f.StringVar(&r.username, prefix+"username", "", "`USER` for the "+side+" registry")
+	f.StringVar(&r.password, prefix+"password", "", "`PASSWORD` for the "+side+" registry")
+	f.BoolVar(&r.noCreds, prefix+"no-creds", false, "access the "+side+" registry anonymously")
+	f.StringVar(&r.token, prefix+"registry-token", "", "bearer `TOKEN` for the "+side+" registry")
+	f.StringVar(&r.certDir, prefix+"cert-dir", "", "`DIRECTORY` with certificates (*.crt, *.cert, *.key) for the "+side+" registry or daemon")
+	f.StringVar(&r.daemonHost, prefix+"daemon-host", "", "`HOST` of the docker daemon, as in tcp://host:port or unix://path")
+	f.StringVar(&r.blobDir, prefix+"shared-blob-dir", "", "`DIRECTORY` of blobs that OCI layouts share")
+	if prefix != "" {
+		f.StringVar(&r.authfile, prefix+"authfile", "", "`FILE` with credentials for the "+side+" registry")
+	}
+}
+
+// apply completes the context of one end.
+func (r *registryOptions) apply(base types.SystemContext, authfile string) (*types.SystemContext, error) {
+	sys := base
+	sys.AuthFilePath = authfile
+	if r.authfile != "" {
+		sys.AuthFilePath = r.authfile
+	}
+	sys.DockerCertPath, sys.DockerDaemonCertPath = r.certDir, r.certDir
+	sys.OCISharedBlobDirPath = r.blobDir
+	sys.DockerDaemonHost = r.daemonHost
+	sys.DockerBearerRegistryToken = r.token
+	if r.flags.Changed(r.prefix + "tls-verify") {
+		sys.DockerInsecureSkipTLSVerify = types.NewOptionalBool(!r.tlsVerify)
+		sys.DockerDaemonInsecureSkipTLSVerify = !r.tlsVerify
+		sys.OCIInsecureSkipTLSVerify = !r.tlsVerify
+	}
+	auth, err := r.auth()
+	if err != nil {
+		return nil, err
+	}
+	sys.DockerAuthConfig = auth
+	return &sys, nil
+}
+
+func (r *registryOptions) auth() (*types.DockerAuthConfig, error) {
+	given := 0
+	for _, name := range []string{"creds", "username", "no-creds"} {
+		if r.flags.Changed(r.prefix + name) {
+			given++
+		}
+	}
+	p := "--" + r.prefix
+	switch {
+	case given > 1:
+		return nil, usagef("only one of %screds, %susername and %sno-creds can be given", p, p, p)
+	case r.noCreds:
+		return &types.DockerAuthConfig{}, nil
+	case r.creds != "":
+		user, password, _ := strings.Cut(r.creds, ":")
+		if user == "" {
+			return nil, usagef("%screds has no user name", p)
+		}
+		return &types.DockerAuthConfig{Username: user, Password: password}, nil
+	case r.username != "":
+		return &types.DockerAuthConfig{Username: r.username, Password: r.password}, nil
+	case r.password != "":
+		return nil, usagef("%spassword needs %susername", p, p)
+	}
+	return nil, nil
+}

@@ -65,7 +65,7 @@ func (t archiveTransport) parse(s string) (types.ImageReference, error) {
 	}
 	path, image, hasImage := strings.Cut(s, ":")
 	if !hasImage {
-		return t.newReference(path, nil, -1)
+		return orNil(t.newReference(path, nil, -1))
 	}
 	if number, ok := strings.CutPrefix(image, "@"); ok {
 		index, err := strconv.Atoi(number)
@@ -75,7 +75,7 @@ func (t archiveTransport) parse(s string) (types.ImageReference, error) {
 		if index < 0 {
 			return nil, fmt.Errorf("%s: image index %q must not be negative", t.name, image)
 		}
-		return t.newReference(path, nil, index)
+		return orNil(t.newReference(path, nil, index))
 	}
 	named, err := reference.ParseNormalizedNamed(image)
 	if err != nil {
@@ -85,13 +85,13 @@ func (t archiveTransport) parse(s string) (types.ImageReference, error) {
 	if !ok { // TagNameOnly leaves a name with a digest alone.
 		return nil, fmt.Errorf("%s: image name %q has no tag: an archive of this kind stores no manifest, so its digest cannot be kept", t.name, image)
 	}
-	return t.newReference(path, tagged, -1)
+	return orNil(t.newReference(path, tagged, -1))
 }
 
 // NewReference returns a reference to the image with the given name, which may
 // be nil, in the archive at path.
 func NewReference(path string, ref reference.NamedTagged) (types.ImageReference, error) {
-	return Transport.newReference(path, ref, -1)
+	return orNil(Transport.newReference(path, ref, -1))
 }
 
 // NewIndexReference returns a reference, for reading only, to the image at a
@@ -100,7 +100,7 @@ func NewIndexReference(path string, sourceIndex int) (types.ImageReference, erro
 	if sourceIndex < 0 {
 		return nil, fmt.Errorf("%s: image index @%d must not be negative", Transport.name, sourceIndex)
 	}
-	return Transport.newReference(path, nil, sourceIndex)
+	return orNil(Transport.newReference(path, nil, sourceIndex))
 }
 
 func (t archiveTransport) newReference(path string, name reference.NamedTagged, index int) (archiveReference, error) {
@@ -114,6 +114,15 @@ func (t archiveTransport) newReference(path string, name reference.NamedTagged, 
 		return archiveReference{}, fmt.Errorf("%s: image name %s has a digest, which an archive of this kind cannot keep", t.name, name)
 	}
 	return archiveReference{transport: t, path: path, name: name, index: index}, nil
+}
+
+// orNil makes the result of newReference a public one, which is nil if there is
+// an error.
+func orNil(ref archiveReference, err error) (types.ImageReference, error) {
+	if err != nil {
+		return nil, err
+	}
+	return ref, nil
 }
 
 // Transport returns the transport of the reference.

@@ -52,7 +52,19 @@ func tagged(t testing.TB, name string) reference.NamedTagged {
 
 func copyImage(t testing.TB, dst, src types.ImageReference, options *copy.Options) error {
 	t.Helper()
-	_, err := copy.Image(context.Background(), trusting(t), dst, src, options)
+	return copyImageUntil(context.Background(), t, dst, src, options)
+}
+
+func copyImageUntil(ctx context.Context, t testing.TB, dst, src types.ImageReference, options *copy.Options) error {
+	t.Helper()
+	if options == nil {
+		options = &copy.Options{}
+	}
+	o := *options
+	if o.DestinationCtx == nil {
+		o.DestinationCtx = isolated()
+	}
+	_, err := copy.Image(ctx, trusting(t), dst, src, &o)
 	return err
 }
 
@@ -63,8 +75,8 @@ type saved struct {
 	additional []string
 }
 
-func (s saved) options(t *testing.T) *copy.Options {
-	sys := &types.SystemContext{}
+func (s saved) options(t testing.TB) *copy.Options {
+	sys := isolated()
 	for _, name := range s.additional {
 		sys.DockerArchiveAdditionalTags = append(sys.DockerArchiveAdditionalTags, tagged(t, name))
 	}
@@ -72,7 +84,7 @@ func (s saved) options(t *testing.T) *copy.Options {
 }
 
 // theirs returns the archive that containers/image writes of the images.
-func theirs(t *testing.T, images ...saved) []byte {
+func theirs(t testing.TB, images ...saved) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "theirs.tar")
 	w, err := archive.NewWriter(nil, path)
@@ -86,7 +98,7 @@ func theirs(t *testing.T, images ...saved) []byte {
 	return readFile(t, path)
 }
 
-func ours(t *testing.T, images ...saved) []byte {
+func ours(t testing.TB, images ...saved) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "ours.tar")
 	w, err := NewWriter(nil, path)
@@ -117,7 +129,7 @@ func uncompressed(t *testing.T, src types.ImageReference) types.ImageReference {
 	require.NoError(t, copyImage(t, plain, src, nil))
 	dir, err := directory.NewReference(t.TempDir())
 	require.NoError(t, err)
-	require.NoError(t, copyImage(t, dir, plain, &copy.Options{DestinationCtx: &types.SystemContext{DirForceDecompress: true}}))
+	require.NoError(t, copyImage(t, dir, plain, &copy.Options{DestinationCtx: &types.SystemContext{DirForceDecompress: true, BlobInfoCacheDir: isolated().BlobInfoCacheDir}}))
 	return dir
 }
 

@@ -69,7 +69,7 @@ func (d *imageDestination) storeLayer(ctx context.Context, stream io.Reader, inf
 	var header *tar.Header
 	if algorithm == compression.None {
 		size = info.Size
-		if info.Digest.Algorithm() == digest.Canonical {
+		if info.Digest != "" && info.Digest.Algorithm() == digest.Canonical {
 			// Verified by whoever feeds the stream, so it needs no other hash.
 			l.diffID = info.Digest
 			if header, err = fileHeader(layerFileName(l.diffID), max(size, 0)); err != nil {

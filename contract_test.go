@@ -1,0 +1,267 @@
+package dockerarchive
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/iotest"
+
+	"github.com/containers/image/v5/docker/archive"
+	"github.com/containers/image/v5/pkg/blobinfocache/none"
+	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The contract of types.ImageDestination, sentence by sentence: what it says of
+// blobs. contract_image_test.go has the rest.
+
+var errSource = errors.New("the source failed")
+
+// target is a destination and where its archive will be.
+type target struct {
+	types.ImageDestination
+	dir, path string
+}
+
+// newTarget returns a destination for a new archive, which is closed at the end
+// of the test, if it was not before, without leaving anything behind.
+func newTarget(t testing.TB, name string) target {
+	t.Helper()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "archive.tar")
+	ref, err := NewReference(path, tagged(t, name))
+	require.NoError(t, err)
+	d, err := ref.NewImageDestination(context.Background(), isolated())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, d.Close()) })
+	return target{d, dir, path}
+}
+
+// putBlob puts a layer of known digest and size.
+func putBlob(t testing.TB, d types.ImageDestination, l layer) {
+	t.Helper()
+	info, err := d.PutBlob(context.Background(), bytes.NewReader(l.blob), types.BlobInfo{Digest: l.digest, Size: int64(len(l.blob))}, none.NoCache, false)
+	require.NoError(t, err)
+	assert.Equal(t, l.digest, info.Digest)
+	assert.EqualValues(t, len(l.blob), info.Size)
+}
+
+func putConfig(t testing.TB, d types.ImageDestination, m *memoryImage) {
+	t.Helper()
+	_, err := d.PutBlob(context.Background(), bytes.NewReader(m.config), types.BlobInfo{Digest: m.configDigest(), Size: int64(len(m.config))}, none.NoCache, true)
+	require.NoError(t, err)
+}
+
+// putImage does all that comes before Commit.
+func putImage(t testing.TB, d types.ImageDestination, m *memoryImage) {
+	t.Helper()
+	for _, l := range m.layers {
+		putBlob(t, d, l)
+	}
+	putConfig(t, d, m)
+	require.NoError(t, d.PutManifest(context.Background(), m.raw, nil))
+}
+
+// "inputInfo.Digest can be optionally provided if known", "inputInfo.Size is the
+// expected length of stream, if known", and the result is that of the blob as it
+// was received, whatever becomes of it here.
+func TestPutBlobReturnsWhatWasReceived(t *testing.T) {
+	for name, l := range map[string]layer{
+		"plain": plainLayer(1, 3000),
+		"gzip":  gzipLayer(1, 3000),
+		"zstd":  zstdLayer(1, 3000),
+		"empty": newLayer(nil, nil, ""),
+	} {
+		for _, digestKnown := range []bool{true, false} {
+			for _, sizeKnown := range []bool{true, false} {
+				d := newTarget(t, "")
+				in := types.BlobInfo{Size: -1}
+				if digestKnown {
+					in.Digest = l.digest
+				}
+				if sizeKnown {
+					in.Size = int64(len(l.blob))
+				}
+				info, err := d.PutBlob(context.Background(), iotest.HalfReader(bytes.NewReader(l.blob)), in, none.NoCache, false)
+				require.NoError(t, err, name)
+				assert.Equal(t, l.digest, info.Digest, name)
+				assert.EqualValues(t, len(l.blob), info.Size, name)
+
+				m := newImage(t, name, l)
+				putConfig(t, d, m)
+				require.NoError(t, d.PutManifest(context.Background(), m.raw, nil))
+				require.NoError(t, d.Commit(context.Background(), nil))
+				contents, _ := files(t, readFile(t, d.path))
+				assert.True(t, bytes.Equal(l.diff, contents[nameOf(l.diff)]), name)
+			}
+		}
+	}
+}
+
+// The same for configs.
+func TestPutConfigReturnsWhatWasReceived(t *testing.T) {
+	m := newImage(t, "config")
+	for _, in := range []types.BlobInfo{{Size: -1}, {Digest: m.configDigest(), Size: -1}, {Size: int64(len(m.config))}} {
+		d := newTarget(t, "")
+		info, err := d.PutBlob(context.Background(), bytes.NewReader(m.config), in, none.NoCache, true)
+		require.NoError(t, err)
+		assert.Equal(t, types.BlobInfo{Digest: m.configDigest(), Size: int64(len(m.config))}, info)
+		require.NoError(t, d.PutManifest(context.Background(), m.raw, nil))
+	}
+}
+
+// "If stream.Read() at any time, ESPECIALLY at end of input, returns an error,
+// PutBlob MUST 1) fail, and 2) delete any data stored so far."
+func TestPutBlobFailsWithItsStream(t *testing.T) {
+	for name, l := range map[string]layer{"plain": plainLayer(1, 3000), "gzip": gzipLayer(1, 3000), "zstd": zstdLayer(1, 3000)} {
+		for _, known := range []bool{true, false} {
+			for _, at := range []int{0, 1, len(l.blob) / 2, len(l.blob)} {
+				d := newTarget(t, "")
+				in := types.BlobInfo{Size: -1}
+				if known {
+					in = types.BlobInfo{Digest: l.digest, Size: int64(len(l.blob))}
+				}
+				failing := io.MultiReader(bytes.NewReader(l.blob[:at]), iotest.ErrReader(errSource))
+				_, err := d.PutBlob(context.Background(), failing, in, none.NoCache, false)
+				require.ErrorIs(t, err, errSource, "%s at %d", name, at)
+				require.ErrorContains(t, err, d.path)
+				if known {
+					require.ErrorContains(t, err, l.digest.String())
+				}
+				reused, _, err := d.TryReusingBlob(context.Background(), types.BlobInfo{Digest: l.digest}, none.NoCache, false)
+				require.NoError(t, err)
+				assert.False(t, reused, "%s at %d", name, at)
+
+				// The next attempt is not in the way of anything.
+				m := newImage(t, name, l)
+				putImage(t, d, m)
+				require.NoError(t, d.Commit(context.Background(), nil))
+				want := theirs(t, saved{source: newImage(t, name, gzipLayer(1, 3000))})
+				assert.Equal(t, sum(want), sum(readFile(t, d.path)), "%s at %d", name, at)
+			}
+		}
+	}
+	d := newTarget(t, "")
+	_, err := d.PutBlob(context.Background(), iotest.ErrReader(errSource), types.BlobInfo{Size: -1}, none.NoCache, true)
+	require.ErrorIs(t, err, errSource)
+}
+
+// What does not fit what was announced, or is not what it seems, is refused by
+// an error that says which blob it is.
+func TestPutBlobRefuses(t *testing.T) {
+	plain, zipped := plainLayer(1, 3000), gzipLayer(1, 3000)
+	size := func(l layer) int64 { return int64(len(l.blob)) }
+	cut := zipped.blob[:len(zipped.blob)-9]
+	flipped := bytes.Clone(zipped.blob)
+	flipped[len(flipped)-6] ^= 1 // in the checksum
+	for name, c := range map[string]struct {
+		data     []byte
+		info     types.BlobInfo
+		isConfig bool
+		want     []string
+	}{
+		"plain, too long":       {plain.blob, types.BlobInfo{Digest: plain.digest, Size: size(plain) - 1}, false, []string{"announced"}},
+		"plain, too short":      {plain.blob, types.BlobInfo{Digest: plain.digest, Size: size(plain) + 1}, false, []string{"announced"}},
+		"gzip, too long":        {zipped.blob, types.BlobInfo{Digest: zipped.digest, Size: size(zipped) - 1}, false, []string{"announced"}},
+		"gzip, too short":       {zipped.blob, types.BlobInfo{Digest: zipped.digest, Size: size(zipped) + 1}, false, []string{"announced"}},
+		"unknown digest":        {plain.blob, types.BlobInfo{Size: size(plain) + 1}, false, []string{"of unknown digest"}},
+		"truncated":             {cut, types.BlobInfo{Digest: digest.FromBytes(cut), Size: int64(len(cut))}, false, []string{"gzip", "unexpected EOF"}},
+		"damaged":               {flipped, types.BlobInfo{Digest: digest.FromBytes(flipped), Size: int64(len(flipped))}, false, []string{"gzip", "checksum"}},
+		"more than its header":  {[]byte{0x1f, 0x8b, 8}, types.BlobInfo{Digest: plain.digest, Size: 3}, false, []string{"gzip"}},
+		"algorithm":             {plain.blob, types.BlobInfo{Digest: "md5:" + "0123456789abcdef0123456789abcdef", Size: -1}, false, []string{"algorithm"}},
+		"malformed digest":      {plain.blob, types.BlobInfo{Digest: "sha256:../../etc/passwd", Size: -1}, false, []string{"invalid"}},
+		"config, algorithm":     {[]byte("{}"), types.BlobInfo{Digest: "md5:" + "0123456789abcdef0123456789abcdef", Size: -1}, true, []string{"algorithm"}},
+		"config, wrong size":    {[]byte("{}"), types.BlobInfo{Digest: digest.FromString("{}"), Size: 3}, true, []string{"2 bytes", "3 announced"}},
+		"config, much too long": {make([]byte, maxConfigSize+1), types.BlobInfo{Digest: plain.digest, Size: -1}, true, []string{"larger than"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newTarget(t, "")
+			_, err := d.PutBlob(context.Background(), bytes.NewReader(c.data), c.info, none.NoCache, c.isConfig)
+			for _, want := range append(c.want, c.info.Digest.String(), d.path) {
+				require.ErrorContains(t, err, want)
+			}
+			require.NoError(t, d.Close())
+			assert.Empty(t, leftovers(t, d.dir))
+		})
+	}
+}
+
+// A layer that the archive has is not read, however it is offered.
+func TestPutBlobDoesNotReadWhatIsThere(t *testing.T) {
+	zipped := gzipLayer(1, 3000)
+	plain := plainLayer(1, 3000) // the same, uncompressed
+	d := newTarget(t, "")
+	putBlob(t, d, zipped)
+	for _, l := range []layer{zipped, plain} {
+		info, err := d.PutBlob(context.Background(), iotest.ErrReader(errSource), types.BlobInfo{Digest: l.digest, Size: -1}, none.NoCache, false)
+		require.NoError(t, err)
+		assert.Equal(t, types.BlobInfo{Digest: l.digest, Size: int64(len(l.blob))}, info)
+		reused, info, err := d.TryReusingBlob(context.Background(), types.BlobInfo{Digest: l.digest, Size: -1}, none.NoCache, false)
+		require.NoError(t, err)
+		assert.True(t, reused)
+		assert.Equal(t, types.BlobInfo{Digest: l.digest, Size: int64(len(l.blob))}, info)
+	}
+	// A config is no layer, though it were the same bytes.
+	info, err := d.PutBlob(context.Background(), bytes.NewReader(plain.blob), types.BlobInfo{Digest: plain.digest, Size: -1}, none.NoCache, true)
+	require.NoError(t, err)
+	assert.EqualValues(t, len(plain.blob), info.Size)
+}
+
+// "info.Digest must not be empty." "If the transport can not reuse the requested
+// blob, TryReusingBlob returns (false, {}, nil)".
+func TestTryReusingBlob(t *testing.T) {
+	d := newTarget(t, "")
+	_, _, err := d.TryReusingBlob(context.Background(), types.BlobInfo{}, none.NoCache, true)
+	require.ErrorContains(t, err, "digest is unknown")
+	reused, info, err := d.TryReusingBlob(context.Background(), types.BlobInfo{Digest: someDigest, Size: 7}, none.NoCache, true)
+	require.NoError(t, err)
+	assert.False(t, reused)
+	assert.Equal(t, types.BlobInfo{}, info)
+}
+
+// The caller's context ends PutBlob and TryReusingBlob before they have begun.
+func TestCancelledBefore(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	l := gzipLayer(1, 3000)
+	d := newTarget(t, "")
+	for _, isConfig := range []bool{true, false} {
+		_, err := d.PutBlob(ctx, bytes.NewReader(l.blob), types.BlobInfo{Digest: l.digest, Size: -1}, none.NoCache, isConfig)
+		require.ErrorIs(t, err, context.Canceled)
+	}
+}
+
+// What a destination says of itself does not differ from what containers/image's
+// says, but where it must.
+func TestProperties(t *testing.T) {
+	ctx := context.Background()
+	d := newTarget(t, "busybox")
+	ref, err := archive.NewReference(filepath.Join(t.TempDir(), "theirs.tar"), tagged(t, "busybox"))
+	require.NoError(t, err)
+	their, err := ref.NewImageDestination(ctx, isolated())
+	require.NoError(t, err)
+	defer their.Close()
+	assert.Equal(t, their.AcceptsForeignLayerURLs(), d.AcceptsForeignLayerURLs())
+	assert.Equal(t, their.MustMatchRuntimeOS(), d.MustMatchRuntimeOS())
+	assert.Equal(t, their.Reference().DockerReference().String(), d.Reference().DockerReference().String())
+	assert.Equal(t, d.path+":docker.io/library/busybox:latest", d.Reference().StringWithinTransport())
+	require.Error(t, their.SupportsSignatures(ctx))
+	require.ErrorContains(t, d.SupportsSignatures(ctx), "signatures")
+	assert.Equal(t, types.PreserveOriginal, d.DesiredLayerCompression())
+	assert.True(t, d.IgnoresEmbeddedDockerReference())
+	assert.True(t, d.HasThreadSafePutBlob(), "into a file")
+	assert.Subset(t, d.SupportedManifestMIMETypes(), their.SupportedManifestMIMETypes())
+
+	null, err := NewReference(os.DevNull, nil)
+	require.NoError(t, err)
+	stream, err := null.NewImageDestination(ctx, isolated())
+	require.NoError(t, err)
+	defer stream.Close()
+	assert.False(t, stream.HasThreadSafePutBlob(), "blobs of a stream would come in any order")
+}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -300,4 +301,13 @@ func leftovers(t testing.TB, dir string) []string {
 		}
 	}
 	return found
+}
+
+// asError is errors.As for error types that containers/image uses by value.
+func asError[E error](err error, target *E) bool { return errors.As(err, target) }
+
+// setConfig replaces the config.
+func (m *memoryImage) setConfig(config []byte) {
+	m.config = config
+	m.manifest.Config.Digest, m.manifest.Config.Size = digest.FromBytes(config), int64(len(config))
 }

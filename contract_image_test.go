@@ -1,0 +1,323 @@
+package dockerarchive
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/containers/image/v5/pkg/blobinfocache/none"
+	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The contract of types.ImageDestination: what it says of manifests, of the end,
+// and of two images that share a blob.
+
+// Manifests that the archive cannot hold are refused with a reason and, where
+// there is one, a way out.
+func TestPutManifestRefuses(t *testing.T) {
+	l, other := gzipLayer(1, 3000), gzipLayer(2, 3000)
+	instance := digest.Digest(someDigest)
+	for name, c := range map[string]struct {
+		change   func(m *memoryImage)
+		raw      func(raw []byte) []byte
+		instance *digest.Digest
+		want     []string
+		rejected bool // as a type, so that the caller tries another one
+	}{
+		"manifest list": {
+			raw: func([]byte) []byte {
+				return []byte(`{"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.list.v2+json","manifests":[]}`)
+			},
+			want: []string{"choose a platform"},
+		},
+		"index": {
+			raw: func([]byte) []byte {
+				return []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`)
+			},
+			want: []string{"choose a platform"},
+		},
+		"instance of a list": {instance: &instance, want: []string{"choose a platform"}},
+		"schema 1": {
+			raw: func([]byte) []byte {
+				return []byte(`{"schemaVersion":1,"name":"x","tag":"y","architecture":"amd64","fsLayers":[],"history":[]}`)
+			},
+			want: []string{"v1+json"}, rejected: true,
+		},
+		"no manifest": {raw: func([]byte) []byte { return []byte("hello") }, rejected: true},
+		"damaged": {raw: func(raw []byte) []byte {
+			return bytes.Replace(raw, []byte(`"layers":[`), []byte(`"layers":7,"x":[`), 1)
+		}},
+		"artifact":          {change: func(m *memoryImage) { m.manifest.Config.MediaType = "application/vnd.example+json" }, want: []string{"application/vnd.example+json", "artifact"}},
+		"unwritten config":  {change: func(m *memoryImage) { m.manifest.Config.Digest = someDigest }, want: []string{someDigest, "has not been written"}},
+		"unwritten layer":   {change: func(m *memoryImage) { m.manifest.Layers[0].Digest = someDigest }, want: []string{someDigest, "has not been written"}},
+		"more layers":       {change: func(m *memoryImage) { m.manifest.Layers = append(m.manifest.Layers, m.manifest.Layers[0]) }, want: []string{"lists 1 layers, the manifest 2"}},
+		"fewer layers":      {change: func(m *memoryImage) { m.manifest.Layers = nil }, want: []string{"lists 1 layers, the manifest 0"}},
+		"another layer":     {change: func(m *memoryImage) { m.manifest.Layers[0].Digest = other.digest }, want: []string{other.digest.String(), digest.FromBytes(l.diff).String(), digest.FromBytes(other.diff).String()}},
+		"encrypted":         {change: func(m *memoryImage) { m.manifest.Layers[0].MediaType += "+encrypted" }, want: []string{"encrypted", "decrypt"}},
+		"config of no JSON": {change: func(m *memoryImage) { m.setConfig([]byte("hello")) }, want: []string{"parsing config"}},
+		"config of no map":  {change: func(m *memoryImage) { m.setConfig([]byte("[]")) }, want: []string{"parsing config"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newImage(t, "refused", l)
+			if c.change != nil {
+				c.change(m)
+			}
+			if c.raw == nil {
+				m.encode(t)
+			} else {
+				m.raw = c.raw(m.raw)
+			}
+			d := newTarget(t, "")
+			putBlob(t, d, l)
+			putBlob(t, d, other)
+			_, err := d.PutBlob(context.Background(), bytes.NewReader(m.config), types.BlobInfo{Digest: digest.FromBytes(m.config), Size: -1}, none.NoCache, true)
+			require.NoError(t, err)
+			err = d.PutManifest(context.Background(), m.raw, c.instance)
+			for _, want := range append(c.want, d.path) {
+				require.ErrorContains(t, err, want)
+			}
+			var rejected types.ManifestTypeRejectedError
+			assert.Equal(t, c.rejected, asError(err, &rejected), "%v", err)
+			require.Error(t, d.Commit(context.Background(), nil))
+			require.NoError(t, d.Close())
+			assert.Empty(t, leftovers(t, d.dir))
+		})
+	}
+}
+
+// Schema 2 and OCI manifests are taken, and make the same archive.
+func TestPutManifestTypes(t *testing.T) {
+	m := newImage(t, "types", gzipLayer(1, 3000))
+	var sums []string
+	for _, schema2 := range []bool{false, true} {
+		if schema2 {
+			m.raw = bytes.ReplaceAll(m.raw, []byte(imgspecv1.MediaTypeImageManifest), []byte("application/vnd.docker.distribution.manifest.v2+json"))
+			m.raw = bytes.ReplaceAll(m.raw, []byte(imgspecv1.MediaTypeImageConfig), []byte("application/vnd.docker.container.image.v1+json"))
+			m.raw = bytes.ReplaceAll(m.raw, []byte(imgspecv1.MediaTypeImageLayerGzip), []byte("application/vnd.docker.image.rootfs.diff.tar.gzip"))
+		}
+		d := newTarget(t, "busybox")
+		putImage(t, d, m)
+		require.NoError(t, d.Commit(context.Background(), nil))
+		sums = append(sums, sum(readFile(t, d.path)))
+	}
+	assert.Equal(t, sums[0], sums[1])
+}
+
+// Blobs may come in any order, the config included, which is nowhere in the
+// contract: the pipeline has changed it before.
+func TestConfigBeforeOrAfterLayers(t *testing.T) {
+	m := newImage(t, "order", gzipLayer(1, 3000), gzipLayer(2, 3000))
+	want := sum(theirs(t, saved{source: m}))
+	for _, config := range []int{0, 1, 2} {
+		d := newTarget(t, "")
+		for i := range 3 {
+			if i == config {
+				putConfig(t, d, m)
+			}
+			if i < 2 {
+				putBlob(t, d, m.layers[1-i])
+			}
+		}
+		require.NoError(t, d.PutManifest(context.Background(), m.raw, nil))
+		require.NoError(t, d.Commit(context.Background(), nil))
+		assert.Equal(t, want, sum(readFile(t, d.path)))
+	}
+}
+
+// Signatures cannot be stored; storing none succeeds.
+func TestPutSignatures(t *testing.T) {
+	d := newTarget(t, "")
+	require.NoError(t, d.PutSignatures(context.Background(), nil, nil))
+	require.NoError(t, d.PutSignatures(context.Background(), [][]byte{}, nil))
+	require.ErrorContains(t, d.PutSignatures(context.Background(), [][]byte{[]byte("s")}, nil), "signatures")
+}
+
+// An archive is complete with Commit, and Commit with the manifest.
+func TestCommit(t *testing.T) {
+	ctx := context.Background()
+	m := newImage(t, "commit", gzipLayer(1, 3000))
+	d := newTarget(t, "")
+	putBlob(t, d, m.layers[0])
+	putConfig(t, d, m)
+	require.ErrorContains(t, d.Commit(ctx, nil), "manifest has not been written")
+	require.NoError(t, d.PutManifest(ctx, m.raw, nil))
+	require.NoFileExists(t, d.path)
+	require.NoError(t, d.Commit(ctx, nil))
+	want := readFile(t, d.path)
+	require.ErrorIs(t, d.Commit(ctx, nil), fs.ErrClosed)
+	_, err := d.PutBlob(ctx, bytes.NewReader([]byte("more")), types.BlobInfo{Size: -1}, none.NoCache, false)
+	require.ErrorIs(t, err, fs.ErrClosed)
+	require.NoError(t, d.Close())
+	require.NoError(t, d.Close(), "closing twice does no harm")
+	assert.Equal(t, want, readFile(t, d.path))
+	assert.Equal(t, []string{"archive.tar"}, leftovers(t, d.dir))
+}
+
+// "Close removes resources": without Commit nothing is left, wherever it stops.
+func TestCloseWithoutCommit(t *testing.T) {
+	m := newImage(t, "close", gzipLayer(1, 3000), plainLayer(2, 3000))
+	for _, steps := range []int{0, 1, 2, 3, 4} {
+		d := newTarget(t, "")
+		for i := range steps {
+			switch i {
+			case 0, 1:
+				putBlob(t, d, m.layers[i])
+			case 2:
+				putConfig(t, d, m)
+			case 3:
+				require.NoError(t, d.PutManifest(context.Background(), m.raw, nil))
+			}
+		}
+		require.NoError(t, d.Close())
+		require.NoError(t, d.Close())
+		assert.Empty(t, leftovers(t, d.dir))
+		require.Error(t, d.Commit(context.Background(), nil))
+		assert.Empty(t, leftovers(t, d.dir))
+	}
+}
+
+// What was at the path stays.
+func TestNotEmpty(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "archive.tar")
+	require.NoError(t, os.WriteFile(path, []byte("mine"), 0o600))
+	ref, err := NewReference(path, nil)
+	require.NoError(t, err)
+	_, err = ref.NewImageDestination(context.Background(), isolated())
+	require.ErrorIs(t, err, ErrNotEmpty)
+	require.ErrorContains(t, err, path)
+	assert.Equal(t, "mine", string(readFile(t, path)))
+}
+
+// twoTargets returns destinations of two images of one Writer.
+func twoTargets(t testing.TB) (w *Writer, one, two types.ImageDestination) {
+	t.Helper()
+	w, err := NewWriter(isolated(), filepath.Join(t.TempDir(), "archive.tar"))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, w.Abort()) })
+	var ds []types.ImageDestination
+	for range 2 {
+		ref, err := w.NewReference(nil)
+		require.NoError(t, err)
+		d, err := ref.NewImageDestination(context.Background(), isolated())
+		require.NoError(t, err)
+		ds = append(ds, d)
+	}
+	return w, ds[0], ds[1]
+}
+
+type reuse struct {
+	reused bool
+	info   types.BlobInfo
+	err    error
+}
+
+func tryReusing(ctx context.Context, d types.ImageDestination, l layer) <-chan reuse {
+	c := make(chan reuse, 1)
+	go func() {
+		reused, info, err := d.TryReusingBlob(ctx, types.BlobInfo{Digest: l.digest, Size: -1}, none.NoCache, false)
+		c <- reuse{reused, info, err}
+	}()
+	return c
+}
+
+// A blob that is on its way to one image is waited for by another, from when it
+// was asked for in vain until it is there.
+func TestTryReusingBlobWaits(t *testing.T) {
+	ctx := context.Background()
+	l := gzipLayer(1, 300_000)
+	_, one, two := twoTargets(t)
+	reused, _, err := one.TryReusingBlob(ctx, types.BlobInfo{Digest: l.digest}, none.NoCache, false)
+	require.NoError(t, err)
+	require.False(t, reused)
+	early := tryReusing(ctx, two, l)
+
+	r, w := io.Pipe()
+	put := make(chan error, 1)
+	go func() {
+		_, err := one.PutBlob(ctx, r, types.BlobInfo{Digest: l.digest, Size: int64(len(l.blob))}, none.NoCache, false)
+		put <- err
+	}()
+	_, err = w.Write(l.blob[:len(l.blob)-1])
+	require.NoError(t, err)
+	late := tryReusing(ctx, two, l)
+	cancelled, cancel := context.WithCancel(ctx)
+	never := tryReusing(cancelled, two, l)
+	cancel()
+	assert.ErrorIs(t, (<-never).err, context.Canceled)
+	select {
+	case r := <-early:
+		t.Fatalf("returned before the blob was there: %v", r)
+	case r := <-late:
+		t.Fatalf("returned before the blob was there: %v", r)
+	default:
+	}
+	_, err = w.Write(l.blob[len(l.blob)-1:])
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	require.NoError(t, <-put)
+	want := reuse{true, types.BlobInfo{Digest: l.digest, Size: int64(len(l.blob))}, nil}
+	assert.Equal(t, want, <-early)
+	assert.Equal(t, want, <-late)
+}
+
+// A blob that one image has failed to deliver is the next one's to deliver: at
+// once if it had begun, else when the destination is closed.
+func TestClaimsAreReleased(t *testing.T) {
+	ctx := context.Background()
+	l := gzipLayer(1, 3000)
+	for _, begun := range []bool{true, false} {
+		_, one, two := twoTargets(t)
+		reused, _, err := one.TryReusingBlob(ctx, types.BlobInfo{Digest: l.digest}, none.NoCache, false)
+		require.NoError(t, err)
+		require.False(t, reused)
+		other := tryReusing(ctx, two, l)
+		if begun {
+			_, err = one.PutBlob(ctx, bytes.NewReader(l.blob[:100]), types.BlobInfo{Digest: l.digest, Size: -1}, none.NoCache, false)
+			require.Error(t, err)
+		} else {
+			require.NoError(t, one.Close())
+		}
+		assert.Equal(t, reuse{}, <-other)
+		putBlob(t, two, l)
+	}
+}
+
+// Two images deliver the same blob without asking: one of them is not read.
+func TestPutBlobTwiceAtOnce(t *testing.T) {
+	ctx := context.Background()
+	l := gzipLayer(1, 3000)
+	_, one, two := twoTargets(t)
+	r, w := io.Pipe()
+	put := make(chan error, 2)
+	go func() {
+		_, err := one.PutBlob(ctx, r, types.BlobInfo{Digest: l.digest, Size: -1}, none.NoCache, false)
+		put <- err
+	}()
+	_, err := w.Write(l.blob[:1])
+	require.NoError(t, err)
+	go func() {
+		_, err := two.PutBlob(ctx, unread{t}, types.BlobInfo{Digest: l.digest, Size: -1}, none.NoCache, false)
+		put <- err
+	}()
+	_, err = w.Write(l.blob[1:])
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	require.NoError(t, <-put)
+	require.NoError(t, <-put)
+}
+
+// unread is a stream that must not be read.
+type unread struct{ t testing.TB }
+
+func (u unread) Read([]byte) (int, error) {
+	u.t.Error("a blob was read though it is there")
+	return 0, io.EOF
+}

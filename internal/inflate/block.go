@@ -1,0 +1,151 @@
+package inflate
+
+// blockHeader reads the header of the next block, and the tables of a
+// dynamic one.
+func (d *decoder) blockHeader() {
+	if !d.need(3) {
+		d.short()
+		return
+	}
+	d.final = d.take(1) == 1
+	switch d.take(2) {
+	case 0:
+		d.storedHeader()
+	case 1:
+		d.staticTables()
+		d.state = inCodes
+	case 2:
+		if d.dynamicTables() {
+			d.state = inCodes
+		}
+	default:
+		d.corrupt("unknown block type")
+	}
+}
+
+// endBlock goes on to what follows a block.
+func (d *decoder) endBlock() {
+	d.state = atBlock
+	if d.final {
+		d.state = atTrailer
+	}
+}
+
+func (d *decoder) storedHeader() {
+	d.align()
+	if !d.need(32) {
+		d.short()
+		return
+	}
+	n := d.take(16)
+	if d.take(16) != ^n&0xffff {
+		d.corrupt("length of a stored block differs from its complement")
+		return
+	}
+	d.stored = int(n)
+	d.state = inStored
+	if n == 0 {
+		// A sender flushes by way of an empty block: what came before it
+		// must not wait for what may follow.
+		d.flushed = true
+		d.endBlock()
+	}
+}
+
+// storedData copies the data of a stored block.
+func (d *decoder) storedData() {
+	for d.stored > 0 && d.op < outLimit {
+		n := d.takeBytes(d.out[d.op:min(d.op+d.stored, outLimit)])
+		if n == 0 {
+			d.short()
+			return
+		}
+		d.op += n
+		d.stored -= n
+	}
+	if d.stored == 0 {
+		d.endBlock()
+	}
+}
+
+// codesData decodes symbols up to the end of the block or of the room for
+// output. The fast loop does nearly all of them; what it leaves is decoded
+// one by one: near the end of the buffered input, and whatever is special.
+func (d *decoder) codesData() {
+	for d.err == nil && d.state == inCodes && d.op < outLimit {
+		if d.pos <= d.end-fastInput {
+			d.fast()
+			if d.err != nil || d.op >= outLimit {
+				return
+			}
+		}
+		d.symbol()
+	}
+}
+
+// symbol decodes one literal, match or end of block.
+func (d *decoder) symbol() {
+	e, ok := d.entry(d.lit[:], litBits, d.litShortest)
+	switch {
+	case !ok:
+	case e&entryLiterals != 0:
+		d.out[d.op] = byte(e >> 16)
+		d.op++
+	case e&entryEnd != 0:
+		d.endBlock()
+	case e&entrySpecial != 0:
+		d.corrupt("invalid literal or length code")
+	default:
+		length := int(e>>16&0x1ff) + int(d.extra)
+		e, ok = d.entry(d.dist[:], distBits, d.distShortest)
+		switch {
+		case !ok:
+		case e&entrySpecial != 0:
+			d.corrupt(reasonDistanceCode)
+		default:
+			dist := int(e>>16) + int(d.extra)
+			if dist > d.op-d.start {
+				d.corrupt(reasonDistance)
+				return
+			}
+			for range length {
+				d.out[d.op] = d.out[d.op-dist]
+				d.op++
+			}
+		}
+	}
+}
+
+// entry decodes the next symbol and its extra bits, which it puts in d.extra.
+// Of several literals it takes the first.
+//
+// It never waits for more bits than the symbol has, or than the shortest code
+// has: bits that are not there are zero, and as short codes come before long
+// ones in a Huffman code of this kind, that makes no code look longer than it
+// is.
+func (d *decoder) entry(table []uint32, index, shortest uint) (e uint32, ok bool) {
+	for {
+		d.topUp()
+		if d.nbits >= shortest {
+			e = table[d.bits&(1<<index-1)]
+			used := uint(0)
+			if e&entryTable != 0 {
+				used = index
+				e = table[uint64(e>>16)+d.bits>>index&(1<<(e>>8&15)-1)]
+			}
+			code, all := used+uint(e>>8&15), used+uint(e&63)
+			if e&entryLiterals != 0 {
+				all = code
+			}
+			if all <= d.nbits {
+				d.take(code)
+				d.extra = d.take(all - code)
+				return e, true
+			}
+		}
+		if !d.fill() {
+			d.short()
+			return 0, false
+		}
+	}
+}

@@ -81,9 +81,11 @@ func (d *decoder) fast() {
 		bits >>= e & 63
 		n -= uint(e)
 
-		bits |= load64(&d.in, pos) << (n & 63)
-		pos += int(7 - n>>3&7)
-		n |= 56
+		if n&63 < 32 {
+			bits |= load64(&d.in, pos) << (n & 63)
+			pos += int(7 - n>>3&7)
+			n |= 56
+		}
 		e = d.dist[bits&(1<<distBits-1)]
 		if e&entrySpecial != 0 {
 			if e&entryTable != 0 {

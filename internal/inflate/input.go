@@ -78,6 +78,16 @@ func (d *input) fill() bool {
 
 // topUp moves whole bytes from the buffer into bits, without reading.
 func (d *input) topUp() {
+	if d.nbits >= 32 {
+		return // plenty
+	}
+	if d.pos <= d.end-8 {
+		d.bits |= load64(&d.in, d.pos) << d.nbits
+		d.pos += int(63-d.nbits) >> 3
+		d.nbits |= 56
+		d.bits &= 1<<d.nbits - 1
+		return
+	}
 	for d.nbits <= 56 && d.pos < d.end {
 		d.bits |= uint64(d.in[d.pos]) << d.nbits
 		d.pos++

@@ -8,8 +8,10 @@ func (d *decoder) blockHeader() {
 		return
 	}
 	d.final = d.take(1) == 1
+	d.ahead = inSize
 	switch d.take(2) {
 	case 0:
+		d.ahead = inShort
 		d.storedHeader()
 	case 1:
 		d.staticTables()

@@ -12,6 +12,10 @@ const (
 	// masked index.
 	inSlack = 8
 
+	// inShort is how much is read ahead of a block that may be a stored one,
+	// so that most of its data is read to where it is wanted in the end.
+	inShort = 1 << 12
+
 	// maxEmptyReads is how often a reader may return neither data nor an
 	// error in a row, as in package bufio.
 	maxEmptyReads = 100
@@ -30,6 +34,7 @@ type input struct {
 
 	pos, end int   // in[pos:end] is to be taken
 	base     int64 // bytes of the stream before in[0]
+	ahead    int   // how much to read at once
 
 	bits  uint64 // the low nbits are valid, the others zero
 	nbits uint
@@ -39,7 +44,7 @@ type input struct {
 
 func (d *input) reset(r io.Reader) {
 	d.r, d.err = r, nil
-	d.pos, d.end, d.base = 0, 0, 0
+	d.pos, d.end, d.base, d.ahead = 0, 0, 0, inSize
 	d.bits, d.nbits = 0, 0
 }
 
@@ -48,32 +53,35 @@ func (d *input) offset() int64 {
 	return d.base + int64(d.pos) - int64(d.nbits>>3)
 }
 
+// read reads into p and returns how much. Zero means that d.err is set.
+func (d *input) read(p []byte) int {
+	if d.err != nil {
+		return 0
+	}
+	for range maxEmptyReads {
+		n, err := d.r.Read(p)
+		if n < 0 || n > len(p) {
+			d.err = errBadRead
+			return 0
+		}
+		d.err = err
+		if n > 0 || err != nil {
+			return n
+		}
+	}
+	d.err = io.ErrNoProgress
+	return 0
+}
+
 // fill reads more into the buffer, and reports whether there is more.
 func (d *input) fill() bool {
-	if d.err != nil {
-		return false
-	}
 	copy(d.in[:], d.in[d.pos:d.end])
 	d.base += int64(d.pos)
 	d.end -= d.pos
 	d.pos = 0
-	for range maxEmptyReads {
-		n, err := d.r.Read(d.in[d.end:inSize])
-		if n < 0 || n > inSize-d.end {
-			d.err = errBadRead
-			return false
-		}
-		d.end += n
-		d.err = err
-		if n > 0 {
-			return true
-		}
-		if err != nil {
-			return false
-		}
-	}
-	d.err = io.ErrNoProgress
-	return false
+	n := d.read(d.in[d.end:min(d.end+d.ahead, inSize)])
+	d.end += n
+	return n > 0
 }
 
 // topUp moves whole bytes from the buffer into bits, without reading.
@@ -129,6 +137,11 @@ func (d *input) takeBytes(p []byte) int {
 		n++
 	}
 	if n > 0 || len(p) == 0 {
+		return n
+	}
+	if d.pos == d.end && len(p) > inShort {
+		n = d.read(p)
+		d.base += int64(n)
 		return n
 	}
 	if d.pos == d.end && !d.fill() {

@@ -45,8 +45,8 @@ type decoder struct {
 	flushed bool // hand out what there is
 	stored  int  // bytes left of the stored block
 
-	sum  uint32 // CRC-32 of the member
-	size uint32 // its length, of what was summed
+	sum  uint32 // CRC-32 of the member's data, or of its header as it is read
+	size uint32 // length of what was summed
 
 	extra                     uint32 // extra bits of the entry decoded last
 	litShortest, distShortest uint   // see entry
@@ -56,6 +56,7 @@ type decoder struct {
 	lit     [litSize]uint32
 	dist    [distSize]uint32
 	precode [1 << precodeBits]uint32
+	scratch [maxString]byte // for headers and trailers
 	lengths [maxLitCodes + maxDistCodes]uint8
 	out     [outSize + outSlack]byte
 }

@@ -39,17 +39,16 @@ func (d *decoder) readFull(p []byte) bool {
 // memberHeader reads the header of a member. The end of the input in its
 // place is the end of the stream, and d.err is then io.EOF.
 func (d *decoder) memberHeader() {
-	var h header
-	if !d.readFull(h.buf[:10]) {
+	h := d.scratch[:10]
+	if !d.readFull(h) {
 		return
 	}
-	if h.buf[0] != 0x1f || h.buf[1] != 0x8b || h.buf[2] != 8 {
+	if h[0] != 0x1f || h[1] != 0x8b || h[2] != 8 {
 		d.badHeader("not a gzip header")
 		return
 	}
-	flags := h.buf[3]
-	h.sum = crc32.ChecksumIEEE(h.buf[:10])
-	if !d.headerFields(flags, &h) {
+	d.sum = crc32.ChecksumIEEE(h)
+	if !d.headerFields(h[3]) {
 		if d.err == io.EOF {
 			d.err = io.ErrUnexpectedEOF
 		}
@@ -60,37 +59,36 @@ func (d *decoder) memberHeader() {
 	d.sum, d.size = 0, 0
 }
 
-type header struct {
-	sum uint32
-	buf [maxString]byte
-}
-
-func (d *decoder) headerFields(flags byte, h *header) bool {
+// headerFields skips the optional fields, and checks the header's own
+// checksum if there is one.
+func (d *decoder) headerFields(flags byte) bool {
 	if flags&flagExtra != 0 {
-		if !d.readFull(h.buf[:2]) {
+		size := d.scratch[:2]
+		if !d.readFull(size) {
 			return false
 		}
-		h.sum = crc32.Update(h.sum, crc32.IEEETable, h.buf[:2])
-		for n := int(binary.LittleEndian.Uint16(h.buf[:2])); n > 0; {
-			p := h.buf[:min(n, len(h.buf))]
+		d.sum = crc32.Update(d.sum, crc32.IEEETable, size)
+		for n := int(binary.LittleEndian.Uint16(size)); n > 0; {
+			p := d.scratch[:min(n, len(d.scratch))]
 			if !d.readFull(p) {
 				return false
 			}
-			h.sum = crc32.Update(h.sum, crc32.IEEETable, p)
+			d.sum = crc32.Update(d.sum, crc32.IEEETable, p)
 			n -= len(p)
 		}
 	}
-	if flags&flagName != 0 && !d.headerString(h) {
+	if flags&flagName != 0 && !d.headerString() {
 		return false
 	}
-	if flags&flagComment != 0 && !d.headerString(h) {
+	if flags&flagComment != 0 && !d.headerString() {
 		return false
 	}
 	if flags&flagHeaderCRC != 0 {
-		if !d.readFull(h.buf[:2]) {
+		p := d.scratch[:2]
+		if !d.readFull(p) {
 			return false
 		}
-		if binary.LittleEndian.Uint16(h.buf[:2]) != uint16(h.sum) {
+		if binary.LittleEndian.Uint16(p) != uint16(d.sum) {
 			d.badHeader("header checksum mismatch")
 			return false
 		}
@@ -99,13 +97,13 @@ func (d *decoder) headerFields(flags byte, h *header) bool {
 }
 
 // headerString skips a string that ends with a zero.
-func (d *decoder) headerString(h *header) bool {
-	for i := range h.buf {
-		if !d.readFull(h.buf[i : i+1]) {
+func (d *decoder) headerString() bool {
+	for i := range d.scratch {
+		if !d.readFull(d.scratch[i : i+1]) {
 			return false
 		}
-		if h.buf[i] == 0 {
-			h.sum = crc32.Update(h.sum, crc32.IEEETable, h.buf[:i+1])
+		if d.scratch[i] == 0 {
+			d.sum = crc32.Update(d.sum, crc32.IEEETable, d.scratch[:i+1])
 			return true
 		}
 	}
@@ -121,8 +119,8 @@ func (d *decoder) badHeader(reason string) {
 func (d *decoder) memberTrailer() bool {
 	d.summarize()
 	d.align()
-	var trailer [8]byte
-	if !d.readFull(trailer[:]) {
+	trailer := d.scratch[:8]
+	if !d.readFull(trailer) {
 		if d.err == io.EOF {
 			d.err = io.ErrUnexpectedEOF
 		}

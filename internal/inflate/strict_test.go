@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -102,6 +103,9 @@ func withHeaderCRC(flags byte, fields ...[]byte) []byte {
 	h = binary.LittleEndian.AppendUint16(h, uint16(crc32.ChecksumIEEE(h)))
 	return append(h, member(stored("x"), "x")[10:]...)
 }
+
+// newWriter is a gzip writer.
+func newWriter(w io.Writer) *gzip.Writer { return gzip.NewWriter(w) }
 
 func compressed(level int, text []byte) []byte {
 	var b bytes.Buffer

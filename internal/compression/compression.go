@@ -8,9 +8,10 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
+
+	"github.com/dockerarchive/dockerarchive/internal/inflate"
 )
 
 // Algorithm is a way to compress a stream.
@@ -77,7 +78,7 @@ func NewReader(r io.Reader, a Algorithm) (io.ReadCloser, error) {
 	case None:
 		return io.NopCloser(r), nil
 	case Gzip:
-		d, err = gzip.NewReader(r)
+		d, err = inflate.NewReader(r)
 	case Zstd:
 		var z *zstd.Decoder
 		// One block at a time: a decoder's own goroutines would hold memory for

@@ -1,0 +1,145 @@
+//go:build interop
+
+package interop
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	"github.com/stretchr/testify/require"
+)
+
+// A dockerd is a running Docker daemon and a docker command that talks to it.
+type dockerd struct {
+	docker program
+	// store is the containerd that holds the images, in Docker's namespace. It has no socket
+	// where Docker keeps them itself and knows them by their config digest.
+	store containerd
+}
+
+// startDockerd starts a dockerd on top of a running containerd.
+func startDockerd(t *testing.T, server program, runtime containerd, containerdStore bool) dockerd {
+	t.Helper()
+	dir := daemonDir(t)
+	config := filepath.Join(dir, "daemon.json")
+	features := fmt.Appendf(nil, `{"features": {"containerd-snapshotter": %t}}`, containerdStore)
+	require.NoError(t, os.WriteFile(config, features, 0o600))
+
+	host := "unix://" + filepath.Join(dir, "docker.sock")
+	path := filepath.Dir(server.argv[0]) + ":" + os.Getenv("PATH")
+	docker := debian(t, "docker").with("--host", host).withEnv("DOCKER_CONFIG=" + dir)
+	server = server.with(
+		"--config-file", config,
+		"--host", host,
+		"--data-root", filepath.Join(dir, "data"),
+		"--exec-root", filepath.Join(dir, "exec"),
+		"--pidfile", filepath.Join(dir, "docker.pid"),
+		"--containerd", runtime.socket,
+		// The network of the machine stays as it is.
+		"--iptables=false", "--ip6tables=false", "--bridge=none",
+	).withEnv("PATH=" + path)
+	startDaemon(t, dir, server, func() error {
+		_, err := docker.try(t, "version")
+		return err
+	})
+	d := dockerd{docker: docker}
+	if containerdStore {
+		d.store = runtime.namespace("moby")
+	}
+	return d
+}
+
+func newDebianDocker(t *testing.T) client {
+	t.Helper()
+	return startDockerd(t, debian(t, "dockerd"), startDebianContainerd(t), false)
+}
+
+func newBuiltDocker(containerdStore bool) func(*testing.T) client {
+	return func(t *testing.T) client {
+		t.Helper()
+		return startDockerd(t, built(t, "dockerd"), startBuiltContainerd(t), containerdStore)
+	}
+}
+
+// load loads an archive into a daemon emptied before, and inspects what docker said it loaded.
+func (d dockerd) load(t *testing.T, a archive) ([]shown, error) {
+	t.Helper()
+	if err := d.removeAll(t); err != nil {
+		return nil, err
+	}
+	output, err := d.docker.try(t, "load", "--input", a.path)
+	if err != nil {
+		return nil, err
+	}
+	var all []shown
+	for _, line := range strings.Split(strings.TrimSpace(output), "\n") {
+		// "Loaded image: NAME", or "Loaded image ID: DIGEST" of an image without a name.
+		_, loaded, found := strings.Cut(line, ": ")
+		if !found {
+			return nil, fmt.Errorf("%s: load: unexpected line %q", d.docker.name, line)
+		}
+		image, err := d.inspect(t, loaded)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, image)
+	}
+	return mergeNames(all), nil
+}
+
+func (d dockerd) inspect(t *testing.T, loaded string) (shown, error) {
+	t.Helper()
+	output, err := d.docker.try(t, "image", "inspect", loaded)
+	if err != nil {
+		return shown{}, err
+	}
+	var inspected []struct {
+		ID       digest.Digest `json:"Id"`
+		RepoTags []string
+		RootFS   struct{ Layers []digest.Digest }
+	}
+	if err := json.Unmarshal([]byte(output), &inspected); err != nil || len(inspected) != 1 {
+		return shown{}, fmt.Errorf("%s: image inspect %s: %w\n%s", d.docker.name, loaded, err, output)
+	}
+	result := shown{image: image{config: inspected[0].ID, diffIDs: inspected[0].RootFS.Layers}}
+	if d.store.socket != "" {
+		// The ID is the manifest's digest here, and which config that has only the store tells.
+		if result.image, err = d.store.image(t, inspected[0].ID); err != nil {
+			return shown{}, err
+		}
+		result.image.diffIDs = inspected[0].RootFS.Layers
+	}
+	for _, name := range inspected[0].RepoTags {
+		full, err := reference.ParseDockerRef(name)
+		if err != nil {
+			return shown{}, fmt.Errorf("%s: image inspect %s: name %q: %w", d.docker.name, loaded, name, err)
+		}
+		result.names = append(result.names, full.String())
+	}
+	return result, nil
+}
+
+func (d dockerd) removeAll(t *testing.T) error {
+	t.Helper()
+	output, err := d.docker.try(t, "image", "ls", "--all", "--quiet", "--no-trunc")
+	if err != nil {
+		return err
+	}
+	if ids := strings.Fields(output); len(ids) > 0 {
+		_, err = d.docker.try(t, append([]string{"image", "rm", "--force"}, ids...)...)
+	}
+	return err
+}
+
+// runImage runs the image's own command in a container and returns what it prints.
+func (d dockerd) runImage(t *testing.T, _ archive, name string) (string, error) {
+	t.Helper()
+	return d.docker.try(t, "run", "--rm", "--network", "none",
+		"--security-opt", "seccomp=unconfined", name)
+}

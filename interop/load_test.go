@@ -1,0 +1,199 @@
+//go:build interop
+
+package interop
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// An archive is a file to load, and what a client must show afterwards.
+type archive struct {
+	name   string // as the sub-tests call it
+	path   string
+	images []expectation
+	// refused names the clients that cannot load such an archive, whoever wrote it, and a part
+	// of what they say. They are run all the same: the day one of them can, its test fails.
+	refused map[string]string
+}
+
+// An expectation is an image and the full names it must have.
+type expectation struct {
+	image image
+	names []string
+}
+
+// id is the archive's name in the form that clients accept as part of their own names.
+func (a archive) id() string {
+	return strings.ReplaceAll(a.name, " ", "-")
+}
+
+// references are the references of containers/image to the archive's images: one for each name,
+// or to an image without a name by its place.
+func (a archive) references() []string {
+	var references []string
+	for index, expected := range a.images {
+		for _, name := range expected.names {
+			references = append(references, "docker-archive:"+a.path+":"+name)
+		}
+		if len(expected.names) == 0 {
+			references = append(references, fmt.Sprintf("docker-archive:%s:@%d", a.path, index))
+		}
+	}
+	return references
+}
+
+// A client loads archives.
+type client interface {
+	// load loads an archive into an empty store and returns all that the store then holds.
+	load(t *testing.T, a archive) ([]shown, error)
+}
+
+// A runner is a client that can also run what it loaded.
+type runner interface {
+	client
+	// runImage runs an image's command and returns what it printed.
+	runImage(t *testing.T, a archive, name string) (string, error)
+}
+
+// shown is one image as a client shows it.
+type shown struct {
+	image image    // without a manifest or platform where the client does not keep them
+	names []string // nil if the client does not show names
+}
+
+// clients are the clients that every archive is loaded with, by the name they have in tests.
+var clients = []struct {
+	name  string
+	start func(t *testing.T) client
+	runs  bool // containers too: what start returns is a runner
+}{
+	{"docker 20.10", newDebianDocker, true},
+	{"docker 29 graphdriver", newBuiltDocker(false), true},
+	{"docker 29 containerd store", newBuiltDocker(true), true},
+	{"containerd 1.6", newCtr(startDebianContainerd), true},
+	{"containerd 2.4", newCtr(startBuiltContainerd), true},
+	{"podman", newPodman, true},
+	{"buildah", newBuildah, false},
+	{"skopeo", newSkopeo, false},
+	{"crane", newCrane, false},
+	{"regctl", newRegctl, false},
+}
+
+// TestLoad loads every archive with every client and compares what the client then shows with
+// the images the archive was made from.
+func TestLoad(t *testing.T) {
+	archives := loadArchives(t, t.TempDir())
+	for _, c := range clients {
+		t.Run(c.name, func(t *testing.T) {
+			client := c.start(t)
+			for _, a := range archives {
+				t.Run(a.name, func(t *testing.T) {
+					got, err := client.load(t, a)
+					if refusal, ok := a.refused[c.name]; ok {
+						require.ErrorContains(t, err, refusal, "what is known to be refused was loaded, or refused otherwise")
+						return
+					}
+					require.NoError(t, err)
+					compare(t, a, got)
+				})
+			}
+		})
+	}
+}
+
+// TestRun loads an image that holds a program, runs it, and compares what the program prints.
+func TestRun(t *testing.T) {
+	const name = "example.com/interop/hello:v1"
+	dir := t.TempDir()
+	layout := helloLayout(t, dir)
+	a := archive{
+		name:   "hello",
+		path:   copyArchive(t, dir, "oci:"+layout+":hello", name),
+		images: []expectation{{layoutImage(t, layout, "hello"), []string{name}}},
+	}
+	for _, c := range clients {
+		if !c.runs {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) {
+			client, ok := c.start(t).(runner)
+			require.True(t, ok, "%s has no way to run an image", c.name)
+			got, err := client.load(t, a)
+			require.NoError(t, err)
+			compare(t, a, got)
+			output, err := client.runImage(t, a, name)
+			require.NoError(t, err)
+			assert.Equal(t, helloOutput, strings.TrimSpace(output))
+		})
+	}
+}
+
+// compare compares what a client shows with what the archive should hold: neither more nor less.
+func compare(t *testing.T, a archive, got []shown) {
+	t.Helper()
+	byConfig := make(map[digest.Digest]shown)
+	for _, image := range got {
+		byConfig[image.image.config] = image
+	}
+	assert.Len(t, byConfig, len(a.images), "number of images: %v", got)
+	for _, want := range a.images {
+		image, ok := byConfig[want.image.config]
+		if !assert.True(t, ok, "no image with config %s (%v) in %v", want.image.config, want.names, got) {
+			continue
+		}
+		assert.Equal(t, want.image.diffIDs, image.image.diffIDs, "diff IDs of %v", want.names)
+		if image.names != nil {
+			assert.ElementsMatch(t, want.names, image.names, "names of %s", want.image.config)
+		}
+	}
+}
+
+// mergeNames joins what a client lists once for each name.
+func mergeNames(all []shown) []shown {
+	var merged []shown
+	for _, image := range all {
+		at := slices.IndexFunc(merged, func(m shown) bool { return m.image.config == image.image.config })
+		if at < 0 {
+			merged = append(merged, image)
+			continue
+		}
+		for _, name := range image.names {
+			if !slices.Contains(merged[at].names, name) {
+				merged[at].names = append(merged[at].names, name)
+			}
+		}
+	}
+	return merged
+}
+
+// copyArchive copies an image with the command under test into a new docker archive in dir, under
+// the given names if any.
+func copyArchive(t *testing.T, dir, from string, names ...string) string {
+	t.Helper()
+	path := filepath.Join(dir, "archive-"+digest.FromString(from + strings.Join(names, " ")).Encoded()[:12]+".tar")
+	dockerArchive(t).run(t, copyArgs(path, from, names...)...)
+	return path
+}
+
+// copyArgs are the arguments of docker-archive, and of skopeo, that copy an image into a docker
+// archive at path.
+func copyArgs(path, from string, names ...string) []string {
+	args := []string{"copy", "--insecure-policy"}
+	destination := "docker-archive:" + path
+	for i, name := range names {
+		if i == 0 {
+			destination += ":" + name
+		} else {
+			args = append(args, "--additional-tag", name)
+		}
+	}
+	return append(args, from, destination)
+}

@@ -7,7 +7,7 @@ import (
 )
 
 // loadArchives are the archives that TestLoad loads: written by the command under test into dir,
-// and one from testdata.
+// and some from testdata.
 func loadArchives(t *testing.T, dir string) []archive {
 	t.Helper()
 	one := layoutImage(t, testLayout, "one")
@@ -15,7 +15,7 @@ func loadArchives(t *testing.T, dir string) []archive {
 	// The layers of zstd hold what those of two do, and the configs are the same.
 	zstd := layoutImage(t, testLayout, "zstd")
 	// skopeo takes the platform it runs on from an index, the first of this one.
-	multi := layoutImages(t, testLayout, "multi")[0]
+	multi := layoutImages(t, testLayout, "multi")
 
 	const (
 		oneName  = "example.com/interop/one:v1"
@@ -30,41 +30,55 @@ func loadArchives(t *testing.T, dir string) []archive {
 		{
 			name:   "one name",
 			path:   from("one", oneName),
-			images: []expectation{{one, []string{oneName}}},
+			images: []expectation{{image: one, names: []string{oneName}}},
 		},
 		{
 			name:   "several names",
 			path:   from("one", oneName, hubName, portName),
-			images: []expectation{{one, []string{oneName, hubName, portName}}},
+			images: []expectation{{image: one, names: []string{oneName, hubName, portName}}},
 		},
 		{
 			name:   "no name",
 			path:   from("one"),
-			images: []expectation{{one, nil}},
+			images: []expectation{{image: one}},
 			refused: map[string]string{
-				"containerd 1.6": "no image is listed",
-				"containerd 2.4": "no image is listed",
+				"containerd 1.6":       "no image is listed",
+				"containerd 2.4":       "no image is listed",
+				"containerd 2.4 local": "no image is listed",
 			},
 		},
 		{
 			name:   "zstd layers",
 			path:   from("zstd", twoName),
-			images: []expectation{{zstd, []string{twoName}}},
+			images: []expectation{{image: zstd, names: []string{twoName}}},
 		},
 		{
 			name:   "one of several platforms",
 			path:   from("multi", twoName),
-			images: []expectation{{multi, []string{twoName}}},
+			images: []expectation{{image: multi[0], names: []string{twoName}}},
 		},
 		{
 			name: "several images",
 			path: "../testdata/archives/podman-multi.tar",
 			images: []expectation{
-				{one, []string{"127.0.0.1:5111/tiny/one:v1", "127.0.0.1:5111/tiny/one:again"}},
-				{two, []string{"127.0.0.1:5111/tiny/two:v1"}},
+				{image: one, names: []string{"127.0.0.1:5111/tiny/one:v1", "127.0.0.1:5111/tiny/one:again"}},
+				{image: two, names: []string{"127.0.0.1:5111/tiny/two:v1"}},
 			},
 			refused: map[string]string{
 				"crane": "tarball must contain only a single image",
+			},
+		},
+		{
+			name: "original manifests and platforms",
+			path: "../testdata/archives/ctr24.tar",
+			images: []expectation{
+				{image: multi[0], others: multi[1:], names: []string{"127.0.0.1:5111/tiny/multi:v1"}},
+				{image: one, names: []string{"127.0.0.1:5111/tiny/one:v1"}},
+			},
+			manifests: true,
+			refused: map[string]string{
+				"regctl": "could not find requested tag", // two images have the same
+				"crane":  "tarball must contain only a single image",
 			},
 		},
 	}

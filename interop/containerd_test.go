@@ -19,6 +19,8 @@ import (
 type containerd struct {
 	socket string
 	ctr    program
+	// importOptions go before the archive in "ctr images import".
+	importOptions []string
 }
 
 // startContainerd starts the given containerd, to be used with the given ctr. Its shim and runc
@@ -67,10 +69,13 @@ func (c containerd) namespace(name string) containerd {
 	return c
 }
 
-func newCtr(start func(*testing.T) containerd) func(*testing.T) client {
+// newCtr returns the start of a client that imports into a containerd with ctr.
+func newCtr(start func(*testing.T) containerd, importOptions ...string) func(*testing.T) client {
 	return func(t *testing.T) client {
 		t.Helper()
-		return start(t)
+		c := start(t)
+		c.importOptions = importOptions
+		return c
 	}
 }
 
@@ -78,7 +83,11 @@ func newCtr(start func(*testing.T) containerd) func(*testing.T) client {
 func (c containerd) load(t *testing.T, a archive) ([]shown, error) {
 	t.Helper()
 	c = c.namespace(a.id())
-	if _, err := c.ctr.try(t, "images", "import", a.path); err != nil {
+	args := append([]string{"images", "import"}, c.importOptions...)
+	if a.manifests {
+		args = append(args, "--all-platforms")
+	}
+	if _, err := c.ctr.try(t, append(args, a.path)...); err != nil {
 		return nil, err
 	}
 	list, err := c.ctr.try(t, "images", "ls")
@@ -91,11 +100,13 @@ func (c containerd) load(t *testing.T, a archive) ([]shown, error) {
 		if len(fields) < 3 {
 			return nil, fmt.Errorf("%s: images ls: unexpected line %q", c.ctr.name, line)
 		}
-		image, err := c.image(t, digest.Digest(fields[2]))
+		images, err := c.images(t, digest.Digest(fields[2]))
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, shown{image: image, names: []string{fields[0]}})
+		for _, image := range images {
+			all = append(all, shown{image: image, names: []string{fields[0]}})
+		}
 	}
 	if len(all) == 0 {
 		// The import went well, but what has no name is garbage to containerd.
@@ -104,22 +115,40 @@ func (c containerd) load(t *testing.T, a archive) ([]shown, error) {
 	return mergeNames(all), nil
 }
 
-// image reads an image from containerd's content store by the digest of its manifest.
-func (c containerd) image(t *testing.T, manifestDigest digest.Digest) (image, error) {
+// images reads the images of all platforms from containerd's content store by the digest of
+// their index, or the one image by that of its manifest.
+func (c containerd) images(t *testing.T, target digest.Digest) ([]image, error) {
 	t.Helper()
-	content, err := c.ctr.try(t, "content", "get", manifestDigest.String())
+	content, err := c.ctr.try(t, "content", "get", target.String())
 	if err != nil {
-		return image{}, err
+		return nil, err
 	}
-	var manifest imagespec.Manifest
-	if err := json.Unmarshal([]byte(content), &manifest); err != nil {
-		return image{}, fmt.Errorf("%s: manifest %s: %w", c.ctr.name, manifestDigest, err)
+	var either struct { // a manifest or an index
+		Config    imagespec.Descriptor
+		Manifests []imagespec.Descriptor
 	}
-	config, err := c.ctr.try(t, "content", "get", manifest.Config.Digest.String())
-	if err != nil {
-		return image{}, err
+	if err := json.Unmarshal([]byte(content), &either); err != nil {
+		return nil, fmt.Errorf("%s: manifest %s: %w", c.ctr.name, target, err)
 	}
-	return imageOfConfig(t, manifestDigest, []byte(config)), nil
+	if either.Config.Digest != "" {
+		config, err := c.ctr.try(t, "content", "get", either.Config.Digest.String())
+		if err != nil {
+			return nil, err
+		}
+		return []image{imageOfConfig(t, target, []byte(config))}, nil
+	}
+	var all []image
+	for _, platform := range either.Manifests {
+		if platform.Platform != nil && platform.Platform.OS == "unknown" {
+			continue // an attestation
+		}
+		images, err := c.images(t, platform.Digest)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, images...)
+	}
+	return all, nil
 }
 
 // runImage runs the image's own command in a container and returns what it prints.

@@ -84,20 +84,22 @@ func (d dockerd) load(t *testing.T, a archive) ([]shown, error) {
 		if !found {
 			return nil, fmt.Errorf("%s: load: unexpected line %q", d.docker.name, line)
 		}
-		image, err := d.inspect(t, loaded)
+		images, err := d.inspect(t, loaded)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, image)
+		all = append(all, images...)
 	}
 	return mergeNames(all), nil
 }
 
-func (d dockerd) inspect(t *testing.T, loaded string) (shown, error) {
+// inspect returns the image with a name or ID that docker said it loaded: one, or one for each
+// platform.
+func (d dockerd) inspect(t *testing.T, loaded string) ([]shown, error) {
 	t.Helper()
 	output, err := d.docker.try(t, "image", "inspect", loaded)
 	if err != nil {
-		return shown{}, err
+		return nil, err
 	}
 	var inspected []struct {
 		ID       digest.Digest `json:"Id"`
@@ -105,24 +107,30 @@ func (d dockerd) inspect(t *testing.T, loaded string) (shown, error) {
 		RootFS   struct{ Layers []digest.Digest }
 	}
 	if err := json.Unmarshal([]byte(output), &inspected); err != nil || len(inspected) != 1 {
-		return shown{}, fmt.Errorf("%s: image inspect %s: %w\n%s", d.docker.name, loaded, err, output)
+		return nil, fmt.Errorf("%s: image inspect %s: %w\n%s", d.docker.name, loaded, err, output)
 	}
-	result := shown{image: image{config: inspected[0].ID, diffIDs: inspected[0].RootFS.Layers}}
-	if d.store.socket != "" {
-		// The ID is the manifest's digest here, and which config that has only the store tells.
-		if result.image, err = d.store.image(t, inspected[0].ID); err != nil {
-			return shown{}, err
-		}
-		result.image.diffIDs = inspected[0].RootFS.Layers
-	}
+	names := []string{}
 	for _, name := range inspected[0].RepoTags {
 		full, err := reference.ParseDockerRef(name)
 		if err != nil {
-			return shown{}, fmt.Errorf("%s: image inspect %s: name %q: %w", d.docker.name, loaded, name, err)
+			return nil, fmt.Errorf("%s: image inspect %s: name %q: %w", d.docker.name, loaded, name, err)
 		}
-		result.names = append(result.names, full.String())
+		names = append(names, full.String())
 	}
-	return result, nil
+	images := []image{{config: inspected[0].ID, diffIDs: inspected[0].RootFS.Layers}}
+	if d.store.socket != "" {
+		// The ID is the manifest's or index's digest here; what is behind it only the store tells.
+		if images, err = d.store.images(t, inspected[0].ID); err != nil {
+			return nil, err
+		}
+		// Docker itself shows the layers of the first, the platform it runs on.
+		images[0].diffIDs = inspected[0].RootFS.Layers
+	}
+	var all []shown
+	for _, image := range images {
+		all = append(all, shown{image: image, names: names})
+	}
+	return all, nil
 }
 
 func (d dockerd) removeAll(t *testing.T) error {

@@ -19,6 +19,8 @@ type archive struct {
 	name   string // as the sub-tests call it
 	path   string
 	images []expectation
+	// manifests says that the archive holds the images' own manifests, for clients to keep.
+	manifests bool
 	// refused names the clients that cannot load such an archive, whoever wrote it, and a part
 	// of what they say. They are run all the same: the day one of them can, its test fails.
 	refused map[string]string
@@ -28,6 +30,8 @@ type archive struct {
 type expectation struct {
 	image image
 	names []string
+	// others are the images of further platforms, in archives that hold more than one.
+	others []image
 }
 
 // id is the archive's name in the form that clients accept as part of their own names.
@@ -65,26 +69,32 @@ type runner interface {
 
 // shown is one image as a client shows it.
 type shown struct {
-	image image    // without a manifest or platform where the client does not keep them
-	names []string // nil if the client does not show names
+	image image    // with its manifest where the client shows one
+	names []string // nil, and not just empty, if the client does not show names
 }
 
 // clients are the clients that every archive is loaded with, by the name they have in tests.
 var clients = []struct {
 	name  string
 	start func(t *testing.T) client
-	runs  bool // containers too: what start returns is a runner
+	// runs says that what start returns is a runner.
+	runs bool
+	// keeps says that the client keeps the manifests and all the platforms that an archive holds.
+	// The others take the one image that manifest.json gives for a name.
+	keeps bool
 }{
-	{"docker 20.10", newDebianDocker, true},
-	{"docker 29 graphdriver", newBuiltDocker(false), true},
-	{"docker 29 containerd store", newBuiltDocker(true), true},
-	{"containerd 1.6", newCtr(startDebianContainerd), true},
-	{"containerd 2.4", newCtr(startBuiltContainerd), true},
-	{"podman", newPodman, true},
-	{"buildah", newBuildah, false},
-	{"skopeo", newSkopeo, false},
-	{"crane", newCrane, false},
-	{"regctl", newRegctl, false},
+	{name: "docker 20.10", start: newDebianDocker, runs: true},
+	{name: "docker 29 graphdriver", start: newBuiltDocker(false), runs: true},
+	{name: "docker 29 containerd store", start: newBuiltDocker(true), runs: true, keeps: true},
+	{name: "containerd 1.6", start: newCtr(startDebianContainerd), runs: true, keeps: true},
+	{name: "containerd 2.4", start: newCtr(startBuiltContainerd), runs: true, keeps: true},
+	// The client imports, not the daemon, as k3s and programs with containerd's library do.
+	{name: "containerd 2.4 local", start: newCtr(startBuiltContainerd, "--local"), runs: true, keeps: true},
+	{name: "podman", start: newPodman, runs: true},
+	{name: "buildah", start: newBuildah},
+	{name: "skopeo", start: newSkopeo},
+	{name: "crane", start: newCrane},
+	{name: "regctl", start: newRegctl, keeps: true},
 }
 
 // TestLoad loads every archive with every client and compares what the client then shows with
@@ -102,7 +112,7 @@ func TestLoad(t *testing.T) {
 						return
 					}
 					require.NoError(t, err)
-					compare(t, a, got)
+					compare(t, a, c.keeps, got)
 				})
 			}
 		})
@@ -117,7 +127,7 @@ func TestRun(t *testing.T) {
 	a := archive{
 		name:   "hello",
 		path:   copyArchive(t, dir, "oci:"+layout+":hello", name),
-		images: []expectation{{layoutImage(t, layout, "hello"), []string{name}}},
+		images: []expectation{{image: layoutImage(t, layout, "hello"), names: []string{name}}},
 	}
 	for _, c := range clients {
 		if !c.runs {
@@ -128,7 +138,7 @@ func TestRun(t *testing.T) {
 			require.True(t, ok, "%s has no way to run an image", c.name)
 			got, err := client.load(t, a)
 			require.NoError(t, err)
-			compare(t, a, got)
+			compare(t, a, c.keeps, got)
 			output, err := client.runImage(t, a, name)
 			require.NoError(t, err)
 			assert.Equal(t, helloOutput, strings.TrimSpace(output))
@@ -137,23 +147,35 @@ func TestRun(t *testing.T) {
 }
 
 // compare compares what a client shows with what the archive should hold: neither more nor less.
-func compare(t *testing.T, a archive, got []shown) {
+// See clients for what keeps means.
+func compare(t *testing.T, a archive, keeps bool, got []shown) {
 	t.Helper()
 	byConfig := make(map[digest.Digest]shown)
 	for _, image := range got {
 		byConfig[image.image.config] = image
 	}
-	assert.Len(t, byConfig, len(a.images), "number of images: %v", got)
-	for _, want := range a.images {
-		image, ok := byConfig[want.image.config]
-		if !assert.True(t, ok, "no image with config %s (%v) in %v", want.image.config, want.names, got) {
-			continue
+	wanted := 0
+	for _, expected := range a.images {
+		images := []image{expected.image}
+		if keeps {
+			images = append(images, expected.others...)
 		}
-		assert.Equal(t, want.image.diffIDs, image.image.diffIDs, "diff IDs of %v", want.names)
-		if image.names != nil {
-			assert.ElementsMatch(t, want.names, image.names, "names of %s", want.image.config)
+		wanted += len(images)
+		for _, want := range images {
+			image, ok := byConfig[want.config]
+			if !assert.True(t, ok, "no image with config %s (%v) in %v", want.config, expected.names, got) {
+				continue
+			}
+			assert.Equal(t, want.diffIDs, image.image.diffIDs, "diff IDs of %v", expected.names)
+			if keeps && a.manifests {
+				assert.Equal(t, want.manifest, image.image.manifest, "manifest of %v", expected.names)
+			}
+			if image.names != nil {
+				assert.ElementsMatch(t, expected.names, image.names, "names of %s", want.config)
+			}
 		}
 	}
+	assert.Len(t, byConfig, wanted, "images in all: %v", got)
 }
 
 // mergeNames joins what a client lists once for each name.

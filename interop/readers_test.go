@@ -10,7 +10,9 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -133,12 +135,35 @@ func (c regctl) load(t *testing.T, a archive) ([]shown, error) {
 		layout := filepath.Join(t.TempDir(), "layout")
 		args := []string{"image", "import", "ocidir://" + layout + ":imported", a.path}
 		if len(expected.names) > 0 {
-			args = append(args, "--name", expected.names[0])
+			args = append(args, "--name", a.regctlName(expected.names[0]))
 		}
 		if _, err := regctl.try(t, args...); err != nil {
 			return nil, err
 		}
-		all = append(all, shown{image: layoutImage(t, layout, "imported")})
+		for _, image := range layoutImages(t, layout, "imported") {
+			all = append(all, shown{image: image})
+		}
 	}
 	return all, nil
+}
+
+// regctlName is what regctl finds an image by: in manifest.json its name; in the index.json of an
+// archive that has manifests its tag, which several images may share.
+func (a archive) regctlName(name string) string {
+	if !a.manifests {
+		return name
+	}
+	_, tag, _ := strings.Cut(path.Base(name), ":")
+	shared := 0
+	for _, expected := range a.images {
+		for _, other := range expected.names {
+			if strings.HasSuffix(other, ":"+tag) {
+				shared++
+			}
+		}
+	}
+	if shared > 1 {
+		return name
+	}
+	return tag
 }

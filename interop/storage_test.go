@@ -94,7 +94,7 @@ func (c podman) inspect(t *testing.T, podman program, id string) (shown, error) 
 			config:  digest.NewDigestFromEncoded(digest.SHA256, inspected[0].ID),
 			diffIDs: inspected[0].RootFS.Layers,
 		},
-		names: inspected[0].RepoTags,
+		names: append([]string{}, inspected[0].RepoTags...),
 	}, nil
 }
 
@@ -163,7 +163,7 @@ func inspectBuildah(t *testing.T, buildah program, id string) (shown, error) {
 	result := shown{image: image{
 		config:  digest.FromString(inspected.Config),
 		diffIDs: inspected.OCIv1.RootFS.DiffIDs,
-	}}
+	}, names: []string{}}
 	names, err := buildah.try(t, "images", "--json")
 	if err != nil {
 		return shown{}, err
@@ -177,7 +177,7 @@ func inspectBuildah(t *testing.T, buildah program, id string) (shown, error) {
 	}
 	for _, candidate := range listed {
 		if strings.HasPrefix(id, candidate.ID) {
-			result.names = candidate.Names
+			result.names = append(result.names, candidate.Names...)
 		}
 	}
 	return result, nil

@@ -1,0 +1,80 @@
+//go:build interop
+
+package interop
+
+import (
+	"path/filepath"
+	"testing"
+)
+
+func writeDebianDocker(t *testing.T, dir string) []archive {
+	t.Helper()
+	docker := startDockerd(t, debian(t, "dockerd"), startDebianContainerd(t), false)
+	return dockerSave(t, docker.docker, dir)
+}
+
+func writeBuiltDocker(containerdStore bool) func(*testing.T, string) []archive {
+	return func(t *testing.T, dir string) []archive {
+		t.Helper()
+		docker := startDockerd(t, built(t, "dockerd"), startBuiltContainerd(t), containerdStore)
+		archives := dockerSave(t, docker.docker, dir)
+		if containerdStore {
+			// Only this store keeps an index and the images of all its platforms.
+			docker.docker.run(t, "load", "--input", regctlPlatforms(t, dir))
+			platforms := filepath.Join(dir, "platforms.tar")
+			docker.docker.run(t, "save", "--output", platforms, writtenMulti)
+			archives = append(archives, archive{
+				name: "save platforms", path: platforms, images: []expectation{expectPlatforms(t, writtenMulti)},
+			})
+		}
+		return archives
+	}
+}
+
+// dockerSave loads the images one and two, and saves them one by one, together, and without a name.
+func dockerSave(t *testing.T, docker program, dir string) []archive {
+	t.Helper()
+	docker.run(t, "load", "--input", skopeoArchive(t, dir, "one", writtenOne, writtenAgain))
+	docker.run(t, "load", "--input", skopeoArchive(t, dir, "two", writtenTwo))
+	one, several, unnamed := filepath.Join(dir, "one.tar"), filepath.Join(dir, "several.tar"), filepath.Join(dir, "unnamed.tar")
+	docker.run(t, "save", "--output", one, writtenOne)
+	docker.run(t, "save", "--output", several, writtenOne, writtenAgain, writtenTwo)
+	id := docker.run(t, "image", "inspect", "--format", "{{.Id}}", writtenOne)
+	docker.run(t, "save", "--output", unnamed, id[:len(id)-1])
+	return []archive{
+		{name: "save", path: one, images: []expectation{expectOne(t, writtenOne)}},
+		{
+			name: "save several", path: several,
+			images: []expectation{expectOne(t, writtenOne, writtenAgain), expectTwo(t, writtenTwo)},
+		},
+		{name: "save by ID", path: unnamed, images: []expectation{expectOne(t)}},
+	}
+}
+
+// regctlPlatforms is an archive of the image of several platforms that docker and containerd load.
+func regctlPlatforms(t *testing.T, dir string) string {
+	t.Helper()
+	file := filepath.Join(dir, "regctl-platforms.tar")
+	regctl := built(t, "regctl").withEnv("HOME=" + dir)
+	regctl.run(t, "image", "export", "--name", writtenMulti, "ocidir://"+testLayout+":multi", file)
+	return file
+}
+
+func writeCtr(start func(*testing.T) containerd) func(*testing.T, string) []archive {
+	return func(t *testing.T, dir string) []archive {
+		t.Helper()
+		ctr := start(t).ctr
+		ctr.run(t, "images", "import", skopeoArchive(t, dir, "one", writtenOne))
+		ctr.run(t, "images", "import", "--all-platforms", "--no-unpack", regctlPlatforms(t, dir))
+		one, all := filepath.Join(dir, "one.tar"), filepath.Join(dir, "all.tar")
+		ctr.run(t, "images", "export", one, writtenOne)
+		ctr.run(t, "images", "export", "--all-platforms", all, writtenOne, writtenMulti)
+		return []archive{
+			{name: "export", path: one, images: []expectation{expectOne(t, writtenOne)}},
+			{
+				name: "export all platforms", path: all,
+				images: []expectation{expectPlatforms(t, writtenMulti), expectOne(t, writtenOne)},
+			},
+		}
+	}
+}

@@ -7,7 +7,7 @@ import (
 )
 
 // loadArchives are the archives that TestLoad loads: written by the command under test into dir,
-// and some from testdata.
+// and what other clients wrote, for the kinds of archive that it does not write yet.
 func loadArchives(t *testing.T, dir string) []archive {
 	t.Helper()
 	one := layoutImage(t, testLayout, "one")
@@ -66,6 +66,17 @@ func loadArchives(t *testing.T, dir string) []archive {
 			},
 			refused: map[string]string{
 				"crane": "tarball must contain only a single image",
+			},
+		},
+		{
+			// What clients make of zstd layers as such.
+			name:      "original zstd layers",
+			path:      regctlExport(t, dir, "zstd", twoName),
+			images:    []expectation{{image: zstd, names: []string{twoName}}},
+			manifests: true,
+			refused: map[string]string{
+				"docker 20.10": "unexpected EOF",
+				"crane":        "gzip: invalid header",
 			},
 		},
 		{

@@ -20,7 +20,7 @@ func writeBuiltDocker(containerdStore bool) func(*testing.T, string) []archive {
 		archives := dockerSave(t, docker.docker, dir)
 		if containerdStore {
 			// Only this store keeps an index and the images of all its platforms.
-			docker.docker.run(t, "load", "--input", regctlPlatforms(t, dir))
+			docker.docker.run(t, "load", "--input", regctlExport(t, dir, "multi", writtenMulti))
 			platforms := filepath.Join(dir, "platforms.tar")
 			docker.docker.run(t, "save", "--output", platforms, writtenMulti)
 			archives = append(archives, archive{
@@ -51,21 +51,12 @@ func dockerSave(t *testing.T, docker program, dir string) []archive {
 	}
 }
 
-// regctlPlatforms is an archive of the image of several platforms that docker and containerd load.
-func regctlPlatforms(t *testing.T, dir string) string {
-	t.Helper()
-	file := filepath.Join(dir, "regctl-platforms.tar")
-	regctl := built(t, "regctl").withEnv("HOME=" + dir)
-	regctl.run(t, "image", "export", "--name", writtenMulti, "ocidir://"+testLayout+":multi", file)
-	return file
-}
-
 func writeCtr(start func(*testing.T) containerd) func(*testing.T, string) []archive {
 	return func(t *testing.T, dir string) []archive {
 		t.Helper()
 		ctr := start(t).ctr
 		ctr.run(t, "images", "import", skopeoArchive(t, dir, "one", writtenOne))
-		ctr.run(t, "images", "import", "--all-platforms", "--no-unpack", regctlPlatforms(t, dir))
+		ctr.run(t, "images", "import", "--all-platforms", "--no-unpack", regctlExport(t, dir, "multi", writtenMulti))
 		one, all := filepath.Join(dir, "one.tar"), filepath.Join(dir, "all.tar")
 		ctr.run(t, "images", "export", one, writtenOne)
 		ctr.run(t, "images", "export", "--all-platforms", all, writtenOne, writtenMulti)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -139,16 +140,24 @@ func pushToRegistry(t *testing.T, host string) (one, two string) {
 
 func writeRegctl(t *testing.T, dir string) []archive {
 	t.Helper()
-	regctl := built(t, "regctl").withEnv("HOME=" + dir)
-	one, compressed, multi := filepath.Join(dir, "one.tar"), filepath.Join(dir, "one.tar.gz"), filepath.Join(dir, "multi.tar")
-	regctl.run(t, "image", "export", "--name", writtenOne, "ocidir://"+testLayout+":one", one)
-	regctl.run(t, "image", "export", "--name", writtenOne, "--compress", "ocidir://"+testLayout+":one", compressed)
-	regctl.run(t, "image", "export", "--name", writtenMulti, "ocidir://"+testLayout+":multi", multi)
+	one := regctlExport(t, dir, "one", writtenOne)
+	compressed := regctlExport(t, dir, "one", writtenOne, "--compress")
+	multi := regctlExport(t, dir, "multi", writtenMulti)
 	return []archive{
 		{name: "export", path: one, images: []expectation{expectOne(t, writtenOne)}},
 		{name: "export compress", path: compressed, images: []expectation{expectOne(t, writtenOne)}},
 		{name: "export platforms", path: multi, images: []expectation{expectPlatforms(t, writtenMulti)}},
 	}
+}
+
+// regctlExport is an archive of an image of the test layout, with its original manifests and
+// blobs.
+func regctlExport(t *testing.T, dir, ref, name string, options ...string) string {
+	t.Helper()
+	file := filepath.Join(dir, "regctl-"+ref+strings.Join(options, "")+".tar")
+	args := append([]string{"image", "export", "--name", name}, options...)
+	built(t, "regctl").withEnv("HOME="+dir).run(t, append(args, "ocidir://"+testLayout+":"+ref, file)...)
+	return file
 }
 
 // expectPlatforms expects the images of all of multi's platforms.

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// loadArchives are the archives that TestLoad loads: written by the command under test into dir,
-// and what other clients wrote, for the kinds of archive that it does not write yet.
+// loadArchives are the archives that TestLoad loads: written by the command under test, or the
+// library behind it, into dir, and what other clients wrote, for the kinds of archive that it does not write yet.
 func loadArchives(t *testing.T, dir string) []archive {
 	t.Helper()
 	one := layoutImage(t, testLayout, "one")
@@ -59,10 +59,10 @@ func loadArchives(t *testing.T, dir string) []archive {
 		},
 		{
 			name: "several images",
-			path: "../testdata/archives/podman-multi.tar",
+			path: writeArchive(t, dir, copied{"one", []string{oneName, hubName}}, copied{"two", []string{twoName}}),
 			images: []expectation{
-				{image: one, names: []string{"127.0.0.1:5111/tiny/one:v1", "127.0.0.1:5111/tiny/one:again"}},
-				{image: two, names: []string{"127.0.0.1:5111/tiny/two:v1"}},
+				{image: one, names: []string{oneName, hubName}},
+				{image: two, names: []string{twoName}},
 			},
 			refused: map[string]string{
 				"crane": "tarball must contain only a single image",

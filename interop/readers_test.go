@@ -117,7 +117,7 @@ func (c crane) load(t *testing.T, a archive) ([]shown, error) {
 	return []shown{{image: pushed}}, nil
 }
 
-// regctl imports each image of an archive into an OCI layout.
+// regctl imports each image of an archive, by each of its names, into an OCI layout.
 type regctl struct {
 	home string
 }
@@ -132,19 +132,25 @@ func (c regctl) load(t *testing.T, a archive) ([]shown, error) {
 	regctl := built(t, "regctl").withEnv("HOME=" + c.home)
 	var all []shown
 	for _, expected := range a.images {
-		layout := filepath.Join(t.TempDir(), "layout")
-		args := []string{"image", "import", "ocidir://" + layout + ":imported", a.path}
+		options := [][]string{nil}
 		if len(expected.names) > 0 {
-			args = append(args, "--name", a.regctlName(expected.names[0]))
+			options = nil
 		}
-		if _, err := regctl.try(t, args...); err != nil {
-			return nil, err
+		for _, name := range expected.names {
+			options = append(options, []string{"--name", a.regctlName(name)})
 		}
-		for _, image := range layoutImages(t, layout, "imported") {
-			all = append(all, shown{image: image})
+		for _, option := range options {
+			layout := filepath.Join(t.TempDir(), "layout")
+			args := append([]string{"image", "import", "ocidir://" + layout + ":imported", a.path}, option...)
+			if _, err := regctl.try(t, args...); err != nil {
+				return nil, err
+			}
+			for _, image := range layoutImages(t, layout, "imported") {
+				all = append(all, shown{image: image})
+			}
 		}
 	}
-	return all, nil
+	return mergeNames(all), nil
 }
 
 // regctlName is what regctl finds an image by: in manifest.json its name; in the index.json of an

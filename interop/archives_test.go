@@ -6,9 +6,22 @@ import (
 	"testing"
 )
 
-// loadArchives are the archives that TestLoad loads: written by the command under test, or the
-// library behind it, into dir, and what other clients wrote, for the kinds of archive that it does not write yet.
+// Names that the archives under test give their images.
+const (
+	oneName  = "example.com/interop/one:v1"
+	twoName  = "example.com/interop/two:v1"
+	hubName  = "docker.io/library/interop:latest"
+	portName = "localhost:5000/interop/one:v1.0_a-b"
+)
+
+// loadArchives are the archives that TestLoad loads, written into dir.
 func loadArchives(t *testing.T, dir string) []archive {
+	t.Helper()
+	return append(ourArchives(t, dir), foreignArchives(t, dir)...)
+}
+
+// ourArchives are written by the command under test, or by the library behind it.
+func ourArchives(t *testing.T, dir string) []archive {
 	t.Helper()
 	one := layoutImage(t, testLayout, "one")
 	two := layoutImage(t, testLayout, "two")
@@ -17,12 +30,6 @@ func loadArchives(t *testing.T, dir string) []archive {
 	// skopeo takes the platform it runs on from an index, the first of this one.
 	multi := layoutImages(t, testLayout, "multi")
 
-	const (
-		oneName  = "example.com/interop/one:v1"
-		twoName  = "example.com/interop/two:v1"
-		hubName  = "docker.io/library/interop:latest"
-		portName = "localhost:5000/interop/one:v1.0_a-b"
-	)
 	from := func(ref string, names ...string) string {
 		return copyArchive(t, dir, "oci:"+testLayout+":"+ref, names...)
 	}
@@ -68,6 +75,16 @@ func loadArchives(t *testing.T, dir string) []archive {
 				"crane": "tarball must contain only a single image",
 			},
 		},
+	}
+}
+
+// foreignArchives are what other clients wrote, of the kinds that the command does not write.
+func foreignArchives(t *testing.T, dir string) []archive {
+	t.Helper()
+	one := layoutImage(t, testLayout, "one")
+	zstd := layoutImage(t, testLayout, "zstd")
+	multi := layoutImages(t, testLayout, "multi")
+	return []archive{
 		{
 			// What clients make of zstd layers as such.
 			name:      "original zstd layers",

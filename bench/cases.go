@@ -1,0 +1,237 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/containers/image/v5/copy"
+	"github.com/containers/image/v5/directory"
+	"github.com/containers/image/v5/docker"
+	"github.com/containers/image/v5/docker/archive"
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/oci/layout"
+	"github.com/containers/image/v5/signature"
+	"github.com/containers/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive"
+)
+
+// benchCase is something that both sides can do. What they write to
+// env.output, a file or a directory, must be the same.
+type benchCase struct {
+	name   string
+	title  string
+	goal   float64 // of the wall time, ours ÷ theirs; 0 if there is none
+	later  float64 // the goal after that
+	images int     // fetched from the registry, 0 if it is not used
+	ours   func(context.Context, *env) error
+	theirs func(context.Context, *env) error
+}
+
+// env is what a run works with.
+type env struct {
+	data     *dataset
+	output   string // does not exist yet
+	scratch  string // an existing directory for all that is temporary
+	registry string
+}
+
+var cases = []benchCase{
+	{
+		name: "oci", title: "oci: → archive", goal: 0.55, later: 0.32,
+		ours: saveOurs(1, ociSource), theirs: saveTheirs(1, ociSource),
+	},
+	{
+		name: "registry", title: "registry → archive", goal: 0.60, later: 0.42, images: 1,
+		ours: saveOurs(1, registrySource), theirs: saveTheirs(1, registrySource),
+	},
+	{
+		name: "plain", title: "dir:, uncompressed → archive", goal: 0.65,
+		ours: saveOurs(1, plainSource), theirs: saveTheirs(1, plainSource),
+	},
+	{
+		name: "shared", title: "registry, 2 images → archive", images: 2,
+		ours: saveOurs(2, registrySource), theirs: saveTheirs(2, registrySource),
+	},
+}
+
+func findCase(name string) (benchCase, error) {
+	for _, c := range cases {
+		if c.name == name {
+			return c, nil
+		}
+	}
+	return benchCase{}, fmt.Errorf("there is no case %q", name)
+}
+
+// source returns a reference to an image of the dataset.
+type source func(e *env, image int) (types.ImageReference, error)
+
+func ociSource(e *env, image int) (types.ImageReference, error) {
+	return layout.NewReference(e.data.ociDir(), ociName(image))
+}
+
+func plainSource(e *env, image int) (types.ImageReference, error) {
+	return directory.NewReference(e.data.plainDir(image))
+}
+
+func registrySource(e *env, image int) (types.ImageReference, error) {
+	return docker.ParseReference(fmt.Sprintf("//%s/%s:%s", e.registry, repository, ociName(image)))
+}
+
+// system returns the settings of both sides. Temporary files are where the
+// archive is, so that both write to the same disk.
+func (e *env) system() *types.SystemContext {
+	return &types.SystemContext{
+		BigFilesTemporaryDir:        e.scratch,
+		BlobInfoCacheDir:            e.scratch,
+		DockerInsecureSkipTLSVerify: types.OptionalBoolTrue,
+	}
+}
+
+// copier copies images as skopeo does.
+type copier struct {
+	policy  *signature.PolicyContext
+	options *copy.Options
+}
+
+func newCopier(sys *types.SystemContext) (*copier, error) {
+	policy, err := signature.NewPolicyContext(&signature.Policy{
+		Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()},
+	})
+	return &copier{policy: policy, options: &copy.Options{ReportWriter: io.Discard, SourceCtx: sys, DestinationCtx: sys}}, err
+}
+
+func (c *copier) copy(ctx context.Context, dst, src types.ImageReference) error {
+	_, err := copy.Image(ctx, c.policy, dst, src, c.options)
+	return err
+}
+
+// archiveWriter is what the Writers of both sides have in common.
+type archiveWriter interface {
+	NewReference(reference.NamedTagged) (types.ImageReference, error)
+	Close() error
+}
+
+// saveTheirs writes images with containers/image's docker/archive.
+func saveTheirs(images int, from source) func(context.Context, *env) error {
+	return func(ctx context.Context, e *env) error {
+		sources, err := e.sources(images, from)
+		if err != nil {
+			return err
+		}
+		w, err := archive.NewWriter(e.system(), e.output)
+		if err != nil {
+			return err
+		}
+		return errors.Join(e.copyAll(ctx, w, sources, nil), w.Close())
+	}
+}
+
+// saveOurs writes images with this module as the command does: sources of which
+// several blobs can be read at the same time are read so, and the Writer knows
+// the manifests before it starts.
+func saveOurs(images int, from source) func(context.Context, *env) error {
+	return func(ctx context.Context, e *env) error {
+		sources, err := e.sources(images, from)
+		if err != nil {
+			return err
+		}
+		manifests := make([][]byte, len(sources))
+		for i, src := range sources {
+			sources[i] = concurrentReference{src}
+			if manifests[i], err = readManifest(ctx, e.system(), src); err != nil {
+				return err
+			}
+		}
+		name, err := imageName(0)
+		if err != nil {
+			return err
+		}
+		ref, err := dockerarchive.NewReference(e.output, name)
+		if err != nil {
+			return err
+		}
+		w, first, err := dockerarchive.NewWriterForReference(e.system(), ref, dockerarchive.WithManifests(manifests...))
+		if err != nil {
+			return err
+		}
+		if err := e.copyAll(ctx, w, sources, first); err != nil {
+			return errors.Join(err, w.Abort())
+		}
+		return w.Close()
+	}
+}
+
+func (e *env) sources(images int, from source) ([]types.ImageReference, error) {
+	sources := make([]types.ImageReference, images)
+	for i := range sources {
+		src, err := from(e, i)
+		if err != nil {
+			return nil, err
+		}
+		sources[i] = src
+	}
+	return sources, nil
+}
+
+// copyAll copies the sources to references of w, the first of which may be given.
+func (e *env) copyAll(ctx context.Context, w archiveWriter, sources []types.ImageReference, dst types.ImageReference) error {
+	c, err := newCopier(e.system())
+	if err != nil {
+		return err
+	}
+	for i, src := range sources {
+		if dst == nil {
+			name, err := imageName(i)
+			if err != nil {
+				return err
+			}
+			if dst, err = w.NewReference(name); err != nil {
+				return err
+			}
+		}
+		if err := c.copy(ctx, dst, src); err != nil {
+			return err
+		}
+		dst = nil
+	}
+	return nil
+}
+
+func imageName(i int) (reference.NamedTagged, error) {
+	named, err := reference.ParseNormalizedNamed("example.com/app")
+	if err != nil {
+		return nil, err
+	}
+	return reference.WithTag(named, ociName(i))
+}
+
+func readManifest(ctx context.Context, sys *types.SystemContext, ref types.ImageReference) ([]byte, error) {
+	src, err := ref.NewImageSource(ctx, sys)
+	if err != nil {
+		return nil, err
+	}
+	m, _, err := src.GetManifest(ctx, nil)
+	return m, errors.Join(err, src.Close())
+}
+
+// concurrentReference is a reference to a source of which blobs can be read at
+// the same time. oci: and dir: open a file for each, but do not say so.
+type concurrentReference struct{ types.ImageReference }
+
+// NewImageSource implements types.ImageReference.
+func (r concurrentReference) NewImageSource(ctx context.Context, sys *types.SystemContext) (types.ImageSource, error) {
+	src, err := r.ImageReference.NewImageSource(ctx, sys)
+	if err != nil {
+		return nil, err
+	}
+	return concurrentSource{src}, nil
+}
+
+type concurrentSource struct{ types.ImageSource }
+
+// HasThreadSafeGetBlob implements types.ImageSource.
+func (concurrentSource) HasThreadSafeGetBlob() bool { return true }

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/opencontainers/go-digest"
+)
+
+const (
+	repository  = "bench/app"
+	fetchedPath = "/fetched"
+)
+
+// layoutBlobs serves the blobs of the OCI layout and counts what is sent. The
+// handler for disks that the registry package has reads and hashes every blob
+// before it sends it, which no real registry does.
+type layoutBlobs struct {
+	data    *dataset
+	fetched atomic.Int64
+}
+
+// Stat implements registry.BlobStatHandler.
+func (b *layoutBlobs) Stat(_ context.Context, _ string, h v1.Hash) (int64, error) {
+	info, err := os.Stat(b.path(h))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, registry.ErrNotFound
+	}
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
+// Get implements registry.BlobHandler.
+func (b *layoutBlobs) Get(_ context.Context, _ string, h v1.Hash) (io.ReadCloser, error) {
+	f, err := os.Open(b.path(h))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, registry.ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &countedFile{File: f, total: &b.fetched}, nil
+}
+
+func (b *layoutBlobs) path(h v1.Hash) string {
+	return b.data.blobPath(digest.NewDigestFromEncoded(digest.Algorithm(h.Algorithm), h.Hex))
+}
+
+// countedFile adds what was read of it to a total when it is closed. It leaves
+// the reading to the file, so that the kernel can send it.
+type countedFile struct {
+	*os.File
+	total *atomic.Int64
+}
+
+// Close implements io.Closer.
+func (f *countedFile) Close() error {
+	n, err := f.Seek(0, io.SeekCurrent)
+	f.total.Add(n)
+	return errors.Join(err, f.File.Close())
+}
+
+// serveRegistry serves the dataset until standard input ends, which it does
+// when the process that started this one is gone. It prints its address.
+func serveRegistry(data *dataset) error {
+	blobs := &layoutBlobs{data: data}
+	images := registry.New(registry.WithBlobHandler(blobs), registry.Logger(log.New(io.Discard, "", 0)))
+	mux := http.NewServeMux()
+	mux.Handle("/", images)
+	mux.HandleFunc(fetchedPath, func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, blobs.fetched.Load())
+	})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: mux}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	if err := putManifests(data, listener.Addr().String()); err != nil {
+		return errors.Join(err, server.Close())
+	}
+	fmt.Println(listener.Addr())
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		_ = server.Close() // Nobody is left to be told.
+	}()
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func putManifests(data *dataset, address string) error {
+	for n, image := range data.Images {
+		b, err := os.ReadFile(data.blobPath(image.Manifest.Digest))
+		if err != nil {
+			return err
+		}
+		url := fmt.Sprintf("http://%s/v2/%s/manifests/%s", address, repository, ociName(n))
+		req, err := http.NewRequest(http.MethodPut, url, bytes.NewReader(b))
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Content-Type", image.Manifest.MediaType)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusCreated {
+			return fmt.Errorf("putting a manifest into the registry: %s", resp.Status)
+		}
+	}
+	return nil
+}
+
+// registryProcess is a registry in a process of its own, so that its memory and
+// time are not those of the runs.
+type registryProcess struct {
+	cmd     *exec.Cmd
+	stdin   io.Closer
+	address string
+}
+
+func startRegistry(ctx context.Context, o *options) (*registryProcess, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, self, "-child", registryChild, "-data", o.data)
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p := &registryProcess{cmd: cmd, stdin: stdin}
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		return nil, errors.Join(errors.New("the registry did not start"), p.stop())
+	}
+	p.address = strings.TrimSpace(line)
+	return p, nil
+}
+
+// fetched returns the bytes of blobs that the registry has sent so far.
+func (p *registryProcess) fetched() (int64, error) {
+	resp, err := http.Get("http://" + p.address + fetchedPath)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	var n int64
+	err = json.NewDecoder(resp.Body).Decode(&n)
+	return n, err
+}
+
+func (p *registryProcess) stop() error {
+	return errors.Join(p.stdin.Close(), p.cmd.Wait())
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// runner starts the processes that are measured.
+type runner struct {
+	*options
+	data   *dataset
+	server *registryProcess
+}
+
+// measurement is what a run took.
+type measurement struct {
+	usage
+	wall    time.Duration // of the whole process
+	cpu     time.Duration
+	fetched int64 // bytes of blobs, from the registry
+	size    int64 // of the output
+	output  digest.Digest
+}
+
+// row is the medians of a case.
+type row struct {
+	benchCase
+	distinct     int64 // bytes that have to be fetched from the registry
+	ours, theirs measurement
+}
+
+// compare runs both sides of a case in turn.
+func (r *runner) compare(ctx context.Context, c benchCase) (row, error) {
+	var ours, theirs []measurement
+	for range r.runs {
+		for _, side := range []struct {
+			name string
+			list *[]measurement
+		}{{oursSide, &ours}, {theirsSide, &theirs}} {
+			m, err := r.measure(ctx, c.name+"/"+side.name)
+			if err != nil {
+				return row{}, err
+			}
+			*side.list = append(*side.list, m)
+			fmt.Fprintf(os.Stderr, "%s/%s: %.2f s\n", c.name, side.name, m.wall.Seconds())
+		}
+	}
+	for _, m := range slices.Concat(ours, theirs) {
+		if m.output != ours[0].output {
+			return row{}, errors.New("the runs did not all write the same")
+		}
+	}
+	result := row{benchCase: c, ours: medians(ours), theirs: medians(theirs)}
+	if c.images > 0 {
+		result.distinct = r.data.distinct(c.images)
+	}
+	return result, nil
+}
+
+// measure runs this program as the given child.
+func (r *runner) measure(ctx context.Context, child string) (measurement, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return measurement{}, err
+	}
+	fetchedBefore, err := r.server.fetched()
+	if err == nil {
+		err = settle(r.out)
+	}
+	if err != nil {
+		return measurement{}, err
+	}
+	cmd := exec.CommandContext(ctx, self, "-child", child, "-data", r.data.dir, "-output", r.output,
+		"-registry", r.registry, "-cpuprofile", r.cpuProfile)
+	var stdout bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, os.Stderr
+	start := time.Now()
+	if err := cmd.Run(); err != nil {
+		return measurement{}, fmt.Errorf("running %s: %w", child, err)
+	}
+	m := measurement{wall: time.Since(start), cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
+	if err := json.Unmarshal(stdout.Bytes(), &m.usage); err != nil {
+		return measurement{}, fmt.Errorf("reading what %s used: %w", child, err)
+	}
+	fetched, err := r.server.fetched()
+	if err != nil {
+		return measurement{}, err
+	}
+	m.fetched = fetched - fetchedBefore
+	if m.output, m.size, err = digestTree(r.output); err != nil {
+		return measurement{}, err
+	}
+	return m, os.RemoveAll(r.output)
+}
+
+// digestTree returns a digest over the names and contents of files below path,
+// or of the file there, and their size. There may be nothing.
+func digestTree(path string) (digest.Digest, int64, error) {
+	hash := digest.Canonical.Digester()
+	var size int64
+	err := filepath.WalkDir(path, func(name string, entry fs.DirEntry, err error) error {
+		if name == path && errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		relative, err := filepath.Rel(path, name)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(hash.Hash(), "%q\n", relative)
+		n, err := io.Copy(hash.Hash(), f)
+		size += n
+		return err
+	})
+	return hash.Digest(), size, err
+}
+
+// medians returns the median of each quantity.
+func medians(ms []measurement) measurement {
+	return measurement{
+		usage: usage{
+			Peak:    median(ms, func(m measurement) int64 { return m.Peak }),
+			Written: median(ms, func(m measurement) int64 { return m.Written }),
+		},
+		wall:    median(ms, func(m measurement) time.Duration { return m.wall }),
+		cpu:     median(ms, func(m measurement) time.Duration { return m.cpu }),
+		fetched: median(ms, func(m measurement) int64 { return m.fetched }),
+		size:    ms[0].size,
+		output:  ms[0].output,
+	}
+}
+
+func median[T cmp.Ordered](ms []measurement, of func(measurement) T) T {
+	values := make([]T, len(ms))
+	for i, m := range ms {
+		values[i] = of(m)
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
+}

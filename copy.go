@@ -6,11 +6,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/containers/image/v5/copy"
 	"github.com/containers/image/v5/directory"
 	"github.com/containers/image/v5/manifest"
-	"github.com/containers/image/v5/oci/layout"
+	ocilayout "github.com/containers/image/v5/oci/layout"
 	"github.com/containers/image/v5/signature"
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
@@ -38,11 +39,11 @@ func Copy(ctx context.Context, policyContext *signature.PolicyContext, destRef, 
 	if !ok || archive.writer != nil {
 		return copy.Image(ctx, policyContext, destRef, opened, options)
 	}
-	layers, err := layersToCome(ctx, options, src)
+	plan, err := planCopy(ctx, options, src)
 	if err != nil {
 		return nil, err
 	}
-	w, inWriter, err := NewWriterForReference(options.DestinationCtx, archive, withLayers(layers))
+	w, inWriter, err := NewWriterForReference(options.DestinationCtx, archive, withPlan(plan))
 	if err != nil {
 		return nil, err
 	}
@@ -53,54 +54,62 @@ func Copy(ctx context.Context, policyContext *signature.PolicyContext, destRef, 
 	return m, w.close(ctx)
 }
 
-// layersToCome returns the digests of the layers that copy.Image will copy. They
-// are only used to put the layers where they belong: nothing depends on them
-// being right.
-func layersToCome(ctx context.Context, options *copy.Options, src types.ImageSource) ([]digest.Digest, error) {
+// planCopy returns the blobs that copy.Image will copy. They are only used to put
+// the blobs where they belong: nothing depends on them being right.
+func planCopy(ctx context.Context, options *copy.Options, src types.ImageSource) ([]plannedBlob, error) {
 	m, mimeType, err := src.GetManifest(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	var instance *digest.Digest
-	if manifest.MIMETypeIsMultiImage(mimeType) {
-		if options.ImageListSelection != copy.CopySystemImage {
-			return nil, nil // Refused by copy.Image.
-		}
-		list, err := manifest.ListFromBlob(m, mimeType)
-		if err != nil {
-			return nil, err
-		}
+	if !manifest.MIMETypeIsMultiImage(mimeType) {
+		return planInstance(ctx, src, m, mimeType, nil)
+	}
+	list, err := manifest.ListFromBlob(m, mimeType)
+	if err != nil {
+		return nil, err
+	}
+	instances := list.Instances()
+	switch options.ImageListSelection {
+	case copy.CopySystemImage:
 		chosen, err := list.ChooseInstance(options.SourceCtx)
 		if err != nil {
 			return nil, err
 		}
-		instance = &chosen
-		if m, mimeType, err = src.GetManifest(ctx, instance); err != nil {
+		instances = []digest.Digest{chosen}
+	case copy.CopySpecificImages:
+		instances = slices.DeleteFunc(instances, func(d digest.Digest) bool { return !slices.Contains(options.Instances, d) })
+	}
+	var blobs []plannedBlob
+	for _, instance := range instances {
+		m, mimeType, err := src.GetManifest(ctx, &instance)
+		if err != nil {
 			return nil, err
 		}
+		more, err := planInstance(ctx, src, m, mimeType, &instance)
+		if err != nil {
+			return nil, err
+		}
+		blobs = append(blobs, more...)
 	}
+	if options.ImageListSelection != copy.CopySystemImage {
+		blobs = append(blobs, planDocument(m))
+	}
+	return blobs, nil
+}
+
+func planInstance(ctx context.Context, src types.ImageSource, m []byte, mimeType string, instance *digest.Digest) ([]plannedBlob, error) {
 	infos, err := src.LayerInfosForCopy(ctx, instance)
 	if err != nil {
 		return nil, err
 	}
 	if infos == nil {
-		if infos, err = layerInfos(m, mimeType); err != nil {
-			return nil, err
-		}
+		return planManifest(m, mimeType)
 	}
-	return digests(infos), nil
-}
-
-func layerInfos(m []byte, mimeType string) ([]types.BlobInfo, error) {
-	parsed, err := manifest.FromBlob(m, mimeType)
-	if err != nil {
-		return nil, err
+	var blobs []plannedBlob // The manifest will be another one.
+	for _, info := range infos {
+		blobs = append(blobs, plannedBlob{info.Digest, info.Size, true})
 	}
-	var infos []types.BlobInfo
-	for _, layer := range parsed.LayerInfos() {
-		infos = append(infos, layer.BlobInfo)
-	}
-	return infos, nil
+	return blobs, nil
 }
 
 // openedReference is a reference whose source has been opened already.
@@ -137,7 +146,7 @@ func (concurrentSource) HasThreadSafeGetBlob() bool { return true }
 func concurrently(src types.ImageSource) types.ImageSource {
 	ref := src.Reference()
 	switch ref.Transport().Name() {
-	case layout.Transport.Name():
+	case ocilayout.Transport.Name():
 		return concurrentSource{src}
 	case directory.Transport.Name():
 		// Wrapping hides sigstore signatures, which a policy may ask for, from

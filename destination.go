@@ -2,18 +2,14 @@ package dockerarchive
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
 
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/manifest"
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // maxConfigSize bounds the configs that are held in memory; it is the limit of
@@ -27,30 +23,37 @@ type imageDestination struct {
 	writer     *Writer
 	ownsWriter bool // until the Writer is closed
 	image      *archiveImage
-	names      []reference.NamedTagged
+	names      []reference.Named
 
-	// Set by PutBlob with isConfig, which is not called concurrently with
-	// itself, and PutManifest.
-	config       []byte
-	configDigest digest.Digest
-	metadata     *imageMetadata
-	committed    bool
+	// What has been put, by digest. Configs and manifests are not put
+	// concurrently with each other.
+	configs   map[digest.Digest][]byte
+	manifests map[digest.Digest][]byte
+	manifest  manifest.Manifest // of the image, in layouts that hold single images only
+	top       digest.Digest     // of the manifest or index of the image, in others
+	complete  *completeImage
+	committed bool
 }
 
 func newImageDestination(_ context.Context, sys *types.SystemContext, ref archiveReference) (types.ImageDestination, error) {
 	if err := ref.writable(); err != nil {
 		return nil, err
 	}
-	d := &imageDestination{ref: ref, writer: ref.writer}
+	d := &imageDestination{
+		ref: ref, writer: ref.writer,
+		configs: map[digest.Digest][]byte{}, manifests: map[digest.Digest][]byte{},
+	}
 	if ref.name != nil {
 		d.names = append(d.names, ref.name)
 	}
 	if sys != nil {
-		d.names = append(d.names, sys.DockerArchiveAdditionalTags...)
+		for _, name := range sys.DockerArchiveAdditionalTags {
+			d.names = append(d.names, name)
+		}
 	}
 	image := ref.image
 	if d.writer == nil {
-		w, err := NewWriter(sys, ref.path)
+		w, err := NewWriter(sys, ref.path, withTransport(ref.transport))
 		if err != nil {
 			return nil, err
 		}
@@ -79,7 +82,7 @@ func (d *imageDestination) Reference() types.ImageReference { return d.ref }
 // Close releases what the destination holds. Without a Commit before it, the
 // image is not part of the archive.
 func (d *imageDestination) Close() error {
-	d.writer.layers.release(d)
+	d.writer.blobs.release(d)
 	if !d.committed {
 		d.writer.abandon(d.image)
 	}
@@ -90,10 +93,9 @@ func (d *imageDestination) Close() error {
 	return d.writer.Abort()
 }
 
-// SupportedManifestMIMETypes returns the types of single images, in the order of
-// preference, which is of no consequence: the archive holds neither.
+// SupportedManifestMIMETypes returns the types that the layout can hold.
 func (d *imageDestination) SupportedManifestMIMETypes() []string {
-	return []string{imgspecv1.MediaTypeImageManifest, manifest.DockerV2Schema2MediaType}
+	return d.writer.layout.manifestTypes()
 }
 
 // SupportsSignatures returns an error: an archive holds no signatures.
@@ -127,7 +129,7 @@ func (d *imageDestination) HasThreadSafePutBlob() bool { return d.writer.threadS
 // The stream's digest is verified by the caller, who fails the last read if it
 // does not match; a layer's diff ID is verified by PutManifest.
 func (d *imageDestination) PutBlob(ctx context.Context, stream io.Reader, inputInfo types.BlobInfo, _ types.BlobInfoCache, isConfig bool) (types.BlobInfo, error) {
-	put := d.putLayer
+	put := d.putBlob
 	kind := "layer"
 	if isConfig {
 		put, kind = d.putConfig, "config"
@@ -161,7 +163,9 @@ func (d *imageDestination) putConfig(ctx context.Context, stream io.Reader, info
 	} else if err := info.Digest.Validate(); err != nil {
 		return types.BlobInfo{}, err
 	}
-	d.config, d.configDigest = config, info.Digest
+	if err := d.writer.layout.putConfig(ctx, d, config, info.Digest); err != nil {
+		return types.BlobInfo{}, err
+	}
 	return types.BlobInfo{Digest: info.Digest, Size: int64(len(config))}, nil
 }
 
@@ -173,7 +177,7 @@ func (d *imageDestination) TryReusingBlob(ctx context.Context, info types.BlobIn
 	if info.Digest == "" {
 		return false, types.BlobInfo{}, errors.New("looking for a blob: its digest is unknown")
 	}
-	blob, ok, err := d.writer.layers.find(ctx, d, info.Digest)
+	blob, ok, err := d.writer.blobs.find(ctx, d, info.Digest)
 	if err != nil {
 		return false, types.BlobInfo{}, fmt.Errorf("looking for layer %s in %s: %w", info.Digest, d.writer.path, err)
 	}
@@ -184,70 +188,23 @@ func (d *imageDestination) TryReusingBlob(ctx context.Context, info types.BlobIn
 	return true, info, nil
 }
 
-// PutManifest checks that the archive can hold the image and has all of it. It
-// returns a types.ManifestTypeRejectedError for manifests that are neither OCI
-// nor schema 2.
-func (d *imageDestination) PutManifest(_ context.Context, m []byte, instanceDigest *digest.Digest) error {
-	metadata, err := d.describe(m, instanceDigest)
+// PutManifest checks that the archive can hold the image and has all of it, and
+// keeps the manifest if the layout does. Of an index, instanceDigest tells the
+// manifests that it lists, which come first. It returns a
+// types.ManifestTypeRejectedError for types that the layout cannot hold.
+func (d *imageDestination) PutManifest(ctx context.Context, m []byte, instanceDigest *digest.Digest) error {
+	if err := d.writer.layout.putManifest(ctx, d, m, instanceDigest); err != nil {
+		return fmt.Errorf("writing the manifest to %s: %w", d.writer.path, err)
+	}
+	if instanceDigest != nil {
+		return nil
+	}
+	complete, err := d.writer.layout.complete(d, d.writer.contents)
 	if err != nil {
 		return fmt.Errorf("writing the manifest to %s: %w", d.writer.path, err)
 	}
-	d.metadata = metadata
+	d.complete = complete
 	return nil
-}
-
-func (d *imageDestination) describe(m []byte, instanceDigest *digest.Digest) (*imageMetadata, error) {
-	mimeType := manifest.GuessMIMEType(m)
-	if manifest.MIMETypeIsMultiImage(mimeType) || instanceDigest != nil {
-		return nil, errors.New("an archive of this kind holds single-platform images, not a manifest list or an index; choose a platform")
-	}
-	if !slices.Contains(d.SupportedManifestMIMETypes(), mimeType) {
-		return nil, types.ManifestTypeRejectedError{Err: fmt.Errorf("manifest type %q is neither OCI nor Docker schema 2", mimeType)}
-	}
-	parsed, err := manifest.FromBlob(m, mimeType)
-	if err != nil {
-		return nil, fmt.Errorf("parsing it: %w", err)
-	}
-	config := parsed.ConfigInfo()
-	switch config.MediaType {
-	case imgspecv1.MediaTypeImageConfig, manifest.DockerV2Schema2ConfigMediaType:
-	default:
-		return nil, fmt.Errorf("its config is of type %q, so this is not a container image but an artifact, which an archive of this kind cannot hold; copy it to oci: or oci-archive: instead", config.MediaType)
-	}
-	if d.config == nil || d.configDigest != config.Digest {
-		return nil, fmt.Errorf("its config %s has not been written", config.Digest)
-	}
-	layers, err := d.findLayers(parsed.LayerInfos())
-	if err != nil {
-		return nil, err
-	}
-	return newImageMetadata(d.config, d.configDigest, layers, d.names)
-}
-
-// findLayers returns the layers of the image, checked against its config.
-func (d *imageDestination) findLayers(infos []manifest.LayerInfo) ([]*storedLayer, error) {
-	var config imgspecv1.Image
-	if err := json.Unmarshal(d.config, &config); err != nil {
-		return nil, fmt.Errorf("parsing config %s: %w", d.configDigest, err)
-	}
-	diffIDs := config.RootFS.DiffIDs
-	if len(diffIDs) != len(infos) {
-		return nil, fmt.Errorf("config %s lists %d layers, the manifest %d", d.configDigest, len(diffIDs), len(infos))
-	}
-	layers := make([]*storedLayer, len(infos))
-	for i, info := range infos {
-		layer := d.writer.layers.byDigest(info.Digest)
-		switch {
-		case strings.HasSuffix(info.MediaType, "+encrypted"):
-			return nil, fmt.Errorf("layer %s is encrypted; decrypt the image while copying it", info.Digest)
-		case layer == nil:
-			return nil, fmt.Errorf("layer %s has not been written", info.Digest)
-		case layer.diffID != diffIDs[i]:
-			return nil, fmt.Errorf("layer %s has the diff ID %s, but config %s says %s", info.Digest, layer.diffID, d.configDigest, diffIDs[i])
-		}
-		layers[i] = layer
-	}
-	return layers, nil
 }
 
 // PutSignatures fails if there are any: an archive holds no signatures.
@@ -262,10 +219,10 @@ func (d *imageDestination) PutSignatures(ctx context.Context, signatures [][]byt
 // from a reference of a Writer, the archive then appears at its path; else that
 // happens when the Writer is closed.
 func (d *imageDestination) Commit(ctx context.Context, _ types.UnparsedImage) error {
-	if d.metadata == nil {
+	if d.complete == nil {
 		return fmt.Errorf("committing an image to %s: its manifest has not been written", d.writer.path)
 	}
-	if err := d.writer.commit(ctx, d.image, d.metadata); err != nil {
+	if err := d.writer.commit(ctx, d.image, d.complete); err != nil {
 		return err
 	}
 	d.committed = true

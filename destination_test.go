@@ -11,7 +11,7 @@ import (
 	"github.com/containers/image/v5/directory"
 	"github.com/containers/image/v5/docker/archive"
 	"github.com/containers/image/v5/docker/reference"
-	"github.com/containers/image/v5/oci/layout"
+	ocilayout "github.com/containers/image/v5/oci/layout"
 	"github.com/containers/image/v5/signature"
 	"github.com/containers/image/v5/types"
 	"github.com/stretchr/testify/assert"
@@ -35,7 +35,7 @@ func trusting(t testing.TB) *signature.PolicyContext {
 // testImage returns one of the images in testdata.
 func testImage(t testing.TB, name string) types.ImageReference {
 	t.Helper()
-	ref, err := layout.NewReference("testdata/oci", name)
+	ref, err := ocilayout.NewReference("testdata/oci", name)
 	require.NoError(t, err)
 	return ref
 }

@@ -267,7 +267,7 @@ func layerNames(names []string) []string {
 	})
 }
 
-func nameOf(diff []byte) string { return layerFileName(digest.FromBytes(diff)) }
+func nameOf(diff []byte) string { return dockerLayout{}.blobName(digest.FromBytes(diff)) }
 
 func sum(data []byte) string { return fmt.Sprintf("%x", sha256.Sum256(data)) }
 

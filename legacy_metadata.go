@@ -74,7 +74,7 @@ func legacyLayers(config []byte, diffIDs []digest.Digest) ([]legacyLayer, error)
 
 // entries returns the files of the legacy directory.
 func (l legacyLayer) entries() ([]tarfile.Small, error) {
-	link, err := symlinkHeader(l.id+"/"+legacyLayerFileName, "../"+layerFileName(l.diffID))
+	link, err := symlinkHeader(l.id+"/"+legacyLayerFileName, "../"+dockerLayout{}.blobName(l.diffID))
 	if err != nil {
 		return nil, err
 	}
@@ -89,13 +89,10 @@ func (l legacyLayer) entries() ([]tarfile.Small, error) {
 	return []tarfile.Small{{Header: link}, version, config}, nil
 }
 
-func smallFile(name string, data []byte) (tarfile.Small, error) {
-	header, err := fileHeader(name, int64(len(data)))
-	return tarfile.Small{Header: header, Data: data}, err
+// topLayerID returns the ID by which an image was known, "" if it has no layers.
+func topLayerID(layers []legacyLayer) string {
+	if len(layers) == 0 {
+		return ""
+	}
+	return layers[len(layers)-1].id
 }
-
-// layerFileName returns the name of a layer's entry. It is not in a directory,
-// because docker load takes every directory for a legacy layer.
-func layerFileName(diffID digest.Digest) string { return diffID.Encoded() + ".tar" }
-
-func configFileName(config digest.Digest) string { return config.Encoded() + ".json" }

@@ -32,3 +32,8 @@ func fileHeader(name string, size int64) (*tar.Header, error) {
 func symlinkHeader(name, target string) (*tar.Header, error) {
 	return tar.FileInfoHeader(tarFI{name: name, mode: fs.ModeSymlink}, target)
 }
+
+// directoryHeader describes a directory.
+func directoryHeader(name string) (*tar.Header, error) {
+	return tar.FileInfoHeader(tarFI{name: name, mode: fs.ModeDir | 0o755}, "")
+}

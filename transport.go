@@ -12,15 +12,26 @@ import (
 	"github.com/containers/image/v5/types"
 )
 
-// Transport is the ImageTransport "docker-archive". It is not registered by
-// importing this package; see package register.
-var Transport = archiveTransport{name: "docker-archive"}
+// The transports of this package. They read the same archives and differ in what
+// they write. Neither is registered by importing this package; see package
+// register.
+var (
+	// Transport is "docker-archive", which writes what docker save wrote before
+	// Docker 25 and containers/image still does: one platform, layers
+	// uncompressed, no manifest.
+	Transport = archiveTransport{name: "docker-archive", layout: dockerLayout{}}
+	// ImageTransport is "image-archive", which writes an OCI image layout that
+	// is a docker archive as well: all platforms, blobs as they are received,
+	// digests kept.
+	ImageTransport = archiveTransport{name: "image-archive", layout: ociLayout{}}
+)
 
 type archiveTransport struct {
-	name string
+	name   string
+	layout layout
 }
 
-// Name returns "docker-archive".
+// Name returns the name that references of the transport begin with.
 func (t archiveTransport) Name() string {
 	return t.name
 }
@@ -42,7 +53,7 @@ type archiveReference struct {
 	transport archiveTransport
 	path      string
 	// name is nil for the only image of an archive, or for an image without a name.
-	name reference.NamedTagged
+	name reference.Named
 	// index is the zero-based position of an image to read, or -1.
 	index int
 	// reader and writer are set on references that belong to one.
@@ -81,17 +92,17 @@ func (t archiveTransport) parse(s string) (types.ImageReference, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: parsing image name %q: %w", t.name, image, err)
 	}
-	tagged, ok := reference.TagNameOnly(named).(reference.NamedTagged)
-	if !ok { // TagNameOnly leaves a name with a digest alone.
-		return nil, fmt.Errorf("%s: image name %q has no tag: an archive of this kind stores no manifest, so its digest cannot be kept", t.name, image)
-	}
-	return orNil(t.newReference(path, tagged, -1))
+	return orNil(t.newReference(path, reference.TagNameOnly(named), -1))
 }
 
 // NewReference returns a reference to the image with the given name, which may
 // be nil, in the archive at path.
 func NewReference(path string, ref reference.NamedTagged) (types.ImageReference, error) {
-	return orNil(Transport.newReference(path, ref, -1))
+	var name reference.Named // Stays nil if ref is.
+	if ref != nil {
+		name = ref
+	}
+	return orNil(Transport.newReference(path, name, -1))
 }
 
 // NewIndexReference returns a reference, for reading only, to the image at a
@@ -103,15 +114,15 @@ func NewIndexReference(path string, sourceIndex int) (types.ImageReference, erro
 	return orNil(Transport.newReference(path, nil, sourceIndex))
 }
 
-func (t archiveTransport) newReference(path string, name reference.NamedTagged, index int) (archiveReference, error) {
+func (t archiveTransport) newReference(path string, name reference.Named, index int) (archiveReference, error) {
 	if strings.Contains(path, ":") {
 		return archiveReference{}, fmt.Errorf("%s: path %q contains a colon, which separates the path from the image name", t.name, path)
 	}
 	if name != nil && index != -1 {
 		return archiveReference{}, fmt.Errorf("%s: a reference has a name or an index, not both: %s, @%d", t.name, name, index)
 	}
-	if _, ok := name.(reference.Canonical); ok {
-		return archiveReference{}, fmt.Errorf("%s: image name %s has a digest, which an archive of this kind cannot keep", t.name, name)
+	if _, ok := name.(reference.Digested); ok && !t.layout.keepsDigests() {
+		return archiveReference{}, fmt.Errorf("%s: image name %s has a digest, which an archive of this kind cannot keep; write an image-archive instead", t.name, name)
 	}
 	return archiveReference{transport: t, path: path, name: name, index: index}, nil
 }

@@ -40,12 +40,14 @@ var (
 // committed. All methods may be called concurrently, except that Close and Abort
 // must come last.
 type Writer struct {
-	path   string
-	sys    *types.SystemContext
-	out    *output.Output
-	tar    *tarfile.Writer
-	layers *layerSet
-	slots  map[digest.Digest]*tarfile.Slot // places of planned layers; not changed after NewWriter
+	path      string
+	sys       *types.SystemContext
+	out       *output.Output
+	tar       *tarfile.Writer
+	transport archiveTransport
+	layout    layout
+	blobs     *blobSet
+	slots     map[digest.Digest]*tarfile.Slot // places of planned layers; not changed after NewWriter
 
 	mu       sync.Mutex
 	planned  []*archiveImage // for references that are still to be made
@@ -55,16 +57,56 @@ type Writer struct {
 	closed   bool
 }
 
+// imageState is how far an image of a Writer has come.
+type imageState int
+
+const (
+	imageIdle      imageState = iota // there is a reference, and no destination for it
+	imageOpen                        // a destination is being written to
+	imageCommitted                   // complete
+	imageSealed                      // in the archive
+)
+
+// archiveImage is an image of a Writer.
+type archiveImage struct {
+	state    imageState
+	complete *completeImage  // while committed
+	slots    []*tarfile.Slot // places of the blobs that are planned to be new with it
+	end      *tarfile.Slot   // place of its metadata; nil if that needs none or is not planned
+}
+
+// releaseSlots gives up the planned places that nothing was written to.
+func (i *archiveImage) releaseSlots() error {
+	for _, slot := range i.slots {
+		if err := slot.Release(); err != nil {
+			return err
+		}
+	}
+	i.slots = nil
+	return nil
+}
+
+func (i *archiveImage) releaseAll() error {
+	err := i.releaseSlots()
+	if err == nil && i.end != nil {
+		err = i.end.Release()
+	}
+	return err
+}
+
 // WriterOption is an option of NewWriter.
 type WriterOption func(*writerOptions)
 
 type writerOptions struct {
-	plan []plannedImage
-	err  error
+	transport archiveTransport
+	plan      [][]plannedBlob // per image, in the order of an archive that keeps all blobs
+	err       error
 }
 
-// plannedImage is the digests of an image's layers, as they will be put.
-type plannedImage []digest.Digest
+// withTransport chooses the kind of archive.
+func withTransport(t archiveTransport) WriterOption {
+	return func(o *writerOptions) { o.transport = t }
+}
 
 // WithManifests tells a Writer the manifests of the images that will be copied,
 // the first of them to the first reference that NewReference returns, and so on.
@@ -74,27 +116,19 @@ type plannedImage []digest.Digest
 func WithManifests(manifests ...[]byte) WriterOption {
 	return func(o *writerOptions) {
 		for i, m := range manifests {
-			infos, err := layerInfos(m, manifest.GuessMIMEType(m))
+			blobs, err := planManifest(m, manifest.GuessMIMEType(m))
 			if err != nil {
 				o.err = fmt.Errorf("planning image %d: parsing its manifest: %w", i, err)
 				return
 			}
-			withLayers(digests(infos))(o)
+			withPlan(blobs)(o)
 		}
 	}
 }
 
-// withLayers is WithManifests for one image whose layers are known.
-func withLayers(layers []digest.Digest) WriterOption {
-	return func(o *writerOptions) { o.plan = append(o.plan, layers) }
-}
-
-func digests(infos []types.BlobInfo) []digest.Digest {
-	digests := make([]digest.Digest, len(infos))
-	for i, info := range infos {
-		digests[i] = info.Digest
-	}
-	return digests
+// withPlan is WithManifests for one image whose blobs are known.
+func withPlan(blobs []plannedBlob) WriterOption {
+	return func(o *writerOptions) { o.plan = append(o.plan, blobs) }
 }
 
 // NewWriter returns a Writer of an archive at path. Nothing may be there, except
@@ -106,7 +140,7 @@ func digests(infos []types.BlobInfo) []digest.Digest {
 // It returns ErrNotEmpty or ErrTerminal, wrapped, where they say why. The caller
 // must call Close or Abort.
 func NewWriter(sys *types.SystemContext, path string, options ...WriterOption) (*Writer, error) {
-	var o writerOptions
+	o := writerOptions{transport: Transport}
 	for _, option := range options {
 		option(&o)
 	}
@@ -118,12 +152,14 @@ func NewWriter(sys *types.SystemContext, path string, options ...WriterOption) (
 		return nil, err
 	}
 	w := &Writer{
-		path:     path,
-		sys:      sys,
-		out:      out,
-		layers:   newLayerSet(),
-		slots:    map[digest.Digest]*tarfile.Slot{},
-		contents: newContents(),
+		path:      path,
+		sys:       sys,
+		out:       out,
+		transport: o.transport,
+		layout:    o.transport.layout,
+		blobs:     newBlobSet(),
+		slots:     map[digest.Digest]*tarfile.Slot{},
+		contents:  o.transport.layout.newContents(sys),
 	}
 	if out.Stream() {
 		dir := ""
@@ -134,7 +170,9 @@ func NewWriter(sys *types.SystemContext, path string, options ...WriterOption) (
 	} else {
 		w.tar = tarfile.NewFileWriter(out.File(), out.Dir())
 	}
-	w.plan(o.plan)
+	if err := w.start(o.plan); err != nil {
+		return nil, errors.Join(fmt.Errorf("creating %s: %w", path, err), w.Abort())
+	}
 	return w, nil
 }
 
@@ -153,32 +191,55 @@ func NewWriterForReference(sys *types.SystemContext, ref types.ImageReference, o
 	if err := standalone.writable(); err != nil {
 		return nil, nil, err
 	}
-	w, err := NewWriter(sys, standalone.path, options...)
+	w, err := NewWriter(sys, standalone.path, append([]WriterOption{withTransport(standalone.transport)}, options...)...)
 	if err != nil {
 		return nil, nil, err
 	}
-	inWriter, err := w.NewReference(standalone.name)
+	inWriter, err := w.newReference(standalone.name)
 	if err != nil {
 		return nil, nil, errors.Join(err, w.Abort())
 	}
 	return w, inWriter, nil
 }
 
-// plan reserves the places of what is going to be written.
-func (w *Writer) plan(images []plannedImage) {
-	w.inOrder = !w.out.Stream() || len(images) > 0
-	for _, layers := range images {
-		image := &archiveImage{}
-		for _, layer := range layers {
-			if w.slots[layer] == nil {
-				slot := w.tar.Reserve(-1)
-				w.slots[layer] = slot
-				image.slots = append(image.slots, slot)
-			}
-		}
-		image.end = w.tar.Reserve(-1)
-		w.planned = append(w.planned, image)
+// start writes what the archive begins with and reserves the places of what is
+// going to be written.
+func (w *Writer) start(plan [][]plannedBlob) error {
+	head, err := w.contents.head()
+	if err != nil {
+		return err
 	}
+	if err := w.tar.Seal(context.Background(), nil, nil, head); err != nil {
+		return err
+	}
+	w.inOrder = !w.out.Stream() || len(plan) > 0
+	for _, blobs := range plan {
+		w.planned = append(w.planned, w.reserve(blobs))
+	}
+	return nil
+}
+
+// reserve reserves the places of the blobs that are new with an image.
+func (w *Writer) reserve(blobs []plannedBlob) *archiveImage {
+	image := &archiveImage{}
+	for _, blob := range blobs {
+		size := blob.size
+		if w.layout.decompresses() {
+			if !blob.layer {
+				continue // Written from memory with the image's metadata.
+			}
+			size = -1
+		}
+		if w.slots[blob.digest] == nil {
+			slot := w.tar.Reserve(size)
+			w.slots[blob.digest] = slot
+			image.slots = append(image.slots, slot)
+		}
+	}
+	if w.layout.decompresses() {
+		image.end = w.tar.Reserve(-1)
+	}
+	return image
 }
 
 // threadSafe reports whether blobs may be written concurrently.
@@ -187,7 +248,15 @@ func (w *Writer) threadSafe() bool { return w.inOrder }
 // NewReference returns a reference to which an image can be copied, under the
 // given name or, if that is nil, without one.
 func (w *Writer) NewReference(destinationRef reference.NamedTagged) (types.ImageReference, error) {
-	ref, err := Transport.newReference(w.path, destinationRef, -1)
+	var name reference.Named // Stays nil if destinationRef is.
+	if destinationRef != nil {
+		name = destinationRef
+	}
+	return w.newReference(name)
+}
+
+func (w *Writer) newReference(name reference.Named) (types.ImageReference, error) {
+	ref, err := w.transport.newReference(w.path, name, -1)
 	if err != nil {
 		return nil, err
 	}
@@ -238,13 +307,13 @@ func (w *Writer) abandon(image *archiveImage) {
 }
 
 // commit records a complete image and writes all that can be written now.
-func (w *Writer) commit(ctx context.Context, image *archiveImage, metadata *imageMetadata) error {
+func (w *Writer) commit(ctx context.Context, image *archiveImage, complete *completeImage) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
-		return fmt.Errorf("adding image %s to %s: %w", metadata.configDigest, w.path, fs.ErrClosed)
+		return fmt.Errorf("adding image %s to %s: %w", complete.id, w.path, fs.ErrClosed)
 	}
-	image.state, image.metadata = imageCommitted, metadata
+	image.state, image.complete = imageCommitted, complete
 	if !w.inOrder {
 		return w.sealLocked(ctx, image)
 	}
@@ -271,16 +340,16 @@ func (w *Writer) sealLocked(ctx context.Context, image *archiveImage) error {
 	if err := image.releaseSlots(); err != nil {
 		return err
 	}
-	metadata := image.metadata
-	files, err := w.contents.filesOf(metadata)
+	complete := image.complete
+	files, err := complete.files()
 	if err == nil {
-		err = w.tar.Seal(ctx, image.end, metadata.entries(), files)
+		err = w.tar.Seal(ctx, image.end, complete.entries, files)
 	}
 	if err != nil {
-		return fmt.Errorf("writing the metadata of image %s to %s: %w", metadata.configDigest, w.path, err)
+		return fmt.Errorf("writing the metadata of image %s to %s: %w", complete.id, w.path, err)
 	}
-	w.contents.add(metadata)
-	image.state, image.metadata = imageSealed, nil
+	complete.add()
+	image.state, image.complete = imageSealed, nil
 	return nil
 }
 
@@ -323,7 +392,7 @@ func (w *Writer) completeLocked(ctx context.Context) (bool, error) {
 			}
 		}
 	}
-	if len(w.contents.items) == 0 {
+	if w.contents.empty() {
 		return false, nil
 	}
 	files, err := w.contents.tail()

@@ -1,5 +1,5 @@
 // Package register makes this project's docker-archive transport the one that
-// containers/image uses. Import it for its side effect:
+// containers/image uses, and adds image-archive. Import it for its side effect:
 //
 //	import _ "github.com/dockerarchive/dockerarchive/register"
 //
@@ -20,4 +20,5 @@ import (
 func init() {
 	transports.Delete(dockerarchive.Transport.Name())
 	transports.Register(dockerarchive.Transport)
+	transports.Register(dockerarchive.ImageTransport)
 }

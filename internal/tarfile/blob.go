@@ -44,6 +44,9 @@ func (w *Writer) Create(slot *Slot, header *tar.Header, size int64) (*Blob, erro
 	if slot.blob != nil || slot.entry != nil {
 		return nil, errors.New("internal error: two blobs for one slot")
 	}
+	if size < 0 {
+		size = slot.size
+	}
 	b := &Blob{w: w, slot: slot, header: header, size: size}
 	slot.blob = b
 	if slot.off < 0 {

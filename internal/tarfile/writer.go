@@ -130,9 +130,11 @@ func (w *Writer) Seal(ctx context.Context, slot *Slot, entries []*Entry, small [
 func (w *Writer) sealStreamLocked(ctx context.Context, slot *Slot, entries []*Entry, blocks []byte) (*Slot, error) {
 	if slot == nil || slot.released {
 		slot = &Slot{w: w, size: -1, off: -1, floating: true}
-		w.queue = append(w.queue, slot)
+		if len(blocks) > 0 {
+			w.queue = append(w.queue, slot)
+		}
 	}
-	for w.err == nil && ctx.Err() == nil && !slot.turnLocked() {
+	for len(blocks) > 0 && w.err == nil && ctx.Err() == nil && !slot.turnLocked() {
 		changed := w.changed
 		w.mu.Unlock()
 		select {

@@ -10,27 +10,27 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
-// storedLayer is a layer in an archive that is being written.
-type storedLayer struct {
-	diffID digest.Digest
-	size   int64 // of the uncompressed layer, in bytes
+// storedBlob is a blob in an archive that is being written.
+type storedBlob struct {
+	digest digest.Digest // under which it is stored: of a decompressed layer, the diff ID
+	size   int64         // as it is stored, in bytes
 	entry  *tarfile.Entry
 }
 
-// storedBlob is a layer as a source has it.
-type storedBlob struct {
-	layer *storedLayer
-	size  int64 // of the blob, which may be compressed, in bytes
+// receivedBlob is a blob as a source has it.
+type receivedBlob struct {
+	stored *storedBlob
+	size   int64 // as it was received, in bytes
 }
 
-// layerSet knows the layers of an archive, and who is fetching which, so that
-// each blob is fetched once even by images that are copied at the same time.
-type layerSet struct {
-	adding sync.Mutex // held while a layer's entry is completed, before mu
+// blobSet knows the blobs of an archive, and who is fetching which, so that each
+// is fetched once even by images that are copied at the same time.
+type blobSet struct {
+	adding sync.Mutex // held while a blob's entry is completed, before mu
 
 	mu       sync.Mutex
-	blobs    map[digest.Digest]storedBlob
-	byDiffID map[digest.Digest]*storedLayer
+	received map[digest.Digest]receivedBlob
+	stored   map[digest.Digest]*storedBlob
 	claims   map[digest.Digest]*claim
 }
 
@@ -48,17 +48,17 @@ type claim struct {
 // fetched twice.
 const claimPatience = 10 * time.Second
 
-func newLayerSet() *layerSet {
-	return &layerSet{
-		blobs:    map[digest.Digest]storedBlob{},
-		byDiffID: map[digest.Digest]*storedLayer{},
+func newBlobSet() *blobSet {
+	return &blobSet{
+		received: map[digest.Digest]receivedBlob{},
+		stored:   map[digest.Digest]*storedBlob{},
 		claims:   map[digest.Digest]*claim{},
 	}
 }
 
 // find returns a blob, waiting for it if it is on its way. If there is none, it
 // is now the owner's to deliver.
-func (s *layerSet) find(ctx context.Context, owner *imageDestination, d digest.Digest) (storedBlob, bool, error) {
+func (s *blobSet) find(ctx context.Context, owner *imageDestination, d digest.Digest) (receivedBlob, bool, error) {
 	return s.wait(ctx, d, func(c *claim) bool {
 		if c != nil {
 			return false
@@ -70,7 +70,7 @@ func (s *layerSet) find(ctx context.Context, owner *imageDestination, d digest.D
 
 // begin is find for a blob that has arrived: unless it is there by now, or comes
 // from elsewhere, the caller must deliver it and then call end.
-func (s *layerSet) begin(ctx context.Context, owner *imageDestination, d digest.Digest) (storedBlob, bool, error) {
+func (s *blobSet) begin(ctx context.Context, owner *imageDestination, d digest.Digest) (receivedBlob, bool, error) {
 	return s.wait(ctx, d, func(c *claim) bool {
 		switch {
 		case c == nil:
@@ -86,7 +86,7 @@ func (s *layerSet) begin(ctx context.Context, owner *imageDestination, d digest.
 
 // wait returns a stored blob, or nothing as soon as take, which is called with
 // the blob's claim or nil and the lock held, agrees.
-func (s *layerSet) wait(ctx context.Context, d digest.Digest, take func(*claim) bool) (storedBlob, bool, error) {
+func (s *blobSet) wait(ctx context.Context, d digest.Digest, take func(*claim) bool) (receivedBlob, bool, error) {
 	for {
 		s.mu.Lock()
 		if blob, ok := s.storedLocked(d); ok {
@@ -96,7 +96,7 @@ func (s *layerSet) wait(ctx context.Context, d digest.Digest, take func(*claim) 
 		c := s.claims[d]
 		if take(c) {
 			s.mu.Unlock()
-			return storedBlob{}, false, nil
+			return receivedBlob{}, false, nil
 		}
 		var patience <-chan time.Time
 		var timer *time.Timer
@@ -110,7 +110,7 @@ func (s *layerSet) wait(ctx context.Context, d digest.Digest, take func(*claim) 
 		case <-patience:
 			s.expire(d, c)
 		case <-ctx.Done():
-			return storedBlob{}, false, context.Cause(ctx)
+			return receivedBlob{}, false, context.Cause(ctx)
 		}
 		if timer != nil {
 			timer.Stop()
@@ -118,17 +118,17 @@ func (s *layerSet) wait(ctx context.Context, d digest.Digest, take func(*claim) 
 	}
 }
 
-func (s *layerSet) storedLocked(d digest.Digest) (storedBlob, bool) {
-	if blob, ok := s.blobs[d]; ok {
+func (s *blobSet) storedLocked(d digest.Digest) (receivedBlob, bool) {
+	if blob, ok := s.received[d]; ok {
 		return blob, true
 	}
-	if layer, ok := s.byDiffID[d]; ok { // wanted uncompressed
-		return storedBlob{layer: layer, size: layer.size}, true
+	if blob, ok := s.stored[d]; ok { // for example a layer that is wanted uncompressed
+		return receivedBlob{stored: blob, size: blob.size}, true
 	}
-	return storedBlob{}, false
+	return receivedBlob{}, false
 }
 
-func (s *layerSet) expire(d digest.Digest, c *claim) {
+func (s *blobSet) expire(d digest.Digest, c *claim) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.claims[d] == c && !c.started {
@@ -137,16 +137,16 @@ func (s *layerSet) expire(d digest.Digest, c *claim) {
 }
 
 // end settles a claim that begin made, with the blob if it has been stored.
-func (s *layerSet) end(d digest.Digest, blob storedBlob, ok bool) {
+func (s *blobSet) end(d digest.Digest, blob receivedBlob, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if ok {
-		s.blobs[d] = blob
+		s.received[d] = blob
 	}
 	s.settleLocked(d)
 }
 
-func (s *layerSet) settleLocked(d digest.Digest) {
+func (s *blobSet) settleLocked(d digest.Digest) {
 	if c := s.claims[d]; c != nil {
 		delete(s.claims, d)
 		close(c.settled)
@@ -154,7 +154,7 @@ func (s *layerSet) settleLocked(d digest.Digest) {
 }
 
 // release gives up the claims of a destination that is closed.
-func (s *layerSet) release(owner *imageDestination) {
+func (s *blobSet) release(owner *imageDestination) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for d, c := range s.claims {
@@ -164,37 +164,33 @@ func (s *layerSet) release(owner *imageDestination) {
 	}
 }
 
-// byDigest returns the layer that a blob became.
-func (s *layerSet) byDigest(d digest.Digest) *storedLayer {
+// get returns what a blob became, or nil.
+func (s *blobSet) get(d digest.Digest) *storedBlob {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	blob, _ := s.storedLocked(d)
-	return blob.layer
+	return blob.stored
 }
 
-// withDiffID returns the layer with the given diff ID, which may have arrived in
-// another compression.
-func (s *layerSet) withDiffID(d digest.Digest) *storedLayer {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.byDiffID[d]
-}
-
-// add records a layer, whose entry finish makes. If there is a layer with that
-// diff ID already, it returns that one and does not call finish.
-func (s *layerSet) add(layer storedLayer, finish func() (*tarfile.Entry, error)) (*storedLayer, error) {
+// add records a blob, whose entry finish makes. If there is one that is stored
+// under the same digest already, as is a layer that came in another compression,
+// it returns that one and does not call finish.
+func (s *blobSet) add(blob storedBlob, finish func() (*tarfile.Entry, error)) (*storedBlob, error) {
 	s.adding.Lock()
 	defer s.adding.Unlock()
-	if known := s.withDiffID(layer.diffID); known != nil {
+	s.mu.Lock()
+	known := s.stored[blob.digest]
+	s.mu.Unlock()
+	if known != nil {
 		return known, nil
 	}
 	entry, err := finish()
 	if err != nil {
 		return nil, err
 	}
-	layer.entry = entry
+	blob.entry = entry
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.byDiffID[layer.diffID] = &layer
-	return &layer, nil
+	s.stored[blob.digest] = &blob
+	return &blob, nil
 }

@@ -16,31 +16,31 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
-// putLayer stores a layer unless the archive has it.
-func (d *imageDestination) putLayer(ctx context.Context, stream io.Reader, info types.BlobInfo) (types.BlobInfo, error) {
+// putBlob stores a blob unless the archive has it.
+func (d *imageDestination) putBlob(ctx context.Context, stream io.Reader, info types.BlobInfo) (types.BlobInfo, error) {
 	if info.Digest == "" {
-		blob, received, err := d.storeLayer(ctx, stream, info)
+		blob, received, err := d.storeBlob(ctx, stream, info)
 		if err != nil {
 			return types.BlobInfo{}, err
 		}
-		layers := d.writer.layers
-		if _, known, err := layers.begin(ctx, d, received); err != nil {
+		blobs := d.writer.blobs
+		if _, known, err := blobs.begin(ctx, d, received); err != nil {
 			return types.BlobInfo{}, err
 		} else if !known {
-			layers.end(received, blob, true)
+			blobs.end(received, blob, true)
 		}
 		return types.BlobInfo{Digest: received, Size: blob.size}, nil
 	}
 	if err := info.Digest.Validate(); err != nil {
 		return types.BlobInfo{}, err
 	}
-	blob, known, err := d.writer.layers.begin(ctx, d, info.Digest)
+	blob, known, err := d.writer.blobs.begin(ctx, d, info.Digest)
 	if err != nil {
 		return types.BlobInfo{}, err
 	}
 	if !known {
-		blob, _, err = d.storeLayer(ctx, stream, info)
-		d.writer.layers.end(info.Digest, blob, err == nil)
+		blob, _, err = d.storeBlob(ctx, stream, info)
+		d.writer.blobs.end(info.Digest, blob, err == nil)
 		if err != nil {
 			return types.BlobInfo{}, err
 		}
@@ -48,81 +48,85 @@ func (d *imageDestination) putLayer(ctx context.Context, stream io.Reader, info 
 	return types.BlobInfo{Digest: info.Digest, Size: blob.size}, nil
 }
 
-// storeLayer writes a layer, decompressed, and returns it with the digest that
-// it was received under. Reading, decompressing, and hashing with writing run
-// side by side.
-func (d *imageDestination) storeLayer(ctx context.Context, stream io.Reader, info types.BlobInfo) (storedBlob, digest.Digest, error) {
+// storeBlob writes a blob, decompressed if the layout wants that, and returns it
+// with the digest that it was received under. Reading, decompressing, and hashing
+// with writing run side by side.
+func (d *imageDestination) storeBlob(ctx context.Context, stream io.Reader, info types.BlobInfo) (receivedBlob, digest.Digest, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ahead := async.NewReader(ctx, stream)
 	defer ahead.Close()
 	defer cancel() // Before Close, so that a source that knows the context returns.
 
-	in := newLayerInput(ahead, info)
+	in := newBlobInput(ahead, info)
 	prefix, err := ahead.Peek(compression.PrefixLen)
 	if err != nil {
-		return storedBlob{}, "", err
+		return receivedBlob{}, "", err
 	}
-	algorithm := compression.Detect(prefix)
-	l := &layerWriter{ctx: ctx}
+	l := d.writer.layout
+	algorithm := compression.None
+	if l.decompresses() {
+		algorithm = compression.Detect(prefix)
+	}
+	b := &blobWriter{ctx: ctx, name: l.blobName}
 	size := int64(-1)
 	var header *tar.Header
 	if algorithm == compression.None {
 		size = info.Size
-		if info.Digest != "" && info.Digest.Algorithm() == digest.Canonical {
+		if info.Digest != "" && (info.Digest.Algorithm() == digest.Canonical || !l.decompresses()) {
 			// Verified by whoever feeds the stream, so it needs no other hash.
-			l.diffID = info.Digest
-			if header, err = fileHeader(layerFileName(l.diffID), max(size, 0)); err != nil {
-				return storedBlob{}, "", err
+			b.digest = info.Digest
+			if header, err = fileHeader(b.name(b.digest), max(size, 0)); err != nil {
+				return receivedBlob{}, "", err
 			}
 		}
 	}
-	if l.diffID == "" {
-		l.hash = digest.Canonical.Hash()
+	if b.digest == "" {
+		b.hash = digest.Canonical.Hash()
 	}
 	slot := d.writer.slots[info.Digest]
-	if l.blob, err = d.writer.tar.Create(slot, header, size); err != nil {
-		return storedBlob{}, "", err
+	if b.blob, err = d.writer.tar.Create(slot, header, size); err != nil {
+		return receivedBlob{}, "", err
 	}
-	defer l.blob.Abort() // Does nothing once the blob is finished.
-	ahead.OnWait(l.blob.SourceWaits)
-	if err := l.copy(in, algorithm, cancel); err != nil {
-		return storedBlob{}, "", err
+	defer b.blob.Abort() // Does nothing once the blob is finished.
+	ahead.OnWait(b.blob.SourceWaits)
+	if err := b.copy(in, algorithm, cancel); err != nil {
+		return receivedBlob{}, "", err
 	}
 	received, err := in.end()
 	if err != nil {
-		return storedBlob{}, "", err
+		return receivedBlob{}, "", err
 	}
-	layer, err := l.finish(d.writer.layers)
+	stored, err := b.finish(d.writer.blobs)
 	if err != nil {
-		return storedBlob{}, "", err
+		return receivedBlob{}, "", err
 	}
-	l.blob.Abort()
-	if slot != nil { // The layer may have been there, in another compression.
+	b.blob.Abort()
+	if slot != nil { // The blob may have been there, in another compression.
 		if err := slot.Release(); err != nil {
-			return storedBlob{}, "", err
+			return receivedBlob{}, "", err
 		}
 	}
-	return storedBlob{layer: layer, size: in.n}, received, nil
+	return receivedBlob{stored: stored, size: in.n}, received, nil
 }
 
-// layerInput is the blob as it is received.
-type layerInput struct {
+// blobInput is the blob as it is received.
+type blobInput struct {
 	r    io.Reader
 	info types.BlobInfo
 	n    int64
 	hash hash.Hash // nil if the digest is known
 }
 
-func newLayerInput(r *async.Reader, info types.BlobInfo) *layerInput {
-	in := &layerInput{r: r, info: info}
+func newBlobInput(r *async.Reader, info types.BlobInfo) *blobInput {
+	in := &blobInput{r: r, info: info}
 	if info.Digest == "" {
 		in.hash = digest.Canonical.Hash()
 	}
 	return in
 }
 
-func (in *layerInput) Read(p []byte) (int, error) {
+func (in *blobInput) Read(p []byte) (int, error) {
 	n, err := in.r.Read(p)
 	in.n += int64(n)
 	if in.hash != nil {
@@ -132,7 +136,7 @@ func (in *layerInput) Read(p []byte) (int, error) {
 }
 
 // WriteTo saves a copy for layers that are not compressed.
-func (in *layerInput) WriteTo(w io.Writer) (int64, error) {
+func (in *blobInput) WriteTo(w io.Writer) (int64, error) {
 	if in.hash != nil {
 		w = io.MultiWriter(w, in.hash)
 	}
@@ -143,7 +147,7 @@ func (in *layerInput) WriteTo(w io.Writer) (int64, error) {
 
 // end checks that the stream has been read to its end, which is where its
 // source tells whether the digest was right, and returns the digest.
-func (in *layerInput) end() (digest.Digest, error) {
+func (in *blobInput) end() (digest.Digest, error) {
 	used := in.n
 	if _, err := io.Copy(io.Discard, in); err != nil {
 		return "", err
@@ -160,32 +164,33 @@ func (in *layerInput) end() (digest.Digest, error) {
 	return in.info.Digest, nil
 }
 
-// layerWriter writes the uncompressed layer.
-type layerWriter struct {
+// blobWriter writes the blob as it is stored.
+type blobWriter struct {
 	ctx    context.Context
+	name   func(digest.Digest) string
 	blob   *tarfile.Blob
-	hash   hash.Hash     // nil if the diff ID is known
-	diffID digest.Digest // "" until the end if it is not
+	hash   hash.Hash     // nil if the digest is known
+	digest digest.Digest // under which the blob is stored; "" until the end if it is not known
 	size   int64
 }
 
 // Write implements io.Writer.
-func (l *layerWriter) Write(p []byte) (int, error) {
-	if l.hash != nil {
-		l.hash.Write(p)
+func (b *blobWriter) Write(p []byte) (int, error) {
+	if b.hash != nil {
+		b.hash.Write(p)
 	}
-	if err := l.blob.Write(l.ctx, p); err != nil {
+	if err := b.blob.Write(b.ctx, p); err != nil {
 		return 0, err
 	}
-	l.size += int64(len(p))
+	b.size += int64(len(p))
 	return len(p), nil
 }
 
 // copy writes the input decompressed. It calls cancel if it fails, so that
 // nobody waits for what will not come.
-func (l *layerWriter) copy(in *layerInput, algorithm compression.Algorithm, cancel func()) error {
+func (b *blobWriter) copy(in *blobInput, algorithm compression.Algorithm, cancel func()) error {
 	if algorithm == compression.None {
-		_, err := in.WriteTo(l)
+		_, err := in.WriteTo(b)
 		return err
 	}
 	uncompressed, err := compression.NewReader(in, algorithm)
@@ -193,7 +198,7 @@ func (l *layerWriter) copy(in *layerInput, algorithm compression.Algorithm, canc
 		return err
 	}
 	defer uncompressed.Close()
-	behind := async.NewWriter(l)
+	behind := async.NewWriter(b)
 	_, err = io.Copy(behind, uncompressed)
 	if err != nil {
 		cancel()
@@ -205,21 +210,21 @@ func (l *layerWriter) copy(in *layerInput, algorithm compression.Algorithm, canc
 	return writeErr
 }
 
-func (l *layerWriter) finish(layers *layerSet) (*storedLayer, error) {
-	if l.hash != nil {
-		l.diffID = digest.NewDigest(digest.Canonical, l.hash)
+func (b *blobWriter) finish(blobs *blobSet) (*storedBlob, error) {
+	if b.hash != nil {
+		b.digest = digest.NewDigest(digest.Canonical, b.hash)
 	}
-	header, err := fileHeader(layerFileName(l.diffID), l.size)
+	header, err := fileHeader(b.name(b.digest), b.size)
 	if err != nil {
 		return nil, err
 	}
-	finish := func() (*tarfile.Entry, error) { return l.blob.Finish(l.ctx, header) }
-	if l.blob.Sent() { // Too late to leave it out, whatever else has arrived meanwhile.
+	finish := func() (*tarfile.Entry, error) { return b.blob.Finish(b.ctx, header) }
+	if b.blob.Sent() { // Too late to leave it out, whatever else has arrived meanwhile.
 		entry, err := finish()
 		if err != nil {
 			return nil, err
 		}
 		finish = func() (*tarfile.Entry, error) { return entry, nil }
 	}
-	return layers.add(storedLayer{diffID: l.diffID, size: l.size}, finish)
+	return blobs.add(storedBlob{digest: b.digest, size: b.size}, finish)
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log"
 	"net"
 	"net/http"
@@ -38,9 +37,6 @@ type layoutBlobs struct {
 // Stat implements registry.BlobStatHandler.
 func (b *layoutBlobs) Stat(_ context.Context, _ string, h v1.Hash) (int64, error) {
 	info, err := os.Stat(b.path(h))
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, registry.ErrNotFound
-	}
 	if err != nil {
 		return 0, err
 	}
@@ -50,9 +46,6 @@ func (b *layoutBlobs) Stat(_ context.Context, _ string, h v1.Hash) (int64, error
 // Get implements registry.BlobHandler.
 func (b *layoutBlobs) Get(_ context.Context, _ string, h v1.Hash) (io.ReadCloser, error) {
 	f, err := os.Open(b.path(h))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, registry.ErrNotFound
-	}
 	if err != nil {
 		return nil, err
 	}

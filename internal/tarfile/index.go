@@ -1,0 +1,231 @@
+package tarfile
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"path"
+	"strings"
+)
+
+// ErrFormat is found in the error for something that is not a tar archive, or
+// a damaged one.
+var ErrFormat = errors.New("not a valid tar archive")
+
+// ErrLimit is found in the error for an archive that asks for more memory or
+// time than any real one needs.
+var ErrLimit = errors.New("limit exceeded")
+
+// Index knows where in a tar archive the content of every entry is. It is made
+// from the headers in one pass. All methods may be called concurrently.
+type Index struct {
+	r io.ReaderAt
+	// entries are in the order of the archive. Those that a later one of the
+	// same name replaces stay, for hard links to them.
+	entries    []record
+	byName     map[string]int32 // into entries
+	terminated bool
+}
+
+type record struct {
+	name         string // cleaned
+	link         string // of a symbolic or hard link, as it is in the header
+	offset, size int64  // of the content
+	kind         byte   // a Typeflag of archive/tar
+}
+
+// Member is the content of a regular file in an archive.
+type Member struct {
+	Name   string // the cleaned name of the entry that holds the content
+	Offset int64  // where it begins in the archive, in bytes; no two files share it
+	Size   int64  // in bytes
+}
+
+// NewIndex reads the headers of the archive that r holds, size bytes long, and
+// seeks over the contents. The error wraps ErrFormat or ErrLimit where the
+// archive is to blame.
+func NewIndex(ctx context.Context, r io.ReaderAt, size int64) (*Index, error) {
+	x := &Index{r: r, byName: map[string]int32{}}
+	w := &window{r: r, size: size}
+	tr := tar.NewReader(w)
+	var end int64 // of the last entry
+	nameBytes := 0
+	for n := 0; ; n++ {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		w.budget = maxHeaderLen
+		hdr, err := tr.Next()
+		if err == io.EOF {
+			// archive/tar is content if the marker, two blocks of zeros, is missing.
+			x.terminated = w.pos-end >= 2*blockSize
+			return x, nil
+		}
+		if err != nil {
+			return nil, headerError(err, n, end, size)
+		}
+		if n == maxEntries {
+			return nil, fmt.Errorf("%w: more than %d entries", ErrLimit, maxEntries)
+		}
+		if nameBytes += len(hdr.Name) + len(hdr.Linkname); nameBytes > maxNameBytes {
+			return nil, fmt.Errorf("%w: entry names of more than %d bytes in total", ErrLimit, maxNameBytes)
+		}
+		stored, err := x.add(hdr, w.pos, size)
+		if err != nil {
+			return nil, err
+		}
+		end = w.pos + stored + padding(stored)
+	}
+}
+
+// headerError says what is wrong with the header after n entries that end at
+// offset end of an archive.
+func headerError(err error, n int, end, size int64) error {
+	switch {
+	case errors.Is(err, ErrLimit):
+		return fmt.Errorf("tar header at offset %d: %w", end, err)
+	case errors.Is(err, tar.ErrHeader) && n == 0:
+		return fmt.Errorf("%w: no tar header at its start", ErrFormat)
+	case errors.Is(err, tar.ErrHeader):
+		return fmt.Errorf("%w: damaged header at offset %d, after %d entries", ErrFormat, end, n)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%w: cut short: it ends within a header, at offset %d", ErrFormat, size)
+	}
+	return fmt.Errorf("reading the tar header at offset %d: %w", end, err)
+}
+
+// add notes the entry whose content begins at offset in an archive of size
+// bytes. It returns how many bytes the content takes.
+func (x *Index) add(hdr *tar.Header, offset, size int64) (stored int64, err error) {
+	e := record{offset: offset, kind: hdr.Typeflag}
+	switch hdr.Typeflag {
+	case tar.TypeXGlobalHeader: // A comment or a default owner; git and bazel write them.
+		return 0, nil
+	case tar.TypeSymlink, tar.TypeLink:
+		if len(hdr.Linkname) > maxNameLen {
+			return 0, fmt.Errorf("%w: link target of %d bytes", ErrLimit, len(hdr.Linkname))
+		}
+		e.link = strings.Clone(hdr.Linkname)
+	case tar.TypeDir, tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
+	default:
+		if isSparse(hdr) {
+			e.kind = tar.TypeGNUSparse // Its size is not what is stored.
+			break
+		}
+		e.kind = tar.TypeReg // As POSIX wants unknown types treated.
+		e.size, stored = hdr.Size, hdr.Size
+		if e.size > size-offset {
+			return 0, fmt.Errorf("%w: cut short: entry %q has %d bytes, of which %d are there", ErrFormat, trim(hdr.Name), e.size, size-offset)
+		}
+	}
+	if e.name, err = clean(hdr.Name); err != nil {
+		return 0, err
+	}
+	if e.kind == tar.TypeLink {
+		x.linkNow(&e)
+	}
+	if e.name != "." {
+		x.byName[e.name] = int32(len(x.entries))
+		x.entries = append(x.entries, e)
+	}
+	return stored, nil
+}
+
+// clean returns name as it is looked up: slash-separated, relative, without
+// dots.
+func clean(name string) (string, error) {
+	if len(name) > maxNameLen {
+		return "", fmt.Errorf("%w: entry name of %d bytes", ErrLimit, len(name))
+	}
+	c := path.Clean(strings.TrimLeft(name, "/"))
+	if c == ".." || strings.HasPrefix(c, "../") {
+		return "", fmt.Errorf("%w: entry name %q leads out of the archive", ErrFormat, trim(name))
+	}
+	return strings.Clone(c), nil // Of a PAX header, name is a part of a longer string.
+}
+
+// trim makes a name short enough for an error.
+func trim(name string) string {
+	const enough = 256
+	if len(name) > enough {
+		return name[:enough] + "…"
+	}
+	return name
+}
+
+// isSparse reports whether an entry is stored without its holes, in one of the
+// four ways that GNU tar has had.
+func isSparse(hdr *tar.Header) bool {
+	if hdr.Typeflag == tar.TypeGNUSparse {
+		return true
+	}
+	for key := range hdr.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
+}
+
+// Terminated reports whether the archive ends as it should, with a marker. One
+// that does not may have lost entries at its end.
+func (x *Index) Terminated() bool { return x.terminated }
+
+// Names yields the names of all entries but directories, in the order of the
+// archive, each once.
+func (x *Index) Names() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i, e := range x.entries {
+			if e.kind != tar.TypeDir && x.byName[e.name] == int32(i) && !yield(e.name) {
+				return
+			}
+		}
+	}
+}
+
+// Has reports whether there is an entry of this name, be it a link that leads
+// nowhere.
+func (x *Index) Has(name string) bool {
+	_, ok := x.byName[name]
+	return ok
+}
+
+// Open returns the content of a file. It may be read concurrently with others.
+func (x *Index) Open(f Member) *io.SectionReader {
+	return io.NewSectionReader(x.r, f.Offset, f.Size)
+}
+
+// ReadFile returns the content of the file that name leads to, which must not
+// be longer than limit bytes. The error wraps what Lookup returns, or ErrLimit.
+func (x *Index) ReadFile(name string, limit int64) ([]byte, error) {
+	f, err := x.Lookup(name)
+	if err != nil {
+		return nil, err
+	}
+	if f.Size > limit {
+		return nil, fmt.Errorf("reading %s: %w: %d bytes, at most %d are allowed", trim(name), ErrLimit, f.Size, limit)
+	}
+	data := make([]byte, f.Size)
+	if _, err := x.Open(f).ReadAt(data, 0); err != nil && (err != io.EOF || f.Size > 0) {
+		return nil, fmt.Errorf("reading %s: %w", trim(name), eof(err))
+	}
+	return data, nil
+}
+
+// eof makes an end where there should be none an error: the file was cut since
+// it was indexed.
+func eof(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// errNotExist is the error for a name that is not in the archive.
+func errNotExist(name string) error {
+	return fmt.Errorf("%s is not in the archive: %w", trim(name), fs.ErrNotExist)
+}

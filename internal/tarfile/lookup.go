@@ -1,0 +1,110 @@
+package tarfile
+
+import (
+	"archive/tar"
+	"fmt"
+	"path"
+	"strings"
+)
+
+// Lookup returns the regular file that name leads to, through symbolic and hard
+// links if need be. The archive is the whole world: an absolute target counts
+// from its root. The error wraps fs.ErrNotExist if nothing is there, ErrFormat
+// if what is there is no regular file or a link leads out of the archive, and
+// ErrLimit if there are too many links, as in a loop.
+func (x *Index) Lookup(name string) (Member, error) {
+	c, err := clean(name)
+	if err != nil {
+		return Member{}, err
+	}
+	for range maxLinks {
+		i, ok := x.byName[c]
+		if !ok {
+			// A directory on the way may be a link.
+			next, err := x.followDir(c)
+			if err != nil {
+				return Member{}, fmt.Errorf("looking up %s: %w", trim(name), err)
+			}
+			if next == "" {
+				if c != name {
+					return Member{}, fmt.Errorf("looking up %s: %w", trim(name), errNotExist(c))
+				}
+				return Member{}, errNotExist(name)
+			}
+			c = next
+			continue
+		}
+		switch e := &x.entries[i]; e.kind {
+		case tar.TypeReg:
+			return Member{Name: e.name, Offset: e.offset, Size: e.size}, nil
+		case tar.TypeSymlink, tar.TypeLink:
+			if c, err = e.target(); err != nil {
+				return Member{}, fmt.Errorf("looking up %s: %w", trim(name), err)
+			}
+		default:
+			return Member{}, fmt.Errorf("%w: %s is not a regular file but %s", ErrFormat, trim(name), kindName(e.kind))
+		}
+	}
+	return Member{}, fmt.Errorf("looking up %s: %w: more than %d links, probably in a loop", trim(name), ErrLimit, maxLinks)
+}
+
+// followDir replaces the first directory of name that is a link by what the
+// link says. It returns "" if there is none.
+func (x *Index) followDir(name string) (string, error) {
+	for i, r := range name {
+		if r != '/' {
+			continue
+		}
+		n, ok := x.byName[name[:i]]
+		if !ok || x.entries[n].kind != tar.TypeSymlink {
+			continue
+		}
+		target, err := x.entries[n].target()
+		if err != nil {
+			return "", err
+		}
+		return clean(path.Join(target, name[i:]))
+	}
+	return "", nil
+}
+
+// target returns the cleaned name that a link points to. That of a hard link is
+// relative to the root, that of a symbolic link to its directory.
+func (e *record) target() (string, error) {
+	target := e.link
+	if e.kind == tar.TypeSymlink && !strings.HasPrefix(target, "/") {
+		target = path.Dir(e.name) + "/" + target
+	}
+	c, err := clean(target)
+	if err != nil {
+		return "", fmt.Errorf("%w: %s links to %s, which is outside of the archive", ErrFormat, trim(e.name), trim(e.link))
+	}
+	return c, nil
+}
+
+// linkNow makes a hard link to a regular file that is already there one more
+// name of it, whatever becomes of the other name later.
+func (x *Index) linkNow(e *record) {
+	target, err := e.target()
+	if err != nil {
+		return // Said by whoever looks it up.
+	}
+	if i, ok := x.byName[target]; ok && x.entries[i].kind == tar.TypeReg {
+		other := x.entries[i]
+		*e = record{name: e.name, offset: other.offset, size: other.size, kind: tar.TypeReg}
+	}
+}
+
+func kindName(kind byte) string {
+	switch kind {
+	case tar.TypeDir:
+		return "a directory"
+	case tar.TypeChar, tar.TypeBlock:
+		return "a device"
+	case tar.TypeFifo:
+		return "a named pipe"
+	case tar.TypeGNUSparse:
+		return "a sparse file, which is not supported"
+	}
+	return fmt.Sprintf("an entry of type %q", kind)
+}

@@ -24,6 +24,7 @@ var ErrNoImages = errors.New("no images: neither manifest.json, index.json nor r
 type Catalog struct {
 	files  *tarfile.Index
 	images []*Image
+	items  []manifestItem // of manifest.json
 	byName map[string][]tagged
 	layers *layerCache
 }
@@ -64,11 +65,10 @@ func Load(ctx context.Context, files *tarfile.Index) (*Catalog, error) {
 	if err != nil {
 		return nil, err
 	}
-	items, err := c.loadManifestJSON()
-	if err != nil {
+	if c.items, err = c.loadManifestJSON(); err != nil {
 		return nil, err
 	}
-	if images, err = c.merge(ctx, images, items); err != nil {
+	if images, err = c.merge(ctx, images); err != nil {
 		return nil, err
 	}
 	if len(images) == 0 && !files.Has(indexJSON) && !files.Has(manifestJSON) {

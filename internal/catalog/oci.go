@@ -136,12 +136,12 @@ func (i *ociImage) Blob(ctx context.Context, d digest.Digest) (Blob, error) {
 
 // merge adds to the images of index.json those that only manifest.json has, and
 // names that only it has: some tools keep names in one of them.
-func (c *Catalog) merge(ctx context.Context, images []*Image, items []manifestItem) ([]*Image, error) {
+func (c *Catalog) merge(ctx context.Context, images []*Image) ([]*Image, error) {
 	images = slices.DeleteFunc(images, func(img *Image) bool {
 		// An index.json of manifests that are not there is no use, if there is
 		// another way to the image.
 		name, err := blobName(img.contents.(*ociImage).descriptor.Digest)
-		return len(items) > 0 && (err != nil || !c.files.Has(name))
+		return len(c.items) > 0 && (err != nil || !c.files.Has(name))
 	})
 	known := len(images)
 	names := map[string]bool{} // normalized, of those known
@@ -157,14 +157,14 @@ func (c *Catalog) merge(ctx context.Context, images []*Image, items []manifestIt
 		return ok && names[n]
 	}
 	var byConfig map[digest.Digest]*Image
-	for _, item := range items {
+	for _, item := range c.items {
 		if known == 0 {
 			images = append(images, c.dockerImage(item))
 			continue
 		}
 		// What both call by the same name need not be read to be matched.
 		tagged := len(item.RepoTags) > 0
-		item.RepoTags = slices.DeleteFunc(item.RepoTags, isNamed)
+		item.RepoTags = slices.DeleteFunc(slices.Clone(item.RepoTags), isNamed)
 		if tagged && len(item.RepoTags) == 0 {
 			continue
 		}

@@ -1,0 +1,182 @@
+// Package verify tests what an archive says of its files by reading them, at
+// the speed of the digests. It knows nothing of images.
+package verify
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dockerarchive/dockerarchive/internal/async"
+	"github.com/dockerarchive/dockerarchive/internal/catalog"
+	"github.com/dockerarchive/dockerarchive/internal/compression"
+)
+
+// bufferSize is the unit of reading: small enough to be in the processor's cache
+// when it is hashed.
+const bufferSize = 256 << 10
+
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
+// Claims reads all files that a claim is about, as many at once as there are
+// processors, and returns the claims that do not hold, in the order given.
+// progress, if not nil, is called, concurrently, with how many more bytes of the
+// archive have been read. The error is that of ctx.
+func Claims(ctx context.Context, claims []*catalog.Claim, progress func(bytes int)) (problems []error, err error) {
+	if progress == nil {
+		progress = func(int) {}
+	}
+	results := make([][]error, len(claims))
+	// The largest first: if it came last, all but one processor would wait for it.
+	order := make([]int, len(claims))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(claims[b].File.Size, claims[a].File.Size) })
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for _, i := range order {
+		g.Go(func() error {
+			results[i] = check(ctx, claims[i], progress)
+			return ctx.Err()
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return slices.Concat(results...), nil
+}
+
+// check reads one file.
+func check(ctx context.Context, c *catalog.Claim, progress func(int)) []error {
+	stored := newDigests(slices.Concat(c.Stored, c.Any))
+	unpacked := newDigests(slices.Concat(c.Unpacked, c.Any))
+	source := &countingReader{ctx, c.Open(), progress}
+	if len(stored) == 0 && len(unpacked) == 0 {
+		progress(int(c.File.Size))
+		return nil // Nothing is said of it.
+	}
+	prefix := make([]byte, compression.PrefixLen)
+	n, err := c.Open().ReadAt(prefix, 0)
+	if err != nil && err != io.EOF {
+		return []error{fmt.Errorf("reading %s: %w", c.Name, err)}
+	}
+	algorithm := compression.Detect(prefix[:n])
+	var unpackErr error
+	switch {
+	case algorithm == compression.None:
+		unpacked = newDigests(slices.Concat(c.Stored, c.Any, c.Unpacked))
+		stored = unpacked
+		err = copyAll(unpacked, source)
+	case len(unpacked) == 0:
+		err = copyAll(stored, source)
+	default:
+		err, unpackErr = copyBoth(ctx, stored, unpacked, source, algorithm)
+	}
+	if err != nil {
+		return []error{fmt.Errorf("reading %s: %w", c.Name, err)}
+	}
+	if unpackErr != nil { // There is nothing to compare with.
+		return append(compare(c, stored, nil), fmt.Errorf("reading %s: %w", c.Name, unpackErr))
+	}
+	return compare(c, stored, unpacked)
+}
+
+// copyBoth hashes a compressed file as it is stored, and what it unpacks to.
+func copyBoth(ctx context.Context, stored, unpacked digests, source io.Reader, algorithm compression.Algorithm) (err, unpackErr error) {
+	ahead := async.NewReader(ctx, io.TeeReader(source, stored))
+	defer ahead.Close()
+	stream, unpackErr := compression.NewReader(ahead, algorithm)
+	if unpackErr == nil {
+		unpackErr = errors.Join(copyAll(unpacked, stream), stream.Close())
+	}
+	// What the decompressor did not want is part of the file all the same.
+	_, err = io.Copy(io.Discard, ahead)
+	return err, unpackErr
+}
+
+func copyAll(w io.Writer, r io.Reader) error {
+	buf := buffers.Get().(*[bufferSize]byte)
+	defer buffers.Put(buf)
+	_, err := io.CopyBuffer(struct{ io.Writer }{w}, r, buf[:])
+	return err
+}
+
+// compare returns which claims do not hold. unpacked is nil if the content could
+// not be.
+func compare(c *catalog.Claim, stored, unpacked digests) []error {
+	var problems []error
+	mismatch := func(want, got digest.Digest) {
+		problems = append(problems, catalog.MismatchError{Name: c.Name, Want: want, Got: got})
+	}
+	for _, want := range c.Stored {
+		if got := stored.sum(want); got != want {
+			mismatch(want, got)
+		}
+	}
+	for _, want := range c.Unpacked {
+		if got := unpacked.sum(want); unpacked != nil && got != want && !slices.Contains(c.Stored, want) {
+			mismatch(want, got)
+		}
+	}
+	for _, want := range c.Any {
+		if got := stored.sum(want); got != want && unpacked.sum(want) != want && !slices.Contains(c.Unpacked, want) {
+			mismatch(want, got)
+		}
+	}
+	return problems
+}
+
+// digests computes the digests of a stream by each algorithm asked for.
+type digests map[digest.Algorithm]hash.Hash
+
+func newDigests(wanted []digest.Digest) digests {
+	d := digests{}
+	for _, want := range wanted {
+		if a := want.Algorithm(); d[a] == nil {
+			d[a] = a.Hash()
+		}
+	}
+	return d
+}
+
+func (d digests) Write(p []byte) (int, error) {
+	for _, h := range d {
+		h.Write(p) // Never fails.
+	}
+	return len(p), nil
+}
+
+// sum returns the digest by the algorithm of want, if it was computed.
+func (d digests) sum(want digest.Digest) digest.Digest {
+	h, ok := d[want.Algorithm()]
+	if !ok {
+		return ""
+	}
+	return digest.NewDigest(want.Algorithm(), h)
+}
+
+// countingReader reports what is read, and ends with its context.
+type countingReader struct {
+	ctx      context.Context
+	r        io.Reader
+	progress func(int)
+}
+
+func (r *countingReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := r.r.Read(p)
+	r.progress(n)
+	return n, err
+}

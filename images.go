@@ -1,0 +1,109 @@
+package dockerarchive
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/dockerarchive/dockerarchive/internal/catalog"
+	"github.com/dockerarchive/dockerarchive/internal/verify"
+)
+
+// ImageInfo is what can be said of an image in an archive without reading its
+// layers.
+type ImageInfo struct {
+	// References are those that List returns for the image.
+	References []types.ImageReference `json:"-"`
+	// Position is the place of the image in the archive, from zero: the N of
+	// ARCHIVE:@N.
+	Position int `json:"position"`
+	// Names are as they are in the archive; some need not be valid references.
+	Names []string `json:"names"`
+	ManifestInfo
+}
+
+// ManifestInfo describes a manifest or an index.
+type ManifestInfo struct {
+	MediaType string `json:"mediaType"`
+	// Digest is that of the manifest or index, empty if the archive has a config
+	// and layers only.
+	Digest digest.Digest `json:"digest,omitempty"`
+	// Config is the digest of the config, which Docker calls the image ID. An
+	// index has none.
+	Config digest.Digest `json:"config,omitempty"`
+	// Platform is os/architecture[/variant], empty of an index or if unknown.
+	Platform string `json:"platform,omitempty"`
+	// Layers is the number of layers; of an index, of all its manifests.
+	Layers int `json:"layers"`
+	// Size is how many bytes of the archive the config and the layers take,
+	// each counted once; of an index, those of all its manifests.
+	Size int64 `json:"size"`
+	// Missing is set if an index has the manifest but the archive has not.
+	Missing bool `json:"missing,omitempty"`
+	// Attestation is set for a manifest that tells of another one's origin.
+	Attestation bool `json:"attestation,omitempty"`
+	// Manifests are those of an index.
+	Manifests []ManifestInfo `json:"manifests,omitempty"`
+}
+
+// Images describes all images in the order of the archive. Of archives of Docker
+// before 1.10, which have no configs, it reads the layers.
+func (r *Reader) Images(ctx context.Context) ([]ImageInfo, error) {
+	infos := []ImageInfo{}
+	for _, img := range r.catalog.Images() {
+		d, err := r.catalog.Describe(ctx, img)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %s: image @%d: %w", r.transport.name, r.path, img.Position, err)
+		}
+		refs, err := r.references(img)
+		if err != nil {
+			return nil, err
+		}
+		info := ImageInfo{Position: img.Position, Names: slices.Concat([]string{}, img.Names), ManifestInfo: manifestInfo(d)}
+		for _, ref := range refs {
+			info.References = append(info.References, ref)
+		}
+		infos = append(infos, info)
+	}
+	return infos, nil
+}
+
+func manifestInfo(d catalog.Description) ManifestInfo {
+	m := ManifestInfo{
+		MediaType:   d.MediaType,
+		Digest:      d.Manifest,
+		Config:      d.Config,
+		Platform:    catalog.PlatformString(d.Platform),
+		Layers:      d.Layers,
+		Size:        d.Size,
+		Missing:     d.Missing,
+		Attestation: d.Attestation,
+	}
+	for _, child := range d.Manifests {
+		m.Manifests = append(m.Manifests, manifestInfo(child))
+	}
+	return m
+}
+
+// Verify tests everything that the archive says of itself: every blob against
+// its name, its digest and its diff ID, every size in a descriptor, every link
+// and every reference. It returns all that is wrong; the error is for what keeps
+// it from being tested. progress, if not nil, is called, perhaps concurrently,
+// with how many more of the Size bytes have been read.
+func (r *Reader) Verify(ctx context.Context, progress func(bytes int)) (problems []error, err error) {
+	claims, problems, err := r.catalog.Claims(ctx)
+	if err != nil {
+		return nil, err
+	}
+	mismatches, err := verify.Claims(ctx, claims, progress)
+	if err != nil {
+		return nil, fmt.Errorf("%s: verifying %s: %w", r.transport.name, r.path, err)
+	}
+	return append(problems, mismatches...), nil
+}
+
+// Size returns how many bytes the archive has when it is not compressed.
+func (r *Reader) Size() int64 { return r.file.Size() }

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/containers/image/v5/image"
+	"github.com/containers/image/v5/manifest"
+	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/dockerarchive/dockerarchive"
+)
+
+// inspection has the fields of skopeo inspect, in their order.
+type inspection struct {
+	Name          string `json:",omitempty"`
+	Tag           string `json:",omitempty"`
+	Digest        digest.Digest
+	RepoTags      []string
+	Created       *time.Time
+	DockerVersion string
+	Labels        map[string]string
+	Architecture  string
+	Os            string
+	Layers        []string
+	LayersData    []types.ImageInspectLayer `json:",omitempty"`
+	Env           []string
+}
+
+func newInspectCommand() *cobra.Command {
+	var raw, config bool
+	var format string
+	cmd := &cobra.Command{
+		Use:   "inspect ARCHIVE[:REFERENCE|:@N]",
+		Short: "Show an image's manifest, config or a summary of both",
+		Long: `Show an image in an archive, as "skopeo inspect" does. Which image need not be
+said if there is only one. Of an image for several platforms, the summary and the
+config are those for this machine.`,
+		Example: `  docker-archive inspect images.tar:alpine:3.20
+  docker-archive inspect --config images.tar:@0
+  docker-archive inspect --format '{{.Digest}}' image.tar`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if format != "" && (raw || config) {
+				return errors.New("--format cannot be used with --raw or --config")
+			}
+			ref, err := dockerarchive.ParseReference(archivePath(args[0]))
+			if err != nil {
+				return err
+			}
+			src, err := ref.NewImageSource(cmd.Context(), nil)
+			if err != nil {
+				return err
+			}
+			defer src.Close()
+			out := cmd.OutOrStdout()
+			switch {
+			case config:
+				return printConfig(cmd.Context(), out, src, raw)
+			case raw:
+				return printManifest(cmd.Context(), out, src)
+			}
+			summary, err := inspect(cmd.Context(), src)
+			if err != nil {
+				return err
+			}
+			if format != "" {
+				return printFormat(out, format, summary)
+			}
+			return printJSON(out, summary)
+		},
+	}
+	cmd.Flags().BoolVar(&raw, "raw", false, "print the manifest or index, or with --config the config, byte for byte")
+	cmd.Flags().BoolVar(&config, "config", false, "print the config")
+	cmd.Flags().StringVarP(&format, "format", "f", "", "print the summary through a Go `template`")
+	return cmd
+}
+
+func printManifest(ctx context.Context, out io.Writer, src types.ImageSource) error {
+	data, _, err := src.GetManifest(ctx, nil)
+	if err == nil {
+		_, err = out.Write(data)
+	}
+	return err
+}
+
+func printConfig(ctx context.Context, out io.Writer, src types.ImageSource, raw bool) error {
+	img, err := image.FromUnparsedImage(ctx, nil, image.UnparsedInstance(src, nil))
+	if err != nil {
+		return err
+	}
+	if raw {
+		data, err := img.ConfigBlob(ctx)
+		if err == nil {
+			_, err = out.Write(data)
+		}
+		return err
+	}
+	config, err := img.OCIConfig(ctx)
+	if err != nil {
+		return err
+	}
+	return printJSON(out, config)
+}
+
+func inspect(ctx context.Context, src types.ImageSource) (*inspection, error) {
+	data, _, err := src.GetManifest(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	d, err := manifest.Digest(data)
+	if err != nil {
+		return nil, err
+	}
+	img, err := image.FromUnparsedImage(ctx, nil, image.UnparsedInstance(src, nil))
+	if err != nil {
+		return nil, err
+	}
+	info, err := img.Inspect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	summary := &inspection{
+		Tag:           info.Tag,
+		Digest:        d,
+		RepoTags:      []string{},
+		Created:       info.Created,
+		DockerVersion: info.DockerVersion,
+		Labels:        info.Labels,
+		Architecture:  info.Architecture,
+		Os:            info.Os,
+		Layers:        info.Layers,
+		LayersData:    info.LayersData,
+		Env:           info.Env,
+	}
+	if name := src.Reference().DockerReference(); name != nil {
+		summary.Name = name.Name()
+	}
+	return summary, nil
+}
+
+func printFormat(out io.Writer, format string, v any) error {
+	t, err := template.New("format").Funcs(template.FuncMap{
+		"json": func(v any) (string, error) {
+			data, err := json.Marshal(v)
+			return string(data), err
+		},
+		"join": strings.Join,
+	}).Parse(format)
+	if err != nil {
+		return fmt.Errorf("--format: %w", err)
+	}
+	if err := t.Execute(out, v); err != nil {
+		return fmt.Errorf("--format: %w", err)
+	}
+	_, err = fmt.Fprintln(out)
+	return err
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
+
+	"github.com/dockerarchive/dockerarchive"
+)
+
+func newVerifyCommand() *cobra.Command {
+	var quiet bool
+	cmd := &cobra.Command{
+		Use:   "verify ARCHIVE",
+		Short: "Check everything an archive says of itself",
+		Long: `Check every blob in an archive against its name, digest and diff ID, every size,
+every link and every reference. All that is wrong is listed; the exit status is 1
+if anything is. ARCHIVE may be compressed, and - for the standard input.`,
+		Example: `  docker-archive verify images.tar`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := dockerarchive.NewReaderContext(cmd.Context(), nil, archivePath(args[0]))
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			progress, done := progressBar(cmd.ErrOrStderr(), r.Size())
+			problems, err := r.Verify(cmd.Context(), progress)
+			done()
+			if err != nil {
+				return err
+			}
+			for _, p := range problems {
+				fmt.Fprintln(cmd.OutOrStdout(), p)
+			}
+			if len(problems) > 0 {
+				return fmt.Errorf("%s: %d problems found", args[0], len(problems))
+			}
+			if !quiet {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: everything is as it should be\n", args[0])
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print problems only")
+	return cmd
+}
+
+// progressBar shows a bar on out if that is a terminal. done takes it away.
+func progressBar(out io.Writer, total int64) (progress func(bytes int), done func()) {
+	f, ok := out.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil, func() {}
+	}
+	p := mpb.New(mpb.WithOutput(f))
+	bar := p.AddBar(total,
+		mpb.BarRemoveOnComplete(),
+		mpb.PrependDecorators(decor.Name("verifying "), decor.CountersKibiByte("% .1f / % .1f")),
+		mpb.AppendDecorators(decor.Percentage()))
+	return bar.IncrBy, func() {
+		bar.Abort(true)
+		p.Wait()
+	}
+}

@@ -63,8 +63,8 @@ func (s *imageSource) GetManifest(ctx context.Context, instanceDigest *digest.Di
 func (s *imageSource) HasThreadSafeGetBlob() bool { return true }
 
 // GetBlob returns a config or a layer and its size, which is always known.
-// Reading fails at the end, with both digests in the error, if the content is
-// not what its digest says. It fails, too, when ctx ends.
+// Reading fails when ctx ends. As with every ImageSource, the caller must verify
+// the digest; a layer that is decompressed here has been verified at its end.
 func (s *imageSource) GetBlob(ctx context.Context, info types.BlobInfo, _ types.BlobInfoCache) (io.ReadCloser, int64, error) {
 	blob, err := s.image.Blob(ctx, info.Digest)
 	if err != nil {

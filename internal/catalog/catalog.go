@@ -24,6 +24,7 @@ var ErrNoImages = errors.New("no images: neither manifest.json, index.json nor r
 type Catalog struct {
 	files  *tarfile.Index
 	images []*Image
+	oci    []*Image       // of index.json
 	items  []manifestItem // of manifest.json
 	byName map[string][]tagged
 	layers *layerCache
@@ -61,14 +62,15 @@ type tagged struct {
 func Load(ctx context.Context, files *tarfile.Index) (*Catalog, error) {
 	c := &Catalog{files: files, byName: map[string][]tagged{}}
 	c.layers = newLayerCache(files)
-	images, err := c.loadOCI()
-	if err != nil {
+	var err error
+	if c.oci, err = c.loadOCI(); err != nil {
 		return nil, err
 	}
 	if c.items, err = c.loadManifestJSON(); err != nil {
 		return nil, err
 	}
-	if images, err = c.merge(ctx, images); err != nil {
+	images, err := c.merge(ctx)
+	if err != nil {
 		return nil, err
 	}
 	if len(images) == 0 && !files.Has(indexJSON) && !files.Has(manifestJSON) {

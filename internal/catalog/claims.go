@@ -46,10 +46,8 @@ func (c *Catalog) Claims(ctx context.Context) (all []*Claim, problems []error, e
 		cs.problem("the archive does not end with an end-of-archive marker: it may have been cut short")
 	}
 	cs.entries()
-	for _, img := range c.images {
-		if i, ok := img.contents.(*ociImage); ok {
-			cs.oci(i)
-		}
+	for _, img := range c.oci {
+		cs.manifests(img.contents.(*ociImage))
 	}
 	for n, item := range c.items {
 		cs.docker(fmt.Sprintf("%s: image %d", manifestJSON, n), item)
@@ -109,8 +107,8 @@ func (cs *claims) entries() {
 	}
 }
 
-// oci follows all that an image of index.json refers to.
-func (cs *claims) oci(i *ociImage) {
+// manifests follows all that an image of index.json refers to.
+func (cs *claims) manifests(i *ociImage) {
 	_ = walk(cs.files, i.descriptor, func(d v1.Descriptor, data []byte, doc *document, err error) error {
 		if err != nil {
 			cs.problem("%s: %w", d.Digest, err)

@@ -134,10 +134,11 @@ func (i *ociImage) Blob(ctx context.Context, d digest.Digest) (Blob, error) {
 	return Blob{Digest: d, Size: f.Size, file: stored{Member: f, files: i.files, algorithm: compression.None}}, nil
 }
 
-// merge adds to the images of index.json those that only manifest.json has, and
-// names that only it has: some tools keep names in one of them.
-func (c *Catalog) merge(ctx context.Context, images []*Image) ([]*Image, error) {
-	images = slices.DeleteFunc(images, func(img *Image) bool {
+// merge returns the images of index.json and those that only manifest.json has,
+// and adds to the former the names that only it has: some tools keep them in one
+// of the two.
+func (c *Catalog) merge(ctx context.Context) ([]*Image, error) {
+	images := slices.DeleteFunc(slices.Clone(c.oci), func(img *Image) bool {
 		// An index.json of manifests that are not there is no use, if there is
 		// another way to the image.
 		name, err := blobName(img.contents.(*ociImage).descriptor.Digest)

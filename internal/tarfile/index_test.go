@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -122,11 +123,33 @@ func TestIndexLimits(t *testing.T) {
 		"link":        build(t, item{name: "l", kind: tar.TypeSymlink, link: long}),
 		"header":      build(t, item{name: "h", records: map[string]string{"A.b": strings.Repeat("x", maxHeaderLen-100)}}),
 		"names total": build(t, slices.Repeat([]item{{name: long[1:]}}, maxNameBytes/maxNameLen+1)...),
-		"entries":     bytes.Repeat(build(t, item{name: "x"})[:blockSize], maxEntries+1),
 	} {
 		_, err := index(data)
 		assert.ErrorIs(t, err, ErrLimit, name)
 	}
+}
+
+// manyEntries is an archive of empty entries with different names.
+type manyEntries struct{ header []byte }
+
+func (m manyEntries) ReadAt(p []byte, off int64) (int, error) {
+	for n := 0; n < len(p); n += blockSize {
+		copy(m.header, fmt.Sprintf("%090d", (off+int64(n))/blockSize))
+		checksum(m.header)
+		copy(p[n:], m.header)
+	}
+	return len(p), nil
+}
+
+func TestIndexOfAMillionEntries(t *testing.T) {
+	const million = 1_000_000
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := NewIndex(context.Background(), manyEntries{claim(0)}, million*blockSize)
+	require.ErrorIs(t, err, ErrLimit)
+	require.ErrorContains(t, err, "262144 entries")
+	runtime.ReadMemStats(&after)
+	require.Less(t, after.Sys-before.Sys, uint64(200<<20)) // The most that it has been.
 }
 
 // claim makes the header of an entry that says it has size bytes.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -35,7 +34,7 @@ type inspection struct {
 	Env           []string
 }
 
-func newInspectCommand() *cobra.Command {
+func newInspectCommand(g *globalOptions) *cobra.Command {
 	var raw, config bool
 	var format string
 	cmd := &cobra.Command{
@@ -43,20 +42,24 @@ func newInspectCommand() *cobra.Command {
 		Short: "Show an image's manifest, config or a summary of both",
 		Long: `Show an image in an archive, as "skopeo inspect" does. Which image need not be
 said if there is only one. Of an image for several platforms, the summary and the
-config are those for this machine.`,
+config are those for this machine, unless --platform says otherwise.`,
 		Example: `  docker-archive inspect images.tar:alpine:3.20
   docker-archive inspect --config images.tar:@0
   docker-archive inspect --format '{{.Digest}}' image.tar`,
-		Args: cobra.ExactArgs(1),
+		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if format != "" && (raw || config) {
-				return errors.New("--format cannot be used with --raw or --config")
+				return usagef("--format cannot be used together with --raw or --config")
 			}
-			ref, err := dockerarchive.ParseReference(archivePath(args[0]))
+			sys, err := g.systemContext()
 			if err != nil {
 				return err
 			}
-			src, err := ref.NewImageSource(cmd.Context(), nil)
+			ref, err := dockerarchive.ParseReference(archivePath(args[0]))
+			if err != nil {
+				return usageError{err}
+			}
+			src, err := ref.NewImageSource(cmd.Context(), sys)
 			if err != nil {
 				return err
 			}
@@ -64,11 +67,11 @@ config are those for this machine.`,
 			out := cmd.OutOrStdout()
 			switch {
 			case config:
-				return printConfig(cmd.Context(), out, src, raw)
+				return printConfig(cmd.Context(), out, sys, src, raw)
 			case raw:
 				return printManifest(cmd.Context(), out, src)
 			}
-			summary, err := inspect(cmd.Context(), src)
+			summary, err := inspect(cmd.Context(), sys, src)
 			if err != nil {
 				return err
 			}
@@ -78,6 +81,7 @@ config are those for this machine.`,
 			return printJSON(out, summary)
 		},
 	}
+	g.registerPlatform(cmd.Flags())
 	cmd.Flags().BoolVar(&raw, "raw", false, "print the manifest or index, or with --config the config, byte for byte")
 	cmd.Flags().BoolVar(&config, "config", false, "print the config")
 	cmd.Flags().StringVarP(&format, "format", "f", "", "print the summary through a Go `template`")
@@ -92,8 +96,8 @@ func printManifest(ctx context.Context, out io.Writer, src types.ImageSource) er
 	return err
 }
 
-func printConfig(ctx context.Context, out io.Writer, src types.ImageSource, raw bool) error {
-	img, err := image.FromUnparsedImage(ctx, nil, image.UnparsedInstance(src, nil))
+func printConfig(ctx context.Context, out io.Writer, sys *types.SystemContext, src types.ImageSource, raw bool) error {
+	img, err := image.FromUnparsedImage(ctx, sys, image.UnparsedInstance(src, nil))
 	if err != nil {
 		return err
 	}
@@ -111,7 +115,7 @@ func printConfig(ctx context.Context, out io.Writer, src types.ImageSource, raw 
 	return printJSON(out, config)
 }
 
-func inspect(ctx context.Context, src types.ImageSource) (*inspection, error) {
+func inspect(ctx context.Context, sys *types.SystemContext, src types.ImageSource) (*inspection, error) {
 	data, _, err := src.GetManifest(ctx, nil)
 	if err != nil {
 		return nil, err
@@ -120,7 +124,7 @@ func inspect(ctx context.Context, src types.ImageSource) (*inspection, error) {
 	if err != nil {
 		return nil, err
 	}
-	img, err := image.FromUnparsedImage(ctx, nil, image.UnparsedInstance(src, nil))
+	img, err := image.FromUnparsedImage(ctx, sys, image.UnparsedInstance(src, nil))
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/dockerarchive/dockerarchive"
 )
 
-func newListCommand() *cobra.Command {
+func newListCommand(g *globalOptions) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "list ARCHIVE",
@@ -25,9 +25,13 @@ manifest or, if the archive has none, of the config. ARCHIVE may be compressed,
 and - for the standard input.`,
 		Example: `  docker-archive list images.tar
   curl -s https://example.com/images.tar.zst | docker-archive list -`,
-		Args: cobra.ExactArgs(1),
+		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := dockerarchive.NewReaderContext(cmd.Context(), nil, archivePath(args[0]))
+			sys, err := g.systemContext()
+			if err != nil {
+				return err
+			}
+			r, err := dockerarchive.NewReaderContext(cmd.Context(), sys, archivePath(args[0]))
 			if err != nil {
 				return err
 			}

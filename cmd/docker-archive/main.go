@@ -105,7 +105,7 @@ docker-daemon:NAME:TAG, containers-storage:NAME:TAG and others.`,
 	root.SetVersionTemplate("docker-archive {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	g.register(root.PersistentFlags())
-	root.AddCommand(newCopyCommand(g), newManCommand())
+	root.AddCommand(newCopyCommand(g), newListCommand(g), newInspectCommand(g), newVerifyCommand(g), newManCommand())
 	return root
 }
 

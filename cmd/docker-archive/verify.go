@@ -13,7 +13,7 @@ import (
 	"github.com/dockerarchive/dockerarchive"
 )
 
-func newVerifyCommand() *cobra.Command {
+func newVerifyCommand(g *globalOptions) *cobra.Command {
 	var quiet bool
 	cmd := &cobra.Command{
 		Use:   "verify ARCHIVE",
@@ -22,9 +22,13 @@ func newVerifyCommand() *cobra.Command {
 every link and every reference. All that is wrong is listed; the exit status is 1
 if anything is. ARCHIVE may be compressed, and - for the standard input.`,
 		Example: `  docker-archive verify images.tar`,
-		Args:    cobra.ExactArgs(1),
+		Args:    usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := dockerarchive.NewReaderContext(cmd.Context(), nil, archivePath(args[0]))
+			sys, err := g.systemContext()
+			if err != nil {
+				return err
+			}
+			r, err := dockerarchive.NewReaderContext(cmd.Context(), sys, archivePath(args[0]))
 			if err != nil {
 				return err
 			}

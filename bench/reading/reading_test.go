@@ -1,7 +1,7 @@
-// Package bench compares this project with containers/image's own
+// Package reading compares reading archives here with containers/image's own
 // docker/archive. Both do the same work in one run, in turns; what is reported
 // is the ratio of the fastest runs.
-package bench
+package reading
 
 import (
 	"archive/tar"

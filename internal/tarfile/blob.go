@@ -37,6 +37,9 @@ func (w *Writer) Create(slot *Slot, header *tar.Header, size int64) (*Blob, erro
 	if w.err != nil {
 		return nil, w.err
 	}
+	if slot != nil && slot.blob == nil && slot.entry == nil && slot.off >= 0 && slot.size >= 0 && slot.size != size {
+		slot.releaseLocked() // It was made to measure for a blob that failed.
+	}
 	if slot == nil || slot.released {
 		slot = &Slot{w: w, size: -1, off: -1, floating: true}
 		w.queue = append(w.queue, slot)
@@ -51,9 +54,6 @@ func (w *Writer) Create(slot *Slot, header *tar.Header, size int64) (*Blob, erro
 	slot.blob = b
 	if slot.off < 0 {
 		slot.size = size
-	} else if slot.size != size && slot.size >= 0 {
-		slot.blob = nil
-		return nil, fmt.Errorf("%w: %d bytes were reserved for a blob of %d", ErrSize, slot.size, size)
 	}
 	return b, w.advanceLocked()
 }

@@ -38,9 +38,13 @@ func (s *Slot) Release() error {
 	if s.blob != nil {
 		return errors.New("a blob is still being written")
 	}
+	s.releaseLocked()
+	return s.w.advanceLocked()
+}
+
+func (s *Slot) releaseLocked() {
 	s.released = true
 	delete(s.w.reserved, s)
-	return s.w.advanceLocked()
 }
 
 // advanceLocked settles the places of as many slots as can be known, and wakes

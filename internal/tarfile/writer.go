@@ -178,6 +178,10 @@ func (w *Writer) sealFileLocked(ctx context.Context, entries []*Entry, blocks []
 		}
 	}
 	if err := w.arrangeLocked(ctx, moves, end); err != nil {
+		if cancelled := ctx.Err(); cancelled != nil && errors.Is(err, cancelled) { // Between two moves, where all is well.
+			w.retailLocked(w.sealed)
+			return err
+		}
 		return w.failLocked(err)
 	}
 	if _, err := w.file.WriteAt(blocks, end-int64(len(blocks))); err != nil {
@@ -187,11 +191,16 @@ func (w *Writer) sealFileLocked(ctx context.Context, entries []*Entry, blocks []
 		delete(w.live, e)
 	}
 	w.sealed = end
+	w.retailLocked(end)
+	return nil
+}
+
+// retailLocked finds out anew where the unused part of the file begins, after end.
+func (w *Writer) retailLocked(end int64) {
 	w.tail = w.freeLocked(end)
 	if len(w.queue) > 0 && w.queue[0].blob == nil {
 		w.queue[0].off = -1
 	}
-	return nil
 }
 
 // freeLocked returns the first offset from which on the file is unused.

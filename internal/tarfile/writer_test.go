@@ -137,6 +137,44 @@ func TestSealMovesEntriesToTheirOrder(t *testing.T) {
 	})
 }
 
+// countdown is a context that is cancelled when it has been asked n times.
+type countdown struct {
+	context.Context
+	n int
+}
+
+func (c *countdown) Err() error {
+	if c.n == 0 {
+		return context.Canceled
+	}
+	c.n--
+	return nil
+}
+
+// A Seal that is cancelled, wherever it is, can be repeated, or done without.
+func TestCancelledSeal(t *testing.T) {
+	files := []file{{"a", content("a", 100)}, {"b", content("b", 5000)}, {"c", content("c", 700)}}
+	for n := range 6 {
+		for _, again := range []bool{true, false} {
+			f := tempFile(t)
+			w := NewFileWriter(f, t.TempDir())
+			c := put(t, w, nil, "c", files[2].data, -1)
+			b := put(t, w, nil, "b", files[1].data, -1)
+			a := put(t, w, nil, "a", files[0].data, -1)
+			err := w.Seal(&countdown{context.Background(), n}, nil, []*Entry{a, b, c}, nil)
+			if err != nil {
+				require.ErrorIs(t, err, context.Canceled)
+				if !again {
+					a, b, c = put(t, w, nil, "a", files[0].data, 100), put(t, w, nil, "b", files[1].data, -1), put(t, w, nil, "c", files[2].data, -1)
+				}
+				require.NoError(t, w.Seal(context.Background(), nil, []*Entry{a, b, c}, nil))
+			}
+			require.NoError(t, w.Close())
+			assert.Equal(t, reference(t, files...), readAll(t, f), n)
+		}
+	}
+}
+
 func permutations(names []string, f func([]string)) {
 	var walk func(k int)
 	walk = func(k int) {

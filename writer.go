@@ -306,30 +306,45 @@ func (w *Writer) abandon(image *archiveImage) {
 	}
 }
 
-// commit records a complete image and writes all that can be written now.
+// commit records a complete image and writes all that can be written now. If it
+// fails, the image is not part of the archive.
 func (w *Writer) commit(ctx context.Context, image *archiveImage, complete *completeImage) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	err := ctx.Err()
 	if w.closed {
-		return fmt.Errorf("adding image %s to %s: %w", complete.id, w.path, fs.ErrClosed)
+		err = fs.ErrClosed
+	}
+	if err != nil {
+		return fmt.Errorf("adding image %s to %s: %w", complete.id, w.path, err)
 	}
 	image.state, image.complete = imageCommitted, complete
+	err = w.sealReadyLocked(ctx, image)
+	if err != nil && image.state != imageSealed {
+		image.state, image.complete = imageOpen, nil
+	}
+	return err
+}
+
+// sealReadyLocked writes the metadata of an image that has just been committed,
+// if its turn has come, and of those that have waited for it.
+func (w *Writer) sealReadyLocked(ctx context.Context, image *archiveImage) error {
 	if !w.inOrder {
 		return w.sealLocked(ctx, image)
 	}
-	for _, image := range w.images {
-		if image.state == imageSealed {
+	for _, other := range w.images {
+		if other.state == imageSealed {
 			continue
 		}
-		if image.state != imageCommitted {
+		if other.state != imageCommitted {
 			break
 		}
-		err := w.sealLocked(ctx, image)
-		if errors.Is(err, tarfile.ErrBusy) {
-			break // When the blobs in its way are complete, or at Close.
+		err := w.sealLocked(ctx, other)
+		if err != nil && other == image && !errors.Is(err, tarfile.ErrBusy) {
+			return err
 		}
 		if err != nil {
-			return err
+			break // It is tried again when blobs in its way are complete, or at Close.
 		}
 	}
 	return nil

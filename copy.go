@@ -107,7 +107,7 @@ func planInstance(ctx context.Context, src types.ImageSource, m []byte, mimeType
 	}
 	var blobs []plannedBlob // The manifest will be another one.
 	for _, info := range infos {
-		blobs = append(blobs, plannedBlob{info.Digest, info.Size, true})
+		blobs = append(blobs, plannedBlob{info.Digest, info.Size, true, info.MediaType})
 	}
 	return blobs, nil
 }

@@ -54,9 +54,10 @@ type completeImage struct {
 
 // plannedBlob is a blob that will be put.
 type plannedBlob struct {
-	digest digest.Digest
-	size   int64 // in bytes, as it will be received; -1 if unknown
-	layer  bool  // rather than a config or a manifest
+	digest    digest.Digest
+	size      int64 // in bytes, as it will be received; -1 if unknown
+	layer     bool  // rather than a config or a manifest
+	mediaType string
 }
 
 // planManifest returns the blobs of an image in the order of an archive that
@@ -68,15 +69,15 @@ func planManifest(m []byte, mimeType string) ([]plannedBlob, error) {
 	}
 	var blobs []plannedBlob
 	for _, layer := range parsed.LayerInfos() {
-		blobs = append(blobs, plannedBlob{layer.Digest, layer.Size, true})
+		blobs = append(blobs, plannedBlob{layer.Digest, layer.Size, true, layer.MediaType})
 	}
 	if config := parsed.ConfigInfo(); config.Digest != "" {
-		blobs = append(blobs, plannedBlob{config.Digest, config.Size, false})
+		blobs = append(blobs, plannedBlob{config.Digest, config.Size, false, config.MediaType})
 	}
 	return append(blobs, planDocument(m)), nil
 }
 
 // planDocument returns the blob of a manifest or an index.
 func planDocument(m []byte) plannedBlob {
-	return plannedBlob{digest.FromBytes(m), int64(len(m)), false}
+	return plannedBlob{digest: digest.FromBytes(m), size: int64(len(m))}
 }

@@ -76,8 +76,12 @@ func (d *imageDestination) storeBlob(ctx context.Context, stream io.Reader, info
 		if info.Digest != "" && (info.Digest.Algorithm() == digest.Canonical || !l.decompresses()) {
 			// Verified by whoever feeds the stream, so it needs no other hash.
 			b.digest = info.Digest
-			if header, err = fileHeader(b.name(b.digest), max(size, 0)); err != nil {
-				return receivedBlob{}, "", err
+			// On a stream a header is sent at once. That must wait if the layer may
+			// come in another form meanwhile, and be there then.
+			if !d.writer.mixed {
+				if header, err = fileHeader(b.name(b.digest), max(size, 0)); err != nil {
+					return receivedBlob{}, "", err
+				}
 			}
 		}
 	}
@@ -103,7 +107,7 @@ func (d *imageDestination) storeBlob(ctx context.Context, stream io.Reader, info
 	}
 	b.blob.Abort()
 	if slot != nil { // The blob may have been there, in another compression.
-		if err := slot.Release(); err != nil {
+		if err := slot.Release(stored.entry); err != nil {
 			return receivedBlob{}, "", err
 		}
 	}

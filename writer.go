@@ -47,7 +47,9 @@ type Writer struct {
 	transport archiveTransport
 	layout    layout
 	blobs     *blobSet
-	slots     map[digest.Digest]*tarfile.Slot // places of planned layers; not changed after NewWriter
+	// Not changed after NewWriter:
+	slots map[digest.Digest]*tarfile.Slot // places of planned blobs
+	mixed bool                            // a planned layer may come in two compressions
 
 	mu       sync.Mutex
 	planned  []*archiveImage // for references that are still to be made
@@ -71,14 +73,27 @@ const (
 type archiveImage struct {
 	state    imageState
 	complete *completeImage  // while committed
-	slots    []*tarfile.Slot // places of the blobs that are planned to be new with it
-	end      *tarfile.Slot   // place of its metadata; nil if that needs none or is not planned
+	slots    []plannedSlot  // places of the blobs that are planned to be new with it
+	end      *tarfile.Slot  // place of its metadata; nil if that needs none or is not planned
 }
 
-// releaseSlots gives up the planned places that nothing was written to.
-func (i *archiveImage) releaseSlots() error {
-	for _, slot := range i.slots {
-		if err := slot.Release(); err != nil {
+// plannedSlot is the place of a blob that is known by the digest under which it
+// will be put.
+type plannedSlot struct {
+	digest digest.Digest
+	slot   *tarfile.Slot
+}
+
+// releaseSlots gives up the planned places that nothing was written to, except
+// for layers that have been written to the places of other images' compressions
+// of them.
+func (i *archiveImage) releaseSlots(blobs *blobSet) error {
+	for _, planned := range i.slots {
+		var entry *tarfile.Entry
+		if blob := blobs.get(planned.digest); blob != nil {
+			entry = blob.entry
+		}
+		if err := planned.slot.Release(entry); err != nil {
 			return err
 		}
 	}
@@ -86,10 +101,10 @@ func (i *archiveImage) releaseSlots() error {
 	return nil
 }
 
-func (i *archiveImage) releaseAll() error {
-	err := i.releaseSlots()
+func (i *archiveImage) releaseAll(blobs *blobSet) error {
+	err := i.releaseSlots(blobs)
 	if err == nil && i.end != nil {
-		err = i.end.Release()
+		err = i.end.Release(nil)
 	}
 	return err
 }
@@ -213,9 +228,16 @@ func (w *Writer) start(plan [][]plannedBlob) error {
 		return err
 	}
 	w.inOrder = !w.out.Stream() || len(plan) > 0
+	mediaTypes := map[string]struct{}{}
 	for _, blobs := range plan {
 		w.planned = append(w.planned, w.reserve(blobs))
+		for _, blob := range blobs {
+			if blob.layer {
+				mediaTypes[blob.mediaType] = struct{}{}
+			}
+		}
 	}
+	w.mixed = len(mediaTypes) > 1 && w.layout.decompresses()
 	return nil
 }
 
@@ -233,7 +255,7 @@ func (w *Writer) reserve(blobs []plannedBlob) *archiveImage {
 		if w.slots[blob.digest] == nil {
 			slot := w.tar.Reserve(size)
 			w.slots[blob.digest] = slot
-			image.slots = append(image.slots, slot)
+			image.slots = append(image.slots, plannedSlot{blob.digest, slot})
 		}
 	}
 	if w.layout.decompresses() {
@@ -352,10 +374,10 @@ func (w *Writer) sealReadyLocked(ctx context.Context, image *archiveImage) error
 
 // sealLocked writes the metadata of a committed image behind its layers.
 func (w *Writer) sealLocked(ctx context.Context, image *archiveImage) error {
-	if err := image.releaseSlots(); err != nil {
-		return err
-	}
 	complete := image.complete
+	if err := image.releaseSlots(w.blobs); err != nil {
+		return fmt.Errorf("finding the place of image %s in %s: %w", complete.id, w.path, err)
+	}
 	files, err := complete.files()
 	if err == nil {
 		err = w.tar.Seal(ctx, image.end, complete.entries, files)
@@ -395,7 +417,7 @@ func (w *Writer) close(ctx context.Context) error {
 func (w *Writer) completeLocked(ctx context.Context) (bool, error) {
 	for _, image := range slices.Concat(w.images, w.planned) {
 		if image.state != imageCommitted && image.state != imageSealed {
-			if err := image.releaseAll(); err != nil {
+			if err := image.releaseAll(w.blobs); err != nil {
 				return false, err
 			}
 		}

@@ -1,9 +1,6 @@
 package tarfile
 
-import (
-	"errors"
-	"slices"
-)
+import "slices"
 
 // Slot is a place in the order of an archive, reserved before it is known when,
 // and sometimes how long, the blob will be that goes there.
@@ -30,16 +27,32 @@ func (w *Writer) Reserve(size int64) *Slot {
 	return s
 }
 
-// Release says that nothing will be written to the slot, or nothing more. It
-// fails while a blob is being written there.
-func (s *Slot) Release() error {
+// Release says that nothing will be written to the slot, or nothing more. If the
+// blob that was to go there is complete and waits for its turn in a later slot, it
+// is passed as instead and gets this one's place. Release returns ErrBusy while a
+// blob is being written to the slot.
+func (s *Slot) Release(instead *Entry) error {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	if s.blob != nil {
-		return errors.New("a blob is still being written")
+		return ErrBusy
+	}
+	if s.entry == nil && !s.released && instead != nil && instead.spool != nil {
+		s.takeLocked(instead)
 	}
 	s.releaseLocked()
 	return s.w.advanceLocked()
+}
+
+// takeLocked gives s an entry from a later slot.
+func (s *Slot) takeLocked(e *Entry) {
+	first := slices.Index(s.w.queue, s)
+	for i, later := range s.w.queue {
+		if first >= 0 && i > first && later.entry == e {
+			later.entry, s.entry = nil, e
+			later.releaseLocked()
+		}
+	}
 }
 
 func (s *Slot) releaseLocked() {

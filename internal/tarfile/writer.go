@@ -150,8 +150,10 @@ func (w *Writer) sealStreamLocked(ctx context.Context, slot *Slot, entries []*En
 		return slot, err
 	}
 	for _, e := range entries {
-		if e.spool != nil {
-			return slot, errors.New("internal error: sealing an entry that has not been written to the stream")
+		if e.spool != nil { // Its slot comes later: it was planned for others, who have brought it.
+			if err := w.placeLocked(e); err != nil {
+				return slot, w.failLocked(err)
+			}
 		}
 		delete(w.live, e)
 	}

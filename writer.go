@@ -72,7 +72,7 @@ const (
 // archiveImage is an image of a Writer.
 type archiveImage struct {
 	state    imageState
-	complete *completeImage  // while committed
+	complete *completeImage // while committed
 	slots    []plannedSlot  // places of the blobs that are planned to be new with it
 	end      *tarfile.Slot  // place of its metadata; nil if that needs none or is not planned
 }

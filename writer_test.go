@@ -224,7 +224,7 @@ func TestBadPlan(t *testing.T) {
 	path := filepath.Join(dir, "archive.tar")
 	for _, m := range []string{"", "hello", `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`} {
 		_, err := NewWriter(isolated(), path, WithManifests([]byte(m)))
-		require.ErrorContains(t, err, "planning image 0 of "+path)
+		require.ErrorContains(t, err, "creating "+path+": planning image 0")
 		assert.Empty(t, leftovers(t, dir))
 	}
 }

@@ -15,10 +15,9 @@ const (
 	outSize = 1 << 18
 	outMask = outSize - 1
 
-	// outLimit is where decoding stops for the output to be handed out.
-	// Up to there, one round of the fast loop has room: three literals, the
-	// longest match, and what it writes too much.
-	outLimit = outSize - 512
+	// outLimit is where decoding stops for the output to be handed out. A
+	// symbol or a round of the fast loop that begins before it has room.
+	outLimit = outSize - fastOutput
 
 	// outSlack is what can be stored at any masked index.
 	outSlack = 16

@@ -3,46 +3,74 @@ package inflate
 import "encoding/binary"
 
 const (
-	// fastInput is how much input the fast loop wants to see at the start of
-	// a round: three refills, of which each moves on by at most 7 bytes and
-	// looks at 8.
-	fastInput = 24
+	// fastInput is how much input a round of the fast loop may look at: two
+	// refills, and one before the first round, of which each moves on by at
+	// most 7 bytes and looks at 8.
+	fastInput = 7 + 7 + 8
+
+	// fastOutput is more than a round may write: two literals and the
+	// longest match, or three literals, and up to 32 bytes too much.
+	fastOutput = 512
 
 	reasonDistanceCode = "invalid distance code"
 	reasonDistance     = "distance reaches back beyond the start of the data"
 )
 
+// fast decodes symbols for as long as there is plenty of input and of room
+// for output. It also stops before anything that is not a literal or a match,
+// which is left to symbol.
+//
+// It is safe for these reasons.
+//
+// Input: a round begins only where fastInput bytes of the buffer are left, so
+// no refill looks at a byte behind d.end.
+//
+// Output: a round begins only where op < outLimit, and writes less than
+// fastOutput bytes from there, so no write passes outSize.
+//
+// History: a match is copied only if its distance does not reach back beyond
+// d.start. What a copy reads behind op, or writes behind its length, is
+// written again before it counts.
+//
+// Bits: a round begins with at least 56 valid bits, and takes at most two
+// literals of the primary table (22) and then a third one (11), or a literal
+// or length of a second-level table (15) with its extra bits (5), before it
+// refills. It refills to 56 again for a distance (15 and 13 extra bits) if
+// there are less than 32.
+//
+// So none of the masks below changes an index. They are there for the
+// compiler, which then needs no bounds checks, and they make sure that even a
+// mistake in the above could not reach outside of the decoder's own arrays.
+//
+// An entry is subtracted from nbits as a whole, as only the low six bits of
+// either count; those above are dropped where nbits is used.
 func (d *decoder) fast() {
 	pos, op := d.pos, d.op
-	bits, n := d.bits, d.nbits
+	bits, nbits := d.bits, d.nbits
 	inLimit := d.end - fastInput
 	reason := ""
 
-	bits |= load64(&d.in, pos) << (n & 63)
-	pos += int(7 - n>>3&7)
-	n |= 56
+	bits, nbits, pos = d.refill(bits, nbits, pos)
 	e := d.lit[bits&(1<<litBits-1)]
+	// The entry of the next symbol is loaded before the current one is done
+	// with, as the load takes long.
 	for {
 		if e&entryLiterals != 0 {
 			d.out[op&outMask] = byte(e >> 16)
 			op++
 			bits >>= e & 63
-			n -= uint(e)
+			nbits -= uint(e)
 			e = d.lit[bits&(1<<litBits-1)]
 			if e&entryLiterals != 0 {
 				d.out[op&outMask] = byte(e >> 16)
 				op++
 				bits >>= e & 63
-				n -= uint(e)
+				nbits -= uint(e)
 				e = d.lit[bits&(1<<litBits-1)]
 				if e&entryLiterals != 0 {
 					d.out[op&outMask] = byte(e >> 16)
 					op++
-					bits >>= e & 63
-					n -= uint(e)
-					bits |= load64(&d.in, pos) << (n & 63)
-					pos += int(7 - n>>3&7)
-					n |= 56
+					bits, nbits, pos = d.refill(bits>>(e&63), nbits-uint(e), pos)
 					e = d.lit[bits&(1<<litBits-1)]
 					if pos <= inLimit && op < outLimit {
 						continue
@@ -55,21 +83,17 @@ func (d *decoder) fast() {
 			if e&entryTable == 0 {
 				break
 			}
-			s := d.lit[(uint64(e>>16)+bits>>litBits&(1<<(e>>8&15)-1))&(litSize-1)]
-			if s&entrySpecial != 0 {
+			second := d.lit[(uint64(e>>16)+bits>>litBits&(1<<(e>>8&15)-1))&(litSize-1)]
+			if second&entrySpecial != 0 {
 				break
 			}
+			e = second
 			bits >>= litBits
-			n -= litBits
-			e = s
+			nbits -= litBits
 			if e&entryLiterals != 0 {
 				d.out[op&outMask] = byte(e >> 16)
 				op++
-				bits >>= e & 63
-				n -= uint(e)
-				bits |= load64(&d.in, pos) << (n & 63)
-				pos += int(7 - n>>3&7)
-				n |= 56
+				bits, nbits, pos = d.refill(bits>>(e&63), nbits-uint(e), pos)
 				e = d.lit[bits&(1<<litBits-1)]
 				if pos <= inLimit && op < outLimit {
 					continue
@@ -77,48 +101,43 @@ func (d *decoder) fast() {
 				break
 			}
 		}
+
 		length := int(e>>16&0x1ff + uint32(bits>>(e>>8&63))&(e>>25))
 		bits >>= e & 63
-		n -= uint(e)
-
-		if n&63 < 32 {
-			bits |= load64(&d.in, pos) << (n & 63)
-			pos += int(7 - n>>3&7)
-			n |= 56
+		nbits -= uint(e)
+		if nbits&63 < 32 {
+			bits, nbits, pos = d.refill(bits, nbits, pos)
 		}
 		e = d.dist[bits&(1<<distBits-1)]
 		if e&entrySpecial != 0 {
 			if e&entryTable != 0 {
 				bits >>= distBits
-				n -= distBits
+				nbits -= distBits
 				e = d.dist[(uint64(e>>16)+bits&(1<<(e>>8&15)-1))&(distSize-1)]
 			}
 			if e&entrySpecial != 0 {
 				bits >>= e & 63
-				n -= uint(e)
+				nbits -= uint(e)
 				reason = reasonDistanceCode
 				break
 			}
 		}
 		dist := int(e>>16) + int(bits&(1<<(e&63)-1)>>(e>>8&63))
 		bits >>= e & 63
-		n -= uint(e)
-
-		if uint(dist) > uint(op-d.start) {
+		nbits -= uint(e)
+		if dist > op-d.start {
 			reason = reasonDistance
 			break
 		}
-		bits |= load64(&d.in, pos) << (n & 63)
-		pos += int(7 - n>>3&7)
-		n |= 56
+		bits, nbits, pos = d.refill(bits, nbits, pos)
 		e = d.lit[bits&(1<<litBits-1)]
 
-		src, dst := op-dist, op
+		dst := op
 		op += length
 		switch {
 		case dist >= 16:
-			copy16(&d.out, dst, src)
-			copy16(&d.out, dst+16, src+16)
+			copy16(&d.out, dst, dst-dist)
+			copy16(&d.out, dst+16, dst+16-dist)
 			for dst += 32; dst < op; dst += 16 {
 				copy16(&d.out, dst, dst-dist)
 			}
@@ -127,18 +146,7 @@ func (d *decoder) fast() {
 				store64(&d.out, dst, loadOut(&d.out, dst-dist))
 			}
 		default:
-			pattern := loadOut(&d.out, src)
-			step := 8
-			if dist == 1 {
-				pattern = pattern & 0xff * 0x0101010101010101
-			} else {
-				w := uint(dist) * 8
-				pattern &= 1<<w - 1
-				pattern |= pattern << w
-				pattern |= pattern << (2 * w)
-				step = int(steps[dist&7])
-			}
-			for ; dst < op; dst += step {
+			for pattern, step := repeat(loadOut(&d.out, dst-dist), dist); dst < op; dst += step {
 				store64(&d.out, dst, pattern)
 			}
 		}
@@ -147,17 +155,38 @@ func (d *decoder) fast() {
 		}
 		break
 	}
-	n &= 63
+
+	nbits &= 63
 	d.pos, d.op = pos, op
-	d.bits, d.nbits = bits&(1<<n-1), n
+	d.bits, d.nbits = bits&(1<<nbits-1), nbits
 	if reason != "" {
 		d.corrupt(reason)
 	}
 }
 
-var steps = [8]uint8{8, 8, 8, 6, 8, 5, 6, 7}
+// refill adds whole bytes to bits, so that there are 56 to 63. The bits that
+// are loaded above those are loaded again next time.
+func (d *decoder) refill(bits uint64, nbits uint, pos int) (uint64, uint, int) {
+	return bits | loadIn(&d.in, pos)<<(nbits&63), nbits | 56, pos + 7 - int(nbits>>3&7)
+}
 
-func load64(in *[inSize + inSlack]byte, i int) uint64 {
+// repeat repeats the first dist bytes of v, dist being less than 8, up to
+// eight bytes, and returns how many of these are whole repetitions.
+func repeat(v uint64, dist int) (pattern uint64, step int) {
+	if dist == 1 {
+		return v & 0xff * 0x0101010101010101, 8
+	}
+	n := uint(dist) * 8
+	v &= 1<<n - 1
+	v |= v << n
+	v |= v << (2 * n)
+	return v, int([8]uint8{0, 8, 8, 6, 8, 5, 6, 7}[dist&7])
+}
+
+// These are plain loads and stores: the compiler sees from the mask that they
+// are in range.
+
+func loadIn(in *[inSize + inSlack]byte, i int) uint64 {
 	i &= inMask
 	return binary.LittleEndian.Uint64(in[i : i+8])
 }

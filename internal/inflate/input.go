@@ -90,7 +90,7 @@ func (d *input) topUp() {
 		return // plenty
 	}
 	if d.pos <= d.end-8 {
-		d.bits |= load64(&d.in, d.pos) << d.nbits
+		d.bits |= loadIn(&d.in, d.pos) << d.nbits
 		d.pos += int(63-d.nbits) >> 3
 		d.nbits |= 56
 		d.bits &= 1<<d.nbits - 1

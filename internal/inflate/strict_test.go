@@ -304,3 +304,90 @@ func TestMutated(t *testing.T) {
 		}
 	}
 }
+
+// Matches of all kinds end at, before and behind the end of the output buffer
+// and of the window, and reach across the window's move to the front.
+func TestBufferEnds(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	for i := range 300 {
+		text := make([]byte, windowSize+i)
+		for j := range text {
+			text[j] = byte(rng.Uint32())
+		}
+		w := new(bitWriter).bits(0, 3).align().bits(uint(len(text)), 16).bits(^uint(len(text)), 16)
+		w.buf = append(w.buf, text...)
+		w.n += uint(len(text)) * 8
+		w.bits(1, 1).bits(1, 2)
+		distance := []int{1 + i%24, windowSize - i%3, 1 + rng.IntN(windowSize)}[i%3]
+		for length := 0; length < outSize+windowSize; length += 258 {
+			w.code(0xc5, 8)
+			w.distance(distance)
+			if i%2 == 0 {
+				w.code(1, 7)
+				w.distance(distance)
+				w.code(0x30+uint(i%144), 8)
+			}
+		}
+		w.code(0, 7)
+		requireSame(t, append(bytes.Clone(plainHeader), w.buf...), uint64(i))
+	}
+}
+
+// A member begins shortly before the window moves to the front. It must not
+// get at the one before it afterwards.
+func TestMemberAcrossSlide(t *testing.T) {
+	for i := range 40 {
+		first := compressed(1, words(outLimit-20*i))
+		w := static1()
+		for range 500 {
+			w.code(0x30+'k', 8)
+		}
+		w.code(1, 7).distance(500).code(1, 7).distance(504).code(0, 7)
+		v := requireSame(t, append(first, member(w.buf, "")...), uint64(i))
+		require.ErrorContains(t, v.err, reasonDistance)
+		require.Len(t, v.data, outLimit-20*i+503)
+	}
+}
+
+// The longest codes take the most input in a round, and may end anywhere in
+// the buffer.
+func TestLongCodes(t *testing.T) {
+	lit, dist := make([]uint8, 285), make([]uint8, 30)
+	for n := 1; n <= maxCode; n++ {
+		lit[n], dist[n] = uint8(n), uint8(n)
+	}
+	lit[endCode], lit[284], lit[maxCode] = maxCode, maxCode, 0
+	dist[29] = maxCode
+
+	text := words(windowSize)
+	prefix := new(bitWriter).bits(0, 3).align().bits(windowSize, 16).bits(1<<16-1-windowSize, 16)
+	rng := rand.New(rand.NewPCG(7, 8))
+	for i := range 20 {
+		w := &bitWriter{buf: append(bytes.Clone(prefix.buf), text...)}
+		w.n = uint(len(w.buf)) * 8
+		w.dynamic(lit, dist)
+		for range 30 {
+			for range []int{0, 1, 2, 2, 2, 3, 4}[rng.IntN(7)] {
+				n := uint(11 - rng.IntN(2)*rng.IntN(11))
+				w.code(1<<n-2, n) // the literal n
+			}
+			w.code(1<<15-1, 15).bits(uint(rng.IntN(31)), 5)
+			w.code(1<<15-1, 15).bits(uint(rng.IntN(1<<13)), 13)
+		}
+		w.code(1<<15-2, 15)
+		data := append(bytes.Clone(plainHeader), w.buf...)
+		for n := range 80 {
+			requireSame(t, data[:len(data)-n], uint64(i))
+		}
+	}
+}
+
+// distance adds the static code for a distance.
+func (w *bitWriter) distance(distance int) *bitWriter {
+	sym := len(distBase) - 1
+	for int(distBase[sym]) > distance {
+		sym--
+	}
+	w.code(uint(sym), 5)
+	return w.bits(uint(distance-int(distBase[sym])), uint(distExtra[sym]))
+}

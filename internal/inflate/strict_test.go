@@ -318,7 +318,7 @@ func TestBufferEnds(t *testing.T) {
 		w.buf = append(w.buf, text...)
 		w.n += uint(len(text)) * 8
 		w.bits(1, 1).bits(1, 2)
-		distance := []int{1 + i%24, windowSize - i%3, 1 + rng.IntN(windowSize)}[i%3]
+		distance := []int{1 + i/3%24, windowSize - i/3%3, 1 + rng.IntN(windowSize)}[i%3]
 		for length := 0; length < outSize+windowSize; length += 258 {
 			w.code(0xc5, 8)
 			w.distance(distance)

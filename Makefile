@@ -3,9 +3,9 @@
 TAGS      := containers_image_openpgp,exclude_graphdriver_btrfs
 GO        ?= go
 STATIC    := CGO_ENABLED=0 $(GO)
-PLATFORMS := linux/amd64 linux/arm64 linux/386 linux/s390x darwin/arm64 windows/amd64
+PLATFORMS := linux/arm64 linux/s390x darwin/arm64 windows/amd64
 
-.PHONY: build demo test interop bench lint cross fuzz clean
+.PHONY: build demo test interop bench lint cross portable fuzz clean
 
 build: bin/docker-archive
 
@@ -38,13 +38,25 @@ bench:
 lint:
 	$(GO) vet -tags $(TAGS) ./...
 	$(GO) vet -tags interop,$(TAGS) ./...
-	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 -tags interop,$(TAGS) ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -tags interop,$(TAGS) ./...
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
 	$(GO) mod tidy -diff
 
 cross:
 	@for p in $(PLATFORMS); do echo "build $$p"; \
 	  GOOS=$${p%/*} GOARCH=$${p#*/} $(STATIC) build -tags $(TAGS) -o /dev/null ./cmd/docker-archive || exit 1; done
+
+# portable runs what depends on the size of words on a 32-bit machine.
+portable:
+	GOARCH=386 $(STATIC) test ./internal/inflate ./internal/tarfile ./internal/compression
+
+# fuzz looks for new findings for a moment; fuzz longer by FUZZTIME=30m.
+FUZZTIME ?= 10s
+fuzz:
+	$(GO) test -tags $(TAGS) -run '^$$' -fuzz '^FuzzStream$$' -fuzztime $(FUZZTIME) ./internal/inflate
+	$(GO) test -tags $(TAGS) -run '^$$' -fuzz '^FuzzDeflate$$' -fuzztime $(FUZZTIME) ./internal/inflate
+	$(GO) test -tags $(TAGS) -run '^$$' -fuzz '^FuzzIndex$$' -fuzztime $(FUZZTIME) ./internal/tarfile
+	$(GO) test -tags $(TAGS) -run '^$$' -fuzz '^FuzzReadEverything$$' -fuzztime $(FUZZTIME) .
 
 clean:
 	rm -rf bin demo.tar bench/.data interop/.clients

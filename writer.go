@@ -149,8 +149,8 @@ func withPlan(blobs []plannedBlob) WriterOption {
 // NewWriter returns a Writer of an archive at path. Nothing may be there, except
 // for an empty file, which is replaced; a FIFO or a device, /dev/stdout included,
 // is written as a stream. Large temporary files, which only streams and blobs
-// that have to wait for their place need, are unnamed, and for a stream in
-// sys.BigFilesTemporaryDir.
+// that have to wait for their place need, are unnamed; they are beside the archive,
+// or, of a stream, in sys.BigFilesTemporaryDir.
 //
 // It returns ErrNotEmpty or ErrTerminal, wrapped, where they say why. The caller
 // must call Close or Abort.
@@ -176,14 +176,17 @@ func NewWriter(sys *types.SystemContext, path string, options ...WriterOption) (
 		slots:     map[digest.Digest]*tarfile.Slot{},
 		contents:  o.transport.layout.newContents(sys),
 	}
-	if out.Stream() {
-		dir := ""
+	dir := out.Dir()
+	if dir == "" {
 		if sys != nil {
 			dir = sys.BigFilesTemporaryDir
 		}
-		w.tar = tarfile.NewStreamWriter(out.File(), spool.Dir(dir))
+		dir = spool.Dir(dir)
+	}
+	if out.Stream() {
+		w.tar = tarfile.NewStreamWriter(out.File(), dir)
 	} else {
-		w.tar = tarfile.NewFileWriter(out.File(), out.Dir())
+		w.tar = tarfile.NewFileWriter(out.File(), dir)
 	}
 	if err := w.start(o.plan); err != nil {
 		return nil, errors.Join(fmt.Errorf("creating %s: %w", path, err), w.Abort())

@@ -26,6 +26,7 @@ var (
 type Output struct {
 	path   string // as the caller gave it, for errors
 	file   *os.File
+	dir    string
 	stream bool
 	finish func() error // makes the file appear at its path; closes it
 	undo   func() error // leaves the path as it was; closes the file
@@ -35,7 +36,7 @@ type Output struct {
 // 0644 less the umask, at Commit; symbolic links are followed; an empty file is
 // replaced, keeping its mode and owner, or, where that cannot be done because it
 // is a mount point or its directory is read-only, written in place. Pipes and
-// devices, and /dev/stdout in whatever form it comes, are streams.
+// devices, and standard output under the names /dev/stdout and "-", are streams.
 func Create(path string) (*Output, error) {
 	o, err := create(path)
 	if err != nil {
@@ -147,6 +148,7 @@ func createNamed(target string, old fs.FileInfo) (*Output, error) {
 	}
 	return &Output{
 		file: f,
+		dir:  filepath.Dir(target),
 		finish: func() error {
 			err := f.Close()
 			if err == nil {
@@ -181,16 +183,9 @@ func (o *Output) Stream() bool { return o.stream }
 // not a stream.
 func (o *Output) File() *os.File { return o.file }
 
-// Dir returns the directory where the archive will be, "" for a stream.
-func (o *Output) Dir() string {
-	if o.stream {
-		return ""
-	}
-	if target, err := resolve(o.path); err == nil {
-		return filepath.Dir(target)
-	}
-	return filepath.Dir(o.path)
-}
+// Dir returns the directory where the archive will be, if other files can be made
+// there, else "".
+func (o *Output) Dir() string { return o.dir }
 
 // Commit makes the archive appear at its path. It is not flushed to the disk's
 // medium; like all new files it may be lost if the machine, not just the process,

@@ -36,6 +36,7 @@ func createBeside(target string, old fs.FileInfo) (*Output, error) {
 	}
 	return &Output{
 		file: f,
+		dir:  dir,
 		finish: func() error {
 			return errors.Join(link(self, target), f.Close())
 		},

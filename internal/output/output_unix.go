@@ -21,7 +21,7 @@ func inherited(path string) (*os.File, error) {
 	clean := filepath.Clean(path)
 	fd := -1
 	switch {
-	case clean == "/dev/stdout":
+	case path == "-", clean == "/dev/stdout":
 		fd = 1
 	case clean == "/dev/stderr":
 		fd = 2

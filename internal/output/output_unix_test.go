@@ -133,6 +133,7 @@ func TestInPlace(t *testing.T) {
 	for _, commit := range []bool{false, true} {
 		o, err := createInPlace(path)
 		require.NoError(t, err)
+		assert.Empty(t, o.Dir(), "nothing can be made beside the file")
 		write(t, o, "new")
 		if commit {
 			require.NoError(t, o.Commit())

@@ -8,7 +8,7 @@ import (
 // inherited returns nothing: paths do not name open files here, except for the
 // customary name of standard output.
 func inherited(path string) (*os.File, error) {
-	if path == "/dev/stdout" {
+	if path == "-" || path == "/dev/stdout" {
 		return os.Stdout, nil
 	}
 	return nil, nil

@@ -1,0 +1,168 @@
+//go:build unix
+
+package dockerarchive
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What can only be seen from outside: a process that is killed, and one whose
+// standard output is the archive. The test program runs itself for that.
+
+const childVariable = "DOCKERARCHIVE_TEST_CHILD"
+
+// child returns a command that runs TestChild as the given one, with an argument.
+func child(t testing.TB, what, argument string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(self, "-test.run=^TestChild$")
+	cmd.Env = append(os.Environ(), childVariable+"="+what+":"+argument)
+	return cmd
+}
+
+// TestChild is what the tests below run; by itself it does nothing.
+func TestChild(t *testing.T) {
+	what, argument, _ := strings.Cut(os.Getenv(childVariable), ":")
+	var err error
+	switch what {
+	case "loop":
+		err = writeUntilKilled(t, argument)
+	case "stdout":
+		err = copyToPath(t, argument)
+	default:
+		return
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(3)
+	}
+	os.Exit(0) // Before the test reports on standard output, which is the archive.
+}
+
+// writeUntilKilled writes one archive after the other, and a dot for every piece
+// of a blob that it reads.
+func writeUntilKilled(t testing.TB, dir string) error {
+	m := faultyImage(t)
+	m.disturb = func(_ context.Context, _ digest.Digest, r io.Reader) io.Reader {
+		return readerFunc(func(p []byte) (int, error) {
+			fmt.Print(".")
+			return r.Read(p[:min(len(p), 50)])
+		})
+	}
+	for i := 0; ; i++ {
+		ref, err := NewReference(filepath.Join(dir, fmt.Sprintf("%d.tar", i)), nil)
+		if err == nil {
+			err = copyImage(t, ref, m, nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func copyToPath(t testing.TB, path string) error {
+	ref, err := NewReference(path, tagged(t, "stdout:1"))
+	if err != nil {
+		return err
+	}
+	return copyImage(t, ref, faultyImage(t), nil)
+}
+
+// A process that is killed leaves whole archives, and nothing else.
+func TestKilledAnywhere(t *testing.T) {
+	m := faultyImage(t)
+	want := sum(theirsWithout(t, m))
+	pieces := 0 // of one archive
+	for _, l := range m.layers {
+		pieces += len(l.blob)/50 + 2
+	}
+	const kills = 40
+	archives := 0
+	for i := range kills {
+		dir := t.TempDir()
+		cmd := child(t, "loop", dir)
+		dots, err := cmd.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, cmd.Start())
+		_, err = io.CopyN(io.Discard, dots, int64(1+i*3*pieces/kills))
+		require.NoError(t, err)
+		require.NoError(t, cmd.Process.Kill())
+		require.Error(t, cmd.Wait())
+		for _, name := range leftovers(t, dir) {
+			require.True(t, strings.HasSuffix(name, ".tar"), name)
+			require.Equal(t, want, sum(readFile(t, filepath.Join(dir, name))))
+			archives++
+		}
+	}
+	assert.NotZero(t, archives, "they were all killed too early")
+}
+
+// Standard output is written as a stream, be it a pipe or a file, by whatever
+// name.
+func TestStandardOutput(t *testing.T) {
+	m := faultyImage(t)
+	layers := make([]layer, len(m.layers))
+	for i, l := range m.layers {
+		layers[i] = differently(l, gzipped, gzipLayer(0, 0).mediaType)
+	}
+	want := sum(theirs(t, saved{source: newImage(t, "faults", layers...), name: "stdout:1"}))
+	for _, path := range []string{"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"} {
+		if _, err := os.Stat(path); err != nil {
+			t.Logf("there is no %s on this system", path)
+			continue
+		}
+		var piped, complaints bytes.Buffer
+		cmd := child(t, "stdout", path)
+		cmd.Stdout, cmd.Stderr = &piped, &complaints
+		require.NoError(t, cmd.Run(), "%s", &complaints)
+		assert.Equal(t, want, sum(piped.Bytes()), path)
+
+		file, err := os.Create(filepath.Join(t.TempDir(), "redirected.tar"))
+		require.NoError(t, err)
+		cmd = child(t, "stdout", path)
+		cmd.Stdout, cmd.Stderr = file, &complaints
+		require.NoError(t, cmd.Run(), "%s", &complaints)
+		require.NoError(t, file.Close())
+		assert.Equal(t, want, sum(readFile(t, file.Name())), path)
+
+		// Appending would make something that is no archive.
+		file, err = os.OpenFile(file.Name(), os.O_APPEND|os.O_WRONLY, 0)
+		require.NoError(t, err)
+		complaints.Reset()
+		cmd = child(t, "stdout", path)
+		cmd.Stdout, cmd.Stderr = file, &complaints
+		require.Error(t, cmd.Run())
+		require.NoError(t, file.Close())
+		assert.Contains(t, complaints.String(), "not empty")
+		assert.Equal(t, want, sum(readFile(t, file.Name())), path)
+	}
+}
+
+// Whoever reads standard output may stop: that is an error like others, which can
+// be reported, not a signal that ends the process.
+func TestStandardOutputIsClosed(t *testing.T) {
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+	var complaints bytes.Buffer
+	cmd := child(t, "stdout", "/dev/stdout")
+	cmd.Stdout, cmd.Stderr = w, &complaints
+	require.Error(t, cmd.Run())
+	require.NoError(t, w.Close())
+	assert.Equal(t, 3, cmd.ProcessState.ExitCode(), cmd.ProcessState)
+	assert.Contains(t, complaints.String(), "broken pipe")
+	assert.Contains(t, complaints.String(), "/dev/stdout")
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package dockerarchive
+
+const raceEnabled = false

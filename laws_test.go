@@ -116,7 +116,7 @@ func TestLaw2OnceThrough(t *testing.T) {
 			file := &countingFile{File: w.out.File()}
 			writeThrough(w, file, noSpool(t))
 			if planned {
-				w.plan([]plannedImage{infosOf(one), infosOf(two)})
+				require.NoError(t, w.start([][]plannedBlob{planOf(one), planOf(two)}))
 			}
 			for _, m := range []*memoryImage{one, two} {
 				m.hideSizes = hide
@@ -128,12 +128,12 @@ func TestLaw2OnceThrough(t *testing.T) {
 	}
 }
 
-func infosOf(m *memoryImage) plannedImage {
-	infos := plannedImage{}
+func planOf(m *memoryImage) []plannedBlob {
+	var blobs []plannedBlob
 	for _, l := range m.manifest.Layers {
-		infos = append(infos, types.BlobInfo{Digest: l.Digest, Size: l.Size, MediaType: l.MediaType})
+		blobs = append(blobs, plannedBlob{l.Digest, l.Size, true, l.MediaType})
 	}
-	return infos
+	return blobs
 }
 
 // Law 3: a blob that images share is asked for and read once, at whatever time

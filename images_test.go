@@ -103,6 +103,13 @@ func TestImageForms(t *testing.T) {
 					require.NoError(t, err)
 					require.NoError(t, copyImage(t, ref, src, &copy.Options{MaxParallelDownloads: parallel, DownloadForeignLayers: true}))
 					assert.Equal(t, want, sum(readFile(t, path)), "sizes hidden: %v, %d at a time", hide, parallel)
+
+					path = filepath.Join(t.TempDir(), "archive.tar")
+					ref, err = NewReference(path, tagged(t, "form:1"))
+					require.NoError(t, err)
+					_, err = Copy(context.Background(), trusting(t), ref, src, &copy.Options{MaxParallelDownloads: parallel, DownloadForeignLayers: true})
+					require.NoError(t, err)
+					assert.Equal(t, want, sum(readFile(t, path)), "planned, sizes hidden: %v, %d at a time", hide, parallel)
 				}
 			}
 		})

@@ -6,6 +6,7 @@ import (
 	"github.com/containers/image/v5/manifest"
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
@@ -58,6 +59,12 @@ type plannedBlob struct {
 	size      int64 // in bytes, as it will be received; -1 if unknown
 	layer     bool  // rather than a config or a manifest
 	mediaType string
+}
+
+// plain reports whether the blob is said to be an uncompressed layer. Not all
+// who say so are right.
+func (b plannedBlob) plain() bool {
+	return b.mediaType == imgspecv1.MediaTypeImageLayer || b.mediaType == manifest.DockerV2SchemaLayerMediaTypeUncompressed
 }
 
 // planManifest returns the blobs of an image in the order of an archive that

@@ -69,10 +69,14 @@ func (d *imageDestination) storeBlob(ctx context.Context, stream io.Reader, info
 		algorithm = compression.Detect(prefix)
 	}
 	b := &blobWriter{ctx: ctx, name: l.blobName}
+	slot := d.writer.slots[info.Digest]
 	size := int64(-1)
 	var header *tar.Header
 	if algorithm == compression.None {
 		size = info.Size
+		if size < 0 && slot != nil {
+			size = slot.Size()
+		}
 		if info.Digest != "" && (info.Digest.Algorithm() == digest.Canonical || !l.decompresses()) {
 			// Verified by whoever feeds the stream, so it needs no other hash.
 			b.digest = info.Digest
@@ -88,7 +92,6 @@ func (d *imageDestination) storeBlob(ctx context.Context, stream io.Reader, info
 	if b.digest == "" {
 		b.hash = digest.Canonical.Hash()
 	}
-	slot := d.writer.slots[info.Digest]
 	if b.blob, err = d.writer.tar.Create(slot, header, size); err != nil {
 		return receivedBlob{}, "", err
 	}

@@ -233,7 +233,6 @@ func (w *Writer) start(plan [][]plannedBlob) error {
 	w.inOrder = !w.out.Stream() || len(plan) > 0
 	mediaTypes := map[string]struct{}{}
 	for _, blobs := range plan {
-		w.planned = append(w.planned, w.reserve(blobs))
 		for _, blob := range blobs {
 			if blob.layer {
 				mediaTypes[blob.mediaType] = struct{}{}
@@ -241,6 +240,9 @@ func (w *Writer) start(plan [][]plannedBlob) error {
 		}
 	}
 	w.mixed = len(mediaTypes) > 1 && w.layout.decompresses()
+	for _, blobs := range plan {
+		w.planned = append(w.planned, w.reserve(blobs))
+	}
 	return nil
 }
 
@@ -253,7 +255,11 @@ func (w *Writer) reserve(blobs []plannedBlob) *archiveImage {
 			if !blob.layer {
 				continue // Written from memory with the image's metadata.
 			}
-			size = -1
+			// Of a layer that may come in another form meanwhile, nothing would be
+			// left but a gap.
+			if w.mixed || !blob.plain() {
+				size = -1
+			}
 		}
 		if w.slots[blob.digest] == nil {
 			slot := w.tar.Reserve(size)

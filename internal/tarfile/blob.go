@@ -38,7 +38,7 @@ func (w *Writer) Create(slot *Slot, header *tar.Header, size int64) (*Blob, erro
 		return nil, w.err
 	}
 	if slot != nil && slot.blob == nil && slot.entry == nil && slot.off >= 0 && slot.size >= 0 && slot.size != size {
-		slot.releaseLocked() // It was made to measure for a blob that failed.
+		slot.releaseLocked() // It was made to measure, for a blob that failed or was announced wrongly.
 	}
 	if slot == nil || slot.released {
 		slot = &Slot{w: w, size: -1, off: -1, floating: true}
@@ -46,9 +46,6 @@ func (w *Writer) Create(slot *Slot, header *tar.Header, size int64) (*Blob, erro
 	}
 	if slot.blob != nil || slot.entry != nil {
 		return nil, errors.New("internal error: two blobs for one slot")
-	}
-	if size < 0 {
-		size = slot.size
 	}
 	b := &Blob{w: w, slot: slot, header: header, size: size}
 	slot.blob = b

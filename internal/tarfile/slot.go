@@ -44,6 +44,13 @@ func (s *Slot) Release(instead *Entry) error {
 	return s.w.advanceLocked()
 }
 
+// Size returns the size of the content, -1 if it is not known yet.
+func (s *Slot) Size() int64 {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	return s.size
+}
+
 // takeLocked gives s an entry from a later slot.
 func (s *Slot) takeLocked(e *Entry) {
 	first := slices.Index(s.w.queue, s)

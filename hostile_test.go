@@ -18,7 +18,6 @@ import (
 	"github.com/containers/image/v5/copy"
 	"github.com/containers/image/v5/directory"
 	"github.com/containers/image/v5/manifest"
-	"github.com/containers/image/v5/signature"
 	"github.com/containers/image/v5/types"
 	"github.com/klauspost/compress/gzip"
 	"github.com/opencontainers/go-digest"
@@ -305,9 +304,7 @@ func TestCopyOfAFlippedBlob(t *testing.T) {
 func copyTo(t testing.TB, src types.ImageReference) error {
 	dest, err := directory.NewReference(t.TempDir())
 	require.NoError(t, err)
-	policy, err := signature.NewPolicyContext(&signature.Policy{Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()}})
-	require.NoError(t, err)
-	_, err = copy.Image(context.Background(), policy, dest, src, &copy.Options{ImageListSelection: copy.CopyAllImages})
+	_, err = copy.Image(context.Background(), acceptAnything(t), dest, src, &copy.Options{ImageListSelection: copy.CopyAllImages})
 	return err
 }
 
@@ -359,5 +356,34 @@ func FuzzReadEverything(f *testing.F) {
 		path := filepath.Join(t.TempDir(), "archive")
 		require.NoError(t, os.WriteFile(path, data, 0o600))
 		_, _ = readEverything(path) // Whatever it says, it must not panic or hang.
+	})
+}
+
+// FuzzDocuments puts documents where an archive of either kind has them.
+func FuzzDocuments(f *testing.F) {
+	p := partsOf(f, "one")
+	index, err := os.ReadFile("testdata/oci/index.json")
+	require.NoError(f, err)
+	f.Add([]byte(one), index, ociBlob(f, p.manifest.Digest), p.config, []byte(`{"a":{"b":"top"}}`), []byte(`{"id":"top","config":{}}`))
+	f.Add([]byte(`null`), []byte(`{}`), []byte(`{"manifests":[]}`), []byte(`{"rootfs":{"diff_ids":null}}`), []byte(`{}`), []byte(`{"parent":"top"}`))
+	f.Fuzz(func(t *testing.T, manifestJSON, indexJSON, document, config, repositories, legacy []byte) {
+		for _, dialect := range []string{"docker", "oci", "legacy"} {
+			b := newTarball(t)
+			b.file("config.json", config).file("layer.tar", p.content[0])
+			b.file("top/json", legacy).file("top/layer.tar", p.content[1]).file("repositories", repositories)
+			switch dialect {
+			case "docker":
+				b.file("manifest.json", manifestJSON)
+			case "oci":
+				d := v1.Descriptor{Digest: digest.FromBytes(document), Size: int64(len(document))}
+				b.file("blobs/sha256/"+d.Digest.Encoded(), document)
+				b.file("blobs/sha256/"+digest.FromBytes(config).Encoded(), config)
+				b.json("index.json", v1.Index{Manifests: []v1.Descriptor{d}}).file("manifest.json", manifestJSON)
+				_, _ = readEverything(writeFile(t, b.close()))
+				b = newTarball(t)
+				b.file("index.json", indexJSON).file("manifest.json", manifestJSON)
+			}
+			_, _ = readEverything(writeFile(t, b.close())) // Whatever it says, it must not panic or hang.
+		}
 	})
 }

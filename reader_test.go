@@ -7,10 +7,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
+	"github.com/containers/image/v5/copy"
 	"github.com/containers/image/v5/docker/archive"
 	"github.com/containers/image/v5/manifest"
+	"github.com/containers/image/v5/oci/layout"
+	"github.com/containers/image/v5/signature"
 	"github.com/containers/image/v5/types"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -283,4 +287,56 @@ func TestReaderAnswersAsContainersImage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestIndexIsCopiedAsItIs copies an index with an attestation, and one platform
+// of it.
+func TestIndexIsCopiedAsItIs(t *testing.T) {
+	ctx := context.Background()
+	want := origins(t)["multi"]
+	r, err := NewReader(nil, "testdata/archives/ctr24.tar")
+	require.NoError(t, err)
+	defer r.Close()
+	list, err := r.List()
+	require.NoError(t, err)
+	dir := t.TempDir()
+	dest, err := layout.NewReference(dir, "copy")
+	require.NoError(t, err)
+	policy := acceptAnything(t)
+	got, err := copy.Image(ctx, policy, dest, list[0][0], &copy.Options{ImageListSelection: copy.CopyAllImages})
+	require.NoError(t, err)
+	assert.Equal(t, string(want.manifest), string(got))
+	blobs, err := os.ReadDir(filepath.Join(dir, "blobs", "sha256"))
+	require.NoError(t, err)
+	assert.Len(t, blobs, 11, "an index, three manifests, three configs, and four distinct layers")
+
+	for platform, config := range map[string]digest.Digest{"amd64": origins(t)["two"].config, "arm64": "sha256:7f621764e4adbeaee1f9257cb63a276c156503922dc5317ca0bf35f822c44541"} {
+		got, err := copy.Image(ctx, policy, dest, list[0][0], &copy.Options{SourceCtx: &types.SystemContext{OSChoice: "linux", ArchitectureChoice: platform}})
+		require.NoError(t, err)
+		m, err := manifest.FromBlob(got, v1.MediaTypeImageManifest)
+		require.NoError(t, err)
+		assert.Equal(t, config, m.ConfigInfo().Digest)
+	}
+}
+
+// TestConcurrentReading reads all images of one Reader at once.
+func TestConcurrentReading(t *testing.T) {
+	r, err := NewReader(nil, "testdata/archives/podman-multi.tar")
+	require.NoError(t, err)
+	defer r.Close()
+	list, err := r.List()
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	for range 8 {
+		for _, refs := range list {
+			wg.Go(func() { assert.NoError(t, readImage(context.Background(), refs[0])) })
+		}
+	}
+	wg.Wait()
+}
+
+func acceptAnything(t testing.TB) *signature.PolicyContext {
+	policy, err := signature.NewPolicyContext(&signature.Policy{Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()}})
+	require.NoError(t, err)
+	return policy
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/containers/image/v5/copy"
 	"github.com/containers/image/v5/docker/archive"
 	"github.com/containers/image/v5/manifest"
-	"github.com/containers/image/v5/oci/layout"
+	ocilayout "github.com/containers/image/v5/oci/layout"
 	"github.com/containers/image/v5/signature"
 	"github.com/containers/image/v5/types"
 	"github.com/klauspost/compress/gzip"
@@ -300,7 +300,7 @@ func TestIndexIsCopiedAsItIs(t *testing.T) {
 	list, err := r.List()
 	require.NoError(t, err)
 	dir := t.TempDir()
-	dest, err := layout.NewReference(dir, "copy")
+	dest, err := ocilayout.NewReference(dir, "copy")
 	require.NoError(t, err)
 	policy := acceptAnything(t)
 	got, err := copy.Image(ctx, policy, dest, list[0][0], &copy.Options{ImageListSelection: copy.CopyAllImages})

@@ -69,7 +69,7 @@ func lengths(n int, pairs ...int) []uint8 {
 	return l
 }
 
-// static starts a last static block.
+// static1 starts a last static block.
 func static1() *bitWriter { return new(bitWriter).bits(1, 1).bits(1, 2) }
 
 func dynamic(lit, dist []uint8) *bitWriter { return new(bitWriter).dynamic(lit, dist) }

@@ -309,7 +309,7 @@ func TestMutated(t *testing.T) {
 // and of the window, and reach across the window's move to the front.
 func TestBufferEnds(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
-	for i := range 300 {
+	for i := range 144 {
 		text := make([]byte, windowSize+i)
 		for j := range text {
 			text[j] = byte(rng.Uint32())
@@ -362,7 +362,7 @@ func TestLongCodes(t *testing.T) {
 	text := words(windowSize)
 	prefix := new(bitWriter).bits(0, 3).align().bits(windowSize, 16).bits(1<<16-1-windowSize, 16)
 	rng := rand.New(rand.NewPCG(7, 8))
-	for i := range 20 {
+	for i := range 6 {
 		w := &bitWriter{buf: append(bytes.Clone(prefix.buf), text...)}
 		w.n = uint(len(w.buf)) * 8
 		w.dynamic(lit, dist)

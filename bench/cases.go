@@ -26,6 +26,7 @@ type benchCase struct {
 	goal   float64 // of the wall time, ours ÷ theirs; 0 if there is none
 	later  float64 // the goal after that
 	images int     // fetched from the registry, 0 if it is not used
+	input  *input  // what is read, nil if it is the dataset
 	ours   func(context.Context, *env) error
 	theirs func(context.Context, *env) error
 }
@@ -54,6 +55,14 @@ var cases = []benchCase{
 	{
 		name: "shared", title: "registry, 2 images → archive", images: 2,
 		ours: saveAllOurs(2, registrySource), theirs: saveTheirs(2, registrySource),
+	},
+	{
+		name: "load", title: "archive → dir:", input: &oneImage,
+		ours: loadOurs, theirs: loadTheirs,
+	},
+	{
+		name: "list", title: "open 500 images of an archive", input: &manyImages,
+		ours: listOurs, theirs: listTheirs,
 	},
 }
 
@@ -206,6 +215,16 @@ func (e *env) copyAll(ctx context.Context, w archiveWriter, sources []types.Imag
 		}
 	}
 	return nil
+}
+
+// copyOne copies an image as skopeo does.
+func (e *env) copyOne(ctx context.Context, dst, src types.ImageReference) error {
+	c, err := newCopier(e.system())
+	if err != nil {
+		return err
+	}
+	_, err = copy.Image(ctx, c.policy, dst, src, c.options)
+	return err
 }
 
 func imageName(i int) (reference.NamedTagged, error) {

@@ -20,6 +20,7 @@ import (
 //	plain/N/     image N as a dir: with uncompressed layers, which are links
 //	layers/      the uncompressed layers
 //	dataset.json this, written last
+//	*.tar        archives for the cases that read some
 //
 // Image 0 is what most cases use. The others share all but the topmost layer
 // with it, like versions of an application.

@@ -22,7 +22,7 @@ import (
 // generateDataset makes the dataset, whatever an earlier attempt left.
 func generateDataset(ctx context.Context, dir string) error {
 	data := &dataset{dir: dir, Version: datasetVersion}
-	for _, sub := range []string{"oci", "plain", "layers"} { // What an earlier attempt left.
+	for _, sub := range []string{"oci", "plain", "layers", oneImage.name, manyImages.name} { // What an earlier attempt left.
 		if err := os.RemoveAll(filepath.Join(dir, sub)); err != nil {
 			return err
 		}

@@ -44,6 +44,12 @@ type row struct {
 
 // compare runs both sides of a case in turn.
 func (r *runner) compare(ctx context.Context, c benchCase) (row, error) {
+	if c.input != nil {
+		e := &env{data: r.data, output: r.output, scratch: filepath.Dir(r.output), registry: r.registry}
+		if err := prepareInput(ctx, e, *c.input); err != nil {
+			return row{}, err
+		}
+	}
 	var ours, theirs []measurement
 	for range r.runs {
 		for _, side := range []struct {

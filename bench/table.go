@@ -16,7 +16,7 @@ func printTable(out io.Writer, rows []row) error {
 			r.ours.wall.Seconds()/r.theirs.wall.Seconds(), r.goals(),
 			r.ours.cpu.Seconds(), r.theirs.cpu.Seconds(),
 			mb(r.ours.Peak), mb(r.theirs.Peak),
-			ratios(r.ours.Written, r.theirs.Written, r.ours.size),
+			written(r),
 			ratios(r.ours.fetched, r.theirs.fetched, r.distinct))
 	}
 	fmt.Fprintln(table, "goal for all\t\t\t\t\t\t64 MB\t1.02\t1.00")
@@ -31,6 +31,14 @@ func (r row) goals() string {
 		return fmt.Sprintf("%.2f", r.goal)
 	}
 	return fmt.Sprintf("%.2f (%.2f)", r.goal, r.later)
+}
+
+// written leaves out outputs that are smaller than what else a process writes.
+func written(r row) string {
+	if r.ours.size < 1e6 {
+		return "-"
+	}
+	return ratios(r.ours.Written, r.theirs.Written, r.ours.size)
 }
 
 // ratios returns ours ÷ of and theirs ÷ of.

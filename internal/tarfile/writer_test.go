@@ -334,6 +334,23 @@ func TestWrongSize(t *testing.T) {
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 }
 
+// A slot is made for the size that was planned, and the blob may turn out to be
+// of another one.
+func TestWrongPlan(t *testing.T) {
+	want := reference(t, file{"a", content("a", 3000)})
+	f := tempFile(t)
+	var stream bytes.Buffer
+	for name, w := range map[string]*Writer{"file": NewFileWriter(f, t.TempDir()), "stream": NewStreamWriter(&stream, t.TempDir())} {
+		t.Run(name, func(t *testing.T) {
+			a := put(t, w, w.Reserve(10), "a", content("a", 3000), -1)
+			require.NoError(t, w.Seal(context.Background(), nil, []*Entry{a}, nil))
+			require.NoError(t, w.Close())
+		})
+	}
+	assert.Equal(t, want, readAll(t, f))
+	assert.Equal(t, want, stream.Bytes())
+}
+
 // limitedFile is a disk that is full after some bytes.
 type limitedFile struct {
 	File

@@ -28,26 +28,26 @@ func imageArchives(t *testing.T, dir string) []archive {
 	multi := layoutImages(t, testLayout, "multi")
 	return []archive{
 		{
-			name:      "image-archive, one name",
+			name:      "image-archive one name",
 			path:      copyImageArchive(t, dir, "one.tar", "one", oneName),
 			images:    []expectation{{image: one, names: []string{oneName}}},
 			manifests: true,
 		},
 		{
-			name:      "image-archive, several names",
+			name:      "image-archive several names",
 			path:      copyImageArchive(t, dir, "names.tar", "one", oneName, hubName, portName),
 			images:    []expectation{{image: one, names: []string{oneName, hubName, portName}}},
 			manifests: true,
 		},
 		{
-			name:      "image-archive, zstd layers",
+			name:      "image-archive zstd layers",
 			path:      copyImageArchive(t, dir, "zstd.tar", "zstd", twoName),
 			images:    []expectation{{image: zstd, names: []string{twoName}}},
 			manifests: true,
 			refused:   noZstd,
 		},
 		{
-			name:      "image-archive, all platforms",
+			name:      "image-archive all platforms",
 			path:      copyImageArchive(t, dir, "multi.tar", "multi", twoName),
 			images:    []expectation{{image: multi[0], others: multi[1:], names: []string{twoName}}},
 			manifests: true,

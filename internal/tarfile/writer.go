@@ -134,7 +134,7 @@ func (w *Writer) sealStreamLocked(ctx context.Context, slot *Slot, entries []*En
 			w.queue = append(w.queue, slot)
 		}
 	}
-	for len(blocks) > 0 && w.err == nil && ctx.Err() == nil && !slot.turnLocked() {
+	for w.err == nil && ctx.Err() == nil && w.mustWaitLocked(slot, entries, blocks) {
 		changed := w.changed
 		w.mu.Unlock()
 		select {
@@ -161,6 +161,16 @@ func (w *Writer) sealStreamLocked(ctx context.Context, slot *Slot, entries []*En
 		return slot, w.failLocked(err)
 	}
 	return slot, nil
+}
+
+// mustWaitLocked reports whether the stream is not free for what has to be sent.
+// Blocks go where their slot is; entries whose turn has not come, between blobs.
+func (w *Writer) mustWaitLocked(slot *Slot, entries []*Entry, blocks []byte) bool {
+	if len(blocks) > 0 {
+		return !slot.turnLocked()
+	}
+	sending := len(w.queue) > 0 && w.queue[0].blob != nil && w.queue[0].blob.inPlace
+	return sending && slices.ContainsFunc(entries, func(e *Entry) bool { return e.spool != nil })
 }
 
 func (w *Writer) sealFileLocked(ctx context.Context, entries []*Entry, blocks []byte) error {
@@ -238,6 +248,11 @@ func (w *Writer) closeLocked() error {
 	if w.file == nil {
 		_, err := w.stream.Write(end)
 		return err
+	}
+	for s := range w.reserved {
+		if s.blob != nil { // It would go on to write behind the end.
+			return ErrBusy
+		}
 	}
 	if _, err := w.file.WriteAt(end, w.sealed); err != nil {
 		return err

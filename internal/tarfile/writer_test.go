@@ -175,6 +175,39 @@ func TestCancelledSeal(t *testing.T) {
 	}
 }
 
+// An entry that is sealed out of turn does not go into the middle of a blob that
+// is being sent.
+func TestSealWaitsForTheBlobThatIsBeingSent(t *testing.T) {
+	f := tempFile(t)
+	w := NewStreamWriter(f, t.TempDir())
+	slot := w.Reserve(-1)
+	late := put(t, w, nil, "late", content("late", 700), -1)
+	sent, err := w.Create(slot, header("sent"), 1000)
+	require.NoError(t, err)
+	writePieces(t, sent, content("sent", 1000)[:400])
+	require.ErrorIs(t, w.Seal(&countdown{context.Background(), 1}, nil, []*Entry{late}, nil), context.Canceled)
+	sealed := make(chan error)
+	go func() { sealed <- w.Seal(context.Background(), nil, []*Entry{late}, nil) }()
+	writePieces(t, sent, content("sent", 1000)[400:])
+	_, err = sent.Finish(context.Background(), header("sent"))
+	require.NoError(t, err)
+	require.NoError(t, <-sealed)
+	require.NoError(t, w.Close())
+	assert.Equal(t, reference(t, file{"sent", content("sent", 1000)}, file{"late", content("late", 700)}), readAll(t, f))
+}
+
+// Close does not finish an archive into which somebody still writes.
+func TestCloseWhileABlobIsWritten(t *testing.T) {
+	for _, size := range []int64{-1, 2000} {
+		w := NewFileWriter(tempFile(t), t.TempDir())
+		a := put(t, w, nil, "a", content("a", 100), -1)
+		_, err := w.Create(nil, nil, size)
+		require.NoError(t, err)
+		require.NoError(t, w.Seal(context.Background(), nil, []*Entry{a}, nil))
+		require.ErrorIs(t, w.Close(), ErrBusy)
+	}
+}
+
 func permutations(names []string, f func([]string)) {
 	var walk func(k int)
 	walk = func(k int) {

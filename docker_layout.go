@@ -58,13 +58,17 @@ func (l dockerLayout) putManifest(_ context.Context, d *imageDestination, m []by
 		return fmt.Errorf("parsing it: %w", err)
 	}
 	if config := parsed.ConfigInfo(); !isImageConfig(config.MediaType) {
-		return fmt.Errorf("its config is of type %q, so this is not a container image but an artifact, which an archive of this kind cannot hold; write an image-archive instead", config.MediaType)
+		return errNoImage(config.MediaType)
 	}
 	if _, err := d.findLayers(parsed); err != nil {
 		return err
 	}
 	d.manifest = parsed
 	return nil
+}
+
+func errNoImage(mediaType string) error {
+	return fmt.Errorf("its config is of type %q, so this is not a container image but an artifact, which an archive of this kind cannot hold; write an image-archive instead", mediaType)
 }
 
 func isImageConfig(mediaType string) bool {

@@ -166,6 +166,12 @@ func NewWriter(sys *types.SystemContext, path string, options ...WriterOption) (
 	if err != nil {
 		return nil, err
 	}
+	return newWriter(out, path, &o, sys)
+}
+
+// newWriter is NewWriter for an output that has been created. If it fails, the
+// output is aborted.
+func newWriter(out *output.Output, path string, o *writerOptions, sys *types.SystemContext) (*Writer, error) {
 	w := &Writer{
 		path:      path,
 		sys:       sys,

@@ -366,3 +366,7 @@ func (b *blockBuffer) Write(p []byte) (int, error) {
 	*b = append(*b, p...)
 	return len(p), nil
 }
+
+// EntrySpan returns the bytes that an entry with content of the given size takes
+// in an archive.
+func EntrySpan(size int64) int64 { return span(size) }

@@ -1,0 +1,445 @@
+package dockerarchive
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/containers/image/v5/pkg/blobinfocache/none"
+	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dockerarchive/dockerarchive/internal/retry"
+)
+
+// savedBlob is a layer or a config, of all images that have it.
+type savedBlob struct {
+	info   types.BlobInfo
+	config bool
+	users  []*savedImage // in their order
+
+	done chan struct{} // closed when the fields below are set
+	err  error
+	data []byte // of a config
+}
+
+// errNotNeeded is what becomes of a blob that only images that failed have.
+var errNotNeeded = errors.New("no image needs it")
+
+// write fetches all blobs and completes all images.
+func (s *saver) write(ctx context.Context, w *Writer) error {
+	if err := s.openDestinations(ctx, w); err != nil {
+		return err
+	}
+	defer s.closeDestinations()
+	size := int64(0)
+	for _, blob := range s.blobs {
+		if size >= 0 && blob.info.Size >= 0 {
+			size += blob.info.Size
+		} else {
+			size = -1
+		}
+	}
+	s.options.Progress.Planned(len(s.blobs), size)
+
+	// A stream of blobs of known size takes each in its turn: fetching them as
+	// they are needed is the way to keep none of them elsewhere.
+	inTurn := w.out.Stream() && !w.layout.decompresses()
+	g, ctx := errgroup.WithContext(ctx)
+	if !inTurn {
+		order := s.fetchOrder(w)
+		var next atomic.Int64
+		for range min(s.options.Jobs, len(order)) {
+			g.Go(func() error {
+				for {
+					i := int(next.Add(1)) - 1
+					if i >= len(order) {
+						return nil
+					}
+					if err := s.fetch(ctx, order[i]); err != nil {
+						return err
+					}
+				}
+			})
+		}
+	}
+	g.Go(func() error { return s.assemble(ctx, w, inTurn) })
+	return g.Wait()
+}
+
+// fetchOrder returns the blobs in the order in which to start with them: where
+// each has its place from the start, the largest first, so that none is left to
+// be waited for at the end. Where places are known only as blobs end, as those of
+// layers that are decompressed are, that would have them wait out of turn; there
+// it is the order of the archive.
+func (s *saver) fetchOrder(w *Writer) []*savedBlob {
+	order := slices.Clone(s.blobs)
+	unknown := slices.ContainsFunc(order, func(b *savedBlob) bool { return b.info.Size < 0 })
+	if unknown || w.layout.decompresses() {
+		return order
+	}
+	slices.SortStableFunc(order, func(a, b *savedBlob) int { return cmp.Compare(b.info.Size, a.info.Size) })
+	return order
+}
+
+func (s *saver) openDestinations(ctx context.Context, w *Writer) error {
+	for _, img := range s.images {
+		if img.failed() {
+			continue
+		}
+		ref, err := w.transport.newReference("", img.Name, -1)
+		if err == nil {
+			ref.path, ref.writer, ref.image = w.path, w, w.newImage()
+			img.dest, err = ref.NewImageDestination(ctx, nil)
+		}
+		if err != nil {
+			s.closeDestinations()
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *saver) closeDestinations() {
+	for _, img := range s.images {
+		if img.dest != nil {
+			img.dest.Close() // Has nothing left to do that could fail: the Writer is not its own.
+		}
+	}
+}
+
+// fetch has one blob arrive in the archive, or a config in memory. The error is
+// one that ends everything.
+func (s *saver) fetch(ctx context.Context, blob *savedBlob) error {
+	defer close(blob.done)
+	users := slices.DeleteFunc(slices.Clone(blob.users), s.failedImage)
+	if len(users) == 0 {
+		blob.err = errNotNeeded
+		return nil
+	}
+	s.options.Progress.Started(blob.info.Digest, blob.info.Size)
+	blob.err = s.fetchFrom(ctx, blob, users)
+	s.options.Progress.Finished(blob.info.Digest, blob.err)
+	if blob.err == nil {
+		return nil
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	var local *fs.PathError
+	if errors.As(blob.err, &local) && !errors.Is(blob.err, errSource) {
+		return blob.err // The archive cannot be written.
+	}
+	for _, user := range users {
+		if err := s.fail(user, blob.err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errSource marks errors of the source, as opposed to those of the archive.
+var errSource = errors.New("reading it failed")
+
+// errMismatch marks a blob that is not what its digest says.
+var errMismatch = errors.New("digest does not match")
+
+// fetchFrom fetches a blob from the first image that has it, or else the next. It
+// starts over only for a blob that turned out to be another one.
+func (s *saver) fetchFrom(ctx context.Context, blob *savedBlob, users []*savedImage) error {
+	for {
+		r := newBlobReader(ctx, s, blob, users)
+		err := s.store(ctx, r, blob, users[0].dest)
+		users = r.close()
+		if !errors.Is(err, errMismatch) || len(users) < 2 || ctx.Err() != nil {
+			return err
+		}
+		users = users[1:]
+	}
+}
+
+func (s *saver) store(ctx context.Context, r *blobReader, blob *savedBlob, dest types.ImageDestination) error {
+	if !blob.config {
+		_, err := dest.PutBlob(ctx, r, blob.info, none.NoCache, false)
+		return err
+	}
+	data, err := io.ReadAll(io.LimitReader(r, maxConfigSize+1))
+	switch {
+	case err != nil:
+		return fmt.Errorf("reading config %s: %w", blob.info.Digest, err)
+	case len(data) > maxConfigSize:
+		return fmt.Errorf("config %s is larger than %d bytes, which is more than a config may have", blob.info.Digest, maxConfigSize)
+	}
+	blob.data = data
+	return nil
+}
+
+// assemble completes the images one after the other, as their blobs arrive.
+func (s *saver) assemble(ctx context.Context, w *Writer, fetch bool) error {
+	for _, img := range s.images {
+		if s.failedImage(img) {
+			s.forgo(w, img)
+			continue
+		}
+		if err := s.assembleImage(ctx, img, fetch); err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if err := s.fail(img, err); err != nil {
+				return err
+			}
+			s.forgo(w, img)
+		}
+	}
+	return nil
+}
+
+func (s *saver) assembleImage(ctx context.Context, img *savedImage, fetch bool) error {
+	for i, document := range img.documents {
+		for _, blob := range document.blobs {
+			if err := s.await(ctx, blob, fetch); err != nil {
+				return err
+			}
+			if err := putConfigOf(ctx, img, blob); err != nil {
+				return err
+			}
+		}
+		var instance *digest.Digest
+		if i < len(img.documents)-1 {
+			instance = &document.digest
+		}
+		if err := img.dest.PutManifest(ctx, document.raw, instance); err != nil {
+			return err
+		}
+	}
+	if err := img.dest.Commit(ctx, nil); err != nil {
+		return err
+	}
+	for _, document := range img.documents {
+		for _, blob := range document.blobs {
+			if blob.users[len(blob.users)-1] == img {
+				blob.data = nil
+			}
+		}
+	}
+	return nil
+}
+
+// await returns when a blob has been fetched, which it does itself if fetch is set.
+func (s *saver) await(ctx context.Context, blob *savedBlob, fetch bool) error {
+	select {
+	case <-blob.done:
+		return blob.err
+	default:
+	}
+	if fetch {
+		if err := s.fetch(ctx, blob); err != nil {
+			return err
+		}
+	}
+	select {
+	case <-blob.done:
+		return blob.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// putConfigOf gives a config to an image.
+func putConfigOf(ctx context.Context, img *savedImage, blob *savedBlob) error {
+	if !blob.config {
+		return nil
+	}
+	_, err := img.dest.PutBlob(ctx, bytes.NewReader(blob.data), types.BlobInfo{Digest: blob.info.Digest, Size: int64(len(blob.data))}, none.NoCache, true)
+	return err
+}
+
+// forgo gives up the places in a stream of what only images that failed would
+// have put there, so that nothing waits for it. In a file, Close does it.
+func (s *saver) forgo(w *Writer, img *savedImage) {
+	if img.dest == nil || !w.out.Stream() {
+		return
+	}
+	needed := map[digest.Digest]bool{}
+	for _, other := range s.images {
+		if s.failedImage(other) {
+			continue
+		}
+		for d := range other.digests() {
+			needed[d] = true
+		}
+	}
+	for d := range img.digests() {
+		if slot := w.slots[d]; slot != nil && !needed[d] {
+			_ = slot.Release() // What is being written keeps its place.
+		}
+	}
+}
+
+// blobReader reads a blob, resumes it after errors that may pass, goes on with
+// the next image that has it after others, and verifies its size and digest.
+type blobReader struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	s      *saver
+	blob   *savedBlob
+	mu     sync.Mutex // held while reading
+
+	sources []*savedImage // the first of them is being read
+	backoff *retry.Backoff
+	body    io.ReadCloser
+	pending error // of body, after the data that came with it
+	n       int64 // bytes that have been returned
+	hash    hash.Hash
+	err     error // to be returned from now on
+}
+
+func newBlobReader(ctx context.Context, s *saver, blob *savedBlob, sources []*savedImage) *blobReader {
+	ctx, cancel := context.WithCancel(ctx)
+	r := &blobReader{ctx: ctx, cancel: cancel, s: s, blob: blob, sources: sources, backoff: s.backoff()}
+	if algorithm := blob.info.Digest.Algorithm(); algorithm.Available() {
+		r.hash = algorithm.Hash()
+	} else {
+		r.err = fmt.Errorf("its digest %s is of an unknown algorithm", blob.info.Digest)
+	}
+	return r
+}
+
+// close ends reading, and returns the sources that had not failed.
+func (r *blobReader) close() []*savedImage {
+	r.cancel()
+	if r.mu.TryLock() {
+		defer r.mu.Unlock()
+		r.closeBody()
+		return r.sources
+	}
+	go func() { // A source that does not respect its context is not waited for.
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.closeBody()
+	}()
+	return nil
+}
+
+// Read implements io.Reader.
+func (r *blobReader) Read(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for r.err == nil {
+		n, err := r.readBody(p)
+		if n > 0 {
+			r.pending = err
+			return r.advance(p[:n])
+		}
+		if err != nil {
+			r.err = r.recover(err)
+		}
+	}
+	return 0, r.err
+}
+
+// readBody reads from the current source, which it opens if need be.
+func (r *blobReader) readBody(p []byte) (int, error) {
+	if err := r.pending; err != nil {
+		r.pending = nil
+		return 0, err
+	}
+	if r.body == nil {
+		if err := r.open(); err != nil {
+			return 0, err
+		}
+	}
+	return r.body.Read(p)
+}
+
+// advance takes data that has arrived.
+func (r *blobReader) advance(p []byte) (int, error) {
+	r.hash.Write(p)
+	r.n += int64(len(p))
+	r.s.options.Progress.Read(r.blob.info.Digest, len(p))
+	if size := r.blob.info.Size; size >= 0 && r.n > size {
+		r.err = fmt.Errorf("%w: it is longer than the %d bytes that its manifest says: %w", errSource, size, errMismatch)
+		return 0, r.err
+	}
+	return len(p), nil
+}
+
+// recover returns nil if reading can go on after an error.
+func (r *blobReader) recover(err error) error {
+	if err == io.EOF {
+		if size := r.blob.info.Size; r.n >= size {
+			return r.verify()
+		}
+		err = fmt.Errorf("it ends after %d of %d bytes: %w", r.n, r.blob.info.Size, io.ErrUnexpectedEOF)
+	}
+	r.closeBody()
+	if cause := context.Cause(r.ctx); cause != nil {
+		return cause
+	}
+	announce := func(err error) { r.s.options.Progress.Retried(r.blob.info.Digest.String(), err) }
+	if r.backoff.Again(r.ctx, err, announce) {
+		return nil
+	}
+	if len(r.sources) > 1 && r.ctx.Err() == nil {
+		r.sources = r.sources[1:]
+		r.backoff = r.s.backoff()
+		return nil
+	}
+	return fmt.Errorf("%w: %w", errSource, err)
+}
+
+// verify returns io.EOF for a blob that is what its digest says.
+func (r *blobReader) verify() error {
+	d := r.blob.info.Digest
+	if got := digest.NewDigest(d.Algorithm(), r.hash); got != d {
+		return fmt.Errorf("%w: it has the digest %s instead of %s: %w", errSource, got, d, errMismatch)
+	}
+	return io.EOF
+}
+
+// open opens the blob at its current source and skips what has been read.
+func (r *blobReader) open() error {
+	source := r.sources[0]
+	if source.serial != nil {
+		source.serial.Lock()
+	}
+	body, _, err := source.src.GetBlob(r.ctx, r.blob.info, none.NoCache)
+	if err != nil {
+		if source.serial != nil {
+			source.serial.Unlock()
+		}
+		return err
+	}
+	r.body = body
+	if _, err := io.CopyN(io.Discard, body, r.n); err != nil {
+		r.closeBody()
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return err
+	}
+	return nil
+}
+
+func (r *blobReader) closeBody() {
+	if r.body == nil {
+		return
+	}
+	r.body.Close() // It has only been read from.
+	r.body = nil
+	if serial := r.sources[0].serial; serial != nil {
+		serial.Unlock()
+	}
+}

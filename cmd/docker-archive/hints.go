@@ -2,20 +2,56 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"net/http"
 
 	"github.com/containers/image/v5/docker"
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/docker/distribution/registry/api/errcode"
 
 	"github.com/dockerarchive/dockerarchive"
 )
 
 // hintFor returns what the user can do about an error, or "".
 func hintFor(err error) string {
-	var unauthorized docker.ErrUnauthorizedForCredentials
-	switch {
-	case errors.As(err, &unauthorized):
-		return "Log in with 'docker login' or 'podman login', or pass --src-creds or --dest-creds."
+	var noPlatform *dockerarchive.NoPlatformError
+	switch status := statusOf(err); {
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		return loginHint(err)
+	case status == http.StatusNotFound:
+		return "Check the name and the tag of the image."
+	case errors.As(err, &noPlatform):
+		return "Choose one of them with --platform, or save them all with --all-platforms."
 	case errors.Is(err, dockerarchive.ErrTerminal):
-		return "For example: docker-archive copy ... docker-archive:/dev/stdout > out.tar"
+		return "For example: docker-archive save ... > out.tar, or docker-archive copy ... docker-archive:/dev/stdout > out.tar"
 	}
 	return ""
+}
+
+// loginHint says how to log in to the registry of the image that could not be
+// read.
+func loginHint(err error) string {
+	var image *dockerarchive.ImageError
+	if errors.As(err, &image) && image.Source.DockerReference() != nil {
+		registry := reference.Domain(image.Source.DockerReference())
+		return fmt.Sprintf("The registry %s wants to know who asks, or has no such image. Log in with 'docker login %s' or 'podman login %s', or pass --creds.", registry, registry, registry)
+	}
+	return "Log in with 'docker login' or 'podman login', or pass --src-creds or --dest-creds."
+}
+
+// statusOf returns the HTTP status that a registry answered with, or 0.
+func statusOf(err error) int {
+	var unauthorized docker.ErrUnauthorizedForCredentials
+	if errors.As(err, &unauthorized) {
+		return http.StatusUnauthorized
+	}
+	var status docker.UnexpectedHTTPStatusError
+	if errors.As(err, &status) {
+		return status.StatusCode
+	}
+	var coded errcode.ErrorCoder
+	if errors.As(err, &coded) {
+		return coded.ErrorCode().Descriptor().HTTPStatusCode
+	}
+	return 0
 }

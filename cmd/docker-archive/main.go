@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -47,12 +48,17 @@ func report(ctx context.Context, err error) int {
 	case ctx.Err() != nil:
 		fmt.Fprintln(os.Stderr, "docker-archive: interrupted")
 	default:
-		fmt.Fprintf(os.Stderr, "docker-archive: %v\n", err)
-		if hint := hintFor(err); hint != "" {
-			fmt.Fprintf(os.Stderr, "%s\n", hint)
-		}
+		printError(os.Stderr, err)
 	}
 	return exitFailure
+}
+
+// printError prints an error and what can be done about it.
+func printError(w io.Writer, err error) {
+	fmt.Fprintf(w, "docker-archive: %v\n", err)
+	if hint := hintFor(err); hint != "" {
+		fmt.Fprintf(w, "%s\n", hint)
+	}
 }
 
 // errReported is returned by commands that have printed what is wrong.
@@ -105,7 +111,7 @@ docker-daemon:NAME:TAG, containers-storage:NAME:TAG and others.`,
 	root.SetVersionTemplate("docker-archive {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	g.register(root.PersistentFlags())
-	root.AddCommand(newCopyCommand(g), newListCommand(g), newInspectCommand(g), newVerifyCommand(g), newManCommand())
+	root.AddCommand(newCopyCommand(g), newSaveCommand(g), newListCommand(g), newInspectCommand(g), newVerifyCommand(g), newManCommand())
 	return root
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/containers/image/v5/signature"
 	"github.com/containers/image/v5/types"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/pflag"
 )
 
@@ -57,15 +58,24 @@ func (g *globalOptions) systemContext() (*types.SystemContext, error) {
 	if g.overrideOS != "" || g.overrideArch != "" || g.overrideVar != "" {
 		return nil, usagef("--platform cannot be used together with --override-os, --override-arch or --override-variant")
 	}
-	parts := strings.Split(g.platform, "/")
-	if len(parts) < 2 || len(parts) > 3 || parts[0] == "" || parts[1] == "" {
-		return nil, usagef("--platform %q is not of the form OS/ARCH[/VARIANT]", g.platform)
+	p, err := parsePlatform(g.platform)
+	if err != nil {
+		return nil, err
 	}
-	sys.OSChoice, sys.ArchitectureChoice = parts[0], parts[1]
-	if len(parts) == 3 {
-		sys.VariantChoice = parts[2]
-	}
+	sys.OSChoice, sys.ArchitectureChoice, sys.VariantChoice = p.OS, p.Architecture, p.Variant
 	return sys, nil
+}
+
+func parsePlatform(s string) (imgspecv1.Platform, error) {
+	parts := strings.Split(s, "/")
+	if len(parts) < 2 || len(parts) > 3 || parts[0] == "" || parts[1] == "" {
+		return imgspecv1.Platform{}, usagef("--platform %q is not of the form OS/ARCH[/VARIANT]", s)
+	}
+	p := imgspecv1.Platform{OS: parts[0], Architecture: parts[1]}
+	if len(parts) == 3 {
+		p.Variant = parts[2]
+	}
+	return p, nil
 }
 
 // policy returns the rules by which source images are accepted.

@@ -136,7 +136,7 @@ func (s *saver) fetch(ctx context.Context, blob *savedBlob) error {
 		return err
 	}
 	var local *fs.PathError
-	if errors.As(blob.err, &local) && !errors.Is(blob.err, errSource) {
+	if errors.As(blob.err, &local) && !errors.Is(blob.err, errSaveSource) {
 		return blob.err // The archive cannot be written.
 	}
 	for _, user := range users {
@@ -147,8 +147,8 @@ func (s *saver) fetch(ctx context.Context, blob *savedBlob) error {
 	return nil
 }
 
-// errSource marks errors of the source, as opposed to those of the archive.
-var errSource = errors.New("reading it failed")
+// errSaveSource marks errors of the source, as opposed to those of the archive.
+var errSaveSource = errors.New("reading it failed")
 
 // errMismatch marks a blob that is not what its digest says.
 var errMismatch = errors.New("digest does not match")
@@ -280,7 +280,7 @@ func (s *saver) forgo(w *Writer, img *savedImage) {
 	}
 	for d := range img.digests() {
 		if slot := w.slots[d]; slot != nil && !needed[d] {
-			_ = slot.Release() // What is being written keeps its place.
+			_ = slot.Release(nil) // What is being written keeps its place.
 		}
 	}
 }
@@ -370,7 +370,7 @@ func (r *blobReader) advance(p []byte) (int, error) {
 	r.n += int64(len(p))
 	r.s.options.Progress.Read(r.blob.info.Digest, len(p))
 	if size := r.blob.info.Size; size >= 0 && r.n > size {
-		r.err = fmt.Errorf("%w: it is longer than the %d bytes that its manifest says: %w", errSource, size, errMismatch)
+		r.err = fmt.Errorf("%w: it is longer than the %d bytes that its manifest says: %w", errSaveSource, size, errMismatch)
 		return 0, r.err
 	}
 	return len(p), nil
@@ -397,14 +397,14 @@ func (r *blobReader) recover(err error) error {
 		r.backoff = r.s.backoff()
 		return nil
 	}
-	return fmt.Errorf("%w: %w", errSource, err)
+	return fmt.Errorf("%w: %w", errSaveSource, err)
 }
 
 // verify returns io.EOF for a blob that is what its digest says.
 func (r *blobReader) verify() error {
 	d := r.blob.info.Digest
 	if got := digest.NewDigest(d.Algorithm(), r.hash); got != d {
-		return fmt.Errorf("%w: it has the digest %s instead of %s: %w", errSource, got, d, errMismatch)
+		return fmt.Errorf("%w: it has the digest %s instead of %s: %w", errSaveSource, got, d, errMismatch)
 	}
 	return io.EOF
 }

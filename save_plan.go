@@ -93,7 +93,7 @@ func (s *saver) plan() [][]plannedBlob {
 		var blobs []plannedBlob
 		for _, document := range img.documents {
 			for _, blob := range document.blobs {
-				blobs = append(blobs, plannedBlob{blob.info.Digest, blob.info.Size, !blob.config})
+				blobs = append(blobs, plannedBlob{blob.info.Digest, blob.info.Size, !blob.config, blob.info.MediaType})
 			}
 			blobs = append(blobs, planDocument(document.raw))
 		}

@@ -33,22 +33,22 @@ func main() {
 	defer stop()
 	context.AfterFunc(ctx, stop) // A second signal ends the process at once.
 	if err := newRootCommand().ExecuteContext(ctx); err != nil {
-		os.Exit(report(ctx, err))
+		os.Exit(report(ctx, os.Stderr, err))
 	}
 }
 
-// report prints an error and returns the exit status.
-func report(ctx context.Context, err error) int {
+// report prints an error to w and returns the exit status.
+func report(ctx context.Context, w io.Writer, err error) int {
 	var usage usageError
 	switch {
 	case errors.As(err, &usage):
-		fmt.Fprintf(os.Stderr, "docker-archive: %v\nSee 'docker-archive --help'.\n", err)
+		fmt.Fprintf(w, "docker-archive: %v\nSee 'docker-archive --help'.\n", err)
 		return exitUsage
 	case errors.Is(err, errReported):
 	case ctx.Err() != nil:
-		fmt.Fprintln(os.Stderr, "docker-archive: interrupted")
+		fmt.Fprintln(w, "docker-archive: interrupted")
 	default:
-		printError(os.Stderr, err)
+		printError(w, err)
 	}
 	return exitFailure
 }

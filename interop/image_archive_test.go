@@ -52,7 +52,29 @@ func imageArchives(t *testing.T, dir string) []archive {
 			images:    []expectation{{image: multi[0], others: multi[1:], names: []string{twoName}}},
 			manifests: true,
 		},
+		{
+			name: "image-archive several images",
+			path: saveArchive(t, dir, "image-archive:"+copyImageArchive(t, dir, "save-one.tar", "one", oneName),
+				"image-archive:"+copyImageArchive(t, dir, "save-multi.tar", "multi", hubName)),
+			images: []expectation{
+				{image: one, names: []string{oneName}},
+				{image: multi[0], others: multi[1:], names: []string{hubName}},
+			},
+			manifests: true,
+			refused: map[string]string{
+				"crane": "tarball must contain only a single image",
+			},
+		},
 	}
+}
+
+// saveArchive saves images with all their platforms, and with the names that they have, into a
+// new archive in dir.
+func saveArchive(t *testing.T, dir string, images ...string) string {
+	t.Helper()
+	path := filepath.Join(dir, "saved.tar")
+	dockerArchive(t).run(t, append([]string{"save", "--insecure-policy", "--all-platforms", "-o", path}, images...)...)
+	return path
 }
 
 // copyImageArchive copies an image of the test layout, with all its platforms, into a new image

@@ -66,6 +66,12 @@ func (a *Reader) run(r io.Reader) {
 			var n int
 			n, c.err = r.Read(c.buf[c.n:])
 			c.n += n
+			select {
+			case <-a.stop: // Nobody wants what a slow source still has.
+				pool.Put(c.buf)
+				return
+			default:
+			}
 		}
 		select {
 		case a.full <- c:

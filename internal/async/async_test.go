@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 
@@ -80,6 +81,39 @@ func TestCancel(t *testing.T) {
 	require.False(t, <-waits)
 	r.Close()
 	pw.Close()
+}
+
+// trickle gives one byte whenever it is told to.
+type trickle struct {
+	more  <-chan struct{}
+	reads atomic.Int32
+}
+
+func (r *trickle) Read(p []byte) (int, error) {
+	<-r.more
+	r.reads.Add(1)
+	return copy(p, "x"), nil
+}
+
+// A source that gives little at a time is not read on after Close to fill a
+// buffer that nobody wants.
+func TestCloseWhileTrickling(t *testing.T) {
+	more := make(chan struct{}, 100)
+	source := &trickle{more: more}
+	r := NewReader(context.Background(), source)
+	more <- struct{}{}
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		r.Close()
+	}()
+	<-r.stop
+	for range cap(more) {
+		more <- struct{}{}
+	}
+	<-closed
+	<-r.stopped
+	assert.LessOrEqual(t, source.reads.Load(), int32(2), "the read that was under way is the last one")
 }
 
 func TestCloseEarly(t *testing.T) {

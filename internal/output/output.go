@@ -4,6 +4,7 @@
 package output
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -114,11 +115,18 @@ func resolve(path string) (string, error) {
 			return path, nil
 		}
 		if !filepath.IsAbs(link) {
-			link = filepath.Join(filepath.Dir(path), link)
+			link = dirOf(path) + string(filepath.Separator) + link
 		}
 		path = link
 	}
 	return "", errors.New("too many levels of symbolic links")
+}
+
+// dirOf returns the directory of a path as the system sees it. filepath.Dir drops
+// "name/..", which leads elsewhere if name is a symbolic link.
+func dirOf(path string) string {
+	dir, _ := filepath.Split(path)
+	return cmp.Or(dir, ".")
 }
 
 // createInPlace writes to an empty file that cannot be replaced.
@@ -148,7 +156,7 @@ func createNamed(target string, old fs.FileInfo) (*Output, error) {
 	}
 	return &Output{
 		file: f,
-		dir:  filepath.Dir(target),
+		dir:  dirOf(target),
 		finish: func() error {
 			err := f.Close()
 			if err == nil {

@@ -16,7 +16,7 @@ import (
 // of which nothing is left however the process ends, or to a temporary file
 // where the file system or the lack of /proc does not allow that.
 func createBeside(target string, old fs.FileInfo) (*Output, error) {
-	dir := filepath.Dir(target)
+	dir := dirOf(target)
 	f, err := os.OpenFile(dir, unix.O_TMPFILE|os.O_RDWR|unix.O_CLOEXEC, 0o644)
 	if err != nil {
 		if _, dirErr := os.Stat(dir); dirErr != nil {
@@ -55,7 +55,7 @@ func link(self, target string) error {
 	}
 	// A file cannot be linked over another one: give it a name beside, and rename.
 	for {
-		name := fmt.Sprintf("%s/.%s.%d", filepath.Dir(target), filepath.Base(target), rand.Uint64())
+		name := fmt.Sprintf("%s/.%s.%d", dirOf(target), filepath.Base(target), rand.Uint64())
 		err := unix.Linkat(unix.AT_FDCWD, self, unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW)
 		if errors.Is(err, unix.EEXIST) {
 			continue

@@ -50,7 +50,7 @@ func inherited(path string) (*os.File, error) {
 // mount point does not allow.
 func replaceable(target string) bool {
 	var file, dir unix.Stat_t
-	if unix.Stat(target, &file) != nil || unix.Stat(filepath.Dir(target), &dir) != nil {
+	if unix.Stat(target, &file) != nil || unix.Stat(dirOf(target), &dir) != nil {
 		return true
 	}
 	return file.Dev == dir.Dev && !isMountPoint(target)

@@ -152,7 +152,7 @@ func TestSymlinksAreFollowed(t *testing.T) {
 	require.NoError(t, os.Symlink("target", filepath.Join(other, "middle")))
 	o, err := Create(link)
 	require.NoError(t, err)
-	assert.Equal(t, other, o.Dir())
+	assert.Equal(t, other, filepath.Clean(o.Dir()))
 	write(t, o, "new")
 	require.NoError(t, o.Commit())
 	assert.Equal(t, "new", read(t, filepath.Join(other, "target")))
@@ -160,6 +160,26 @@ func TestSymlinksAreFollowed(t *testing.T) {
 	require.NoError(t, os.Symlink("loop", filepath.Join(dir, "loop")))
 	_, err = Create(filepath.Join(dir, "loop"))
 	require.ErrorContains(t, err, "symbolic links")
+}
+
+// A link is relative to the directory where it is, by whatever path that was
+// reached, and ".." is the parent of what a link to a directory leads to.
+func TestLinkedDirectories(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	for _, name := range []string{"parent", "parent/child"} {
+		require.NoError(t, os.Mkdir(filepath.Join(other, name), 0o700))
+	}
+	require.NoError(t, os.Symlink(filepath.Join(other, "parent", "child"), filepath.Join(dir, "linked")))
+	require.NoError(t, os.Symlink("../target", filepath.Join(other, "parent", "child", "up")))
+	for _, path := range []string{"/linked/up", "/linked/../target", "/linked/../child/up"} {
+		o, err := Create(dir + path)
+		require.NoError(t, err)
+		write(t, o, "new")
+		require.NoError(t, o.Commit())
+		assert.Equal(t, []string{"linked"}, names(t, dir))
+		require.Equal(t, "new", read(t, filepath.Join(other, "parent", "target")), path)
+		require.NoError(t, os.Remove(filepath.Join(other, "parent", "target")))
+	}
 }
 
 func TestImpossibleTargets(t *testing.T) {

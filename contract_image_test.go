@@ -274,10 +274,17 @@ func TestClaimsAreReleased(t *testing.T) {
 	ctx := context.Background()
 	l := gzipLayer(1, 3000)
 	for _, begun := range []bool{true, false} {
-		_, one, two := twoTargets(t)
+		w, one, two := twoTargets(t)
 		reused, _, err := one.TryReusingBlob(ctx, types.BlobInfo{Digest: l.digest}, none.NoCache, false)
 		require.NoError(t, err)
 		require.False(t, reused)
+		require.Len(t, w.blobs.claims, 1)
+		if !begun { // Before anybody waits: else it might be patience that ran out.
+			require.NoError(t, one.Close())
+			require.Empty(t, w.blobs.claims)
+			_, _, err = one.TryReusingBlob(ctx, types.BlobInfo{Digest: l.digest}, none.NoCache, false)
+			require.NoError(t, err)
+		}
 		other := tryReusing(ctx, two, l)
 		if begun {
 			_, err = one.PutBlob(ctx, bytes.NewReader(l.blob[:100]), types.BlobInfo{Digest: l.digest, Size: -1}, none.NoCache, false)

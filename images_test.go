@@ -6,8 +6,10 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/containers/image/v5/copy"
@@ -113,6 +115,26 @@ func TestImageForms(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What the config says of the image is repeated in the legacy config of its top
+// layer, null where it says nothing, and what it says besides is not.
+func TestLegacyConfigs(t *testing.T) {
+	layers := []layer{gzipLayer(1, 3000), gzipLayer(2, 3000)}
+	diffIDs := fmt.Sprintf(`"rootfs":{"type":"layers","diff_ids":["%s","%s"]}`, digest.FromBytes(layers[0].diff), digest.FromBytes(layers[1].diff))
+	for name, config := range map[string]string{
+		"minimal":  `{` + diffIDs + `}`,
+		"complete": `{"architecture":"arm64","variant":"v8","os":"linux","os.version":"1","created":"2024-01-02T03:04:05Z","author":"a","docker_version":"24","container":"c","container_config":{"Cmd":["x"]},"config":{"Env":["A=<&>"],"Labels":{"é":" "}},"history":[{"created_by":"x"},{"empty_layer":true}],` + diffIDs + `}`,
+	} {
+		for _, n := range []int{2, 0} {
+			config, of := json.RawMessage(config), layers[:n]
+			if n == 0 {
+				config = json.RawMessage(strings.Replace(string(config), diffIDs, `"rootfs":{"type":"layers","diff_ids":[]}`, 1))
+			}
+			image := saved{source: newImageOfConfig(t, config, of...), name: "legacy:1"}
+			assert.Equal(t, sum(theirs(t, image)), sum(ours(t, image)), name)
+		}
 	}
 }
 

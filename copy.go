@@ -24,7 +24,8 @@ import (
 // are read concurrently too.
 //
 // It returns the manifest of the image, and the errors of copy.Image and
-// NewWriter. If it fails, an archive that was to be made is not there.
+// NewWriter, and a NoPlatformError if there is no image for the platform that
+// options.SourceCtx asks for. If it fails, an archive that was to be made is not there.
 func Copy(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *copy.Options) ([]byte, error) {
 	if options == nil {
 		options = &copy.Options{}
@@ -71,7 +72,11 @@ func planCopy(ctx context.Context, options *copy.Options, src types.ImageSource)
 	instances := list.Instances()
 	switch options.ImageListSelection {
 	case copy.CopySystemImage:
-		chosen, err := list.ChooseInstance(options.SourceCtx)
+		index, err := parseIndex(m)
+		if err != nil {
+			return nil, err
+		}
+		chosen, err := chooseInstance(list, index, options.SourceCtx)
 		if err != nil {
 			return nil, err
 		}

@@ -1,11 +1,13 @@
 package dockerarchive
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -142,20 +144,32 @@ func (s *saver) choose(list manifest.List, index *parsedIndex) ([]digest.Digest,
 		contexts = append(contexts, choosing(s.options.SourceCtx, p))
 	}
 	var chosen []digest.Digest
-	for i, sys := range contexts {
-		d, err := list.ChooseInstance(sys)
+	for _, sys := range contexts {
+		d, err := chooseInstance(list, index, sys)
 		if err != nil {
-			wanted := "this machine's platform"
-			if i < len(s.options.Platforms) {
-				wanted = platformName(&s.options.Platforms[i])
-			} else if sys != nil && (sys.OSChoice != "" || sys.ArchitectureChoice != "") {
-				wanted = platformName(&imgspecv1.Platform{OS: sys.OSChoice, Architecture: sys.ArchitectureChoice, Variant: sys.VariantChoice})
-			}
-			return nil, &NoPlatformError{Wanted: wanted, Available: index.platforms()}
+			return nil, err
 		}
 		chosen = append(chosen, d)
 	}
 	return chosen, nil
+}
+
+// chooseInstance returns the manifest for the platform that sys asks for, or a
+// NoPlatformError.
+func chooseInstance(list manifest.List, index *parsedIndex, sys *types.SystemContext) (digest.Digest, error) {
+	d, err := list.ChooseInstance(sys)
+	if err == nil {
+		return d, nil
+	}
+	wanted := "this machine's platform"
+	if sys != nil && (sys.OSChoice != "" || sys.ArchitectureChoice != "") {
+		wanted = platformName(&imgspecv1.Platform{
+			OS:           cmp.Or(sys.OSChoice, runtime.GOOS),
+			Architecture: cmp.Or(sys.ArchitectureChoice, runtime.GOARCH),
+			Variant:      sys.VariantChoice,
+		})
+	}
+	return "", &NoPlatformError{Wanted: wanted, Available: index.platforms()}
 }
 
 // NoPlatformError means that an index has no image for a platform.

@@ -115,7 +115,7 @@ var ErrImagesLeftOut = errors.New("not all images could be saved")
 // names and their order only.
 //
 // It returns a result for each image, in their order. An error means that there
-// is no archive, unless it is ErrImagesLeftOut.
+// is no archive, unless it is ErrImagesLeftOut and there are images left.
 func Save(ctx context.Context, policyContext *signature.PolicyContext, path string, images []SaveImage, options *SaveOptions) ([]SaveResult, error) {
 	s, err := newSaver(policyContext, images, options)
 	if err != nil {

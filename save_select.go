@@ -3,28 +3,25 @@ package dockerarchive
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 
+	"github.com/containers/image/v5/docker"
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/image"
 	"github.com/containers/image/v5/manifest"
+	"github.com/containers/image/v5/transports"
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/dockerarchive/dockerarchive/internal/retry"
 )
-
-// attestedDigest is the annotation by which BuildKit says which image of an index
-// an attestation is about.
-const attestedDigest = "vnd.docker.reference.digest"
 
 // maxIndexDepth bounds indexes in indexes, which are rare, and not recursive.
 const maxIndexDepth = 4
@@ -116,7 +113,7 @@ func (s *saver) resolveIndex(ctx context.Context, img *savedImage, top *image.Un
 		return err
 	}
 	if len(s.options.Platforms) < 2 {
-		return s.addInstance(ctx, img, chosen[0], 0)
+		return s.addInstances(ctx, img, chosen, 0)
 	}
 	if err := s.allow(ctx, top); err != nil {
 		return err
@@ -125,10 +122,8 @@ func (s *saver) resolveIndex(ctx context.Context, img *savedImage, top *image.Un
 	if err != nil {
 		return err
 	}
-	for _, instance := range instances {
-		if err := s.addInstance(ctx, img, instance, 1); err != nil {
-			return err
-		}
+	if err := s.addInstances(ctx, img, instances, 1); err != nil {
+		return err
 	}
 	img.add(subset, mimeType)
 	return nil
@@ -172,35 +167,6 @@ func chooseInstance(list manifest.List, index *parsedIndex, sys *types.SystemCon
 	return "", &NoPlatformError{Wanted: wanted, Available: index.platforms()}
 }
 
-// NoPlatformError means that an index has no image for a platform.
-type NoPlatformError struct {
-	Wanted    string
-	Available []string // as OS/ARCH[/VARIANT]
-}
-
-// Error lists the platforms that there are.
-func (e *NoPlatformError) Error() string {
-	return fmt.Sprintf("there is no image for %s, only for %s", e.Wanted, strings.Join(e.Available, ", "))
-}
-
-// choosing returns a context that asks for a platform.
-func choosing(sys *types.SystemContext, p imgspecv1.Platform) *types.SystemContext {
-	var c types.SystemContext
-	if sys != nil {
-		c = *sys
-	}
-	c.OSChoice, c.ArchitectureChoice, c.VariantChoice = p.OS, p.Architecture, p.Variant
-	return &c
-}
-
-func platformName(p *imgspecv1.Platform) string {
-	name := p.OS + "/" + p.Architecture
-	if p.Variant != "" {
-		name += "/" + p.Variant
-	}
-	return name
-}
-
 // addIndex adds all that an index lists, and then itself.
 func (s *saver) addIndex(ctx context.Context, img *savedImage, unparsed *image.UnparsedImage, raw []byte, mimeType string, depth int) error {
 	if depth == maxIndexDepth {
@@ -213,24 +179,56 @@ func (s *saver) addIndex(ctx context.Context, img *savedImage, unparsed *image.U
 	if err != nil {
 		return fmt.Errorf("parsing its index: %w", err)
 	}
-	for _, instance := range list.Instances() {
-		if err := s.addInstance(ctx, img, instance, depth+1); err != nil {
-			return err
-		}
+	if err := s.addInstances(ctx, img, list.Instances(), depth+1); err != nil {
+		return err
 	}
 	img.add(raw, mimeType)
 	return nil
 }
 
-// addInstance adds a manifest that an index lists.
-func (s *saver) addInstance(ctx context.Context, img *savedImage, instance digest.Digest, depth int) error {
+// addInstances adds manifests that an index lists.
+func (s *saver) addInstances(ctx context.Context, img *savedImage, instances []digest.Digest, depth int) error {
+	unparsed := make([]*image.UnparsedImage, len(instances))
+	for i := range instances {
+		unparsed[i] = image.UnparsedInstance(img.src, &instances[i])
+	}
+	// Other sources do not promise that they can be asked for two at once, and
+	// none needs it as much.
+	if img.Source.Transport().Name() == docker.Transport.Name() {
+		g, ctx := errgroup.WithContext(ctx)
+		g.SetLimit(s.options.Jobs)
+		for i, u := range unparsed {
+			g.Go(func() error {
+				_, _, err := s.manifest(ctx, img, u) // u keeps it.
+				return ofIndex(instances[i], err)
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+	}
+	for i, u := range unparsed {
+		if err := s.addInstance(ctx, img, u, instances[i], depth); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func ofIndex(instance digest.Digest, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s of its index: %w", instance, err)
+	}
+	return nil
+}
+
+func (s *saver) addInstance(ctx context.Context, img *savedImage, unparsed *image.UnparsedImage, instance digest.Digest, depth int) error {
 	if slices.ContainsFunc(img.documents, func(d savedDocument) bool { return d.digest == instance }) {
 		return nil
 	}
-	unparsed := image.UnparsedInstance(img.src, &instance)
 	raw, mimeType, err := s.manifest(ctx, img, unparsed)
 	if err != nil {
-		return fmt.Errorf("%s of its index: %w", instance, err)
+		return ofIndex(instance, err)
 	}
 	if manifest.MIMETypeIsMultiImage(mimeType) {
 		if depth == 0 {
@@ -350,7 +348,7 @@ func (s *saver) allow(ctx context.Context, unparsed types.UnparsedImage) error {
 }
 
 func (s *saver) retry(ctx context.Context, img *savedImage, f func() error) error {
-	announce := func(err error) { s.options.Progress.Retried(img.Source.StringWithinTransport(), err) }
+	announce := func(err error) { s.options.Progress.Retried(transports.ImageName(img.Source), err) }
 	return s.backoff().Do(ctx, announce, f)
 }
 
@@ -360,60 +358,4 @@ func (s *saver) backoff() *retry.Backoff {
 		b.Delay = s.options.retryDelay
 	}
 	return b
-}
-
-// parsedIndex is an index of which a part can be taken.
-type parsedIndex struct {
-	fields      map[string]json.RawMessage
-	manifests   []json.RawMessage
-	descriptors []imgspecv1.Descriptor
-}
-
-func parseIndex(raw []byte) (*parsedIndex, error) {
-	x := &parsedIndex{}
-	err := json.Unmarshal(raw, &x.fields)
-	if err == nil {
-		err = json.Unmarshal(x.fields["manifests"], &x.manifests)
-	}
-	if err == nil {
-		err = json.Unmarshal(x.fields["manifests"], &x.descriptors)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("parsing its index: %w", err)
-	}
-	return x, nil
-}
-
-// only returns an index of some manifests and of the attestations about them, and
-// what it lists, in the order of the original.
-func (x *parsedIndex) only(chosen []digest.Digest) ([]byte, []digest.Digest, error) {
-	var kept []json.RawMessage
-	var instances []digest.Digest
-	for i, d := range x.descriptors {
-		if slices.Contains(chosen, d.Digest) || slices.Contains(chosen, digest.Digest(d.Annotations[attestedDigest])) {
-			kept = append(kept, x.manifests[i])
-			instances = append(instances, d.Digest)
-		}
-	}
-	list, err := json.Marshal(kept)
-	if err != nil {
-		return nil, nil, err
-	}
-	x.fields["manifests"] = list
-	raw, err := json.Marshal(x.fields)
-	return raw, instances, err
-}
-
-// platforms returns the platforms that the index has images for.
-func (x *parsedIndex) platforms() []string {
-	var names []string
-	for _, d := range x.descriptors {
-		if d.Platform == nil || d.Platform.OS == unknownPlatform {
-			continue
-		}
-		if name := platformName(d.Platform); !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
-	return names
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/containers/image/v5/copy"
 	"github.com/containers/image/v5/directory"
@@ -19,7 +20,8 @@ import (
 )
 
 // benchCase is something that both sides can do. What they write to
-// env.output, a file or a directory, must be the same.
+// env.output, a file or a directory, must be the same, or at least what a side
+// writes every time.
 type benchCase struct {
 	name   string
 	title  string
@@ -27,6 +29,8 @@ type benchCase struct {
 	later  float64 // the goal after that
 	images int     // fetched from the registry, 0 if it is not used
 	input  *input  // what is read, nil if it is the dataset
+	differ bool    // the sides write different things
+	client string  // that theirs needs, in clientsDir; "" if none
 	ours   func(context.Context, *env) error
 	theirs func(context.Context, *env) error
 }
@@ -66,8 +70,10 @@ var cases = []benchCase{
 	},
 }
 
+func allCases() []benchCase { return slices.Concat(cases, saveCases) }
+
 func findCase(name string) (benchCase, error) {
-	for _, c := range cases {
+	for _, c := range allCases() {
 		if c.name == name {
 			return c, nil
 		}

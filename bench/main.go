@@ -112,6 +112,12 @@ func runAll(ctx context.Context, o *options) (err error) {
 	}
 	var rows []row
 	for _, c := range selected {
+		if c.client != "" {
+			if _, err := os.Stat(filepath.Join(clientsDir, c.client)); err != nil {
+				fmt.Fprintf(os.Stderr, "%s is left out: %v; \"make interop\" builds what it needs\n", c.name, err)
+				continue
+			}
+		}
 		result, err := r.compare(ctx, c)
 		if err != nil {
 			return fmt.Errorf("case %s: %w", c.name, err)
@@ -123,7 +129,7 @@ func runAll(ctx context.Context, o *options) (err error) {
 
 func selectCases(names string) ([]benchCase, error) {
 	if names == "" {
-		return cases, nil
+		return allCases(), nil
 	}
 	var selected []benchCase
 	for name := range strings.SplitSeq(names, ",") {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync"
 
 	"github.com/docker/go-units"
@@ -69,7 +68,7 @@ func (p *lineProgress) Retried(what string, err error) {
 }
 
 func retried(what string, err error) string {
-	return fmt.Sprintf("reading %s again after: %v", strings.TrimPrefix(what, "//"), err)
+	return fmt.Sprintf("reading %s again after: %v", what, err)
 }
 
 // Finished implements dockerarchive.SaveProgress.

@@ -1,0 +1,101 @@
+package dockerarchive
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// attestedDigest is the annotation by which BuildKit says which image of an index
+// an attestation is about.
+const attestedDigest = "vnd.docker.reference.digest"
+
+// NoPlatformError means that an index has no image for a platform.
+type NoPlatformError struct {
+	Wanted    string
+	Available []string // as OS/ARCH[/VARIANT]
+}
+
+// Error lists the platforms that there are.
+func (e *NoPlatformError) Error() string {
+	return fmt.Sprintf("there is no image for %s, only for %s", e.Wanted, strings.Join(e.Available, ", "))
+}
+
+// choosing returns a context that asks for a platform.
+func choosing(sys *types.SystemContext, p imgspecv1.Platform) *types.SystemContext {
+	var c types.SystemContext
+	if sys != nil {
+		c = *sys
+	}
+	c.OSChoice, c.ArchitectureChoice, c.VariantChoice = p.OS, p.Architecture, p.Variant
+	return &c
+}
+
+func platformName(p *imgspecv1.Platform) string {
+	name := p.OS + "/" + p.Architecture
+	if p.Variant != "" {
+		name += "/" + p.Variant
+	}
+	return name
+}
+
+// parsedIndex is an index of which a part can be taken.
+type parsedIndex struct {
+	fields      map[string]json.RawMessage
+	manifests   []json.RawMessage
+	descriptors []imgspecv1.Descriptor
+}
+
+func parseIndex(raw []byte) (*parsedIndex, error) {
+	x := &parsedIndex{}
+	err := json.Unmarshal(raw, &x.fields)
+	if err == nil {
+		err = json.Unmarshal(x.fields["manifests"], &x.manifests)
+	}
+	if err == nil {
+		err = json.Unmarshal(x.fields["manifests"], &x.descriptors)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("parsing its index: %w", err)
+	}
+	return x, nil
+}
+
+// only returns an index of some manifests and of the attestations about them, and
+// what it lists, in the order of the original.
+func (x *parsedIndex) only(chosen []digest.Digest) ([]byte, []digest.Digest, error) {
+	var kept []json.RawMessage
+	var instances []digest.Digest
+	for i, d := range x.descriptors {
+		if slices.Contains(chosen, d.Digest) || slices.Contains(chosen, digest.Digest(d.Annotations[attestedDigest])) {
+			kept = append(kept, x.manifests[i])
+			instances = append(instances, d.Digest)
+		}
+	}
+	list, err := json.Marshal(kept)
+	if err != nil {
+		return nil, nil, err
+	}
+	x.fields["manifests"] = list
+	raw, err := json.Marshal(x.fields)
+	return raw, instances, err
+}
+
+// platforms returns the platforms that the index has images for.
+func (x *parsedIndex) platforms() []string {
+	var names []string
+	for _, d := range x.descriptors {
+		if d.Platform == nil || d.Platform.OS == unknownPlatform {
+			continue
+		}
+		if name := platformName(d.Platform); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}

@@ -53,7 +53,7 @@ func newImageDestination(_ context.Context, sys *types.SystemContext, ref archiv
 	}
 	image := ref.image
 	if d.writer == nil {
-		w, err := NewWriter(sys, ref.path, withTransport(ref.transport))
+		w, err := NewWriter(sys, ref.path, WithTransport(ref.transport))
 		if err != nil {
 			return nil, err
 		}

@@ -118,9 +118,17 @@ type writerOptions struct {
 	err       error
 }
 
-// withTransport chooses the kind of archive.
-func withTransport(t archiveTransport) WriterOption {
-	return func(o *writerOptions) { o.transport = t }
+// WithTransport makes a Writer write the kind of archive that t, which must be one
+// of this package's transports, stands for. Without it, that is Transport's.
+func WithTransport(t types.ImageTransport) WriterOption {
+	return func(o *writerOptions) {
+		own, ok := t.(archiveTransport)
+		if !ok {
+			o.err = fmt.Errorf("transport %s does not write archives of this package", t.Name())
+			return
+		}
+		o.transport = own
+	}
 }
 
 // WithManifests tells a Writer the manifests of the images that will be copied,
@@ -215,7 +223,7 @@ func NewWriterForReference(sys *types.SystemContext, ref types.ImageReference, o
 	if err := standalone.writable(); err != nil {
 		return nil, nil, err
 	}
-	w, err := NewWriter(sys, standalone.path, append([]WriterOption{withTransport(standalone.transport)}, options...)...)
+	w, err := NewWriter(sys, standalone.path, append([]WriterOption{WithTransport(standalone.transport)}, options...)...)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -1,6 +1,7 @@
 package dockerarchive
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"io"
@@ -9,7 +10,9 @@ import (
 	"sync"
 	"testing"
 
+	ocilayout "github.com/containers/image/v5/oci/layout"
 	"github.com/containers/image/v5/pkg/blobinfocache/none"
+	"github.com/containers/image/v5/transports"
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
@@ -309,4 +312,22 @@ func (r hangingReader) Read([]byte) (int, error) {
 	}
 	<-r.ctx.Done()
 	return 0, r.ctx.Err()
+}
+
+// A Writer writes either kind of archive, and no other.
+func TestWriterOfTransport(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "archive.tar")
+	w, err := NewWriter(isolated(), path, WithTransport(ImageTransport))
+	require.NoError(t, err)
+	ref, err := w.NewReference(tagged(t, "one:1"))
+	require.NoError(t, err)
+	require.NoError(t, copyImage(t, ref, testImage(t, "one"), nil))
+	require.NoError(t, w.Close())
+	assert.Equal(t, "image-archive:"+path+":docker.io/library/one:1", transports.ImageName(ref))
+	header, err := tar.NewReader(bytes.NewReader(readFile(t, path))).Next()
+	require.NoError(t, err)
+	assert.Equal(t, "oci-layout", header.Name)
+
+	_, err = NewWriter(isolated(), filepath.Join(t.TempDir(), "archive.tar"), WithTransport(ocilayout.Transport))
+	require.ErrorContains(t, err, "transport oci")
 }

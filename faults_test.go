@@ -53,6 +53,7 @@ func faultyImage(t testing.TB) *memoryImage {
 // fault is an attempt to write an archive that is going to fail.
 type fault struct {
 	dir, path string
+	transport archiveTransport
 	empty     bool // there is an empty file at the path
 	options   *copy.Options
 }
@@ -60,7 +61,7 @@ type fault struct {
 func newFault(t testing.TB, i int) fault {
 	t.Helper()
 	dir := t.TempDir()
-	f := fault{dir: dir, path: filepath.Join(dir, "archive.tar"), empty: i%3 == 0, options: &copy.Options{MaxParallelDownloads: 6}}
+	f := fault{transport: Transport, dir: dir, path: filepath.Join(dir, "archive.tar"), empty: i%3 == 0, options: &copy.Options{MaxParallelDownloads: 6}}
 	if f.empty {
 		require.NoError(t, os.WriteFile(f.path, nil, 0o600))
 	}
@@ -88,7 +89,7 @@ func (f fault) check(t testing.TB, m *memoryImage, want string) {
 
 func (f fault) copy(t testing.TB, m *memoryImage) {
 	t.Helper()
-	ref, err := NewReference(f.path, nil)
+	ref, err := f.transport.newReference(f.path, nil, -1)
 	require.NoError(t, err)
 	require.NoError(t, copyImage(t, ref, m, f.options))
 }

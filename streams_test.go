@@ -4,6 +4,7 @@ package dockerarchive
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/containers/image/v5/copy"
+	"github.com/containers/image/v5/pkg/blobinfocache/none"
 	"github.com/containers/image/v5/types"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
@@ -85,6 +87,36 @@ func TestPlannedStreamInAnyOrder(t *testing.T) {
 			assert.Equal(t, want, sum(content()), "%v", order)
 		}
 	}
+}
+
+// A layer that is on its way uncompressed when it arrives in another form is sent
+// once, in the place of the first.
+func TestTwoFormsOnTheirWay(t *testing.T) {
+	ctx := context.Background()
+	plain := plainLayer(1, 300_000)
+	m := newImage(t, "forms", plain, differently(plain, gzipped, gzipLayer(0, 0).mediaType))
+	path, content := makeFIFO(t)
+	w, err := NewWriter(isolated(), path, manifests(m))
+	require.NoError(t, err)
+	d := openImage(t, newReference(t, w, ""))
+	r, pipe := io.Pipe()
+	put := make(chan error)
+	go func() {
+		_, err := d.PutBlob(ctx, r, types.BlobInfo{Digest: plain.digest, Size: int64(len(plain.blob))}, none.NoCache, false)
+		put <- err
+	}()
+	_, err = pipe.Write(plain.blob[:200_000])
+	require.NoError(t, err)
+	putBlob(t, d, m.layers[1])
+	_, err = pipe.Write(plain.blob[200_000:])
+	require.NoError(t, err)
+	require.NoError(t, pipe.Close())
+	require.NoError(t, <-put)
+	putConfig(t, d, m)
+	require.NoError(t, d.PutManifest(ctx, m.raw, nil))
+	require.NoError(t, d.Commit(ctx, nil))
+	require.NoError(t, w.Close())
+	assert.Equal(t, sum(theirs(t, saved{source: newImage(t, "forms", m.layers[1], m.layers[1])})), sum(content()))
 }
 
 // Images of an unplanned stream stand in the order of their copying; one that

@@ -278,6 +278,46 @@ func TestCancelledCommit(t *testing.T) {
 	}
 }
 
+// expiring is a context that is cancelled when it has been asked n times.
+type expiring struct {
+	context.Context
+	n int
+}
+
+func (c *expiring) Err() error {
+	if c.n == 0 {
+		return context.Canceled
+	}
+	c.n--
+	return nil
+}
+
+// The same if the cancellation comes while the image is being put into its place.
+func TestCommitCancelledInside(t *testing.T) {
+	m := newImage(t, "a", gzipLayer(1, 3000), gzipLayer(2, 3000))
+	committed := 0
+	for n := range 8 {
+		w, path := newTestWriter(t)
+		d := openImage(t, newReference(t, w, ""))
+		for _, i := range []int{1, 0} { // so that both have to be moved
+			putBlob(t, d, m.layers[i])
+		}
+		putConfig(t, d, m)
+		require.NoError(t, d.PutManifest(context.Background(), m.raw, nil))
+		err := d.Commit(&expiring{context.Background(), n}, nil)
+		require.NoError(t, d.Close())
+		require.NoError(t, w.Close())
+		if err != nil {
+			require.ErrorIs(t, err, context.Canceled)
+			require.NoFileExists(t, path)
+		} else {
+			committed++
+			require.FileExists(t, path)
+		}
+	}
+	assert.True(t, 0 < committed && committed < 6, "%d of 8 were not cancelled", committed)
+}
+
 // Abort wakes everyone who waits.
 func TestAbortWhileCopying(t *testing.T) {
 	m := newImage(t, "a", gzipLayer(1, 3000), gzipLayer(2, 3000))

@@ -26,7 +26,7 @@ import (
 // the other, without a plan: what all others have to equal.
 func sequentialArchive(t testing.TB, images ...*memoryImage) []byte {
 	t.Helper()
-	w, path := newTestWriter(t, withTransport(ImageTransport))
+	w, path := newTestWriter(t, WithTransport(ImageTransport))
 	for _, m := range images {
 		require.NoError(t, copyImage(t, newReference(t, w, ""), m, sequentially()))
 	}
@@ -64,7 +64,7 @@ func TestImageArchiveLaw1SameInSameOut(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	for i := range 30 {
 		runtime.GOMAXPROCS([]int{1, 2, 8}[i%3])
-		options := []WriterOption{withTransport(ImageTransport)}
+		options := []WriterOption{WithTransport(ImageTransport)}
 		if i%2 == 0 {
 			options = append(options, manifests(images...))
 		}
@@ -88,7 +88,7 @@ func TestImageArchiveLaw2OnceThrough(t *testing.T) {
 	for _, hide := range []bool{false, true} {
 		one.hideSizes, two.hideSizes = hide, hide
 		one.gets, two.gets = map[digest.Digest]int{}, map[digest.Digest]int{}
-		w, path := newTestWriter(t, withTransport(ImageTransport))
+		w, path := newTestWriter(t, WithTransport(ImageTransport))
 		file := &countingFile{File: w.out.File()}
 		writeThrough(w, file, noSpool(t))
 		require.NoError(t, w.start(nil))
@@ -118,7 +118,7 @@ func TestImageArchiveFaultsAnywhere(t *testing.T) {
 			}
 			return r
 		}
-		w, err := NewWriter(isolated(), f.path, withTransport(ImageTransport))
+		w, err := NewWriter(isolated(), f.path, WithTransport(ImageTransport))
 		require.NoError(t, err)
 		switch i % 3 {
 		case 0:

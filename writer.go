@@ -460,7 +460,7 @@ func (w *Writer) completeLocked(ctx context.Context) (bool, error) {
 		err = w.tar.Seal(ctx, nil, nil, files)
 	}
 	if err == nil {
-		err = w.tar.Close()
+		err = w.tar.Close(ctx)
 	}
 	if err != nil {
 		return false, fmt.Errorf("completing %s: %w", w.path, err)

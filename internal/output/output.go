@@ -51,15 +51,12 @@ func create(path string) (*Output, error) {
 	if path == "" {
 		return nil, errors.New("the path is empty")
 	}
-	if f, err := inherited(path); f != nil || err != nil {
-		if err != nil {
-			return nil, err
-		}
-		return openStream(f)
-	}
-	target, err := resolve(path)
+	target, open, err := resolve(path)
 	if err != nil {
 		return nil, err
+	}
+	if open != nil {
+		return openStream(open)
 	}
 	info, err := os.Stat(target)
 	switch {
@@ -106,20 +103,25 @@ func openStream(f *os.File) (*Output, error) {
 	return &Output{file: f, stream: true, finish: f.Close, undo: f.Close}, nil
 }
 
-// resolve follows symbolic links, also where the last one points to nothing yet.
-func resolve(path string) (string, error) {
+// resolve follows symbolic links, also where the last one points to nothing yet,
+// until there are none, or one of them names a file that this process has open,
+// which it returns.
+func resolve(path string) (string, *os.File, error) {
 	const maxLinks = 40 // as many as Linux follows
 	for range maxLinks {
+		if f, err := inherited(path); f != nil || err != nil {
+			return "", f, err
+		}
 		link, err := os.Readlink(path)
 		if err != nil {
-			return path, nil
+			return path, nil, nil
 		}
 		if !filepath.IsAbs(link) {
 			link = dirOf(path) + string(filepath.Separator) + link
 		}
 		path = link
 	}
-	return "", errors.New("too many levels of symbolic links")
+	return "", nil, errors.New("too many levels of symbolic links")
 }
 
 // dirOf returns the directory of a path as the system sees it. filepath.Dir drops

@@ -214,3 +214,21 @@ func TestInheritedDescriptor(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "new", string(b))
 }
+
+// A link to standard output, in whatever form it comes, is standard output.
+func TestLinkToInheritedDescriptor(t *testing.T) {
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	link := filepath.Join(t.TempDir(), "link")
+	require.NoError(t, os.Symlink(fmt.Sprintf("/dev/fd/%d", w.Fd()), link))
+	o, err := Create(link)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	assert.True(t, o.Stream())
+	write(t, o, "new")
+	require.NoError(t, o.Commit())
+	b, err := io.ReadAll(r)
+	require.NoError(t, err)
+	assert.Equal(t, "new", string(b))
+}

@@ -76,15 +76,23 @@ func (b *Blob) Write(ctx context.Context, p []byte) error {
 	case b.w.file != nil:
 		_, err = b.w.file.WriteAt(p, b.slot.off+blockSize+b.n)
 	default:
-		if _, err = b.w.stream.Write(p); err != nil {
-			b.w.fail(err)
-		}
+		err = b.send(ctx, p)
 	}
 	if err != nil {
 		return err
 	}
 	b.n += int64(len(p))
 	return nil
+}
+
+// send writes to the stream, which is of no use any more if that fails.
+func (b *Blob) send(ctx context.Context, p []byte) error {
+	defer b.w.stream.interruptAfter(ctx)()
+	_, err := b.w.stream.Write(p)
+	if err != nil {
+		b.w.fail(err)
+	}
+	return err
 }
 
 func (w *Writer) fail(err error) {
@@ -107,7 +115,7 @@ func (b *Blob) admit(ctx context.Context) error {
 			return err
 		}
 		b.w.mu.Lock()
-		ready, err := b.admitLocked()
+		ready, err := b.admitLocked(ctx)
 		changed := b.w.changed
 		b.w.mu.Unlock()
 		if ready || err != nil {
@@ -125,17 +133,17 @@ func (b *Blob) admit(ctx context.Context) error {
 
 // admitAtOnce is admit for a blob that is complete: it has nothing to gain by
 // waiting.
-func (b *Blob) admitAtOnce() error {
+func (b *Blob) admitAtOnce(ctx context.Context) error {
 	b.w.mu.Lock()
 	defer b.w.mu.Unlock()
-	ready, err := b.admitLocked()
+	ready, err := b.admitLocked(ctx)
 	if !ready && err == nil {
 		err = b.openSpool()
 	}
 	return err
 }
 
-func (b *Blob) admitLocked() (bool, error) {
+func (b *Blob) admitLocked(ctx context.Context) (bool, error) {
 	w := b.w
 	switch {
 	case w.err != nil:
@@ -147,7 +155,7 @@ func (b *Blob) admitLocked() (bool, error) {
 		return true, b.unspool()
 	case w.file == nil && b.slot.turnLocked() && b.size >= 0 && b.header != nil && b.spool == nil:
 		b.inPlace = true
-		return true, b.startStreamLocked()
+		return true, b.startStreamLocked(ctx)
 	case b.slot.turnLocked(), len(w.queue) == 0:
 	default:
 		if first := w.queue[0].blob; first != nil && !first.pace.slow(time.Now()) {
@@ -157,11 +165,12 @@ func (b *Blob) admitLocked() (bool, error) {
 	return true, b.openSpool()
 }
 
-func (b *Blob) startStreamLocked() error {
+func (b *Blob) startStreamLocked(ctx context.Context) error {
 	header, err := encodeHeader(b.header, b.size)
 	if err != nil {
 		return err
 	}
+	defer b.w.stream.interruptAfter(ctx)()
 	if _, err := b.w.stream.Write(header); err != nil {
 		return b.w.failLocked(err)
 	}
@@ -219,13 +228,13 @@ func (b *Blob) finish(ctx context.Context, header *tar.Header) (*Entry, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := b.admitAtOnce(); err != nil {
+		if err := b.admitAtOnce(ctx); err != nil {
 			return nil, err
 		}
-		if err := b.writeFrame(block); err != nil {
+		if err := b.writeFrame(ctx, block); err != nil {
 			return nil, err
 		}
-		if e, err := b.complete(); e != nil || err != nil {
+		if e, err := b.complete(ctx); e != nil || err != nil {
 			return e, err
 		}
 	}
@@ -233,10 +242,11 @@ func (b *Blob) finish(ctx context.Context, header *tar.Header) (*Entry, error) {
 
 // complete hands the blob over. It returns nothing if the blob was spooled and
 // has been given its place just now.
-func (b *Blob) complete() (*Entry, error) {
+func (b *Blob) complete(ctx context.Context) (*Entry, error) {
 	w := b.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	defer w.stream.interruptAfter(ctx)() // Entries that have waited for this one may be sent.
 	if w.err != nil {
 		return nil, w.err
 	}
@@ -262,17 +272,13 @@ func (b *Blob) complete() (*Entry, error) {
 }
 
 // writeFrame writes the header before and the padding after the content.
-func (b *Blob) writeFrame(block []byte) error {
+func (b *Blob) writeFrame(ctx context.Context, block []byte) error {
 	pad := zeros[:padding(b.n)]
 	var out io.WriterAt = b.spool
 	off := int64(0)
 	if b.inPlace {
 		if b.w.file == nil { // The header has been sent.
-			if _, err := b.w.stream.Write(pad); err != nil {
-				b.w.fail(err)
-				return err
-			}
-			return nil
+			return b.send(ctx, pad)
 		}
 		out, off = b.w.file, b.slot.off
 	}

@@ -39,8 +39,8 @@ type File interface {
 // All methods may be called concurrently. Data written by a Writer that is
 // neither sealed nor closed is not an archive.
 type Writer struct {
-	file     File      // nil when writing to a stream
-	stream   io.Writer // nil when writing to a file
+	file     File    // nil when writing to a stream
+	stream   *stream // nil when writing to a file
 	spoolDir string
 
 	mu      sync.Mutex
@@ -76,10 +76,10 @@ func NewFileWriter(f File, spoolDir string) *Writer {
 // NewStreamWriter returns a Writer to a stream. Blobs of unknown size, or that
 // have to wait for their turn, are kept in unnamed files in spoolDir.
 func NewStreamWriter(w io.Writer, spoolDir string) *Writer {
-	return newWriter(nil, w, spoolDir)
+	return newWriter(nil, newStream(w), spoolDir)
 }
 
-func newWriter(f File, stream io.Writer, spoolDir string) *Writer {
+func newWriter(f File, stream *stream, spoolDir string) *Writer {
 	return &Writer{
 		file: f, stream: stream, spoolDir: spoolDir,
 		changed:  make(chan struct{}),
@@ -149,6 +149,7 @@ func (w *Writer) sealStreamLocked(ctx context.Context, slot *Slot, entries []*En
 		}
 		return slot, err
 	}
+	defer w.stream.interruptAfter(ctx)()
 	for _, e := range entries {
 		if e.spool != nil { // Its slot comes later: it was planned for others, who have brought it.
 			if err := w.placeLocked(e); err != nil {
@@ -232,9 +233,10 @@ func (w *Writer) freeLocked(end int64) int64 {
 
 // Close writes the end-of-archive marker. Blobs that were not sealed are not
 // part of the archive, except on a stream, where they cannot be taken back.
-func (w *Writer) Close() error {
+func (w *Writer) Close(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	defer w.stream.interruptAfter(ctx)()
 	err := w.err
 	if err == nil {
 		err = w.closeLocked()
@@ -263,6 +265,9 @@ func (w *Writer) closeLocked() error {
 // Abort releases what the Writer holds. Every method fails from then on,
 // including those that are waiting.
 func (w *Writer) Abort() {
+	if w.stream != nil { // Before the lock, which is held while something is sent.
+		w.stream.interrupt(os.ErrClosed)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.discardLocked(os.ErrClosed)

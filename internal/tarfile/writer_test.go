@@ -112,7 +112,7 @@ func TestFileInOrder(t *testing.T) {
 			entries = append(entries, put(t, w, nil, x.name, x.data, size))
 		}
 		require.NoError(t, w.Seal(context.Background(), nil, entries, []Small{small("config", "{}")}))
-		require.NoError(t, w.Close())
+		require.NoError(t, w.Close(context.Background()))
 		assert.Equal(t, reference(t, append(files, file{"config", []byte("{}")})...), readAll(t, f))
 	}
 }
@@ -132,7 +132,7 @@ func TestSealMovesEntriesToTheirOrder(t *testing.T) {
 		}
 		require.NoError(t, w.Seal(context.Background(), nil,
 			[]*Entry{entries["a"], entries["b"], entries["c"], entries["d"], entries["b"]}, []Small{small("x", "x")}))
-		require.NoError(t, w.Close())
+		require.NoError(t, w.Close(context.Background()))
 		assert.Equal(t, want, readAll(t, f), "%v", order)
 	})
 }
@@ -169,7 +169,7 @@ func TestCancelledSeal(t *testing.T) {
 				}
 				require.NoError(t, w.Seal(context.Background(), nil, []*Entry{a, b, c}, nil))
 			}
-			require.NoError(t, w.Close())
+			require.NoError(t, w.Close(context.Background()))
 			assert.Equal(t, reference(t, files...), readAll(t, f), n)
 		}
 	}
@@ -192,7 +192,7 @@ func TestSealWaitsForTheBlobThatIsBeingSent(t *testing.T) {
 	_, err = sent.Finish(context.Background(), header("sent"))
 	require.NoError(t, err)
 	require.NoError(t, <-sealed)
-	require.NoError(t, w.Close())
+	require.NoError(t, w.Close(context.Background()))
 	assert.Equal(t, reference(t, file{"sent", content("sent", 1000)}, file{"late", content("late", 700)}), readAll(t, f))
 }
 
@@ -204,7 +204,7 @@ func TestCloseWhileABlobIsWritten(t *testing.T) {
 		_, err := w.Create(nil, nil, size)
 		require.NoError(t, err)
 		require.NoError(t, w.Seal(context.Background(), nil, []*Entry{a}, nil))
-		require.ErrorIs(t, w.Close(), ErrBusy)
+		require.ErrorIs(t, w.Close(context.Background()), ErrBusy)
 	}
 }
 
@@ -234,7 +234,7 @@ func TestSealMovesOthersAway(t *testing.T) {
 	require.NoError(t, w.Seal(context.Background(), nil, []*Entry{a}, []Small{small("1", "first")}))
 	w.Drop(unwanted)
 	require.NoError(t, w.Seal(context.Background(), nil, []*Entry{a, b}, []Small{small("2", "second")}))
-	require.NoError(t, w.Close())
+	require.NoError(t, w.Close(context.Background()))
 	assert.Equal(t, reference(t, file{"a", content("a", 2000)}, file{"1", []byte("first")},
 		file{"b", content("b", 4000)}, file{"2", []byte("second")}), readAll(t, f))
 }
@@ -264,7 +264,7 @@ func TestSlots(t *testing.T) {
 					entries[name] = put(t, w, slots[name], name, content(name, sizes[name]), size)
 				}
 				require.NoError(t, w.Seal(context.Background(), end, []*Entry{entries["a"], entries["b"], entries["c"]}, []Small{small("x", "x")}))
-				require.NoError(t, w.Close())
+				require.NoError(t, w.Close(context.Background()))
 				assert.Equal(t, want, readAll(t, f), "stream %v, known %v, %v", stream, known, order)
 			})
 		}
@@ -299,7 +299,7 @@ func TestOutOfTurnWaitsOrSpools(t *testing.T) {
 	b, err := second.Finish(context.Background(), header("b"))
 	require.NoError(t, err)
 	require.NoError(t, w.Seal(context.Background(), nil, []*Entry{a, b}, nil))
-	require.NoError(t, w.Close())
+	require.NoError(t, w.Close(context.Background()))
 	assert.Equal(t, reference(t, file{"a", bytes.Repeat(content("a", 10), 2)}, file{"b", bytes.Repeat(content("b", 10), 2)}), readAll(t, f))
 }
 
@@ -318,7 +318,7 @@ func TestAbortLeavesNoTrace(t *testing.T) {
 		bad.Abort()
 		b := put(t, w, nil, "b", content("b", 100), -1)
 		require.NoError(t, w.Seal(context.Background(), nil, []*Entry{a, b}, nil))
-		require.NoError(t, w.Close())
+		require.NoError(t, w.Close(context.Background()))
 		assert.Equal(t, reference(t, file{"a", content("a", 700)}, file{"b", content("b", 100)}), readAll(t, f))
 	}
 }
@@ -337,7 +337,7 @@ func TestAbortInTheMiddle(t *testing.T) {
 	ea, err := a.Finish(context.Background(), header("a"))
 	require.NoError(t, err)
 	require.NoError(t, w.Seal(context.Background(), nil, []*Entry{ea}, nil))
-	require.NoError(t, w.Close())
+	require.NoError(t, w.Close(context.Background()))
 	assert.Equal(t, reference(t, file{"a", content("a", 3000)}), readAll(t, f))
 }
 
@@ -352,7 +352,7 @@ func TestSealIsBusy(t *testing.T) {
 	eb, err := b.Finish(context.Background(), header("b"))
 	require.NoError(t, err)
 	require.NoError(t, w.Seal(context.Background(), nil, []*Entry{a, eb}, []Small{small("x", "x")}))
-	require.NoError(t, w.Close())
+	require.NoError(t, w.Close(context.Background()))
 	assert.Equal(t, reference(t, file{"a", content("a", 10)}, file{"b", content("b", 100)}, file{"x", []byte("x")}), readAll(t, f))
 }
 
@@ -377,7 +377,7 @@ func TestWrongPlan(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := put(t, w, w.Reserve(10), "a", content("a", 3000), -1)
 			require.NoError(t, w.Seal(context.Background(), nil, []*Entry{a}, nil))
-			require.NoError(t, w.Close())
+			require.NoError(t, w.Close(context.Background()))
 		})
 	}
 	assert.Equal(t, want, readAll(t, f))
@@ -426,7 +426,7 @@ func TestFullDisk(t *testing.T) {
 			if err := w.Seal(context.Background(), nil, entries, []Small{small("x", "x")}); err != nil {
 				return err
 			}
-			return w.Close()
+			return w.Close(context.Background())
 		}()
 		if limit < 8*512 {
 			require.ErrorIs(t, err, errFull, "%d", limit)
@@ -476,7 +476,7 @@ func TestConcurrent(t *testing.T) {
 			}
 			wg.Wait()
 			require.NoError(t, w.Seal(context.Background(), end, entries, []Small{small("x", "x")}))
-			require.NoError(t, w.Close())
+			require.NoError(t, w.Close(context.Background()))
 			require.True(t, bytes.Equal(want, readAll(t, f)), mode)
 		}
 	}
@@ -491,7 +491,7 @@ func TestClosedWriter(t *testing.T) {
 	b.Abort()
 	_, err = w.Create(nil, nil, -1)
 	require.ErrorIs(t, err, fs.ErrClosed)
-	require.ErrorIs(t, w.Close(), fs.ErrClosed)
+	require.ErrorIs(t, w.Close(context.Background()), fs.ErrClosed)
 }
 
 // Sizes from 8 GiB on stay in one header block, in GNU's form.
@@ -503,5 +503,55 @@ func TestHugeSizeHeader(t *testing.T) {
 		h, err := tar.NewReader(bytes.NewReader(block)).Next()
 		require.NoError(t, err)
 		assert.Equal(t, size, h.Size)
+	}
+}
+
+// A pipe whose reader does not read holds nobody up: not who writes to it, and
+// not who gives it up.
+func TestStalledStream(t *testing.T) {
+	for name, write := range map[string]func(context.Context, *Writer) error{
+		"content": func(ctx context.Context, w *Writer) error {
+			b, err := w.Create(nil, header("a"), 5)
+			if err != nil {
+				return err
+			}
+			return b.Write(ctx, []byte("hello"))
+		},
+		"spooled": func(ctx context.Context, w *Writer) error {
+			b, err := w.Create(nil, nil, -1)
+			if err != nil {
+				return err
+			}
+			if err := b.Write(ctx, []byte("hello")); err != nil {
+				return err
+			}
+			_, err = b.Finish(ctx, header("a"))
+			return err
+		},
+		"metadata": func(ctx context.Context, w *Writer) error {
+			return w.Seal(ctx, nil, nil, []Small{small("x", "x")})
+		},
+		"end": func(ctx context.Context, w *Writer) error { return w.Close(ctx) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, pw := io.Pipe()
+			defer r.Close()
+			ctx, cancel := context.WithCancel(context.Background())
+			w := NewStreamWriter(pw, t.TempDir())
+			failed := make(chan error, 1)
+			go func() { failed <- write(ctx, w) }()
+			_, err := r.Read(make([]byte, 1)) // It is being sent now.
+			require.NoError(t, err)
+			cancel()
+			require.ErrorIs(t, <-failed, context.Canceled)
+			w.Abort()
+
+			w = NewStreamWriter(pw, t.TempDir())
+			go func() { failed <- write(context.Background(), w) }()
+			_, err = r.Read(make([]byte, 1))
+			require.NoError(t, err)
+			w.Abort()
+			require.Error(t, <-failed)
+		})
 	}
 }

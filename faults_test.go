@@ -1,6 +1,7 @@
 package dockerarchive
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -150,6 +151,7 @@ type fullDisk struct {
 	tarfile.File
 	mu   sync.Mutex
 	left int64
+	err  error // errDiskFull if nil
 }
 
 var errDiskFull = errors.New("no space left")
@@ -163,7 +165,7 @@ func (f *fullDisk) WriteAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	if int(n) < len(p) {
-		return int(n), errDiskFull
+		return int(n), cmp.Or(f.err, errDiskFull)
 	}
 	return len(p), nil
 }

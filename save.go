@@ -84,7 +84,7 @@ type SaveProgress interface {
 type SaveResult struct {
 	SaveImage
 	// Digest is that of the manifest or index in the archive; in the layout that
-	// keeps neither, of the manifest of the source.
+	// keeps neither, that which the other would have had.
 	Digest digest.Digest
 	// Err says why the image is not in the archive. It is an *ImageError.
 	Err error

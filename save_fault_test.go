@@ -2,17 +2,23 @@ package dockerarchive
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/containers/image/v5/signature"
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/internal/output"
 )
 
 // Reading a blob goes on where it failed, on a pipe too.
@@ -198,4 +204,107 @@ func TestSaveIsCancelled(t *testing.T) {
 		require.ErrorIs(t, err, context.Canceled)
 		assert.Empty(t, leftovers(t, filepath.Dir(path)))
 	}
+}
+
+// A disk that becomes full is the end, also if it may go on without some images,
+// and the error says how much is needed.
+func TestSaveOnFullDisk(t *testing.T) {
+	m := newImage(t, "x", gzipLayer(1, 200_000))
+	options := saving(t)
+	options.KeepGoing = true
+	s, err := newSaver(trusting(t), []SaveImage{named(t, m, "app:1")}, options)
+	require.NoError(t, err)
+	defer s.close()
+	require.NoError(t, s.read(t.Context()))
+	path := filepath.Join(t.TempDir(), "saved.tar")
+	out, err := output.Create(path)
+	require.NoError(t, err)
+	w, err := newWriter(out, path, &writerOptions{transport: s.transport}, nil)
+	require.NoError(t, err)
+	writeThrough(w, &fullDisk{File: w.out.File(), left: 10_000, err: syscall.ENOSPC}, noSpool(t))
+	require.NoError(t, w.start(s.plan()))
+	err = s.explain(s.write(t.Context(), w), out)
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	require.ErrorContains(t, err, "the archive needs at least")
+	require.NoError(t, w.Abort())
+	assert.Empty(t, leftovers(t, filepath.Dir(path)))
+}
+
+// storedImage is an image whose source does not have the layers that its manifest
+// lists, and gives one blob at a time, as containers-storage: does.
+type storedImage struct {
+	*memoryImage
+	stored []types.BlobInfo
+	busy   atomic.Int32
+}
+
+func (m *storedImage) NewImageSource(context.Context, *types.SystemContext) (types.ImageSource, error) {
+	return &storedSource{memorySource{m.memoryImage}, m}, nil
+}
+
+type storedSource struct {
+	memorySource
+	image *storedImage
+}
+
+func (s *storedSource) HasThreadSafeGetBlob() bool { return false }
+
+// Reference is not one to an OCI layout, which is known to be safe.
+func (s *storedSource) Reference() types.ImageReference {
+	return archiveReference{transport: Transport, index: -1}
+}
+
+func (s *storedSource) LayerInfosForCopy(context.Context, *digest.Digest) ([]types.BlobInfo, error) {
+	return s.image.stored, nil
+}
+
+func (s *storedSource) GetBlob(ctx context.Context, info types.BlobInfo, cache types.BlobInfoCache) (io.ReadCloser, int64, error) {
+	body, size, err := s.memorySource.GetBlob(ctx, info, cache)
+	if err != nil {
+		return nil, 0, err
+	}
+	if s.image.busy.Add(1) > 1 {
+		return nil, 0, errTest
+	}
+	return &storedBody{body, s.image}, size, nil
+}
+
+type storedBody struct {
+	io.ReadCloser
+	image *storedImage
+}
+
+func (b *storedBody) Close() error {
+	b.image.busy.Add(-1)
+	return b.ReadCloser.Close()
+}
+
+func TestSaveOfStoredImages(t *testing.T) {
+	layers := []layer{gzipLayer(1, 50_000), gzipLayer(2, 50_000), gzipLayer(3, 50_000)}
+	m := &storedImage{memoryImage: newImage(t, "x", layers...)}
+	for i, l := range layers {
+		plain := newLayer(l.diff, l.diff, imgspecv1.MediaTypeImageLayer)
+		m.layers[i] = plain
+		m.stored = append(m.stored, types.BlobInfo{Digest: plain.digest, Size: int64(len(plain.blob)), MediaType: plain.mediaType})
+	}
+	options := saving(t)
+	options.Transport, options.Jobs = Transport, 8
+	expected, _ := save(t, options, named(t, newImage(t, "x", m.layers...), "app:1"))
+	got, _ := save(t, options, named(t, m, "app:1"))
+	assert.Equal(t, sum(expected), sum(got))
+
+	options.Transport = ImageTransport
+	got, results := save(t, options, named(t, m, "app:1"))
+	contents, _ := files(t, got)
+	var rewritten imgspecv1.Manifest
+	require.NoError(t, json.Unmarshal(contents["blobs/sha256/"+results[0].Digest.Encoded()], &rewritten))
+	assert.Equal(t, m.configDigest(), rewritten.Config.Digest)
+	for i, l := range m.layers {
+		assert.Equal(t, imgspecv1.Descriptor{MediaType: l.mediaType, Digest: l.digest, Size: int64(len(l.blob))}, rewritten.Layers[i])
+		assert.Equal(t, l.blob, contents["blobs/sha256/"+l.digest.Encoded()])
+	}
+
+	m.stored[1].Size = -1
+	_, err := Save(t.Context(), trusting(t), filepath.Join(t.TempDir(), "x"), []SaveImage{named(t, m, "")}, options)
+	require.ErrorContains(t, err, "does not say how large layer "+m.stored[1].Digest.String())
 }

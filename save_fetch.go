@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"slices"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/containers/image/v5/pkg/blobinfocache/none"
 	"github.com/containers/image/v5/types"
@@ -131,9 +132,8 @@ func (s *saver) fetch(ctx context.Context, blob *savedBlob) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	var local *fs.PathError
-	if errors.As(blob.err, &local) && !errors.Is(blob.err, errSaveSource) {
-		return blob.err // The archive cannot be written.
+	if isLocal(blob.err) {
+		return blob.err
 	}
 	for _, user := range users {
 		if err := s.fail(user, blob.err); err != nil {
@@ -141,6 +141,13 @@ func (s *saver) fetch(ctx context.Context, blob *savedBlob) error {
 		}
 	}
 	return nil
+}
+
+// isLocal reports whether an error says that the archive cannot be written, which
+// is the end of all images.
+func isLocal(err error) bool {
+	var local *fs.PathError
+	return !errors.Is(err, errSaveSource) && (errors.As(err, &local) || errors.Is(err, syscall.ENOSPC))
 }
 
 // fetchFrom fetches a blob from the first image that has it, or else the next. It

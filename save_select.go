@@ -270,7 +270,7 @@ func (s *saver) addManifest(ctx context.Context, img *savedImage, unparsed *imag
 		if within != nil {
 			return errors.New("its layers are not stored as its index says; choose one platform")
 		}
-		if raw, mimeType, err = rewrite(ctx, parsed, updated); err != nil {
+		if raw, mimeType, err = s.rewrite(ctx, parsed, updated); err != nil {
 			return err
 		}
 		infos = updated
@@ -292,7 +292,16 @@ func (s *saver) addManifest(ctx context.Context, img *savedImage, unparsed *imag
 
 // rewrite returns the manifest of an image whose source does not have the layers
 // that the original manifest lists, but the same in another form.
-func rewrite(ctx context.Context, img types.Image, layers []types.BlobInfo) ([]byte, string, error) {
+func (s *saver) rewrite(ctx context.Context, img types.Image, layers []types.BlobInfo) ([]byte, string, error) {
+	layers = slices.Clone(layers)
+	for i, layer := range layers {
+		if (plannedBlob{mediaType: layer.MediaType}).plain() {
+			layers[i].CompressionOperation = types.Decompress // Makes UpdatedImage say so in the manifest.
+		}
+		if layer.Size < 0 && s.transport.layout.keepsDigests() {
+			return nil, "", fmt.Errorf("its source does not say how large layer %s is, as a manifest must; use 'docker-archive copy'", layer.Digest)
+		}
+	}
 	changed, err := img.UpdatedImage(ctx, types.ManifestUpdateOptions{
 		LayerInfos:      layers,
 		InformationOnly: types.ManifestUpdateInformation{LayerInfos: layers},

@@ -252,7 +252,7 @@ func (s *saver) checkNames() error {
 		if !ok {
 			byName[image.Name.String()] = image
 		} else if other.digest != image.digest {
-			return fmt.Errorf("two images want the name %s: %s (%s) and %s (%s)", image.Name,
+			return fmt.Errorf("two images want the name %s, of which a client would keep one: %s (%s) and %s (%s); name or save them separately", image.Name,
 				transports.ImageName(other.Source), other.digest, transports.ImageName(image.Source), image.digest)
 		}
 	}

@@ -100,7 +100,7 @@ func (p *barProgress) Planned(blobs int, size int64) {
 func (p *barProgress) newBar(name string, size int64, options ...mpb.BarOption) *mpb.Bar {
 	options = append(options,
 		mpb.PrependDecorators(decor.Name(name, decor.WCSyncSpaceR)),
-		mpb.AppendDecorators(decor.CountersKiloByte("% .1f / % .1f"), decor.EwmaSpeed(decor.SizeB1000(0), "  % .1f", 30)))
+		mpb.AppendDecorators(decor.CountersKiloByte("% .1f / % .1f"), decor.AverageSpeed(decor.SizeB1000(0), "  % .1f")))
 	return p.bars.AddBar(max(size, 0), options...)
 }
 

@@ -308,3 +308,30 @@ func TestSaveOfStoredImages(t *testing.T) {
 	_, err := Save(t.Context(), trusting(t), filepath.Join(t.TempDir(), "x"), []SaveImage{named(t, m, "")}, options)
 	require.ErrorContains(t, err, "does not say how large layer "+m.stored[1].Digest.String())
 }
+
+// Nor does a source that hangs keep a cancelled Save from returning.
+func TestSaveFromAHangingSource(t *testing.T) {
+	for _, pick := range []func(*memoryImage) digest.Digest{
+		func(m *memoryImage) digest.Digest { return m.configDigest() },
+		func(m *memoryImage) digest.Digest { return m.layers[0].digest },
+	} {
+		m := newImage(t, "x", gzipLayer(1, 200_000))
+		ctx, cancel := context.WithCancel(t.Context())
+		hang := make(chan struct{})
+		m.disturb = func(_ context.Context, d digest.Digest, r io.Reader) io.Reader {
+			if d != pick(m) {
+				return r
+			}
+			return readerFunc(func([]byte) (int, error) {
+				cancel()
+				<-hang
+				return 0, io.EOF
+			})
+		}
+		path := filepath.Join(t.TempDir(), "saved.tar")
+		_, err := Save(ctx, trusting(t), path, []SaveImage{named(t, m, "")}, saving(t))
+		close(hang)
+		require.ErrorIs(t, err, context.Canceled)
+		assert.Empty(t, leftovers(t, filepath.Dir(path)))
+	}
+}

@@ -16,6 +16,8 @@ import (
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/dockerarchive/dockerarchive/internal/async"
 )
 
 // savedBlob is a layer or a config, of all images that have it.
@@ -169,7 +171,9 @@ func (s *saver) store(ctx context.Context, r *blobReader, blob *savedBlob, dest 
 		_, err := dest.PutBlob(ctx, r, blob.info, none.NoCache, false)
 		return err
 	}
-	data, err := io.ReadAll(io.LimitReader(r, maxConfigSize+1))
+	ahead := async.NewReader(ctx, r) // Ends with the context, even if the source does not.
+	defer ahead.Close()
+	data, err := io.ReadAll(io.LimitReader(ahead, maxConfigSize+1))
 	switch {
 	case err != nil:
 		return fmt.Errorf("reading config %s: %w", blob.info.Digest, err)
@@ -190,6 +194,9 @@ func (s *saver) assemble(ctx context.Context, w *Writer, fetch bool) error {
 		if err := s.assembleImage(ctx, img, fetch); err != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
+			}
+			if isLocal(err) {
+				return err
 			}
 			if err := s.fail(img, err); err != nil {
 				return err

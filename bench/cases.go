@@ -31,6 +31,7 @@ type benchCase struct {
 	input  *input  // what is read, nil if it is the dataset
 	differ bool    // the sides write different things
 	client string  // that theirs needs, in clientsDir; "" if none
+	slow   bool    // over a slow network
 	ours   func(context.Context, *env) error
 	theirs func(context.Context, *env) error
 }

@@ -48,7 +48,7 @@ func (r *runner) printLimits(ctx context.Context, out io.Writer) error {
 	for _, l := range limits {
 		var ms []measurement
 		for range r.runs {
-			m, err := r.measure(ctx, limitChild+"/"+l.name)
+			m, err := r.measure(ctx, limitChild+"/"+l.name, r.registry)
 			if err != nil {
 				return err
 			}

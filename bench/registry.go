@@ -71,7 +71,8 @@ func (f *countedFile) Close() error {
 }
 
 // serveRegistry serves the dataset until standard input ends, which it does
-// when the process that started this one is gone. It prints its address.
+// when the process that started this one is gone. It prints its addresses: that
+// of the fast and that of the slow network.
 func serveRegistry(data *dataset) error {
 	blobs := &layoutBlobs{data: data}
 	images := registry.New(registry.WithBlobHandler(blobs), registry.Logger(log.New(io.Discard, "", 0)))
@@ -84,13 +85,18 @@ func serveRegistry(data *dataset) error {
 	if err != nil {
 		return err
 	}
+	slow, err := listenSlowly()
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	server := &http.Server{Handler: mux}
-	failed := make(chan error, 1)
+	failed := make(chan error, 2)
 	go func() { failed <- server.Serve(listener) }()
+	go func() { failed <- server.Serve(slow) }()
 	if err := putManifests(data, listener.Addr().String()); err != nil {
 		return errors.Join(err, server.Close())
 	}
-	fmt.Println(listener.Addr())
+	fmt.Println(listener.Addr(), slow.Addr())
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		_ = server.Close() // Nobody is left to be told.
@@ -131,6 +137,7 @@ type registryProcess struct {
 	cmd     *exec.Cmd
 	stdin   io.Closer
 	address string
+	slow    string // the same registry over a slow network
 }
 
 func startRegistry(ctx context.Context, o *options) (*registryProcess, error) {
@@ -156,7 +163,7 @@ func startRegistry(ctx context.Context, o *options) (*registryProcess, error) {
 	if err != nil {
 		return nil, errors.Join(errors.New("the registry did not start"), p.stop())
 	}
-	p.address = strings.TrimSpace(line)
+	p.address, p.slow, _ = strings.Cut(strings.TrimSpace(line), " ")
 	return p, nil
 }
 

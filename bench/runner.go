@@ -56,7 +56,11 @@ func (r *runner) compare(ctx context.Context, c benchCase) (row, error) {
 			name string
 			list *[]measurement
 		}{{oursSide, &ours}, {theirsSide, &theirs}} {
-			m, err := r.measure(ctx, c.name+"/"+side.name)
+			address := r.registry
+			if c.slow {
+				address = r.server.slow
+			}
+			m, err := r.measure(ctx, c.name+"/"+side.name, address)
 			if err != nil {
 				return row{}, err
 			}
@@ -83,7 +87,7 @@ func writeAll(ms []measurement, output digest.Digest) bool {
 }
 
 // measure runs this program as the given child.
-func (r *runner) measure(ctx context.Context, child string) (measurement, error) {
+func (r *runner) measure(ctx context.Context, child, registry string) (measurement, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return measurement{}, err
@@ -96,7 +100,7 @@ func (r *runner) measure(ctx context.Context, child string) (measurement, error)
 		return measurement{}, err
 	}
 	cmd := exec.CommandContext(ctx, self, "-child", child, "-data", r.data.dir, "-output", r.output,
-		"-registry", r.registry, "-cpuprofile", r.cpuProfile)
+		"-registry", registry, "-cpuprofile", r.cpuProfile)
 	var stdout bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, os.Stderr
 	start := time.Now()

@@ -33,6 +33,10 @@ var saveCases = []benchCase{
 		ours: saveImages(1, registrySource), theirs: cranePull,
 	},
 	{
+		name: "save-slow", title: "registry at 20 MB/s a connection → save ÷ crane pull", goal: 0.3, images: 1, differ: true, client: "crane", slow: true,
+		ours: saveImages(1, registrySource), theirs: cranePull,
+	},
+	{
 		name: "save-regctl", title: "registry → save ÷ regctl image export", goal: 0.75, images: 1, differ: true, client: "regctl",
 		ours: saveImages(1, registrySource), theirs: regctlExport,
 	},

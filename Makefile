@@ -55,11 +55,13 @@ portable:
 
 # fuzz looks for new findings for a moment; fuzz longer by FUZZTIME=30m.
 FUZZTIME ?= 10s
+FUZZ = $(GO) test -tags $(TAGS) -run '^$$' -fuzzminimizetime 10x -fuzztime $(FUZZTIME) -fuzz
 fuzz:
-	$(GO) test -tags $(TAGS) -run '^$$' -fuzz '^FuzzStream$$' -fuzztime $(FUZZTIME) ./internal/inflate
-	$(GO) test -tags $(TAGS) -run '^$$' -fuzz '^FuzzDeflate$$' -fuzztime $(FUZZTIME) ./internal/inflate
-	$(GO) test -tags $(TAGS) -run '^$$' -fuzz '^FuzzIndex$$' -fuzztime $(FUZZTIME) ./internal/tarfile
-	$(GO) test -tags $(TAGS) -run '^$$' -fuzz '^FuzzReadEverything$$' -fuzztime $(FUZZTIME) .
+	$(FUZZ) '^FuzzStream$$' ./internal/inflate
+	$(FUZZ) '^FuzzDeflate$$' ./internal/inflate
+	$(FUZZ) '^FuzzIndex$$' ./internal/tarfile
+	$(FUZZ) '^FuzzDocuments$$' .
+	$(FUZZ) '^FuzzReadEverything$$' .
 
 clean:
 	rm -rf bin demo.tar bench/.data interop/.clients

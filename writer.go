@@ -9,7 +9,6 @@ import (
 	"sync"
 
 	"github.com/containers/image/v5/docker/reference"
-	"github.com/containers/image/v5/manifest"
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
 
@@ -57,101 +56,6 @@ type Writer struct {
 	inOrder  bool            // images are sealed in that order, not as they are committed
 	contents contents
 	closed   bool
-}
-
-// imageState is how far an image of a Writer has come.
-type imageState int
-
-const (
-	imageIdle      imageState = iota // there is a reference, and no destination for it
-	imageOpen                        // a destination is being written to
-	imageCommitted                   // complete
-	imageSealed                      // in the archive
-)
-
-// archiveImage is an image of a Writer.
-type archiveImage struct {
-	state    imageState
-	complete *completeImage // while committed
-	slots    []plannedSlot  // places of the blobs that are planned to be new with it
-	end      *tarfile.Slot  // place of its metadata; nil if that needs none or is not planned
-}
-
-// plannedSlot is the place of a blob that is known by the digest under which it
-// will be put.
-type plannedSlot struct {
-	digest digest.Digest
-	slot   *tarfile.Slot
-}
-
-// releaseSlots gives up the planned places that nothing was written to, except
-// for layers that have been written to the places of other images' compressions
-// of them.
-func (i *archiveImage) releaseSlots(blobs *blobSet) error {
-	for _, planned := range i.slots {
-		var entry *tarfile.Entry
-		if blob := blobs.get(planned.digest); blob != nil {
-			entry = blob.entry
-		}
-		if err := planned.slot.Release(entry); err != nil {
-			return err
-		}
-	}
-	i.slots = nil
-	return nil
-}
-
-func (i *archiveImage) releaseAll(blobs *blobSet) error {
-	err := i.releaseSlots(blobs)
-	if err == nil && i.end != nil {
-		err = i.end.Release(nil)
-	}
-	return err
-}
-
-// WriterOption is an option of NewWriter.
-type WriterOption func(*writerOptions)
-
-type writerOptions struct {
-	transport archiveTransport
-	plan      [][]plannedBlob // per image, in the order of an archive that keeps all blobs
-	err       error
-}
-
-// WithTransport makes a Writer write the kind of archive that t, which must be one
-// of this package's transports, stands for. Without it, that is Transport's.
-func WithTransport(t types.ImageTransport) WriterOption {
-	return func(o *writerOptions) {
-		own, ok := t.(archiveTransport)
-		if !ok {
-			o.err = fmt.Errorf("transport %s does not write archives of this package", t.Name())
-			return
-		}
-		o.transport = own
-	}
-}
-
-// WithManifests tells a Writer the manifests of the images that will be copied,
-// the first of them to the first reference that NewReference returns, and so on.
-// Their layers then get their final places at once, and can be copied at the
-// same time also to a pipe. The bytes of the archive are the same with and
-// without it in a regular file.
-func WithManifests(manifests ...[]byte) WriterOption {
-	return func(o *writerOptions) {
-		for i, m := range manifests {
-			blobs, err := planManifest(m, manifest.GuessMIMEType(m))
-			if err != nil {
-				o.err = fmt.Errorf("planning image %d: parsing its manifest: %w", i, err)
-				return
-			}
-			withPlan(blobs)(o)
-		}
-	}
-}
-
-// withPlan is WithManifests for one image whose blobs are known.
-func withPlan(blobs []plannedBlob) WriterOption {
-	return func(o *writerOptions) { o.plan = append(o.plan, blobs) }
 }
 
 // NewWriter returns a Writer of an archive at path. Nothing may be there, except

@@ -30,14 +30,11 @@ type Description struct {
 
 // Describe describes the image.
 func (c *Catalog) Describe(ctx context.Context, img *Image) (Description, error) {
-	switch i := img.contents.(type) {
-	case *ociImage:
-		d, _, err := c.describeOCI(ctx, i.descriptor, 2, map[digest.Digest]bool{})
-		return d, err
-	case *dockerImage:
-		return i.describe(ctx)
+	if docker, ok := img.contents.(*dockerImage); ok {
+		return docker.describe(ctx)
 	}
-	panic("unreachable: an image of neither kind")
+	d, _, err := c.describeOCI(ctx, img.contents.(*ociImage).descriptor, 2, map[digest.Digest]bool{})
+	return d, err
 }
 
 func (i *dockerImage) describe(ctx context.Context) (Description, error) {

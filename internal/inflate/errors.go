@@ -23,6 +23,7 @@ type CorruptError struct {
 	Err    error
 }
 
+// Error says what is wrong, and where.
 func (e *CorruptError) Error() string {
 	return fmt.Sprintf("inflate: corrupt input before offset %d: %s", e.Offset, e.Reason)
 }

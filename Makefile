@@ -34,6 +34,7 @@ interop: build
 
 bench:
 	$(STATIC) run -tags $(TAGS) ./bench
+	INFLATE_FILES='$(CURDIR)/bench/.data/oci/blobs/sha256/*' $(STATIC) test -run '^$$' -bench Reader -cpu 1 ./internal/inflate
 
 lint:
 	$(GO) vet -tags $(TAGS) ./...

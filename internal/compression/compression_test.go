@@ -1,0 +1,90 @@
+package compression
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
+	"os"
+	"testing"
+	"testing/iotest"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/ulikunitz/xz"
+)
+
+const archives = "../../testdata/archives/"
+
+// compress returns data in the form that newWriter makes.
+func compress(t *testing.T, data []byte, newWriter func(io.Writer) (io.WriteCloser, error)) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := newWriter(&b)
+	require.NoError(t, err)
+	_, err = w.Write(data)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	return b.Bytes()
+}
+
+func TestAlgorithms(t *testing.T) {
+	plain, err := os.ReadFile(archives + "skopeo.tar")
+	require.NoError(t, err)
+	bzip2, err := os.ReadFile(archives + "skopeo.tar.bz2") // Go has no writer for it.
+	require.NoError(t, err)
+	zstandard := compress(t, plain, func(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w) })
+	skippable := append([]byte{0x5a, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 'h', 'i'}, zstandard...)
+	for _, c := range []struct {
+		name      string
+		algorithm Algorithm
+		data      []byte
+	}{
+		{"none", None, plain},
+		{"gzip", Gzip, compress(t, plain, func(w io.Writer) (io.WriteCloser, error) { return gzip.NewWriter(w), nil })},
+		{"zstd", Zstd, zstandard},
+		{"zstd", Zstd, skippable},
+		{"xz", XZ, compress(t, plain, func(w io.Writer) (io.WriteCloser, error) { return xz.NewWriter(w) })},
+		{"bzip2", Bzip2, bzip2},
+	} {
+		assert.Equal(t, c.algorithm, Detect(c.data[:PrefixLen]), c.name)
+		assert.Equal(t, c.name, c.algorithm.String())
+		r, err := NewReader(bytes.NewReader(c.data), c.algorithm)
+		require.NoError(t, err, c.name)
+		got, err := io.ReadAll(r)
+		require.NoError(t, err, c.name)
+		require.NoError(t, r.Close())
+		assert.True(t, bytes.Equal(plain, got), c.name)
+
+		failed := errors.New("source failed")
+		half := io.MultiReader(bytes.NewReader(c.data[:len(c.data)/2]), iotest.ErrReader(failed))
+		r, err = NewReader(half, c.algorithm)
+		require.NoError(t, err, c.name)
+		_, err = io.ReadAll(r)
+		require.ErrorIs(t, err, failed, c.name)
+		require.NoError(t, r.Close())
+	}
+}
+
+func TestDetectShort(t *testing.T) {
+	for _, prefix := range []string{"", "B", "BZ", "\x1f\x8b", "hello!"} {
+		assert.Equal(t, None, Detect([]byte(prefix)), "%q", prefix)
+	}
+}
+
+// A stream that wants more memory than it may have is refused.
+func TestZstdWindow(t *testing.T) {
+	var b bytes.Buffer
+	w, err := zstd.NewWriter(&b, zstd.WithWindowSize(4*maxWindow), zstd.WithSingleSegment(false))
+	require.NoError(t, err)
+	_, err = w.Write([]byte("hello"))
+	require.NoError(t, err)
+	require.NoError(t, w.Flush()) // The size is not known then, so the window has to be.
+	require.NoError(t, w.Close())
+	r, err := NewReader(&b, Zstd)
+	require.NoError(t, err)
+	_, err = io.ReadAll(r)
+	require.ErrorIs(t, err, zstd.ErrWindowSizeExceeded)
+	require.NoError(t, r.Close())
+}

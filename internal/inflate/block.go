@@ -87,10 +87,10 @@ func (d *decoder) codesData() {
 
 // symbol decodes one literal, match or end of block.
 func (d *decoder) symbol() {
-	e, ok := d.entry(d.lit[:], litBits, d.litShortest)
+	e, ok := d.code(d.lit[:], litBits, d.litShortest)
 	switch {
 	case !ok:
-	case e&entryLiterals != 0:
+	case e&entryLiteral != 0:
 		d.out[d.op] = byte(e >> 16)
 		d.op++
 	case e&entryEnd != 0:
@@ -98,34 +98,44 @@ func (d *decoder) symbol() {
 	case e&entrySpecial != 0:
 		d.corrupt("invalid literal or length code")
 	default:
-		length := int(e>>16&0x1ff) + int(d.extra)
-		e, ok = d.entry(d.dist[:], distBits, d.distShortest)
-		switch {
-		case !ok:
-		case e&entrySpecial != 0:
-			d.corrupt(reasonDistanceCode)
-		default:
-			dist := int(e>>16) + int(d.extra)
-			if dist > d.op-d.start {
-				d.corrupt(reasonDistance)
-				return
-			}
-			for range length {
-				d.out[d.op] = d.out[d.op-dist]
-				d.op++
-			}
+		if extra, ok := d.extra(e); ok {
+			d.match(int(e>>16&0x1ff) + extra)
 		}
 	}
 }
 
-// entry decodes the next symbol and its extra bits, which it puts in d.extra.
-// Of several literals it takes the first.
+// match decodes the distance of a match, and copies it.
+func (d *decoder) match(length int) {
+	e, ok := d.code(d.dist[:], distBits, d.distShortest)
+	if !ok {
+		return
+	}
+	if e&entrySpecial != 0 {
+		d.corrupt(reasonDistanceCode)
+		return
+	}
+	extra, ok := d.extra(e)
+	if !ok {
+		return
+	}
+	dist := int(e>>16) + extra
+	if dist > d.op-d.start {
+		d.corrupt(reasonDistance)
+		return
+	}
+	for range length {
+		d.out[d.op] = d.out[d.op-dist]
+		d.op++
+	}
+}
+
+// code decodes the code of the next symbol. Its extra bits are taken by extra.
 //
-// It never waits for more bits than the symbol has, or than the shortest code
+// It never waits for more bits than the code has, or than the shortest code
 // has: bits that are not there are zero, and as short codes come before long
 // ones in a Huffman code of this kind, that makes no code look longer than it
 // is.
-func (d *decoder) entry(table []uint32, index, shortest uint) (e uint32, ok bool) {
+func (d *decoder) code(table []uint32, index, shortest uint) (e uint32, ok bool) {
 	for {
 		d.topUp()
 		if d.nbits >= shortest {
@@ -135,13 +145,8 @@ func (d *decoder) entry(table []uint32, index, shortest uint) (e uint32, ok bool
 				used = index
 				e = table[uint64(e>>16)+d.bits>>index&(1<<(e>>8&15)-1)]
 			}
-			code, all := used+uint(e>>8&15), used+uint(e&63)
-			if e&entryLiterals != 0 {
-				all = code
-			}
-			if all <= d.nbits {
-				d.take(code)
-				d.extra = d.take(all - code)
+			if used += uint(e >> 8 & 15); used <= d.nbits {
+				d.take(used)
 				return e, true
 			}
 		}
@@ -150,4 +155,14 @@ func (d *decoder) entry(table []uint32, index, shortest uint) (e uint32, ok bool
 			return 0, false
 		}
 	}
+}
+
+// extra takes the extra bits of a symbol whose code has been taken.
+func (d *decoder) extra(e uint32) (bits int, ok bool) {
+	n := uint(e&63 - e>>8&15)
+	if !d.need(n) {
+		d.short()
+		return 0, false
+	}
+	return int(d.take(n)), true
 }

@@ -47,16 +47,15 @@ type decoder struct {
 	sum  uint32 // CRC-32 of the member's data, or of its header as it is read
 	size uint32 // length of what was summed
 
-	extra                     uint32 // extra bits of the entry decoded last
-	litShortest, distShortest uint   // see entry
-	staticLoaded              bool   // the tables are those of static blocks
+	litShortest, distShortest uint // see code
+	staticLoaded              bool // the tables are those of static blocks
 
 	input
 	lit     [litSize]uint32
 	dist    [distSize]uint32
 	precode [1 << precodeBits]uint32
 	scratch [maxString]byte // for headers and trailers
-	lengths [maxLitCodes + maxDistCodes]uint8
+	lengths [lengthsSize]uint8
 	out     [outSize + outSlack]byte
 }
 

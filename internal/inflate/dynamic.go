@@ -6,11 +6,16 @@ var precodeOrder = [19]uint8{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13,
 
 const precodeBits = 7
 
-// precodeEntries has an entry for each symbol of the code for code lengths.
+// precodeEntries has the entry of each symbol of the code for code lengths:
+// a length as if it were a literal, and repetitions as if they were lengths of
+// matches.
 var precodeEntries = func() (t [19]uint32) {
 	for i := range t {
-		t[i] = uint32(i) << 16
+		t[i] = uint32(i)<<16 | entryLiteral
 	}
+	t[16] = lengthEntry(3, 2) | entryRepeat
+	t[17] = lengthEntry(3, 3)
+	t[18] = lengthEntry(11, 7)
 	return t
 }()
 
@@ -60,10 +65,18 @@ func (d *decoder) dynamicTables() bool {
 	return true
 }
 
-// codeLengths reads the n code lengths of both codes into d.lengths.
+// codeLengths reads the n code lengths of both codes into d.lengths. A
+// repetition may go beyond n, for which d.lengths has room.
 func (d *decoder) codeLengths(n int, shortest uint) bool {
-	for i := 0; i < n; {
-		e, ok := d.entry(d.precode[:], precodeBits, shortest)
+	clear(d.lengths[:n])
+	i := 0
+	for i < n {
+		if d.pos <= d.end-8 {
+			if i = d.fastLengths(i, n); i >= n {
+				break
+			}
+		}
+		e, ok := d.code(d.precode[:], precodeBits, shortest)
 		if !ok {
 			return false
 		}
@@ -71,41 +84,60 @@ func (d *decoder) codeLengths(n int, shortest uint) bool {
 			d.corrupt("invalid code length code")
 			return false
 		}
-		sym := e >> 16
-		if sym < 16 {
-			d.lengths[i] = uint8(sym)
-			i++
-			continue
-		}
-		var value uint8
-		base, extra := 3, uint(2)
-		switch sym {
-		case 16:
-			if i == 0 {
-				d.corrupt("repeated code length without a first one")
-				return false
-			}
-			value = d.lengths[i-1]
-		case 17:
-			extra = 3
-		default:
-			base, extra = 11, 7
-		}
-		if !d.need(extra) {
-			d.short()
+		if e&entryRepeat != 0 && i == 0 {
+			d.corrupt("repeated code length without a first one")
 			return false
 		}
-		repeat := base + int(d.take(extra))
-		if repeat > n-i {
-			d.corrupt("too many code lengths")
+		extra, ok := d.extra(e)
+		if !ok {
 			return false
 		}
-		for range repeat {
-			d.lengths[i] = value
-			i++
-		}
+		i = d.addLengths(i, e, extra)
+	}
+	if i > n {
+		d.corrupt("too many code lengths")
+		return false
 	}
 	return true
+}
+
+// fastLengths reads code lengths, from the one at i on, for as long as there
+// are eight bytes of input for each refill, and returns how many there are
+// then. What is not valid it leaves to codeLengths.
+func (d *decoder) fastLengths(i, n int) int {
+	bits, nbits, pos := d.bits, d.nbits, d.pos
+reading:
+	for i < n && pos <= d.end-8 {
+		bits, nbits, pos = d.refill(bits, nbits, pos)
+		for range 4 { // symbols of at most 14 bits, for which 56 suffice
+			e := d.precode[bits&(1<<precodeBits-1)]
+			if i >= n || e&entrySpecial != 0 || e&entryRepeat != 0 && i == 0 {
+				break reading
+			}
+			i = d.addLengths(i, e, int(bits>>(e>>8&15))&int(e>>25))
+			bits >>= e & 63
+			nbits -= uint(e)
+		}
+	}
+	nbits &= 63
+	d.pos, d.bits, d.nbits = pos, bits&(1<<nbits-1), nbits
+	return i
+}
+
+// addLengths adds the lengths that an entry with these extra bits stands for,
+// and returns how many there are then. Zeros are there already.
+func (d *decoder) addLengths(i int, e uint32, extra int) int {
+	if e&entryLiteral != 0 {
+		d.lengths[i&lengthsMask] = uint8(e >> 16)
+		return i + 1
+	}
+	end := i + int(e>>16&0x1ff) + extra
+	if e&entryRepeat != 0 {
+		for value := d.lengths[(i-1)&lengthsMask]; i < end; i++ {
+			d.lengths[i&lengthsMask] = value
+		}
+	}
+	return end
 }
 
 // staticTables loads the codes that the format itself defines.

@@ -32,15 +32,25 @@ const (
 // d.start. What a copy reads behind op, or writes behind its length, is
 // written again before it counts.
 //
-// Bits: a round begins with at least 56 valid bits, and takes at most two
+// Bits: a round begins with at least 56 valid bits. It takes at most two
 // literals of the primary table (22) and then a third one (11), or a literal
-// or length of a second-level table (15) with its extra bits (5), before it
-// refills. It refills to 56 again for a distance (15 and 13 extra bits) if
-// there are less than 32.
+// or length of a second-level table (15) with its extra bits (5); that leaves
+// 14, enough to look up the next entry, before it refills. After a length it
+// refills to 56, takes a distance (15 and 13 extra bits), looks up the next
+// entry, and refills. An entry that is looked up with fewer valid bits than its
+// table's index has is not used.
 //
 // So none of the masks below changes an index. They are there for the
 // compiler, which then needs no bounds checks, and they make sure that even a
 // mistake in the above could not reach outside of the decoder's own arrays.
+//
+// It is fast because a symbol's kind, which no processor can guess well,
+// matters as late as possible. While e is still being told apart, its bits
+// are used up, the entry of what follows is loaded, from both tables, and its
+// literal is stored; if it is none, what comes next overwrites that. (The
+// store also keeps the compiler from moving the loads to where they are used.)
+// And a refill comes after the load of the next entry, which needs none of the
+// bits it adds.
 //
 // An entry is subtracted from nbits as a whole, as only the low six bits of
 // either count; those above are dropped where nbits is used.
@@ -52,26 +62,32 @@ func (d *decoder) fast() {
 
 	bits, nbits, pos = d.refill(bits, nbits, pos)
 	e := d.lit[bits&(1<<litBits-1)]
-	// The entry of the next symbol is loaded before the current one is done
-	// with, as the load takes long.
 	for {
-		if e&entryLiterals != 0 {
-			d.out[op&outMask] = byte(e >> 16)
+		before := bits
+		bits >>= e & 63
+		nbits -= uint(e)
+		next, distance := d.lookup(bits)
+		d.out[op&outMask] = byte(e >> 16)
+		if literal(e) {
 			op++
+			e = next
+			before = bits
 			bits >>= e & 63
 			nbits -= uint(e)
-			e = d.lit[bits&(1<<litBits-1)]
-			if e&entryLiterals != 0 {
-				d.out[op&outMask] = byte(e >> 16)
+			next, distance = d.lookup(bits)
+			d.out[op&outMask] = byte(e >> 16)
+			if literal(e) {
 				op++
+				e = next
+				before = bits
 				bits >>= e & 63
 				nbits -= uint(e)
-				e = d.lit[bits&(1<<litBits-1)]
-				if e&entryLiterals != 0 {
-					d.out[op&outMask] = byte(e >> 16)
+				next, distance = d.lookup(bits)
+				d.out[op&outMask] = byte(e >> 16)
+				if literal(e) {
 					op++
-					bits, nbits, pos = d.refill(bits>>(e&63), nbits-uint(e), pos)
-					e = d.lit[bits&(1<<litBits-1)]
+					e = next
+					bits, nbits, pos = d.refill(bits, nbits, pos)
 					if pos <= inLimit && op < outLimit {
 						continue
 					}
@@ -79,43 +95,43 @@ func (d *decoder) fast() {
 				}
 			}
 		}
-		if e&entrySpecial != 0 {
+		if special(e) {
 			if e&entryTable == 0 {
+				bits, nbits = before, nbits+uint(e)
 				break
 			}
-			second := d.lit[(uint64(e>>16)+bits>>litBits&(1<<(e>>8&15)-1))&(litSize-1)]
-			if second&entrySpecial != 0 {
+			second := d.lit[(uint64(e>>16)+bits&(1<<(e>>8&15)-1))&(litSize-1)]
+			if special(second) {
+				bits, nbits = before, nbits+uint(e)
 				break
 			}
 			e = second
-			bits >>= litBits
-			nbits -= litBits
-			if e&entryLiterals != 0 {
+			before = bits
+			bits >>= e & 63
+			nbits -= uint(e)
+			if literal(e) {
 				d.out[op&outMask] = byte(e >> 16)
 				op++
-				bits, nbits, pos = d.refill(bits>>(e&63), nbits-uint(e), pos)
 				e = d.lit[bits&(1<<litBits-1)]
+				bits, nbits, pos = d.refill(bits, nbits, pos)
 				if pos <= inLimit && op < outLimit {
 					continue
 				}
 				break
 			}
+			distance = d.dist[bits&(1<<distBits-1)]
 		}
 
-		length := int(e>>16&0x1ff + uint32(bits>>(e>>8&63))&(e>>25))
-		bits >>= e & 63
-		nbits -= uint(e)
-		if nbits&63 < 32 {
-			bits, nbits, pos = d.refill(bits, nbits, pos)
-		}
-		e = d.dist[bits&(1<<distBits-1)]
-		if e&entrySpecial != 0 {
+		length := int(e>>16&0x1ff + uint32(before>>(e>>8&63))&(e>>25))
+		e = distance
+		bits, nbits, pos = d.refill(bits, nbits, pos)
+		if special(e) {
 			if e&entryTable != 0 {
 				bits >>= distBits
 				nbits -= distBits
 				e = d.dist[(uint64(e>>16)+bits&(1<<(e>>8&15)-1))&(distSize-1)]
 			}
-			if e&entrySpecial != 0 {
+			if special(e) {
 				bits >>= e & 63
 				nbits -= uint(e)
 				reason = reasonDistanceCode
@@ -129,8 +145,8 @@ func (d *decoder) fast() {
 			reason = reasonDistance
 			break
 		}
-		bits, nbits, pos = d.refill(bits, nbits, pos)
 		e = d.lit[bits&(1<<litBits-1)]
+		bits, nbits, pos = d.refill(bits, nbits, pos)
 
 		dst := op
 		op += length
@@ -162,6 +178,19 @@ func (d *decoder) fast() {
 	if reason != "" {
 		d.corrupt(reason)
 	}
+}
+
+// literal and special test flags of an entry. As these are sign bits, that
+// and a branch are one instruction to the processor.
+
+func literal(e uint32) bool { return int8(e) < 0 }
+
+func special(e uint32) bool { return int16(e) < 0 }
+
+// lookup returns the entry of the next symbol, if it is a literal or length,
+// and if it is a distance.
+func (d *decoder) lookup(bits uint64) (lit, dist uint32) {
+	return d.lit[bits&(1<<litBits-1)], d.dist[bits&(1<<distBits-1)]
 }
 
 // refill adds whole bytes to bits, so that there are 56 to 63. The bits that

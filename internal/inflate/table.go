@@ -10,10 +10,10 @@ import "math/bits"
 // An entry, from the low bit:
 //
 //	0-5    bits to use: the code, and the extra bits of a length or distance
-//	6-7    number of literals: 0 for anything but a literal
-//	8-11   bits of the first symbol's code alone
-//	13-15  flags
-//	16-31  literals: one or two bytes
+//	7      whether it is a literal
+//	8-11   bits of the code alone
+//	12-15  flags
+//	16-31  literals: the byte
 //	       lengths: 9 bits of base, then a mask for the extra bits
 //	       distances: the base; the mask follows from the bit counts
 //	       second-level tables: the first index
@@ -22,10 +22,11 @@ import "math/bits"
 // and bits 8-11 those of the second one; the entries there count only the
 // bits after those of the primary table.
 const (
-	entryLiterals = 3 << 6
-	entrySpecial  = 1 << 15 // not a literal, length or distance, but …
-	entryTable    = 1 << 14 // … a second-level table,
-	entryEnd      = 1 << 13 // … or the end of the block; else invalid
+	entryLiteral = 1 << 7
+	entrySpecial = 1 << 15 // not a literal, length or distance, but …
+	entryTable   = 1 << 14 // … a second-level table,
+	entryEnd     = 1 << 13 // … or the end of the block; else invalid
+	entryRepeat  = 1 << 12 // in the code for code lengths: repeat the last one
 
 	entryInvalid    = entrySpecial
 	entryEndOfBlock = entrySpecial | entryEnd
@@ -40,6 +41,9 @@ const (
 
 	maxLitCodes  = 286 // literal and length codes that a block may define
 	maxDistCodes = 30
+
+	lengthsSize = 512 // more than all of them and the longest repetition
+	lengthsMask = lengthsSize - 1
 
 	// A complete code whose second-level part needs k more bits has at
 	// least k+1 codes with that prefix, so a table of 1<<k entries takes at
@@ -73,18 +77,20 @@ func makeLitEntries() (t [288]uint32) {
 	for i := range t {
 		switch sym := i - endCode - 1; {
 		case i < endCode:
-			t[i] = uint32(i)<<16 | 1<<6
+			t[i] = uint32(i)<<16 | entryLiteral
 		case i == endCode:
 			t[i] = entryEndOfBlock
 		case sym < len(lengthBase):
-			extra := uint32(lengthExtra[sym])
-			t[i] = (1<<extra-1)<<25 | uint32(lengthBase[sym])<<16 | extra
+			t[i] = lengthEntry(uint32(lengthBase[sym]), uint32(lengthExtra[sym]))
 		default:
 			t[i] = entryInvalid
 		}
 	}
 	return t
 }
+
+// lengthEntry is the entry of a length with extra bits, less its code.
+func lengthEntry(base, extra uint32) uint32 { return (1<<extra-1)<<25 | base<<16 | extra }
 
 func makeDistEntries() (t [32]uint32) {
 	for i := range t {
@@ -104,11 +110,16 @@ func makeDistEntries() (t [32]uint32) {
 // none, with two exceptions: a single code of one bit, and no code at all.
 // The bits they leave without a meaning are invalid only where they occur.
 func buildTable(table []uint32, index uint, lengths []uint8, entries []uint32) (shortest uint, ok bool) {
-	var count [maxCode + 1]uint16
-	for _, n := range lengths {
-		count[n&maxCode]++
+	var used [288]uint16 // symbols that have a code, found without a branch
+	total := 0
+	for sym, n := range lengths {
+		used[total] = uint16(sym)
+		total += int(n+maxCode) >> 4
 	}
-	count[0] = 0
+	var count [maxCode + 1]uint16
+	for _, sym := range used[:total] {
+		count[lengths[sym]&maxCode]++
+	}
 	var first [maxCode + 2]uint16 // symbols with shorter codes
 	left := 1                     // codes of the current length still to be had
 	longest := uint(0)
@@ -125,7 +136,6 @@ func buildTable(table []uint32, index uint, lengths []uint8, entries []uint32) (
 			}
 		}
 	}
-	total := first[maxCode+1]
 	if left > 0 && (total > 1 || longest > 1) {
 		return 0, false
 	}
@@ -140,11 +150,10 @@ func buildTable(table []uint32, index uint, lengths []uint8, entries []uint32) (
 
 	var sorted [288]uint16 // symbols by length
 	next := first
-	for sym, n := range lengths {
-		if n != 0 {
-			sorted[next[n]] = uint16(sym)
-			next[n]++
-		}
+	for _, sym := range used[:total] {
+		n := lengths[sym]
+		sorted[next[n]] = sym
+		next[n]++
 	}
 
 	// Fill the primary table in order of length. While the codes have n bits

@@ -34,7 +34,7 @@ interop: build
 
 bench:
 	$(STATIC) run -tags $(TAGS) ./bench
-	INFLATE_FILES='$(CURDIR)/bench/.data/oci/blobs/sha256/*' $(STATIC) test -run '^$$' -bench Reader -cpu 1 ./internal/inflate
+	$(STATIC) run -tags $(TAGS) ./bench/inflate bench/.data/oci/blobs/sha256/*
 
 lint:
 	$(GO) vet -tags $(TAGS) ./...
@@ -47,19 +47,21 @@ cross:
 	@for p in $(PLATFORMS); do echo "build $$p"; \
 	  GOOS=$${p%/*} GOARCH=$${p#*/} $(STATIC) build -tags $(TAGS) -o /dev/null ./cmd/docker-archive || exit 1; done
 
-# portable runs what depends on the size of words on a 32-bit machine, and
-# compiles it for a big-endian one.
+# portable tests what depends on the machine's words and their order: on a
+# 32-bit machine, and on a big-endian one by way of Debian's qemu-user.
+PORTABLE = ./internal/inflate ./internal/tarfile ./internal/compression
 portable:
-	GOARCH=s390x $(STATIC) test -c -o /dev/null ./internal/inflate
-	GOARCH=s390x $(STATIC) test -c -o /dev/null ./internal/tarfile
-	GOARCH=386 $(STATIC) test ./internal/inflate ./internal/tarfile ./internal/compression
+	GOARCH=386 $(STATIC) test $(PORTABLE)
+	GOARCH=s390x $(STATIC) test -exec qemu-s390x $(PORTABLE)
 
 # fuzz looks for new findings for a moment; fuzz longer by FUZZTIME=30m.
 FUZZTIME ?= 10s
 FUZZ = $(GO) test -tags $(TAGS) -run '^$$' -fuzzminimizetime 10x -fuzztime $(FUZZTIME) -fuzz
 fuzz:
 	$(FUZZ) '^FuzzStream$$' ./internal/inflate
-	$(FUZZ) '^FuzzDeflate$$' ./internal/inflate
+	$(FUZZ) '^FuzzRoundTrip$$' ./internal/inflate
+	$(FUZZ) '^FuzzDeflate$$' -race ./internal/inflate
+	GOARCH=386 CGO_ENABLED=0 $(FUZZ) '^FuzzDeflate$$' ./internal/inflate
 	$(FUZZ) '^FuzzIndex$$' ./internal/tarfile
 	$(FUZZ) '^FuzzDocuments$$' .
 	$(FUZZ) '^FuzzReadEverything$$' .

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -47,8 +48,11 @@ func otherInputs() ([]input, error) {
 		return nil, err
 	}
 	var inputs []input
+	var failed error
 	add := func(name string, level int, data []byte) {
-		inputs = append(inputs, input{name: name, data: compress(level, data)})
+		packed, err := compress(level, data)
+		inputs = append(inputs, input{name: name, data: packed})
+		failed = errors.Join(failed, err)
 	}
 	for _, path := range []string{
 		filepath.Join(corpus, "Mark.Twain-Tom.Sawyer.txt"), filepath.Join(corpus, "html.txt"),
@@ -75,7 +79,7 @@ func otherInputs() ([]input, error) {
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(noise) // Never fails.
 	add("random", gzip.DefaultCompression, noise)
 	add("zeros", gzip.DefaultCompression, make([]byte, 4<<20))
-	return inputs, nil
+	return inputs, failed
 }
 
 func corpusDir() (string, error) {
@@ -86,13 +90,15 @@ func corpusDir() (string, error) {
 	return filepath.Join(strings.TrimSpace(string(dir)), "testdata"), nil
 }
 
-func compress(level int, data []byte) []byte {
+func compress(level int, data []byte) ([]byte, error) {
 	var b bytes.Buffer
 	w, err := gzip.NewWriterLevel(&b, level)
 	if err != nil {
-		panic(err) // A level that does not exist.
+		return nil, err
 	}
-	_, _ = w.Write(data) // A buffer takes everything.
-	_ = w.Close()
-	return b.Bytes()
+	_, err = w.Write(data)
+	if err := errors.Join(err, w.Close()); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
 }

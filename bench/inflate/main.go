@@ -98,7 +98,7 @@ func printTable(out io.Writer, inputs []input, turns int) error {
 	if layers.size > 0 {
 		layers.name = "all layers"
 		layers.print(table)
+		fmt.Fprintln(table, "goal for layers\t\t\t2.30\t3.00\t1.35")
 	}
-	fmt.Fprintln(table, "goal for layers\t\t\t2.30\t3.00\t1.35")
 	return table.Flush()
 }

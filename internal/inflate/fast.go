@@ -180,11 +180,11 @@ func (d *decoder) fast() {
 	}
 }
 
-// literal and special test flags of an entry. As these are sign bits, that
-// and a branch are one instruction to the processor.
-
+// literal reports whether an entry is one. Its flag is a sign bit, as is that
+// of special: the processor then tests it and branches in one instruction.
 func literal(e uint32) bool { return int8(e) < 0 }
 
+// special reports whether an entry is none of a literal, length or distance.
 func special(e uint32) bool { return int16(e) < 0 }
 
 // lookup returns the entry of the next symbol, if it is a literal or length,

@@ -13,7 +13,8 @@ const (
 	inSlack = 8
 
 	// inShort is how much is read ahead of a block that may be a stored one,
-	// so that most of its data is read to where it is wanted in the end.
+	// as the first one of a stream, so that most of its data is read to where it
+	// is wanted in the end.
 	inShort = 1 << 12
 
 	// maxEmptyReads is how often a reader may return neither data nor an
@@ -44,7 +45,7 @@ type input struct {
 
 func (d *input) reset(r io.Reader) {
 	d.r, d.err = r, nil
-	d.pos, d.end, d.base, d.ahead = 0, 0, 0, inSize
+	d.pos, d.end, d.base, d.ahead = 0, 0, 0, inShort
 	d.bits, d.nbits = 0, 0
 }
 

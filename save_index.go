@@ -4,11 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
 )
 
 // attestedDigest is the annotation by which BuildKit says which image of an index
@@ -16,15 +17,7 @@ import (
 const attestedDigest = "vnd.docker.reference.digest"
 
 // NoPlatformError means that an index has no image for a platform.
-type NoPlatformError struct {
-	Wanted    string
-	Available []string // as OS/ARCH[/VARIANT]
-}
-
-// Error lists the platforms that there are.
-func (e *NoPlatformError) Error() string {
-	return fmt.Sprintf("there is no image for %s, only for %s", e.Wanted, strings.Join(e.Available, ", "))
-}
+type NoPlatformError = errdef.NoPlatformError
 
 // choosing returns a context that asks for a platform.
 func choosing(sys *types.SystemContext, p imgspecv1.Platform) *types.SystemContext {

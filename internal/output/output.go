@@ -12,14 +12,16 @@ import (
 	"path/filepath"
 
 	"golang.org/x/term"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
 )
 
 // Errors of Create and Commit that a caller may want to tell apart.
 var (
 	// ErrNotEmpty means that the target holds data, which is left untouched.
-	ErrNotEmpty = errors.New("file exists and is not empty; remove it or choose another name")
+	ErrNotEmpty = errdef.ErrNotEmpty
 	// ErrTerminal means that the target is a terminal.
-	ErrTerminal = errors.New("refusing to write an archive to a terminal; redirect it to a file or a pipe")
+	ErrTerminal = errdef.ErrTerminal
 )
 
 // Output is an archive that is being written. Commit or Abort must be called

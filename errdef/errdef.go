@@ -1,0 +1,132 @@
+// Package errdef defines the errors of reading and writing image archives that a
+// program may want to tell apart. All packages of this module return them,
+// wrapped in what was being done and to what; errors.Is and errors.As find them.
+//
+// What is wrong with an archive is one of three: ErrNoImageArchive, it is none;
+// ErrDamaged, it is one, but its content is not what it should be; ErrLimit, it
+// may be one, but nobody's computer should have to read it. Everything else is
+// not the archive's fault. What is not in an archive, and need not be, is found
+// as fs.ErrNotExist.
+package errdef
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Errors of reading an archive.
+var (
+	// ErrNoImageArchive means that something is not an archive of images at all:
+	// no tar archive, or one without a table of contents.
+	ErrNoImageArchive = errors.New("not an archive of images")
+	// ErrDamaged means that an archive is cut short or contradicts its format or
+	// itself: an invalid header or document, a link that leads out of it, content
+	// that is not what its digest says. Every MismatchError is an ErrDamaged.
+	ErrDamaged = errors.New("damaged archive")
+	// ErrLimit means that an archive asks for more memory or time than any real
+	// one needs.
+	ErrLimit = errors.New("limit exceeded")
+)
+
+// Errors of writing an archive.
+var (
+	// ErrNotEmpty means that the target holds data, which is left untouched.
+	ErrNotEmpty = errors.New("file exists and is not empty; remove it or choose another name")
+	// ErrTerminal means that the target is a terminal.
+	ErrTerminal = errors.New("refusing to write an archive to a terminal; redirect it to a file or a pipe")
+)
+
+// MismatchError means that content is not what its digest says. It is an
+// ErrDamaged.
+type MismatchError struct {
+	Name      string // of the archive's entry, or what else the content is known by
+	Want, Got digest.Digest
+}
+
+// Error names the entry and both digests.
+func (e *MismatchError) Error() string {
+	return fmt.Sprintf("%s is damaged: its digest should be %s but is %s", e.Name, e.Want, e.Got)
+}
+
+// Is makes every MismatchError an ErrDamaged.
+func (e *MismatchError) Is(target error) bool { return target == ErrDamaged }
+
+// NoImageError means that an archive has no such image.
+type NoImageError struct {
+	// Wanted is the name that was asked for, or @N for the position N; empty if
+	// any image would have done but there is none.
+	Wanted string
+	// Available are the images that there are, each as its position and names:
+	// "@0 example.com/app:1 example.com/app:latest".
+	Available []string
+}
+
+// Error lists the images that there are.
+func (e *NoImageError) Error() string {
+	switch {
+	case e.Wanted == "":
+		return "no image is in the archive"
+	case strings.HasPrefix(e.Wanted, "@"):
+		return fmt.Sprintf("no image at position %s; there is %s", e.Wanted, list(e.Available))
+	}
+	return fmt.Sprintf("no image is named %s; there is %s", e.Wanted, list(e.Available))
+}
+
+// AmbiguousError means that one of several images has to be chosen.
+type AmbiguousError struct {
+	// Wanted is the name that several images have, empty if none was given.
+	Wanted string
+	// Matches is how many images it could be, two at least.
+	Matches int
+	// Available are all images that there are, as in a NoImageError.
+	Available []string
+}
+
+// Error lists the images that there are.
+func (e *AmbiguousError) Error() string {
+	if e.Wanted == "" {
+		return fmt.Sprintf("%d images are in the archive, choose one of them: %s", e.Matches, list(e.Available))
+	}
+	return fmt.Sprintf("%d images are named %s; choose one by its position: %s", e.Matches, e.Wanted, list(e.Available))
+}
+
+// NoPlatformError means that an index has no image for a platform.
+type NoPlatformError struct {
+	Wanted    string
+	Available []string // as OS/ARCH[/VARIANT]
+}
+
+// Error lists the platforms that there are.
+func (e *NoPlatformError) Error() string {
+	return fmt.Sprintf("there is no image for %s, only for %s", e.Wanted, strings.Join(e.Available, ", "))
+}
+
+// list names images for a message, but not thousands of them.
+func list(images []string) string {
+	const enough = 20
+	switch {
+	case len(images) == 0:
+		return "no image"
+	case len(images) > enough:
+		return fmt.Sprintf("%s, and %d more", strings.Join(images[:enough], ", "), len(images)-enough)
+	}
+	return strings.Join(images, ", ")
+}
+
+// Errorf returns an error that reads as fmt.Errorf would write it, and is kind as
+// well, for errors.Is, without saying so. Package fmt's own %w is for where the
+// words of kind belong in the message.
+func Errorf(kind error, format string, args ...any) error {
+	return &classified{fmt.Errorf(format, args...), kind}
+}
+
+type classified struct {
+	error
+	kind error
+}
+
+// Unwrap gives both to errors.Is and errors.As.
+func (e *classified) Unwrap() []error { return []error{e.error, e.kind} }

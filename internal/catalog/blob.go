@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/async"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
@@ -32,7 +33,7 @@ type stored struct {
 
 // Open returns the content of the blob. Reading fails if it has another size
 // than Size. A layer that is decompressed here is verified here: at its end,
-// reading fails with a MismatchError. One that is stored as it is wanted is not:
+// reading fails with an errdef.MismatchError. One that is stored as it is wanted is not:
 // containers/image asks whoever wants it to verify it, and its copy pipeline
 // does; to do it twice made copying a third more expensive.
 func (b Blob) Open(ctx context.Context) (io.ReadCloser, error) {
@@ -93,7 +94,7 @@ func (c *checker) Read(p []byte) (int, error) {
 	}
 	switch {
 	case err == io.EOF && c.digester != nil && c.digester.Digest() != c.want:
-		return n, MismatchError{Name: c.name, Want: c.want, Got: c.digester.Digest()}
+		return n, &errdef.MismatchError{Name: c.name, Want: c.want, Got: c.digester.Digest()}
 	case err == io.EOF && c.left != 0: // The file is not the one that was opened any more.
 		return n, fmt.Errorf("reading %s: %d bytes are missing: %w", c.name, c.left, io.ErrUnexpectedEOF)
 	case err != nil && err != io.EOF:
@@ -102,21 +103,10 @@ func (c *checker) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// MismatchError says that content is not what its digest says.
-type MismatchError struct {
-	Name      string // of the entry
-	Want, Got digest.Digest
-}
-
-// Error names the entry and both digests.
-func (e MismatchError) Error() string {
-	return fmt.Sprintf("%s is damaged: its digest should be %s but is %s", e.Name, e.Want, e.Got)
-}
-
 // verifyDocument checks data that was read as a whole.
 func verifyDocument(name string, data []byte, want digest.Digest) error {
 	if got := want.Algorithm().FromBytes(data); got != want {
-		return MismatchError{Name: name, Want: want, Got: got}
+		return &errdef.MismatchError{Name: name, Want: want, Got: got}
 	}
 	return nil
 }

@@ -6,18 +6,15 @@ package catalog
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
-
-// ErrNoImages is found in the error for an archive without images.
-var ErrNoImages = errors.New("no images: neither manifest.json, index.json nor repositories")
 
 // Catalog is what images an archive holds. All methods may be called
 // concurrently.
@@ -57,8 +54,9 @@ type tagged struct {
 	name  string // as it is in the archive
 }
 
-// Load reads the table of contents of an archive. The error wraps ErrNoImages
-// if there is none.
+// Load reads the table of contents of an archive. The error wraps
+// errdef.ErrNoImageArchive if there is none, ErrDamaged or ErrLimit if it is at
+// fault.
 func Load(ctx context.Context, files *tarfile.Index) (*Catalog, error) {
 	c := &Catalog{files: files, byName: map[string][]tagged{}}
 	c.layers = newLayerCache(files)
@@ -78,7 +76,7 @@ func Load(ctx context.Context, files *tarfile.Index) (*Catalog, error) {
 			return nil, err
 		}
 		if len(images) == 0 {
-			return nil, ErrNoImages
+			return nil, errdef.Errorf(errdef.ErrNoImageArchive, "no images: neither manifest.json, index.json nor repositories")
 		}
 	}
 	for i, img := range images {
@@ -113,45 +111,39 @@ func Normalize(name string) (normalized string, ok bool) {
 
 // Choose returns the image with the given normalized name; or, if name is
 // empty, the one at position; or, if that is -1, the only image. tag is the name
-// as it is in the archive if the image was found by it. An error lists what
-// images there are.
+// as it is in the archive if the image was found by it. The error is an
+// errdef.NoImageError or an AmbiguousError.
 func (c *Catalog) Choose(name string, position int) (img *Image, tag string, err error) {
 	switch {
 	case name != "":
 		found := c.byName[name]
 		for _, t := range found {
 			if t.image != found[0].image {
-				return nil, "", fmt.Errorf("%d images are named %s; choose one by its position: %s", len(found), name, c.list())
+				return nil, "", &errdef.AmbiguousError{Wanted: name, Matches: len(found), Available: c.available()}
 			}
 		}
 		if len(found) == 0 {
-			return nil, "", fmt.Errorf("no image is named %s; there is %s", name, c.list())
+			return nil, "", &errdef.NoImageError{Wanted: name, Available: c.available()}
 		}
 		return found[0].image, found[0].name, nil
 	case position >= 0:
 		if position >= len(c.images) {
-			return nil, "", fmt.Errorf("no image at position @%d; there is %s", position, c.list())
+			return nil, "", &errdef.NoImageError{Wanted: fmt.Sprintf("@%d", position), Available: c.available()}
 		}
 		return c.images[position], "", nil
-	case len(c.images) != 1:
-		return nil, "", fmt.Errorf("%d images are in the archive, choose one of them: %s", len(c.images), c.list())
+	case len(c.images) == 0:
+		return nil, "", &errdef.NoImageError{}
+	case len(c.images) > 1:
+		return nil, "", &errdef.AmbiguousError{Matches: len(c.images), Available: c.available()}
 	}
 	return c.images[0], "", nil
 }
 
-// list names the images for an error.
-func (c *Catalog) list() string {
-	const enough = 20
-	if len(c.images) == 0 {
-		return "no image"
-	}
-	var all []string
+// available names the images for an error.
+func (c *Catalog) available() []string {
+	all := make([]string, len(c.images))
 	for i, img := range c.images {
-		if i == enough {
-			all = append(all, fmt.Sprintf("and %d more", len(c.images)-enough))
-			break
-		}
-		all = append(all, strings.Join(append([]string{fmt.Sprintf("@%d", i)}, img.Names...), " "))
+		all[i] = strings.Join(append([]string{fmt.Sprintf("@%d", i)}, img.Names...), " ")
 	}
-	return strings.Join(all, ", ")
+	return all
 }

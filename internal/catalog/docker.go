@@ -12,6 +12,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
 )
 
 const manifestJSON = "manifest.json"
@@ -88,12 +90,12 @@ func (i *dockerImage) load(ctx context.Context) (*dockerParts, error) {
 		return nil, err
 	}
 	if len(p.diffIDs) != len(layers) {
-		return nil, fmt.Errorf("config %s has %d diff IDs, but manifest.json has %d layers", i.item.Config, len(p.diffIDs), len(layers))
+		return nil, errdef.Errorf(errdef.ErrDamaged, "config %s has %d diff IDs, but manifest.json has %d layers", i.item.Config, len(p.diffIDs), len(layers))
 	}
 	used := map[*layer]digest.Digest{}
 	for n, diffID := range p.diffIDs {
 		if other, ok := used[layers[n]]; ok && other != diffID {
-			return nil, fmt.Errorf("%s is listed as the layer for two diff IDs, %s and %s", layers[n].Name, other, diffID)
+			return nil, errdef.Errorf(errdef.ErrDamaged, "%s is listed as the layer for two diff IDs, %s and %s", layers[n].Name, other, diffID)
 		}
 		used[layers[n]] = diffID
 		if _, ok := p.layers[diffID]; !ok { // The first of several copies.
@@ -126,11 +128,11 @@ func diffIDs(name string, config []byte) ([]digest.Digest, error) {
 		return nil, err
 	}
 	if parsed.RootFS == nil {
-		return nil, fmt.Errorf("config %s is not of an image: it has no rootfs", name)
+		return nil, errdef.Errorf(errdef.ErrDamaged, "config %s is not of an image: it has no rootfs", name)
 	}
 	for _, d := range parsed.RootFS.DiffIDs {
 		if err := d.Validate(); err != nil {
-			return nil, fmt.Errorf("config %s: diff ID %q: %w", name, d, err)
+			return nil, errdef.Errorf(errdef.ErrDamaged, "config %s: diff ID %q: %w", name, d, err)
 		}
 	}
 	return parsed.RootFS.DiffIDs, nil

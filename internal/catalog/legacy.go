@@ -13,7 +13,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/dockerarchive/dockerarchive/internal/tarfile"
+	"github.com/dockerarchive/dockerarchive/errdef"
 )
 
 const repositoriesFile = "repositories"
@@ -122,7 +122,7 @@ func (c *Catalog) convertLegacy(ctx context.Context, id string) ([]byte, []*laye
 	var history []historyItem
 	for id != "" {
 		if len(layers) == maxLegacyChain {
-			return nil, nil, fmt.Errorf("%w: more than %d layers, probably in a loop", tarfile.ErrLimit, maxLegacyChain)
+			return nil, nil, fmt.Errorf("%w: more than %d layers, probably in a loop", errdef.ErrLimit, maxLegacyChain)
 		}
 		_, config, err := c.readLegacy(id)
 		if err != nil {
@@ -158,7 +158,7 @@ func modernConfig(top []byte, layers []*layer, history []historyItem) ([]byte, e
 	}
 	fields := map[string]json.RawMessage{}
 	if err := json.Unmarshal(top, &fields); err != nil {
-		return nil, err
+		return nil, errdef.Errorf(errdef.ErrDamaged, "decoding a legacy config: %w", err)
 	}
 	for _, name := range legacyOnly {
 		delete(fields, name)

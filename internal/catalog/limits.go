@@ -2,10 +2,9 @@ package catalog
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 
-	"github.com/dockerarchive/dockerarchive/internal/tarfile"
+	"github.com/dockerarchive/dockerarchive/errdef"
 )
 
 // What the documents of an archive may ask of a reader.
@@ -38,13 +37,14 @@ const (
 	maxLegacyChain = 1 << 10
 )
 
-// decode unmarshals a document that the archive has under name.
+// decode unmarshals a document that the archive has under name. The error wraps
+// errdef.ErrDamaged or ErrLimit.
 func decode(name string, data []byte, v any) error {
 	if err := checkDocument(data); err != nil {
 		return fmt.Errorf("decoding %s: %w", name, err)
 	}
 	if err := json.Unmarshal(data, v); err != nil {
-		return fmt.Errorf("decoding %s: %w", name, err)
+		return errdef.Errorf(errdef.ErrDamaged, "decoding %s: %w", name, err)
 	}
 	return nil
 }
@@ -72,13 +72,13 @@ func checkDocument(data []byte) error {
 		case '}', ']':
 			depth--
 		case 0: // No part of JSON; of most binary data, one of the first bytes.
-			return errors.New("not a JSON document")
+			return errdef.Errorf(errdef.ErrDamaged, "not a JSON document")
 		}
 		if depth > maxDepth {
-			return fmt.Errorf("%w: nested more than %d deep", tarfile.ErrLimit, maxDepth)
+			return fmt.Errorf("%w: nested more than %d deep", errdef.ErrLimit, maxDepth)
 		}
 		if objects > maxObjects || values > maxValues {
-			return fmt.Errorf("%w: more than %d objects or %d values", tarfile.ErrLimit, maxObjects, maxValues)
+			return fmt.Errorf("%w: more than %d objects or %d values", errdef.ErrLimit, maxObjects, maxValues)
 		}
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
@@ -31,7 +32,7 @@ func blobDir(dir string) (digest.Algorithm, bool) {
 // blobName returns where an OCI layout has a blob.
 func blobName(d digest.Digest) (string, error) {
 	if err := d.Validate(); err != nil {
-		return "", fmt.Errorf("digest %q: %w", d, err)
+		return "", errdef.Errorf(errdef.ErrDamaged, "digest %q: %w", d, err)
 	}
 	return v1.ImageBlobsDir + "/" + d.Algorithm().String() + "/" + d.Encoded(), nil
 }
@@ -61,7 +62,7 @@ func (c *Catalog) loadOCI() ([]*Image, error) {
 	byDigest := map[digest.Digest]*Image{}
 	for n, d := range index.Manifests {
 		if err := d.Digest.Validate(); err != nil {
-			return nil, fmt.Errorf("%s: manifest %d: digest %q: %w", indexJSON, n, d.Digest, err)
+			return nil, errdef.Errorf(errdef.ErrDamaged, "%s: manifest %d: digest %q: %w", indexJSON, n, d.Digest, err)
 		}
 		img, ok := byDigest[d.Digest]
 		if !ok {
@@ -224,7 +225,7 @@ func walk(files *tarfile.Index, d v1.Descriptor, visit func(d v1.Descriptor, dat
 		}
 		seen[d.Digest] = true
 		if depth > maxIndexDepth {
-			return visit(d, nil, nil, fmt.Errorf("%w: indexes nested more than %d deep", tarfile.ErrLimit, maxIndexDepth))
+			return visit(d, nil, nil, fmt.Errorf("%w: indexes nested more than %d deep", errdef.ErrLimit, maxIndexDepth))
 		}
 		data, doc, err := readDocument(files, d)
 		if err := visit(d, data, doc, err); err != nil {

@@ -10,15 +10,9 @@ import (
 	"iter"
 	"path"
 	"strings"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
 )
-
-// ErrFormat is found in the error for something that is not a tar archive, or
-// a damaged one.
-var ErrFormat = errors.New("not a valid tar archive")
-
-// ErrLimit is found in the error for an archive that asks for more memory or
-// time than any real one needs.
-var ErrLimit = errors.New("limit exceeded")
 
 // Index knows where in a tar archive the content of every entry is. It is made
 // from the headers in one pass. All methods may be called concurrently.
@@ -46,8 +40,8 @@ type Member struct {
 }
 
 // NewIndex reads the headers of the archive that r holds, size bytes long, and
-// seeks over the contents. The error wraps ErrFormat or ErrLimit where the
-// archive is to blame.
+// seeks over the contents. The error wraps errdef.ErrNoImageArchive, ErrDamaged
+// or ErrLimit where the archive is to blame.
 func NewIndex(ctx context.Context, r io.ReaderAt, size int64) (*Index, error) {
 	x := &Index{r: r, byName: map[string]int32{}}
 	w := &window{r: r, size: size}
@@ -66,13 +60,13 @@ func NewIndex(ctx context.Context, r io.ReaderAt, size int64) (*Index, error) {
 			return x, nil
 		}
 		if err != nil {
-			return nil, headerError(err, n, end, size)
+			return nil, x.headerError(err, n, end, size)
 		}
 		if n == maxEntries {
-			return nil, fmt.Errorf("%w: more than %d entries", ErrLimit, maxEntries)
+			return nil, fmt.Errorf("%w: more than %d entries", errdef.ErrLimit, maxEntries)
 		}
 		if nameBytes += len(hdr.Name) + len(hdr.Linkname); nameBytes > maxNameBytes {
-			return nil, fmt.Errorf("%w: entry names of more than %d bytes in total", ErrLimit, maxNameBytes)
+			return nil, fmt.Errorf("%w: entry names of more than %d bytes in total", errdef.ErrLimit, maxNameBytes)
 		}
 		stored, err := x.add(hdr, w.pos, size)
 		if err != nil {
@@ -84,18 +78,34 @@ func NewIndex(ctx context.Context, r io.ReaderAt, size int64) (*Index, error) {
 
 // headerError says what is wrong with the header after n entries that end at
 // offset end of an archive.
-func headerError(err error, n int, end, size int64) error {
+func (x *Index) headerError(err error, n int, end, size int64) error {
 	switch {
-	case errors.Is(err, ErrLimit):
+	case errors.Is(err, errdef.ErrLimit):
 		return fmt.Errorf("tar header at offset %d: %w", end, err)
-	case errors.Is(err, tar.ErrHeader) && n == 0:
-		return fmt.Errorf("%w: no tar header at its start", ErrFormat)
+	case errors.Is(err, tar.ErrHeader) && n == 0 && !x.hasMagic():
+		return errdef.Errorf(errdef.ErrNoImageArchive, "not a valid tar archive: no tar header at its start")
 	case errors.Is(err, tar.ErrHeader):
-		return fmt.Errorf("%w: damaged header at offset %d, after %d entries", ErrFormat, end, n)
+		return damaged("damaged header at offset %d, after %d entries", end, n)
+	case errors.Is(err, io.ErrUnexpectedEOF) && n == 0 && !x.hasMagic():
+		return errdef.Errorf(errdef.ErrNoImageArchive, "not a valid tar archive: cut short: it ends within a header, at offset %d", size)
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("%w: cut short: it ends within a header, at offset %d", ErrFormat, size)
+		return damaged("cut short: it ends within a header, at offset %d", size)
 	}
 	return fmt.Errorf("reading the tar header at offset %d: %w", end, err)
+}
+
+// hasMagic reports whether the first header, valid or not, is marked as that of a
+// tar archive. Only those of before 1988 are not.
+func (x *Index) hasMagic() bool {
+	const magic, offset = "ustar", 257
+	p := make([]byte, len(magic))
+	n, _ := x.r.ReadAt(p, offset) // What cannot be read is no mark.
+	return string(p[:n]) == magic
+}
+
+// damaged returns an ErrDamaged that says what is wrong with the tar archive.
+func damaged(format string, args ...any) error {
+	return errdef.Errorf(errdef.ErrDamaged, "not a valid tar archive: "+format, args...)
 }
 
 // add notes the entry whose content begins at offset in an archive of size
@@ -107,7 +117,7 @@ func (x *Index) add(hdr *tar.Header, offset, size int64) (stored int64, err erro
 		return 0, nil
 	case tar.TypeSymlink, tar.TypeLink:
 		if len(hdr.Linkname) > maxNameLen {
-			return 0, fmt.Errorf("%w: link target of %d bytes", ErrLimit, len(hdr.Linkname))
+			return 0, fmt.Errorf("%w: link target of %d bytes", errdef.ErrLimit, len(hdr.Linkname))
 		}
 		e.link = strings.Clone(hdr.Linkname)
 	case tar.TypeDir, tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
@@ -119,7 +129,7 @@ func (x *Index) add(hdr *tar.Header, offset, size int64) (stored int64, err erro
 		e.kind = tar.TypeReg // As POSIX wants unknown types treated.
 		e.size, stored = hdr.Size, hdr.Size
 		if e.size > size-offset {
-			return 0, fmt.Errorf("%w: cut short: entry %q has %d bytes, of which %d are there", ErrFormat, trim(hdr.Name), e.size, size-offset)
+			return 0, damaged("cut short: entry %q has %d bytes, of which %d are there", trim(hdr.Name), e.size, size-offset)
 		}
 	}
 	if e.name, err = clean(hdr.Name); err != nil {
@@ -139,11 +149,11 @@ func (x *Index) add(hdr *tar.Header, offset, size int64) (stored int64, err erro
 // dots.
 func clean(name string) (string, error) {
 	if len(name) > maxNameLen {
-		return "", fmt.Errorf("%w: entry name of %d bytes", ErrLimit, len(name))
+		return "", fmt.Errorf("%w: entry name of %d bytes", errdef.ErrLimit, len(name))
 	}
 	c := path.Clean(strings.TrimLeft(name, "/"))
 	if c == ".." || strings.HasPrefix(c, "../") {
-		return "", fmt.Errorf("%w: entry name %q leads out of the archive", ErrFormat, trim(name))
+		return "", damaged("entry name %q leads out of the archive", trim(name))
 	}
 	return strings.Clone(c), nil // Of a PAX header, name is a part of a longer string.
 }
@@ -200,14 +210,15 @@ func (x *Index) Open(f Member) *io.SectionReader {
 }
 
 // ReadFile returns the content of the file that name leads to, which must not
-// be longer than limit bytes. The error wraps what Lookup returns, or ErrLimit.
+// be longer than limit bytes. The error wraps what Lookup returns, or
+// errdef.ErrLimit.
 func (x *Index) ReadFile(name string, limit int64) ([]byte, error) {
 	f, err := x.Lookup(name)
 	if err != nil {
 		return nil, err
 	}
 	if f.Size > limit {
-		return nil, fmt.Errorf("reading %s: %w: %d bytes, at most %d are allowed", trim(name), ErrLimit, f.Size, limit)
+		return nil, fmt.Errorf("reading %s: %w: %d bytes, at most %d are allowed", trim(name), errdef.ErrLimit, f.Size, limit)
 	}
 	data := make([]byte, f.Size)
 	if _, err := x.Open(f).ReadAt(data, 0); err != nil && (err != io.EOF || f.Size > 0) {

@@ -17,6 +17,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
 )
 
 // item is an entry of an archive made by a test.
@@ -84,7 +86,7 @@ func TestIndexFindsWhatExtractionWouldPutThere(t *testing.T) {
 		assert.Equal(t, want, string(got), name)
 	}
 	_, err = x.ReadFile("b", 2)
-	require.ErrorIs(t, err, ErrLimit)
+	require.ErrorIs(t, err, errdef.ErrLimit)
 	assert.Len(t, slices.Collect(x.Names()), 15)
 }
 
@@ -104,16 +106,16 @@ func TestIndexRefusesToLeaveTheArchive(t *testing.T) {
 	))
 	require.NoError(t, err)
 	for name, want := range map[string]error{
-		"dir/passwd": ErrFormat, "root-passwd": fs.ErrNotExist, "hard": ErrFormat, "out/x": ErrFormat, "../x": ErrFormat,
-		"/etc/passwd": fs.ErrNotExist, "../../etc/passwd": ErrFormat,
-		"self": ErrLimit, "ping": ErrLimit, "deeper": ErrLimit, "dir": ErrFormat, "null": ErrFormat, "fifo": ErrFormat, "none": fs.ErrNotExist,
+		"dir/passwd": errdef.ErrDamaged, "root-passwd": fs.ErrNotExist, "hard": errdef.ErrDamaged, "out/x": errdef.ErrDamaged, "../x": errdef.ErrDamaged,
+		"/etc/passwd": fs.ErrNotExist, "../../etc/passwd": errdef.ErrDamaged,
+		"self": errdef.ErrLimit, "ping": errdef.ErrLimit, "deeper": errdef.ErrLimit, "dir": errdef.ErrDamaged, "null": errdef.ErrDamaged, "fifo": errdef.ErrDamaged, "none": fs.ErrNotExist,
 	} {
 		_, err := x.Lookup(name)
 		assert.ErrorIs(t, err, want, name)
 		assert.ErrorContains(t, err, strings.TrimLeft(name, "/"), name)
 	}
 	_, err = index(build(t, item{name: "a/../../x"}))
-	require.ErrorIs(t, err, ErrFormat)
+	require.ErrorIs(t, err, errdef.ErrDamaged)
 }
 
 func TestIndexLimits(t *testing.T) {
@@ -125,7 +127,7 @@ func TestIndexLimits(t *testing.T) {
 		"names total": build(t, slices.Repeat([]item{{name: long[1:]}}, maxNameBytes/maxNameLen+1)...),
 	} {
 		_, err := index(data)
-		assert.ErrorIs(t, err, ErrLimit, name)
+		assert.ErrorIs(t, err, errdef.ErrLimit, name)
 	}
 }
 
@@ -146,7 +148,7 @@ func TestIndexOfAMillionEntries(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	_, err := NewIndex(context.Background(), manyEntries{claim(0)}, million*blockSize)
-	require.ErrorIs(t, err, ErrLimit)
+	require.ErrorIs(t, err, errdef.ErrLimit)
 	require.ErrorContains(t, err, "262144 entries")
 	runtime.ReadMemStats(&after)
 	require.Less(t, after.Sys-before.Sys, uint64(200<<20)) // The most that it has been.
@@ -170,7 +172,7 @@ func TestIndexRefusesImpossibleSizes(t *testing.T) {
 	if err == nil {
 		_, err = x.Lookup("x")
 	}
-	require.ErrorIs(t, err, ErrFormat)
+	require.ErrorIs(t, err, errdef.ErrDamaged)
 
 	negative := claim(1)
 	for i := range 12 {
@@ -186,7 +188,7 @@ func TestIndexRefusesImpossibleSizes(t *testing.T) {
 			[]byte("22 A.size=99999999999\n"), []byte("22 size=9999999999999\n")),
 	} {
 		_, err := index(data)
-		require.ErrorIs(t, err, ErrFormat, name)
+		require.ErrorIs(t, err, errdef.ErrDamaged, name)
 	}
 }
 
@@ -211,7 +213,11 @@ func TestIndexOfDamagedHeaders(t *testing.T) {
 			data[i] ^= flip
 			_, err := index(data)
 			if i != 155 { // The end of the checksum may be anything.
-				require.ErrorIs(t, err, ErrFormat, "byte %d", i)
+				want := errdef.ErrDamaged
+				if i >= 257 && i < 257+len("ustar") {
+					want = errdef.ErrNoImageArchive // It might be anything.
+				}
+				require.ErrorIs(t, err, want, "byte %d", i)
 			}
 			if i < 148 || i >= 156 {
 				checksum(data)
@@ -245,8 +251,10 @@ func TestIndexOfCutArchive(t *testing.T) {
 		case cut == 0 || cut == 5*blockSize || cut >= last && cut%blockSize == 0: // Between entries.
 			require.NoError(t, err, cut)
 			require.False(t, x.Terminated(), cut)
+		case cut < 257+len("ustar"): // It might be anything.
+			require.ErrorIs(t, err, errdef.ErrNoImageArchive, cut)
 		case err != nil:
-			require.ErrorIs(t, err, ErrFormat, cut)
+			require.ErrorIs(t, err, errdef.ErrDamaged, cut)
 		default: // In the padding.
 			require.False(t, x.Terminated(), cut)
 			readMembers(t, x)

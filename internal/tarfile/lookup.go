@@ -5,13 +5,15 @@ import (
 	"fmt"
 	"path"
 	"strings"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
 )
 
 // Lookup returns the regular file that name leads to, through symbolic and hard
 // links if need be. The archive is the whole world: an absolute target counts
-// from its root. The error wraps fs.ErrNotExist if nothing is there, ErrFormat
-// if what is there is no regular file or a link leads out of the archive, and
-// ErrLimit if there are too many links, as in a loop.
+// from its root. The error wraps fs.ErrNotExist if nothing is there,
+// errdef.ErrDamaged if what is there is no regular file or a link leads out of
+// the archive, and errdef.ErrLimit if there are too many links, as in a loop.
 func (x *Index) Lookup(name string) (Member, error) {
 	c, err := clean(name)
 	if err != nil {
@@ -42,10 +44,10 @@ func (x *Index) Lookup(name string) (Member, error) {
 				return Member{}, fmt.Errorf("looking up %s: %w", trim(name), err)
 			}
 		default:
-			return Member{}, fmt.Errorf("%w: %s is not a regular file but %s", ErrFormat, trim(name), kindName(e.kind))
+			return Member{}, damaged("%s is not a regular file but %s", trim(name), kindName(e.kind))
 		}
 	}
-	return Member{}, fmt.Errorf("looking up %s: %w: more than %d links, probably in a loop", trim(name), ErrLimit, maxLinks)
+	return Member{}, fmt.Errorf("looking up %s: %w: more than %d links, probably in a loop", trim(name), errdef.ErrLimit, maxLinks)
 }
 
 // followDir replaces the first directory of name that is a link by what the
@@ -77,7 +79,7 @@ func (e *record) target() (string, error) {
 	}
 	c, err := clean(target)
 	if err != nil {
-		return "", fmt.Errorf("%w: %s links to %s, which is outside of the archive", ErrFormat, trim(e.name), trim(e.link))
+		return "", damaged("%s links to %s, which is outside of the archive", trim(e.name), trim(e.link))
 	}
 	return c, nil
 }

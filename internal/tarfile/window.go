@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
 )
 
 const (
@@ -39,7 +41,7 @@ func (w *window) Read(p []byte) (int, error) {
 	n := copy(p, w.buf[w.pos-w.start:])
 	w.pos += int64(n)
 	if w.budget -= int64(n); w.budget < 0 {
-		return 0, fmt.Errorf("%w: header of more than %d bytes", ErrLimit, maxHeaderLen)
+		return 0, fmt.Errorf("%w: header of more than %d bytes", errdef.ErrLimit, maxHeaderLen)
 	}
 	return n, nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/async"
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
@@ -116,7 +117,7 @@ func copyAll(w io.Writer, r io.Reader) error {
 func compare(c *catalog.Claim, stored, unpacked digests) []error {
 	var problems []error
 	mismatch := func(want, got digest.Digest) {
-		problems = append(problems, catalog.MismatchError{Name: c.Name, Want: want, Got: got})
+		problems = append(problems, &errdef.MismatchError{Name: c.Name, Want: want, Got: got})
 	}
 	for _, want := range c.Stored {
 		if got := stored.sum(want); got != want {

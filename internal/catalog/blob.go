@@ -33,20 +33,61 @@ type stored struct {
 
 // Open returns the content of the blob. Reading fails if it has another size
 // than Size. A layer that is decompressed here is verified here: at its end,
-// reading fails with an errdef.MismatchError. One that is stored as it is wanted is not:
-// containers/image asks whoever wants it to verify it, and its copy pipeline
-// does; to do it twice made copying a third more expensive.
+// reading fails with an errdef.MismatchError. One that is stored as it is wanted
+// is not: containers/image asks whoever wants it to verify it, and its copy
+// pipeline does; to do it twice made copying a third more expensive.
 func (b Blob) Open(ctx context.Context) (io.ReadCloser, error) {
-	if b.data != nil {
-		return io.NopCloser(bytes.NewReader(b.data)), nil
+	verified := b.Digest
+	if b.file.algorithm == compression.None {
+		verified = ""
 	}
-	stream, err := b.file.open()
+	return b.open(ctx, b.file.algorithm, b.Size, verified)
+}
+
+// OpenVerified is Open for who does not verify it: at the end of content that
+// is not what the digest says, reading fails with an errdef.MismatchError.
+func (b Blob) OpenVerified(ctx context.Context) (io.ReadCloser, error) {
+	return b.open(ctx, b.file.algorithm, b.Size, b.Digest)
+}
+
+// OpenUnpacked returns the content as it is without compression, be the blob
+// compressed or not. At its end, reading fails with an errdef.MismatchError if it
+// is not what diffID says; an empty one says nothing.
+func (b Blob) OpenUnpacked(ctx context.Context, diffID digest.Digest) (io.ReadCloser, error) {
+	if b.data != nil {
+		return b.OpenVerified(ctx)
+	}
+	algorithm, err := detect(b.file.files, b.file.Member)
 	if err != nil {
 		return nil, err
 	}
-	c := &checker{stream: stream, name: b.file.Name, left: b.Size, want: b.Digest}
-	if b.file.algorithm != compression.None {
-		c.digester = b.Digest.Algorithm().Digester()
+	return b.open(ctx, algorithm, -1, diffID)
+}
+
+// Section returns where in the archive the blob is, as it is wanted; nil if it is
+// nowhere. It is not verified.
+func (b Blob) Section() *io.SectionReader {
+	if b.data != nil || b.file.algorithm != compression.None {
+		return nil
+	}
+	return b.file.files.Open(b.file.Member)
+}
+
+// open decompresses what is stored. Reading fails if it has another size, unless
+// that is negative, or another digest, unless that is empty.
+func (b Blob) open(ctx context.Context, algorithm compression.Algorithm, size int64, want digest.Digest) (io.ReadCloser, error) {
+	if b.data != nil { // Its digest was made of it.
+		return io.NopCloser(bytes.NewReader(b.data)), nil
+	}
+	file := b.file
+	file.algorithm = algorithm
+	stream, err := file.open()
+	if err != nil {
+		return nil, err
+	}
+	c := &checker{stream: stream, name: file.Name, size: size, want: want}
+	if want != "" {
+		c.digester = want.Algorithm().Digester()
 	}
 	return &blobReader{Reader: async.NewReader(ctx, c), stream: stream}, nil
 }
@@ -70,33 +111,68 @@ func (r *blobReader) Close() error {
 
 // open returns the uncompressed content.
 func (s stored) open() (io.ReadCloser, error) {
-	stream, err := compression.NewReader(s.files.Open(s.Member), s.algorithm)
+	source := &source{r: s.files.Open(s.Member)}
+	stream, err := compression.NewReader(source, s.algorithm)
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", s.Name, err)
+		return nil, fmt.Errorf("reading %s: %w", s.Name, source.blame(err))
 	}
-	return stream, nil
+	return &unpacker{stream, source}, nil
+}
+
+// source remembers whether the archive could be read.
+type source struct {
+	r   io.Reader
+	err error // other than io.EOF
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}
+
+// blame makes an error of decompressing one of a damaged archive, unless it is
+// one of reading it.
+func (s *source) blame(err error) error {
+	if err == nil || err == io.EOF || s.err != nil {
+		return err
+	}
+	return errdef.Errorf(errdef.ErrDamaged, "%w", err)
+}
+
+// unpacker is the uncompressed content of a file.
+type unpacker struct {
+	io.ReadCloser
+	source *source
+}
+
+func (u *unpacker) Read(p []byte) (int, error) {
+	n, err := u.ReadCloser.Read(p)
+	return n, u.source.blame(err)
 }
 
 // checker fails at the end of a stream that is not what it should be.
 type checker struct {
 	stream   io.Reader
 	name     string
-	left     int64 // bytes
+	size, n  int64 // in bytes: expected, negative if unknown; read
 	want     digest.Digest
 	digester digest.Digester // nil if others compute the digest
 }
 
 func (c *checker) Read(p []byte) (int, error) {
 	n, err := c.stream.Read(p)
-	c.left -= int64(n)
+	c.n += int64(n)
 	if c.digester != nil {
 		c.digester.Hash().Write(p[:n]) // Never fails.
 	}
 	switch {
+	case err == io.EOF && c.size >= 0 && c.n < c.size: // The archive was cut since it was opened.
+		return n, errdef.Errorf(errdef.ErrDamaged, "reading %s: %d bytes are missing: %w", c.name, c.size-c.n, io.ErrUnexpectedEOF)
 	case err == io.EOF && c.digester != nil && c.digester.Digest() != c.want:
 		return n, &errdef.MismatchError{Name: c.name, Want: c.want, Got: c.digester.Digest()}
-	case err == io.EOF && c.left != 0: // The file is not the one that was opened any more.
-		return n, fmt.Errorf("reading %s: %d bytes are missing: %w", c.name, c.left, io.ErrUnexpectedEOF)
 	case err != nil && err != io.EOF:
 		return n, fmt.Errorf("reading %s: %w", c.name, err)
 	}

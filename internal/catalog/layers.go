@@ -49,26 +49,26 @@ func (c *layerCache) find(name string) (*layer, error) {
 	if l, ok := c.known[f.Offset]; ok {
 		return l, nil
 	}
-	s, err := c.store(f)
+	algorithm, err := detect(c.files, f)
 	if err != nil {
 		return nil, err
 	}
-	l := &layer{stored: s, size: -1}
-	if s.algorithm == compression.None {
+	l := &layer{stored: stored{Member: f, files: c.files, algorithm: algorithm}, size: -1}
+	if algorithm == compression.None {
 		l.size = f.Size
 	}
 	c.known[f.Offset] = l
 	return l, nil
 }
 
-// store notes how a file is compressed, by its content.
-func (c *layerCache) store(f tarfile.Member) (stored, error) {
+// detect returns how a file is compressed, by its content.
+func detect(files *tarfile.Index, f tarfile.Member) (compression.Algorithm, error) {
 	prefix := make([]byte, compression.PrefixLen)
-	n, err := c.files.Open(f).ReadAt(prefix, 0)
+	n, err := files.Open(f).ReadAt(prefix, 0)
 	if err != nil && err != io.EOF {
-		return stored{}, fmt.Errorf("reading %s: %w", f.Name, err)
+		return compression.None, fmt.Errorf("reading %s: %w", f.Name, err)
 	}
-	return stored{Member: f, files: c.files, algorithm: compression.Detect(prefix[:n])}, nil
+	return compression.Detect(prefix[:n]), nil
 }
 
 // measure finds out the uncompressed sizes of layers, and their diff IDs if

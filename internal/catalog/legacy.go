@@ -160,6 +160,9 @@ func modernConfig(top []byte, layers []*layer, history []historyItem) ([]byte, e
 	if err := json.Unmarshal(top, &fields); err != nil {
 		return nil, errdef.Errorf(errdef.ErrDamaged, "decoding a legacy config: %w", err)
 	}
+	if fields == nil {
+		return nil, errdef.Errorf(errdef.ErrDamaged, "a legacy config is null")
+	}
 	for _, name := range legacyOnly {
 		delete(fields, name)
 	}

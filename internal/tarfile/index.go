@@ -231,7 +231,7 @@ func (x *Index) ReadFile(name string, limit int64) ([]byte, error) {
 // it was indexed.
 func eof(err error) error {
 	if err == io.EOF {
-		return io.ErrUnexpectedEOF
+		return errdef.Errorf(errdef.ErrDamaged, "%w", io.ErrUnexpectedEOF)
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package catalog
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -62,6 +63,20 @@ func (b Blob) OpenUnpacked(ctx context.Context, diffID digest.Digest) (io.ReadCl
 		return nil, err
 	}
 	return b.open(ctx, algorithm, -1, diffID)
+}
+
+// ReadDocument returns the content, verified, of what should be a config, or an
+// errdef.ErrLimit if it is too long for one.
+func (b Blob) ReadDocument(ctx context.Context) ([]byte, error) {
+	if b.Size > maxDocument {
+		return nil, fmt.Errorf("reading %s: %w: %d bytes, at most %d are allowed", b.Digest, errdef.ErrLimit, b.Size, maxDocument)
+	}
+	stream, err := b.OpenVerified(ctx)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(stream)
+	return data, errors.Join(err, stream.Close())
 }
 
 // Section returns where in the archive the blob is, as it is wanted; nil if it is

@@ -36,7 +36,7 @@ func (c *Catalog) loadManifestJSON() ([]manifestItem, error) {
 		return nil, err
 	}
 	var items []manifestItem
-	if err := decode(manifestJSON, data, &items); err != nil {
+	if err := Decode(manifestJSON, data, &items); err != nil {
 		return nil, err
 	}
 	return items, nil
@@ -124,7 +124,7 @@ func (i *dockerImage) find() ([]byte, []*layer, error) {
 // diffIDs returns the diff IDs of a config, at least syntactically valid.
 func diffIDs(name string, config []byte) ([]digest.Digest, error) {
 	var parsed imageConfig
-	if err := decode("config "+name, config, &parsed); err != nil {
+	if err := Decode("config "+name, config, &parsed); err != nil {
 		return nil, err
 	}
 	if parsed.RootFS == nil {
@@ -237,7 +237,7 @@ func (c *Catalog) configDigest(item manifestItem) (digest.Digest, error) {
 // platform returns the platform in a config, nil if it has none.
 func platform(config []byte) *v1.Platform {
 	var parsed imageConfig
-	if decode("config", config, &parsed) != nil || parsed.OS == "" && parsed.Architecture == "" {
+	if Decode("config", config, &parsed) != nil || parsed.OS == "" && parsed.Architecture == "" {
 		return nil
 	}
 	return &parsed.Platform

@@ -83,7 +83,7 @@ func (c *Catalog) loadRepositories() (map[string][]string, error) {
 		return nil, err
 	}
 	var repositories map[string]map[string]string
-	if err := decode(repositoriesFile, data, &repositories); err != nil {
+	if err := Decode(repositoriesFile, data, &repositories); err != nil {
 		return nil, err
 	}
 	names := map[string][]string{}
@@ -105,7 +105,7 @@ func (c *Catalog) readLegacy(id string) ([]byte, *legacyConfig, error) {
 		return nil, nil, err
 	}
 	config := &legacyConfig{}
-	if err := decode(name, data, config); err != nil {
+	if err := Decode(name, data, config); err != nil {
 		return nil, nil, err
 	}
 	return data, config, nil

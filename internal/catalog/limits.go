@@ -37,9 +37,10 @@ const (
 	maxLegacyChain = 1 << 10
 )
 
-// decode unmarshals a document that the archive has under name. The error wraps
+// Decode unmarshals a document that an archive has under name, unless it would
+// take up far more memory than its length lets one expect. The error wraps
 // errdef.ErrDamaged or ErrLimit.
-func decode(name string, data []byte, v any) error {
+func Decode(name string, data []byte, v any) error {
 	if err := checkDocument(data); err != nil {
 		return fmt.Errorf("decoding %s: %w", name, err)
 	}

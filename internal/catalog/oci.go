@@ -55,7 +55,7 @@ func (c *Catalog) loadOCI() ([]*Image, error) {
 		return nil, err
 	}
 	var index document
-	if err := decode(indexJSON, data, &index); err != nil {
+	if err := Decode(indexJSON, data, &index); err != nil {
 		return nil, err
 	}
 	var images []*Image
@@ -103,10 +103,19 @@ func readDocument(files *tarfile.Index, d v1.Descriptor) ([]byte, *document, err
 		return nil, nil, err
 	}
 	var doc document
-	if err := decode(name, data, &doc); err != nil {
+	if err := Decode(name, data, &doc); err != nil {
 		return nil, nil, err
 	}
 	return data, &doc, nil
+}
+
+// Descriptor returns how index.json describes the image; ok is false if the
+// archive has no manifest of it.
+func (img *Image) Descriptor() (d v1.Descriptor, ok bool) {
+	if i, ok := img.contents.(*ociImage); ok {
+		return i.descriptor, true
+	}
+	return v1.Descriptor{}, false
 }
 
 // Manifest implements contents.

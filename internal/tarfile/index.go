@@ -43,6 +43,10 @@ type Member struct {
 // seeks over the contents. The error wraps errdef.ErrNoImageArchive, ErrDamaged
 // or ErrLimit where the archive is to blame.
 func NewIndex(ctx context.Context, r io.ReaderAt, size int64) (*Index, error) {
+	return newIndex(ctx, r, size, maxEntries, maxNameBytes)
+}
+
+func newIndex(ctx context.Context, r io.ReaderAt, size int64, maxEntries, maxNameBytes int) (*Index, error) {
 	x := &Index{r: r, byName: map[string]int32{}}
 	w := &window{r: r, size: size}
 	tr := tar.NewReader(w)

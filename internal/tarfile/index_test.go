@@ -124,11 +124,16 @@ func TestIndexLimits(t *testing.T) {
 		"name":        build(t, item{name: long}),
 		"link":        build(t, item{name: "l", kind: tar.TypeSymlink, link: long}),
 		"header":      build(t, item{name: "h", records: map[string]string{"A.b": strings.Repeat("x", maxHeaderLen-100)}}),
-		"names total": build(t, slices.Repeat([]item{{name: long[1:]}}, maxNameBytes/maxNameLen+1)...),
+		"entries":     build(t, slices.Repeat([]item{{name: "n"}}, 11)...),
+		"names total": build(t, slices.Repeat([]item{{name: long[:500]}}, 3)...),
 	} {
-		_, err := index(data)
+		_, err := newIndex(t.Context(), bytes.NewReader(data), int64(len(data)), 10, 1499)
 		assert.ErrorIs(t, err, errdef.ErrLimit, name)
 	}
+	data := build(t, slices.Repeat([]item{{name: "n", content: "c"}}, 10)...)
+	x, err := newIndex(t.Context(), bytes.NewReader(data), int64(len(data)), 10, 10)
+	require.NoError(t, err)
+	assert.True(t, x.Has("n"))
 }
 
 // manyEntries is an archive of empty entries with different names.
@@ -143,15 +148,21 @@ func (m manyEntries) ReadAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-func TestIndexOfAMillionEntries(t *testing.T) {
-	const million = 1_000_000
+// TestIndexMemory checks what an entry costs: of as many as are allowed, the
+// index must stay below 100 MB.
+func TestIndexMemory(t *testing.T) {
+	const entries = maxEntries / 32
+	archive := manyEntries{claim(0)}
 	var before, after runtime.MemStats
+	runtime.GC()
 	runtime.ReadMemStats(&before)
-	_, err := NewIndex(context.Background(), manyEntries{claim(0)}, million*blockSize)
-	require.ErrorIs(t, err, errdef.ErrLimit)
-	require.ErrorContains(t, err, "262144 entries")
+	x, err := NewIndex(t.Context(), archive, entries*blockSize)
+	require.NoError(t, err)
+	runtime.GC()
 	runtime.ReadMemStats(&after)
-	require.Less(t, after.Sys-before.Sys, uint64(200<<20)) // The most that it has been.
+	perEntry := (int64(after.HeapAlloc) - int64(before.HeapAlloc)) / entries
+	assert.Less(t, perEntry*maxEntries, int64(100<<20), "%d bytes for an entry", perEntry)
+	runtime.KeepAlive(x)
 }
 
 // claim makes the header of an entry that says it has size bytes.

@@ -63,8 +63,8 @@ fuzz:
 	$(FUZZ) '^FuzzDeflate$$' -race ./internal/inflate
 	GOARCH=386 CGO_ENABLED=0 $(FUZZ) '^FuzzDeflate$$' ./internal/inflate
 	$(FUZZ) '^FuzzIndex$$' ./internal/tarfile
-	$(FUZZ) '^FuzzDocuments$$' .
-	$(FUZZ) '^FuzzReadEverything$$' .
+	$(FUZZ) '^FuzzDocuments$$' ./archive
+	$(FUZZ) '^FuzzReadEverything$$' ./archive
 
 clean:
 	rm -rf bin demo.tar bench/.data interop/.clients

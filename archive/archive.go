@@ -39,6 +39,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
 	"github.com/dockerarchive/dockerarchive/internal/input"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
+	"github.com/dockerarchive/dockerarchive/internal/verify"
 )
 
 // Archive is an archive of images that is being read. All methods, and those of
@@ -129,4 +130,21 @@ func (a *Archive) named(name string) []*Image {
 		}
 	}
 	return found
+}
+
+// Verify tests everything that the archive says of itself: every blob against its
+// name, its digest and its diff ID, every size in a descriptor, every link and
+// every reference. It returns all that is wrong; the error is for what keeps it
+// from being tested. progress, if not nil, is called, concurrently, with how many
+// more of the Size bytes have been read.
+func (a *Archive) Verify(ctx context.Context, progress func(bytes int)) (problems []error, err error) {
+	claims, problems, err := a.catalog.Claims(ctx)
+	if err != nil {
+		return nil, err
+	}
+	mismatches, err := verify.Claims(ctx, claims, progress)
+	if err != nil {
+		return nil, fmt.Errorf("verifying the archive: %w", err)
+	}
+	return append(problems, mismatches...), nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
@@ -43,7 +44,7 @@ type claims struct {
 func (c *Catalog) Claims(ctx context.Context) (all []*Claim, problems []error, err error) {
 	cs := &claims{Catalog: c, byOffset: map[int64]*Claim{}}
 	if !c.files.Terminated() {
-		cs.problem("the archive does not end with an end-of-archive marker: it may have been cut short")
+		cs.damaged("the archive does not end with an end-of-archive marker: it may have been cut short")
 	}
 	cs.entries()
 	for _, img := range c.oci {
@@ -66,6 +67,11 @@ func (c *Catalog) Claims(ctx context.Context) (all []*Claim, problems []error, e
 
 func (cs *claims) problem(format string, args ...any) {
 	cs.problems = append(cs.problems, fmt.Errorf(format, args...))
+}
+
+// damaged notes something that the archive contradicts itself in.
+func (cs *claims) damaged(format string, args ...any) {
+	cs.problems = append(cs.problems, errdef.Errorf(errdef.ErrDamaged, format, args...))
 }
 
 // claim returns the Claim of the file that name leads to.
@@ -115,11 +121,11 @@ func (cs *claims) manifests(i *ociImage) {
 			return nil
 		}
 		if d.Size != int64(len(data)) {
-			cs.problem("%s: the descriptor says that it has %d bytes, but it has %d", d.Digest, d.Size, len(data))
+			cs.damaged("%s: the descriptor says that it has %d bytes, but it has %d", d.Digest, d.Size, len(data))
 		}
 		if doc.Config == nil {
 			if !doc.isIndex() {
-				cs.problem("%s: neither a manifest nor an index", d.Digest)
+				cs.damaged("%s: neither a manifest nor an index", d.Digest)
 			}
 			return nil
 		}
@@ -151,7 +157,7 @@ func (cs *claims) descriptor(in digest.Digest, d v1.Descriptor) *Claim {
 		return nil
 	}
 	if c.File.Size != d.Size {
-		cs.problem("%s: the descriptor of %s says that it has %d bytes, but it has %d", in, d.Digest, d.Size, c.File.Size)
+		cs.damaged("%s: the descriptor of %s says that it has %d bytes, but it has %d", in, d.Digest, d.Size, c.File.Size)
 	}
 	add(&c.Stored, d.Digest)
 	return c
@@ -175,7 +181,7 @@ func (cs *claims) ociDiffIDs(in digest.Digest, doc *document, layers []*Claim) {
 		return
 	}
 	if len(ids) != len(layers) {
-		cs.problem("%s: %d layers, but its config has %d diff IDs", in, len(layers), len(ids))
+		cs.damaged("%s: %d layers, but its config has %d diff IDs", in, len(layers), len(ids))
 		return
 	}
 	for n, l := range layers {
@@ -206,7 +212,7 @@ func (cs *claims) docker(where string, item manifestItem) {
 		return
 	}
 	if len(ids) != len(layers) {
-		cs.problem("%s: %d layers, but its config has %d diff IDs", where, len(layers), len(ids))
+		cs.damaged("%s: %d layers, but its config has %d diff IDs", where, len(layers), len(ids))
 		return
 	}
 	for n, l := range layers {

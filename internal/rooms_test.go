@@ -1,0 +1,143 @@
+// Package internal_test holds the picture of the architecture against the code.
+package internal_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/dockerarchive/dockerarchive/"
+
+// rooms says for every package below the line which others of this module it may
+// import. A package is listed after all that it may import: arrows point upwards
+// here and nowhere else. Packages that do not exist yet keep their places.
+var rooms = []struct{ name, mayImport string }{
+	// The errors that callers tell apart. Everybody may import it.
+	{"errdef", ""},
+
+	// Single-purpose, and strangers to everything else here.
+	{"internal/inflate", ""},
+	{"internal/async", ""},
+	{"internal/local", ""},
+	{"internal/retry", "errdef internal/local"},
+	{"internal/compression", "errdef internal/inflate"},
+
+	// Files of this machine. They know nothing of what is in them.
+	{"internal/spool", "errdef internal/local"},
+	{"internal/input", "errdef internal/async internal/compression internal/local internal/spool"},
+	{"internal/output", "errdef internal/local internal/spool"},
+
+	// The tar container knows names, sizes and offsets, and no images; what an
+	// image is knows no tar.
+	{"internal/tarfile", "errdef internal/local internal/spool"},
+	{"internal/image", "errdef"},
+
+	// An archive that is read. It does not know how one is written.
+	{"internal/catalog", "errdef internal/async internal/compression internal/image internal/tarfile"},
+	{"internal/verify", "errdef internal/async internal/catalog internal/compression"},
+	{"archive", "errdef internal/catalog internal/image internal/input internal/tarfile internal/verify"},
+
+	// An archive that is written. The layouts know no files and no sources; who
+	// writes does not know where blobs come from, and who fetches does not know
+	// what an archive is.
+	{"internal/layout", "errdef internal/catalog internal/image internal/tarfile"},
+	{"internal/writing", "errdef internal/async internal/catalog internal/compression internal/image internal/layout internal/local internal/output internal/spool internal/tarfile"},
+	{"internal/fetching", "errdef internal/async internal/image internal/local internal/retry"},
+}
+
+// tools are packages that test or generate what is above the line.
+var tools = []string{"internal/imagetest", "internal/podmangen"}
+
+// above are the modules that only what is above the line may import.
+var above = []string{"github.com/containers/image/", "github.com/containers/storage/", "go.podman.io/"}
+
+// unfinished are packages that still import what is above the line.
+var unfinished = []string{"internal/retry"}
+
+// listed is what "go list" says of a package.
+type listed struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+}
+
+// list returns all packages below the line as they are built for an operating
+// system.
+func list(t testing.TB, goos string) []listed {
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"errdef", module+"archive/...", module+"internal/...")
+	cmd.Env = append(os.Environ(), "GOOS="+goos, "GOARCH=amd64", "CGO_ENABLED=0")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	var all []listed
+	for d := json.NewDecoder(out); ; {
+		var p listed
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else {
+			require.NoError(t, err)
+		}
+		all = append(all, p)
+	}
+	require.NoError(t, cmd.Wait())
+	return all
+}
+
+// within returns the packages among imports that are of this module, by their
+// names in the table.
+func within(imports []string) []string {
+	var ours []string
+	for _, i := range imports {
+		if name, ok := strings.CutPrefix(i, module); ok {
+			ours = append(ours, name)
+		}
+	}
+	return ours
+}
+
+func TestRooms(t *testing.T) {
+	allowed := map[string][]string{}
+	for _, r := range rooms {
+		for _, i := range strings.Fields(r.mayImport) {
+			assert.Contains(t, allowed, i, "%s may import %s, which is not listed before it", r.name, i)
+		}
+		allowed[r.name] = strings.Fields(r.mayImport)
+	}
+	for _, goos := range []string{"linux", "darwin", "windows"} {
+		t.Run(goos, func(t *testing.T) {
+			t.Parallel()
+			for _, p := range list(t, goos) {
+				name := strings.TrimPrefix(p.ImportPath, module)
+				if slices.Contains(tools, name) || strings.Contains(p.ImportPath, "/testdata/") || name == "internal" {
+					continue
+				}
+				may, ok := allowed[name]
+				assert.True(t, ok, "%s has no place in the table of rooms", name)
+				for _, i := range within(p.Imports) {
+					assert.Contains(t, may, i, "%s must not import %s", name, i)
+				}
+				crosses := slices.IndexFunc(p.Deps, func(dep string) bool {
+					return slices.ContainsFunc(above, func(m string) bool { return strings.HasPrefix(dep, m) })
+				})
+				if slices.Contains(unfinished, name) {
+					assert.NotEqual(t, -1, crosses, "%s is finished: take it off the list", name)
+				} else if crosses >= 0 {
+					assert.Fail(t, name+" depends on "+p.Deps[crosses])
+				}
+				if name == "errdef" { // Everybody imports it, for two words.
+					assert.Equal(t, []string{"errors", "fmt", "github.com/opencontainers/go-digest", "strings"}, p.Imports)
+				}
+			}
+		})
+	}
+}

@@ -99,7 +99,7 @@ func (f *countingFile) WriteAt(p []byte, off int64) (int, error) {
 // writeThrough makes a Writer write through another file. It must be called before
 // the Writer is used, and not on a planned one.
 func writeThrough(w *Writer, file tarfile.File, spoolDir string) {
-	w.tar = tarfile.NewFileWriter(file, spoolDir)
+	w.tar = tarfile.NewFileWriter(file, 0, spoolDir)
 }
 
 // noSpool is a directory in which nothing can be spooled, because there is none.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"math"
 
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/manifest"
@@ -117,7 +118,12 @@ func (s *saver) blobSpace() (need int64, known bool) {
 				known = false
 				continue
 			}
-			need += tarfile.EntrySpan(blob.size)
+			span, err := tarfile.Span("a", blob.size) // At least that; a longer header is not worth counting.
+			if err != nil || span > math.MaxInt64-need {
+				known = false
+				continue
+			}
+			need += span
 		}
 	}
 	return need, known
@@ -282,5 +288,10 @@ func (p *planner) entry(name string, size int64) {
 		p.off = -1
 		return
 	}
-	p.off += tarfile.EntrySpan(size)
+	span, err := tarfile.Span(name, size)
+	if err != nil || span > math.MaxInt64-p.off {
+		p.off = -1
+		return
+	}
+	p.off += span
 }

@@ -42,7 +42,7 @@ type Writer struct {
 	path      string
 	sys       *types.SystemContext
 	out       *output.Output
-	tar       *tarfile.Writer
+	tar       tarfile.Writer
 	transport archiveTransport
 	layout    layout
 	blobs     *blobSet
@@ -104,7 +104,7 @@ func newWriter(out *output.Output, path string, o *writerOptions, sys *types.Sys
 	if out.Stream() {
 		w.tar = tarfile.NewStreamWriter(out.File(), dir)
 	} else {
-		w.tar = tarfile.NewFileWriter(out.File(), dir)
+		w.tar = tarfile.NewFileWriter(out.File(), 0, dir)
 	}
 	if err := w.start(o.plan); err != nil {
 		return nil, errors.Join(fmt.Errorf("creating %s: %w", path, err), w.Abort())
@@ -180,15 +180,23 @@ func (w *Writer) reserve(blobs []plannedBlob) *archiveImage {
 			}
 		}
 		if w.slots[blob.digest] == nil {
-			slot := w.tar.Reserve(size)
+			slot := w.tar.Reserve(w.plannedName(blob.digest), size)
 			w.slots[blob.digest] = slot
 			image.slots = append(image.slots, plannedSlot{blob.digest, slot})
 		}
 	}
 	if w.layout.decompresses() {
-		image.end = w.tar.Reserve(-1)
+		image.end = w.tar.Reserve("manifest.json", -1)
 	}
 	return image
+}
+
+// plannedName returns a name as long as the one that a blob will be stored under.
+func (w *Writer) plannedName(d digest.Digest) string {
+	if w.layout.decompresses() || d.Validate() != nil {
+		d = digest.FromString("")
+	}
+	return w.layout.blobName(d)
 }
 
 // threadSafe reports whether blobs may be written concurrently.

@@ -7,119 +7,154 @@ import (
 	"slices"
 )
 
+// move is an entry that has to go to another place.
+type move struct {
+	entry *Entry
+	to    int64
+	// How many moves have to be made before this one, because what they move
+	// stands where this one goes, and the moves that wait for this one.
+	blocked int
+	waiting []*move
+	done    bool
+	aside   bool // at an interim place
+}
+
+func (m *move) end() int64 { return m.to + m.entry.span }
+
 // planLocked returns where the archive ends once entries, in their order, stand
 // at the sealed end of the file with extra bytes after them, and where entries
 // have to be moved for that: those that stand wrong, and others in their way.
-func (w *Writer) planLocked(entries []*Entry, extra int64) (end int64, moves map[*Entry]int64) {
-	moves = map[*Entry]int64{}
+// The moves are in the order of their targets.
+func (w *FileWriter) planLocked(entries []*Entry, extra int64) (end int64, moves []*move) {
 	end = w.sealed
+	wanted := make(map[*Entry]struct{}, len(entries))
 	for _, e := range entries {
-		if e.off != end || e.spool != nil {
-			moves[e] = end
+		wanted[e] = struct{}{}
+		if e.place == nil || e.place.off != end {
+			moves = append(moves, &move{entry: e, to: end})
 		}
 		end += e.span
 	}
 	end += extra
-	free := w.freeLocked(end)
-	for _, e := range w.othersLocked(entries) {
-		if e.off < end {
-			moves[e] = free
-			free += e.span
+	free := w.extents.end(end)
+	for x := range w.extents.before(end) {
+		if _, ok := wanted[x.entry]; !ok && x.entry != nil {
+			moves = append(moves, &move{entry: x.entry, to: free})
+			free += x.span
 		}
 	}
 	return end, moves
 }
 
 // arrangeLocked makes the moves, each entry once, unless entries stand in each
-// other's places.
-func (w *Writer) arrangeLocked(ctx context.Context, moves map[*Entry]int64, end int64) error {
-	free := w.freeLocked(end)
-	for e, to := range moves {
-		free = max(free, to+e.span)
+// other's places. If ctx ends, it stops between two moves. Those that were to
+// stand before end have no extent afterwards.
+func (w *FileWriter) arrangeLocked(ctx context.Context, moves []*move, end int64) error {
+	if len(moves) == 0 {
+		return nil
 	}
-	for len(moves) > 0 {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		e, to := nextMove(moves)
-		if e == nil { // Each stands in the way of another: put one aside.
-			e, to = firstInFile(moves), free
-			free += e.span
-		}
-		if err := w.moveLocked(e, to); err != nil {
-			return err
-		}
-		if moves[e] == to {
-			delete(moves, e)
+	free := max(w.extents.end(end), moves[len(moves)-1].end())
+	inFile := order(moves)
+	for _, m := range inFile {
+		m.entry.place.remove()
+	}
+	err := w.makeMovesLocked(ctx, moves, inFile, free)
+	if err != nil {
+		w.extents.merge(moves)
+		return err
+	}
+	for _, m := range moves {
+		if m.to >= end { // What stands before is not taken but sealed.
+			w.extents.append(m.entry.place)
 		}
 	}
 	return nil
 }
 
-// othersLocked returns the live entries in the file that are not in entries, by offset.
-func (w *Writer) othersLocked(entries []*Entry) []*Entry {
-	var others []*Entry
-	for e := range w.live {
-		if e.spool == nil && !slices.Contains(entries, e) {
-			others = append(others, e)
+func (w *FileWriter) makeMovesLocked(ctx context.Context, moves, inFile []*move, free int64) error {
+	var ready []*move
+	for _, m := range moves {
+		if m.blocked == 0 {
+			ready = append(ready, m)
 		}
 	}
-	slices.SortFunc(others, byOffset)
-	return others
-}
-
-func byOffset(a, b *Entry) int { return cmp.Compare(a.off, b.off) }
-
-// nextMove returns an entry, and where it goes, such that no other entry that
-// has to be moved stands there; nil if there is none. An entry may overlap its
-// own old place.
-func nextMove(moves map[*Entry]int64) (*Entry, int64) {
-	var best *Entry
-	for e, to := range moves {
-		if best != nil && to >= moves[best] {
-			continue // The lowest first, so that the order of moves is always the same.
+	for left := len(moves); left > 0; {
+		if err := ctx.Err(); err != nil {
+			return err
 		}
-		blocked := false
-		for other := range moves {
-			if other != e && other.spool == nil && other.off < to+e.span && to < other.off+other.span {
-				blocked = true
-				break
+		var m *move
+		if len(ready) > 0 {
+			m, ready = ready[0], ready[1:]
+			if err := w.moveLocked(m.entry, m.to); err != nil {
+				return err
+			}
+			m.done = true
+			left--
+		} else { // Each stands in the way of another: put one aside.
+			for inFile[0].done || inFile[0].aside {
+				inFile = inFile[1:]
+			}
+			m = inFile[0]
+			if err := w.moveLocked(m.entry, free); err != nil {
+				return err
+			}
+			free += m.entry.span
+			m.aside = true
+		}
+		for _, other := range m.waiting {
+			if other.blocked--; other.blocked == 0 {
+				ready = append(ready, other)
 			}
 		}
-		if !blocked {
-			best = e
-		}
+		m.waiting = nil // Where it stands now, it is in nobody's way.
 	}
-	return best, moves[best]
+	return nil
 }
 
-func firstInFile(moves map[*Entry]int64) *Entry {
-	var first *Entry
-	for e := range moves {
-		if e.spool == nil && (first == nil || e.off < first.off) {
-			first = e
+// order finds out which of the moves have to wait for which, and returns those of
+// entries in the file, by offset. An entry may overlap its own old place.
+func order(moves []*move) (inFile []*move) {
+	for _, m := range moves {
+		if m.entry.place != nil {
+			inFile = append(inFile, m)
 		}
 	}
-	return first
+	slices.SortFunc(inFile, func(a, b *move) int { return cmp.Compare(a.entry.place.off, b.entry.place.off) })
+	// Neither targets nor places overlap among themselves, so that one walk along
+	// both meets all pairs, of which there are no more than there are moves twice.
+	next := 0
+	for _, m := range moves {
+		for next < len(inFile) && inFile[next].entry.place.end() <= m.to {
+			next++
+		}
+		for _, other := range inFile[next:] {
+			if other.entry.place.off >= m.end() {
+				break
+			}
+			if other != m {
+				other.waiting = append(other.waiting, m)
+				m.blocked++
+			}
+		}
+	}
+	return inFile
 }
 
-func (w *Writer) moveLocked(e *Entry, to int64) error {
-	var from File = w.file
-	off := e.off
-	if e.spool != nil {
-		from, off = e.spool, 0
-	}
-	if err := moveRange(w.file, to, from, off, e.span); err != nil {
+// moveLocked moves an entry, which may be in spool.
+func (w *FileWriter) moveLocked(e *Entry, to int64) error {
+	if e.place != nil {
+		err := moveRange(w.file, to, w.file, e.place.off, e.span)
+		e.place.off = to
 		return err
 	}
-	e.off = to
-	if e.spool == nil {
-		return nil
+	if err := moveRange(w.file, to, e.spool, 0, e.span); err != nil {
+		return err
 	}
-	err := e.spool.Close()
-	e.spool = nil
-	return err
+	e.place = &extent{off: to, span: e.span, entry: e}
+	return e.unspool()
 }
+
+const copyBufferSize = 1 << 20
 
 // moveRange copies n bytes between files, or within one, where the ranges may
 // overlap. The kernel does it where it can.
@@ -152,12 +187,4 @@ func moveRange(dst File, dstOff int64, src File, srcOff, n int64) error {
 		}
 	}
 	return nil
-}
-
-const copyBufferSize = 1 << 20
-
-// copyToStream writes the first n bytes of a spool file.
-func copyToStream(w io.Writer, spool io.ReaderAt, n int64) error {
-	_, err := io.CopyBuffer(struct{ io.Writer }{w}, io.NewSectionReader(spool, 0, n), make([]byte, min(n, copyBufferSize)))
-	return err
 }

@@ -167,7 +167,7 @@ func TestIndexMemory(t *testing.T) {
 
 // claim makes the header of an entry that says it has size bytes.
 func claim(size int64) []byte {
-	data, err := encodeHeader(&tar.Header{Name: "x", Typeflag: tar.TypeReg, Mode: 0o644}, size)
+	data, err := format(&tar.Header{Name: "x", Typeflag: tar.TypeReg, Mode: 0o644, Size: size, Format: tar.FormatGNU})
 	if err != nil {
 		panic(err)
 	}

@@ -3,60 +3,254 @@ package tarfile
 import (
 	"context"
 	"io"
-	"sync"
+	"os"
+	"slices"
 )
 
-// stream writes to a pipe, whose reader may stop reading for as long as it likes,
-// so that nobody has to wait for it any longer than wanted. Writes must not be
-// concurrent.
-type stream struct {
-	w   io.Writer
-	buf []byte // what is being written; stays with the write that was given up
-
-	once sync.Once
-	quit chan struct{} // closed when nothing may be written any more
-	err  error         // why; set before quit is closed
+// StreamWriter is a Writer to a pipe or anything else that is written from
+// beginning to end. A blob of unknown size is spooled first, because its header
+// has to come before it; so is one whose turn has not come.
+//
+// Its Seal waits until what precedes has been sent. Entries that wait in later
+// slots are sent before their turn. A method whose context ends while it waits
+// for others leaves them alone; the stream is broken for everybody if one ends
+// whose data is partly sent. Create, Reserve, Drop and Release never wait for
+// the stream.
+type StreamWriter struct {
+	queue
+	pipe *pipe
+	// Entries from spool, or metadata, are being sent, without the lock: nobody
+	// else may write. While a blob is in place, it is the only one who may.
+	sending bool
 }
 
-func newStream(w io.Writer) *stream { return &stream{w: w, quit: make(chan struct{})} }
+var _ Writer = (*StreamWriter)(nil)
 
-// interrupt gives up the write that is going on, if any, and all that come after
-// it: what has been sent of the archive cannot be completed.
-func (s *stream) interrupt(err error) {
-	s.once.Do(func() {
-		s.err = err
-		close(s.quit)
-	})
+// NewStreamWriter returns a Writer to a stream. Blobs of unknown size, or that
+// have to wait for their turn, are kept in unnamed files in spoolDir.
+func NewStreamWriter(w io.Writer, spoolDir string) *StreamWriter {
+	s := &StreamWriter{pipe: newPipe(w)}
+	s.queue = newQueue(s, spoolDir)
+	return s
 }
 
-// interruptAfter interrupts the stream when ctx ends before stop is called.
-func (s *stream) interruptAfter(ctx context.Context) (stop func() bool) {
-	if s == nil { // There is none when writing to a file.
-		return func() bool { return true }
+// Seal implements Writer.
+func (w *StreamWriter) Seal(ctx context.Context, slot *Slot, entries []*Entry, small []Small) error {
+	if err := ctx.Err(); err != nil {
+		return err
 	}
-	return context.AfterFunc(ctx, func() { s.interrupt(context.Cause(ctx)) })
-}
-
-// Write implements io.Writer.
-func (s *stream) Write(p []byte) (int, error) {
-	select {
-	case <-s.quit:
-		return 0, s.err
-	default:
+	blocks, err := encodeSmall(small)
+	if err != nil {
+		return err
 	}
-	s.buf = append(s.buf[:0], p...)
-	done := make(chan error, 1)
-	go func(data []byte) {
-		_, err := s.w.Write(data)
-		done <- err
-	}(s.buf)
-	select {
-	case err := <-done:
-		if err != nil {
-			return 0, err
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return w.err
+	}
+	if slot != nil && slot.released {
+		slot = nil
+	}
+	if slot == nil && len(blocks) > 0 {
+		slot = w.floatingLocked(blockSize)
+	}
+	err = w.waitLocked(ctx, func() bool { return w.mayLocked(slot, entries, blocks) })
+	if err == nil {
+		err = w.sendLocked(ctx, entries, blocks)
+	}
+	if err != nil {
+		if slot != nil && slot.floating {
+			slot.dropLocked()
+			_ = w.advanceLocked() // A failure is kept in w.err.
 		}
-		return len(p), nil
-	case <-s.quit:
-		return 0, s.err
+		return err
 	}
+	for _, e := range entries {
+		delete(w.live, e)
+	}
+	if slot != nil {
+		slot.releaseLocked()
+	}
+	return w.advanceLocked()
+}
+
+// mayLocked reports whether the stream is free for what has to be sent. Blocks go
+// where their slot is; entries whose turn has not come, between blobs.
+func (w *StreamWriter) mayLocked(slot *Slot, entries []*Entry, blocks []byte) bool {
+	switch {
+	case len(blocks) > 0:
+		return !w.sending && w.first == slot
+	case slices.ContainsFunc(entries, func(e *Entry) bool { return e.spool != nil }):
+		return !w.sending && !w.blobInPlaceLocked()
+	default:
+		return true
+	}
+}
+
+func (w *StreamWriter) blobInPlaceLocked() bool {
+	return w.first != nil && w.first.blob != nil && w.first.blob.inPlace
+}
+
+// sendLocked sends those entries that are in spool, and blocks. It gives up the
+// lock meanwhile.
+func (w *StreamWriter) sendLocked(ctx context.Context, entries []*Entry, blocks []byte) error {
+	var spooled []*Entry
+	for _, e := range entries {
+		if e.spool != nil && !e.sending {
+			e.sending = true
+			spooled = append(spooled, e)
+		}
+	}
+	if len(spooled) == 0 && len(blocks) == 0 {
+		return nil
+	}
+	w.sending = true
+	w.mu.Unlock()
+	var err error
+	for _, e := range spooled {
+		if err = w.copySpool(ctx, e.spool, e.span); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = w.pipe.write(ctx, blocks)
+	}
+	w.mu.Lock()
+	return w.sentLocked(spooled, err)
+}
+
+// sentLocked ends what sendLocked or settleLocked have begun.
+func (w *StreamWriter) sentLocked(spooled []*Entry, err error) error {
+	w.sending = false
+	for _, e := range spooled {
+		e.sending = false
+		if closeErr := e.unspool(); err == nil {
+			err = closeErr
+		}
+	}
+	if err != nil {
+		return w.failLocked(err)
+	}
+	return nil
+}
+
+// copySpool sends the first n bytes of spool.
+func (w *StreamWriter) copySpool(ctx context.Context, spool io.ReaderAt, n int64) error {
+	to := writerFunc(func(p []byte) (int, error) { return len(p), w.pipe.write(ctx, p) })
+	_, err := io.CopyBuffer(to, io.NewSectionReader(spool, 0, n), make([]byte, min(n, copyBufferSize)))
+	return err
+}
+
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// settleLocked implements output. An entry is sent by a goroutine of its own, so
+// that nobody has to wait for it who has other things to do.
+func (w *StreamWriter) settleLocked(s *Slot) (bool, error) {
+	e := s.entry
+	if e == nil {
+		return s.released, nil // The stream is the blob's until it ends.
+	}
+	if e.spool == nil {
+		return true, nil
+	}
+	if !w.sending {
+		w.sending, e.sending = true, true
+		go func() {
+			err := w.copySpool(context.Background(), e.spool, e.span)
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if w.sentLocked([]*Entry{e}, err) == nil {
+				_ = w.advanceLocked() // A failure is kept in w.err.
+			}
+		}()
+	}
+	return false, nil
+}
+
+func (w *StreamWriter) vacateLocked(*Slot) {}
+
+func (w *StreamWriter) admitLocked(b *Blob) (bool, error) {
+	turn := w.first == b.slot
+	direct := b.size >= 0 && b.header != nil && b.spool == nil
+	switch {
+	case turn && direct && !w.sending:
+		b.inPlace = true
+		return true, nil
+	case w.sending && (direct || !turn):
+		return false, nil // It is the reader of the stream who is slow.
+	default:
+		return w.standByLocked(b)
+	}
+}
+
+func (w *StreamWriter) write(ctx context.Context, b *Blob, p []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if !b.sent {
+		header, err := encodeHeader(b.header, b.size)
+		if err != nil {
+			return err
+		}
+		b.sent = true
+		if err := w.send(ctx, header); err != nil {
+			return err
+		}
+	}
+	return w.send(ctx, p)
+}
+
+// send writes to the stream, which is of no use any more if that fails.
+func (w *StreamWriter) send(ctx context.Context, p []byte) error {
+	err := w.pipe.write(ctx, p)
+	if err != nil {
+		w.fail(err)
+	}
+	return err
+}
+
+func (w *StreamWriter) frame(ctx context.Context, b *Blob, _, pad []byte) error {
+	return w.write(ctx, b, pad) // The header has been sent, or is that of Create.
+}
+
+func (w *StreamWriter) completeLocked(*Blob, *Entry) {}
+
+// deliverLocked implements output. Entries that have to wait for others are sent
+// later.
+func (w *StreamWriter) deliverLocked(ctx context.Context, e *Entry) error {
+	if !e.sending {
+		return nil
+	}
+	err := w.waitLocked(ctx, func() bool { return !e.sending })
+	if err != nil {
+		w.pipe.interrupt(err)
+		return w.failLocked(err)
+	}
+	return nil
+}
+
+// Close implements Writer.
+func (w *StreamWriter) Close(ctx context.Context) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	err := w.waitLocked(ctx, func() bool { return !w.sending })
+	if err == nil && w.blobInPlaceLocked() { // The marker would be part of it.
+		err = ErrBusy
+	}
+	if err == nil {
+		err = w.sendLocked(ctx, nil, make([]byte, 2*blockSize))
+	}
+	w.pipe.interrupt(os.ErrClosed)
+	w.discardLocked(os.ErrClosed)
+	return err
+}
+
+// Abort implements Writer.
+func (w *StreamWriter) Abort() {
+	w.pipe.interrupt(os.ErrClosed)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.discardLocked(os.ErrClosed)
 }

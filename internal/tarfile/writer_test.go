@@ -70,7 +70,7 @@ func readAll(t *testing.T, f *os.File) []byte {
 }
 
 // put writes a blob in pieces and returns its entry.
-func put(t *testing.T, w *Writer, slot *Slot, name string, data []byte, size int64) *Entry {
+func put(t *testing.T, w Writer, slot *Slot, name string, data []byte, size int64) *Entry {
 	t.Helper()
 	b, err := w.Create(slot, header(name), size)
 	require.NoError(t, err)
@@ -101,7 +101,7 @@ func small(name, data string) Small {
 func TestFileInOrder(t *testing.T) {
 	for _, known := range []bool{true, false} {
 		f := tempFile(t)
-		w := NewFileWriter(f, t.TempDir())
+		w := NewFileWriter(f, 0, t.TempDir())
 		files := []file{{"a", content("a", 3000)}, {"b", content("b", 512)}, {"c", nil}}
 		var entries []*Entry
 		for _, x := range files {
@@ -125,7 +125,7 @@ func TestSealMovesEntriesToTheirOrder(t *testing.T) {
 		file{"c", content("c", sizes["c"])}, file{"d", content("d", sizes["d"])}, file{"x", []byte("x")})
 	permutations([]string{"a", "b", "c", "d"}, func(order []string) {
 		f := tempFile(t)
-		w := NewFileWriter(f, t.TempDir())
+		w := NewFileWriter(f, 0, t.TempDir())
 		entries := map[string]*Entry{}
 		for _, name := range order {
 			entries[name] = put(t, w, nil, name, content(name, sizes[name]), -1)
@@ -157,7 +157,7 @@ func TestCancelledSeal(t *testing.T) {
 	for n := range 6 {
 		for _, again := range []bool{true, false} {
 			f := tempFile(t)
-			w := NewFileWriter(f, t.TempDir())
+			w := NewFileWriter(f, 0, t.TempDir())
 			c := put(t, w, nil, "c", files[2].data, -1)
 			b := put(t, w, nil, "b", files[1].data, -1)
 			a := put(t, w, nil, "a", files[0].data, -1)
@@ -180,7 +180,7 @@ func TestCancelledSeal(t *testing.T) {
 func TestSealWaitsForTheBlobThatIsBeingSent(t *testing.T) {
 	f := tempFile(t)
 	w := NewStreamWriter(f, t.TempDir())
-	slot := w.Reserve(-1)
+	slot := w.Reserve("a", -1)
 	late := put(t, w, nil, "late", content("late", 700), -1)
 	sent, err := w.Create(slot, header("sent"), 1000)
 	require.NoError(t, err)
@@ -199,7 +199,7 @@ func TestSealWaitsForTheBlobThatIsBeingSent(t *testing.T) {
 // Close does not finish an archive into which somebody still writes.
 func TestCloseWhileABlobIsWritten(t *testing.T) {
 	for _, size := range []int64{-1, 2000} {
-		w := NewFileWriter(tempFile(t), t.TempDir())
+		w := NewFileWriter(tempFile(t), 0, t.TempDir())
 		a := put(t, w, nil, "a", content("a", 100), -1)
 		_, err := w.Create(nil, nil, size)
 		require.NoError(t, err)
@@ -227,7 +227,7 @@ func permutations(names []string, f func([]string)) {
 // What belongs to an image that comes later is moved out of the way.
 func TestSealMovesOthersAway(t *testing.T) {
 	f := tempFile(t)
-	w := NewFileWriter(f, t.TempDir())
+	w := NewFileWriter(f, 0, t.TempDir())
 	b := put(t, w, nil, "b", content("b", 4000), -1)
 	a := put(t, w, nil, "a", content("a", 2000), 2000)
 	unwanted := put(t, w, nil, "u", content("u", 700), -1)
@@ -249,12 +249,12 @@ func TestSlots(t *testing.T) {
 		for _, known := range []bool{false, true} {
 			permutations(names, func(order []string) {
 				f := tempFile(t)
-				w := NewFileWriter(f, t.TempDir())
+				var w Writer = NewFileWriter(f, 0, t.TempDir())
 				if stream {
 					w = NewStreamWriter(f, t.TempDir())
 				}
-				slots := map[string]*Slot{"a": w.Reserve(-1), "b": w.Reserve(-1), "c": w.Reserve(-1)}
-				end := w.Reserve(-1)
+				slots := map[string]*Slot{"a": w.Reserve("a", -1), "b": w.Reserve("a", -1), "c": w.Reserve("a", -1)}
+				end := w.Reserve("a", -1)
 				entries := map[string]*Entry{}
 				for _, name := range order {
 					size := int64(-1)
@@ -274,7 +274,7 @@ func TestSlots(t *testing.T) {
 // A blob behind one that is being written waits, unless that one's source is slow.
 func TestOutOfTurnWaitsOrSpools(t *testing.T) {
 	f := tempFile(t)
-	w := NewFileWriter(f, t.TempDir())
+	w := NewFileWriter(f, 0, t.TempDir())
 	first, err := w.Create(nil, nil, -1)
 	require.NoError(t, err)
 	second, err := w.Create(nil, nil, -1)
@@ -306,7 +306,7 @@ func TestOutOfTurnWaitsOrSpools(t *testing.T) {
 func TestAbortLeavesNoTrace(t *testing.T) {
 	for _, known := range []bool{false, true} {
 		f := tempFile(t)
-		w := NewFileWriter(f, t.TempDir())
+		w := NewFileWriter(f, 0, t.TempDir())
 		size := int64(-1)
 		if known {
 			size = 8000
@@ -326,7 +326,7 @@ func TestAbortLeavesNoTrace(t *testing.T) {
 // A blob in the middle that fails leaves a gap, which is closed.
 func TestAbortInTheMiddle(t *testing.T) {
 	f := tempFile(t)
-	w := NewFileWriter(f, t.TempDir())
+	w := NewFileWriter(f, 0, t.TempDir())
 	bad, err := w.Create(nil, nil, 5000)
 	require.NoError(t, err)
 	writePieces(t, bad, content("z", 4000))
@@ -343,7 +343,7 @@ func TestAbortInTheMiddle(t *testing.T) {
 
 func TestSealIsBusy(t *testing.T) {
 	f := tempFile(t)
-	w := NewFileWriter(f, t.TempDir())
+	w := NewFileWriter(f, 0, t.TempDir())
 	a := put(t, w, nil, "a", content("a", 10), -1)
 	b, err := w.Create(nil, nil, -1)
 	require.NoError(t, err)
@@ -357,7 +357,7 @@ func TestSealIsBusy(t *testing.T) {
 }
 
 func TestWrongSize(t *testing.T) {
-	w := NewFileWriter(tempFile(t), t.TempDir())
+	w := NewFileWriter(tempFile(t), 0, t.TempDir())
 	b, err := w.Create(nil, nil, 10)
 	require.NoError(t, err)
 	require.ErrorIs(t, b.Write(context.Background(), make([]byte, 11)), ErrSize)
@@ -373,9 +373,9 @@ func TestWrongPlan(t *testing.T) {
 	want := reference(t, file{"a", content("a", 3000)})
 	f := tempFile(t)
 	var stream bytes.Buffer
-	for name, w := range map[string]*Writer{"file": NewFileWriter(f, t.TempDir()), "stream": NewStreamWriter(&stream, t.TempDir())} {
+	for name, w := range map[string]Writer{"file": NewFileWriter(f, 0, t.TempDir()), "stream": NewStreamWriter(&stream, t.TempDir())} {
 		t.Run(name, func(t *testing.T) {
-			a := put(t, w, w.Reserve(10), "a", content("a", 3000), -1)
+			a := put(t, w, w.Reserve("a", 10), "a", content("a", 3000), -1)
 			require.NoError(t, w.Seal(context.Background(), nil, []*Entry{a}, nil))
 			require.NoError(t, w.Close(context.Background()))
 		})
@@ -405,7 +405,7 @@ func (f *limitedFile) WriteAt(p []byte, off int64) (int, error) {
 
 func TestFullDisk(t *testing.T) {
 	for limit := int64(0); limit < 12_000; limit += 97 {
-		w := NewFileWriter(&limitedFile{File: tempFile(t), left: limit}, t.TempDir())
+		w := NewFileWriter(&limitedFile{File: tempFile(t), left: limit}, 0, t.TempDir())
 		err := func() error {
 			var entries []*Entry
 			for _, x := range []file{{"b", content("b", 3000)}, {"a", content("a", 2000)}} {
@@ -451,7 +451,7 @@ func TestConcurrent(t *testing.T) {
 	for _, mode := range []string{"file", "planned file", "planned stream"} {
 		for range 20 {
 			f := tempFile(t)
-			w := NewFileWriter(f, t.TempDir())
+			var w Writer = NewFileWriter(f, 0, t.TempDir())
 			if mode == "planned stream" {
 				w = NewStreamWriter(f, t.TempDir())
 			}
@@ -459,9 +459,9 @@ func TestConcurrent(t *testing.T) {
 			var end *Slot
 			if mode != "file" {
 				for i := range slots {
-					slots[i] = w.Reserve(-1)
+					slots[i] = w.Reserve("a", -1)
 				}
-				end = w.Reserve(-1)
+				end = w.Reserve("a", -1)
 			}
 			entries := make([]*Entry, n)
 			var wg sync.WaitGroup
@@ -483,7 +483,7 @@ func TestConcurrent(t *testing.T) {
 }
 
 func TestClosedWriter(t *testing.T) {
-	w := NewFileWriter(tempFile(t), t.TempDir())
+	w := NewFileWriter(tempFile(t), 0, t.TempDir())
 	b, err := w.Create(nil, nil, -1)
 	require.NoError(t, err)
 	w.Abort()
@@ -509,15 +509,15 @@ func TestHugeSizeHeader(t *testing.T) {
 // A pipe whose reader does not read holds nobody up: not who writes to it, and
 // not who gives it up.
 func TestStalledStream(t *testing.T) {
-	for name, write := range map[string]func(context.Context, *Writer) error{
-		"content": func(ctx context.Context, w *Writer) error {
+	for name, write := range map[string]func(context.Context, Writer) error{
+		"content": func(ctx context.Context, w Writer) error {
 			b, err := w.Create(nil, header("a"), 5)
 			if err != nil {
 				return err
 			}
 			return b.Write(ctx, []byte("hello"))
 		},
-		"spooled": func(ctx context.Context, w *Writer) error {
+		"spooled": func(ctx context.Context, w Writer) error {
 			b, err := w.Create(nil, nil, -1)
 			if err != nil {
 				return err
@@ -528,10 +528,10 @@ func TestStalledStream(t *testing.T) {
 			_, err = b.Finish(ctx, header("a"))
 			return err
 		},
-		"metadata": func(ctx context.Context, w *Writer) error {
+		"metadata": func(ctx context.Context, w Writer) error {
 			return w.Seal(ctx, nil, nil, []Small{small("x", "x")})
 		},
-		"end": func(ctx context.Context, w *Writer) error { return w.Close(ctx) },
+		"end": func(ctx context.Context, w Writer) error { return w.Close(ctx) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, pw := io.Pipe()

@@ -1,0 +1,124 @@
+package tarfile
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+const blockSize = 512
+
+// maxSize is the largest content that an entry may have. It leaves room for
+// headers, padding and sums of a few sizes in 63 bits, and is a million times
+// what any disk holds.
+const maxSize = 1 << 60
+
+// maxOctalSize is the largest size that a ustar header holds in its 11 octal digits.
+const maxOctalSize = 1<<33 - 1
+
+// ErrTooLarge is returned, wrapped, for a size that no archive can hold.
+var ErrTooLarge = errors.New("too large for an archive")
+
+var zeros [blockSize]byte
+
+// padding returns the bytes between the end of content and the next entry.
+func padding(size int64) int64 { return -size & (blockSize - 1) }
+
+// HeaderSpan returns the bytes that the header of a regular file, or of a
+// directory if the name ends with a slash, takes in an archive: one block, or
+// more for names that only an extended (PAX) header can hold. It depends on the
+// name alone, so that a place can be kept free for the header of a file whose
+// size is not known yet.
+func HeaderSpan(name string) (int64, error) {
+	block, err := encodeHeader(headerFor(name), 0)
+	return int64(len(block)), err
+}
+
+// Span returns the bytes that an entry takes in an archive: its header,
+// content of the given size and padding. A size that is negative (ErrSize), too
+// large (ErrTooLarge), or does not fit in a header of HeaderSpan's length is an
+// error.
+func Span(name string, size int64) (int64, error) {
+	block, err := encodeHeader(headerFor(name), size)
+	if err != nil {
+		return 0, err
+	}
+	return spanOf(int64(len(block)), size), nil
+}
+
+func headerFor(name string) *tar.Header {
+	h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o444}
+	if strings.HasSuffix(name, "/") {
+		h.Typeflag = tar.TypeDir
+	}
+	return h
+}
+
+// spanOf returns the bytes that an entry takes whose header takes head. size
+// must not be larger than maxSize.
+func spanOf(head, size int64) int64 { return head + size + padding(size) }
+
+// encodeHeader returns the blocks that describe an entry. There are as many of
+// them whatever the size: they are written after the content, into a gap that
+// was left for them. So a larger size than ustar can hold is written in GNU's
+// base-256 form if the name needs no PAX records.
+func encodeHeader(h *tar.Header, size int64) ([]byte, error) {
+	if size < 0 {
+		return nil, fmt.Errorf("describing %s: %w: %d bytes", h.Name, ErrSize, size)
+	}
+	if size > maxSize {
+		return nil, fmt.Errorf("describing %s: %d bytes are %w", h.Name, size, ErrTooLarge)
+	}
+	header := *h
+	header.Size = min(size, maxOctalSize)
+	blocks, err := format(&header)
+	if err != nil || size <= maxOctalSize {
+		return blocks, err
+	}
+	header.Size = size
+	if len(blocks) == blockSize {
+		header.Format = tar.FormatGNU
+	}
+	large, err := format(&header)
+	if err == nil && len(large) != len(blocks) {
+		err = fmt.Errorf("describing %s: a name of %d bytes and a size of %d do not fit in one header of %d bytes: %w",
+			h.Name, len(h.Name), size, len(blocks), ErrTooLarge)
+	}
+	return large, err
+}
+
+func format(h *tar.Header) ([]byte, error) {
+	var b blockBuffer
+	if err := tar.NewWriter(&b).WriteHeader(h); err != nil {
+		return nil, fmt.Errorf("describing %s: %w", h.Name, err)
+	}
+	return b, nil
+}
+
+type blockBuffer []byte
+
+func (b *blockBuffer) Write(p []byte) (int, error) {
+	*b = append(*b, p...)
+	return len(p), nil
+}
+
+// Small is an entry that is written from memory.
+type Small struct {
+	Header *tar.Header // its size is filled in
+	Data   []byte
+}
+
+func encodeSmall(small []Small) ([]byte, error) {
+	var blocks []byte
+	for _, s := range small {
+		header, err := encodeHeader(s.Header, int64(len(s.Data)))
+		if err != nil {
+			return nil, err
+		}
+		blocks = append(blocks, header...)
+		blocks = append(blocks, s.Data...)
+		blocks = append(blocks, zeros[:padding(int64(len(s.Data)))]...)
+	}
+	return blocks, nil
+}

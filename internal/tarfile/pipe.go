@@ -1,0 +1,62 @@
+package tarfile
+
+import (
+	"context"
+	"io"
+	"sync"
+)
+
+// pipe writes to a stream, whose reader may stop reading for as long as it
+// likes, so that nobody has to wait for it any longer than wanted. Writes must
+// not be concurrent.
+type pipe struct {
+	w   io.Writer
+	buf []byte // what is being written; stays with the write that was given up
+
+	once sync.Once
+	quit chan struct{} // closed when nothing may be written any more
+	err  error         // why; set before quit is closed
+}
+
+func newPipe(w io.Writer) *pipe { return &pipe{w: w, quit: make(chan struct{})} }
+
+// interrupt gives up the write that is going on, if any, and all that come after
+// it: what has been sent of the archive cannot be completed.
+func (p *pipe) interrupt(err error) {
+	p.once.Do(func() {
+		p.err = err
+		close(p.quit)
+	})
+}
+
+// write writes data. If ctx ends meanwhile, the pipe is interrupted.
+func (p *pipe) write(ctx context.Context, data []byte) error {
+	select {
+	case <-p.quit:
+		return p.err
+	default:
+	}
+	if len(data) == 0 {
+		return nil
+	}
+	p.buf = append(p.buf[:0], data...)
+	done := make(chan error, 1)
+	go func(data []byte) {
+		_, err := p.w.Write(data)
+		done <- err
+	}(p.buf)
+	select {
+	case err := <-done:
+		return err
+	case <-p.quit:
+		return p.err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done: // It was just in time.
+		return err
+	default:
+		p.interrupt(context.Cause(ctx))
+		return p.err
+	}
+}

@@ -3,17 +3,24 @@ package tarfile
 import (
 	"errors"
 	"io"
-	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dockerarchive/dockerarchive/internal/local"
 )
+
+// kernelFile is a file that the kernel knows: *os.File and *local.File.
+type kernelFile interface {
+	Fd() uintptr
+	Name() string
+}
 
 // kernelCopy copies as much of a range as the kernel can without the bytes
 // passing through this process (by sharing blocks where the file system does),
 // and returns how much that was. The ranges must not overlap.
 func kernelCopy(dst File, dstOff int64, src File, srcOff, n int64) (int64, error) {
-	to, ok1 := dst.(*os.File)
-	from, ok2 := src.(*os.File)
+	to, ok1 := dst.(kernelFile)
+	from, ok2 := src.(kernelFile)
 	if !ok1 || !ok2 {
 		return 0, nil
 	}
@@ -24,7 +31,7 @@ func kernelCopy(dst File, dstOff int64, src File, srcOff, n int64) (int64, error
 		case errors.Is(err, unix.EINTR):
 			continue
 		case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT), errors.Is(err, unix.EFBIG), errors.Is(err, unix.EIO):
-			return done, &os.PathError{Op: "copy_file_range", Path: to.Name(), Err: err}
+			return done, &local.Error{Op: "copy_file_range", Path: to.Name(), Err: err}
 		case err != nil:
 			return done, nil // Not between these files; the caller does it.
 		case c == 0:

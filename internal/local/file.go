@@ -1,0 +1,84 @@
+// Package local is the files of this machine that data is written to: archives
+// and temporary files. Their errors have a type of their own, so that a full disk
+// here is not taken for the failure of whatever the data comes from, and the name
+// by which the user knows the file. The package knows nothing of what is written.
+package local
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+)
+
+// Error means that this machine, and nobody else, has failed: a file here cannot
+// be made, written or given its name.
+type Error struct {
+	Op   string // what was being done, "write" for example
+	Path string // to which file, as the user knows it
+	Err  error
+}
+
+// Error returns the operation, the path and what was wrong.
+func (e *Error) Error() string { return e.Op + " " + e.Path + ": " + e.Err.Error() }
+
+// Unwrap returns what was wrong.
+func (e *Error) Unwrap() error { return e.Err }
+
+// File is an open file whose errors, except for io.EOF, are of type *Error. It
+// may be used concurrently, as an *os.File may.
+type File struct {
+	file *os.File
+	name string
+}
+
+// NewFile returns a File that errors call by the given name. An unnamed file has
+// none of its own, and a temporary one has one that means nothing to anybody.
+func NewFile(f *os.File, name string) *File { return &File{f, name} }
+
+// Name returns what errors call the file.
+func (f *File) Name() string { return f.name }
+
+// Fd returns the file's descriptor or handle, for copies made by the kernel. It
+// is valid until the file is closed.
+func (f *File) Fd() uintptr { return f.file.Fd() }
+
+// Write implements io.Writer.
+func (f *File) Write(p []byte) (int, error) {
+	n, err := f.file.Write(p)
+	return n, f.wrap("write", err)
+}
+
+// WriteAt implements io.WriterAt.
+func (f *File) WriteAt(p []byte, off int64) (int, error) {
+	n, err := f.file.WriteAt(p, off)
+	return n, f.wrap("write", err)
+}
+
+// ReadAt implements io.ReaderAt.
+func (f *File) ReadAt(p []byte, off int64) (int, error) {
+	n, err := f.file.ReadAt(p, off)
+	return n, f.wrap("read", err)
+}
+
+// Truncate changes the size of the file, in bytes.
+func (f *File) Truncate(size int64) error { return f.wrap("truncate", f.file.Truncate(size)) }
+
+// Close closes the file. What waits in Write of a pipe fails.
+func (f *File) Close() error { return f.wrap("close", f.file.Close()) }
+
+func (f *File) wrap(op string, err error) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	return f.wrapFailure(op, err)
+}
+
+// wrapFailure replaces the name that the system knows.
+func (f *File) wrapFailure(op string, err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	return &Error{Op: op, Path: f.name, Err: err}
+}

@@ -1,0 +1,54 @@
+package local
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestFile(t *testing.T) {
+	raw, err := os.Create(filepath.Join(t.TempDir(), "raw"))
+	require.NoError(t, err)
+	f := NewFile(raw, "shown")
+	assert.Equal(t, "shown", f.Name())
+	assert.Equal(t, raw.Fd(), f.Fd())
+	_, err = f.Write([]byte("one "))
+	require.NoError(t, err)
+	_, err = f.WriteAt([]byte("two three"), 4)
+	require.NoError(t, err)
+	require.NoError(t, f.Truncate(7))
+	got := make([]byte, 8)
+	n, err := f.ReadAt(got, 0)
+	assert.True(t, err == io.EOF, "as io.ReaderAt wants it")
+	assert.Equal(t, "one two", string(got[:n]))
+	require.NoError(t, f.Close())
+}
+
+// Whatever fails, the error is of this machine and has the name that was given.
+func TestErrors(t *testing.T) {
+	raw, err := os.Create(filepath.Join(t.TempDir(), "raw"))
+	require.NoError(t, err)
+	f := NewFile(raw, "shown")
+	require.NoError(t, f.Close())
+	for want, operation := range map[string]func() error{
+		"write shown: file already closed":    func() error { _, err := f.Write([]byte("x")); return err },
+		"read shown: file already closed":     func() error { _, err := f.ReadAt(make([]byte, 1), 0); return err },
+		"truncate shown: file already closed": func() error { return f.Truncate(0) },
+		"close shown: file already closed":    f.Close,
+	} {
+		err := operation()
+		require.EqualError(t, err, want)
+		require.ErrorIs(t, err, fs.ErrClosed)
+		var local *Error
+		require.True(t, errors.As(err, &local))
+		assert.Equal(t, "shown", local.Path)
+	}
+	_, err = f.WriteAt([]byte("x"), 0)
+	require.EqualError(t, err, "write shown: file already closed")
+}

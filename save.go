@@ -124,7 +124,7 @@ func Save(ctx context.Context, policyContext *signature.PolicyContext, path stri
 	defer s.close()
 	// Before anything is read, so that nobody waits to hear that the path is
 	// taken. Nothing is written yet.
-	out, err := output.Create(path)
+	out, err := output.Create(ctx, path)
 	if err != nil {
 		return nil, err
 	}

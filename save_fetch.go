@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dockerarchive/dockerarchive/internal/async"
+	"github.com/dockerarchive/dockerarchive/internal/output"
 )
 
 // savedBlob is a layer or a config, of all images that have it.
@@ -148,8 +149,9 @@ func (s *saver) fetch(ctx context.Context, blob *savedBlob) error {
 // isLocal reports whether an error says that the archive cannot be written, which
 // is the end of all images.
 func isLocal(err error) bool {
-	var local *fs.PathError
-	return !errors.Is(err, errSaveSource) && (errors.As(err, &local) || errors.Is(err, syscall.ENOSPC))
+	var local *output.Error
+	var spooled *fs.PathError
+	return !errors.Is(err, errSaveSource) && (errors.As(err, &local) || errors.As(err, &spooled) || errors.Is(err, syscall.ENOSPC))
 }
 
 // fetchFrom fetches a blob from the first image that has it, or else the next. It

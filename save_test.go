@@ -122,7 +122,7 @@ func TestSaveOnceThrough(t *testing.T) {
 	defer s.close()
 	require.NoError(t, s.read(t.Context()))
 	path := filepath.Join(t.TempDir(), "saved.tar")
-	out, err := output.Create(path)
+	out, err := output.Create(t.Context(), path)
 	require.NoError(t, err)
 	w, err := newWriter(out, path, &writerOptions{transport: s.transport}, nil)
 	require.NoError(t, err)

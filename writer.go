@@ -74,7 +74,7 @@ func NewWriter(sys *types.SystemContext, path string, options ...WriterOption) (
 	if o.err != nil {
 		return nil, fmt.Errorf("creating %s: %w", path, o.err)
 	}
-	out, err := output.Create(path)
+	out, err := output.Create(context.Background(), path)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func newWriter(out *output.Output, path string, o *writerOptions, sys *types.Sys
 		dir = spool.Dir(dir)
 	}
 	if out.Stream() {
-		w.tar = tarfile.NewStreamWriter(out.File(), dir)
+		w.tar = tarfile.NewStreamWriter(out.Writer(), dir)
 	} else {
 		w.tar = tarfile.NewFileWriter(out.File(), 0, dir)
 	}
@@ -344,7 +344,7 @@ func (w *Writer) close(ctx context.Context) error {
 		w.tar.Abort()
 		return errors.Join(err, w.out.Abort())
 	}
-	return w.out.Commit()
+	return w.out.Commit(ctx)
 }
 
 // completeLocked writes all that is missing, and reports whether there is an

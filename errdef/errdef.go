@@ -35,6 +35,12 @@ var (
 var (
 	// ErrNotEmpty means that the target holds data, which is left untouched.
 	ErrNotEmpty = errors.New("file exists and is not empty; remove it or choose another name")
+	// ErrAppeared means that somebody has put another, empty, file in the place of
+	// the target while the archive was written. It is left untouched.
+	ErrAppeared = errors.New("another file has appeared there meanwhile; remove it or choose another name")
+	// ErrBusy means that the target, which cannot be replaced, is being written in
+	// place by somebody else.
+	ErrBusy = errors.New("another process is writing to it")
 	// ErrTerminal means that the target is a terminal.
 	ErrTerminal = errors.New("refusing to write an archive to a terminal; redirect it to a file or a pipe")
 )

@@ -5,30 +5,49 @@ package output
 
 import (
 	"cmp"
+	"context"
 	"errors"
-	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 
-	"golang.org/x/term"
-
 	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/local"
 )
 
 // Errors of Create and Commit that a caller may want to tell apart.
 var (
 	// ErrNotEmpty means that the target holds data, which is left untouched.
 	ErrNotEmpty = errdef.ErrNotEmpty
+	// ErrAppeared means that somebody has put another file in the place of the
+	// target, or where there was none, since Create; it is empty and left untouched.
+	// If it is not empty, the error is ErrNotEmpty.
+	ErrAppeared = errdef.ErrAppeared
+	// ErrBusy means that the target, which cannot be replaced, is being written in
+	// place by another process, or another Output of this one.
+	ErrBusy = errdef.ErrBusy
 	// ErrTerminal means that the target is a terminal.
 	ErrTerminal = errdef.ErrTerminal
 )
 
+// Error is the type of every error of this package and of the files and streams
+// that it hands out: what failed is this machine, not a source of data.
+type Error = local.Error
+
+// File is a file to write to. Its errors are of type *Error and name the path
+// that was given to Create.
+type File = local.File
+
 // Output is an archive that is being written. Commit or Abort must be called
-// once; Abort after Commit does nothing.
+// once; Abort after Commit does nothing. Methods must not be called concurrently,
+// but Abort and Commit may be while something is written to the file or stream,
+// which then fails.
 type Output struct {
 	path   string // as the caller gave it, for errors
-	file   *os.File
+	raw    *os.File
+	file   *File     // nil if it is a stream
+	writer io.Writer // nil if it is a file
 	dir    string
 	stream bool
 	finish func() error // makes the file appear at its path; closes it
@@ -40,18 +59,38 @@ type Output struct {
 // replaced, keeping its mode and owner, or, where that cannot be done because it
 // is a mount point or its directory is read-only, written in place. Pipes and
 // devices, and standard output under the names /dev/stdout and "-", are streams.
-func Create(path string) (*Output, error) {
-	o, err := create(path)
+//
+// A FIFO is opened when somebody opens it for reading, which may take as long as
+// ctx lasts; ctx has no effect later. The error wraps that of ctx, or one of this
+// package's, or a *fs.PathError.
+func Create(ctx context.Context, path string) (*Output, error) {
+	o, err := create(ctx, path)
 	if err != nil {
-		return nil, fmt.Errorf("creating %s: %w", path, err)
+		return nil, &Error{Op: "creating", Path: path, Err: err}
 	}
 	o.path = path
+	if file := local.NewFile(o.raw, path); o.stream {
+		o.writer = file
+	} else {
+		o.file = file
+	}
 	return o, nil
 }
 
-func create(path string) (*Output, error) {
+// ToWriter returns an Output that is a stream to w, which is never closed.
+// Errors call it "a stream".
+func ToWriter(w io.Writer) *Output {
+	const path = "a stream"
+	nothing := func() error { return nil }
+	return &Output{path: path, writer: &foreignWriter{w, path}, stream: true, finish: nothing, undo: nothing}
+}
+
+func create(ctx context.Context, path string) (*Output, error) {
 	if path == "" {
 		return nil, errors.New("the path is empty")
+	}
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
 	}
 	target, open, err := resolve(path)
 	if err != nil {
@@ -69,7 +108,11 @@ func create(path string) (*Output, error) {
 	case info.IsDir():
 		return nil, errors.New("is a directory")
 	case !info.Mode().IsRegular():
-		f, err := os.OpenFile(target, os.O_WRONLY, 0)
+		open := openDevice
+		if info.Mode()&fs.ModeNamedPipe != 0 {
+			open = openFIFO
+		}
+		f, err := open(ctx, target)
 		if err != nil {
 			return nil, err
 		}
@@ -77,6 +120,7 @@ func create(path string) (*Output, error) {
 	case info.Size() != 0:
 		return nil, ErrNotEmpty
 	}
+	os.SameFile(info, info) // Windows looks up only then which file it is.
 	if !replaceable(target) {
 		return createInPlace(target)
 	}
@@ -85,24 +129,6 @@ func create(path string) (*Output, error) {
 		return createInPlace(target)
 	}
 	return o, err
-}
-
-// openStream makes an Output of an open file that is written from start to end.
-func openStream(f *os.File) (*Output, error) {
-	err := func() error {
-		if term.IsTerminal(int(f.Fd())) {
-			return ErrTerminal
-		}
-		info, err := f.Stat()
-		if err == nil && info.Mode().IsRegular() && info.Size() != 0 {
-			return ErrNotEmpty
-		}
-		return err
-	}()
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return &Output{file: f, stream: true, finish: f.Close, undo: f.Close}, nil
 }
 
 // resolve follows symbolic links, also where the last one points to nothing yet,
@@ -133,67 +159,17 @@ func dirOf(path string) string {
 	return cmp.Or(dir, ".")
 }
 
-// createInPlace writes to an empty file that cannot be replaced.
-func createInPlace(target string) (*Output, error) {
-	f, err := os.OpenFile(target, os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
-	}
-	return &Output{
-		file:   f,
-		finish: f.Close,
-		undo:   func() error { return errors.Join(f.Truncate(0), f.Close()) },
-	}, nil
-}
-
-// createNamed writes to a temporary file with a name, beside the target. old
-// describes the empty file that it replaces, if any.
-func createNamed(target string, old fs.FileInfo) (*Output, error) {
-	dir, base := filepath.Split(target)
-	f, err := os.CreateTemp(dir, "."+base+".*")
-	if err != nil {
-		return nil, err
-	}
-	remove := func() error { return errors.Join(f.Close(), os.Remove(f.Name())) }
-	if err := dress(f, old); err != nil {
-		return nil, errors.Join(err, remove())
-	}
-	return &Output{
-		file: f,
-		dir:  dirOf(target),
-		finish: func() error {
-			err := f.Close()
-			if err == nil {
-				err = moveInto(f.Name(), target, old != nil)
-			}
-			if err != nil {
-				return errors.Join(err, os.Remove(f.Name()))
-			}
-			return nil
-		},
-		undo: remove,
-	}, nil
-}
-
-// stillEmpty fails if somebody has written to the target since Create.
-func stillEmpty(target string) error {
-	info, err := os.Stat(target)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil && info.Size() != 0 {
-		err = ErrNotEmpty
-	}
-	return err
-}
-
 // Stream reports whether the output is written from start to end and cannot be
 // taken back.
 func (o *Output) Stream() bool { return o.stream }
 
-// File returns the file to write to: any part of it at any time if the output is
-// not a stream.
-func (o *Output) File() *os.File { return o.file }
+// File returns the file to write to, any part of it at any time, or nil if the
+// output is a stream.
+func (o *Output) File() *File { return o.file }
+
+// Writer returns what to write to from start to end if the output is a stream,
+// else nil. Its errors are of type *Error.
+func (o *Output) Writer() io.Writer { return o.writer }
 
 // Dir returns the directory where the archive will be, if other files can be made
 // there, else "".
@@ -201,17 +177,26 @@ func (o *Output) Dir() string { return o.dir }
 
 // Commit makes the archive appear at its path. It is not flushed to the disk's
 // medium; like all new files it may be lost if the machine, not just the process,
-// stops. If Commit fails, the path holds what it held before.
-func (o *Output) Commit() error {
+// stops. If Commit fails, as it does if ctx has ended before, the path holds what
+// it held before.
+//
+// Of two Outputs for the same path one fails with ErrNotEmpty. Where the system
+// can exchange two files (on Linux, most file systems), or give a new file its
+// name without replacing another one (hard links), that is certain; elsewhere the
+// path is looked at just before the archive is renamed to it.
+func (o *Output) Commit(ctx context.Context) error {
 	if o.finish == nil {
 		return fs.ErrClosed
 	}
+	if err := context.Cause(ctx); err != nil {
+		return errors.Join(o.failure("completing", err), o.Abort())
+	}
 	finish := o.finish
 	o.finish, o.undo = nil, nil
-	if err := finish(); err != nil {
-		return fmt.Errorf("completing %s: %w", o.path, err)
+	if o.stream {
+		return o.failure("completing", closeStream(ctx, finish))
 	}
-	return nil
+	return o.failure("completing", finish())
 }
 
 // Abort leaves the path as it was, except that a stream cannot be taken back.
@@ -221,8 +206,12 @@ func (o *Output) Abort() error {
 	}
 	undo := o.undo
 	o.finish, o.undo = nil, nil
-	if err := undo(); err != nil {
-		return fmt.Errorf("discarding what was written for %s: %w", o.path, err)
+	return o.failure("discarding what was written for", undo())
+}
+
+func (o *Output) failure(op string, err error) error {
+	if err == nil {
+		return nil
 	}
-	return nil
+	return &Error{Op: op, Path: o.path, Err: err}
 }

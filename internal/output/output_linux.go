@@ -35,39 +35,40 @@ func createBeside(target string, old fs.FileInfo) (*Output, error) {
 		}
 	}
 	return &Output{
-		file: f,
-		dir:  dir,
+		raw: f,
+		dir: dir,
 		finish: func() error {
-			return errors.Join(link(self, target), f.Close())
+			return errors.Join(link(self, target, old), f.Close())
 		},
 		undo: f.Close,
 	}, nil
 }
 
 // link gives an unnamed file its name.
-func link(self, target string) error {
-	err := unix.Linkat(unix.AT_FDCWD, self, unix.AT_FDCWD, target, unix.AT_SYMLINK_FOLLOW)
-	if !errors.Is(err, unix.EEXIST) {
-		return pathError("link", target, err)
-	}
-	if err := stillEmpty(target); err != nil {
+func link(self, target string, old fs.FileInfo) error {
+	err := linkSelf(self, target)
+	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	// A file cannot be linked over another one: give it a name beside, and rename.
+	if old == nil {
+		return appeared(target)
+	}
+	// A file cannot be linked over another one: give it a name beside, and move it.
 	for {
 		name := fmt.Sprintf("%s/.%s.%d", dirOf(target), filepath.Base(target), rand.Uint64())
-		err := unix.Linkat(unix.AT_FDCWD, self, unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW)
-		if errors.Is(err, unix.EEXIST) {
+		err := linkSelf(self, name)
+		if errors.Is(err, fs.ErrExist) {
 			continue
 		}
 		if err != nil {
-			return pathError("link", name, err)
+			return err
 		}
-		if err := os.Rename(name, target); err != nil {
-			return errors.Join(err, os.Remove(name))
-		}
-		return nil
+		return moveInto(name, target, old)
 	}
+}
+
+func linkSelf(self, name string) error {
+	return pathError("link", name, unix.Linkat(unix.AT_FDCWD, self, unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW))
 }
 
 func pathError(op, path string, err error) error {
@@ -77,21 +78,54 @@ func pathError(op, path string, err error) error {
 	return &os.PathError{Op: op, Path: path, Err: err}
 }
 
-// moveInto renames a file to the target, which must be empty or not exist.
-func moveInto(name, target string, replace bool) error {
-	if !replace {
-		err := unix.Renameat2(unix.AT_FDCWD, name, unix.AT_FDCWD, target, unix.RENAME_NOREPLACE)
-		if err == nil {
-			return nil
-		}
-		if !errors.Is(err, unix.EEXIST) && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) {
-			return pathError("rename", target, err)
+// move is moveInto but for the cleaning up.
+func move(name, target string, old fs.FileInfo) error {
+	if old != nil {
+		err := exchange(name, target, old)
+		switch {
+		case isUnsupported(err):
+			return moveOver(name, target, old)
+		case !errors.Is(err, fs.ErrNotExist): // The empty file may have been removed.
+			return err
 		}
 	}
-	if err := stillEmpty(target); err != nil {
+	err := unix.Renameat2(unix.AT_FDCWD, name, unix.AT_FDCWD, target, unix.RENAME_NOREPLACE)
+	switch {
+	case errors.Is(err, unix.EEXIST):
+		return appeared(target)
+	case isUnsupported(err):
+		return moveByLink(name, target)
+	}
+	return pathError("rename", target, err)
+}
+
+// exchange replaces the target by the file at name, and makes sure afterwards
+// that what it has replaced is the empty file that old describes.
+func exchange(name, target string, old fs.FileInfo) error {
+	if err := unchanged(target, old); err != nil {
 		return err
 	}
-	return os.Rename(name, target)
+	if err := swap(name, target); err != nil {
+		return err
+	}
+	if err := unchanged(name, old); err != nil {
+		// Somebody else was faster, if only just: put theirs back, over ours.
+		return errors.Join(err, os.Rename(name, target))
+	}
+	_ = os.Remove(name) // It is empty, and the archive is where it should be.
+	return nil
+}
+
+// swap exchanges the names of two files in one step. It is a variable so that a
+// test can do something just before.
+var swap = func(name, target string) error {
+	return pathError("exchange", target, unix.Renameat2(unix.AT_FDCWD, name, unix.AT_FDCWD, target, unix.RENAME_EXCHANGE))
+}
+
+// isUnsupported reports whether an error says that this kernel or file system
+// knows no such renaming.
+func isUnsupported(err error) bool {
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS)
 }
 
 // umask returns the process's umask without changing it, which would be seen by

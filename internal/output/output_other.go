@@ -2,22 +2,19 @@
 
 package output
 
-import (
-	"io/fs"
-	"os"
-)
+import "io/fs"
 
 // createBeside writes to a temporary file beside the target.
 func createBeside(target string, old fs.FileInfo) (*Output, error) {
 	return createNamed(target, old)
 }
 
-// moveInto renames a file to the target, which must be empty or not exist.
-func moveInto(name, target string, _ bool) error {
-	if err := stillEmpty(target); err != nil {
-		return err
+// move is moveInto but for the cleaning up.
+func move(name, target string, old fs.FileInfo) error {
+	if old != nil {
+		return moveOver(name, target, old)
 	}
-	return os.Rename(name, target)
+	return moveByLink(name, target)
 }
 
 // umask returns the usual one: it cannot be read without changing it, which

@@ -3,6 +3,7 @@
 package output
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -44,6 +46,30 @@ func inherited(path string) (*os.File, error) {
 		return nil, err
 	}
 	return os.NewFile(uintptr(copied), path), nil
+}
+
+// How often it is tried whether a FIFO has a reader: at first, and at least.
+const (
+	firstTry = time.Millisecond
+	lastTry  = 100 * time.Millisecond
+)
+
+// openFIFO opens a FIFO when it has a reader. To open it in the usual way would
+// wait for one uninterruptibly, and then be mistaken by it for a writer.
+func openFIFO(ctx context.Context, path string) (*os.File, error) {
+	for wait := firstTry; ; wait = min(2*wait, lastTry) {
+		f, err := os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0)
+		if !errors.Is(err, unix.ENXIO) {
+			return f, err // What waits in Write ends with Close, as the file is not in blocking mode.
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, context.Cause(ctx)
+		}
+	}
 }
 
 // replaceable reports whether another file can be renamed over target, which a

@@ -16,7 +16,7 @@ import (
 
 func write(t *testing.T, o *Output, data string) {
 	t.Helper()
-	_, err := o.File().WriteString(data)
+	_, err := o.raw.WriteString(data)
 	require.NoError(t, err)
 }
 
@@ -42,12 +42,12 @@ func names(t *testing.T, dir string) []string {
 func TestAppearsAtCommit(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "out")
-	o, err := Create(path)
+	o, err := Create(t.Context(), path)
 	require.NoError(t, err)
 	assert.False(t, o.Stream())
 	write(t, o, "new")
 	require.NoFileExists(t, path)
-	require.NoError(t, o.Commit())
+	require.NoError(t, o.Commit(t.Context()))
 	assert.Equal(t, "new", read(t, path))
 	info, err := os.Stat(path)
 	require.NoError(t, err)
@@ -58,12 +58,12 @@ func TestAppearsAtCommit(t *testing.T) {
 
 func TestAbortLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
-	o, err := Create(filepath.Join(dir, "out"))
+	o, err := Create(t.Context(), filepath.Join(dir, "out"))
 	require.NoError(t, err)
 	write(t, o, "new")
 	require.NoError(t, o.Abort())
 	assert.Empty(t, names(t, dir))
-	require.ErrorIs(t, o.Commit(), fs.ErrClosed)
+	require.ErrorIs(t, o.Commit(t.Context()), fs.ErrClosed)
 }
 
 // The way of file systems without O_TMPFILE, and of other systems.
@@ -74,7 +74,7 @@ func TestNamedTemporaryFile(t *testing.T) {
 	require.NoError(t, err)
 	write(t, o, "new")
 	require.NoFileExists(t, path)
-	require.NoError(t, o.Commit())
+	require.NoError(t, o.Commit(t.Context()))
 	assert.Equal(t, "new", read(t, path))
 	assert.Equal(t, []string{"out"}, names(t, dir))
 
@@ -87,7 +87,7 @@ func TestNamedTemporaryFile(t *testing.T) {
 func TestNotEmptyIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "out")
 	require.NoError(t, os.WriteFile(path, []byte("old"), 0o600))
-	_, err := Create(path)
+	_, err := Create(t.Context(), path)
 	require.ErrorIs(t, err, ErrNotEmpty)
 	assert.Equal(t, "old", read(t, path))
 }
@@ -101,7 +101,7 @@ func TestAppearedMeanwhile(t *testing.T) {
 		require.NoError(t, err)
 		write(t, o, "new")
 		require.NoError(t, os.WriteFile(path, []byte("theirs"), 0o600))
-		require.ErrorIs(t, o.Commit(), ErrNotEmpty)
+		require.ErrorIs(t, o.Commit(t.Context()), ErrNotEmpty)
 		assert.Equal(t, "theirs", read(t, path))
 		assert.Equal(t, []string{"out"}, names(t, dir))
 	}
@@ -118,7 +118,7 @@ func TestEmptyIsReplaced(t *testing.T) {
 		require.NoError(t, err)
 		write(t, o, "new")
 		assert.Empty(t, read(t, path))
-		require.NoError(t, o.Commit())
+		require.NoError(t, o.Commit(t.Context()))
 		assert.Equal(t, "new", read(t, path))
 		info, err = os.Stat(path)
 		require.NoError(t, err)
@@ -136,7 +136,7 @@ func TestInPlace(t *testing.T) {
 		assert.Empty(t, o.Dir(), "nothing can be made beside the file")
 		write(t, o, "new")
 		if commit {
-			require.NoError(t, o.Commit())
+			require.NoError(t, o.Commit(t.Context()))
 			assert.Equal(t, "new", read(t, path))
 		} else {
 			require.NoError(t, o.Abort())
@@ -150,15 +150,15 @@ func TestSymlinksAreFollowed(t *testing.T) {
 	link := filepath.Join(dir, "link")
 	require.NoError(t, os.Symlink(filepath.Join(other, "middle"), link))
 	require.NoError(t, os.Symlink("target", filepath.Join(other, "middle")))
-	o, err := Create(link)
+	o, err := Create(t.Context(), link)
 	require.NoError(t, err)
 	assert.Equal(t, other, filepath.Clean(o.Dir()))
 	write(t, o, "new")
-	require.NoError(t, o.Commit())
+	require.NoError(t, o.Commit(t.Context()))
 	assert.Equal(t, "new", read(t, filepath.Join(other, "target")))
 
 	require.NoError(t, os.Symlink("loop", filepath.Join(dir, "loop")))
-	_, err = Create(filepath.Join(dir, "loop"))
+	_, err = Create(t.Context(), filepath.Join(dir, "loop"))
 	require.ErrorContains(t, err, "symbolic links")
 }
 
@@ -172,10 +172,10 @@ func TestLinkedDirectories(t *testing.T) {
 	require.NoError(t, os.Symlink(filepath.Join(other, "parent", "child"), filepath.Join(dir, "linked")))
 	require.NoError(t, os.Symlink("../target", filepath.Join(other, "parent", "child", "up")))
 	for _, path := range []string{"/linked/up", "/linked/../target", "/linked/../child/up"} {
-		o, err := Create(dir + path)
+		o, err := Create(t.Context(), dir + path)
 		require.NoError(t, err)
 		write(t, o, "new")
-		require.NoError(t, o.Commit())
+		require.NoError(t, o.Commit(t.Context()))
 		assert.Equal(t, []string{"linked"}, names(t, dir))
 		require.Equal(t, "new", read(t, filepath.Join(other, "parent", "target")), path)
 		require.NoError(t, os.Remove(filepath.Join(other, "parent", "target")))
@@ -184,32 +184,32 @@ func TestLinkedDirectories(t *testing.T) {
 
 func TestImpossibleTargets(t *testing.T) {
 	dir := t.TempDir()
-	_, err := Create(dir)
+	_, err := Create(t.Context(), dir)
 	require.ErrorContains(t, err, "is a directory")
-	_, err = Create(filepath.Join(dir, "missing", "out"))
+	_, err = Create(t.Context(), filepath.Join(dir, "missing", "out"))
 	require.ErrorIs(t, err, fs.ErrNotExist)
-	_, err = Create("")
+	_, err = Create(t.Context(), "")
 	require.ErrorContains(t, err, "empty")
 }
 
 func TestDevice(t *testing.T) {
-	o, err := Create(os.DevNull)
+	o, err := Create(t.Context(), os.DevNull)
 	require.NoError(t, err)
 	assert.True(t, o.Stream())
 	write(t, o, "new")
-	require.NoError(t, o.Commit())
+	require.NoError(t, o.Commit(t.Context()))
 }
 
 func TestInheritedDescriptor(t *testing.T) {
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	defer r.Close()
-	o, err := Create(fmt.Sprintf("/dev/fd/%d", w.Fd()))
+	o, err := Create(t.Context(), fmt.Sprintf("/dev/fd/%d", w.Fd()))
 	require.NoError(t, err)
 	require.NoError(t, w.Close())
 	assert.True(t, o.Stream())
 	write(t, o, "new")
-	require.NoError(t, o.Commit())
+	require.NoError(t, o.Commit(t.Context()))
 	b, err := io.ReadAll(r)
 	require.NoError(t, err)
 	assert.Equal(t, "new", string(b))
@@ -222,12 +222,12 @@ func TestLinkToInheritedDescriptor(t *testing.T) {
 	defer r.Close()
 	link := filepath.Join(t.TempDir(), "link")
 	require.NoError(t, os.Symlink(fmt.Sprintf("/dev/fd/%d", w.Fd()), link))
-	o, err := Create(link)
+	o, err := Create(t.Context(), link)
 	require.NoError(t, err)
 	require.NoError(t, w.Close())
 	assert.True(t, o.Stream())
 	write(t, o, "new")
-	require.NoError(t, o.Commit())
+	require.NoError(t, o.Commit(t.Context()))
 	b, err := io.ReadAll(r)
 	require.NoError(t, err)
 	assert.Equal(t, "new", string(b))

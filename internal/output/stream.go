@@ -1,0 +1,76 @@
+package output
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+
+	"golang.org/x/term"
+)
+
+// openStream makes an Output of an open file that is written from start to end.
+func openStream(f *os.File) (*Output, error) {
+	if err := checkStream(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &Output{raw: f, stream: true, finish: f.Close, undo: f.Close}, nil
+}
+
+func checkStream(f *os.File) error {
+	terminal, err := isTerminal(f)
+	if err != nil {
+		return err
+	}
+	if terminal {
+		return ErrTerminal
+	}
+	info, err := f.Stat()
+	if err == nil && info.Mode().IsRegular() && info.Size() != 0 {
+		return ErrNotEmpty
+	}
+	return err
+}
+
+// isTerminal does without Fd, after which closing the file would not end what
+// waits for it any more.
+func isTerminal(f *os.File) (is bool, err error) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return false, err
+	}
+	err = conn.Control(func(fd uintptr) { is = term.IsTerminal(int(fd)) })
+	return is, err
+}
+
+func openDevice(_ context.Context, path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_WRONLY, 0)
+}
+
+// closeStream closes a stream. Some devices only then send what was written, and
+// are not waited for any longer than ctx lasts.
+func closeStream(ctx context.Context, finish func() error) error {
+	closed := make(chan error, 1)
+	go func() { closed <- finish() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// foreignWriter is a stream that is not a file of ours.
+type foreignWriter struct {
+	w    io.Writer
+	path string
+}
+
+// Write implements io.Writer.
+func (w *foreignWriter) Write(p []byte) (int, error) {
+	n, err := w.w.Write(p)
+	if err != nil {
+		err = &Error{Op: "write", Path: w.path, Err: err}
+	}
+	return n, err
+}

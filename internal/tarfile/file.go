@@ -190,7 +190,7 @@ func (w *FileWriter) vacateLocked(s *Slot) {
 	}
 	x.remove()
 	s.place = nil
-	if x.end() == w.tail && (w.first == nil || w.first.blob == nil) { // Nothing follows.
+	if s.floating && x.end() == w.tail && (w.first == nil || w.first.blob == nil) { // Nothing follows.
 		w.tail = x.off
 	}
 }

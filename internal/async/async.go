@@ -21,6 +21,9 @@ const (
 	// more. Readers that respect the same context return at once; one that hangs
 	// must not hang us.
 	grace = time.Second
+	// maxEmptyReads is how often a reader may return neither data nor an error in a
+	// row, as in package bufio.
+	maxEmptyReads = 100
 )
 
 var pool = sync.Pool{New: func() any { return new([bufferSize]byte) }}
@@ -35,43 +38,53 @@ type chunk struct {
 // Reader reads ahead from another reader. Its methods must not be called
 // concurrently.
 type Reader struct {
-	ctx     context.Context
-	onWait  func(bool)
-	full    chan chunk
-	stop    chan struct{}
-	stopped chan struct{}
-	current chunk
-	off     int   // of what is not consumed yet in current
-	err     error // to be returned from now on
+	ctx      context.Context
+	onWait   func(bool)
+	full     chan chunk
+	stop     chan struct{}
+	stopOnce sync.Once
+	stopped  chan struct{}
+	closeErr error // of the underlying reader; set before stopped is closed
+	current  chunk
+	off      int   // of what is not consumed yet in current
+	err      error // to be returned from now on
 }
 
-// NewReader starts to read r. Reading ends, with the context's error, when ctx
-// is done, even if r does not return.
-func NewReader(ctx context.Context, r io.Reader) *Reader {
+// NewReader starts to read r, which it does not close. Reading ends, with the
+// context's error, when ctx is done, even if r does not return. The caller must
+// close the Reader.
+func NewReader(ctx context.Context, r io.Reader) *Reader { return start(ctx, r, nil) }
+
+// NewReadCloser is NewReader for what only the Reader uses: r is closed, by the
+// goroutine that reads it, when nothing is read of it any more. That is at its
+// end, at an error, when ctx is done, or after Close; should r hang, it is when it
+// returns, which may be long after Close has.
+func NewReadCloser(ctx context.Context, r io.ReadCloser) *Reader { return start(ctx, r, r) }
+
+func start(ctx context.Context, r io.Reader, closer io.Closer) *Reader {
 	a := &Reader{
 		ctx:     ctx,
 		full:    make(chan chunk, depth),
 		stop:    make(chan struct{}),
 		stopped: make(chan struct{}),
 	}
-	go a.run(r)
+	go func() {
+		defer close(a.stopped)
+		a.run(r)
+		if closer != nil {
+			a.closeErr = closer.Close()
+		}
+	}()
 	return a
 }
 
+// run reads until the end, an error, or nobody wants any more.
 func (a *Reader) run(r io.Reader) {
-	defer close(a.stopped)
 	for {
 		c := chunk{buf: pool.Get().(*[bufferSize]byte)}
-		for c.n < bufferSize && c.err == nil {
-			var n int
-			n, c.err = r.Read(c.buf[c.n:])
-			c.n += n
-			select {
-			case <-a.stop: // Nobody wants what a slow source still has.
-				pool.Put(c.buf)
-				return
-			default:
-			}
+		if !a.read(r, &c) {
+			pool.Put(c.buf)
+			return
 		}
 		select {
 		case a.full <- c:
@@ -81,8 +94,34 @@ func (a *Reader) run(r io.Reader) {
 		case <-a.stop:
 			pool.Put(c.buf)
 			return
+		case <-a.ctx.Done():
+			pool.Put(c.buf)
+			return
 		}
 	}
+}
+
+// read fills a chunk, and reports whether anybody wants it still.
+func (a *Reader) read(r io.Reader, c *chunk) bool {
+	for empty := 0; c.n < bufferSize && c.err == nil; {
+		var n int
+		n, c.err = r.Read(c.buf[c.n:])
+		c.n += n
+		select {
+		case <-a.stop: // Nobody wants what a slow source still has.
+			return false
+		case <-a.ctx.Done():
+			return false
+		default:
+		}
+		if empty++; n > 0 {
+			empty = 0
+		}
+		if empty == maxEmptyReads && c.err == nil {
+			c.err = io.ErrNoProgress
+		}
+	}
+	return true
 }
 
 // OnWait has f called with true before the Reader waits for its source and with
@@ -127,7 +166,7 @@ func (a *Reader) fill() error {
 func (a *Reader) next() error {
 	select {
 	case a.current = <-a.full:
-		return a.ctx.Err()
+		return context.Cause(a.ctx)
 	default:
 	}
 	if a.onWait != nil {
@@ -136,7 +175,7 @@ func (a *Reader) next() error {
 	}
 	select {
 	case a.current = <-a.full:
-		return a.ctx.Err()
+		return context.Cause(a.ctx)
 	case <-a.ctx.Done():
 		return context.Cause(a.ctx)
 	}
@@ -182,25 +221,32 @@ func (a *Reader) WriteTo(w io.Writer) (int64, error) {
 	}
 }
 
-// Close stops reading ahead. It does not close the underlying reader, and
-// returns when that is not in use any more, or after a moment if it hangs.
-func (a *Reader) Close() {
-	close(a.stop)
-	a.release()
-	a.err = errors.New("read after close")
-	timer := time.NewTimer(grace)
-	defer timer.Stop()
+// Close tells the Reader to stop, and returns when it does not use the underlying
+// reader any more, with the error of closing that if the Reader did; or after a
+// moment, without an error, if it hangs. To close it again does nothing.
+func (a *Reader) Close() error {
+	a.stopOnce.Do(func() {
+		close(a.stop)
+		a.release()
+		a.err = errors.New("read after close")
+		timer := time.NewTimer(grace)
+		defer timer.Stop()
+		select {
+		case <-a.stopped:
+		case <-timer.C:
+		}
+	})
 	select {
 	case <-a.stopped:
-	case <-timer.C:
-		return
+	default:
+		return nil
 	}
 	for {
 		select {
 		case c := <-a.full:
 			pool.Put(c.buf)
 		default:
-			return
+			return a.closeErr
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -38,7 +39,7 @@ func TestCopies(t *testing.T) {
 		_, err = io.CopyBuffer(w, struct{ io.Reader }{r}, make([]byte, 1000))
 		require.NoError(t, err)
 		require.NoError(t, w.Close())
-		r.Close()
+		require.NoError(t, r.Close())
 		assert.True(t, bytes.Equal(want, got.Bytes()), n)
 
 		r = NewReader(context.Background(), bytes.NewReader(want))
@@ -145,4 +146,128 @@ func TestWriteError(t *testing.T) {
 	}
 	require.ErrorIs(t, err, errSource)
 	require.ErrorIs(t, w.Close(), errSource)
+}
+
+// hanging gives one byte and then nothing before it is told to go on. It notes
+// whether it was closed while it was being read.
+type hanging struct {
+	hangs, goOn chan struct{}
+	reading     atomic.Bool
+	given       bool
+	closed      chan bool // whether it was being read
+}
+
+func newHanging() *hanging {
+	return &hanging{hangs: make(chan struct{}), goOn: make(chan struct{}), closed: make(chan bool, 10)}
+}
+
+func (h *hanging) Read(p []byte) (int, error) {
+	h.reading.Store(true)
+	defer h.reading.Store(false)
+	if !h.given {
+		h.given = true
+		return copy(p, "x"), nil
+	}
+	close(h.hangs)
+	<-h.goOn
+	return 0, errSource
+}
+
+func (h *hanging) Close() error {
+	h.closed <- h.reading.Load()
+	return errSource
+}
+
+// Whoever reads closes: a source that hangs is closed when it does not any more,
+// and Close does not wait for that.
+func TestCloseWhileSourceHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := newHanging()
+		r := NewReadCloser(t.Context(), source)
+		<-source.hangs
+		require.NoError(t, r.Close())
+		require.Empty(t, source.closed)
+		close(source.goOn)
+		require.False(t, <-source.closed)
+		<-r.stopped
+		require.ErrorIs(t, r.Close(), errSource, "now it is known")
+		require.Empty(t, source.closed, "closed once")
+	})
+}
+
+// A source is closed as soon as it is of no use, and its error is that of Close.
+func TestSourceIsClosed(t *testing.T) {
+	source := newHanging()
+	close(source.goOn)
+	r := NewReadCloser(t.Context(), source)
+	require.False(t, <-source.closed, "after an error")
+	require.ErrorIs(t, r.Close(), errSource)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	closing := newHanging()
+	r = NewReadCloser(ctx, struct {
+		io.Reader
+		io.Closer
+	}{bytes.NewReader(random(20 * bufferSize)), closing})
+	cancel()
+	require.False(t, <-closing.closed, "after the context, though nobody reads")
+	require.ErrorIs(t, r.Close(), errSource)
+}
+
+// empty returns nothing at all, and calls after once it has done so a few times.
+type empty struct {
+	reads, few int
+	after      func()
+}
+
+func (e *empty) Read([]byte) (int, error) {
+	if e.reads++; e.reads == e.few {
+		e.after()
+	}
+	return 0, nil
+}
+
+func TestSourceWithoutProgress(t *testing.T) {
+	source := &empty{}
+	r := NewReader(t.Context(), source)
+	_, err := r.Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.ErrNoProgress)
+	require.NoError(t, r.Close())
+	assert.Equal(t, maxEmptyReads, source.reads)
+
+	ctx, cancel := context.WithCancelCause(t.Context())
+	source = &empty{few: 3, after: func() { cancel(errSource) }}
+	r = NewReader(ctx, source)
+	_, err = r.Read(make([]byte, 1))
+	require.ErrorIs(t, err, errSource)
+	require.NoError(t, r.Close())
+	assert.Equal(t, 3, source.reads, "the context has ended it")
+}
+
+// Data resets the count.
+func TestSourceThatIsOftenEmpty(t *testing.T) {
+	want := random(50)
+	r := NewReader(t.Context(), &lazy{data: want})
+	got, err := io.ReadAll(r)
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+	require.NoError(t, r.Close())
+}
+
+// lazy returns a byte every tenth time.
+type lazy struct {
+	data  []byte
+	reads int
+}
+
+func (l *lazy) Read(p []byte) (int, error) {
+	if l.reads++; l.reads%10 != 0 {
+		return 0, nil
+	}
+	if len(l.data) == 0 {
+		return 0, io.EOF
+	}
+	p[0] = l.data[0]
+	l.data = l.data[1:]
+	return 1, nil
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 
 	"github.com/opencontainers/go-digest"
 
@@ -104,24 +103,9 @@ func (b Blob) open(ctx context.Context, algorithm compression.Algorithm, size in
 	if want != "" {
 		c.digester = want.Algorithm().Digester()
 	}
-	return &blobReader{Reader: async.NewReader(ctx, c), stream: stream}, nil
-}
-
-// blobReader decompresses and verifies while its user does something else.
-type blobReader struct {
-	*async.Reader
-	stream    io.Closer
-	closeOnce sync.Once
-	closeErr  error
-}
-
-// Close implements io.Closer.
-func (r *blobReader) Close() error {
-	r.closeOnce.Do(func() {
-		r.Reader.Close()
-		r.closeErr = r.stream.Close()
-	})
-	return r.closeErr
+	// It decompresses and verifies while its user does something else, and only it
+	// knows when the decompressor can be used for another blob.
+	return async.NewReadCloser(ctx, c), nil
 }
 
 // open returns the uncompressed content.
@@ -170,7 +154,7 @@ func (u *unpacker) Read(p []byte) (int, error) {
 
 // checker fails at the end of a stream that is not what it should be.
 type checker struct {
-	stream   io.Reader
+	stream   io.ReadCloser
 	name     string
 	size, n  int64 // in bytes: expected, negative if unknown; read
 	want     digest.Digest
@@ -193,6 +177,9 @@ func (c *checker) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// Close implements io.Closer.
+func (c *checker) Close() error { return c.stream.Close() }
 
 // verifyDocument checks data that was read as a whole.
 func verifyDocument(name string, data []byte, want digest.Digest) error {

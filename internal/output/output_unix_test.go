@@ -172,7 +172,7 @@ func TestLinkedDirectories(t *testing.T) {
 	require.NoError(t, os.Symlink(filepath.Join(other, "parent", "child"), filepath.Join(dir, "linked")))
 	require.NoError(t, os.Symlink("../target", filepath.Join(other, "parent", "child", "up")))
 	for _, path := range []string{"/linked/up", "/linked/../target", "/linked/../child/up"} {
-		o, err := Create(t.Context(), dir + path)
+		o, err := Create(t.Context(), dir+path)
 		require.NoError(t, err)
 		write(t, o, "new")
 		require.NoError(t, o.Commit(t.Context()))

@@ -3,6 +3,7 @@ module github.com/dockerarchive/dockerarchive
 go 1.26.0
 
 require (
+	github.com/cenkalti/backoff/v5 v5.0.3
 	github.com/containers/image/v5 v5.36.2
 	github.com/containers/ocicrypt v1.2.1
 	github.com/containers/storage v1.59.1

@@ -40,7 +40,7 @@ type blobReader struct {
 
 func newBlobReader(ctx context.Context, s *saver, blob *savedBlob, sources []*savedImage) *blobReader {
 	ctx, cancel := context.WithCancel(ctx)
-	r := &blobReader{ctx: ctx, cancel: cancel, s: s, blob: blob, sources: sources, backoff: s.backoff()}
+	r := &blobReader{ctx: ctx, cancel: cancel, s: s, blob: blob, sources: sources, backoff: s.retries().Backoff()}
 	if algorithm := blob.info.Digest.Algorithm(); algorithm.Available() {
 		r.hash = algorithm.Hash()
 	} else {
@@ -124,12 +124,12 @@ func (r *blobReader) recover(err error) error {
 		return cause
 	}
 	announce := func(err error) { r.s.options.Progress.Retried(r.blob.info.Digest.String(), err) }
-	if r.backoff.Again(r.ctx, err, announce) {
+	if err = r.backoff.Next(r.ctx, err, announce); err == nil {
 		return nil
 	}
 	if len(r.sources) > 1 && r.ctx.Err() == nil {
 		r.sources = r.sources[1:]
-		r.backoff = r.s.backoff()
+		r.backoff = r.s.retries().Backoff()
 		return nil
 	}
 	return fmt.Errorf("%w: %w", errSaveSource, err)

@@ -358,13 +358,11 @@ func (s *saver) allow(ctx context.Context, unparsed types.UnparsedImage) error {
 
 func (s *saver) retry(ctx context.Context, img *savedImage, f func() error) error {
 	announce := func(err error) { s.options.Progress.Retried(transports.ImageName(img.Source), err) }
-	return s.backoff().Do(ctx, announce, f)
+	return s.retries().Do(ctx, announce, f)
 }
 
-func (s *saver) backoff() *retry.Backoff {
-	b := retry.New(s.options.RetryTimes)
-	if s.options.retryDelay > 0 {
-		b.Delay = s.options.retryDelay
-	}
-	return b
+func (s *saver) retries() retry.Policy {
+	policy := retryPolicy(s.options.RetryTimes)
+	policy.FirstDelay = s.options.retryDelay
+	return policy
 }

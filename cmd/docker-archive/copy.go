@@ -16,7 +16,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dockerarchive/dockerarchive"
-	"github.com/dockerarchive/dockerarchive/internal/retry"
 )
 
 // copyOptions are the flags of the copy command.
@@ -92,7 +91,7 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 		options.ReportWriter = os.Stderr
 	}
 	var m []byte
-	err = retry.New(o.retryTimes).Do(cmd.Context(), o.logRetry, func() error {
+	err = dockerarchive.Retry(cmd.Context(), o.retryTimes, o.logRetry, func() error {
 		m, err = dockerarchive.Copy(cmd.Context(), policy, dest, src, options)
 		return err
 	})

@@ -1,80 +1,134 @@
 // Package retry tries again what failed for a reason that may pass. It knows
-// which reasons those are, and nothing of what is tried.
+// what the standard library says of such reasons, and nothing of what is tried:
+// who calls a client that has error types of its own hands in a Classifier.
 package retry
 
 import (
 	"context"
 	"errors"
-	"io"
-	"net"
-	"net/http"
-	"syscall"
+	"fmt"
 	"time"
 
-	"github.com/containers/image/v5/docker"
+	"github.com/cenkalti/backoff/v5"
 )
 
-// FirstDelay is how long Do waits before the second attempt, unless it is told
-// otherwise. The delay is doubled for every further one.
-const FirstDelay = time.Second
+const (
+	// FirstDelay is how long a Policy waits before the second attempt, unless it
+	// is told otherwise. The delay is doubled for every further one.
+	FirstDelay = time.Second
+	// MaxDelay is the longest delay that doubling leads to.
+	MaxDelay = 30 * time.Second
+	// MaxAfter is how long a server may ask to be left alone. What asks for more
+	// is not tried again.
+	MaxAfter = 5 * time.Minute
+	// Jitter is the part of a delay by which it is randomly shorter or longer, so
+	// that clients that failed together do not come back together.
+	Jitter = 0.2
+)
 
-// Backoff counts attempts and waits between them.
-type Backoff struct {
-	Times int           // how often to try again
-	Delay time.Duration // before the next attempt
+// Verdict says what is to be done about an error.
+type Verdict struct {
+	Retry bool          // whether the reason may pass
+	After time.Duration // for which the server asks to wait; 0 if it does not say
 }
 
-// New returns a Backoff for so many further attempts.
-func New(times int) *Backoff { return &Backoff{Times: times, Delay: FirstDelay} }
+// Classifier judges the errors that it knows. Of others it returns false.
+type Classifier func(error) (Verdict, bool)
 
-// Again reports whether to try again after err, having waited for it. announce,
-// if not nil, is called before the wait.
-func (b *Backoff) Again(ctx context.Context, err error, announce func(error)) bool {
-	if err == nil || b.Times <= 0 || ctx.Err() != nil || !MayPass(err) {
-		return false
+// Policy says what is tried again, how often, and after which time. Its zero
+// value tries nothing again. It may be used concurrently.
+type Policy struct {
+	Times       int           // how often to try again
+	FirstDelay  time.Duration // before the second attempt; 0 stands for the constant
+	Classifiers []Classifier  // asked in this order, and before what the package itself knows
+}
+
+// Backoff counts the attempts at one thing and waits between them. It must not
+// be used concurrently.
+type Backoff struct {
+	policy Policy
+	left   int
+	delays backoff.ExponentialBackOff
+}
+
+// Backoff returns a Backoff for the attempts at one thing.
+func (p Policy) Backoff() *Backoff {
+	first := p.FirstDelay
+	if first == 0 {
+		first = FirstDelay
+	}
+	return &Backoff{policy: p, left: p.Times, delays: backoff.ExponentialBackOff{
+		InitialInterval:     first,
+		RandomizationFactor: Jitter,
+		Multiplier:          2,
+		MaxInterval:         max(first, MaxDelay),
+	}}
+}
+
+// Next returns nil if what failed with err is to be tried again, having waited
+// for the right time. Otherwise it returns err, with the reason why it waits no
+// longer if that is not in err itself. announce, if not nil, is called with err
+// before the wait.
+func (b *Backoff) Next(ctx context.Context, err error, announce func(error)) error {
+	if b.left <= 0 || ctx.Err() != nil {
+		return err
+	}
+	verdict := b.policy.Judge(err)
+	if !verdict.Retry {
+		return err
+	}
+	if verdict.After > MaxAfter {
+		return fmt.Errorf("%w (not tried again: the server asks to wait %v, and %v is the most)", err, verdict.After, MaxAfter)
 	}
 	if announce != nil {
 		announce(err)
 	}
-	timer := time.NewTimer(b.Delay)
+	b.left--
+	return b.wait(ctx, err, max(b.delays.NextBackOff(), verdict.After))
+}
+
+// wait returns err, with the cause, if ctx ends before delay has passed.
+func (b *Backoff) wait(ctx context.Context, err error, delay time.Duration) error {
+	timer := time.NewTimer(delay)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return nil
 	case <-ctx.Done():
-		return false
+		return fmt.Errorf("%w while waiting to try again after: %w", context.Cause(ctx), err)
 	}
-	b.Times--
-	b.Delay *= 2
-	return true
 }
 
 // Do calls f until it succeeds, fails for good, or has been tried again as often
-// as b allows.
-func (b *Backoff) Do(ctx context.Context, announce func(error), f func() error) error {
+// as p allows, and returns the last error. announce is that of Backoff.Next.
+func (p Policy) Do(ctx context.Context, announce func(error), f func() error) error {
+	b := p.Backoff()
 	for {
 		err := f()
-		if !b.Again(ctx, err, announce) {
+		if err == nil {
+			return nil
+		}
+		if err := b.Next(ctx, err, announce); err != nil {
 			return err
 		}
 	}
 }
 
-// MayPass reports whether an error may not occur the next time: that of a network
-// or of a server that is overloaded.
-func MayPass(err error) bool {
-	var status docker.UnexpectedHTTPStatusError
-	if errors.As(err, &status) {
-		return status.StatusCode >= http.StatusInternalServerError || status.StatusCode == http.StatusTooManyRequests
+// Judge returns what is to be done about an error, which must not be nil. One
+// that no Classifier knows, and that has a method RetryAfter, says for itself
+// when to come back.
+func (p Policy) Judge(err error) Verdict {
+	if ended(err) {
+		return Verdict{}
 	}
-	var dns *net.DNSError
-	if errors.As(err, &dns) {
-		return !dns.IsNotFound
+	for _, classify := range p.Classifiers {
+		if verdict, known := classify(err); known {
+			return verdict
+		}
 	}
-	var op *net.OpError
-	return errors.As(err, &op) ||
-		errors.Is(err, docker.ErrTooManyRequests) ||
-		errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, syscall.ECONNRESET) ||
-		errors.Is(err, syscall.ECONNREFUSED) ||
-		errors.Is(err, syscall.ETIMEDOUT)
+	var asks interface{ RetryAfter() time.Duration }
+	if errors.As(err, &asks) {
+		return Verdict{Retry: true, After: asks.RetryAfter()}
+	}
+	return Verdict{Retry: mayPass(err)}
 }

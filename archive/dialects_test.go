@@ -2,6 +2,7 @@ package archive_test
 
 import (
 	"archive/tar"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -173,4 +174,50 @@ func requireParts(t testing.TB, img *archive.Image, want parts, carried bool) {
 	require.NoError(t, err)
 	assert.Equal(t, want.configDigest, d.Config)
 	assert.Equal(t, len(digests), d.Layers)
+}
+
+// TestDocker1_9 reads what docker save wrote before there was
+// manifest.json.
+func TestDocker1_9(t *testing.T) {
+	p := partsOf(t, "one")
+	b := newTarball(t)
+	ids := []string{"base", "middle", "top"}
+	for i, id := range ids {
+		config := map[string]any{
+			"id": id, "created": "2015-01-02T03:04:05Z", "Size": 5, "os": "linux", "architecture": "arm64",
+			"container_config": map[string]any{"Cmd": []string{"/bin/sh", "-c", "step " + id}},
+			"config":           map[string]any{"Env": []string{"ID=" + id}, "Memory": int64(1) << 60},
+		}
+		if i > 0 {
+			config["parent"] = ids[i-1]
+		}
+		b.dir(id+"/").file(id+"/VERSION", []byte("1.0")).json(id+"/json", config).file(id+"/layer.tar", p.content[i])
+	}
+	b.json("repositories", map[string]map[string]string{"old/image": {"v1": "top", "v0": "middle"}})
+	b.json("other/json", map[string]string{"id": "other"}).file("other/layer.tar", p.content[0])
+	a := open(t, b.close())
+	var names []string
+	for _, img := range a.Images() {
+		names = append(names, strings.Join(img.Names, " "))
+	}
+	assert.Equal(t, []string{"old/image:v0", "old/image:v1", ""}, names)
+	img, err := a.Find("old/image:v1")
+	require.NoError(t, err)
+	m, err := img.Manifest(t.Context())
+	require.NoError(t, err)
+	assert.True(t, m.Made)
+	config, err := m.Config(t.Context())
+	require.NoError(t, err)
+	assert.JSONEq(t, `{
+		"created": "2015-01-02T03:04:05Z", "os": "linux", "architecture": "arm64",
+		"container_config": {"Cmd": ["/bin/sh", "-c", "step top"]},
+		"config": {"Env": ["ID=top"], "Memory": 1152921504606846976},
+		"rootfs": {"type": "layers", "diff_ids": ["`+p.diffIDs[0].String()+`", "`+p.diffIDs[1].String()+`", "`+p.diffIDs[2].String()+`"]},
+		"history": [
+			{"created": "2015-01-02T03:04:05Z", "created_by": "/bin/sh -c step base"},
+			{"created": "2015-01-02T03:04:05Z", "created_by": "/bin/sh -c step middle"},
+			{"created": "2015-01-02T03:04:05Z", "created_by": "/bin/sh -c step top"}]}`, string(config))
+	problems, err := readEverything(t.Context(), a)
+	require.NoError(t, err)
+	assert.Empty(t, problems)
 }

@@ -102,6 +102,21 @@ var hostile = []struct {
 	{"a cut compressed layer", func(b *tarball, p parts) {
 		b.file("manifest.json", []byte(one)).file("config.json", config(p.diffIDs[0])).file("layer.tar", p.stored[0][:100])
 	}, "reading layer.tar: "},
+	{"a compressed layer cut in its header", func(b *tarball, p parts) {
+		b.file("manifest.json", []byte(one)).file("config.json", config(p.diffIDs[0])).file("layer.tar", p.stored[0][:4])
+	}, "reading layer.tar: decompressing gzip: "},
+	{"a large config of a manifest", func(b *tarball, _ parts) {
+		m := v1.Manifest{Config: v1.Descriptor{MediaType: v1.MediaTypeImageConfig, Digest: b.blob(make([]byte, 5<<20)), Size: 5 << 20}, Layers: []v1.Descriptor{}}
+		data, err := json.Marshal(m)
+		require.NoError(b.t, err)
+		b.json("index.json", v1.Index{Manifests: []v1.Descriptor{{Digest: b.blob(data), Size: int64(len(data))}}})
+	}, "limit exceeded: 5242880 bytes, at most 4194304"},
+	{"a manifest of more layers than its config", func(b *tarball, p parts) {
+		m := v1.Manifest{Config: v1.Descriptor{Digest: b.blob(config())}, Layers: []v1.Descriptor{{Digest: b.blob(p.stored[0])}}}
+		data, err := json.Marshal(m)
+		require.NoError(b.t, err)
+		b.json("index.json", v1.Index{Manifests: []v1.Descriptor{{Digest: b.blob(data), Size: int64(len(data))}}})
+	}, "has 0 diff IDs, but its manifest "},
 	{"a flipped manifest", func(b *tarball, p parts) {
 		data := bytes.ReplaceAll(ociBlob(b.t, p.manifest.Digest), []byte("gzip"), []byte("zipg"))
 		b.json("index.json", v1.Index{Manifests: []v1.Descriptor{p.manifest}}).file("blobs/sha256/"+p.manifest.Digest.Encoded(), data)

@@ -140,7 +140,8 @@ func (l *Layer) Blob(ctx context.Context) (*Blob, error) { return l.image.Blob(c
 
 // Open returns the files of the layer: a tar stream, uncompressed. Reading fails
 // at its end with an errdef.MismatchError if it is not what the diff ID says, and
-// when ctx ends. Its other errors are those of Blob.
+// when ctx ends; the stream may go on where its last file ends, and is not verified
+// before that has been read too. Its other errors are those of Blob.
 func (l *Layer) Open(ctx context.Context) (io.ReadCloser, error) {
 	b, err := l.Blob(ctx)
 	if err != nil {

@@ -1,7 +1,6 @@
 package dockerarchive
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -16,13 +15,10 @@ import (
 	ocilayout "github.com/containers/image/v5/oci/layout"
 	"github.com/containers/image/v5/signature"
 	"github.com/containers/image/v5/types"
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"github.com/ulikunitz/xz"
 )
 
 // origin is an image of testdata/oci, from which all archives in
@@ -81,42 +77,12 @@ var fixtures = []struct {
 
 const fixtureRepository = "127.0.0.1:5111/tiny/"
 
-// compressors are the ways in which an archive may be compressed as a whole.
-var compressors = map[string]func(testing.TB, []byte) []byte{
-	"plain": func(_ testing.TB, data []byte) []byte { return data },
-	"gzip": func(t testing.TB, data []byte) []byte {
-		var b bytes.Buffer
-		w := gzip.NewWriter(&b)
-		return closed(t, &b, w, data)
-	},
-	"zstd": func(t testing.TB, data []byte) []byte {
-		var b bytes.Buffer
-		w, err := zstd.NewWriter(&b)
-		require.NoError(t, err)
-		return closed(t, &b, w, data)
-	},
-	"xz": func(t testing.TB, data []byte) []byte {
-		var b bytes.Buffer
-		w, err := xz.NewWriter(&b)
-		require.NoError(t, err)
-		return closed(t, &b, w, data)
-	},
-}
-
-func closed(t testing.TB, b *bytes.Buffer, w io.WriteCloser, data []byte) []byte {
-	_, err := w.Write(data)
-	require.NoError(t, err)
-	require.NoError(t, w.Close())
-	return b.Bytes()
-}
-
 func TestReaderReadsWhatOthersWrote(t *testing.T) {
 	from := origins(t)
 	for _, f := range fixtures {
 		data, err := os.ReadFile(filepath.Join("testdata/archives", f.file))
 		require.NoError(t, err)
-		for name, compress := range compressors {
-			compressed := compress(t, data)
+		for name, compressed := range map[string][]byte{"plain": data, "gzip": gzipped(data)} {
 			open := map[string]func(*testing.T) *Reader{
 				"file": func(t *testing.T) *Reader { return openFile(t, compressed) },
 				"pipe": func(t *testing.T) *Reader { return openStdin(t, "-", compressed) },
@@ -141,15 +107,6 @@ func TestReaderReadsWhatOthersWrote(t *testing.T) {
 			}
 		}
 	}
-}
-
-func TestReaderReadsBzip2(t *testing.T) {
-	r, err := NewReader(nil, "testdata/archives/skopeo.tar.bz2")
-	require.NoError(t, err)
-	defer r.Close()
-	list, err := r.List()
-	require.NoError(t, err)
-	requireOrigin(t, list[0][0], origins(t)["one"], false)
 }
 
 func openFile(t testing.TB, data []byte) *Reader {
@@ -339,4 +296,37 @@ func acceptAnything(t testing.TB) *signature.PolicyContext {
 	policy, err := signature.NewPolicyContext(&signature.Policy{Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()}})
 	require.NoError(t, err)
 	return policy
+}
+
+func TestChoosingAnImage(t *testing.T) {
+	ctx := context.Background()
+	const path = "testdata/archives/podman-multi.tar"
+	for ref, want := range map[string][]string{
+		":127.0.0.1:5111/tiny/one:again": {"127.0.0.1:5111/tiny/one:again"},
+		":@0":                            {"127.0.0.1:5111/tiny/one:v1", "127.0.0.1:5111/tiny/one:again"},
+		":@1":                            {"127.0.0.1:5111/tiny/two:v1"},
+		":none":                          {"no image is named docker.io/library/none:latest", "@1 127.0.0.1:5111/tiny/two:v1"},
+		":@2":                            {"@2", "@1 127.0.0.1:5111/tiny/two:v1"},
+		"":                               {"2 images", "@1 127.0.0.1:5111/tiny/two:v1"},
+	} {
+		standalone, err := ParseReference(path + ref)
+		require.NoError(t, err)
+		r2, bound, err := NewReaderForReference(nil, standalone)
+		require.NoError(t, err)
+		tags, err := r2.ManifestTagsForReference(bound)
+		src, srcErr := standalone.NewImageSource(ctx, nil)
+		if err == nil {
+			assert.Equal(t, want, tags, ref)
+			require.NoError(t, srcErr)
+			require.NoError(t, src.Close())
+		} else {
+			for _, part := range want {
+				assert.ErrorContains(t, err, part, ref)
+				assert.ErrorContains(t, srcErr, part, ref)
+			}
+		}
+		require.NoError(t, r2.Close())
+		_, _, err = NewReaderForReference(nil, bound)
+		require.Error(t, err)
+	}
 }

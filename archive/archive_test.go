@@ -3,6 +3,7 @@ package archive_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -11,10 +12,12 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/ulikunitz/xz"
 
 	"github.com/dockerarchive/dockerarchive/archive"
 	"github.com/dockerarchive/dockerarchive/errdef"
@@ -59,14 +62,49 @@ func TestArchivesThatOthersWrote(t *testing.T) {
 	}
 }
 
-// TestCompressedArchive reads one that no reader of this module can read at
-// random.
-func TestCompressedArchive(t *testing.T) {
-	a := openFixture(t, "skopeo.tar.bz2")
-	requireParts(t, a.Images()[0], partsOf(t, "one"), false)
-	plain, err := os.Stat(filepath.Join(testdata, "archives", "skopeo.tar"))
+// TestCompressedArchives reads archives that are compressed as a whole.
+func TestCompressedArchives(t *testing.T) {
+	plain, err := os.ReadFile(filepath.Join(testdata, "archives", "skopeo.tar"))
 	require.NoError(t, err)
-	assert.Equal(t, plain.Size(), a.Size())
+	compressed := map[string][]byte{"gzip": gzipped(t, plain)}
+	for name, compress := range map[string]func(io.Writer) (io.WriteCloser, error){
+		"zstd": func(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w) },
+		"xz":   func(w io.Writer) (io.WriteCloser, error) { return xz.NewWriter(w) },
+	} {
+		var b bytes.Buffer
+		w, err := compress(&b)
+		require.NoError(t, err)
+		_, err = w.Write(plain)
+		require.NoError(t, errors.Join(err, w.Close()))
+		compressed[name] = b.Bytes()
+	}
+	compressed["bzip2"], err = os.ReadFile(filepath.Join(testdata, "archives", "skopeo.tar.bz2"))
+	require.NoError(t, err)
+	for name, data := range compressed {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "archive")
+			require.NoError(t, os.WriteFile(path, data, 0o600))
+			a, err := archive.Open(t.Context(), path)
+			require.NoError(t, err)
+			requireParts(t, a.Images()[0], partsOf(t, "one"), false)
+			assert.Equal(t, int64(len(plain)), a.Size())
+			require.NoError(t, a.Close())
+			require.NoError(t, a.Close())
+		})
+	}
+}
+
+// TestLargeConfig refuses to read a config that could not have come from a
+// registry.
+func TestLargeConfig(t *testing.T) {
+	b := newTarball(t)
+	data, err := json.Marshal(v1.Manifest{Config: v1.Descriptor{Digest: b.blob(make([]byte, 5<<20))}})
+	require.NoError(t, err)
+	a := open(t, b.json("index.json", v1.Index{Manifests: []v1.Descriptor{{Digest: b.blob(data)}}}).close())
+	m, err := a.Images()[0].Manifest(t.Context())
+	require.NoError(t, err)
+	_, err = m.Config(t.Context())
+	require.ErrorIs(t, err, errdef.ErrLimit)
 }
 
 func TestOCILayout(t *testing.T) {

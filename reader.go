@@ -1,15 +1,19 @@
 package dockerarchive
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/transports"
 	"github.com/containers/image/v5/types"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
 	"github.com/dockerarchive/dockerarchive/internal/input"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
@@ -43,11 +47,11 @@ func NewReaderContext(ctx context.Context, sys *types.SystemContext, path string
 }
 
 func (t archiveTransport) newReader(ctx context.Context, sys *types.SystemContext, path string) (*Reader, error) {
-	tempDir := ""
+	o := input.Options{Looks: looksLikeArchive}
 	if sys != nil {
-		tempDir = sys.BigFilesTemporaryDir
+		o.TempDir = sys.BigFilesTemporaryDir
 	}
-	file, err := input.Open(ctx, path, tempDir)
+	file, err := input.Open(ctx, path, o)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", t.name, err)
 	}
@@ -59,6 +63,19 @@ func (t archiveTransport) newReader(ctx context.Context, sys *types.SystemContex
 		return nil, fmt.Errorf("%s: reading %s: %w", t.name, path, errors.Join(err, file.Close()))
 	}
 	return r, nil
+}
+
+// looksLikeArchive refuses what cannot be an archive by its first block, before
+// it is copied as a whole.
+func looksLikeArchive(block []byte) error {
+	_, err := tar.NewReader(bytes.NewReader(block)).Next()
+	switch {
+	case errors.Is(err, tar.ErrHeader):
+		return errdef.Errorf(errdef.ErrNoImageArchive, "not a valid tar archive: no tar header at its start")
+	case err == io.EOF && len(block) > 0: // The end of an archive without entries.
+		return errdef.Errorf(errdef.ErrNoImageArchive, "a tar archive without entries")
+	}
+	return nil // The header may be longer than a block.
 }
 
 // NewReaderForReference opens the archive of a reference from this package that

@@ -56,7 +56,7 @@ type Archive struct {
 // temporary file without a name. The caller must close it. The error wraps
 // errdef.ErrNoImageArchive, ErrDamaged or ErrLimit where the file is to blame.
 func Open(ctx context.Context, path string) (*Archive, error) {
-	file, err := input.Open(ctx, path, "")
+	file, err := input.Open(ctx, path, input.Options{})
 	if err != nil {
 		return nil, err
 	}

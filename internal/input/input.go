@@ -11,13 +11,25 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/dockerarchive/dockerarchive/internal/async"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
-	"github.com/dockerarchive/dockerarchive/internal/spool"
 )
 
 // Stdin is the path that stands for the standard input, along with /dev/stdin.
 const Stdin = "-"
+
+// Options are how something is opened that cannot be read at random where it is.
+type Options struct {
+	// TempDir is where it is copied to; "" is the system's directory for large
+	// temporary files.
+	TempDir string
+	// Looks, if not nil, is called with the first LooksLen bytes, uncompressed, or
+	// all that there are, before anything is written: an error of it is returned, so
+	// that no disk is filled with what is of no use.
+	Looks func(prefix []byte) error
+}
+
+// LooksLen is how many bytes Options.Looks is given: a tar header.
+const LooksLen = 512
 
 // File is an uncompressed file for random access. It may be read concurrently.
 type File struct {
@@ -29,18 +41,52 @@ type File struct {
 func (f *File) Close() error { return f.close() }
 
 // Open opens the file at path. If it is a stream, or compressed, it is first
-// copied, uncompressed, to a temporary file without a name in tempDir. When ctx
-// ends, Open returns, even while nothing comes from the stream.
-func Open(ctx context.Context, path, tempDir string) (*File, error) {
-	// Opening a pipe waits until it has a writer, which nothing can interrupt.
-	// What is left behind here ends when that comes.
+// copied, uncompressed, to a temporary file without a name, unless it is too large
+// (ErrTooLarge) or does not look right (Options). When ctx ends, Open returns, with
+// its cause, even while nothing comes from the stream.
+func Open(ctx context.Context, path string, o Options) (*File, error) {
+	file, err := interruptible(ctx, func() (*File, error) { return open(ctx, path, o) })
+	if err != nil && ctx.Err() != nil {
+		return nil, fmt.Errorf("opening %s: %w", path, err)
+	}
+	return file, err
+}
+
+// FromReader reads r to its end, and copies it like Open. It does not close r.
+// When ctx ends while r hangs, r is in use until it returns.
+func FromReader(ctx context.Context, r io.Reader, o Options) (*File, error) {
+	return spooled(ctx, r, o)
+}
+
+// FromReaderAt opens the size bytes that r holds: as they are, or if they are
+// compressed, copied like Open does. The caller keeps r usable until the File is
+// closed, which does not close r. When ctx ends while r hangs, r is in use until it
+// returns.
+func FromReaderAt(ctx context.Context, r io.ReaderAt, size int64, o Options) (*File, error) {
+	return interruptible(ctx, func() (*File, error) {
+		section := io.NewSectionReader(r, 0, size)
+		compressed, err := isCompressed(section)
+		if err != nil {
+			return nil, err
+		}
+		if !compressed {
+			return &File{SectionReader: section, close: func() error { return nil }}, nil
+		}
+		return spooled(ctx, section, o)
+	})
+}
+
+// interruptible returns when ctx ends, although not everything that opens a file
+// can be interrupted: what hangs is left behind, and closes its file when it does
+// not any more.
+func interruptible(ctx context.Context, open func() (*File, error)) (*File, error) {
 	type result struct {
 		file *File
 		err  error
 	}
 	opened := make(chan result)
 	go func() {
-		file, err := open(ctx, path, tempDir)
+		file, err := open()
 		select {
 		case opened <- result{file, err}:
 		case <-ctx.Done():
@@ -53,22 +99,22 @@ func Open(ctx context.Context, path, tempDir string) (*File, error) {
 	case r := <-opened:
 		return r.file, r.err
 	case <-ctx.Done():
-		return nil, fmt.Errorf("opening %s: %w", path, ctx.Err())
+		return nil, context.Cause(ctx)
 	}
 }
 
-func open(ctx context.Context, path, tempDir string) (*File, error) {
+func open(ctx context.Context, path string, o Options) (*File, error) {
 	f, closeFile := os.Stdin, func() error { return nil }
 	if path == Stdin || path == "/dev/stdin" {
 		path = "standard input"
 	} else {
 		var err error
-		if f, err = os.Open(path); err != nil {
+		if f, err = openFile(ctx, path); err != nil {
 			return nil, err
 		}
 		closeFile = f.Close
 	}
-	file, err := fromFile(ctx, f, closeFile, tempDir)
+	file, err := fromFile(ctx, f, closeFile, o)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, errors.Join(err, closeFile()))
 	}
@@ -77,35 +123,39 @@ func open(ctx context.Context, path, tempDir string) (*File, error) {
 
 // fromFile returns f itself, if it can be read at random and is not compressed,
 // or what can be read from it. On success it owns f.
-func fromFile(ctx context.Context, f *os.File, closeFile func() error, tempDir string) (*File, error) {
+func fromFile(ctx context.Context, f *os.File, closeFile func() error, o Options) (*File, error) {
 	section, err := randomAccess(f)
 	if err != nil {
 		return nil, err
 	}
 	stream := io.Reader(f)
 	if section != nil {
-		prefix := make([]byte, compression.PrefixLen)
-		n, err := section.ReadAt(prefix, 0)
-		if err != nil && err != io.EOF {
+		compressed, err := isCompressed(section)
+		if err != nil {
 			return nil, err
 		}
-		if compression.Detect(prefix[:n]) == compression.None {
+		if !compressed {
 			return &File{SectionReader: section, close: closeFile}, nil
 		}
 		stream = section
 	}
-	temp, err := spool.Create(spool.Dir(tempDir))
+	file, err := spooled(ctx, stream, o)
 	if err != nil {
 		return nil, err
 	}
-	size, err := copyUncompressed(ctx, temp, stream)
-	if err == nil {
-		err = closeFile()
+	if err := closeFile(); err != nil {
+		return nil, errors.Join(err, file.Close())
 	}
-	if err != nil {
-		return nil, errors.Join(err, temp.Close())
+	return file, nil
+}
+
+func isCompressed(section *io.SectionReader) (bool, error) {
+	prefix := make([]byte, compression.PrefixLen)
+	n, err := section.ReadAt(prefix, 0)
+	if err != nil && err != io.EOF {
+		return false, err
 	}
-	return &File{SectionReader: io.NewSectionReader(temp, 0, size), close: temp.Close}, nil
+	return compression.Detect(prefix[:n]) != compression.None, nil
 }
 
 // randomAccess returns what is left of f for random access, or nil if f is a
@@ -135,21 +185,4 @@ func randomAccess(f *os.File) (*io.SectionReader, error) {
 		return nil, err
 	}
 	return io.NewSectionReader(f, start, max(end-start, 0)), nil
-}
-
-// copyUncompressed copies the stream to temp and returns its uncompressed size.
-func copyUncompressed(ctx context.Context, temp io.Writer, stream io.Reader) (int64, error) {
-	ahead := async.NewReader(ctx, stream) // Ends with ctx even if the stream hangs.
-	defer ahead.Close()
-	prefix, err := ahead.Peek(compression.PrefixLen)
-	if err != nil {
-		return 0, err
-	}
-	decompressed, err := compression.NewReader(ahead, compression.Detect(prefix))
-	if err != nil {
-		return 0, err
-	}
-	behind := async.NewWriter(temp)
-	size, err := io.Copy(behind, decompressed)
-	return size, errors.Join(err, behind.Close(), decompressed.Close())
 }

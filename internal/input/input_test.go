@@ -2,7 +2,6 @@ package input
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"os"
 	"path/filepath"
@@ -26,7 +25,7 @@ func TestOpenFile(t *testing.T) {
 	} {
 		path := filepath.Join(t.TempDir(), name)
 		require.NoError(t, os.WriteFile(path, test.stored, 0o600))
-		f, err := Open(context.Background(), path, temp)
+		f, err := Open(t.Context(), path, Options{TempDir: temp})
 		require.NoError(t, err, name)
 		got, err := io.ReadAll(f)
 		require.NoError(t, err, name)
@@ -35,18 +34,18 @@ func TestOpenFile(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "cut")
 	require.NoError(t, os.WriteFile(path, compressed.Bytes()[:compressed.Len()/2], 0o600))
-	_, err = Open(context.Background(), path, temp)
+	_, err = Open(t.Context(), path, Options{TempDir: temp})
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	require.ErrorContains(t, err, path)
 	left, err := os.ReadDir(temp)
 	require.NoError(t, err)
 	assert.Empty(t, left, "a temporary file has no name")
 
-	_, err = Open(context.Background(), temp, "")
+	_, err = Open(t.Context(), temp, Options{})
 	require.ErrorContains(t, err, "directory")
-	_, err = Open(context.Background(), filepath.Join(temp, "none"), "")
+	_, err = Open(t.Context(), filepath.Join(temp, "none"), Options{})
 	require.ErrorIs(t, err, os.ErrNotExist)
-	_, err = Open(context.Background(), path, filepath.Join(temp, "none"))
+	_, err = Open(t.Context(), path, Options{TempDir: filepath.Join(temp, "none")})
 	require.ErrorContains(t, err, "temporary file")
 }
 
@@ -63,7 +62,7 @@ func TestOpenStdinFromItsPosition(t *testing.T) {
 	defer os.Stdin.Close()
 	_, err = os.Stdin.Seek(10, io.SeekStart)
 	require.NoError(t, err)
-	f, err := Open(context.Background(), Stdin, "")
+	f, err := Open(t.Context(), Stdin, Options{})
 	require.NoError(t, err)
 	got, err := io.ReadAll(f)
 	require.NoError(t, err)

@@ -24,7 +24,7 @@ func TestOpenNamedPipe(t *testing.T) {
 			w.Close()
 		}
 	}()
-	f, err := Open(context.Background(), path, t.TempDir())
+	f, err := Open(t.Context(), path, Options{TempDir: t.TempDir()})
 	require.NoError(t, err)
 	got := make([]byte, f.Size())
 	_, err = f.ReadAt(got, 0)
@@ -39,7 +39,7 @@ func TestOpenPipeWithoutWriter(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() {
-		_, err := Open(ctx, path, t.TempDir())
+		_, err := Open(ctx, path, Options{TempDir: t.TempDir()})
 		done <- err
 	}()
 	cancel()

@@ -5,8 +5,9 @@ package spool
 
 import (
 	"cmp"
-	"fmt"
 	"os"
+
+	"github.com/dockerarchive/dockerarchive/internal/local"
 )
 
 // Dir returns the directory for large temporary files: preferred if it is not
@@ -17,11 +18,11 @@ func Dir(preferred string) string {
 }
 
 // Create opens a new, empty, unnamed file for reading and writing in dir. Its
-// space is freed when it is closed.
+// space is freed when it is closed. The error is of type *local.Error.
 func Create(dir string) (*os.File, error) {
 	f, err := createUnnamed(dir)
 	if err != nil {
-		return nil, fmt.Errorf("creating a temporary file in %s: %w", dir, err)
+		return nil, &local.Error{Op: "creating a temporary file in", Path: dir, Err: err}
 	}
 	return f, nil
 }

@@ -37,7 +37,7 @@ type options struct {
 
 func parseOptions() (*options, error) {
 	o := &options{}
-	flag.StringVar(&o.data, "data", "bench/.data", "`directory` of the generated images, which are kept")
+	flag.StringVar(&o.data, "data", ".data", "`directory` of the generated images, which are kept")
 	flag.StringVar(&o.out, "out", "", "`directory` for what the runs write, on the same file system; default: in that of -data")
 	flag.IntVar(&o.runs, "n", 3, "runs of each case and side")
 	flag.StringVar(&o.only, "cases", "", "comma-separated `names` of the cases to run; default: all")

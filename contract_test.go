@@ -1,4 +1,4 @@
-package dockerarchive
+package dockerarchive_test
 
 import (
 	"bytes"
@@ -16,6 +16,10 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 )
 
 // The contract of types.ImageDestination, sentence by sentence: what it says of
@@ -35,70 +39,70 @@ func newTarget(t testing.TB, name string) target {
 	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "archive.tar")
-	ref, err := NewReference(path, tagged(t, name))
+	ref, err := dockerarchive.NewReference(path, imagetest.Tagged(t, name))
 	require.NoError(t, err)
-	d, err := ref.NewImageDestination(context.Background(), isolated())
+	d, err := ref.NewImageDestination(context.Background(), imagetest.Isolated())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, d.Close()) })
 	return target{d, dir, path}
 }
 
 // putBlob puts a layer of known digest and size.
-func putBlob(t testing.TB, d types.ImageDestination, l layer) {
+func putBlob(t testing.TB, d types.ImageDestination, l imagetest.Layer) {
 	t.Helper()
-	info, err := d.PutBlob(context.Background(), bytes.NewReader(l.blob), types.BlobInfo{Digest: l.digest, Size: int64(len(l.blob))}, none.NoCache, false)
+	info, err := d.PutBlob(context.Background(), bytes.NewReader(l.Blob), types.BlobInfo{Digest: l.Digest, Size: int64(len(l.Blob))}, none.NoCache, false)
 	require.NoError(t, err)
-	assert.Equal(t, l.digest, info.Digest)
-	assert.EqualValues(t, len(l.blob), info.Size)
+	assert.Equal(t, l.Digest, info.Digest)
+	assert.EqualValues(t, len(l.Blob), info.Size)
 }
 
-func putConfig(t testing.TB, d types.ImageDestination, m *memoryImage) {
+func putConfig(t testing.TB, d types.ImageDestination, m *imagetest.Image) {
 	t.Helper()
-	_, err := d.PutBlob(context.Background(), bytes.NewReader(m.config), types.BlobInfo{Digest: m.configDigest(), Size: int64(len(m.config))}, none.NoCache, true)
+	_, err := d.PutBlob(context.Background(), bytes.NewReader(m.Config), types.BlobInfo{Digest: m.ConfigDigest(), Size: int64(len(m.Config))}, none.NoCache, true)
 	require.NoError(t, err)
 }
 
 // putImage does all that comes before Commit.
-func putImage(t testing.TB, d types.ImageDestination, m *memoryImage) {
+func putImage(t testing.TB, d types.ImageDestination, m *imagetest.Image) {
 	t.Helper()
-	for _, l := range m.layers {
+	for _, l := range m.Layers {
 		putBlob(t, d, l)
 	}
 	putConfig(t, d, m)
-	require.NoError(t, d.PutManifest(context.Background(), m.raw, nil))
+	require.NoError(t, d.PutManifest(context.Background(), m.Raw, nil))
 }
 
 // "inputInfo.Digest can be optionally provided if known", "inputInfo.Size is the
 // expected length of stream, if known", and the result is that of the blob as it
 // was received, whatever becomes of it here.
 func TestPutBlobReturnsWhatWasReceived(t *testing.T) {
-	for name, l := range map[string]layer{
-		"plain": plainLayer(1, 3000),
-		"gzip":  gzipLayer(1, 3000),
-		"zstd":  zstdLayer(1, 3000),
-		"empty": newLayer(nil, nil, ""),
+	for name, l := range map[string]imagetest.Layer{
+		"plain": imagetest.Plain(1, 3000),
+		"gzip":  imagetest.Gzip(1, 3000),
+		"zstd":  imagetest.Zstd(1, 3000),
+		"empty": imagetest.NewLayer(nil, nil, ""),
 	} {
 		for _, digestKnown := range []bool{true, false} {
 			for _, sizeKnown := range []bool{true, false} {
 				d := newTarget(t, "")
 				in := types.BlobInfo{Size: -1}
 				if digestKnown {
-					in.Digest = l.digest
+					in.Digest = l.Digest
 				}
 				if sizeKnown {
-					in.Size = int64(len(l.blob))
+					in.Size = int64(len(l.Blob))
 				}
-				info, err := d.PutBlob(context.Background(), iotest.HalfReader(bytes.NewReader(l.blob)), in, none.NoCache, false)
+				info, err := d.PutBlob(context.Background(), iotest.HalfReader(bytes.NewReader(l.Blob)), in, none.NoCache, false)
 				require.NoError(t, err, name)
-				assert.Equal(t, l.digest, info.Digest, name)
-				assert.EqualValues(t, len(l.blob), info.Size, name)
+				assert.Equal(t, l.Digest, info.Digest, name)
+				assert.EqualValues(t, len(l.Blob), info.Size, name)
 
-				m := newImage(t, name, l)
+				m := imagetest.NewImage(t, name, l)
 				putConfig(t, d, m)
-				require.NoError(t, d.PutManifest(context.Background(), m.raw, nil))
+				require.NoError(t, d.PutManifest(context.Background(), m.Raw, nil))
 				require.NoError(t, d.Commit(context.Background(), nil))
-				contents, _ := files(t, readFile(t, d.path))
-				assert.True(t, bytes.Equal(l.diff, contents[nameOf(l.diff)]), name)
+				contents, _ := imagetest.Files(t, imagetest.ReadFile(t, d.path))
+				assert.True(t, bytes.Equal(l.Diff, contents[l.DiffID().Encoded()+".tar"]), name)
 			}
 		}
 	}
@@ -106,44 +110,44 @@ func TestPutBlobReturnsWhatWasReceived(t *testing.T) {
 
 // The same for configs.
 func TestPutConfigReturnsWhatWasReceived(t *testing.T) {
-	m := newImage(t, "config")
-	for _, in := range []types.BlobInfo{{Size: -1}, {Digest: m.configDigest(), Size: -1}, {Size: int64(len(m.config))}} {
+	m := imagetest.NewImage(t, "config")
+	for _, in := range []types.BlobInfo{{Size: -1}, {Digest: m.ConfigDigest(), Size: -1}, {Size: int64(len(m.Config))}} {
 		d := newTarget(t, "")
-		info, err := d.PutBlob(context.Background(), bytes.NewReader(m.config), in, none.NoCache, true)
+		info, err := d.PutBlob(context.Background(), bytes.NewReader(m.Config), in, none.NoCache, true)
 		require.NoError(t, err)
-		assert.Equal(t, types.BlobInfo{Digest: m.configDigest(), Size: int64(len(m.config))}, info)
-		require.NoError(t, d.PutManifest(context.Background(), m.raw, nil))
+		assert.Equal(t, types.BlobInfo{Digest: m.ConfigDigest(), Size: int64(len(m.Config))}, info)
+		require.NoError(t, d.PutManifest(context.Background(), m.Raw, nil))
 	}
 }
 
 // "If stream.Read() at any time, ESPECIALLY at end of input, returns an error,
 // PutBlob MUST 1) fail, and 2) delete any data stored so far."
 func TestPutBlobFailsWithItsStream(t *testing.T) {
-	for name, l := range map[string]layer{"plain": plainLayer(1, 3000), "gzip": gzipLayer(1, 3000), "zstd": zstdLayer(1, 3000)} {
+	for name, l := range map[string]imagetest.Layer{"plain": imagetest.Plain(1, 3000), "gzip": imagetest.Gzip(1, 3000), "zstd": imagetest.Zstd(1, 3000)} {
 		for _, known := range []bool{true, false} {
-			for _, at := range []int{0, 1, len(l.blob) / 2, len(l.blob)} {
+			for _, at := range []int{0, 1, len(l.Blob) / 2, len(l.Blob)} {
 				d := newTarget(t, "")
 				in := types.BlobInfo{Size: -1}
 				if known {
-					in = types.BlobInfo{Digest: l.digest, Size: int64(len(l.blob))}
+					in = types.BlobInfo{Digest: l.Digest, Size: int64(len(l.Blob))}
 				}
-				failing := io.MultiReader(bytes.NewReader(l.blob[:at]), iotest.ErrReader(errSource))
+				failing := io.MultiReader(bytes.NewReader(l.Blob[:at]), iotest.ErrReader(errSource))
 				_, err := d.PutBlob(context.Background(), failing, in, none.NoCache, false)
 				require.ErrorIs(t, err, errSource, "%s at %d", name, at)
 				require.ErrorContains(t, err, d.path)
 				if known {
-					require.ErrorContains(t, err, l.digest.String())
+					require.ErrorContains(t, err, l.Digest.String())
 				}
-				reused, _, err := d.TryReusingBlob(context.Background(), types.BlobInfo{Digest: l.digest}, none.NoCache, false)
+				reused, _, err := d.TryReusingBlob(context.Background(), types.BlobInfo{Digest: l.Digest}, none.NoCache, false)
 				require.NoError(t, err)
 				assert.False(t, reused, "%s at %d", name, at)
 
 				// The next attempt is not in the way of anything.
-				m := newImage(t, name, l)
+				m := imagetest.NewImage(t, name, l)
 				putImage(t, d, m)
 				require.NoError(t, d.Commit(context.Background(), nil))
-				want := theirs(t, saved{source: newImage(t, name, gzipLayer(1, 3000))})
-				assert.Equal(t, sum(want), sum(readFile(t, d.path)), "%s at %d", name, at)
+				want := imagetest.Theirs(t, imagetest.Named{Source: imagetest.NewImage(t, name, imagetest.Gzip(1, 3000))})
+				assert.Equal(t, imagetest.Sum(want), imagetest.Sum(imagetest.ReadFile(t, d.path)), "%s at %d", name, at)
 			}
 		}
 	}
@@ -155,10 +159,10 @@ func TestPutBlobFailsWithItsStream(t *testing.T) {
 // What does not fit what was announced, or is not what it seems, is refused by
 // an error that says which blob it is.
 func TestPutBlobRefuses(t *testing.T) {
-	plain, zipped := plainLayer(1, 3000), gzipLayer(1, 3000)
-	size := func(l layer) int64 { return int64(len(l.blob)) }
-	cut := zipped.blob[:len(zipped.blob)-9]
-	flipped := bytes.Clone(zipped.blob)
+	plain, zipped := imagetest.Plain(1, 3000), imagetest.Gzip(1, 3000)
+	size := func(l imagetest.Layer) int64 { return int64(len(l.Blob)) }
+	cut := zipped.Blob[:len(zipped.Blob)-9]
+	flipped := bytes.Clone(zipped.Blob)
 	flipped[len(flipped)-6] ^= 1 // in the checksum
 	for name, c := range map[string]struct {
 		data     []byte
@@ -166,19 +170,19 @@ func TestPutBlobRefuses(t *testing.T) {
 		isConfig bool
 		want     []string
 	}{
-		"plain, too long":       {plain.blob, types.BlobInfo{Digest: plain.digest, Size: size(plain) - 1}, false, []string{"announced"}},
-		"plain, too short":      {plain.blob, types.BlobInfo{Digest: plain.digest, Size: size(plain) + 1}, false, []string{"announced"}},
-		"gzip, too long":        {zipped.blob, types.BlobInfo{Digest: zipped.digest, Size: size(zipped) - 1}, false, []string{"announced"}},
-		"gzip, too short":       {zipped.blob, types.BlobInfo{Digest: zipped.digest, Size: size(zipped) + 1}, false, []string{"announced"}},
-		"unknown digest":        {plain.blob, types.BlobInfo{Size: size(plain) + 1}, false, []string{"of unknown digest"}},
+		"plain, too long":       {plain.Blob, types.BlobInfo{Digest: plain.Digest, Size: size(plain) - 1}, false, []string{"announced"}},
+		"plain, too short":      {plain.Blob, types.BlobInfo{Digest: plain.Digest, Size: size(plain) + 1}, false, []string{"announced"}},
+		"gzip, too long":        {zipped.Blob, types.BlobInfo{Digest: zipped.Digest, Size: size(zipped) - 1}, false, []string{"announced"}},
+		"gzip, too short":       {zipped.Blob, types.BlobInfo{Digest: zipped.Digest, Size: size(zipped) + 1}, false, []string{"announced"}},
+		"unknown digest":        {plain.Blob, types.BlobInfo{Size: size(plain) + 1}, false, []string{"of unknown digest"}},
 		"truncated":             {cut, types.BlobInfo{Digest: digest.FromBytes(cut), Size: int64(len(cut))}, false, []string{"gzip", "unexpected EOF"}},
 		"damaged":               {flipped, types.BlobInfo{Digest: digest.FromBytes(flipped), Size: int64(len(flipped))}, false, []string{"gzip", "checksum"}},
-		"more than its header":  {[]byte{0x1f, 0x8b, 8}, types.BlobInfo{Digest: plain.digest, Size: 3}, false, []string{"gzip"}},
-		"algorithm":             {plain.blob, types.BlobInfo{Digest: "md5:" + "0123456789abcdef0123456789abcdef", Size: -1}, false, []string{"algorithm"}},
-		"malformed digest":      {plain.blob, types.BlobInfo{Digest: "sha256:../../etc/passwd", Size: -1}, false, []string{"invalid"}},
+		"more than its header":  {[]byte{0x1f, 0x8b, 8}, types.BlobInfo{Digest: plain.Digest, Size: 3}, false, []string{"gzip"}},
+		"algorithm":             {plain.Blob, types.BlobInfo{Digest: "md5:" + "0123456789abcdef0123456789abcdef", Size: -1}, false, []string{"algorithm"}},
+		"malformed digest":      {plain.Blob, types.BlobInfo{Digest: "sha256:../../etc/passwd", Size: -1}, false, []string{"invalid"}},
 		"config, algorithm":     {[]byte("{}"), types.BlobInfo{Digest: "md5:" + "0123456789abcdef0123456789abcdef", Size: -1}, true, []string{"algorithm"}},
 		"config, wrong size":    {[]byte("{}"), types.BlobInfo{Digest: digest.FromString("{}"), Size: 3}, true, []string{"2 bytes", "3 announced"}},
-		"config, much too long": {make([]byte, maxConfigSize+1), types.BlobInfo{Digest: plain.digest, Size: -1}, true, []string{"larger than"}},
+		"config, much too long": {make([]byte, image.MaxDocument+1), types.BlobInfo{Digest: plain.Digest, Size: -1}, true, []string{"larger than"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newTarget(t, "")
@@ -187,30 +191,30 @@ func TestPutBlobRefuses(t *testing.T) {
 				require.ErrorContains(t, err, want)
 			}
 			require.NoError(t, d.Close())
-			assert.Empty(t, leftovers(t, d.dir))
+			assert.Empty(t, imagetest.Leftovers(t, d.dir))
 		})
 	}
 }
 
 // A layer that the archive has is not read, however it is offered.
 func TestPutBlobDoesNotReadWhatIsThere(t *testing.T) {
-	zipped := gzipLayer(1, 3000)
-	plain := plainLayer(1, 3000) // the same, uncompressed
+	zipped := imagetest.Gzip(1, 3000)
+	plain := imagetest.Plain(1, 3000) // the same, uncompressed
 	d := newTarget(t, "")
 	putBlob(t, d, zipped)
-	for _, l := range []layer{zipped, plain} {
-		info, err := d.PutBlob(context.Background(), iotest.ErrReader(errSource), types.BlobInfo{Digest: l.digest, Size: -1}, none.NoCache, false)
+	for _, l := range []imagetest.Layer{zipped, plain} {
+		info, err := d.PutBlob(context.Background(), iotest.ErrReader(errSource), types.BlobInfo{Digest: l.Digest, Size: -1}, none.NoCache, false)
 		require.NoError(t, err)
-		assert.Equal(t, types.BlobInfo{Digest: l.digest, Size: int64(len(l.blob))}, info)
-		reused, info, err := d.TryReusingBlob(context.Background(), types.BlobInfo{Digest: l.digest, Size: -1}, none.NoCache, false)
+		assert.Equal(t, types.BlobInfo{Digest: l.Digest, Size: int64(len(l.Blob))}, info)
+		reused, info, err := d.TryReusingBlob(context.Background(), types.BlobInfo{Digest: l.Digest, Size: -1}, none.NoCache, false)
 		require.NoError(t, err)
 		assert.True(t, reused)
-		assert.Equal(t, types.BlobInfo{Digest: l.digest, Size: int64(len(l.blob))}, info)
+		assert.Equal(t, types.BlobInfo{Digest: l.Digest, Size: int64(len(l.Blob))}, info)
 	}
 	// A config is no layer, though it were the same bytes.
-	info, err := d.PutBlob(context.Background(), bytes.NewReader(plain.blob), types.BlobInfo{Digest: plain.digest, Size: -1}, none.NoCache, true)
+	info, err := d.PutBlob(context.Background(), bytes.NewReader(plain.Blob), types.BlobInfo{Digest: plain.Digest, Size: -1}, none.NoCache, true)
 	require.NoError(t, err)
-	assert.EqualValues(t, len(plain.blob), info.Size)
+	assert.EqualValues(t, len(plain.Blob), info.Size)
 }
 
 // "info.Digest must not be empty." "If the transport can not reuse the requested
@@ -229,10 +233,10 @@ func TestTryReusingBlob(t *testing.T) {
 func TestCancelledBefore(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	l := gzipLayer(1, 3000)
+	l := imagetest.Gzip(1, 3000)
 	d := newTarget(t, "")
 	for _, isConfig := range []bool{true, false} {
-		_, err := d.PutBlob(ctx, bytes.NewReader(l.blob), types.BlobInfo{Digest: l.digest, Size: -1}, none.NoCache, isConfig)
+		_, err := d.PutBlob(ctx, bytes.NewReader(l.Blob), types.BlobInfo{Digest: l.Digest, Size: -1}, none.NoCache, isConfig)
 		require.ErrorIs(t, err, context.Canceled)
 	}
 }
@@ -242,9 +246,9 @@ func TestCancelledBefore(t *testing.T) {
 func TestProperties(t *testing.T) {
 	ctx := context.Background()
 	d := newTarget(t, "busybox")
-	ref, err := archive.NewReference(filepath.Join(t.TempDir(), "theirs.tar"), tagged(t, "busybox"))
+	ref, err := archive.NewReference(filepath.Join(t.TempDir(), "theirs.tar"), imagetest.Tagged(t, "busybox"))
 	require.NoError(t, err)
-	their, err := ref.NewImageDestination(ctx, isolated())
+	their, err := ref.NewImageDestination(ctx, imagetest.Isolated())
 	require.NoError(t, err)
 	defer their.Close()
 	assert.Equal(t, their.AcceptsForeignLayerURLs(), d.AcceptsForeignLayerURLs())
@@ -258,9 +262,9 @@ func TestProperties(t *testing.T) {
 	assert.True(t, d.HasThreadSafePutBlob(), "into a file")
 	assert.Subset(t, d.SupportedManifestMIMETypes(), their.SupportedManifestMIMETypes())
 
-	null, err := NewReference(os.DevNull, nil)
+	null, err := dockerarchive.NewReference(os.DevNull, nil)
 	require.NoError(t, err)
-	stream, err := null.NewImageDestination(ctx, isolated())
+	stream, err := null.NewImageDestination(ctx, imagetest.Isolated())
 	require.NoError(t, err)
 	defer stream.Close()
 	assert.False(t, stream.HasThreadSafePutBlob(), "blobs of a stream would come in any order")

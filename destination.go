@@ -7,64 +7,67 @@ import (
 	"io"
 
 	"github.com/containers/image/v5/docker/reference"
-	"github.com/containers/image/v5/manifest"
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
-)
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
 
-// maxConfigSize bounds the configs that are held in memory; it is the limit of
-// containers/image.
-const maxConfigSize = 4 << 20
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/layout"
+	"github.com/dockerarchive/dockerarchive/internal/writing"
+)
 
 // imageDestination writes one image of a Writer. It implements
 // types.ImageDestination.
 type imageDestination struct {
 	ref        archiveReference
-	writer     *Writer
-	ownsWriter bool // until the Writer is closed
-	image      *archiveImage
-	names      []reference.Named
+	archive    *writing.Archive
+	layout     layout.Layout
+	ownsWriter bool // until the archive is closed
+	place      *writing.Image
+	names      []string
+	absent     map[digest.Digest]bool // layers that stay elsewhere
 
 	// What has been put, by digest. Configs and manifests are not put
 	// concurrently with each other.
 	configs   map[digest.Digest][]byte
-	manifests map[digest.Digest][]byte
-	manifest  manifest.Manifest // of the image, in layouts that hold single images only
-	top       digest.Digest     // of the manifest or index of the image, in others
-	complete  *completeImage
+	documents map[digest.Digest]*image.Document
+	complete  *image.Image // nil before the manifest of the image itself
 	committed bool
 }
 
-func newImageDestination(_ context.Context, sys *types.SystemContext, ref archiveReference) (types.ImageDestination, error) {
+func newImageDestination(ctx context.Context, sys *types.SystemContext, ref archiveReference) (types.ImageDestination, error) {
 	if err := ref.writable(); err != nil {
 		return nil, err
 	}
 	d := &imageDestination{
-		ref: ref, writer: ref.writer,
-		configs: map[digest.Digest][]byte{}, manifests: map[digest.Digest][]byte{},
+		ref: ref, place: ref.place,
+		configs: map[digest.Digest][]byte{}, documents: map[digest.Digest]*image.Document{},
 	}
-	if ref.name != nil {
-		d.names = append(d.names, ref.name)
+	if name := ref.storedName(); name != "" {
+		d.names = append(d.names, name)
 	}
 	if sys != nil {
 		for _, name := range sys.DockerArchiveAdditionalTags {
-			d.names = append(d.names, name)
+			d.names = append(d.names, name.String())
 		}
 	}
-	image := ref.image
-	if d.writer == nil {
-		w, err := NewWriter(sys, ref.path, WithTransport(ref.transport))
-		if err != nil {
+	writer := ref.writer
+	if writer == nil {
+		var err error
+		if writer, err = NewWriterContext(ctx, sys, ref.path, &WriterOptions{Transport: ref.transport}); err != nil {
 			return nil, err
 		}
-		d.writer, d.ownsWriter = w, true
-		image = w.newImage()
+		d.ownsWriter = true
+		d.place = writer.archive.NewImage()
 	}
-	image, err := d.writer.open(image)
-	if err != nil {
+	d.absent = writer.absent
+	d.archive, d.layout = writer.archive, writer.archive.Layout()
+	var err error
+	if d.place, err = d.archive.Open(d.place); err != nil {
 		return nil, err
 	}
-	d.image = image
 	return d, nil
 }
 
@@ -73,7 +76,23 @@ func (ref archiveReference) writable() error {
 	if ref.index != -1 {
 		return fmt.Errorf("%s:%s: an image is written under a name or without one, not at an index", ref.transport.name, ref.StringWithinTransport())
 	}
+	if ref.name == nil && ref.free != "" && !ref.transport.oci {
+		return fmt.Errorf("%s:%s: an archive of this kind has names of the form NAME:TAG only", ref.transport.name, ref.StringWithinTransport())
+	}
 	return nil
+}
+
+// storedName returns the name under which an image is written, "" for none.
+func (ref archiveReference) storedName() string {
+	if ref.name == nil {
+		return ref.free
+	}
+	_, digested := ref.name.(reference.Digested)
+	_, tagged := ref.name.(reference.Tagged)
+	if digested && !tagged && !ref.transport.oci {
+		logrus.Warnf("%s: an archive of this kind keeps no digests: %s is stored without a name", ref.transport.name, ref.name)
+	}
+	return ref.name.String()
 }
 
 // Reference returns the reference used to set up this destination.
@@ -82,21 +101,19 @@ func (d *imageDestination) Reference() types.ImageReference { return d.ref }
 // Close releases what the destination holds. Without a Commit before it, the
 // image is not part of the archive.
 func (d *imageDestination) Close() error {
-	d.writer.blobs.release(d)
+	d.archive.Release(d)
 	if !d.committed {
-		d.writer.abandon(d.image)
+		d.archive.Abandon(d.place)
 	}
 	if !d.ownsWriter {
 		return nil
 	}
 	d.ownsWriter = false
-	return d.writer.Abort()
+	return d.archive.Abort()
 }
 
 // SupportedManifestMIMETypes returns the types that the layout can hold.
-func (d *imageDestination) SupportedManifestMIMETypes() []string {
-	return d.writer.layout.manifestTypes()
-}
+func (d *imageDestination) SupportedManifestMIMETypes() []string { return d.layout.Types() }
 
 // SupportsSignatures returns an error: an archive holds no signatures.
 func (d *imageDestination) SupportsSignatures(context.Context) error {
@@ -120,41 +137,46 @@ func (d *imageDestination) IgnoresEmbeddedDockerReference() bool { return true }
 
 // HasThreadSafePutBlob is true unless the archive is a stream without a plan,
 // where concurrent blobs would end up in the order in which they arrive.
-func (d *imageDestination) HasThreadSafePutBlob() bool { return d.writer.threadSafe() }
+func (d *imageDestination) HasThreadSafePutBlob() bool { return d.archive.Concurrent() }
 
-// PutBlob stores a layer, decompressed, or a config. A blob that is in the
-// archive already is not read. It returns the digest and size of the blob as it
-// was received.
+// PutBlob stores a layer, decompressed if the layout wants that, or a config. A
+// blob that is in the archive already is not read. It returns the digest and size
+// of the blob as it was received.
 //
 // The stream's digest is verified by the caller, who fails the last read if it
 // does not match; a layer's diff ID is verified by PutManifest.
 func (d *imageDestination) PutBlob(ctx context.Context, stream io.Reader, inputInfo types.BlobInfo, _ types.BlobInfoCache, isConfig bool) (types.BlobInfo, error) {
-	put := d.putBlob
 	kind := "layer"
+	var info types.BlobInfo
+	var err error
 	if isConfig {
-		put, kind = d.putConfig, "config"
+		kind = "config"
+		info, err = d.putConfig(ctx, stream, inputInfo)
+	} else {
+		info.Digest, info.Size, err = d.archive.Put(ctx, d, stream, inputInfo.Digest, inputInfo.Size)
 	}
-	info, err := put(ctx, stream, inputInfo)
 	if err != nil {
 		name := inputInfo.Digest.String()
 		if name == "" {
 			name = "of unknown digest"
 		}
-		return types.BlobInfo{}, fmt.Errorf("writing %s %s to %s: %w", kind, name, d.writer.path, err)
+		return types.BlobInfo{}, fmt.Errorf("writing %s %s to %s: %w", kind, name, d.archive.Path(), err)
 	}
 	return info, nil
 }
 
+// putConfig keeps a config until the image is complete, for the archive's tables of
+// contents, and stores it if the layout keeps manifests, which refer to it.
 func (d *imageDestination) putConfig(ctx context.Context, stream io.Reader, info types.BlobInfo) (types.BlobInfo, error) {
 	if err := ctx.Err(); err != nil {
 		return types.BlobInfo{}, err
 	}
-	config, err := io.ReadAll(io.LimitReader(stream, maxConfigSize+1))
+	config, err := io.ReadAll(io.LimitReader(stream, image.MaxDocument+1))
 	switch {
 	case err != nil:
 		return types.BlobInfo{}, err
-	case len(config) > maxConfigSize:
-		return types.BlobInfo{}, fmt.Errorf("larger than %d bytes, which is more than a config may have", maxConfigSize)
+	case len(config) > image.MaxDocument:
+		return types.BlobInfo{}, fmt.Errorf("%w: larger than %d bytes, which is more than a config may have", errdef.ErrLimit, image.MaxDocument)
 	case info.Size >= 0 && info.Size != int64(len(config)):
 		return types.BlobInfo{}, fmt.Errorf("%d bytes instead of the %d announced", len(config), info.Size)
 	}
@@ -163,8 +185,11 @@ func (d *imageDestination) putConfig(ctx context.Context, stream io.Reader, info
 	} else if err := info.Digest.Validate(); err != nil {
 		return types.BlobInfo{}, err
 	}
-	if err := d.writer.layout.putConfig(ctx, d, config, info.Digest); err != nil {
-		return types.BlobInfo{}, err
+	d.configs[info.Digest] = config
+	if !d.layout.Unpacks() {
+		if err := d.archive.PutBytes(ctx, d, config, info.Digest); err != nil {
+			return types.BlobInfo{}, err
+		}
 	}
 	return types.BlobInfo{Digest: info.Digest, Size: int64(len(config))}, nil
 }
@@ -172,20 +197,28 @@ func (d *imageDestination) putConfig(ctx context.Context, stream io.Reader, info
 // TryReusingBlob reports whether the archive has a layer already, from this or
 // another image of the Writer. If another image's copy of it is on its way, it
 // waits for that; if not, the caller is expected to deliver the layer, and others
-// who ask for it wait.
+// who ask for it wait. A layer that a Plan leaves out is said to be there.
 func (d *imageDestination) TryReusingBlob(ctx context.Context, info types.BlobInfo, _ types.BlobInfoCache, _ bool) (bool, types.BlobInfo, error) {
 	if info.Digest == "" {
 		return false, types.BlobInfo{}, errors.New("looking for a blob: its digest is unknown")
 	}
-	blob, ok, err := d.writer.blobs.find(ctx, d, info.Digest)
+	if d.leftOut(info) {
+		return true, info, nil
+	}
+	size, ok, err := d.archive.Find(ctx, d, info.Digest)
 	if err != nil {
-		return false, types.BlobInfo{}, fmt.Errorf("looking for layer %s in %s: %w", info.Digest, d.writer.path, err)
+		return false, types.BlobInfo{}, fmt.Errorf("looking for layer %s in %s: %w", info.Digest, d.archive.Path(), err)
 	}
 	if !ok {
 		return false, types.BlobInfo{}, nil
 	}
-	info.Size = blob.size
+	info.Size = size
 	return true, info, nil
+}
+
+// leftOut reports whether a layer is known to stay where its URLs lead.
+func (d *imageDestination) leftOut(info types.BlobInfo) bool {
+	return !d.layout.Unpacks() && len(info.URLs) > 0 && d.absent[info.Digest]
 }
 
 // PutManifest checks that the archive can hold the image and has all of it, and
@@ -193,18 +226,62 @@ func (d *imageDestination) TryReusingBlob(ctx context.Context, info types.BlobIn
 // manifests that it lists, which come first. It returns a
 // types.ManifestTypeRejectedError for types that the layout cannot hold.
 func (d *imageDestination) PutManifest(ctx context.Context, m []byte, instanceDigest *digest.Digest) error {
-	if err := d.writer.layout.putManifest(ctx, d, m, instanceDigest); err != nil {
-		return fmt.Errorf("writing the manifest to %s: %w", d.writer.path, err)
+	if err := d.putManifest(ctx, m, instanceDigest); err != nil {
+		var rejected *layout.TypeError
+		if errors.As(err, &rejected) {
+			err = types.ManifestTypeRejectedError{Err: rejected}
+		}
+		return fmt.Errorf("writing the manifest to %s: %w", d.archive.Path(), err)
 	}
-	if instanceDigest != nil {
-		return nil
-	}
-	complete, err := d.writer.layout.complete(d, d.writer.contents)
-	if err != nil {
-		return fmt.Errorf("writing the manifest to %s: %w", d.writer.path, err)
-	}
-	d.complete = complete
 	return nil
+}
+
+func (d *imageDestination) putManifest(ctx context.Context, m []byte, instance *digest.Digest) error {
+	document, err := image.ParseDocument(m, "")
+	if err != nil {
+		return fmt.Errorf("parsing it: %w", err)
+	}
+	if err := d.layout.Check(document); err != nil {
+		return err
+	}
+	if instance != nil {
+		if d.layout.Unpacks() {
+			return layout.ErrIndex
+		}
+		if err := instance.Validate(); err != nil {
+			return err
+		}
+		if got := instance.Algorithm().FromBytes(m); got != *instance {
+			return &errdef.MismatchError{Name: "the manifest", Want: *instance, Got: got}
+		}
+		document.Descriptor.Digest = *instance
+	}
+	if !d.layout.Unpacks() {
+		document.Absent = d.absent
+	}
+	img := &image.Image{Names: d.names, Configs: d.configs}
+	if img.Documents, err = image.Order(document, d.put); err != nil {
+		return err
+	}
+	if err := d.archive.Check(img); err != nil {
+		return err
+	}
+	if !d.layout.Unpacks() {
+		if err := d.archive.PutBytes(ctx, d, m, document.Descriptor.Digest); err != nil {
+			return err
+		}
+	}
+	d.documents[document.Descriptor.Digest] = document
+	if instance == nil {
+		d.complete = img
+	}
+	return nil
+}
+
+// put returns a manifest that has been put, or nil: of an index, those images that
+// the caller wants are in the archive.
+func (d *imageDestination) put(listed imgspecv1.Descriptor) (*image.Document, error) {
+	return d.documents[listed.Digest], nil
 }
 
 // PutSignatures fails if there are any: an archive holds no signatures.
@@ -215,20 +292,31 @@ func (d *imageDestination) PutSignatures(ctx context.Context, signatures [][]byt
 	return d.SupportsSignatures(ctx)
 }
 
+// what names the image for a message.
+func (d *imageDestination) what() string {
+	if len(d.names) > 0 {
+		return d.names[0]
+	}
+	return "image " + d.complete.Digest().String()
+}
+
 // Commit makes the image part of the archive. If the destination was not made
 // from a reference of a Writer, the archive then appears at its path; else that
 // happens when the Writer is closed.
 func (d *imageDestination) Commit(ctx context.Context, _ types.UnparsedImage) error {
 	if d.complete == nil {
-		return fmt.Errorf("committing an image to %s: its manifest has not been written", d.writer.path)
+		return fmt.Errorf("committing an image to %s: its manifest has not been written", d.archive.Path())
 	}
-	if err := d.writer.commit(ctx, d.image, d.complete); err != nil {
+	if err := d.archive.Commit(ctx, d.place, d.complete); err != nil {
 		return err
 	}
 	d.committed = true
+	if reason := d.layout.LeftOut(d.complete); reason != "" {
+		logrus.Warnf("%s: %s is left out of manifest.json, so that docker load does not see it: %s", d.archive.Path(), d.what(), reason)
+	}
 	if !d.ownsWriter {
 		return nil
 	}
 	d.ownsWriter = false
-	return d.writer.close(ctx)
+	return d.archive.Close(ctx)
 }

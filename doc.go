@@ -6,6 +6,10 @@
 // moves over by changing one import; package
 // [github.com/dockerarchive/dockerarchive/register] does it without.
 //
+// It exists twice, for containers/image under either of its names: the module
+// dockerarchive is for that of github.com/containers, its module dockerarchive/podman,
+// generated from it, for today's, that of go.podman.io. No build tags are needed.
+//
 // # Writing
 //
 // An image is written by copying it to a reference:
@@ -13,12 +17,12 @@
 //	ref, err := dockerarchive.ParseReference("out.tar:example.com/app:1.0")
 //	_, err = copy.Image(ctx, policy, ref, source, nil)
 //
-// [Copy] does that and makes the most of this package. Several images share one
-// archive, and the layers they have in common, by being copied to references of
-// one [Writer], or all at once by [Save]. The archive appears at its path when
-// the last byte is written; until then, and after any failure, the path holds
-// what it held before. The bytes depend on the images, their names, their order
-// and the layout only.
+// Package [github.com/dockerarchive/dockerarchive/copying] does that and makes the
+// most of this one. Several images share one archive, and the layers they have in
+// common, by being copied to references of one [Writer]. The archive appears at its
+// path when the last byte is written; until then, and after any failure, the path
+// holds what it held before. The bytes depend on the images, their names, their
+// order and the layout only. [NewWriterTo] writes to any io.Writer.
 //
 // There are two layouts: [Transport] writes what docker save wrote before Docker
 // 25 and containers/image still does, [ImageTransport] an OCI image layout that
@@ -28,7 +32,10 @@
 //
 // References of both transports read archives in either layout, and those of all
 // other tools, from files and pipes, compressed or not. A [Reader] opens an
-// archive once for any number of images.
+// archive once for any number of images; [NewReaderAt] and [NewReaderFrom] read
+// what is no file. Where an archive contradicts itself, an image is taken from where
+// it agrees with its config, with a warning, or refused. Errors to tell apart are
+// those of package [github.com/dockerarchive/dockerarchive/errdef].
 //
 // # Trust
 //

@@ -13,7 +13,11 @@ import (
 	"github.com/containers/image/v5/signature"
 
 	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 )
+
+// layoutDir is an OCI image layout.
+var layoutDir = imagetest.MustTestdata("oci")
 
 // acceptAll is the policy of programs that trust their sources.
 func acceptAll() *signature.PolicyContext {
@@ -34,34 +38,6 @@ func tempDir() string {
 	return dir
 }
 
-// Copy one image to an archive and look at it.
-func ExampleCopy() {
-	dir := tempDir()
-	defer os.RemoveAll(dir)
-	source, err := ocilayout.NewReference("testdata/oci", "one")
-	if err != nil {
-		log.Fatal(err)
-	}
-	archive, err := dockerarchive.ParseReference(filepath.Join(dir, "out.tar") + ":example.com/one:1")
-	if err != nil {
-		log.Fatal(err)
-	}
-	ctx := context.Background()
-	if _, err := dockerarchive.Copy(ctx, acceptAll(), archive, source, nil); err != nil {
-		log.Fatal(err)
-	}
-	image, err := archive.NewImage(ctx, nil)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer image.Close()
-	fmt.Println(image.ConfigInfo().Digest)
-	fmt.Println(len(image.LayerInfos()), "layers")
-	// Output:
-	// sha256:a73d52a29d77d467d588c0b3658e4940f790b512e6fed231d944f72d0d42f80a
-	// 4 layers
-}
-
 // Copy several images to one archive, in which they share layers.
 func ExampleNewWriter() {
 	dir := tempDir()
@@ -73,7 +49,7 @@ func ExampleNewWriter() {
 	}
 	ctx := context.Background()
 	for _, name := range []string{"one", "two"} {
-		source, err := ocilayout.NewReference("testdata/oci", name)
+		source, err := ocilayout.NewReference(layoutDir, name)
 		if err != nil {
 			log.Fatal(err)
 		}

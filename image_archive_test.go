@@ -1,4 +1,4 @@
-package dockerarchive
+package dockerarchive_test
 
 import (
 	"bytes"
@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 
 	"github.com/containers/image/v5/copy"
 	"github.com/containers/image/v5/types"
@@ -16,7 +17,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/dockerarchive/dockerarchive/internal/tarfile"
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 )
 
 // The laws and the faults again, for the OCI layout, where all blobs are stored as
@@ -24,27 +26,27 @@ import (
 
 // sequentialArchive is the image-archive of images that are copied one blob after
 // the other, without a plan: what all others have to equal.
-func sequentialArchive(t testing.TB, images ...*memoryImage) []byte {
+func sequentialArchive(t testing.TB, images ...*imagetest.Image) []byte {
 	t.Helper()
-	w, path := newTestWriter(t, WithTransport(ImageTransport))
+	w, path := newTestWriter(t, &dockerarchive.WriterOptions{Transport: dockerarchive.ImageTransport})
 	for _, m := range images {
-		require.NoError(t, copyImage(t, newReference(t, w, ""), m, sequentially()))
+		require.NoError(t, imagetest.Copy(t, newReference(t, w, ""), m, imagetest.Sequentially()))
 	}
 	require.NoError(t, w.Close())
-	return readFile(t, path)
+	return imagetest.ReadFile(t, path)
 }
 
 // What is stored is what the design says, in its order, with every digest kept.
 func TestImageArchiveIsAsReceived(t *testing.T) {
-	one := newImage(t, "one", zstdLayer(1, 3000), plainLayer(2, 100), zstdLayer(1, 3000))
-	two := newImage(t, "two", gzipLayer(3, 10), plainLayer(2, 100))
+	one := imagetest.NewImage(t, "one", imagetest.Zstd(1, 3000), imagetest.Plain(2, 100), imagetest.Zstd(1, 3000))
+	two := imagetest.NewImage(t, "two", imagetest.Gzip(3, 10), imagetest.Plain(2, 100))
 	archive := sequentialArchive(t, one, two)
-	contents, names := files(t, archive)
+	contents, names := imagetest.Files(t, archive)
 	var blobs []string
-	for _, m := range []*memoryImage{one, two} {
-		for _, l := range append(m.layers, layer{digest: m.configDigest(), blob: m.config}, layer{digest: digest.FromBytes(m.raw), blob: m.raw}) {
-			name := "blobs/sha256/" + l.digest.Encoded()
-			assert.True(t, bytes.Equal(l.blob, contents[name]), name)
+	for _, m := range []*imagetest.Image{one, two} {
+		for _, l := range append(m.Layers, imagetest.Layer{Digest: m.ConfigDigest(), Blob: m.Config}, imagetest.Layer{Digest: digest.FromBytes(m.Raw), Blob: m.Raw}) {
+			name := "blobs/sha256/" + l.Digest.Encoded()
+			assert.True(t, bytes.Equal(l.Blob, contents[name]), name)
 			if !strings.Contains(strings.Join(blobs, "\n"), name) {
 				blobs = append(blobs, name)
 			}
@@ -54,91 +56,78 @@ func TestImageArchiveIsAsReceived(t *testing.T) {
 	assert.Equal(t, append(want, "index.json", "manifest.json"), names[:len(want)+2])
 }
 
+// Digests of another algorithm are kept too, though their names are longer than a
+// tar header has room for.
+func TestImageArchiveOfSHA512(t *testing.T) {
+	l := imagetest.Gzip(1, 3000)
+	l.Digest = digest.SHA512.FromBytes(l.Blob)
+	archive := sequentialArchive(t, imagetest.NewImage(t, "sha512", l))
+	contents, _ := imagetest.Files(t, archive)
+	assert.True(t, bytes.Equal(l.Blob, contents["blobs/sha512/"+l.Digest.Encoded()]))
+	assert.Equal(t, []string{"blobs/sha512/" + l.Digest.Encoded()}, imagetest.Items(t, archive)[0].Layers)
+}
+
 func TestImageArchiveLaw1SameInSameOut(t *testing.T) {
-	shared, big := gzipLayer(1, 40_000), zstdLayer(2, 250_000)
-	images := []*memoryImage{
-		newImage(t, "one", gzipLayer(3, 10), shared, plainLayer(4, 140_000), big, plainLayer(6, 0)),
-		newImage(t, "two", shared, zstdLayer(8, 30_000), big, plainLayer(9, 1500), gzipLayer(3, 10)),
+	shared, big := imagetest.Gzip(1, 40_000), imagetest.Zstd(2, 250_000)
+	images := []*imagetest.Image{
+		imagetest.NewImage(t, "one", imagetest.Gzip(3, 10), shared, imagetest.Plain(4, 140_000), big, imagetest.Plain(6, 0)),
+		imagetest.NewImage(t, "two", shared, imagetest.Zstd(8, 30_000), big, imagetest.Plain(9, 1500), imagetest.Gzip(3, 10)),
 	}
-	want := sum(sequentialArchive(t, images...))
+	want := imagetest.Sum(sequentialArchive(t, images...))
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
-	for i := range 30 {
+	for i := range imagetest.Rounds(t, 18, 200) {
 		runtime.GOMAXPROCS([]int{1, 2, 8}[i%3])
-		options := []WriterOption{WithTransport(ImageTransport)}
+		options := &dockerarchive.WriterOptions{}
 		if i%2 == 0 {
-			options = append(options, manifests(images...))
+			options = planOf(t, images...)
 		}
-		w, path := newTestWriter(t, options...)
+		options.Transport = dockerarchive.ImageTransport
+		w, path := newTestWriter(t, options)
 		refs := []types.ImageReference{newReference(t, w, ""), newReference(t, w, "")}
 		var wg sync.WaitGroup
 		for _, k := range rand.Perm(2) {
-			images[k].disturb, images[k].hideSizes = jitter, i%4 < 2
-			wg.Go(func() { assert.NoError(t, copyImage(t, refs[k], images[k], &copy.Options{MaxParallelDownloads: 6})) })
+			images[k].Disturb, images[k].HideSizes = imagetest.Jitter, i%4 < 2
+			wg.Go(func() {
+				assert.NoError(t, imagetest.Copy(t, refs[k], images[k], &copy.Options{MaxParallelDownloads: 6}))
+			})
 		}
 		wg.Wait()
 		require.NoError(t, w.Close())
-		require.Equal(t, want, sum(readFile(t, path)), "run %d", i)
-	}
-}
-
-// Law 2 and Law 3: one write for every byte, one read of every blob.
-func TestImageArchiveLaw2OnceThrough(t *testing.T) {
-	one := newImage(t, "one", gzipLayer(1, 300_000), plainLayer(2, 200_000), zstdLayer(3, 3000))
-	two := newImage(t, "two", plainLayer(5, 3000), gzipLayer(1, 300_000))
-	for _, hide := range []bool{false, true} {
-		one.hideSizes, two.hideSizes = hide, hide
-		one.gets, two.gets = map[digest.Digest]int{}, map[digest.Digest]int{}
-		w, path := newTestWriter(t, WithTransport(ImageTransport))
-		file := &countingFile{File: w.out.File()}
-		writeThrough(w, file, noSpool(t))
-		require.NoError(t, w.start(nil))
-		for _, m := range []*memoryImage{one, two} {
-			require.NoError(t, copyImage(t, newReference(t, w, ""), m, sequentially()))
-		}
-		require.NoError(t, w.Close())
-		assert.EqualValues(t, len(readFile(t, path)), file.written)
-		shared := one.layers[0].digest
-		assert.Equal(t, 1, one.gets[shared]+two.gets[shared])
+		require.Equal(t, want, imagetest.Sum(imagetest.ReadFile(t, path)), "run %d", i)
 	}
 }
 
 func TestImageArchiveFaultsAnywhere(t *testing.T) {
-	m := faultyImage(t)
+	m := imagetest.Small(t)
 	archive := sequentialArchive(t, m)
-	all := positions(m, 200)
+	all := m.Positions(int64(imagetest.Rounds(t, 60, 400)))
 	for i, p := range all {
 		f := newFault(t, i/3)
-		f.transport = ImageTransport
+		f.transport = dockerarchive.ImageTransport
 		ctx, cancel := context.WithCancel(context.Background())
-		var disk tarfile.File
 		want := errSource
 		fail := func(_ context.Context, d digest.Digest, r io.Reader) io.Reader {
-			if d == p.blob {
-				return io.MultiReader(io.LimitReader(r, p.at), errorReader{errSource})
+			if d == p.Blob {
+				return io.MultiReader(io.LimitReader(r, p.At), iotest.ErrReader(errSource))
 			}
 			return r
 		}
-		w, err := NewWriter(isolated(), f.path, WithTransport(ImageTransport))
+		w, err := dockerarchive.NewWriterContext(t.Context(), imagetest.Isolated(), f.path, &dockerarchive.WriterOptions{Transport: dockerarchive.ImageTransport})
 		require.NoError(t, err)
-		switch i % 3 {
+		switch i % 2 {
 		case 0:
-			m.disturb = fail
+			m.Disturb = fail
 		case 1:
 			want = context.Canceled
-			m.disturb = func(_ context.Context, d digest.Digest, r io.Reader) io.Reader {
-				if d != p.blob {
+			m.Disturb = func(_ context.Context, d digest.Digest, r io.Reader) io.Reader {
+				if d != p.Blob {
 					return r
 				}
-				return io.MultiReader(io.LimitReader(r, p.at), readerFunc(func([]byte) (int, error) { cancel(); return 0, io.EOF }), r)
+				return io.MultiReader(io.LimitReader(r, p.At), imagetest.ReaderFunc(func([]byte) (int, error) { cancel(); return 0, io.EOF }), r)
 			}
-		case 2:
-			want = errDiskFull
-			disk = &fullDisk{File: w.out.File(), left: int64(i * (len(archive) - 1) / len(all))}
-			writeThrough(w, disk, f.dir)
-			err = w.start(nil)
 		}
 		if err == nil {
-			err = copyImageUntil(ctx, t, newReference(t, w, ""), m, f.options)
+			err = imagetest.CopyUntil(ctx, t, newReference(t, w, ""), m, f.options)
 		}
 		if err == nil {
 			err = w.Close()
@@ -146,6 +135,6 @@ func TestImageArchiveFaultsAnywhere(t *testing.T) {
 		require.ErrorIs(t, err, want, "%v", p)
 		require.NoError(t, w.Abort())
 		cancel()
-		f.check(t, m, sum(archive))
+		f.check(t, m, imagetest.Sum(archive))
 	}
 }

@@ -1,6 +1,7 @@
 package dockerarchive
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -8,7 +9,9 @@ import (
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/dockerarchive/dockerarchive/archive"
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
+	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/verify"
 )
 
@@ -22,6 +25,9 @@ type ImageInfo struct {
 	Position int `json:"position"`
 	// Names are as they are in the archive; some need not be valid references.
 	Names []string `json:"names"`
+	// Error says why the image cannot be read, as far as that is known without reading
+	// its layers; empty if nothing is known to be wrong.
+	Error string `json:"error,omitempty"`
 	ManifestInfo
 }
 
@@ -50,20 +56,20 @@ type ManifestInfo struct {
 }
 
 // Images describes all images in the order of the archive. Of archives of Docker
-// before 1.10, which have no configs, it reads the layers.
+// before 1.10, which have no configs, it reads the layers. An image that is broken is
+// described as far as it can be read: that keeps nobody from the others.
 func (r *Reader) Images(ctx context.Context) ([]ImageInfo, error) {
 	infos := []ImageInfo{}
 	for _, img := range r.catalog.Images() {
 		d, err := r.catalog.Describe(ctx, img)
-		if err != nil {
+		if ctx.Err() != nil {
 			return nil, fmt.Errorf("%s: %s: image @%d: %w", r.transport.name, r.path, img.Position, err)
 		}
-		refs, err := r.references(img)
-		if err != nil {
-			return nil, err
-		}
 		info := ImageInfo{Position: img.Position, Names: slices.Concat([]string{}, img.Names), ManifestInfo: manifestInfo(d)}
-		for _, ref := range refs {
+		if fault := cmp.Or(err, d.Fault); fault != nil {
+			info.Error = fault.Error()
+		}
+		for _, ref := range r.references(img) {
 			info.References = append(info.References, ref)
 		}
 		infos = append(infos, info)
@@ -76,7 +82,7 @@ func manifestInfo(d catalog.Description) ManifestInfo {
 		MediaType:   d.MediaType,
 		Digest:      d.Manifest,
 		Config:      d.Config,
-		Platform:    catalog.PlatformString(d.Platform),
+		Platform:    image.PlatformString(d.Platform),
 		Layers:      d.Layers,
 		Size:        d.Size,
 		Missing:     d.Missing,
@@ -89,20 +95,20 @@ func manifestInfo(d catalog.Description) ManifestInfo {
 }
 
 // Verify tests everything that the archive says of itself: every blob against
-// its name, its digest and its diff ID, every size in a descriptor, every link
-// and every reference. It returns all that is wrong; the error is for what keeps
-// it from being tested. progress, if not nil, is called, perhaps concurrently,
-// with how many more of the Size bytes have been read.
-func (r *Reader) Verify(ctx context.Context, progress func(bytes int)) (problems []error, err error) {
-	claims, problems, err := r.catalog.Claims(ctx)
+// its name, its digest and its diff ID, every size and media type in a descriptor,
+// every link, every name and every reference. The error is for what keeps it from
+// being tested. progress, if not nil, is called, perhaps concurrently, with how
+// many more of the Size bytes have been read.
+func (r *Reader) Verify(ctx context.Context, progress func(bytes int)) (*archive.Report, error) {
+	findings, err := r.catalog.Claims(ctx)
 	if err != nil {
 		return nil, err
 	}
-	mismatches, err := verify.Claims(ctx, claims, progress)
+	mismatches, err := verify.Claims(ctx, findings.Claims, progress)
 	if err != nil {
 		return nil, fmt.Errorf("%s: verifying %s: %w", r.transport.name, r.path, err)
 	}
-	return append(problems, mismatches...), nil
+	return &archive.Report{Problems: append(findings.Problems, mismatches...), Notes: findings.Notes}, nil
 }
 
 // Size returns how many bytes the archive has when it is not compressed.

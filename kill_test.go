@@ -1,6 +1,6 @@
 //go:build unix
 
-package dockerarchive
+package dockerarchive_test
 
 import (
 	"bytes"
@@ -16,6 +16,9 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 )
 
 // What can only be seen from outside: a process that is killed, and one whose
@@ -55,17 +58,17 @@ func TestChild(t *testing.T) {
 // writeUntilKilled writes one archive after the other, and a dot for every piece
 // of a blob that it reads.
 func writeUntilKilled(t testing.TB, dir string) error {
-	m := faultyImage(t)
-	m.disturb = func(_ context.Context, _ digest.Digest, r io.Reader) io.Reader {
-		return readerFunc(func(p []byte) (int, error) {
+	m := imagetest.Small(t)
+	m.Disturb = func(_ context.Context, _ digest.Digest, r io.Reader) io.Reader {
+		return imagetest.ReaderFunc(func(p []byte) (int, error) {
 			fmt.Print(".")
 			return r.Read(p[:min(len(p), 50)])
 		})
 	}
 	for i := 0; ; i++ {
-		ref, err := NewReference(filepath.Join(dir, fmt.Sprintf("%d.tar", i)), nil)
+		ref, err := dockerarchive.NewReference(filepath.Join(dir, fmt.Sprintf("%d.tar", i)), nil)
 		if err == nil {
-			err = copyImage(t, ref, m, nil)
+			err = imagetest.Copy(t, ref, m, nil)
 		}
 		if err != nil {
 			return err
@@ -74,22 +77,22 @@ func writeUntilKilled(t testing.TB, dir string) error {
 }
 
 func copyToPath(t testing.TB, path string) error {
-	ref, err := NewReference(path, tagged(t, "stdout:1"))
+	ref, err := dockerarchive.NewReference(path, imagetest.Tagged(t, "stdout:1"))
 	if err != nil {
 		return err
 	}
-	return copyImage(t, ref, faultyImage(t), nil)
+	return imagetest.Copy(t, ref, imagetest.Small(t), nil)
 }
 
 // A process that is killed leaves whole archives, and nothing else.
 func TestKilledAnywhere(t *testing.T) {
-	m := faultyImage(t)
-	want := sum(theirsWithout(t, m))
+	m := imagetest.Small(t)
+	want := imagetest.Sum(imagetest.Theirs(t, imagetest.Named{Source: m.InGzip(t)}))
 	pieces := 0 // of one archive
-	for _, l := range m.layers {
-		pieces += len(l.blob)/50 + 2
+	for _, l := range m.Layers {
+		pieces += len(l.Blob)/50 + 2
 	}
-	const kills = 40
+	kills := imagetest.Rounds(t, 12, 100)
 	archives := 0
 	for i := range kills {
 		dir := t.TempDir()
@@ -101,9 +104,9 @@ func TestKilledAnywhere(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, cmd.Process.Kill())
 		require.Error(t, cmd.Wait())
-		for _, name := range leftovers(t, dir) {
+		for _, name := range imagetest.Leftovers(t, dir) {
 			require.True(t, strings.HasSuffix(name, ".tar"), name)
-			require.Equal(t, want, sum(readFile(t, filepath.Join(dir, name))))
+			require.Equal(t, want, imagetest.Sum(imagetest.ReadFile(t, filepath.Join(dir, name))))
 			archives++
 		}
 	}
@@ -113,12 +116,12 @@ func TestKilledAnywhere(t *testing.T) {
 // Standard output is written as a stream, be it a pipe or a file, by whatever
 // name.
 func TestStandardOutput(t *testing.T) {
-	m := faultyImage(t)
-	layers := make([]layer, len(m.layers))
-	for i, l := range m.layers {
-		layers[i] = differently(l, gzipped, gzipLayer(0, 0).mediaType)
+	m := imagetest.Small(t)
+	layers := make([]imagetest.Layer, len(m.Layers))
+	for i, l := range m.Layers {
+		layers[i] = l.InGzip()
 	}
-	want := sum(theirs(t, saved{source: newImage(t, "faults", layers...), name: "stdout:1"}))
+	want := imagetest.Sum(imagetest.Theirs(t, imagetest.Named{Source: imagetest.NewImage(t, "faults", layers...), Name: "stdout:1"}))
 	for _, path := range []string{"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"} {
 		if _, err := os.Stat(path); err != nil {
 			t.Logf("there is no %s on this system", path)
@@ -128,7 +131,7 @@ func TestStandardOutput(t *testing.T) {
 		cmd := child(t, "stdout", path)
 		cmd.Stdout, cmd.Stderr = &piped, &complaints
 		require.NoError(t, cmd.Run(), "%s", &complaints)
-		assert.Equal(t, want, sum(piped.Bytes()), path)
+		assert.Equal(t, want, imagetest.Sum(piped.Bytes()), path)
 
 		file, err := os.Create(filepath.Join(t.TempDir(), "redirected.tar"))
 		require.NoError(t, err)
@@ -136,7 +139,7 @@ func TestStandardOutput(t *testing.T) {
 		cmd.Stdout, cmd.Stderr = file, &complaints
 		require.NoError(t, cmd.Run(), "%s", &complaints)
 		require.NoError(t, file.Close())
-		assert.Equal(t, want, sum(readFile(t, file.Name())), path)
+		assert.Equal(t, want, imagetest.Sum(imagetest.ReadFile(t, file.Name())), path)
 
 		// Appending would make something that is no archive.
 		file, err = os.OpenFile(file.Name(), os.O_APPEND|os.O_WRONLY, 0)
@@ -147,7 +150,7 @@ func TestStandardOutput(t *testing.T) {
 		require.Error(t, cmd.Run())
 		require.NoError(t, file.Close())
 		assert.Contains(t, complaints.String(), "not empty")
-		assert.Equal(t, want, sum(readFile(t, file.Name())), path)
+		assert.Equal(t, want, imagetest.Sum(imagetest.ReadFile(t, file.Name())), path)
 	}
 }
 

@@ -6,13 +6,12 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/dockerarchive/dockerarchive/internal/layout"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
-// The names of the docker layout, which come from Docker's image/tarexport.
+// The files of a legacy directory, which come from Docker's image/tarexport.
 const (
-	manifestFileName     = "manifest.json"
-	repositoriesFileName = "repositories"
 	legacyLayerFileName  = "layer.tar"
 	legacyConfigFileName = "json"
 	legacyVersionFile    = "VERSION"
@@ -23,24 +22,17 @@ const (
 // the top layer repeats.
 var topLayerAttributes = []string{"architecture", "config", "container", "container_config", "created", "docker_version", "os"}
 
-// legacyLayer is a directory of the docker layout as it was before Docker 1.10,
-// when every layer was an image of its own.
-type legacyLayer struct {
-	id     string
-	config []byte
-	diffID digest.Digest
-}
-
-// legacyLayers returns the legacy directories of an image, lowest layer first.
+// legacyLayers returns the directories of an image in the docker layout as it was
+// before Docker 1.10, when every layer was an image of its own; lowest layer first.
 //
 // The IDs are those that containers/image computes: unlike Docker's they are not
 // the IDs that the layers had anywhere, only unique and the same every time.
-func legacyLayers(config []byte, diffIDs []digest.Digest) ([]legacyLayer, error) {
+func legacyLayers(config []byte, diffIDs []digest.Digest) ([]layout.LegacyLayer, error) {
 	var attributes map[string]json.RawMessage
 	if err := json.Unmarshal(config, &attributes); err != nil {
 		return nil, fmt.Errorf("parsing the image config: %w", err)
 	}
-	layers := make([]legacyLayer, 0, len(diffIDs))
+	layers := make([]layout.LegacyLayer, 0, len(diffIDs))
 	var chainID digest.Digest
 	for i, diffID := range diffIDs {
 		fields := map[string]any{}
@@ -48,7 +40,7 @@ func legacyLayers(config []byte, diffIDs []digest.Digest) ([]legacyLayer, error)
 			chainID = diffID
 		} else {
 			chainID = digest.FromString(chainID.String() + " " + diffID.String())
-			fields["parent"] = layers[i-1].id
+			fields["parent"] = layers[i-1].ID
 		}
 		if i == len(diffIDs)-1 {
 			for _, name := range topLayerAttributes {
@@ -67,32 +59,32 @@ func legacyLayers(config []byte, diffIDs []digest.Digest) ([]legacyLayer, error)
 		if err != nil {
 			return nil, fmt.Errorf("encoding the legacy config of layer %s: %w", diffID, err)
 		}
-		layers = append(layers, legacyLayer{id: id, config: encoded, diffID: diffID})
+		files, err := legacyFiles(id, encoded, diffID)
+		if err != nil {
+			return nil, err
+		}
+		layers = append(layers, layout.LegacyLayer{ID: id, Files: files})
 	}
 	return layers, nil
 }
 
-// entries returns the files of the legacy directory.
-func (l legacyLayer) entries() ([]tarfile.Small, error) {
-	link, err := symlinkHeader(l.id+"/"+legacyLayerFileName, "../"+dockerLayout{}.blobName(l.diffID))
+// legacyFiles returns the files of one directory.
+func legacyFiles(id string, config []byte, diffID digest.Digest) ([]tarfile.Small, error) {
+	link, err := symlinkHeader(id+"/"+legacyLayerFileName, "../"+layout.Docker{}.BlobName(diffID))
 	if err != nil {
 		return nil, err
 	}
-	version, err := smallFile(l.id+"/"+legacyVersionFile, []byte(legacyVersion))
+	version, err := fileHeader(id+"/"+legacyVersionFile, int64(len(legacyVersion)))
 	if err != nil {
 		return nil, err
 	}
-	config, err := smallFile(l.id+"/"+legacyConfigFileName, l.config)
+	json, err := fileHeader(id+"/"+legacyConfigFileName, int64(len(config)))
 	if err != nil {
 		return nil, err
 	}
-	return []tarfile.Small{{Header: link}, version, config}, nil
-}
-
-// topLayerID returns the ID by which an image was known, "" if it has no layers.
-func topLayerID(layers []legacyLayer) string {
-	if len(layers) == 0 {
-		return ""
-	}
-	return layers[len(layers)-1].id
+	return []tarfile.Small{
+		{Header: link},
+		{Header: version, Data: []byte(legacyVersion)},
+		{Header: json, Data: config},
+	}, nil
 }

@@ -1,21 +1,25 @@
 package dockerarchive
 
 import (
-	"archive/tar"
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/containers/image/v5/docker/reference"
-	"github.com/containers/image/v5/transports"
+	"github.com/containers/image/v5/manifest"
 	"github.com/containers/image/v5/types"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
+	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/input"
+	"github.com/dockerarchive/dockerarchive/internal/naming"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
@@ -33,25 +37,48 @@ type Reader struct {
 	closeErr  error
 }
 
-// NewReader opens the archive at path, "-" and /dev/stdin being the standard
-// input. It may be in any format that the package reads, and compressed. The
-// caller must close the Reader.
+// NewReader is NewReaderContext without a context. It has the signature of
+// containers/image's docker/archive.
 func NewReader(sys *types.SystemContext, path string) (*Reader, error) {
 	return NewReaderContext(context.Background(), sys, path)
 }
 
-// NewReaderContext is NewReader with a context that can end it: a compressed
-// archive, or one from a pipe, may take a while.
+// NewReaderContext opens the archive at path, "-" and /dev/stdin being the
+// standard input. It may be in any format that the package reads, and compressed:
+// such an archive, or one from a pipe, is copied to an unnamed temporary file in
+// sys.BigFilesTemporaryDir, which ctx can end. The caller must close the Reader.
 func NewReaderContext(ctx context.Context, sys *types.SystemContext, path string) (*Reader, error) {
 	return Transport.newReader(ctx, sys, path)
 }
 
+// NewReaderFrom reads an archive from r to its end, as from a pipe, into an
+// unnamed temporary file in sys.BigFilesTemporaryDir. The caller must close the
+// Reader.
+func NewReaderFrom(ctx context.Context, sys *types.SystemContext, r io.Reader) (*Reader, error) {
+	return Transport.openReader(ctx, "a stream", func() (*input.File, error) { return input.FromReader(ctx, r, inputOptions(sys)) })
+}
+
+// NewReaderAt opens an archive of size bytes that r holds: a part of another file,
+// memory, something remote. If it is not compressed, nothing is copied. r must stay
+// usable until the Reader is closed, which does not close r.
+func NewReaderAt(ctx context.Context, sys *types.SystemContext, r io.ReaderAt, size int64) (*Reader, error) {
+	return Transport.openReader(ctx, "an archive", func() (*input.File, error) { return input.FromReaderAt(ctx, r, size, inputOptions(sys)) })
+}
+
 func (t archiveTransport) newReader(ctx context.Context, sys *types.SystemContext, path string) (*Reader, error) {
-	o := input.Options{Looks: looksLikeArchive}
+	return t.openReader(ctx, path, func() (*input.File, error) { return input.Open(ctx, path, inputOptions(sys)) })
+}
+
+func inputOptions(sys *types.SystemContext) input.Options {
+	o := input.Options{Looks: tarfile.CheckStart}
 	if sys != nil {
 		o.TempDir = sys.BigFilesTemporaryDir
 	}
-	file, err := input.Open(ctx, path, o)
+	return o
+}
+
+func (t archiveTransport) openReader(ctx context.Context, path string, open func() (*input.File, error)) (*Reader, error) {
+	file, err := open()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", t.name, err)
 	}
@@ -65,37 +92,34 @@ func (t archiveTransport) newReader(ctx context.Context, sys *types.SystemContex
 	return r, nil
 }
 
-// looksLikeArchive refuses what cannot be an archive by its first block, before
-// it is copied as a whole.
-func looksLikeArchive(block []byte) error {
-	_, err := tar.NewReader(bytes.NewReader(block)).Next()
-	switch {
-	case errors.Is(err, tar.ErrHeader):
-		return errdef.Errorf(errdef.ErrNoImageArchive, "not a valid tar archive: no tar header at its start")
-	case err == io.EOF && len(block) > 0: // The end of an archive without entries.
-		return errdef.Errorf(errdef.ErrNoImageArchive, "a tar archive without entries")
-	}
-	return nil // The header may be longer than a block.
+// NewReaderForReference is NewReaderForReferenceContext without a context. It has
+// the signature of containers/image's docker/archive.
+func NewReaderForReference(sys *types.SystemContext, ref types.ImageReference) (*Reader, types.ImageReference, error) {
+	return NewReaderForReferenceContext(context.Background(), sys, ref)
 }
 
-// NewReaderForReference opens the archive of a reference from this package that
-// does not belong to a Reader yet. It also returns a reference to the same image
-// that does. The caller must close the Reader.
-func NewReaderForReference(sys *types.SystemContext, ref types.ImageReference) (*Reader, types.ImageReference, error) {
-	archiveRef, ok := ref.(archiveReference)
-	if !ok {
-		return nil, nil, fmt.Errorf("%s: %s is not a reference to an archive", Transport.name, transports.ImageName(ref))
+// NewReaderForReferenceContext opens the archive that ref names. It must not belong
+// to a Reader of this package; one of the transport that containers/image has built
+// in is taken for what its string says. The function also returns a reference to the
+// same image that belongs to the Reader. The caller must close the Reader.
+func NewReaderForReferenceContext(ctx context.Context, sys *types.SystemContext, ref types.ImageReference) (*Reader, types.ImageReference, error) {
+	archiveRef, err := own(ref)
+	if err != nil {
+		return nil, nil, err
 	}
 	if archiveRef.reader != nil {
 		return nil, nil, fmt.Errorf("%s: reference %s belongs to a reader already", archiveRef.transport.name, archiveRef.StringWithinTransport())
 	}
-	r, err := archiveRef.transport.newReader(context.Background(), sys, archiveRef.path)
+	r, err := archiveRef.transport.newReader(ctx, sys, archiveRef.path)
 	if err != nil {
 		return nil, nil, err
 	}
 	archiveRef.reader = r
 	return r, archiveRef, nil
 }
+
+// Path returns the path that the archive was opened by.
+func (r *Reader) Path() string { return r.path }
 
 // Close closes the archive and with it every image opened from it.
 func (r *Reader) Close() error {
@@ -109,10 +133,7 @@ func (r *Reader) Close() error {
 func (r *Reader) List() ([][]types.ImageReference, error) {
 	list := [][]types.ImageReference{}
 	for _, img := range r.catalog.Images() {
-		refs, err := r.references(img)
-		if err != nil {
-			return nil, err
-		}
+		refs := r.references(img)
 		group := make([]types.ImageReference, len(refs))
 		for i, ref := range refs {
 			group[i] = ref
@@ -123,49 +144,36 @@ func (r *Reader) List() ([][]types.ImageReference, error) {
 }
 
 // references returns at least one reference to an image.
-func (r *Reader) references(img *catalog.Image) ([]archiveReference, error) {
+func (r *Reader) references(img *catalog.Image) []archiveReference {
 	var refs []archiveReference
 	for _, name := range img.Names {
-		normalized, ok := catalog.Normalize(name)
-		if !ok {
-			continue
-		}
-		named, err := reference.ParseNormalizedNamed(normalized)
-		if err != nil {
-			continue // Not a name for containers/image.
-		}
-		tagged, ok := named.(reference.NamedTagged)
-		if !ok {
-			continue
-		}
-		ref, err := r.transport.newReference(r.path, tagged, -1)
-		if err != nil {
-			return nil, err
+		ref := archiveReference{transport: r.transport, path: r.path, index: -1, reader: r}
+		named, err := reference.ParseNormalizedNamed(name)
+		switch {
+		case err == nil && !(img.IsFree(name) && reference.IsNameOnly(named)):
+			ref.name = reference.TagNameOnly(named)
+		case naming.IsFree(name):
+			ref.free = name
+		default:
+			continue // No reference can say it.
 		}
 		refs = append(refs, ref)
 	}
 	if len(refs) == 0 {
-		ref, err := r.transport.newReference(r.path, nil, img.Position)
-		if err != nil {
-			return nil, err
-		}
-		refs = []archiveReference{ref}
+		refs = []archiveReference{{transport: r.transport, path: r.path, index: img.Position, reader: r}}
 	}
-	for i := range refs {
-		refs[i].reader = r
-	}
-	return refs, nil
+	return refs
 }
 
 // ManifestTagsForReference returns the names that the archive has for an image,
 // as they are there: those that match the name in ref if it has one, else all.
 // It fails if ref does not refer to exactly one image.
 func (r *Reader) ManifestTagsForReference(ref types.ImageReference) ([]string, error) {
-	archiveRef, ok := ref.(archiveReference)
-	if !ok {
-		return nil, fmt.Errorf("%s: %s is not a reference to an archive", r.transport.name, transports.ImageName(ref))
+	archiveRef, err := own(ref)
+	if err != nil {
+		return nil, err
 	}
-	img, tag, err := r.choose(archiveRef)
+	img, tag, err := r.choose(archiveRef, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -176,15 +184,37 @@ func (r *Reader) ManifestTagsForReference(ref types.ImageReference) ([]string, e
 }
 
 // choose returns the image that ref refers to and its name in the archive, if
-// ref has one.
-func (r *Reader) choose(ref archiveReference) (*catalog.Image, string, error) {
-	name := ""
+// ref has one. Where several images differ in their platforms only, sys chooses.
+func (r *Reader) choose(ref archiveReference, sys *types.SystemContext) (*catalog.Image, string, error) {
+	name := ref.free
 	if ref.name != nil {
 		name = ref.name.String()
 	}
-	img, tag, err := r.catalog.Choose(name, ref.index)
+	img, tag, err := r.catalog.Choose(name, ref.index, func(images []imgspecv1.Descriptor) (int, error) {
+		return choosePlatform(images, sys)
+	})
 	if err != nil {
 		return nil, "", fmt.Errorf("%s: %s: %w", ref.transport.name, ref.path, err)
 	}
 	return img, tag, nil
+}
+
+// choosePlatform returns the number of the image for the platform that sys asks
+// for, as containers/image chooses from an index.
+func choosePlatform(images []imgspecv1.Descriptor, sys *types.SystemContext) (int, error) {
+	index := manifest.OCI1IndexFromComponents(images, nil)
+	d, err := index.ChooseInstance(sys)
+	if err != nil {
+		missing := &errdef.NoPlatformError{Wanted: "this machine's platform"}
+		if sys != nil && sys.OSChoice+sys.ArchitectureChoice != "" {
+			missing.Wanted = image.PlatformString(&imgspecv1.Platform{
+				OS: cmp.Or(sys.OSChoice, runtime.GOOS), Architecture: cmp.Or(sys.ArchitectureChoice, runtime.GOARCH), Variant: sys.VariantChoice,
+			})
+		}
+		for _, img := range images {
+			missing.Available = append(missing.Available, image.PlatformString(img.Platform))
+		}
+		return 0, missing
+	}
+	return slices.IndexFunc(images, func(img imgspecv1.Descriptor) bool { return img.Digest == d }), nil
 }

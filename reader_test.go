@@ -1,24 +1,37 @@
-package dockerarchive
+package dockerarchive_test
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 
 	"github.com/containers/image/v5/copy"
+	"github.com/containers/image/v5/directory"
 	"github.com/containers/image/v5/docker/archive"
 	"github.com/containers/image/v5/manifest"
 	ocilayout "github.com/containers/image/v5/oci/layout"
-	"github.com/containers/image/v5/signature"
 	"github.com/containers/image/v5/types"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/ulikunitz/xz"
+
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 )
 
 // origin is an image of testdata/oci, from which all archives in
@@ -29,25 +42,19 @@ type origin struct {
 	diffIDs  []digest.Digest
 }
 
-func ociBlob(t testing.TB, d digest.Digest) []byte {
-	data, err := os.ReadFile(filepath.Join("testdata/oci/blobs", d.Algorithm().String(), d.Encoded()))
-	require.NoError(t, err)
-	return data
-}
-
 func origins(t testing.TB) map[string]origin {
-	data, err := os.ReadFile("testdata/oci/index.json")
+	data, err := os.ReadFile(imagetest.Testdata(t, "oci", "index.json"))
 	require.NoError(t, err)
 	var index v1.Index
 	require.NoError(t, json.Unmarshal(data, &index))
 	all := map[string]origin{}
 	for _, d := range index.Manifests {
-		o := origin{manifest: ociBlob(t, d.Digest)}
+		o := origin{manifest: imagetest.SavedBlob(t, d.Digest)}
 		if d.MediaType == v1.MediaTypeImageManifest {
 			var m v1.Manifest
 			require.NoError(t, json.Unmarshal(o.manifest, &m))
 			o.config = m.Config.Digest
-			o.diffIDs = diffIDsOf(t, ociBlob(t, m.Config.Digest))
+			o.diffIDs = diffIDsOf(t, imagetest.SavedBlob(t, m.Config.Digest))
 		}
 		all[d.Annotations[v1.AnnotationRefName]] = o
 	}
@@ -77,16 +84,46 @@ var fixtures = []struct {
 
 const fixtureRepository = "127.0.0.1:5111/tiny/"
 
+// compressors are the ways in which an archive may be compressed as a whole.
+var compressors = map[string]func(testing.TB, []byte) []byte{
+	"plain": func(_ testing.TB, data []byte) []byte { return data },
+	"gzip": func(t testing.TB, data []byte) []byte {
+		var b bytes.Buffer
+		w := gzip.NewWriter(&b)
+		return closed(t, &b, w, data)
+	},
+	"zstd": func(t testing.TB, data []byte) []byte {
+		var b bytes.Buffer
+		w, err := zstd.NewWriter(&b)
+		require.NoError(t, err)
+		return closed(t, &b, w, data)
+	},
+	"xz": func(t testing.TB, data []byte) []byte {
+		var b bytes.Buffer
+		w, err := xz.NewWriter(&b)
+		require.NoError(t, err)
+		return closed(t, &b, w, data)
+	},
+}
+
+func closed(t testing.TB, b *bytes.Buffer, w io.WriteCloser, data []byte) []byte {
+	_, err := w.Write(data)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	return b.Bytes()
+}
+
 func TestReaderReadsWhatOthersWrote(t *testing.T) {
 	from := origins(t)
 	for _, f := range fixtures {
-		data, err := os.ReadFile(filepath.Join("testdata/archives", f.file))
+		data, err := os.ReadFile(imagetest.Testdata(t, "archives", f.file))
 		require.NoError(t, err)
-		for name, compressed := range map[string][]byte{"plain": data, "gzip": gzipped(data)} {
-			open := map[string]func(*testing.T) *Reader{
-				"file": func(t *testing.T) *Reader { return openFile(t, compressed) },
-				"pipe": func(t *testing.T) *Reader { return openStdin(t, "-", compressed) },
-				"/dev/stdin": func(t *testing.T) *Reader {
+		for name, compress := range compressors {
+			compressed := compress(t, data)
+			open := map[string]func(*testing.T) *dockerarchive.Reader{
+				"file": func(t *testing.T) *dockerarchive.Reader { return openFile(t, compressed) },
+				"pipe": func(t *testing.T) *dockerarchive.Reader { return openStdin(t, "-", compressed) },
+				"/dev/stdin": func(t *testing.T) *dockerarchive.Reader {
 					return openStdin(t, "/dev/stdin", compressed)
 				},
 			}
@@ -109,21 +146,60 @@ func TestReaderReadsWhatOthersWrote(t *testing.T) {
 	}
 }
 
-func openFile(t testing.TB, data []byte) *Reader {
-	r, err := NewReader(nil, writeFile(t, data))
+// An archive that is read from an io.Reader, or is a part of something larger, is
+// what it is as a file.
+func TestReaderOfReaders(t *testing.T) {
+	from := origins(t)
+	for _, f := range fixtures {
+		data := imagetest.ReadFile(t, imagetest.Testdata(t, "archives", f.file))
+		for name, compress := range compressors {
+			compressed := compress(t, data)
+			dir := t.TempDir()
+			sys := &types.SystemContext{BigFilesTemporaryDir: dir}
+			stream, err := dockerarchive.NewReaderFrom(t.Context(), sys, iotest.HalfReader(bytes.NewReader(compressed)))
+			require.NoError(t, err, "%s %s", f.file, name)
+			inside := io.NewSectionReader(bytes.NewReader(slices.Concat([]byte("before"), compressed, []byte("after"))), 6, int64(len(compressed)))
+			at, err := dockerarchive.NewReaderAt(t.Context(), sys, inside, inside.Size())
+			require.NoError(t, err, "%s %s", f.file, name)
+			for _, r := range []*dockerarchive.Reader{stream, at} {
+				list, err := r.List()
+				require.NoError(t, err)
+				require.Len(t, list, len(f.images))
+				for i, refs := range list {
+					requireOrigin(t, refs[0], from[f.images[i]], f.carries)
+				}
+				require.NoError(t, r.Close())
+			}
+			assert.Empty(t, imagetest.Leftovers(t, dir))
+		}
+	}
+	sys := &types.SystemContext{BigFilesTemporaryDir: imagetest.NoDir(t)}
+	data := imagetest.ReadFile(t, imagetest.Testdata(t, "archives", "skopeo.tar"))
+	r, err := dockerarchive.NewReaderAt(t.Context(), sys, bytes.NewReader(data), int64(len(data)))
+	require.NoError(t, err, "nothing is copied")
+	require.NoError(t, r.Close())
+	_, err = dockerarchive.NewReaderFrom(t.Context(), sys, iotest.ErrReader(errSource))
+	require.Error(t, err)
+}
+
+func TestReaderReadsBzip2(t *testing.T) {
+	r, err := dockerarchive.NewReader(nil, imagetest.Testdata(t, "archives", "skopeo.tar.bz2"))
+	require.NoError(t, err)
+	defer r.Close()
+	list, err := r.List()
+	require.NoError(t, err)
+	requireOrigin(t, list[0][0], origins(t)["one"], false)
+}
+
+func openFile(t testing.TB, data []byte) *dockerarchive.Reader {
+	r, err := dockerarchive.NewReader(nil, imagetest.WriteFile(t, data))
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, r.Close()) })
 	return r
 }
 
-func writeFile(t testing.TB, data []byte) string {
-	path := filepath.Join(t.TempDir(), "archive")
-	require.NoError(t, os.WriteFile(path, data, 0o600))
-	return path
-}
-
 // openStdin opens path with the standard input being a pipe with data.
-func openStdin(t *testing.T, path string, data []byte) *Reader {
+func openStdin(t *testing.T, path string, data []byte) *dockerarchive.Reader {
 	in, out, err := os.Pipe()
 	require.NoError(t, err)
 	stdin := os.Stdin
@@ -133,7 +209,7 @@ func openStdin(t *testing.T, path string, data []byte) *Reader {
 		_, _ = out.Write(data)
 		out.Close()
 	}()
-	r, err := NewReader(&types.SystemContext{BigFilesTemporaryDir: t.TempDir()}, path)
+	r, err := dockerarchive.NewReader(&types.SystemContext{BigFilesTemporaryDir: t.TempDir()}, path)
 	require.NoError(t, err)
 	require.NoError(t, in.Close())
 	t.Cleanup(func() { assert.NoError(t, r.Close()) })
@@ -208,8 +284,8 @@ func TestReaderAnswersAsContainersImage(t *testing.T) {
 			continue // Of these, the original manifest is more than theirs gives.
 		}
 		t.Run(f.file, func(t *testing.T) {
-			path := filepath.Join("testdata/archives", f.file)
-			ours, err := NewReader(nil, path)
+			path := imagetest.Testdata(t, "archives", f.file)
+			ours, err := dockerarchive.NewReader(nil, path)
 			require.NoError(t, err)
 			defer ours.Close()
 			theirs, err := archive.NewReader(nil, path)
@@ -238,7 +314,8 @@ func TestReaderAnswersAsContainersImage(t *testing.T) {
 					require.NoError(t, err)
 					theirManifest, theirType, err := theirSrc.GetManifest(ctx, nil)
 					require.NoError(t, err)
-					assert.Equal(t, string(theirManifest), string(ourManifest))
+					// Theirs says that the layers are compressed, which they are not.
+					assert.Equal(t, strings.ReplaceAll(string(theirManifest), ".tar.gzip", ".tar"), string(ourManifest))
 					assert.Equal(t, theirType, ourType)
 				}
 			}
@@ -251,7 +328,7 @@ func TestReaderAnswersAsContainersImage(t *testing.T) {
 func TestIndexIsCopiedAsItIs(t *testing.T) {
 	ctx := context.Background()
 	want := origins(t)["multi"]
-	r, err := NewReader(nil, "testdata/archives/ctr24.tar")
+	r, err := dockerarchive.NewReader(nil, imagetest.Testdata(t, "archives", "ctr24.tar"))
 	require.NoError(t, err)
 	defer r.Close()
 	list, err := r.List()
@@ -259,7 +336,7 @@ func TestIndexIsCopiedAsItIs(t *testing.T) {
 	dir := t.TempDir()
 	dest, err := ocilayout.NewReference(dir, "copy")
 	require.NoError(t, err)
-	policy := acceptAnything(t)
+	policy := imagetest.Trusting(t)
 	got, err := copy.Image(ctx, policy, dest, list[0][0], &copy.Options{ImageListSelection: copy.CopyAllImages})
 	require.NoError(t, err)
 	assert.Equal(t, string(want.manifest), string(got))
@@ -278,7 +355,7 @@ func TestIndexIsCopiedAsItIs(t *testing.T) {
 
 // TestConcurrentReading reads all images of one Reader at once.
 func TestConcurrentReading(t *testing.T) {
-	r, err := NewReader(nil, "testdata/archives/podman-multi.tar")
+	r, err := dockerarchive.NewReader(nil, imagetest.Testdata(t, "archives", "podman-multi.tar"))
 	require.NoError(t, err)
 	defer r.Close()
 	list, err := r.List()
@@ -292,28 +369,103 @@ func TestConcurrentReading(t *testing.T) {
 	wg.Wait()
 }
 
-func acceptAnything(t testing.TB) *signature.PolicyContext {
-	policy, err := signature.NewPolicyContext(&signature.Policy{Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()}})
-	require.NoError(t, err)
-	return policy
+// readImage reads all blobs of an image, and checks their digests.
+func readImage(ctx context.Context, ref types.ImageReference) error {
+	src, err := ref.NewImageSource(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	data, mediaType, err := src.GetManifest(ctx, nil)
+	if err != nil {
+		return err
+	}
+	type instance struct {
+		data      []byte
+		mediaType string
+	}
+	instances := []instance{{data, mediaType}}
+	if manifest.MIMETypeIsMultiImage(mediaType) {
+		instances = nil
+		list, err := manifest.ListFromBlob(data, mediaType)
+		if err != nil {
+			return err
+		}
+		for _, d := range list.Instances() {
+			data, mediaType, err := src.GetManifest(ctx, &d)
+			if err != nil {
+				return err
+			}
+			instances = append(instances, instance{data, mediaType})
+		}
+	}
+	for _, i := range instances {
+		m, err := manifest.FromBlob(i.data, i.mediaType)
+		if err != nil {
+			return err
+		}
+		blobs := []types.BlobInfo{m.ConfigInfo()}
+		for _, l := range m.LayerInfos() {
+			blobs = append(blobs, l.BlobInfo)
+		}
+		for _, b := range blobs {
+			stream, _, err := src.GetBlob(ctx, b, nil)
+			if err != nil {
+				return err
+			}
+			d, err := digest.FromReader(stream)
+			if err := errors.Join(err, stream.Close()); err != nil {
+				return err
+			}
+			if b.Digest.Algorithm() == digest.Canonical && d != b.Digest {
+				return fmt.Errorf("blob %s is %s", b.Digest, d)
+			}
+		}
+	}
+	return nil
+}
+
+// writeTar writes an archive of files, whose names and contents alternate.
+func writeTar(t testing.TB, files ...string) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for i := 0; i < len(files); i += 2 {
+		require.NoError(t, w.WriteHeader(&tar.Header{Name: files[i], Mode: 0o644, Size: int64(len(files[i+1]))}))
+		_, err := io.WriteString(w, files[i+1])
+		require.NoError(t, err)
+	}
+	require.NoError(t, w.Close())
+	return imagetest.WriteFile(t, b.Bytes())
 }
 
 func TestChoosingAnImage(t *testing.T) {
 	ctx := context.Background()
-	const path = "testdata/archives/podman-multi.tar"
+	m := imagetest.NewImage(t, "choose", imagetest.Plain(1, 100))
+	manifests, err := json.Marshal([]imagetest.Item{
+		{Config: "a.json", RepoTags: []string{"short", "library/tagged:v2", "twice:v1"}, Layers: []string{"l.tar"}},
+		{Config: "other.json", RepoTags: []string{"not a name!", "twice:v1"}, Layers: []string{"l.tar"}},
+		{Config: "a.json", Layers: []string{"l.tar"}},
+	})
+	require.NoError(t, err)
+	path := writeTar(t, "a.json", string(m.Config), "other.json", " "+string(m.Config), "l.tar", string(m.Layers[0].Diff), "manifest.json", string(manifests))
 	for ref, want := range map[string][]string{
-		":127.0.0.1:5111/tiny/one:again": {"127.0.0.1:5111/tiny/one:again"},
-		":@0":                            {"127.0.0.1:5111/tiny/one:v1", "127.0.0.1:5111/tiny/one:again"},
-		":@1":                            {"127.0.0.1:5111/tiny/two:v1"},
-		":none":                          {"no image is named docker.io/library/none:latest", "@1 127.0.0.1:5111/tiny/two:v1"},
-		":@2":                            {"@2", "@1 127.0.0.1:5111/tiny/two:v1"},
-		"":                               {"2 images", "@1 127.0.0.1:5111/tiny/two:v1"},
+		":short":                          {"short"},
+		":docker.io/library/short:latest": {"short"},
+		":tagged:v2":                      {"library/tagged:v2"},
+		":@0":                             {"short", "library/tagged:v2", "twice:v1"},
+		":@2":                             nil,
+		":twice:v1":                       {"2 images", "@0 short library/tagged:v2 twice:v1, @1 not a name! twice:v1, @2"},
+		":none":                           {"docker.io/library/none:latest", "@1 not a name! twice:v1"},
+		":tagged":                         {"no image is named"},
+		":@3":                             {"@3", "@1 not a name! twice:v1"},
+		"":                                {"3 images", "@1 not a name! twice:v1"},
 	} {
-		standalone, err := ParseReference(path + ref)
+		standalone, err := dockerarchive.ParseReference(path + ref)
 		require.NoError(t, err)
-		r2, bound, err := NewReaderForReference(nil, standalone)
+		r, bound, err := dockerarchive.NewReaderForReference(nil, standalone)
 		require.NoError(t, err)
-		tags, err := r2.ManifestTagsForReference(bound)
+		tags, err := r.ManifestTagsForReference(bound)
 		src, srcErr := standalone.NewImageSource(ctx, nil)
 		if err == nil {
 			assert.Equal(t, want, tags, ref)
@@ -325,8 +477,73 @@ func TestChoosingAnImage(t *testing.T) {
 				assert.ErrorContains(t, srcErr, part, ref)
 			}
 		}
-		require.NoError(t, r2.Close())
-		_, _, err = NewReaderForReference(nil, bound)
-		require.Error(t, err)
+		require.NoError(t, r.Close())
+		_, _, err = dockerarchive.NewReaderForReference(nil, bound)
+		require.ErrorContains(t, err, "belongs to a reader")
 	}
+}
+
+// A bit of a layer is flipped, in archives of both kinds: who copies the image
+// hears of it, and so does Verify, with both digests.
+func TestCopyOfAFlippedBlob(t *testing.T) {
+	one := origins(t)["one"]
+	var m v1.Manifest
+	require.NoError(t, json.Unmarshal(one.manifest, &m))
+	stored := imagetest.SavedBlob(t, m.Layers[0].Digest)
+	unzip, err := gzip.NewReader(bytes.NewReader(stored))
+	require.NoError(t, err)
+	content, err := io.ReadAll(unzip)
+	require.NoError(t, err)
+	for file, layer := range map[string][]byte{"skopeo.tar": content, "docker29.tar": stored} {
+		data := imagetest.ReadFile(t, imagetest.Testdata(t, "archives", file))
+		at := bytes.Index(data, layer)
+		require.Positive(t, at)
+		data[at+len(layer)/2] ^= 1
+		flipped := digest.FromBytes(data[at : at+len(layer)])
+		r := openFile(t, data)
+		list, err := r.List()
+		require.NoError(t, err)
+		dest, err := directory.NewReference(t.TempDir())
+		require.NoError(t, err)
+		err = imagetest.Copy(t, dest, list[0][0], &copy.Options{ImageListSelection: copy.CopyAllImages})
+		require.ErrorContains(t, err, digest.FromBytes(layer).String(), file)
+		require.ErrorContains(t, err, flipped.String(), file)
+		report, err := r.Verify(context.Background(), nil)
+		require.NoError(t, err)
+		require.ErrorContains(t, report.Problems[0], digest.FromBytes(layer).String(), file)
+		require.ErrorContains(t, report.Problems[0], flipped.String(), file)
+	}
+}
+
+// Reading ends with its context, wherever it is.
+func TestReadingEndsWithItsContext(t *testing.T) {
+	in, out, err := os.Pipe()
+	require.NoError(t, err)
+	defer out.Close()
+	stdin := os.Stdin
+	os.Stdin = in
+	defer func() { os.Stdin = stdin }()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() {
+		_, err := dockerarchive.NewReaderContext(ctx, nil, "-") // Nothing is ever written.
+		done <- err
+	}()
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+
+	r, err := dockerarchive.NewReader(nil, imagetest.Testdata(t, "archives", "skopeo.tar"))
+	require.NoError(t, err)
+	defer r.Close()
+	_, err = r.Verify(ctx, nil)
+	require.ErrorIs(t, err, context.Canceled)
+	list, err := r.List()
+	require.NoError(t, err)
+	src, err := list[0][0].NewImageSource(ctx, nil)
+	require.NoError(t, err)
+	stream, _, err := src.GetBlob(ctx, types.BlobInfo{Digest: origins(t)["one"].diffIDs[0]}, nil)
+	require.NoError(t, err)
+	defer stream.Close()
+	_, err = io.ReadAll(stream)
+	require.ErrorIs(t, err, context.Canceled)
 }

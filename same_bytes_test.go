@@ -2,21 +2,19 @@ package dockerarchive_test
 
 import (
 	"context"
-	"crypto/sha256"
-	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/containers/image/v5/copy"
 	"github.com/containers/image/v5/docker/reference"
-	ocilayout "github.com/containers/image/v5/oci/layout"
 	"github.com/containers/image/v5/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/copying"
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 )
 
 // archiveSums are the SHA-256 sums of archives of the images in testdata/oci.
@@ -51,7 +49,7 @@ func TestBytesAsBefore(t *testing.T) {
 	for _, c := range archiveSums {
 		t.Run(c.transport.Name()+"/"+c.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "out.tar")
-			w, err := dockerarchive.NewWriter(amd64(), path, dockerarchive.WithTransport(c.transport))
+			w, err := dockerarchive.NewWriterContext(t.Context(), amd64(), path, &dockerarchive.WriterOptions{Transport: c.transport})
 			require.NoError(t, err)
 			for _, image := range c.images {
 				name, source := parsePair(t, image)
@@ -65,23 +63,23 @@ func TestBytesAsBefore(t *testing.T) {
 				if c.all {
 					options.ImageListSelection = copy.CopyAllImages
 				}
-				_, err = copy.Image(context.Background(), acceptAll(), ref, source, options)
+				_, err = copy.Image(context.Background(), imagetest.Trusting(t), ref, source, options)
 				require.NoError(t, err)
 			}
 			require.NoError(t, w.Close())
-			assert.Equal(t, c.sum, sumOf(t, path), "a Writer and copy.Image")
+			assert.Equal(t, c.sum, imagetest.Sum(imagetest.ReadFile(t, path)), "a Writer and copy.Image")
 
 			path = filepath.Join(t.TempDir(), "saved.tar")
-			var images []dockerarchive.SaveImage
+			var images []copying.SaveImage
 			for _, image := range c.images {
 				name, source := parsePair(t, image)
-				images = append(images, dockerarchive.SaveImage{Source: source, Name: name})
+				images = append(images, copying.SaveImage{Source: source, Name: name})
 			}
-			_, err = dockerarchive.Save(context.Background(), acceptAll(), path, images, &dockerarchive.SaveOptions{
+			_, err = copying.Save(context.Background(), imagetest.Trusting(t), path, images, &copying.SaveOptions{
 				Transport: c.transport, SourceCtx: amd64(), DestinationCtx: amd64(), AllPlatforms: c.all,
 			})
 			require.NoError(t, err)
-			assert.Equal(t, c.sum, sumOf(t, path), "Save")
+			assert.Equal(t, c.sum, imagetest.Sum(imagetest.ReadFile(t, path)), "Save")
 		})
 	}
 }
@@ -89,8 +87,7 @@ func TestBytesAsBefore(t *testing.T) {
 func parsePair(t *testing.T, pair string) (reference.Named, types.ImageReference) {
 	t.Helper()
 	name, image, _ := strings.Cut(pair, "=")
-	source, err := ocilayout.NewReference(filepath.Join("testdata", "oci"), image)
-	require.NoError(t, err)
+	source := imagetest.Saved(t, image)
 	if name == "" {
 		return nil, source
 	}
@@ -100,12 +97,7 @@ func parsePair(t *testing.T, pair string) (reference.Named, types.ImageReference
 }
 
 func amd64() *types.SystemContext {
-	return &types.SystemContext{OSChoice: "linux", ArchitectureChoice: "amd64", BlobInfoCacheDir: filepath.Join(os.DevNull, "none")}
-}
-
-func sumOf(t *testing.T, path string) string {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	require.NoError(t, err)
-	return fmt.Sprintf("%x", sha256.Sum256(data))
+	sys := imagetest.Isolated()
+	sys.OSChoice, sys.ArchitectureChoice = "linux", "amd64"
+	return sys
 }

@@ -5,11 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"slices"
+	"sync"
 
+	"github.com/containers/image/v5/manifest"
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
 
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
+	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
 // imageSource reads one image.
@@ -18,6 +24,13 @@ type imageSource struct {
 	image  *catalog.Image
 	reader *Reader
 	owned  bool // reader is closed along with the source
+
+	// only is the manifest that is meant of an index of which this machine's is not
+	// there; nil if the image is meant as it is.
+	only *digest.Digest
+
+	mu     sync.Mutex
+	warned map[digest.Digest]bool // manifests of which has been said what is wrong with them
 }
 
 // newImageSource opens the image that ref refers to. A reference that belongs
@@ -32,10 +45,39 @@ func newImageSource(ctx context.Context, sys *types.SystemContext, ref archiveRe
 		s.reader, s.owned = r, true
 	}
 	var err error
-	if s.image, _, err = s.reader.choose(ref); err != nil {
+	if s.image, _, err = s.reader.choose(ref, sys); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	// What cannot be read at all is said when it is asked for.
+	warnings, _ := s.image.Settle(ctx)
+	s.warn(warnings)
+	s.choosePresent(ctx, sys)
 	return s, nil
+}
+
+// warn says what the archive says of the image that is not taken for true.
+func (s *imageSource) warn(warnings []string) {
+	for _, w := range warnings {
+		logrus.Warnf("%s:%s: %s", s.ref.transport.name, s.ref.StringWithinTransport(), w)
+	}
+}
+
+// warnOf is warn for a manifest that the image's index lists, once.
+func (s *imageSource) warnOf(ctx context.Context, instance digest.Digest) {
+	if d, ok := s.image.Descriptor(); !ok || d.Digest == instance {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.warned[instance] {
+		return
+	}
+	if s.warned == nil {
+		s.warned = map[digest.Digest]bool{}
+	}
+	s.warned[instance] = true
+	warnings, _ := s.image.SettleInstance(ctx, instance)
+	s.warn(warnings)
 }
 
 // Reference returns the reference that the source was opened with.
@@ -50,11 +92,23 @@ func (s *imageSource) Close() error {
 }
 
 // GetManifest returns the manifest or index as it is in the archive. If there is
-// none, it returns a schema 2 manifest of uncompressed layers.
+// none, it returns a schema 2 manifest of uncompressed layers. If it is an index of
+// which this machine's platform is not there, and the SystemContext that the source was
+// opened with asks for none, it returns the manifest that is there instead.
 func (s *imageSource) GetManifest(ctx context.Context, instanceDigest *digest.Digest) ([]byte, string, error) {
-	data, mediaType, err := s.image.Manifest(ctx, instanceDigest)
+	wanted := instanceDigest
+	if wanted == nil {
+		wanted = s.only
+	}
+	data, mediaType, err := s.image.Manifest(ctx, wanted)
 	if err != nil {
+		if wanted != nil {
+			err = s.reader.catalog.ExplainMissing(ctx, s.image, *wanted, err)
+		}
 		return nil, "", s.fail("reading the manifest", err)
+	}
+	if wanted != nil {
+		s.warnOf(ctx, *wanted)
 	}
 	return data, mediaType, nil
 }
@@ -68,6 +122,9 @@ func (s *imageSource) HasThreadSafeGetBlob() bool { return true }
 func (s *imageSource) GetBlob(ctx context.Context, info types.BlobInfo, _ types.BlobInfoCache) (io.ReadCloser, int64, error) {
 	blob, err := s.image.Blob(ctx, info.Digest)
 	if err != nil {
+		if len(info.URLs) > 0 && errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("the layer is not in the archive but kept at %q: %w", info.URLs, err)
+		}
 		return nil, 0, s.fail("opening blob "+info.Digest.String(), err)
 	}
 	stream, err := blob.Open(ctx)
@@ -89,4 +146,35 @@ func (s *imageSource) LayerInfosForCopy(context.Context, *digest.Digest) ([]type
 
 func (s *imageSource) fail(doing string, err error) error {
 	return fmt.Errorf("%s: %s: %s: %w", s.ref.transport.name, s.ref.StringWithinTransport(), doing, err)
+}
+
+// choosesPlatform reports whether somebody has said which platform is wanted.
+func choosesPlatform(sys *types.SystemContext) bool {
+	return sys != nil && (sys.OSChoice != "" || sys.ArchitectureChoice != "" || sys.VariantChoice != "")
+}
+
+// choosePresent has the source stand for a manifest of the image's index, if nobody
+// has said which platform is wanted and that of this machine is not there: for the
+// only one that is, or the one that manifest.json names.
+func (s *imageSource) choosePresent(ctx context.Context, sys *types.SystemContext) {
+	if choosesPlatform(sys) {
+		return
+	}
+	raw, mimeType, err := s.image.Manifest(ctx, nil)
+	if err != nil || !manifest.MIMETypeIsMultiImage(mimeType) {
+		return // An error is told to whoever asks for the manifest.
+	}
+	list, err := manifest.ListFromBlob(raw, mimeType)
+	if err != nil {
+		return
+	}
+	there := s.reader.catalog.Present(ctx, s.image)
+	d, err := list.ChooseInstance(sys)
+	if err == nil && slices.ContainsFunc(there, func(m catalog.Description) bool { return m.Manifest == d }) {
+		return
+	}
+	if meant, ok := s.image.Meant(there); ok {
+		s.only = &meant.Manifest
+		logrus.Warnf("%s:%s: there is no image for this machine's platform; that for %s is taken", s.ref.transport.name, s.ref.StringWithinTransport(), image.PlatformString(meant.Platform))
+	}
 }

@@ -1,14 +1,16 @@
 //go:build unix
 
-package dockerarchive
+package dockerarchive_test
 
 import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -19,6 +21,9 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 )
 
 // makeFIFO makes a FIFO and reads it to the end.
@@ -38,19 +43,18 @@ func makeFIFO(t testing.TB) (path string, content func() []byte) {
 // What goes through a pipe is what would be in a file, with and without a plan,
 // and however many blobs are copied at once.
 func TestStreamIsTheSameAsAFile(t *testing.T) {
-	for name, forms := range imageForms(t) {
-		want := sum(theirs(t, saved{source: forms[1], name: "form:1"}))
+	for name, forms := range imagetest.Forms(t) {
+		want := imagetest.Sum(imagetest.Theirs(t, imagetest.Named{Source: forms.Theirs, Name: "form:1"}))
 		for _, planned := range []bool{false, true} {
 			path, content := makeFIFO(t)
-			var options []WriterOption
+			var options *dockerarchive.WriterOptions
 			if planned {
-				options = append(options, manifests(forms[0]))
+				options = planOf(t, forms.Image)
 			}
-			w, err := NewWriter(isolated(), path, options...)
-			require.NoError(t, err)
-			require.NoError(t, copyImage(t, newReference(t, w, "form:1"), forms[0], &copy.Options{DownloadForeignLayers: true}))
+			w := writerTo(t, path, options)
+			require.NoError(t, imagetest.Copy(t, newReference(t, w, "form:1"), forms.Image, &copy.Options{DownloadForeignLayers: true}))
 			require.NoError(t, w.Close())
-			assert.Equal(t, want, sum(content()), "%s, planned %v", name, planned)
+			assert.Equal(t, want, imagetest.Sum(content()), "%s, planned %v", name, planned)
 		}
 	}
 }
@@ -58,33 +62,32 @@ func TestStreamIsTheSameAsAFile(t *testing.T) {
 // Planned images may be copied in any order and at the same time, also if a layer
 // comes in two compressions and the wrong one comes first.
 func TestPlannedStreamInAnyOrder(t *testing.T) {
-	shared := gzipLayer(1, 3000)
-	a := newImage(t, "a", shared, plainLayer(2, 100))
-	b := newImage(t, "b", shared, gzipLayer(3, 200_000))
-	sameAsC := newImage(t, "c", shared, gzipLayer(4, 100))
-	want := sum(theirs(t, saved{source: a, name: "a"}, saved{source: b, name: "b"}, saved{source: sameAsC, name: "c"}))
-	for _, form := range []layer{
-		differently(shared, zstdCompressed, imgspecv1.MediaTypeImageLayerZstd),
-		differently(shared, bytes.Clone, imgspecv1.MediaTypeImageLayer),
+	shared := imagetest.Gzip(1, 3000)
+	a := imagetest.NewImage(t, "a", shared, imagetest.Plain(2, 100))
+	b := imagetest.NewImage(t, "b", shared, imagetest.Gzip(3, 200_000))
+	sameAsC := imagetest.NewImage(t, "c", shared, imagetest.Gzip(4, 100))
+	want := imagetest.Sum(imagetest.Theirs(t, imagetest.Named{Source: a, Name: "a"}, imagetest.Named{Source: b, Name: "b"}, imagetest.Named{Source: sameAsC, Name: "c"}))
+	for _, form := range []imagetest.Layer{
+		shared.In(imagetest.Zstandard, imgspecv1.MediaTypeImageLayerZstd),
+		shared.In(bytes.Clone, imgspecv1.MediaTypeImageLayer),
 	} {
-		images := []*memoryImage{a, b, newImage(t, "c", form, gzipLayer(4, 100))}
+		images := []*imagetest.Image{a, b, imagetest.NewImage(t, "c", form, imagetest.Gzip(4, 100))}
 		for _, order := range [][]int{{0, 1, 2}, {2, 1, 0}, {1, 2, 0}, {2, 0, 1}, nil, nil} {
 			path, content := makeFIFO(t)
-			w, err := NewWriter(isolated(), path, manifests(images...))
-			require.NoError(t, err)
+			w := writerTo(t, path, planOf(t, images...))
 			refs := []types.ImageReference{newReference(t, w, "a"), newReference(t, w, "b"), newReference(t, w, "c")}
 			for _, i := range order {
-				require.NoError(t, copyImage(t, refs[i], images[i], nil), "%v", order)
+				require.NoError(t, imagetest.Copy(t, refs[i], images[i], nil), "%v", order)
 			}
 			if order == nil {
 				var wg sync.WaitGroup
 				for i, ref := range refs {
-					wg.Go(func() { assert.NoError(t, copyImage(t, ref, images[i], nil)) })
+					wg.Go(func() { assert.NoError(t, imagetest.Copy(t, ref, images[i], nil)) })
 				}
 				wg.Wait()
 			}
 			require.NoError(t, w.Close(), "%v", order)
-			assert.Equal(t, want, sum(content()), "%v", order)
+			assert.Equal(t, want, imagetest.Sum(content()), "%v", order)
 		}
 	}
 }
@@ -93,51 +96,50 @@ func TestPlannedStreamInAnyOrder(t *testing.T) {
 // once, in the place of the first.
 func TestTwoFormsOnTheirWay(t *testing.T) {
 	ctx := context.Background()
-	plain := plainLayer(1, 300_000)
-	m := newImage(t, "forms", plain, differently(plain, gzipped, gzipLayer(0, 0).mediaType))
+	plain := imagetest.Plain(1, 300_000)
+	m := imagetest.NewImage(t, "forms", plain, plain.InGzip())
 	path, content := makeFIFO(t)
-	w, err := NewWriter(isolated(), path, manifests(m))
-	require.NoError(t, err)
+	w := writerTo(t, path, planOf(t, m))
 	d := openImage(t, newReference(t, w, ""))
 	r, pipe := io.Pipe()
 	put := make(chan error)
 	go func() {
-		_, err := d.PutBlob(ctx, r, types.BlobInfo{Digest: plain.digest, Size: int64(len(plain.blob))}, none.NoCache, false)
+		_, err := d.PutBlob(ctx, r, types.BlobInfo{Digest: plain.Digest, Size: int64(len(plain.Blob))}, none.NoCache, false)
 		put <- err
 	}()
-	_, err = pipe.Write(plain.blob[:200_000])
+	_, err := pipe.Write(plain.Blob[:200_000])
 	require.NoError(t, err)
-	putBlob(t, d, m.layers[1])
-	_, err = pipe.Write(plain.blob[200_000:])
+	putBlob(t, d, m.Layers[1])
+	_, err = pipe.Write(plain.Blob[200_000:])
 	require.NoError(t, err)
 	require.NoError(t, pipe.Close())
 	require.NoError(t, <-put)
 	putConfig(t, d, m)
-	require.NoError(t, d.PutManifest(ctx, m.raw, nil))
+	require.NoError(t, d.PutManifest(ctx, m.Raw, nil))
 	require.NoError(t, d.Commit(ctx, nil))
 	require.NoError(t, w.Close())
-	assert.Equal(t, sum(theirs(t, saved{source: newImage(t, "forms", m.layers[1], m.layers[1])})), sum(content()))
+	assert.Equal(t, imagetest.Sum(imagetest.Theirs(t, imagetest.Named{Source: imagetest.NewImage(t, "forms", m.Layers[1], m.Layers[1])})), imagetest.Sum(content()))
 }
 
 // Images of an unplanned stream stand in the order of their copying; one that
 // fails between two blobs is left out.
 func TestUnplannedStream(t *testing.T) {
-	a, b := newImage(t, "a", gzipLayer(1, 3000)), newImage(t, "b", gzipLayer(2, 3000), gzipLayer(1, 3000))
+	a, b := imagetest.NewImage(t, "a", imagetest.Gzip(1, 3000)), imagetest.NewImage(t, "b", imagetest.Gzip(2, 3000), imagetest.Gzip(1, 3000))
 	path, content := makeFIFO(t)
-	w, err := NewWriter(isolated(), path)
+	w, err := dockerarchive.NewWriter(imagetest.Isolated(), path)
 	require.NoError(t, err)
 	ra, rb := newReference(t, w, "a"), newReference(t, w, "b")
-	require.NoError(t, copyImage(t, rb, b, nil))
-	bad := newImage(t, "bad", newLayer(nil, gzipped(make([]byte, 3000))[:20], imgspecv1.MediaTypeImageLayerGzip))
-	require.Error(t, copyImage(t, newReference(t, w, "bad"), bad, nil))
-	require.NoError(t, copyImage(t, ra, a, nil))
+	require.NoError(t, imagetest.Copy(t, rb, b, nil))
+	bad := imagetest.NewImage(t, "bad", imagetest.NewLayer(nil, imagetest.Gzipped(make([]byte, 3000))[:20], imgspecv1.MediaTypeImageLayerGzip))
+	require.Error(t, imagetest.Copy(t, newReference(t, w, "bad"), bad, nil))
+	require.NoError(t, imagetest.Copy(t, ra, a, nil))
 	require.NoError(t, w.Close())
-	assert.Equal(t, sum(theirs(t, saved{source: b, name: "b"}, saved{source: a, name: "a"})), sum(content()))
+	assert.Equal(t, imagetest.Sum(imagetest.Theirs(t, imagetest.Named{Source: b, Name: "b"}, imagetest.Named{Source: a, Name: "a"})), imagetest.Sum(content()))
 }
 
 // A reader that goes away is an error, wherever it does, and nothing hangs.
 func TestReaderGoesAway(t *testing.T) {
-	m := newImage(t, "epipe", plainLayer(1, 300_000), gzipLayer(2, 200_000))
+	m := imagetest.NewImage(t, "epipe", imagetest.Plain(1, 300_000), imagetest.Gzip(2, 200_000))
 	for _, planned := range []bool{false, true} {
 		for _, n := range []int64{0, 1, 512, 70_000, 300_000} {
 			path := filepath.Join(t.TempDir(), "fifo")
@@ -151,16 +153,15 @@ func TestReaderGoesAway(t *testing.T) {
 				}
 				gone <- err
 			}()
-			var options []WriterOption
+			var options *dockerarchive.WriterOptions
 			if planned {
-				options = append(options, manifests(m))
+				options = planOf(t, m)
 			}
-			w, err := NewWriter(isolated(), path, options...)
-			require.NoError(t, err)
+			w := writerTo(t, path, options)
 			if n == 0 {
 				require.NoError(t, <-gone)
 			}
-			err = copyImage(t, newReference(t, w, ""), m, nil)
+			err := imagetest.Copy(t, newReference(t, w, ""), m, nil)
 			if err == nil {
 				err = w.Close()
 			}
@@ -176,50 +177,98 @@ func TestReaderGoesAway(t *testing.T) {
 
 // Temporary files of a stream are made where the caller wants them, without a name.
 func TestStreamSpoolsWhereItIsTold(t *testing.T) {
-	m := newImage(t, "spool", gzipLayer(1, 3000))
+	m := imagetest.NewImage(t, "spool", imagetest.Gzip(1, 3000))
 	dir := t.TempDir()
-	sys := isolated()
+	sys := imagetest.Isolated()
 	sys.BigFilesTemporaryDir = filepath.Join(dir, "missing")
-	ref, err := NewReference(os.DevNull, nil)
+	ref, err := dockerarchive.NewReference(os.DevNull, nil)
 	require.NoError(t, err)
 	options := &copy.Options{DestinationCtx: sys}
-	require.ErrorContains(t, copyImage(t, ref, m, options), sys.BigFilesTemporaryDir)
+	require.ErrorContains(t, imagetest.Copy(t, ref, m, options), sys.BigFilesTemporaryDir)
 	require.NoError(t, os.Mkdir(sys.BigFilesTemporaryDir, 0o700))
-	require.NoError(t, copyImage(t, ref, m, options))
-	assert.Empty(t, leftovers(t, sys.BigFilesTemporaryDir))
+	require.NoError(t, imagetest.Copy(t, ref, m, options))
+	assert.Empty(t, imagetest.Leftovers(t, sys.BigFilesTemporaryDir))
 }
 
 // A symbolic link stays, and the archive is where it points to.
 func TestSymlinkedTarget(t *testing.T) {
-	m := newImage(t, "link", gzipLayer(1, 3000))
+	m := imagetest.NewImage(t, "link", imagetest.Gzip(1, 3000))
 	dir, other := t.TempDir(), t.TempDir()
 	link, path := filepath.Join(dir, "link"), filepath.Join(other, "archive.tar")
 	require.NoError(t, os.Symlink(path, link))
-	writeArchive(t, link, saved{source: m})
-	assert.Equal(t, []string{"archive.tar"}, leftovers(t, other))
+	writeArchive(t, link, imagetest.Named{Source: m})
+	assert.Equal(t, []string{"archive.tar"}, imagetest.Leftovers(t, other))
 	info, err := os.Lstat(link)
 	require.NoError(t, err)
 	assert.Equal(t, os.ModeSymlink, info.Mode().Type())
-	assert.Equal(t, sum(theirs(t, saved{source: m})), sum(readFile(t, path)))
+	assert.Equal(t, imagetest.Sum(imagetest.Theirs(t, imagetest.Named{Source: m})), imagetest.Sum(imagetest.ReadFile(t, path)))
 }
 
 // An empty file, as mktemp makes it, is replaced, and keeps its mode; if there is
 // no image it stays.
 func TestEmptyTarget(t *testing.T) {
-	m := newImage(t, "empty", gzipLayer(1, 3000))
+	m := imagetest.NewImage(t, "empty", imagetest.Gzip(1, 3000))
 	path := filepath.Join(t.TempDir(), "archive.tar")
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
-	w, err := NewWriter(isolated(), path)
+	w, err := dockerarchive.NewWriter(imagetest.Isolated(), path)
 	require.NoError(t, err)
-	require.Error(t, copyImage(t, newReference(t, w, ""), failing(t, 100), nil))
+	require.Error(t, imagetest.Copy(t, newReference(t, w, ""), failing(t, 100), nil))
 	require.NoError(t, w.Close())
 	info, err := os.Stat(path)
 	require.NoError(t, err)
 	assert.Zero(t, info.Size())
 
-	writeArchive(t, path, saved{source: m})
+	writeArchive(t, path, imagetest.Named{Source: m})
 	info, err = os.Stat(path)
 	require.NoError(t, err)
 	assert.Equal(t, os.FileMode(0o600), info.Mode())
-	assert.Equal(t, []string{"archive.tar"}, leftovers(t, filepath.Dir(path)))
+	assert.Equal(t, []string{"archive.tar"}, imagetest.Leftovers(t, filepath.Dir(path)))
+}
+
+// While one image is stuck in its Commit, because nobody reads the pipe, another
+// one that waits for its turn ends with its own context.
+func TestCommitBehindAStuckOne(t *testing.T) {
+	out, in, err := os.Pipe()
+	require.NoError(t, err)
+	defer out.Close()
+	defer in.Close()
+	config := func(label string) map[string]any {
+		return map[string]any{
+			"os": "linux", "architecture": "amd64", "config": map[string]any{"Labels": map[string]string{"l": label}},
+			"rootfs": map[string]any{"type": "layers", "diff_ids": []string{}},
+		}
+	}
+	large := imagetest.NewImageOfConfig(t, config(strings.Repeat("large ", 100_000)))
+	small := imagetest.NewImageOfConfig(t, config("small"))
+	w := writerTo(t, fmt.Sprintf("/dev/fd/%d", in.Fd()), nil)
+	stuck, waiting := openImage(t, newReference(t, w, "")), openImage(t, newReference(t, w, ""))
+	putImage(t, stuck, large)
+	putImage(t, waiting, small)
+	commit := func(ctx context.Context, d types.ImageDestination) <-chan error {
+		done := make(chan error, 1)
+		go func() { done <- d.Commit(ctx, nil) }()
+		return done
+	}
+	first := commit(t.Context(), stuck)
+	_, err = io.CopyN(io.Discard, out, 1000) // It is being written now.
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	second := commit(ctx, waiting)
+	cancel()
+	require.ErrorIs(t, <-second, context.Canceled)
+	select {
+	case err := <-first:
+		t.Fatalf("the pipe took it all: %v", err)
+	default:
+	}
+	drained := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(io.Discard, out)
+		drained <- err
+	}()
+	require.NoError(t, <-first)
+	require.NoError(t, waiting.Commit(t.Context(), nil), "the next attempt")
+	require.NoError(t, w.Close())
+	require.NoError(t, in.Close())
+	require.NoError(t, <-drained)
 }

@@ -8,8 +8,16 @@ import (
 	"strings"
 
 	"github.com/containers/image/v5/docker/reference"
-	"github.com/containers/image/v5/image"
+	ctrimage "github.com/containers/image/v5/image"
+	"github.com/containers/image/v5/manifest"
+	"github.com/containers/image/v5/transports"
 	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/layout"
+	"github.com/dockerarchive/dockerarchive/internal/naming"
+	"github.com/dockerarchive/dockerarchive/internal/writing"
 )
 
 // The transports of this package. They read the same archives and differ in what
@@ -19,16 +27,39 @@ var (
 	// Transport is "docker-archive", which writes what docker save wrote before
 	// Docker 25 and containers/image still does: one platform, layers
 	// uncompressed, no manifest.
-	Transport = archiveTransport{name: "docker-archive", layout: dockerLayout{}}
+	Transport = archiveTransport{name: "docker-archive"}
 	// ImageTransport is "image-archive", which writes an OCI image layout that
 	// is a docker archive as well: all platforms, blobs as they are received,
 	// digests kept.
-	ImageTransport = archiveTransport{name: "image-archive", layout: ociLayout{}}
+	ImageTransport = archiveTransport{name: "image-archive", oci: true}
 )
 
+// archiveTransport is comparable, as users of transports expect.
 type archiveTransport struct {
-	name   string
-	layout layout
+	name string
+	oci  bool
+}
+
+// metadata is what this package hands down to the layouts.
+var metadata = layout.Metadata{File: fileHeader, Symlink: symlinkHeader, Directory: directoryHeader, Legacy: legacyLayers}
+
+// Layout returns the layout that the transport writes. sys says which platform
+// of an index Docker is offered. It is for the packages of this module.
+func (t archiveTransport) Layout(sys *types.SystemContext) layout.Layout {
+	if !t.oci {
+		return layout.Docker{Metadata: metadata}
+	}
+	return layout.OCI{
+		Metadata: metadata,
+		Prefer: func(index *image.Document) (digest.Digest, bool) {
+			list, err := manifest.ListFromBlob(index.Raw, index.Descriptor.MediaType)
+			if err != nil {
+				return "", false
+			}
+			d, err := list.ChooseInstance(sys)
+			return d, err == nil
+		},
+	}
 }
 
 // Name returns the name that references of the transport begin with.
@@ -52,20 +83,26 @@ func (t archiveTransport) ValidatePolicyConfigurationScope(scope string) error {
 type archiveReference struct {
 	transport archiveTransport
 	path      string
-	// name is nil for the only image of an archive, or for an image without a name.
+	// name is nil for the only image of an archive, or for an image without a name
+	// or with one that is no NAME[:TAG][@DIGEST].
 	name reference.Named
+	// free is a name of another form; "" for none.
+	free string
 	// index is the zero-based position of an image to read, or -1.
 	index int
 	// reader and writer are set on references that belong to one.
 	reader *Reader
 	writer *Writer
-	image  *archiveImage // the place of the image in writer
+	place  *writing.Image // of the image in writer
 }
 
-// ParseReference parses PATH, PATH:NAME[:TAG] or PATH:@INDEX into an
-// ImageReference, with the grammar of containers/image's docker/archive: a
-// name is normalised and gets the tag "latest" if it has none; an index counts
-// the images of an archive from zero and is for reading only.
+// ParseReference parses PATH, PATH:NAME[:TAG][@DIGEST] or PATH:@INDEX into an
+// ImageReference, with the grammar of containers/image's docker/archive: a name is
+// normalised and gets the tag "latest" if it has neither tag nor digest; an index
+// counts the images of an archive from zero and is for reading only.
+//
+// Beyond that grammar, a name may be any that the OCI image layout allows, such as
+// V1.0_RC; and where a file is at a path with colons in it, that is the path.
 func ParseReference(ref string) (types.ImageReference, error) {
 	return Transport.parse(ref)
 }
@@ -74,25 +111,31 @@ func (t archiveTransport) parse(s string) (types.ImageReference, error) {
 	if s == "" {
 		return nil, fmt.Errorf("%s: empty reference, want <path>[:<name>[:<tag>]|:@<index>]", t.name)
 	}
-	path, image, hasImage := strings.Cut(s, ":")
-	if !hasImage {
-		return orNil(t.newReference(path, nil, -1))
+	path, name, hasName := naming.Split(s)
+	if !hasName {
+		return archiveReference{transport: t, path: path, index: -1}, nil
 	}
-	if number, ok := strings.CutPrefix(image, "@"); ok {
+	if number, ok := strings.CutPrefix(name, "@"); ok {
 		index, err := strconv.Atoi(number)
 		if err != nil {
-			return nil, fmt.Errorf("%s: parsing image index %q: %w", t.name, image, err)
+			return nil, fmt.Errorf("%s: parsing image index %q: %w", t.name, name, err)
 		}
 		if index < 0 {
-			return nil, fmt.Errorf("%s: image index %q must not be negative", t.name, image)
+			return nil, fmt.Errorf("%s: image index %q must not be negative", t.name, name)
 		}
-		return orNil(t.newReference(path, nil, index))
+		return archiveReference{transport: t, path: path, index: index}, nil
 	}
-	named, err := reference.ParseNormalizedNamed(image)
-	if err != nil {
-		return nil, fmt.Errorf("%s: parsing image name %q: %w", t.name, image, err)
+	ref := archiveReference{transport: t, path: path, index: -1}
+	named, err := reference.ParseNormalizedNamed(name)
+	switch {
+	case err == nil:
+		ref.name = reference.TagNameOnly(named)
+	case naming.IsFree(name):
+		ref.free = name
+	default:
+		return nil, fmt.Errorf("%s: parsing image name %q: %w", t.name, name, err)
 	}
-	return orNil(t.newReference(path, reference.TagNameOnly(named), -1))
+	return ref, nil
 }
 
 // NewReference returns a reference to the image with the given name, which may
@@ -101,6 +144,9 @@ func NewReference(path string, ref reference.NamedTagged) (types.ImageReference,
 	var name reference.Named // Stays nil if ref is.
 	if ref != nil {
 		name = ref
+	}
+	if _, ok := name.(reference.Digested); ok {
+		return nil, fmt.Errorf("%s: image name %s has a digest, for which an archive of this kind has no place", Transport.name, name)
 	}
 	return orNil(Transport.newReference(path, name, -1))
 }
@@ -115,14 +161,11 @@ func NewIndexReference(path string, sourceIndex int) (types.ImageReference, erro
 }
 
 func (t archiveTransport) newReference(path string, name reference.Named, index int) (archiveReference, error) {
-	if strings.Contains(path, ":") {
+	if strings.Contains(path, ":") && !naming.IsFile(path) {
 		return archiveReference{}, fmt.Errorf("%s: path %q contains a colon, which separates the path from the image name", t.name, path)
 	}
 	if name != nil && index != -1 {
 		return archiveReference{}, fmt.Errorf("%s: a reference has a name or an index, not both: %s, @%d", t.name, name, index)
-	}
-	if _, ok := name.(reference.Digested); ok && !t.layout.keepsDigests() {
-		return archiveReference{}, fmt.Errorf("%s: image name %s has a digest, which an archive of this kind cannot keep; write an image-archive instead", t.name, name)
 	}
 	return archiveReference{transport: t, path: path, name: name, index: index}, nil
 }
@@ -136,6 +179,31 @@ func orNil(ref archiveReference, err error) (types.ImageReference, error) {
 	return ref, nil
 }
 
+// own returns ref as a reference of this package, which it is or becomes: one of
+// the transport that containers/image has built in is what its string says, without
+// the open archive that it may belong to.
+func own(ref types.ImageReference) (archiveReference, error) {
+	if ours, ok := ref.(archiveReference); ok {
+		return ours, nil
+	}
+	if ref.Transport().Name() != Transport.name {
+		return archiveReference{}, fmt.Errorf("%s: %s is not a reference to an archive", Transport.name, transports.ImageName(ref))
+	}
+	parsed, err := Transport.parse(ref.StringWithinTransport())
+	if err != nil {
+		return archiveReference{}, err
+	}
+	return parsed.(archiveReference), nil
+}
+
+// IsArchive reports whether ref names an archive by its path: it is of one of
+// this package's transports, or of the one that containers/image has built in, and
+// belongs to no open Reader or Writer of this package.
+func IsArchive(ref types.ImageReference) bool {
+	ours, err := own(ref)
+	return err == nil && ours.reader == nil && ours.writer == nil
+}
+
 // Transport returns the transport of the reference.
 func (ref archiveReference) Transport() types.ImageTransport {
 	return ref.transport
@@ -147,6 +215,8 @@ func (ref archiveReference) StringWithinTransport() string {
 	switch {
 	case ref.name != nil:
 		return ref.path + ":" + ref.name.String()
+	case ref.free != "":
+		return ref.path + ":" + ref.free
 	case ref.index != -1:
 		return fmt.Sprintf("%s:@%d", ref.path, ref.index)
 	default:
@@ -177,7 +247,7 @@ func (ref archiveReference) NewImage(ctx context.Context, sys *types.SystemConte
 	if err != nil {
 		return nil, err
 	}
-	img, err := image.FromSource(ctx, sys, src)
+	img, err := ctrimage.FromSource(ctx, sys, src)
 	if err != nil {
 		return nil, errors.Join(err, src.Close())
 	}

@@ -1,4 +1,4 @@
-package dockerarchive
+package dockerarchive_test
 
 import (
 	"archive/tar"
@@ -6,9 +6,11 @@ import (
 	"context"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
+	"testing/iotest"
 
 	ocilayout "github.com/containers/image/v5/oci/layout"
 	"github.com/containers/image/v5/pkg/blobinfocache/none"
@@ -17,106 +19,122 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/internal/layout"
 )
 
 // newTestWriter returns a Writer and where its archive will be.
-func newTestWriter(t testing.TB, options ...WriterOption) (*Writer, string) {
+func newTestWriter(t testing.TB, options *dockerarchive.WriterOptions) (*dockerarchive.Writer, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "archive.tar")
-	w, err := NewWriter(isolated(), path, options...)
-	require.NoError(t, err)
+	w := writerTo(t, path, options)
 	t.Cleanup(func() { require.NoError(t, w.Abort()) })
 	return w, path
 }
 
-func newReference(t testing.TB, w *Writer, name string) types.ImageReference {
+// writerTo returns a Writer of an archive at path.
+func writerTo(t testing.TB, path string, options *dockerarchive.WriterOptions) *dockerarchive.Writer {
 	t.Helper()
-	ref, err := w.NewReference(tagged(t, name))
+	w, err := dockerarchive.NewWriterContext(t.Context(), imagetest.Isolated(), path, options)
+	require.NoError(t, err)
+	return w
+}
+
+func newReference(t testing.TB, w *dockerarchive.Writer, name string) types.ImageReference {
+	t.Helper()
+	ref, err := w.NewReference(imagetest.Tagged(t, name))
 	require.NoError(t, err)
 	return ref
 }
 
 func openImage(t testing.TB, ref types.ImageReference) types.ImageDestination {
 	t.Helper()
-	d, err := ref.NewImageDestination(context.Background(), isolated())
+	d, err := ref.NewImageDestination(context.Background(), imagetest.Isolated())
 	require.NoError(t, err)
 	t.Cleanup(func() { d.Close() })
 	return d
 }
 
-// manifests returns the plan for images.
-func manifests(images ...*memoryImage) WriterOption {
-	var raw [][]byte
+// planOf returns the options of a Writer that is told which images will come.
+func planOf(t testing.TB, images ...*imagetest.Image) *dockerarchive.WriterOptions {
+	t.Helper()
+	o := &dockerarchive.WriterOptions{}
 	for _, m := range images {
-		raw = append(raw, m.raw)
+		var p dockerarchive.Plan
+		require.NoError(t, p.AddManifest(m.Raw))
+		o.Plan = append(o.Plan, p)
 	}
-	return WithManifests(raw...)
+	return o
 }
 
 func TestWriterReferences(t *testing.T) {
-	w, path := newTestWriter(t)
+	w, path := newTestWriter(t, nil)
 	ref := newReference(t, w, "busybox")
 	assert.Equal(t, path+":docker.io/library/busybox:latest", ref.StringWithinTransport())
-	_, _, err := NewWriterForReference(nil, ref)
+	_, _, err := dockerarchive.NewWriterForReference(t.Context(), nil, ref, nil)
 	require.ErrorContains(t, err, "belongs to an open archive")
 	require.NoError(t, w.Abort())
 
-	standalone, err := NewReference(path, tagged(t, "busybox"))
+	standalone, err := dockerarchive.NewReference(path, imagetest.Tagged(t, "busybox"))
 	require.NoError(t, err)
-	m := newImage(t, "", gzipLayer(1, 3000))
-	w, ref, err = NewWriterForReference(isolated(), standalone)
+	m := imagetest.NewImage(t, "", imagetest.Gzip(1, 3000))
+	w, ref, err = dockerarchive.NewWriterForReference(t.Context(), imagetest.Isolated(), standalone, nil)
 	require.NoError(t, err)
-	require.NoError(t, copyImage(t, ref, m, nil))
+	require.NoError(t, imagetest.Copy(t, ref, m, nil))
 	require.NoFileExists(t, path)
 	require.NoError(t, w.Close())
-	assert.Equal(t, sum(theirs(t, saved{source: m, name: "busybox"})), sum(readFile(t, path)))
+	assert.Equal(t, imagetest.Sum(imagetest.Theirs(t, imagetest.Named{Source: m, Name: "busybox"})), imagetest.Sum(imagetest.ReadFile(t, path)))
 }
 
 // Without an image there is no archive, and nothing to complain about.
 func TestWriterWithoutImages(t *testing.T) {
-	m := newImage(t, "", gzipLayer(1, 3000))
-	for name, use := range map[string]func(w *Writer){
-		"nothing":      func(*Writer) {},
-		"a reference":  func(w *Writer) { newReference(t, w, "") },
-		"uncommitted":  func(w *Writer) { d := openImage(t, newReference(t, w, "")); putImage(t, d, m); must(d.Close()) },
-		"failed image": func(w *Writer) { require.Error(t, copyImage(t, newReference(t, w, ""), failing(t, 0), nil)) },
+	m := imagetest.NewImage(t, "", imagetest.Gzip(1, 3000))
+	for name, use := range map[string]func(w *dockerarchive.Writer){
+		"nothing":     func(*dockerarchive.Writer) {},
+		"a reference": func(w *dockerarchive.Writer) { newReference(t, w, "") },
+		"uncommitted": func(w *dockerarchive.Writer) {
+			d := openImage(t, newReference(t, w, ""))
+			putImage(t, d, m)
+			require.NoError(t, d.Close())
+		},
+		"failed image": func(w *dockerarchive.Writer) {
+			require.Error(t, imagetest.Copy(t, newReference(t, w, ""), failing(t, 0), nil))
+		},
 	} {
 		for _, planned := range []bool{false, true} {
-			var options []WriterOption
+			var options *dockerarchive.WriterOptions
 			if planned {
-				options = append(options, manifests(m, m))
+				options = planOf(t, m, m)
 			}
-			w, path := newTestWriter(t, options...)
+			w, path := newTestWriter(t, options)
 			use(w)
 			require.NoError(t, w.Close(), name)
-			assert.Empty(t, leftovers(t, filepath.Dir(path)), name)
+			assert.Empty(t, imagetest.Leftovers(t, filepath.Dir(path)), name)
 		}
 	}
 }
 
 // failing returns an image whose first layer fails after n bytes.
-func failing(t testing.TB, n int64) *memoryImage {
+func failing(t testing.TB, n int64) *imagetest.Image {
 	t.Helper()
-	m := newImage(t, "failing", gzipLayer(7, 3000), gzipLayer(8, 3000))
-	m.disturb = func(_ context.Context, d digest.Digest, r io.Reader) io.Reader {
-		if d != m.layers[0].digest {
+	m := imagetest.NewImage(t, "failing", imagetest.Gzip(7, 3000), imagetest.Gzip(8, 3000))
+	m.Disturb = func(_ context.Context, d digest.Digest, r io.Reader) io.Reader {
+		if d != m.Layers[0].Digest {
 			return r
 		}
-		return io.MultiReader(io.LimitReader(r, n), errorReader{errSource})
+		return io.MultiReader(io.LimitReader(r, n), iotest.ErrReader(errSource))
 	}
 	return m
 }
 
-type errorReader struct{ err error }
-
-func (r errorReader) Read([]byte) (int, error) { return 0, r.err }
-
 // A closed Writer takes nothing more, and Abort is harmless then.
 func TestClosedWriter(t *testing.T) {
-	m := newImage(t, "", gzipLayer(1, 3000))
+	m := imagetest.NewImage(t, "", imagetest.Gzip(1, 3000))
 	for _, abort := range []bool{false, true} {
-		w, path := newTestWriter(t)
-		require.NoError(t, copyImage(t, newReference(t, w, ""), m, nil))
+		w, path := newTestWriter(t, nil)
+		require.NoError(t, imagetest.Copy(t, newReference(t, w, ""), m, nil))
 		before := openImage(t, newReference(t, w, ""))
 		if abort {
 			require.NoError(t, w.Abort())
@@ -125,10 +143,10 @@ func TestClosedWriter(t *testing.T) {
 			require.NoError(t, w.Close())
 			require.FileExists(t, path)
 		}
-		l := gzipLayer(2, 3000)
-		_, err := before.PutBlob(context.Background(), bytes.NewReader(l.blob), types.BlobInfo{Digest: l.digest, Size: -1}, none.NoCache, false)
+		l := imagetest.Gzip(2, 3000)
+		_, err := before.PutBlob(context.Background(), bytes.NewReader(l.Blob), types.BlobInfo{Digest: l.Digest, Size: -1}, none.NoCache, false)
 		require.ErrorIs(t, err, fs.ErrClosed)
-		_, err = newReference(t, w, "").NewImageDestination(context.Background(), isolated())
+		_, err = newReference(t, w, "").NewImageDestination(context.Background(), imagetest.Isolated())
 		require.ErrorIs(t, err, fs.ErrClosed)
 		require.ErrorContains(t, err, path)
 		require.ErrorIs(t, w.Close(), fs.ErrClosed)
@@ -139,21 +157,21 @@ func TestClosedWriter(t *testing.T) {
 // The images stand in the order of their references, not of their copying, and
 // one that failed, or never came, leaves no trace and no hole.
 func TestWriterOrder(t *testing.T) {
-	shared := gzipLayer(1, 3000)
-	a, b, c := newImage(t, "a", shared, gzipLayer(2, 3000)), newImage(t, "b", gzipLayer(3, 5000), shared), newImage(t, "c", plainLayer(4, 100))
-	want := sum(theirs(t, saved{source: a, name: "a"}, saved{source: b, name: "b"}, saved{source: c, name: "c"}))
+	shared := imagetest.Gzip(1, 3000)
+	a, b, c := imagetest.NewImage(t, "a", shared, imagetest.Gzip(2, 3000)), imagetest.NewImage(t, "b", imagetest.Gzip(3, 5000), shared), imagetest.NewImage(t, "c", imagetest.Plain(4, 100))
+	want := imagetest.Sum(imagetest.Theirs(t, imagetest.Named{Source: a, Name: "a"}, imagetest.Named{Source: b, Name: "b"}, imagetest.Named{Source: c, Name: "c"}))
 	bad := failing(t, 300)
 	for _, planned := range []bool{false, true} {
 		for _, order := range [][]int{{0, 1, 2, 3}, {3, 2, 1, 0}, {1, 0, 3, 2}, {2, 3, 1, 0}} {
-			var options []WriterOption
+			var options *dockerarchive.WriterOptions
 			if planned {
-				options = append(options, manifests(a, bad, b, c))
+				options = planOf(t, a, bad, b, c)
 			}
-			w, path := newTestWriter(t, options...)
-			images := []*memoryImage{a, bad, b, c}
+			w, path := newTestWriter(t, options)
+			images := []*imagetest.Image{a, bad, b, c}
 			refs := []types.ImageReference{newReference(t, w, "a"), newReference(t, w, "bad"), newReference(t, w, "b"), newReference(t, w, "c")}
 			for _, i := range order {
-				err := copyImage(t, refs[i], images[i], nil)
+				err := imagetest.Copy(t, refs[i], images[i], nil)
 				if images[i] == bad {
 					require.ErrorIs(t, err, errSource)
 				} else {
@@ -161,7 +179,7 @@ func TestWriterOrder(t *testing.T) {
 				}
 			}
 			require.NoError(t, w.Close())
-			assert.Equal(t, want, sum(readFile(t, path)), "planned %v, %v", planned, order)
+			assert.Equal(t, want, imagetest.Sum(imagetest.ReadFile(t, path)), "planned %v, %v", planned, order)
 		}
 	}
 }
@@ -169,28 +187,28 @@ func TestWriterOrder(t *testing.T) {
 // An image whose copying failed can be copied again to its reference, and then
 // stands in its place.
 func TestWriterRetry(t *testing.T) {
-	a, b := newImage(t, "a", gzipLayer(1, 3000), gzipLayer(2, 3000)), newImage(t, "b", gzipLayer(3, 5000))
-	want := sum(theirs(t, saved{source: a, name: "a"}, saved{source: b, name: "b"}))
+	a, b := imagetest.NewImage(t, "a", imagetest.Gzip(1, 3000), imagetest.Gzip(2, 3000)), imagetest.NewImage(t, "b", imagetest.Gzip(3, 5000))
+	want := imagetest.Sum(imagetest.Theirs(t, imagetest.Named{Source: a, Name: "a"}, imagetest.Named{Source: b, Name: "b"}))
 	for _, planned := range []bool{false, true} {
-		for fail := range a.layers {
-			var options []WriterOption
+		for fail := range a.Layers {
+			var options *dockerarchive.WriterOptions
 			if planned {
-				options = append(options, manifests(a, b))
+				options = planOf(t, a, b)
 			}
-			w, path := newTestWriter(t, options...)
+			w, path := newTestWriter(t, options)
 			first, second := newReference(t, w, "a"), newReference(t, w, "b")
-			a.disturb = func(_ context.Context, d digest.Digest, r io.Reader) io.Reader {
-				if d == a.layers[fail].digest {
-					return io.MultiReader(io.LimitReader(r, 700), errorReader{errSource})
+			a.Disturb = func(_ context.Context, d digest.Digest, r io.Reader) io.Reader {
+				if d == a.Layers[fail].Digest {
+					return io.MultiReader(io.LimitReader(r, 700), iotest.ErrReader(errSource))
 				}
 				return r
 			}
-			require.ErrorIs(t, copyImage(t, first, a, nil), errSource)
-			require.NoError(t, copyImage(t, second, b, nil))
-			a.disturb = nil
-			require.NoError(t, copyImage(t, first, a, nil))
+			require.ErrorIs(t, imagetest.Copy(t, first, a, nil), errSource)
+			require.NoError(t, imagetest.Copy(t, second, b, nil))
+			a.Disturb = nil
+			require.NoError(t, imagetest.Copy(t, first, a, nil))
 			require.NoError(t, w.Close())
-			assert.Equal(t, want, sum(readFile(t, path)))
+			assert.Equal(t, want, imagetest.Sum(imagetest.ReadFile(t, path)))
 		}
 	}
 }
@@ -198,71 +216,68 @@ func TestWriterRetry(t *testing.T) {
 // A layer whose size was announced wrongly, or not at all, the first time finds
 // a place the second time, whether its turn had come or not.
 func TestPlannedPlaceIsUsedAgain(t *testing.T) {
-	l, other := plainLayer(1, 3000), gzipLayer(2, 3000)
-	size := int64(len(l.blob))
-	for _, layers := range [][]layer{{l, other}, {other, l}} {
-		a := newImage(t, "a", layers...)
-		want := sum(theirs(t, saved{source: a}))
+	l, other := imagetest.Plain(1, 3000), imagetest.Gzip(2, 3000)
+	size := int64(len(l.Blob))
+	for _, layers := range [][]imagetest.Layer{{l, other}, {other, l}} {
+		a := imagetest.NewImage(t, "a", layers...)
+		want := imagetest.Sum(imagetest.Theirs(t, imagetest.Named{Source: a}))
 		for _, sizes := range [][2]int64{{size, -1}, {-1, size}, {size + 1, size}, {100, size}} {
-			w, path := newTestWriter(t, manifests(a))
+			w, path := newTestWriter(t, planOf(t, a))
 			d := openImage(t, newReference(t, w, ""))
-			broken := io.MultiReader(bytes.NewReader(l.blob[:50]), errorReader{errSource})
-			_, err := d.PutBlob(context.Background(), broken, types.BlobInfo{Digest: l.digest, Size: sizes[0]}, none.NoCache, false)
+			broken := io.MultiReader(bytes.NewReader(l.Blob[:50]), iotest.ErrReader(errSource))
+			_, err := d.PutBlob(context.Background(), broken, types.BlobInfo{Digest: l.Digest, Size: sizes[0]}, none.NoCache, false)
 			require.ErrorIs(t, err, errSource)
 			putBlob(t, d, other)
-			_, err = d.PutBlob(context.Background(), bytes.NewReader(l.blob), types.BlobInfo{Digest: l.digest, Size: sizes[1]}, none.NoCache, false)
+			_, err = d.PutBlob(context.Background(), bytes.NewReader(l.Blob), types.BlobInfo{Digest: l.Digest, Size: sizes[1]}, none.NoCache, false)
 			require.NoError(t, err, "%v", sizes)
 			putConfig(t, d, a)
-			require.NoError(t, d.PutManifest(context.Background(), a.raw, nil))
+			require.NoError(t, d.PutManifest(context.Background(), a.Raw, nil))
 			require.NoError(t, d.Commit(context.Background(), nil))
 			require.NoError(t, w.Close())
-			assert.Equal(t, want, sum(readFile(t, path)), "%v", sizes)
+			assert.Equal(t, want, imagetest.Sum(imagetest.ReadFile(t, path)), "%v", sizes)
 		}
 	}
 }
 
-// A plan that cannot be read is refused, and nothing is left of it.
+// A plan that cannot be read is refused.
 func TestBadPlan(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "archive.tar")
-	for _, m := range []string{"", "hello", `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`} {
-		_, err := NewWriter(isolated(), path, WithManifests([]byte(m)))
-		require.ErrorContains(t, err, "creating "+path+": planning image 0")
-		assert.Empty(t, leftovers(t, dir))
+	for _, m := range []string{"", "hello", `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","config":{},"manifests":[]}`} {
+		var p dockerarchive.Plan
+		require.ErrorContains(t, p.AddManifest([]byte(m)), "planning an image: ", m)
 	}
 }
 
 // A plan that turns out wrong costs time at most.
 func TestWrongPlan(t *testing.T) {
-	a, b := newImage(t, "a", gzipLayer(1, 3000), gzipLayer(2, 3000)), newImage(t, "b", gzipLayer(3, 5000), gzipLayer(2, 3000))
-	c := newImage(t, "c", gzipLayer(4, 100))
-	want := sum(theirs(t, saved{source: a}, saved{source: b}))
-	for name, plan := range map[string]WriterOption{
-		"other order": manifests(b, a), "too few": manifests(a), "too many": manifests(a, b, c), "another": manifests(c, b), "others": manifests(c, c, c),
+	a, b := imagetest.NewImage(t, "a", imagetest.Gzip(1, 3000), imagetest.Gzip(2, 3000)), imagetest.NewImage(t, "b", imagetest.Gzip(3, 5000), imagetest.Gzip(2, 3000))
+	c := imagetest.NewImage(t, "c", imagetest.Gzip(4, 100))
+	want := imagetest.Sum(imagetest.Theirs(t, imagetest.Named{Source: a}, imagetest.Named{Source: b}))
+	for name, plan := range map[string]*dockerarchive.WriterOptions{
+		"other order": planOf(t, b, a), "too few": planOf(t, a), "too many": planOf(t, a, b, c), "another": planOf(t, c, b), "others": planOf(t, c, c, c),
 	} {
 		w, path := newTestWriter(t, plan)
-		for _, m := range []*memoryImage{a, b} {
-			require.NoError(t, copyImage(t, newReference(t, w, ""), m, nil), name)
+		for _, m := range []*imagetest.Image{a, b} {
+			require.NoError(t, imagetest.Copy(t, newReference(t, w, ""), m, nil), name)
 		}
 		require.NoError(t, w.Close(), name)
-		assert.Equal(t, want, sum(readFile(t, path)), name)
+		assert.Equal(t, want, imagetest.Sum(imagetest.ReadFile(t, path)), name)
 	}
 }
 
 // An image whose Commit was cancelled is not in the archive; the others are.
 func TestCancelledCommit(t *testing.T) {
-	a, b := newImage(t, "a", gzipLayer(1, 3000), gzipLayer(2, 3000)), newImage(t, "b", gzipLayer(3, 5000), gzipLayer(4, 5000))
+	a, b := imagetest.NewImage(t, "a", imagetest.Gzip(1, 3000), imagetest.Gzip(2, 3000)), imagetest.NewImage(t, "b", imagetest.Gzip(3, 5000), imagetest.Gzip(4, 5000))
 	cancelled, cancel := context.WithCancel(context.Background())
 	cancel()
 	for _, planned := range []bool{false, true} {
 		for first := range 2 {
-			var options []WriterOption
+			var options *dockerarchive.WriterOptions
 			if planned {
-				options = append(options, manifests(a, b))
+				options = planOf(t, a, b)
 			}
-			w, path := newTestWriter(t, options...)
+			w, path := newTestWriter(t, options)
 			refs := []types.ImageReference{newReference(t, w, "a"), newReference(t, w, "b")}
-			images := []*memoryImage{a, b}
+			images := []*imagetest.Image{a, b}
 			ds := make([]types.ImageDestination, 2)
 			for _, i := range []int{1, 0} { // so that blobs have to be moved
 				ds[i] = openImage(t, refs[i])
@@ -272,8 +287,8 @@ func TestCancelledCommit(t *testing.T) {
 			require.NoError(t, ds[first].Close())
 			require.NoError(t, ds[1-first].Commit(context.Background(), nil))
 			require.NoError(t, w.Close())
-			want := theirs(t, saved{source: images[1-first], name: []string{"a", "b"}[1-first]})
-			assert.Equal(t, sum(want), sum(readFile(t, path)), "planned %v, cancelled %d", planned, first)
+			want := imagetest.Theirs(t, imagetest.Named{Source: images[1-first], Name: []string{"a", "b"}[1-first]})
+			assert.Equal(t, imagetest.Sum(want), imagetest.Sum(imagetest.ReadFile(t, path)), "planned %v, cancelled %d", planned, first)
 		}
 	}
 }
@@ -294,16 +309,16 @@ func (c *expiring) Err() error {
 
 // The same if the cancellation comes while the image is being put into its place.
 func TestCommitCancelledInside(t *testing.T) {
-	m := newImage(t, "a", gzipLayer(1, 3000), gzipLayer(2, 3000))
+	m := imagetest.NewImage(t, "a", imagetest.Gzip(1, 3000), imagetest.Gzip(2, 3000))
 	committed := 0
 	for n := range 8 {
-		w, path := newTestWriter(t)
+		w, path := newTestWriter(t, nil)
 		d := openImage(t, newReference(t, w, ""))
 		for _, i := range []int{1, 0} { // so that both have to be moved
-			putBlob(t, d, m.layers[i])
+			putBlob(t, d, m.Layers[i])
 		}
 		putConfig(t, d, m)
-		require.NoError(t, d.PutManifest(context.Background(), m.raw, nil))
+		require.NoError(t, d.PutManifest(context.Background(), m.Raw, nil))
 		err := d.Commit(&expiring{context.Background(), n}, nil)
 		require.NoError(t, d.Close())
 		require.NoError(t, w.Close())
@@ -320,23 +335,23 @@ func TestCommitCancelledInside(t *testing.T) {
 
 // Abort wakes everyone who waits.
 func TestAbortWhileCopying(t *testing.T) {
-	m := newImage(t, "a", gzipLayer(1, 3000), gzipLayer(2, 3000))
+	m := imagetest.NewImage(t, "a", imagetest.Gzip(1, 3000), imagetest.Gzip(2, 3000))
 	begun := make(chan struct{}, 2)
-	m.disturb = func(ctx context.Context, _ digest.Digest, r io.Reader) io.Reader {
+	m.Disturb = func(ctx context.Context, _ digest.Digest, r io.Reader) io.Reader {
 		return io.MultiReader(io.LimitReader(r, 100), hangingReader{ctx, begun})
 	}
-	w, path := newTestWriter(t)
+	w, path := newTestWriter(t, nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	for range 2 { // The second one waits for the layers of the first.
 		ref := newReference(t, w, "")
-		wg.Go(func() { assert.Error(t, copyImageUntil(ctx, t, ref, m, nil)) })
+		wg.Go(func() { assert.Error(t, imagetest.CopyUntil(ctx, t, ref, m, nil)) })
 	}
 	<-begun
 	require.NoError(t, w.Abort())
 	cancel()
 	wg.Wait()
-	assert.Empty(t, leftovers(t, filepath.Dir(path)))
+	assert.Empty(t, imagetest.Leftovers(t, filepath.Dir(path)))
 }
 
 // hangingReader gives nothing until its context is done.
@@ -357,17 +372,80 @@ func (r hangingReader) Read([]byte) (int, error) {
 // A Writer writes either kind of archive, and no other.
 func TestWriterOfTransport(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "archive.tar")
-	w, err := NewWriter(isolated(), path, WithTransport(ImageTransport))
+	w, err := dockerarchive.NewWriterContext(t.Context(), imagetest.Isolated(), path, &dockerarchive.WriterOptions{Transport: dockerarchive.ImageTransport})
 	require.NoError(t, err)
-	ref, err := w.NewReference(tagged(t, "one:1"))
+	ref, err := w.NewReference(imagetest.Tagged(t, "one:1"))
 	require.NoError(t, err)
-	require.NoError(t, copyImage(t, ref, testImage(t, "one"), nil))
+	require.NoError(t, imagetest.Copy(t, ref, imagetest.Saved(t, "one"), nil))
 	require.NoError(t, w.Close())
 	assert.Equal(t, "image-archive:"+path+":docker.io/library/one:1", transports.ImageName(ref))
-	header, err := tar.NewReader(bytes.NewReader(readFile(t, path))).Next()
+	header, err := tar.NewReader(bytes.NewReader(imagetest.ReadFile(t, path))).Next()
 	require.NoError(t, err)
 	assert.Equal(t, "oci-layout", header.Name)
 
-	_, err = NewWriter(isolated(), filepath.Join(t.TempDir(), "archive.tar"), WithTransport(ocilayout.Transport))
+	_, err = dockerarchive.NewWriterContext(t.Context(), imagetest.Isolated(), filepath.Join(t.TempDir(), "archive.tar"), &dockerarchive.WriterOptions{Transport: ocilayout.Transport})
 	require.ErrorContains(t, err, "transport oci")
+}
+
+// One name for two images is refused when the second is committed; the first stays.
+func TestOneNameForTwoImages(t *testing.T) {
+	one, two := imagetest.NewImage(t, "one", imagetest.Gzip(1, 100)), imagetest.NewImage(t, "two", imagetest.Gzip(1, 100))
+	for _, transport := range []types.ImageTransport{dockerarchive.Transport, dockerarchive.ImageTransport} {
+		w, path := newTestWriter(t, &dockerarchive.WriterOptions{Transport: transport})
+		require.NoError(t, imagetest.Copy(t, newReference(t, w, "app:1"), one, nil))
+		err := imagetest.Copy(t, newReference(t, w, "app:1"), two, nil)
+		var taken *layout.NameError
+		require.ErrorAs(t, err, &taken)
+		assert.Equal(t, "docker.io/library/app:1", taken.Name)
+		require.ErrorContains(t, err, path)
+		require.NoError(t, imagetest.Copy(t, newReference(t, w, "app:1"), one, nil), "the same image again")
+		require.NoError(t, imagetest.Copy(t, newReference(t, w, "app:2"), two, nil))
+		require.NoError(t, w.Close())
+		assert.Equal(t, [][]string{{"docker.io/library/app:1"}, {"docker.io/library/app:2"}}, imagetest.RepoTags(t, imagetest.ReadFile(t, path)))
+	}
+}
+
+// A Writer that is closed when its context has ended leaves the path as it was.
+func TestCloseWithEndedContext(t *testing.T) {
+	m := imagetest.NewImage(t, "a", imagetest.Gzip(1, 3000))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, transport := range []types.ImageTransport{dockerarchive.Transport, dockerarchive.ImageTransport} {
+		for _, empty := range []bool{false, true} {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "archive.tar")
+			var want []string
+			if empty {
+				require.NoError(t, os.WriteFile(path, nil, 0o600))
+				want = []string{"archive.tar"}
+			}
+			w := writerTo(t, path, &dockerarchive.WriterOptions{Transport: transport})
+			require.NoError(t, imagetest.Copy(t, newReference(t, w, ""), m, nil))
+			require.ErrorIs(t, w.CloseContext(ctx), context.Canceled)
+			assert.Equal(t, want, imagetest.Leftovers(t, dir))
+			if empty {
+				assert.Empty(t, imagetest.ReadFile(t, path))
+			}
+		}
+	}
+}
+
+// What is written to an io.Writer is what would be in a file, with and without a
+// plan.
+func TestWriterToAWriter(t *testing.T) {
+	m := imagetest.Small(t)
+	want := imagetest.Sum(imagetest.Theirs(t, imagetest.Named{Source: m.InGzip(t), Name: "to:1"}))
+	for _, options := range []*dockerarchive.WriterOptions{nil, planOf(t, m)} {
+		var b bytes.Buffer
+		w, err := dockerarchive.NewWriterTo(t.Context(), imagetest.Isolated(), &b, options)
+		require.NoError(t, err)
+		require.NoError(t, imagetest.Copy(t, newReference(t, w, "to:1"), m, nil))
+		require.NoError(t, w.Close())
+		assert.Equal(t, want, imagetest.Sum(b.Bytes()))
+	}
+	failing := imagetest.WriterFunc(func([]byte) (int, error) { return 0, errSource })
+	w, err := dockerarchive.NewWriterTo(t.Context(), imagetest.Isolated(), failing, nil)
+	require.NoError(t, err)
+	require.ErrorIs(t, imagetest.Copy(t, newReference(t, w, ""), m, nil), errSource)
+	require.NoError(t, w.Abort())
 }

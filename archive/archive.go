@@ -31,7 +31,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -56,38 +55,64 @@ type Archive struct {
 // temporary file without a name. The caller must close it. The error wraps
 // errdef.ErrNoImageArchive, ErrDamaged or ErrLimit where the file is to blame.
 func Open(ctx context.Context, path string) (*Archive, error) {
-	file, err := input.Open(ctx, path, input.Options{})
+	file, err := input.Open(ctx, path, options)
 	if err != nil {
 		return nil, err
 	}
-	a, err := New(ctx, file, file.Size())
+	a, err := open(ctx, file)
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, errors.Join(err, file.Close()))
+		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
-	a.close = sync.OnceValue(file.Close)
 	return a, nil
 }
 
-// New returns the archive that r holds in its first size bytes, which must not be
-// compressed. Its errors are those of Open. r is read for as long as the archive
-// is used, concurrently; closing it is up to the caller.
+// Read reads an archive from r to its end, compressed or not, into a temporary file
+// without a name. The caller must close the Archive. Its errors are those of Open.
+func Read(ctx context.Context, r io.Reader) (*Archive, error) {
+	file, err := input.FromReader(ctx, r, options)
+	if err != nil {
+		return nil, err
+	}
+	return open(ctx, file)
+}
+
+// New returns the archive that r holds in its first size bytes. If it is not
+// compressed, nothing is copied: r is read for as long as the archive is used,
+// concurrently. The caller must close the Archive, which does not close r. Its
+// errors are those of Open.
 func New(ctx context.Context, r io.ReaderAt, size int64) (*Archive, error) {
-	index, err := tarfile.NewIndex(ctx, r, size)
+	file, err := input.FromReaderAt(ctx, r, size, options)
 	if err != nil {
 		return nil, err
 	}
-	c, err := catalog.Load(ctx, index)
-	if err != nil {
-		return nil, err
+	return open(ctx, file)
+}
+
+var options = input.Options{Looks: tarfile.CheckStart}
+
+// open closes the file if it fails.
+func open(ctx context.Context, file *input.File) (*Archive, error) {
+	// Sections of what the file itself is read from can be sent by the kernel.
+	r, offset, _ := file.Outer()
+	if offset != 0 {
+		r = file
 	}
-	a := &Archive{catalog: c, size: size, close: func() error { return nil }}
+	index, err := tarfile.NewIndex(ctx, r, file.Size())
+	var c *catalog.Catalog
+	if err == nil {
+		c, err = catalog.Load(ctx, index)
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	a := &Archive{catalog: c, size: file.Size(), close: sync.OnceValue(file.Close)}
 	for _, img := range c.Images() {
 		a.images = append(a.images, &Image{Position: img.Position, Names: img.Names, catalog: c, image: img})
 	}
 	return a, nil
 }
 
-// Close closes the file that Open opened. It may be called more than once.
+// Close frees what Open, Read or New needed. It may be called more than once.
 func (a *Archive) Close() error { return a.close() }
 
 // Size returns how many bytes the archive has when it is not compressed.
@@ -106,45 +131,35 @@ func (a *Archive) Find(name string) (*Image, error) {
 	if n, err := strconv.Atoi(strings.TrimPrefix(name, "@")); err == nil && strings.HasPrefix(name, "@") {
 		name, position = "", n
 	}
-	if name != "" {
-		if found := a.named(name); len(found) == 1 {
-			return found[0], nil
-		}
-		if normalized, ok := catalog.Normalize(name); ok {
-			name = normalized
-		}
-	}
-	img, _, err := a.catalog.Choose(name, position)
+	img, _, err := a.catalog.Choose(name, position, nil)
 	if err != nil {
 		return nil, err
 	}
 	return a.images[img.Position], nil
 }
 
-// named returns the images of which name is one of the Names.
-func (a *Archive) named(name string) []*Image {
-	var found []*Image
-	for _, img := range a.images {
-		if slices.Contains(img.Names, name) {
-			found = append(found, img)
-		}
-	}
-	return found
+// Report is what Verify finds.
+type Report struct {
+	// Problems are all that is wrong, each with the image or the entry it concerns.
+	Problems []error
+	// Notes are what is worth knowing and wrong by nobody: parts of images that were
+	// never there, and content that no image refers to.
+	Notes []string
 }
 
 // Verify tests everything that the archive says of itself: every blob against its
-// name, its digest and its diff ID, every size in a descriptor, every link and
-// every reference. It returns all that is wrong; the error is for what keeps it
-// from being tested. progress, if not nil, is called, concurrently, with how many
-// more of the Size bytes have been read.
-func (a *Archive) Verify(ctx context.Context, progress func(bytes int)) (problems []error, err error) {
-	claims, problems, err := a.catalog.Claims(ctx)
+// name, its digest and its diff ID, every size and media type in a descriptor,
+// every link, every name and every reference. The error is for what keeps it from
+// being tested. progress, if not nil, is called, concurrently, with how many more
+// of the Size bytes have been read.
+func (a *Archive) Verify(ctx context.Context, progress func(bytes int)) (*Report, error) {
+	findings, err := a.catalog.Claims(ctx)
 	if err != nil {
 		return nil, err
 	}
-	mismatches, err := verify.Claims(ctx, claims, progress)
+	mismatches, err := verify.Claims(ctx, findings.Claims, progress)
 	if err != nil {
 		return nil, fmt.Errorf("verifying the archive: %w", err)
 	}
-	return append(problems, mismatches...), nil
+	return &Report{Problems: append(findings.Problems, mismatches...), Notes: findings.Notes}, nil
 }

@@ -253,9 +253,12 @@ func TestFind(t *testing.T) {
 		_, err := a.Find(name)
 		assert.Equal(t, want, err, name)
 	}
-	none := open(t, newTarball(t).json("manifest.json", []item{}).close())
-	_, err := none.Find("")
-	assert.Equal(t, &errdef.NoImageError{}, err)
+	for _, empty := range []any{[]item{}, nil} { // kaniko writes null.
+		none := newTarball(t).json("manifest.json", empty).close()
+		_, err := archive.New(t.Context(), bytes.NewReader(none), int64(len(none)))
+		require.ErrorIs(t, err, errdef.ErrNoImageArchive)
+		assert.ErrorContains(t, err, "manifest.json list none")
+	}
 	one, err := openFixture(t, "skopeo.tar").Find("")
 	require.NoError(t, err)
 	assert.Zero(t, one.Position)

@@ -33,16 +33,21 @@ type Description struct {
 	Attestation bool
 	// Manifests are those of an index, in its order.
 	Manifests []Description
+	// Fault is why the image, or this manifest, cannot be read, as far as that is known
+	// without reading its layers; nil if nothing is known to be wrong. What is missing
+	// from an index is none.
+	Fault error
 }
 
 // Describe describes the image. If it is of an archive of Docker before 1.10,
-// which has no configs, the layers are read.
+// which has no configs, the layers are read. If it fails, because the image cannot be
+// read, what it returns is as much as is known.
 func (i *Image) Describe(ctx context.Context) (*Description, error) {
 	d, err := i.catalog.Describe(ctx, i.image)
-	if err != nil {
-		return nil, i.fail(err)
-	}
 	described := describe(d)
+	if err != nil {
+		return &described, i.fail(err)
+	}
 	return &described, nil
 }
 
@@ -56,6 +61,7 @@ func describe(d catalog.Description) Description {
 		Size:        d.Size,
 		Missing:     d.Missing,
 		Attestation: d.Attestation,
+		Fault:       d.Fault,
 	}
 	for _, m := range d.Manifests {
 		described.Manifests = append(described.Manifests, describe(m))

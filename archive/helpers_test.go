@@ -174,9 +174,11 @@ func gzipped(t testing.TB, data []byte) []byte {
 // readEverything describes an archive, verifies it and reads every blob of every
 // image. It returns the first error, and the problems that verifying found.
 func readEverything(ctx context.Context, a *archive.Archive) (problems []error, err error) {
-	if problems, err = a.Verify(ctx, nil); err != nil {
+	report, err := a.Verify(ctx, nil)
+	if err != nil {
 		return nil, err
 	}
+	problems = report.Problems
 	for _, img := range a.Images() {
 		if _, err := img.Describe(ctx); err != nil {
 			return problems, err

@@ -116,7 +116,7 @@ var hostile = []struct {
 		data, err := json.Marshal(m)
 		require.NoError(b.t, err)
 		b.json("index.json", v1.Index{Manifests: []v1.Descriptor{{Digest: b.blob(data), Size: int64(len(data))}}})
-	}, "has 0 diff IDs, but its manifest "},
+	}, "layers, but its config has 0 diff IDs"},
 	{"a flipped manifest", func(b *tarball, p parts) {
 		data := bytes.ReplaceAll(ociBlob(b.t, p.manifest.Digest), []byte("gzip"), []byte("zipg"))
 		b.json("index.json", v1.Index{Manifests: []v1.Descriptor{p.manifest}}).file("blobs/sha256/"+p.manifest.Digest.Encoded(), data)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
+	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
 // Image is one image of an archive, for one platform or, as an index, for
@@ -39,6 +40,18 @@ func (i *Image) Manifest(ctx context.Context) (*Manifest, error) {
 		descriptor.Digest = digest.FromBytes(data)
 	}
 	return i.newManifest(descriptor, mediaType, data, !stored)
+}
+
+// Warnings returns what the archive says of the image that contradicts something
+// else in it and is not taken for true. The layers are read where nothing less
+// tells which of the two is right. The error is for an image that is consistent
+// nowhere, and cannot be read.
+func (i *Image) Warnings(ctx context.Context) ([]string, error) {
+	warnings, err := i.image.Settle(ctx)
+	if err != nil {
+		return nil, i.fail(err)
+	}
+	return warnings, nil
 }
 
 // Instance returns a manifest, or an index, by its digest: one of those that the
@@ -76,7 +89,7 @@ func (i *Image) ForPlatform(ctx context.Context, p imgspecv1.Platform) (*Manifes
 		switch {
 		case m.Platform != nil && !matches(*m.Platform, p):
 			if !m.Missing {
-				available = append(available, catalog.PlatformString(m.Platform))
+				available = append(available, image.PlatformString(m.Platform))
 			}
 		case m.Missing:
 			missing = cmp.Or(missing, m)
@@ -89,7 +102,7 @@ func (i *Image) ForPlatform(ctx context.Context, p imgspecv1.Platform) (*Manifes
 	if missing != nil {
 		return i.Instance(ctx, missing.Digest) // Which says what is wrong with it.
 	}
-	return nil, i.fail(&errdef.NoPlatformError{Wanted: catalog.PlatformString(&p), Available: available})
+	return nil, i.fail(&errdef.NoPlatformError{Wanted: image.PlatformString(&p), Available: available})
 }
 
 func matches(have, want imgspecv1.Platform) bool {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
+	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
 // Manifest is a manifest or an index of an image, in OCI's or in Docker's format.
@@ -39,7 +40,7 @@ type fields struct {
 func (i *Image) newManifest(d imgspecv1.Descriptor, mediaType string, data []byte, made bool) (*Manifest, error) {
 	d.MediaType, d.Size = mediaType, int64(len(data))
 	m := &Manifest{Descriptor: d, Data: data, Made: made, image: i}
-	if err := catalog.Decode("manifest "+d.Digest.String(), data, &m.fields); err != nil {
+	if err := image.Decode("manifest "+d.Digest.String(), data, &m.fields); err != nil {
 		return nil, i.fail(err)
 	}
 	return m, nil
@@ -94,33 +95,17 @@ func (m *Manifest) Layers(ctx context.Context) ([]Layer, error) {
 // diffIDs returns one diff ID for each layer, or nil if the config is not of an
 // image: those say what the layers unpack to.
 func (m *Manifest) diffIDs(config []byte) ([]digest.Digest, error) {
-	var image struct {
-		RootFS *imgspecv1.RootFS `json:"rootfs"`
-	}
-	name := "config " + m.fields.Config.Digest.String()
-	if err := catalog.Decode(name, config, &image); err != nil {
-		if isImageConfig(m.fields.Config.MediaType) {
-			return nil, err
-		}
+	name := m.fields.Config.Digest.String()
+	parsed, err := image.ParseConfig(name, config)
+	switch {
+	case err != nil && image.IsConfigType(m.fields.Config.MediaType):
+		return nil, err
+	case err != nil || !parsed.HasRootFS:
 		return nil, nil
+	case len(parsed.DiffIDs) != len(m.fields.Layers):
+		return nil, errdef.Errorf(errdef.ErrDamaged, "config %s has %d diff IDs, but its manifest %s has %d layers", name, len(parsed.DiffIDs), m.Digest, len(m.fields.Layers))
 	}
-	if image.RootFS == nil {
-		return nil, nil
-	}
-	ids := image.RootFS.DiffIDs
-	if len(ids) != len(m.fields.Layers) {
-		return nil, errdef.Errorf(errdef.ErrDamaged, "%s has %d diff IDs, but its manifest %s has %d layers", name, len(ids), m.Digest, len(m.fields.Layers))
-	}
-	for _, d := range ids {
-		if err := d.Validate(); err != nil {
-			return nil, errdef.Errorf(errdef.ErrDamaged, "%s: diff ID %q: %w", name, d, err)
-		}
-	}
-	return ids, nil
-}
-
-func isImageConfig(mediaType string) bool {
-	return mediaType == imgspecv1.MediaTypeImageConfig || mediaType == "application/vnd.docker.container.image.v1+json"
+	return parsed.DiffIDs, nil
 }
 
 // Layer is a layer of a manifest. Its Descriptor is as the manifest has it.
@@ -170,6 +155,6 @@ func (b *Blob) Open(ctx context.Context) (io.ReadCloser, error) { return b.blob.
 // Section returns where in the archive the blob is stored, so that it can be sent
 // without being copied; its method Outer tells the offset in what was given to
 // New. It returns nil if the archive has the blob in another form, such as
-// compressed, or not as a file. The content is not verified: whoever sends it
+// compressed or without its holes, or not as a file. The content is not verified: whoever sends it
 // leaves that to the receiver, or reads all of Open once.
 func (b *Blob) Section() *io.SectionReader { return b.blob.Section() }

@@ -17,6 +17,7 @@ import (
 	"github.com/containers/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/copying"
 )
 
 // benchCase is something that both sides can do. What they write to
@@ -160,7 +161,7 @@ func saveOurs(from source) func(context.Context, *env) error {
 		if err != nil {
 			return err
 		}
-		_, err = dockerarchive.Copy(ctx, c.policy, dst, src, c.options)
+		_, err = copying.Copy(ctx, c.policy, dst, src, c.options)
 		return err
 	}
 }
@@ -173,13 +174,17 @@ func saveAllOurs(images int, from source) func(context.Context, *env) error {
 		if err != nil {
 			return err
 		}
-		manifests := make([][]byte, len(sources))
+		plan := make([]dockerarchive.Plan, len(sources))
 		for i, src := range sources {
-			if manifests[i], err = readManifest(ctx, e.system(), src); err != nil {
+			m, err := readManifest(ctx, e.system(), src)
+			if err == nil {
+				err = plan[i].AddManifest(m)
+			}
+			if err != nil {
 				return err
 			}
 		}
-		w, err := dockerarchive.NewWriter(e.system(), e.output, dockerarchive.WithManifests(manifests...))
+		w, err := dockerarchive.NewWriterContext(ctx, e.system(), e.output, &dockerarchive.WriterOptions{Plan: plan})
 		if err != nil {
 			return err
 		}

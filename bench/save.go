@@ -14,7 +14,7 @@ import (
 	"github.com/containers/image/v5/signature"
 	"github.com/containers/image/v5/types"
 
-	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/copying"
 )
 
 // clientsDir is where "make interop" builds the clients that some cases are
@@ -57,13 +57,13 @@ func saveImages(images int, from source) func(context.Context, *env) error {
 		if err != nil {
 			return err
 		}
-		list := make([]dockerarchive.SaveImage, len(sources))
+		list := make([]copying.SaveImage, len(sources))
 		for i, src := range sources {
 			name, err := imageName(i)
 			if err != nil {
 				return err
 			}
-			list[i] = dockerarchive.SaveImage{Source: src, Name: name}
+			list[i] = copying.SaveImage{Source: src, Name: name}
 		}
 		policy, err := signature.NewPolicyContext(&signature.Policy{
 			Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()},
@@ -71,7 +71,7 @@ func saveImages(images int, from source) func(context.Context, *env) error {
 		if err != nil {
 			return err
 		}
-		_, err = dockerarchive.Save(ctx, policy, e.output, list, &dockerarchive.SaveOptions{SourceCtx: e.system(), DestinationCtx: e.system()})
+		_, err = copying.Save(ctx, policy, e.output, list, &copying.SaveOptions{SourceCtx: e.system(), DestinationCtx: e.system()})
 		return errors.Join(err, policy.Destroy())
 	}
 }

@@ -5,5 +5,6 @@
 // It holds nothing but tests, built with the tag "interop" and run by "make interop". They need
 // root, and the clients that the script "clients" beside this file brings; a client that is
 // missing fails the tests. Daemons listen on unix sockets in temporary directories and end with
-// the test that started them. Nothing outside this machine is contacted.
+// the test that started them. Nothing outside this machine is contacted, but for the Go module
+// proxy by the tests that build other programs with this project.
 package interop

@@ -6,6 +6,16 @@
 // Every program that looks its transports up by name, as those built on
 // transports/alltransports do, then reads and writes docker-archive: through
 // this project.
+//
+// A program that also calls functions of containers/image's package docker/archive
+// has to import this project there as well: those refuse references of another
+// transport ("Internal error: NewReaderForReference called for a non-docker/archive
+// ImageReference"). In skopeo that is one import, in cmd/skopeo/list_tags.go; in
+// libimage, which podman and buildah use, it is four, in load.go, pull.go, push.go
+// and save.go. The functions of this project take references of the built-in
+// transport too, by what their string says.
+//
+// No build tags are needed.
 package register
 
 import (

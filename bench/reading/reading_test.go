@@ -210,10 +210,10 @@ func BenchmarkVerify(b *testing.B) {
 	compare(b, func() {
 		r, err := dockerarchive.NewReader(nil, path)
 		must(b, err)
-		problems, err := r.Verify(context.Background(), nil)
+		report, err := r.Verify(context.Background(), nil)
 		must(b, err)
-		if len(problems) > 0 {
-			b.Fatal(problems)
+		if len(report.Problems) > 0 {
+			b.Fatal(report.Problems)
 		}
 		must(b, r.Close())
 	}, func() {

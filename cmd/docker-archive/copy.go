@@ -15,7 +15,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
-	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/copying"
 )
 
 // copyOptions are the flags of the copy command.
@@ -88,11 +88,11 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 	}
 	defer policy.Destroy() // Holds nothing that could be lost.
 	if !o.quiet {
-		options.ReportWriter = os.Stderr
+		options.ReportWriter = cmd.ErrOrStderr()
 	}
 	var m []byte
-	err = dockerarchive.Retry(cmd.Context(), o.retryTimes, o.logRetry, func() error {
-		m, err = dockerarchive.Copy(cmd.Context(), policy, dest, src, options)
+	err = copying.Retry(cmd.Context(), o.retryTimes, o.logRetry, func() error {
+		m, err = copying.Copy(cmd.Context(), policy, dest, src, options)
 		return err
 	})
 	if err != nil {

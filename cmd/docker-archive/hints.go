@@ -9,20 +9,24 @@ import (
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/docker/distribution/registry/api/errcode"
 
-	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/copying"
+	"github.com/dockerarchive/dockerarchive/errdef"
 )
 
 // hintFor returns what the user can do about an error, or "".
 func hintFor(err error) string {
-	var noPlatform *dockerarchive.NoPlatformError
+	var noPlatform *errdef.NoPlatformError
+	var missing *copying.MissingError
 	switch status := statusOf(err); {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return loginHint(err)
 	case status == http.StatusNotFound:
 		return "Check the name and the tag of the image."
+	case errors.As(err, &missing):
+		return "Save what is there with --skip-missing."
 	case errors.As(err, &noPlatform):
 		return "Choose one of them with --platform, or save them all with --all-platforms."
-	case errors.Is(err, dockerarchive.ErrTerminal):
+	case errors.Is(err, errdef.ErrTerminal):
 		return "For example: docker-archive save ... > out.tar, or docker-archive copy ... docker-archive:/dev/stdout > out.tar"
 	}
 	return ""
@@ -31,7 +35,7 @@ func hintFor(err error) string {
 // loginHint says how to log in to the registry of the image that could not be
 // read.
 func loginHint(err error) string {
-	var image *dockerarchive.ImageError
+	var image *copying.ImageError
 	if errors.As(err, &image) && image.Source.DockerReference() != nil {
 		registry := reference.Domain(image.Source.DockerReference())
 		return fmt.Sprintf("The registry %s wants to know who asks, or has no such image. Log in with 'docker login %s' or 'podman login %s', or pass --creds.", registry, registry, registry)

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"text/template"
 	"time"
@@ -59,7 +61,13 @@ config are those for this machine, unless --platform says otherwise.`,
 			if err != nil {
 				return usageError{err}
 			}
-			src, err := ref.NewImageSource(cmd.Context(), sys)
+			opening := sys
+			if raw && !config { // An index that lacks this machine's platform as it is.
+				all := *sys
+				all.OSChoice, all.ArchitectureChoice = cmp.Or(sys.OSChoice, runtime.GOOS), cmp.Or(sys.ArchitectureChoice, runtime.GOARCH)
+				opening = &all
+			}
+			src, err := ref.NewImageSource(cmd.Context(), opening)
 			if err != nil {
 				return err
 			}

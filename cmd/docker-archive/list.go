@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"text/tabwriter"
 
@@ -21,8 +22,8 @@ func newListCommand(g *globalOptions) *cobra.Command {
 		Aliases: []string{"ls"},
 		Short:   "List the images in an archive",
 		Long: `List the images in an archive: one line for each name, with the digest of the
-manifest or, if the archive has none, of the config. ARCHIVE may be compressed,
-and - for the standard input.`,
+manifest or, if the archive has none, of the config. An image that is known to be
+broken is marked. ARCHIVE may be compressed, and - for the standard input.`,
 		Example: `  docker-archive list images.tar
   curl -s https://example.com/images.tar.zst | docker-archive list -`,
 		Args: usageArgs(cobra.ExactArgs(1)),
@@ -50,9 +51,18 @@ and - for the standard input.`,
 	return cmd
 }
 
-// archivePath takes the transport off what the user gave, if it has one.
+// archivePath takes the transport off what the user gave, if it has one. A file of
+// that name comes first.
 func archivePath(arg string) string {
-	return strings.TrimPrefix(arg, dockerarchive.Transport.Name()+":")
+	if _, err := os.Stat(arg); err == nil {
+		return arg
+	}
+	for _, transport := range []string{dockerarchive.Transport.Name(), dockerarchive.ImageTransport.Name(), "oci-archive"} {
+		if path, ok := strings.CutPrefix(arg, transport+":"); ok {
+			return path
+		}
+	}
+	return arg
 }
 
 func printJSON(w io.Writer, v any) error {
@@ -70,24 +80,23 @@ func printList(out io.Writer, images []dockerarchive.ImageInfo) error {
 			id = img.Config
 		}
 		for _, name := range rowNames(img) {
+			if img.Error != "" {
+				fmt.Fprintf(w, "%s\t%s\t%s\tbroken: %q\n", name, platforms(img.ManifestInfo), short(id), img.Error)
+				continue
+			}
 			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", name, platforms(img.ManifestInfo), short(id), img.Layers, units.HumanSize(float64(img.Size)))
 		}
 	}
 	return w.Flush()
 }
 
-// rowNames returns how to refer to an image, at least one way.
+// rowNames returns the names of an image as the archive has them, or how else to
+// refer to it.
 func rowNames(img dockerarchive.ImageInfo) []string {
-	var names []string
-	for _, ref := range img.References {
-		if name := ref.DockerReference(); name != nil {
-			names = append(names, name.String())
-		}
+	if len(img.Names) > 0 {
+		return img.Names
 	}
-	if len(names) == 0 {
-		names = []string{fmt.Sprintf("@%d", img.Position)}
-	}
-	return names
+	return []string{fmt.Sprintf("@%d", img.Position)}
 }
 
 // platforms names all platforms of an image that are in the archive.

@@ -101,8 +101,8 @@ docker-daemon:NAME:TAG, containers-storage:NAME:TAG and others.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},
-		PersistentPreRun: func(*cobra.Command, []string) {
-			logrus.SetOutput(os.Stderr)
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
+			logrus.SetOutput(cmd.ErrOrStderr())
 			if g.debug {
 				logrus.SetLevel(logrus.DebugLevel)
 			}

@@ -98,10 +98,16 @@ func (g *globalOptions) readPolicy(sys *types.SystemContext) (*signature.Policy,
 		return signature.NewPolicyFromFile(g.policyPath)
 	}
 	policy, err := signature.DefaultPolicy(sys)
-	if errors.Is(err, fs.ErrNotExist) {
+	if isNoPolicy(err) {
 		return everything, nil
 	}
 	return policy, err
+}
+
+// isNoPolicy reports whether an error says that the system has no policy, which
+// containers/image tells in words only.
+func isNoPolicy(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || err != nil && strings.HasPrefix(err.Error(), "no policy.json file found")
 }
 
 // registryOptions are the flags for a registry or daemon at one end of a copy.

@@ -6,23 +6,25 @@ import (
 	"os"
 	"sync"
 
+	"github.com/containers/image/v5/transports"
 	"github.com/docker/go-units"
 	"github.com/opencontainers/go-digest"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
 
-	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/copying"
 )
 
 // newProgress shows on w how far saving has come: with bars on a terminal, else
 // a line for each blob. The returned function ends it.
-func newProgress(w io.Writer) (dockerarchive.SaveProgress, func()) {
+func newProgress(w io.Writer) (func(copying.Event), func()) {
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		b := &barProgress{bars: mpb.New(mpb.WithOutput(w), mpb.WithWidth(60)), blobs: map[digest.Digest]*mpb.Bar{}}
-		return b, b.end
+		return b.show, b.end
 	}
-	return &lineProgress{w: w, sizes: map[digest.Digest]int64{}}, func() {}
+	l := &lineProgress{w: w, sizes: map[digest.Digest]int64{}}
+	return l.show, func() {}
 }
 
 // lineProgress prints lines.
@@ -32,53 +34,37 @@ type lineProgress struct {
 	sizes map[digest.Digest]int64 // of what is being read
 }
 
-func (p *lineProgress) printf(format string, args ...any) {
-	fmt.Fprintf(p.w, format+"\n", args...)
-}
-
-// Planned implements dockerarchive.SaveProgress.
-func (p *lineProgress) Planned(blobs int, size int64) {
+func (p *lineProgress) show(e copying.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.printf("fetching %s", planned(blobs, size))
-}
-
-func planned(blobs int, size int64) string {
-	if size < 0 {
-		return fmt.Sprintf("%d blobs", blobs)
+	switch e.Kind {
+	case copying.Planned:
+		fmt.Fprintln(p.w, "fetching", planned(e))
+	case copying.Read:
+		p.sizes[e.Blob] += int64(e.Bytes)
+	case copying.Retried:
+		fmt.Fprintln(p.w, retried(e))
+	case copying.Finished:
+		if e.Err == nil {
+			fmt.Fprintf(p.w, "fetched %s %s\n", short(e.Blob), units.HumanSize(float64(p.sizes[e.Blob])))
+		}
+		delete(p.sizes, e.Blob)
 	}
-	return fmt.Sprintf("%d blobs, %s", blobs, units.HumanSize(float64(size)))
 }
 
-// Started implements dockerarchive.SaveProgress.
-func (p *lineProgress) Started(digest.Digest, int64) {}
-
-// Read implements dockerarchive.SaveProgress.
-func (p *lineProgress) Read(blob digest.Digest, n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.sizes[blob] += int64(n)
-}
-
-// Retried implements dockerarchive.SaveProgress.
-func (p *lineProgress) Retried(what string, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.printf("%s", retried(what, err))
-}
-
-func retried(what string, err error) string {
-	return fmt.Sprintf("reading %s again after: %v", what, err)
-}
-
-// Finished implements dockerarchive.SaveProgress.
-func (p *lineProgress) Finished(blob digest.Digest, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err == nil {
-		p.printf("fetched %s %s", short(blob), units.HumanSize(float64(p.sizes[blob])))
+func planned(e copying.Event) string {
+	if e.Size < 0 {
+		return fmt.Sprintf("%d blobs", e.Blobs)
 	}
-	delete(p.sizes, blob)
+	return fmt.Sprintf("%d blobs, %s", e.Blobs, units.HumanSize(float64(e.Size)))
+}
+
+func retried(e copying.Event) string {
+	what := e.Blob.String()
+	if e.Image != nil {
+		what = transports.ImageName(e.Image)
+	}
+	return fmt.Sprintf("reading %s again after: %v", what, e.Err)
 }
 
 // barProgress shows a bar for each blob that is being read, and one for all.
@@ -90,11 +76,31 @@ type barProgress struct {
 	blobs map[digest.Digest]*mpb.Bar
 }
 
-// Planned implements dockerarchive.SaveProgress.
-func (p *barProgress) Planned(blobs int, size int64) {
+func (p *barProgress) show(e copying.Event) {
+	if e.Kind == copying.Retried {
+		fmt.Fprintln(p.bars, retried(e)) // Above the bars.
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.total = p.newBar(planned(blobs, size), size, mpb.BarPriority(1<<20)) // Below the others.
+	switch e.Kind {
+	case copying.Planned:
+		p.total = p.newBar(planned(e), e.Size, mpb.BarPriority(1<<20)) // Below the others.
+	case copying.Started:
+		p.blobs[e.Blob] = p.newBar(short(e.Blob), e.Size, mpb.BarRemoveOnComplete())
+	case copying.Read:
+		if bar := p.blobs[e.Blob]; bar != nil {
+			bar.IncrBy(e.Bytes)
+		}
+		if p.total != nil {
+			p.total.IncrBy(e.Bytes)
+		}
+	case copying.Finished:
+		if bar := p.blobs[e.Blob]; bar != nil {
+			delete(p.blobs, e.Blob)
+			bar.Abort(true)
+		}
+	}
 }
 
 func (p *barProgress) newBar(name string, size int64, options ...mpb.BarOption) *mpb.Bar {
@@ -102,42 +108,6 @@ func (p *barProgress) newBar(name string, size int64, options ...mpb.BarOption) 
 		mpb.PrependDecorators(decor.Name(name, decor.WCSyncSpaceR)),
 		mpb.AppendDecorators(decor.CountersKiloByte("% .1f / % .1f"), decor.AverageSpeed(decor.SizeB1000(0), "  % .1f")))
 	return p.bars.AddBar(max(size, 0), options...)
-}
-
-// Started implements dockerarchive.SaveProgress.
-func (p *barProgress) Started(blob digest.Digest, size int64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.blobs[blob] = p.newBar(short(blob), size, mpb.BarRemoveOnComplete())
-}
-
-// Read implements dockerarchive.SaveProgress.
-func (p *barProgress) Read(blob digest.Digest, n int) {
-	p.mu.Lock()
-	bar, total := p.blobs[blob], p.total
-	p.mu.Unlock()
-	if bar != nil {
-		bar.IncrBy(n)
-	}
-	if total != nil {
-		total.IncrBy(n)
-	}
-}
-
-// Retried implements dockerarchive.SaveProgress.
-func (p *barProgress) Retried(what string, err error) {
-	fmt.Fprintln(p.bars, retried(what, err)) // Above the bars.
-}
-
-// Finished implements dockerarchive.SaveProgress.
-func (p *barProgress) Finished(blob digest.Digest, _ error) {
-	p.mu.Lock()
-	bar := p.blobs[blob]
-	delete(p.blobs, blob)
-	p.mu.Unlock()
-	if bar != nil {
-		bar.Abort(true)
-	}
 }
 
 // end takes the bars off the screen.

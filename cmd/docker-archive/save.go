@@ -17,9 +17,11 @@ import (
 	"github.com/containers/image/v5/transports/alltransports"
 	"github.com/containers/image/v5/types"
 	"github.com/docker/go-units"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/copying"
 )
 
 // standardOutput is where an archive goes without --output.
@@ -36,6 +38,8 @@ type saveOptions struct {
 	fromFile     string
 	platforms    []string
 	allPlatforms bool
+	anyPlatform  bool
+	skipMissing  bool
 	jobs         int
 	retryTimes   int
 	keepGoing    bool
@@ -76,6 +80,8 @@ archive goes to standard output.`,
 	f.StringVar(&o.fromFile, "from-file", "", "`FILE` with more images, one per line, - for standard input")
 	f.StringSliceVar(&o.platforms, "platform", nil, "save `OS/ARCH[/VARIANT]` instead of this machine's platform; may be repeated")
 	f.BoolVar(&o.allPlatforms, "all-platforms", false, "save all platforms")
+	f.BoolVar(&o.anyPlatform, "any-platform", false, "save an image that is for one platform only even if that is not asked for")
+	f.BoolVar(&o.skipMissing, "skip-missing", false, "save of an index what there is; the index is kept as it is")
 	f.IntVar(&o.jobs, "jobs", 6, "read up to `N` layers at the same time")
 	f.IntVar(&o.retryTimes, "retry-times", 3, "resume reading a layer up to `N` times after failures that may pass")
 	f.BoolVar(&o.keepGoing, "keep-going", false, "leave out images that cannot be saved; the exit status is 1 then")
@@ -103,7 +109,7 @@ func (o *saveOptions) run(cmd *cobra.Command, args []string) error {
 	}
 	defer policy.Destroy() // Holds nothing that could be lost.
 	if o.dryRun {
-		plan, err := dockerarchive.PlanSave(cmd.Context(), policy, images, options)
+		plan, err := copying.PlanSave(cmd.Context(), policy, images, options)
 		if plan == nil {
 			return err
 		}
@@ -120,9 +126,9 @@ func (o *saveOptions) run(cmd *cobra.Command, args []string) error {
 	if !o.quiet {
 		options.Progress, done = newProgress(cmd.ErrOrStderr())
 	}
-	results, err := dockerarchive.Save(cmd.Context(), policy, path, images, options)
+	results, err := copying.Save(cmd.Context(), policy, path, images, options)
 	done()
-	if err != nil && !errors.Is(err, dockerarchive.ErrImagesLeftOut) {
+	if err != nil && !errors.Is(err, copying.ErrImagesLeftOut) {
 		return err
 	}
 	if !o.quiet {
@@ -132,7 +138,7 @@ func (o *saveOptions) run(cmd *cobra.Command, args []string) error {
 }
 
 // saveOptions translates the flags for the library.
-func (o *saveOptions) saveOptions() (*dockerarchive.SaveOptions, error) {
+func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 	if o.jobs < 1 {
 		return nil, usagef("--jobs must be at least 1")
 	}
@@ -144,9 +150,11 @@ func (o *saveOptions) saveOptions() (*dockerarchive.SaveOptions, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := &dockerarchive.SaveOptions{
+	options := &copying.SaveOptions{
 		SourceCtx: sys, DestinationCtx: sys,
 		AllPlatforms: o.allPlatforms,
+		AnyPlatform:  o.anyPlatform,
+		SkipMissing:  o.skipMissing,
 		Jobs:         o.jobs,
 		RetryTimes:   o.retryTimes,
 		KeepGoing:    o.keepGoing,
@@ -204,27 +212,29 @@ func (o *saveOptions) listed(stdin io.Reader) ([]string, error) {
 }
 
 // images returns the images of the command line with their names.
-func (o *saveOptions) images(ctx context.Context, sys *types.SystemContext, args []string) ([]dockerarchive.SaveImage, error) {
+func (o *saveOptions) images(ctx context.Context, sys *types.SystemContext, args []string) ([]copying.SaveImage, error) {
 	if len(args) == 0 {
 		return nil, usagef("there is no image to save")
 	}
 	if o.name != "" && len(args) > 1 {
 		return nil, usagef("--name is for a single image")
 	}
-	var images []dockerarchive.SaveImage
+	var images []copying.SaveImage
 	for _, arg := range args {
-		ref, err := parseImage(arg)
+		ref, name, err := parseImage(arg)
 		if err != nil {
 			return nil, usagef("image %q: %w", arg, err)
 		}
 		if o.name != "" {
-			name, err := reference.ParseNormalizedNamed(o.name)
-			if err != nil {
+			if name, err = reference.ParseNormalizedNamed(o.name); err != nil {
 				return nil, usagef("--name %q: %w", o.name, err)
 			}
-			return []dockerarchive.SaveImage{{Source: ref, Name: name}}, nil
 		}
-		named, err := nameImage(ctx, sys, ref)
+		if name != nil {
+			images = append(images, copying.SaveImage{Source: ref, Name: name})
+			continue
+		}
+		named, err := nameImages(ctx, sys, ref)
 		if err != nil {
 			return nil, err
 		}
@@ -233,67 +243,120 @@ func (o *saveOptions) images(ctx context.Context, sys *types.SystemContext, args
 	return images, nil
 }
 
-// parseImage parses TRANSPORT:DETAILS, or a name in a registry.
-func parseImage(arg string) (types.ImageReference, error) {
-	if transport, _, ok := strings.Cut(arg, ":"); ok && transports.Get(transport) != nil {
-		return alltransports.ParseImageName(arg)
+// parseImage parses TRANSPORT:DETAILS, or a name in a registry. The name is what the
+// image is called in the archive, if its reference says so.
+func parseImage(arg string) (types.ImageReference, reference.Named, error) {
+	if transport, _, ok := strings.Cut(arg, ":"); ok && transports.Get(transport) != nil && transport != docker.Transport.Name() {
+		ref, err := alltransports.ParseImageName(arg)
+		if err != nil {
+			return nil, nil, err
+		}
+		return ref, ref.DockerReference(), nil
 	}
-	return docker.ParseReference("//" + arg)
+	arg = strings.TrimPrefix(arg, docker.Transport.Name()+"://")
+	named, err := reference.ParseNormalizedNamed(arg)
+	if err != nil {
+		return nil, nil, err
+	}
+	digested, isDigested := named.(reference.Digested)
+	if _, isTagged := named.(reference.Tagged); !isDigested || !isTagged {
+		ref, err := docker.ParseReference("//" + arg)
+		return ref, reference.TagNameOnly(named), err
+	}
+	// By the digest, whatever the tag means by now, and called by the tag, as docker,
+	// podman and Kubernetes have it.
+	ref, err := docker.ParseReference(fmt.Sprintf("//%s@%s", named.Name(), digested.Digest()))
+	if err != nil {
+		return nil, nil, err
+	}
+	tagged, err := reference.WithTag(reference.TrimNamed(named), named.(reference.Tagged).Tag())
+	return ref, tagged, err
 }
 
-// nameImage returns an image with the name that its reference says, or, of an
-// archive, with those that it has there.
-func nameImage(ctx context.Context, sys *types.SystemContext, ref types.ImageReference) ([]dockerarchive.SaveImage, error) {
-	if name := ref.DockerReference(); name != nil {
-		return []dockerarchive.SaveImage{{Source: ref, Name: name}}, nil
-	}
-	unnamed := []dockerarchive.SaveImage{{Source: ref}}
+// nameImages returns the images that a reference without a name leads to: all of an
+// archive or an OCI layout, each with the names that it has there.
+func nameImages(ctx context.Context, sys *types.SystemContext, ref types.ImageReference) ([]copying.SaveImage, error) {
 	switch ref.Transport().Name() {
 	case ocilayout.Transport.Name():
-		// Some tools write the full name where others write the tag.
-		_, name, _ := strings.Cut(ref.StringWithinTransport(), ":")
-		if named, err := reference.ParseNamed(name); err == nil {
-			unnamed[0].Name = named
-		}
-		return unnamed, nil
+		return nameLayout(ref)
 	case dockerarchive.Transport.Name(), dockerarchive.ImageTransport.Name():
 		return nameArchived(ctx, sys, ref)
 	}
-	return unnamed, nil
+	return []copying.SaveImage{{Source: ref}}, nil
 }
 
-// nameArchived finds the names of the only image of an archive, or of the one at
-// an index.
-func nameArchived(ctx context.Context, sys *types.SystemContext, ref types.ImageReference) ([]dockerarchive.SaveImage, error) {
-	path, index, indexed := strings.Cut(ref.StringWithinTransport(), ":@")
-	r, err := dockerarchive.NewReaderContext(ctx, sys, path)
-	if err != nil {
-		return nil, err
+// nameLayout names the image of an OCI layout that ref chooses, or all.
+func nameLayout(ref types.ImageReference) ([]copying.SaveImage, error) {
+	dir, name, chosen := strings.Cut(ref.StringWithinTransport(), ":")
+	if chosen && name != "" && !strings.HasPrefix(name, "@") {
+		return []copying.SaveImage{called(ref, name)}, nil
 	}
-	defer r.Close() // It is only read.
-	described, err := r.Images(ctx)
-	if err != nil {
-		return nil, err
+	listed, err := ocilayout.List(dir)
+	if err != nil || len(listed) < 2 || strings.HasPrefix(name, "@") {
+		return []copying.SaveImage{{Source: ref}}, nil // What is wrong is said when it is read.
 	}
-	var images []dockerarchive.SaveImage
-	for _, d := range described {
-		if indexed && index != fmt.Sprint(d.Position) || !indexed && len(described) > 1 {
-			continue
-		}
-		for _, named := range d.References {
-			if name := named.DockerReference(); name != nil {
-				images = append(images, dockerarchive.SaveImage{Source: ref, Name: name})
-			}
-		}
-	}
-	if len(images) == 0 {
-		images = []dockerarchive.SaveImage{{Source: ref}}
+	var images []copying.SaveImage
+	for _, l := range listed {
+		images = append(images, called(l.Reference, l.ManifestDescriptor.Annotations[imgspecv1.AnnotationRefName]))
 	}
 	return images, nil
 }
 
+// called returns an image under a name that may be a full one, where some tools
+// write that, or anything.
+func called(ref types.ImageReference, name string) copying.SaveImage {
+	img := copying.SaveImage{Source: ref}
+	if named, err := reference.ParseNamed(name); err == nil && !reference.IsNameOnly(named) {
+		img.Name = named
+	} else {
+		img.FreeName = name
+	}
+	return img
+}
+
+// nameArchived names the image of an archive that ref chooses, or all.
+func nameArchived(ctx context.Context, sys *types.SystemContext, ref types.ImageReference) ([]copying.SaveImage, error) {
+	r, _, err := dockerarchive.NewReaderForReferenceContext(ctx, sys, ref)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close() // It is only read.
+	list, err := r.List()
+	if err != nil {
+		return nil, err
+	}
+	chosen := within(ref, r)
+	var images []copying.SaveImage
+	for position, refs := range list {
+		source, err := dockerarchive.NewIndexReference(r.Path(), position)
+		if err != nil {
+			return nil, err
+		}
+		for _, named := range refs {
+			name := within(named, r)
+			if chosen != "" && chosen != name && chosen != fmt.Sprintf("@%d", position) {
+				continue
+			}
+			img := copying.SaveImage{Source: source, Name: named.DockerReference()}
+			if img.Name == nil && !strings.HasPrefix(name, "@") {
+				img.FreeName = name
+			}
+			images = append(images, img)
+		}
+	}
+	if len(images) == 0 { // Whoever reads it says which images there are.
+		images = []copying.SaveImage{{Source: ref}}
+	}
+	return images, nil
+}
+
+// within returns what a reference says of an image in the archive.
+func within(ref types.ImageReference, r *dockerarchive.Reader) string {
+	return strings.TrimPrefix(strings.TrimPrefix(ref.StringWithinTransport(), r.Path()), ":")
+}
+
 // printSaved prints a line for every image in the archive.
-func printSaved(out io.Writer, results []dockerarchive.SaveResult) {
+func printSaved(out io.Writer, results []copying.SaveResult) {
 	for _, r := range results {
 		if r.Err == nil {
 			fmt.Fprintf(out, "%s %s\n", savedName(r), r.Digest)
@@ -301,16 +364,25 @@ func printSaved(out io.Writer, results []dockerarchive.SaveResult) {
 	}
 }
 
-func savedName(r dockerarchive.SaveResult) string {
-	if r.Name == nil {
-		return transports.ImageName(r.Source)
+func savedName(r copying.SaveResult) string {
+	switch {
+	case r.Name != nil:
+		return r.Name.String()
+	case r.FreeName != "":
+		return r.FreeName
 	}
-	return r.Name.String()
+	return transports.ImageName(r.Source)
 }
 
-// reportImages prints why images are left out, if err says that some are.
-func reportImages(stderr io.Writer, err error, results []dockerarchive.SaveResult) error {
-	if !errors.Is(err, dockerarchive.ErrImagesLeftOut) {
+// reportImages prints what should be known of images and, if err says that some are
+// left out, why.
+func reportImages(stderr io.Writer, err error, results []copying.SaveResult) error {
+	for _, r := range results {
+		for _, w := range r.Warnings {
+			fmt.Fprintf(stderr, "docker-archive: warning: %s: %s\n", savedName(r), w)
+		}
+	}
+	if !errors.Is(err, copying.ErrImagesLeftOut) {
 		return err
 	}
 	for _, r := range results {
@@ -321,7 +393,7 @@ func reportImages(stderr io.Writer, err error, results []dockerarchive.SaveResul
 	return errReported
 }
 
-func printPlan(out io.Writer, plan *dockerarchive.SavePlan) error {
+func printPlan(out io.Writer, plan *copying.SavePlan) error {
 	printSaved(out, plan.Images)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\nOFFSET\tSIZE\t  ENTRY")

@@ -46,7 +46,7 @@ func TestSave(t *testing.T) {
 	require.NoError(t, os.WriteFile(list, []byte("# images\n\n"+images+"two # the second\n"), 0o600))
 	out, errOut, status := runSave(t, "", "-o", path, "--from-file", list, images+"one")
 	require.Zero(t, status, errOut)
-	assert.Equal(t, images+"one "+oneDigest+"\n"+images+"two "+twoDigest+"\n", out)
+	assert.Equal(t, "one "+oneDigest+"\ntwo "+twoDigest+"\n", out, "under the names that they have in the layout")
 	assert.Contains(t, errOut, "fetching 6 blobs")
 	want, err := os.ReadFile(path)
 	require.NoError(t, err)
@@ -102,18 +102,25 @@ func TestSaveUsage(t *testing.T) {
 }
 
 func TestParseImage(t *testing.T) {
-	for arg, want := range map[string]string{
-		"alpine":                   "docker://alpine:latest",
-		"localhost:5000/app":       "docker://localhost:5000/app:latest",
-		"quay.io/x/y:1":            "docker://quay.io/x/y:1",
-		"docker://alpine:3":        "docker://alpine:3",
-		"oci:dir:tag":              "oci:dir:tag",
-		"docker-archive:x.tar:y:1": "docker-archive:x.tar:docker.io/library/y:1",
-		"app@" + oneDigest:         "docker://app@" + oneDigest,
+	for arg, want := range map[string][2]string{ // reference and name
+		"alpine":                   {"docker://alpine:latest", "docker.io/library/alpine:latest"},
+		"localhost:5000/app":       {"docker://localhost:5000/app:latest", "localhost:5000/app:latest"},
+		"quay.io/x/y:1":            {"docker://quay.io/x/y:1", "quay.io/x/y:1"},
+		"docker://alpine:3":        {"docker://alpine:3", "docker.io/library/alpine:3"},
+		"oci:dir:tag":              {"oci:dir:tag", ""},
+		"docker-archive:x.tar:y:1": {"docker-archive:x.tar:docker.io/library/y:1", "docker.io/library/y:1"},
+		"app@" + oneDigest:         {"docker://app@" + oneDigest, "docker.io/library/app@" + oneDigest},
+		// As Kubernetes has them: fetched by the digest, called by the tag.
+		"h.example/app:1@" + oneDigest: {"docker://h.example/app@" + oneDigest, "h.example/app:1"},
 	} {
-		ref, err := parseImage(arg)
+		ref, name, err := parseImage(arg)
 		require.NoError(t, err, arg)
-		assert.Equal(t, want, transports.ImageName(ref))
+		assert.Equal(t, want[0], transports.ImageName(ref), arg)
+		if want[1] == "" {
+			assert.Nil(t, name, arg)
+		} else {
+			assert.Equal(t, want[1], name.String(), arg)
+		}
 	}
 }
 

@@ -34,16 +34,21 @@ if anything is. ARCHIVE may be compressed, and - for the standard input.`,
 			}
 			defer r.Close()
 			progress, done := progressBar(cmd.ErrOrStderr(), r.Size())
-			problems, err := r.Verify(cmd.Context(), progress)
+			report, err := r.Verify(cmd.Context(), progress)
 			done()
 			if err != nil {
 				return err
 			}
-			for _, p := range problems {
+			for _, p := range report.Problems {
 				fmt.Fprintln(cmd.OutOrStdout(), p)
 			}
-			if len(problems) > 0 {
-				return fmt.Errorf("%s: %d problems found", args[0], len(problems))
+			if !quiet {
+				for _, n := range report.Notes {
+					fmt.Fprintln(cmd.OutOrStdout(), "note:", n)
+				}
+			}
+			if n := len(report.Problems); n > 0 {
+				return fmt.Errorf("%s: %d problems found", args[0], n)
 			}
 			if !quiet {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: everything is as it should be\n", args[0])

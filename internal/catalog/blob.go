@@ -12,6 +12,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/async"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
+	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
@@ -67,8 +68,8 @@ func (b Blob) OpenUnpacked(ctx context.Context, diffID digest.Digest) (io.ReadCl
 // ReadDocument returns the content, verified, of what should be a config, or an
 // errdef.ErrLimit if it is too long for one.
 func (b Blob) ReadDocument(ctx context.Context) ([]byte, error) {
-	if b.Size > maxDocument {
-		return nil, fmt.Errorf("reading %s: %w: %d bytes, at most %d are allowed", b.Digest, errdef.ErrLimit, b.Size, maxDocument)
+	if b.Size > image.MaxDocument {
+		return nil, fmt.Errorf("reading %s: %w: %d bytes, at most %d are allowed", b.Digest, errdef.ErrLimit, b.Size, image.MaxDocument)
 	}
 	stream, err := b.OpenVerified(ctx)
 	if err != nil {
@@ -79,9 +80,9 @@ func (b Blob) ReadDocument(ctx context.Context) ([]byte, error) {
 }
 
 // Section returns where in the archive the blob is, as it is wanted; nil if it is
-// nowhere. It is not verified.
+// nowhere, or not in one piece. It is not verified.
 func (b Blob) Section() *io.SectionReader {
-	if b.data != nil || b.file.algorithm != compression.None {
+	if b.data != nil || b.file.algorithm != compression.None || b.file.files.IsSparse(b.file.Member) {
 		return nil
 	}
 	return b.file.files.Open(b.file.Member)

@@ -5,14 +5,18 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
@@ -35,6 +39,8 @@ type Image struct {
 	// Not all of them need be valid references.
 	Names []string
 
+	free     []string // of Names: those that the archive calls a reference name only
+	warnings []string // of what else the archive says of it
 	contents
 }
 
@@ -79,6 +85,9 @@ func Load(ctx context.Context, files *tarfile.Index) (*Catalog, error) {
 			return nil, errdef.Errorf(errdef.ErrNoImageArchive, "no images: neither manifest.json, index.json nor repositories")
 		}
 	}
+	if len(images) == 0 {
+		return nil, errdef.Errorf(errdef.ErrNoImageArchive, "no images: %s", c.emptyTables())
+	}
 	for i, img := range images {
 		img.Position = i
 		for _, name := range img.Names {
@@ -91,52 +100,121 @@ func Load(ctx context.Context, files *tarfile.Index) (*Catalog, error) {
 	return c, nil
 }
 
+// emptyTables says which tables of contents list nothing.
+func (c *Catalog) emptyTables() string {
+	var empty []string
+	for _, name := range []string{manifestJSON, indexJSON} {
+		if c.files.Has(name) {
+			empty = append(empty, name)
+		}
+	}
+	return strings.Join(empty, " and ") + " list none"
+}
+
+// areOneIndex reports whether images that have the same names, or none, are for
+// different platforms, so that a platform chooses among them as it does in an index.
+func (c *Catalog) areOneIndex(images []*Image) bool {
+	seen := map[string]bool{}
+	for _, img := range images {
+		if !slices.Equal(img.Names, images[0].Names) {
+			return false
+		}
+		d, ok := img.Descriptor()
+		p := image.PlatformString(d.Platform)
+		if !ok || p == "" || seen[p] {
+			return false
+		}
+		seen[p] = true
+	}
+	return true
+}
+
 // Images returns all images in the order of the archive. The caller must not
 // change them.
 func (c *Catalog) Images() []*Image { return c.images }
 
-// Normalize returns the full form of a name, domain and tag included. ok is
-// false for what is not a name with a tag, or one that the default tag could be
-// added to.
+// Normalize returns the full form of a name, domain and tag or digest included. ok
+// is false for what cannot be a name.
 func Normalize(name string) (normalized string, ok bool) {
 	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {
 		return "", false
 	}
-	if _, ok := named.(reference.Digested); ok {
-		return "", false
-	}
 	return reference.TagNameOnly(named).String(), true
 }
 
-// Choose returns the image with the given normalized name; or, if name is
-// empty, the one at position; or, if that is -1, the only image. tag is the name
-// as it is in the archive if the image was found by it. The error is an
-// errdef.NoImageError or an AmbiguousError.
-func (c *Catalog) Choose(name string, position int) (img *Image, tag string, err error) {
-	switch {
-	case name != "":
-		found := c.byName[name]
-		for _, t := range found {
-			if t.image != found[0].image {
-				return nil, "", &errdef.AmbiguousError{Wanted: name, Matches: len(found), Available: c.available()}
+// IsFree reports whether a name of the image comes from an annotation that may
+// hold anything, rather than from one that holds names with tags.
+func (img *Image) IsFree(name string) bool { return slices.Contains(img.free, name) }
+
+// Candidates returns the images that a name may mean: those that have it as it
+// stands or, if there is none, in its full form; if the name is empty, all images.
+// tag is the name as the first of them has it. The error is an errdef.NoImageError.
+func (c *Catalog) Candidates(name string) (images []*Image, tag string, err error) {
+	if name == "" {
+		if len(c.images) == 0 {
+			return nil, "", &errdef.NoImageError{}
+		}
+		return c.images, "", nil
+	}
+	for _, img := range c.images {
+		if slices.Contains(img.Names, name) {
+			images, tag = append(images, img), name
+		}
+	}
+	if len(images) > 0 {
+		return images, tag, nil
+	}
+	wanted := name
+	if normalized, ok := Normalize(name); ok {
+		wanted = normalized
+		for _, t := range c.byName[normalized] {
+			if !slices.Contains(images, t.image) {
+				images = append(images, t.image)
 			}
+			tag = cmp.Or(tag, t.name)
 		}
-		if len(found) == 0 {
-			return nil, "", &errdef.NoImageError{Wanted: name, Available: c.available()}
-		}
-		return found[0].image, found[0].name, nil
-	case position >= 0:
+	}
+	if len(images) == 0 {
+		return nil, "", &errdef.NoImageError{Wanted: wanted, Available: c.available()}
+	}
+	return images, tag, nil
+}
+
+// Choose returns the image with the given name; or, if name is empty, the one at
+// position; or, if that is -1, the only image. Among images that are there for
+// different platforms, as in an index, platform chooses; it is given their
+// descriptors and returns the number of one, or an error. tag is the name as it is
+// in the archive if the image was found by it. The error is that of platform, or an
+// errdef.NoImageError or AmbiguousError.
+func (c *Catalog) Choose(name string, position int, platform func([]v1.Descriptor) (int, error)) (img *Image, tag string, err error) {
+	if position >= 0 && name == "" {
 		if position >= len(c.images) {
 			return nil, "", &errdef.NoImageError{Wanted: fmt.Sprintf("@%d", position), Available: c.available()}
 		}
 		return c.images[position], "", nil
-	case len(c.images) == 0:
-		return nil, "", &errdef.NoImageError{}
-	case len(c.images) > 1:
-		return nil, "", &errdef.AmbiguousError{Matches: len(c.images), Available: c.available()}
 	}
-	return c.images[0], "", nil
+	images, tag, err := c.Candidates(name)
+	switch {
+	case err != nil:
+		return nil, "", err
+	case len(images) == 1:
+		return images[0], tag, nil
+	case platform == nil || !c.areOneIndex(images):
+		if normalized, ok := Normalize(name); ok {
+			name = normalized
+		}
+		return nil, "", &errdef.AmbiguousError{Wanted: name, Matches: len(images), Available: c.available()}
+	}
+	descriptors := make([]v1.Descriptor, len(images))
+	for i, img := range images {
+		descriptors[i], _ = img.Descriptor()
+	}
+	i, err := platform(descriptors)
+	if err != nil {
+		return nil, "", err
+	}
+	return images[i], tag, nil
 }
 
 // available names the images for an error.
@@ -147,3 +225,12 @@ func (c *Catalog) available() []string {
 	}
 	return all
 }
+
+// ReadTable returns a table of contents by the name of its entry. The error wraps
+// fs.ErrNotExist if there is none.
+func (c *Catalog) ReadTable(name string) ([]byte, error) {
+	return c.files.ReadFile(name, maxTableOfContents)
+}
+
+// Has reports whether the archive has an entry of this name.
+func (c *Catalog) Has(name string) bool { return c.files.Has(name) }

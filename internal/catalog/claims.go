@@ -3,8 +3,10 @@ package catalog
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
@@ -22,56 +25,117 @@ type Claim struct {
 	Name  string         // of the entry that says so, or of the first that does
 	File  tarfile.Member // the content
 	files *tarfile.Index
-	// Stored are the digests that the content should have as it is stored,
-	// Unpacked those that it should have when it is decompressed. Any are those of
-	// which nobody knows which is meant: tools that name layers by a digest differ.
-	Stored, Unpacked, Any []digest.Digest
+	// Stored are the digests that the content should have as it is stored. Any are
+	// those of which nobody knows whether they are that or what the content should
+	// have when it is decompressed: tools that name layers by a digest differ.
+	Stored, Any []digest.Digest
+	// Layers are what configs say of the content when it is decompressed.
+	Layers []LayerClaim
+}
+
+// LayerClaim is what a config says of a layer.
+type LayerClaim struct {
+	Image   string          // as messages call it
+	Layer   int             // from zero
+	DiffIDs []digest.Digest // of all layers of the config
+}
+
+// DiffID is the digest that the layer should have when it is decompressed.
+func (l LayerClaim) DiffID() digest.Digest { return l.DiffIDs[l.Layer] }
+
+// Wrong returns the error for a layer that has the diff ID got, and the digest
+// stored as it is stored.
+func (l LayerClaim) Wrong(name string, got, stored digest.Digest) error {
+	switch {
+	case l.DiffID() == stored:
+		return errdef.Errorf(errdef.ErrDamaged, "%s: its config has %s for the diff ID of layer %d, which is the digest of %s as it is compressed; the diff ID is %s", l.Image, stored, l.Layer, name, got)
+	case slices.Contains(l.DiffIDs, got):
+		return errdef.Errorf(errdef.ErrDamaged, "%s: its layers are listed in another order than in the config: layer %d is %s, whose diff ID is %s, instead of %s", l.Image, l.Layer, name, got, l.DiffID())
+	}
+	return errdef.Errorf(errdef.ErrDamaged, "%s: layer %d, %s, has the diff ID %s, but the config says %s", l.Image, l.Layer, name, got, l.DiffID())
 }
 
 // Open returns the content as it is stored.
 func (c *Claim) Open() *io.SectionReader { return c.files.Open(c.File) }
 
-// claims collects Claims, and the problems found on the way.
+// Findings are what an archive says of its files, and what is found wrong or worth
+// telling without reading them.
+type Findings struct {
+	Claims   []*Claim
+	Problems []error
+	Notes    []string
+}
+
+// claims collects Findings.
 type claims struct {
 	*Catalog
+	found    Findings
 	byOffset map[int64]*Claim
-	problems []error
+	used     map[int64]bool // content that an image refers to
 }
 
 // Claims returns all that an archive says of its files. What it says that is
-// wrong without reading them, such as a reference to something that is not
-// there, is returned as problems. The error is that of ctx.
-func (c *Catalog) Claims(ctx context.Context) (all []*Claim, problems []error, err error) {
-	cs := &claims{Catalog: c, byOffset: map[int64]*Claim{}}
+// wrong without reading them, such as a reference to something that is not there,
+// are problems; what is not there by design, and what nothing refers to, are
+// notes. The error is that of ctx.
+func (c *Catalog) Claims(ctx context.Context) (*Findings, error) {
+	cs := &claims{Catalog: c, byOffset: map[int64]*Claim{}, used: map[int64]bool{}}
 	if !c.files.Terminated() {
 		cs.damaged("the archive does not end with an end-of-archive marker: it may have been cut short")
 	}
 	cs.entries()
+	cs.names()
 	for _, img := range c.oci {
-		cs.manifests(img.contents.(*ociImage))
+		cs.manifests(label(img), img.contents.(*ociImage))
 	}
 	for n, item := range c.items {
-		cs.docker(fmt.Sprintf("%s: image %d", manifestJSON, n), item)
+		cs.docker(itemLabel(n, item), item)
 	}
 	for _, img := range c.images {
-		if i, ok := img.contents.(*dockerImage); ok && i.makeConfig != nil {
-			if _, _, err := i.Manifest(ctx, nil); err != nil {
-				cs.problem("%s: %w", i.item.Config, err)
-			}
+		i, ok := img.contents.(*dockerImage)
+		if !ok || i.makeConfig == nil {
+			continue
+		}
+		cs.useAll()
+		if _, _, err := i.Manifest(ctx, nil); err != nil {
+			cs.problem("%s: %s: %w", label(img), i.item.Config, err)
 		}
 	}
 	cs.repositories()
-	all = slices.SortedFunc(maps.Values(cs.byOffset), func(a, b *Claim) int { return cmp.Compare(a.File.Offset, b.File.Offset) })
-	return all, cs.problems, ctx.Err()
+	cs.unused()
+	cs.found.Claims = slices.SortedFunc(maps.Values(cs.byOffset), func(a, b *Claim) int { return cmp.Compare(a.File.Offset, b.File.Offset) })
+	return &cs.found, ctx.Err()
+}
+
+// label is what messages call an image.
+func label(img *Image) string {
+	switch {
+	case len(img.Names) > 0:
+		return img.Names[0]
+	case img.Position >= 0:
+		return fmt.Sprintf("@%d", img.Position)
+	}
+	return "an image of " + indexJSON
+}
+
+func itemLabel(n int, item manifestItem) string {
+	if len(item.RepoTags) > 0 {
+		return fmt.Sprintf("%s (in %s)", item.RepoTags[0], manifestJSON)
+	}
+	return fmt.Sprintf("image %d in %s", n, manifestJSON)
 }
 
 func (cs *claims) problem(format string, args ...any) {
-	cs.problems = append(cs.problems, fmt.Errorf(format, args...))
+	cs.found.Problems = append(cs.found.Problems, fmt.Errorf(format, args...))
 }
 
 // damaged notes something that the archive contradicts itself in.
 func (cs *claims) damaged(format string, args ...any) {
-	cs.problems = append(cs.problems, errdef.Errorf(errdef.ErrDamaged, format, args...))
+	cs.found.Problems = append(cs.found.Problems, errdef.Errorf(errdef.ErrDamaged, format, args...))
+}
+
+func (cs *claims) note(format string, args ...any) {
+	cs.found.Notes = append(cs.found.Notes, fmt.Sprintf(format, args...))
 }
 
 // claim returns the Claim of the file that name leads to.
@@ -86,6 +150,21 @@ func (cs *claims) claim(name string) (*Claim, error) {
 		cs.byOffset[f.Offset] = c
 	}
 	return c, nil
+}
+
+// use is claim for a file that an image refers to.
+func (cs *claims) use(name string) (*Claim, error) {
+	c, err := cs.claim(name)
+	if err == nil {
+		cs.used[c.File.Offset] = true
+	}
+	return c, err
+}
+
+func (cs *claims) useAll() {
+	for offset := range cs.byOffset {
+		cs.used[offset] = true
+	}
 }
 
 func add(to *[]digest.Digest, d digest.Digest) {
@@ -113,111 +192,144 @@ func (cs *claims) entries() {
 	}
 }
 
+// names looks for one name of two images: a client keeps one of them, and not
+// every client the same.
+func (cs *claims) names() {
+	for _, img := range cs.images {
+		for _, w := range img.warnings {
+			cs.damaged("%s: %s", label(img), w)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(cs.byName)) {
+		var images []*Image
+		for _, t := range cs.byName[name] {
+			if !slices.Contains(images, t.image) {
+				images = append(images, t.image)
+			}
+		}
+		if len(images) > 1 && !cs.areOneIndex(images) {
+			cs.damaged("%s: %d images have this name, of which a client would keep one", name, len(images))
+		}
+	}
+}
+
 // manifests follows all that an image of index.json refers to.
-func (cs *claims) manifests(i *ociImage) {
-	_ = walk(cs.files, i.descriptor, func(d v1.Descriptor, data []byte, doc *document, err error) error {
-		if err != nil {
-			cs.problem("%s: %w", d.Digest, err)
+func (cs *claims) manifests(label string, i *ociImage) {
+	_ = walk(cs.files, i.descriptor, func(d v1.Descriptor, data []byte, doc *image.Fields, err error) error {
+		if errors.Is(err, fs.ErrNotExist) && d.Digest != i.descriptor.Digest {
+			cs.note("%s: %v", label, err)
 			return nil
+		}
+		if err != nil {
+			cs.problem("%s: %w", label, err)
+			return nil
+		}
+		if f, err := i.lookup(d.Digest); err == nil {
+			cs.used[f.Offset] = true
 		}
 		if d.Size != int64(len(data)) {
-			cs.damaged("%s: the descriptor says that it has %d bytes, but it has %d", d.Digest, d.Size, len(data))
+			cs.damaged("%s: the descriptor of %s says that it has %d bytes, but it has %d", label, d.Digest, d.Size, len(data))
 		}
-		if doc.Config == nil {
-			if !doc.isIndex() {
-				cs.damaged("%s: neither a manifest nor an index", d.Digest)
-			}
-			return nil
-		}
-		cs.descriptor(d.Digest, *doc.Config)
-		layers := make([]*Claim, len(doc.Layers))
-		for n, l := range doc.Layers {
-			layers[n] = cs.descriptor(d.Digest, l)
-		}
-		if t := doc.Config.MediaType; t == v1.MediaTypeImageConfig || t == schema2ConfigType {
-			cs.ociDiffIDs(d.Digest, doc, layers)
+		if doc.Config != nil {
+			cs.manifest(label, i, doc)
+		} else if !doc.IsIndex() {
+			cs.damaged("%s: %s is neither a manifest nor an index", label, d.Digest)
 		}
 		return nil
 	})
 }
 
-// descriptor checks that what d describes is there and of the right size. It
-// returns nil if it is not there.
-func (cs *claims) descriptor(in digest.Digest, d v1.Descriptor) *Claim {
+func (cs *claims) manifest(label string, i *ociImage, doc *image.Fields) {
+	cs.descriptor(label, *doc.Config)
+	layers := make([]*Claim, len(doc.Layers))
+	for n, l := range doc.Layers {
+		layers[n] = cs.descriptor(label, l)
+	}
+	if err := i.wrongSize(doc); err != nil {
+		cs.damaged("%s: %w", label, err)
+	}
+	if err := i.contradiction(doc); err != nil {
+		cs.damaged("%s: %w", label, err)
+		return // What follows from that need not be said of every layer.
+	}
+	ids, ok := i.diffIDs(doc)
+	if !ok {
+		if config, err := i.lookup(doc.Config.Digest); err == nil && image.IsConfigType(doc.Config.MediaType) {
+			if _, err := cs.readDiffIDs(config.Name); err != nil {
+				cs.problem("%s: %w", label, err)
+			}
+		}
+		return
+	}
+	for n, l := range layers {
+		if l == nil {
+			continue
+		}
+		if err := i.falseType(doc.Layers[n]); err != nil {
+			cs.damaged("%s: layer %d: %w", label, n, err)
+		}
+		// What an encrypted layer unpacks to cannot be known.
+		if !strings.Contains(doc.Layers[n].MediaType, "+encrypted") {
+			l.Layers = append(l.Layers, LayerClaim{label, n, ids})
+		}
+	}
+}
+
+func (cs *claims) readDiffIDs(name string) ([]digest.Digest, error) {
+	config, err := cs.files.ReadFile(name, image.MaxDocument)
+	if err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	return diffIDs(name, config)
+}
+
+// descriptor checks that what d describes is there. It returns nil if it is not.
+func (cs *claims) descriptor(label string, d v1.Descriptor) *Claim {
 	name, err := blobName(d.Digest)
 	if err != nil {
-		cs.problem("%s: %w", in, err)
+		cs.problem("%s: %w", label, err)
 		return nil
 	}
-	c, err := cs.claim(name)
-	if err != nil {
-		if len(d.URLs) == 0 { // Else it may be kept elsewhere.
-			cs.problem("%s: %w", in, err)
-		}
+	c, err := cs.use(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && len(d.URLs) > 0:
+		cs.note("%s: blob %s is kept elsewhere: %q", label, d.Digest, d.URLs)
 		return nil
-	}
-	if c.File.Size != d.Size {
-		cs.damaged("%s: the descriptor of %s says that it has %d bytes, but it has %d", in, d.Digest, d.Size, c.File.Size)
+	case err != nil:
+		cs.problem("%s: %w", label, err)
+		return nil
 	}
 	add(&c.Stored, d.Digest)
 	return c
 }
 
-// ociDiffIDs notes what a config says of the layers, of which nil ones are
-// missing.
-func (cs *claims) ociDiffIDs(in digest.Digest, doc *document, layers []*Claim) {
-	name, err := blobName(doc.Config.Digest)
-	if err != nil || !cs.files.Has(name) {
-		return // Has been said.
-	}
-	config, err := cs.files.ReadFile(name, maxDocument)
-	if err != nil {
-		cs.problem("%s: config: %w", in, err)
-		return
-	}
-	ids, err := diffIDs(name, config)
-	if err != nil {
-		cs.problem("%s: %w", in, err)
-		return
-	}
-	if len(ids) != len(layers) {
-		cs.damaged("%s: %d layers, but its config has %d diff IDs", in, len(layers), len(ids))
-		return
-	}
-	for n, l := range layers {
-		// What an encrypted layer unpacks to cannot be known.
-		if l != nil && !strings.Contains(doc.Layers[n].MediaType, "+encrypted") {
-			add(&l.Unpacked, ids[n])
-		}
-	}
-}
-
 // docker follows all that an item of manifest.json refers to.
-func (cs *claims) docker(where string, item manifestItem) {
+func (cs *claims) docker(label string, item manifestItem) {
 	layers := make([]*Claim, len(item.Layers))
+	_, _ = cs.use(item.Config)
+	ids, err := cs.readDiffIDs(item.Config)
 	for n, name := range item.Layers {
 		var err error
-		if layers[n], err = cs.claim(name); err != nil {
-			cs.problem("%s: layer %d: %w", where, n, err)
+		if layers[n], err = cs.use(name); err == nil {
+			continue
 		}
+		if n < len(ids) && errors.Is(err, fs.ErrNotExist) && len(item.LayerSources[ids[n]].URLs) > 0 {
+			cs.note("%s: layer %d is kept elsewhere: %q", label, n, item.LayerSources[ids[n]].URLs)
+			continue
+		}
+		cs.problem("%s: layer %d: %w", label, n, err)
 	}
-	config, err := cs.files.ReadFile(item.Config, maxDocument)
 	if err != nil {
-		cs.problem("%s: config: %w", where, err)
-		return
-	}
-	ids, err := diffIDs(item.Config, config)
-	if err != nil {
-		cs.problem("%s: %w", where, err)
+		cs.problem("%s: %w", label, err)
 		return
 	}
 	if len(ids) != len(layers) {
-		cs.damaged("%s: %d layers, but its config has %d diff IDs", where, len(layers), len(ids))
+		cs.damaged("%s: %s lists %d layers, but its config has %d diff IDs", label, manifestJSON, len(layers), len(ids))
 		return
 	}
 	for n, l := range layers {
 		if l != nil {
-			add(&l.Unpacked, ids[n])
+			l.Layers = append(l.Layers, LayerClaim{label, n, ids})
 		}
 	}
 }
@@ -247,4 +359,23 @@ func (cs *claims) hasLayerDirs() bool {
 		}
 	}
 	return false
+}
+
+// unused notes content that no image refers to.
+func (cs *claims) unused() {
+	var count int
+	var size int64
+	for offset, c := range cs.byOffset {
+		if _, ok := digestInName(c.Name); ok && !cs.used[offset] {
+			count++
+			size += c.File.Size
+		}
+	}
+	if count > 0 {
+		cs.note("%d blobs with %d bytes belong to no image", count, size)
+	}
+	const usual = 10 << 10 // tar fills its last record.
+	if n := cs.files.Trailing(); n >= usual {
+		cs.note("%d bytes follow the end of the archive", n)
+	}
 }

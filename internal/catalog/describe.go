@@ -1,10 +1,16 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
 // Description is what can be said of an image without reading its layers.
@@ -26,14 +32,28 @@ type Description struct {
 	// Attestation is set for a manifest that is about another one, not an image.
 	Attestation bool
 	Manifests   []Description // of an index, in its order
+	// Fault is why the image, or this manifest of it, cannot be read, as far as that
+	// is known without reading its layers; nil if nothing is known to be wrong. What
+	// is missing from an index is none.
+	Fault error
 }
 
-// Describe describes the image.
+// Describe describes the image. If it fails, because the image cannot be read, it
+// returns as much as is known.
 func (c *Catalog) Describe(ctx context.Context, img *Image) (Description, error) {
 	if docker, ok := img.contents.(*dockerImage); ok {
 		return docker.describe(ctx)
 	}
-	d, _, err := c.describeOCI(ctx, img.contents.(*ociImage).descriptor, 2, map[digest.Digest]bool{})
+	i := img.contents.(*ociImage)
+	s, err := i.settle(ctx, i.descriptor)
+	if err != nil {
+		return Description{}, err
+	}
+	if s.instead != nil {
+		return s.instead.describe(ctx)
+	}
+	d, _, err := c.describeOCI(ctx, i.descriptor, 2, map[digest.Digest]bool{})
+	d.Fault = cmp.Or(d.Fault, s.err)
 	return d, err
 }
 
@@ -45,7 +65,7 @@ func (i *dockerImage) describe(ctx context.Context) (Description, error) {
 		return Description{}, err
 	}
 	d := Description{
-		MediaType: schema2ManifestType,
+		MediaType: image.DockerManifest,
 		Config:    p.configDigest,
 		Platform:  platform(p.config),
 		Layers:    len(p.diffIDs),
@@ -73,9 +93,9 @@ func (c *Catalog) describeOCI(ctx context.Context, descriptor v1.Descriptor, dep
 	if err != nil {
 		return d, nil, err
 	}
-	d.MediaType = doc.mediaType(descriptor.MediaType)
+	d.MediaType = doc.Type(descriptor.MediaType)
 	sizes := map[digest.Digest]int64{}
-	if doc.isIndex() {
+	if doc.IsIndex() {
 		for _, child := range doc.Manifests {
 			if seen[child.Digest] || depth == maxIndexDepth {
 				continue
@@ -103,23 +123,28 @@ func (c *Catalog) describeOCI(ctx context.Context, descriptor v1.Descriptor, dep
 	return d, sizes, nil
 }
 
-func (c *Catalog) describeManifest(d *Description, doc *document, sizes map[digest.Digest]int64) {
-	blobs := doc.Layers
+func (c *Catalog) describeManifest(d *Description, doc *image.Fields, sizes map[digest.Digest]int64) {
+	blobs := slices.Clone(doc.Layers)
 	d.Layers = len(doc.Layers)
 	if doc.Config != nil {
 		d.Config = doc.Config.Digest
 		blobs = append(blobs, *doc.Config)
-		if name, err := blobName(doc.Config.Digest); err == nil && PlatformString(d.Platform) == "" {
-			if config, err := c.files.ReadFile(name, maxDocument); err == nil {
+		if name, err := blobName(doc.Config.Digest); err == nil && image.PlatformString(d.Platform) == "" {
+			if config, err := c.files.ReadFile(name, image.MaxDocument); err == nil {
 				d.Platform = platform(config)
 			}
 		}
 	}
 	for _, b := range blobs {
-		if name, err := blobName(b.Digest); err == nil {
-			if f, err := c.files.Lookup(name); err == nil {
+		name, err := blobName(b.Digest)
+		if err == nil {
+			var f tarfile.Member
+			if f, err = c.files.Lookup(name); err == nil {
 				sizes[b.Digest] = f.Size
 			}
+		}
+		if err != nil && len(b.URLs) == 0 {
+			d.Fault = cmp.Or(d.Fault, fmt.Errorf("blob %s: %w", b.Digest, err))
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
 const manifestJSON = "manifest.json"
@@ -23,6 +24,8 @@ type manifestItem struct {
 	Config   string
 	RepoTags []string
 	Layers   []string
+	// LayerSources are layers that have URLs, by diff ID. They need not be there.
+	LayerSources map[digest.Digest]v1.Descriptor
 }
 
 // loadManifestJSON returns the items of manifest.json, none if there is no such
@@ -36,7 +39,7 @@ func (c *Catalog) loadManifestJSON() ([]manifestItem, error) {
 		return nil, err
 	}
 	var items []manifestItem
-	if err := Decode(manifestJSON, data, &items); err != nil {
+	if err := image.Decode(manifestJSON, data, &items); err != nil {
 		return nil, err
 	}
 	return items, nil
@@ -108,7 +111,7 @@ func (i *dockerImage) load(ctx context.Context) (*dockerParts, error) {
 
 // find returns the config and the layers that the item in manifest.json names.
 func (i *dockerImage) find() ([]byte, []*layer, error) {
-	config, err := i.layers.files.ReadFile(i.item.Config, maxDocument)
+	config, err := i.layers.files.ReadFile(i.item.Config, image.MaxDocument)
 	if err != nil {
 		return nil, nil, fmt.Errorf("config: %w", err)
 	}
@@ -123,19 +126,14 @@ func (i *dockerImage) find() ([]byte, []*layer, error) {
 
 // diffIDs returns the diff IDs of a config, at least syntactically valid.
 func diffIDs(name string, config []byte) ([]digest.Digest, error) {
-	var parsed imageConfig
-	if err := Decode("config "+name, config, &parsed); err != nil {
+	parsed, err := image.ParseConfig(name, config)
+	if err != nil {
 		return nil, err
 	}
-	if parsed.RootFS == nil {
-		return nil, errdef.Errorf(errdef.ErrDamaged, "config %s is not of an image: it has no rootfs", name)
+	if !parsed.HasRootFS {
+		return nil, image.ErrNoRootFS(name)
 	}
-	for _, d := range parsed.RootFS.DiffIDs {
-		if err := d.Validate(); err != nil {
-			return nil, errdef.Errorf(errdef.ErrDamaged, "config %s: diff ID %q: %w", name, d, err)
-		}
-	}
-	return parsed.RootFS.DiffIDs, nil
+	return parsed.DiffIDs, nil
 }
 
 // Manifest implements contents.
@@ -154,11 +152,11 @@ func (i *dockerImage) Manifest(ctx context.Context, instance *digest.Digest) ([]
 			return nil, "", err
 		}
 	}
-	return slices.Clone(p.manifest), schema2ManifestType, nil
+	return slices.Clone(p.manifest), image.DockerManifest, nil
 }
 
-// makeManifest writes the manifest as containers/image does, byte for byte, so
-// that its digest is the one that other programs know.
+// makeManifest writes a manifest of uncompressed layers that says so. That of
+// containers/image says that they are compressed, which no registry forgives.
 func (p *dockerParts) makeManifest(ctx context.Context) ([]byte, error) {
 	type descriptor struct {
 		MediaType string        `json:"mediaType"`
@@ -174,14 +172,14 @@ func (p *dockerParts) makeManifest(ctx context.Context) ([]byte, error) {
 	}
 	layers := []descriptor{} // Never null.
 	for _, d := range p.diffIDs {
-		layers = append(layers, descriptor{schema2LayerType, p.layers[d].size, d})
+		layers = append(layers, descriptor{image.DockerLayer, p.layers[d].size, d})
 	}
 	return json.Marshal(struct {
 		SchemaVersion int          `json:"schemaVersion"`
 		MediaType     string       `json:"mediaType"`
 		Config        descriptor   `json:"config"`
 		Layers        []descriptor `json:"layers"`
-	}{2, schema2ManifestType, descriptor{schema2ConfigType, int64(len(p.config)), p.configDigest}, layers})
+	}{2, image.DockerManifest, descriptor{image.DockerConfig, int64(len(p.config)), p.configDigest}, layers})
 }
 
 // Blob implements contents.
@@ -227,7 +225,7 @@ func (c *Catalog) configDigest(item manifestItem) (digest.Digest, error) {
 	if d, ok := digestInName(item.Config); ok {
 		return d, nil
 	}
-	data, err := c.files.ReadFile(item.Config, maxDocument)
+	data, err := c.files.ReadFile(item.Config, image.MaxDocument)
 	if err != nil {
 		return "", fmt.Errorf("config: %w", err)
 	}
@@ -236,8 +234,8 @@ func (c *Catalog) configDigest(item manifestItem) (digest.Digest, error) {
 
 // platform returns the platform in a config, nil if it has none.
 func platform(config []byte) *v1.Platform {
-	var parsed imageConfig
-	if Decode("config", config, &parsed) != nil || parsed.OS == "" && parsed.Architecture == "" {
+	parsed, err := image.ParseConfig("", config)
+	if err != nil || parsed.Platform.OS == "" && parsed.Platform.Architecture == "" {
 		return nil
 	}
 	return &parsed.Platform

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
 const repositoriesFile = "repositories"
@@ -83,7 +84,7 @@ func (c *Catalog) loadRepositories() (map[string][]string, error) {
 		return nil, err
 	}
 	var repositories map[string]map[string]string
-	if err := Decode(repositoriesFile, data, &repositories); err != nil {
+	if err := image.Decode(repositoriesFile, data, &repositories); err != nil {
 		return nil, err
 	}
 	names := map[string][]string{}
@@ -100,12 +101,12 @@ func (c *Catalog) loadRepositories() (map[string][]string, error) {
 
 func (c *Catalog) readLegacy(id string) ([]byte, *legacyConfig, error) {
 	name := path.Join(id, "json")
-	data, err := c.files.ReadFile(name, maxDocument)
+	data, err := c.files.ReadFile(name, image.MaxDocument)
 	if err != nil {
 		return nil, nil, err
 	}
 	config := &legacyConfig{}
-	if err := Decode(name, data, config); err != nil {
+	if err := image.Decode(name, data, config); err != nil {
 		return nil, nil, err
 	}
 	return data, config, nil

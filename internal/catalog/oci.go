@@ -7,12 +7,14 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
+	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
@@ -41,7 +43,12 @@ func blobName(d digest.Digest) (string, error) {
 // manifest.
 type ociImage struct {
 	files      *tarfile.Index
+	layers     *layerCache
 	descriptor v1.Descriptor
+	items      map[digest.Digest]*manifestItem // of manifest.json, by config
+
+	mu      sync.Mutex
+	settled map[digest.Digest]*settled // documents that have been looked at
 }
 
 // loadOCI returns the images of index.json, none if there is no such file. It
@@ -54,8 +61,8 @@ func (c *Catalog) loadOCI() ([]*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	var index document
-	if err := Decode(indexJSON, data, &index); err != nil {
+	var index image.Fields
+	if err := image.Decode(indexJSON, data, &index); err != nil {
 		return nil, err
 	}
 	var images []*Image
@@ -66,31 +73,34 @@ func (c *Catalog) loadOCI() ([]*Image, error) {
 		}
 		img, ok := byDigest[d.Digest]
 		if !ok {
-			img = &Image{contents: &ociImage{c.files, d}}
+			img = &Image{contents: &ociImage{files: c.files, layers: c.layers, descriptor: d, items: map[digest.Digest]*manifestItem{}}}
 			byDigest[d.Digest] = img
 			images = append(images, img)
 		}
-		name := d.Annotations[containerdName]
+		name, free := d.Annotations[containerdName], false
 		if name == "" {
-			name = d.Annotations[v1.AnnotationRefName]
+			name, free = d.Annotations[v1.AnnotationRefName], true
 		}
 		if name != "" && !slices.Contains(img.Names, name) {
 			img.Names = append(img.Names, name)
+			if free {
+				img.free = append(img.free, name)
+			}
 		}
 	}
 	return images, nil
 }
 
 // readDocument returns the manifest or index with the digest in d, verified.
-func readDocument(files *tarfile.Index, d v1.Descriptor) ([]byte, *document, error) {
+func readDocument(files *tarfile.Index, d v1.Descriptor) ([]byte, *image.Fields, error) {
 	name, err := blobName(d.Digest)
 	if err != nil {
 		return nil, nil, err
 	}
-	data, err := files.ReadFile(name, maxDocument)
+	data, err := files.ReadFile(name, image.MaxDocument)
 	if errors.Is(err, fs.ErrNotExist) {
 		what := "manifest"
-		if p := PlatformString(d.Platform); p != "" {
+		if p := image.PlatformString(d.Platform); p != "" {
 			what += " for " + p
 		}
 		// A daemon that has pulled one platform still exports the whole index.
@@ -102,8 +112,8 @@ func readDocument(files *tarfile.Index, d v1.Descriptor) ([]byte, *document, err
 	if err := verifyDocument(name, data, d.Digest); err != nil {
 		return nil, nil, err
 	}
-	var doc document
-	if err := Decode(name, data, &doc); err != nil {
+	var doc image.Fields
+	if err := image.Decode(name, data, &doc); err != nil {
 		return nil, nil, err
 	}
 	return data, &doc, nil
@@ -118,26 +128,44 @@ func (img *Image) Descriptor() (d v1.Descriptor, ok bool) {
 	return v1.Descriptor{}, false
 }
 
+// NamesConfig reports whether manifest.json has an item for this config of the image.
+func (img *Image) NamesConfig(config digest.Digest) bool {
+	i, ok := img.contents.(*ociImage)
+	return ok && i.items[config] != nil
+}
+
 // Manifest implements contents.
 func (i *ociImage) Manifest(ctx context.Context, instance *digest.Digest) ([]byte, string, error) {
 	d := i.descriptor
 	if instance != nil && *instance != d.Digest {
 		d = v1.Descriptor{Digest: *instance}
 	}
+	s, err := i.settle(ctx, d)
+	switch {
+	case err != nil:
+		return nil, "", err
+	case s.err != nil:
+		return nil, "", s.err
+	case s.instead != nil:
+		return s.instead.Manifest(ctx, nil)
+	}
 	data, doc, err := readDocument(i.files, d)
 	if err != nil {
 		return nil, "", err
 	}
-	return data, doc.mediaType(d.MediaType), nil
+	return data, doc.Type(d.MediaType), nil
 }
 
 // Blob implements contents.
 func (i *ociImage) Blob(ctx context.Context, d digest.Digest) (Blob, error) {
-	name, err := blobName(d)
+	s, err := i.settle(ctx, i.descriptor)
 	if err != nil {
 		return Blob{}, err
 	}
-	f, err := i.files.Lookup(name)
+	if s.instead != nil {
+		return s.instead.Blob(ctx, d)
+	}
+	f, err := i.lookup(d)
 	if err != nil {
 		return Blob{}, err
 	}
@@ -154,41 +182,92 @@ func (c *Catalog) merge(ctx context.Context) ([]*Image, error) {
 		name, err := blobName(img.contents.(*ociImage).descriptor.Digest)
 		return len(c.items) > 0 && (err != nil || !c.files.Has(name))
 	})
-	known := len(images)
-	names := map[string]bool{} // normalized, of those known
+	if len(images) == 0 {
+		for _, item := range c.items {
+			images = append(images, c.dockerImage(item))
+		}
+		return images, ctx.Err()
+	}
+	m := newMerging(c, images)
+	for _, item := range c.items {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if img := m.add(item); img != nil {
+			images = append(images, img)
+		}
+	}
+	return images, nil
+}
+
+// merging knows the images of index.json by what manifest.json may call them.
+type merging struct {
+	catalog    *Catalog
+	byName     map[string]*Image          // normalized
+	byConfig   map[digest.Digest][]*Image // several, if they differ in their compression
+	incomplete map[*Image]bool            // not all of their manifests are there
+}
+
+func newMerging(c *Catalog, images []*Image) *merging {
+	m := &merging{catalog: c, byName: map[string]*Image{}, byConfig: map[digest.Digest][]*Image{}, incomplete: map[*Image]bool{}}
 	for _, img := range images {
 		for _, name := range img.Names {
 			if n, ok := Normalize(name); ok {
-				names[n] = true
+				m.byName[n] = img
 			}
 		}
 	}
-	isNamed := func(tag string) bool {
-		n, ok := Normalize(tag)
-		return ok && names[n]
+	if len(c.items) == 0 {
+		return m
 	}
-	var byConfig map[digest.Digest]*Image
-	for _, item := range c.items {
-		if known == 0 {
-			images = append(images, c.dockerImage(item))
-			continue
-		}
-		// What both call by the same name need not be read to be matched.
-		tagged := len(item.RepoTags) > 0
-		item.RepoTags = slices.DeleteFunc(slices.Clone(item.RepoTags), isNamed)
-		if tagged && len(item.RepoTags) == 0 {
-			continue
-		}
-		if byConfig == nil {
-			byConfig = c.configs(images[:known])
-		}
-		if d, err := c.configDigest(item); err != nil || byConfig[d] == nil {
-			images = append(images, c.dockerImage(item)) // Which says what is wrong when it is opened.
-		} else {
-			byConfig[d].addTags(item.RepoTags)
+	for _, img := range images {
+		// What cannot be read is found out when the image is used.
+		_ = walk(c.files, img.contents.(*ociImage).descriptor, func(_ v1.Descriptor, _ []byte, doc *image.Fields, err error) error {
+			if err != nil {
+				m.incomplete[img] = true
+			} else if doc.Config != nil && !slices.Contains(m.byConfig[doc.Config.Digest], img) {
+				m.byConfig[doc.Config.Digest] = append(m.byConfig[doc.Config.Digest], img)
+			}
+			return nil
+		})
+	}
+	return m
+}
+
+// add takes an item of manifest.json for what it says of an image of index.json,
+// or returns the image that only it knows.
+func (m *merging) add(item manifestItem) *Image {
+	d, err := m.catalog.configDigest(item)
+	owners := m.byConfig[d]
+	if err != nil {
+		owners = nil
+	}
+	var tags []string // that index.json does not have
+	known := false
+	for _, tag := range item.RepoTags {
+		n, _ := Normalize(tag)
+		other := m.byName[n]
+		switch {
+		case other == nil:
+			tags = append(tags, tag)
+		case slices.Contains(owners, other) || m.incomplete[other]:
+			known = true
+		default:
+			other.warnings = append(other.warnings, fmt.Sprintf("%s has the name %s for another image, with the config %s; %s is taken", manifestJSON, tag, item.Config, indexJSON))
 		}
 	}
-	return images, ctx.Err()
+	for _, img := range owners {
+		img.contents.(*ociImage).items[d] = &item
+	}
+	switch {
+	case len(owners) > 0:
+		owners[0].addTags(tags)
+		return nil
+	case known && len(tags) == 0:
+		return nil // Of what is not there, both say the same.
+	}
+	item.RepoTags = tags
+	return m.catalog.dockerImage(item) // Which says what is wrong when it is opened.
 }
 
 // addTags adds full names to what index.json calls the image. It may have had
@@ -204,28 +283,11 @@ func (img *Image) addTags(tags []string) {
 	}
 }
 
-// configs maps the configs of all manifests to the images that have them.
-func (c *Catalog) configs(images []*Image) map[digest.Digest]*Image {
-	byConfig := map[digest.Digest]*Image{}
-	for _, img := range images {
-		// What cannot be read is found out when the image is used.
-		_ = walk(c.files, img.contents.(*ociImage).descriptor, func(_ v1.Descriptor, _ []byte, doc *document, err error) error {
-			if err == nil && doc.Config != nil {
-				if _, ok := byConfig[doc.Config.Digest]; !ok {
-					byConfig[doc.Config.Digest] = img
-				}
-			}
-			return nil
-		})
-	}
-	return byConfig
-}
-
 // walk calls visit for the manifest or index that d describes and, if it is an
 // index, for all that it leads to, each once and an index before its manifests.
 // What cannot be read is passed to visit as an error. visit's own error ends the
 // walk.
-func walk(files *tarfile.Index, d v1.Descriptor, visit func(d v1.Descriptor, data []byte, doc *document, err error) error) error {
+func walk(files *tarfile.Index, d v1.Descriptor, visit func(d v1.Descriptor, data []byte, doc *image.Fields, err error) error) error {
 	seen := map[digest.Digest]bool{}
 	var step func(d v1.Descriptor, depth int) error
 	step = func(d v1.Descriptor, depth int) error {

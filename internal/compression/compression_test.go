@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"testing"
 	"testing/iotest"
 
@@ -73,18 +74,49 @@ func TestDetectShort(t *testing.T) {
 	}
 }
 
+// A zstd stream may start with any of sixteen kinds of skippable frames.
+func TestDetectSkippable(t *testing.T) {
+	for first := range 0x100 {
+		want := None
+		if first >= 0x50 && first <= 0x5f {
+			want = Zstd
+		}
+		assert.Equal(t, want, Detect([]byte{byte(first), 0x2a, 0x4d, 0x18}), "%x", first)
+	}
+	assert.Equal(t, None, Detect([]byte{0x50, 0x2a, 0x4d, 0x19}))
+	assert.Equal(t, None, Detect(slices.Clip([]byte{0x50, 0x2a, 0x4d})))
+}
+
+// PrefixLen is no more than is needed.
+func TestPrefixLen(t *testing.T) {
+	header := []byte("\xfd7zXZ\x00")
+	assert.Equal(t, XZ, Detect(header[:PrefixLen]))
+	assert.Equal(t, None, Detect(header[:PrefixLen-1]))
+}
+
 // A stream that wants more memory than it may have is refused.
 func TestZstdWindow(t *testing.T) {
-	var b bytes.Buffer
-	w, err := zstd.NewWriter(&b, zstd.WithWindowSize(4*maxWindow), zstd.WithSingleSegment(false))
-	require.NoError(t, err)
-	_, err = w.Write([]byte("hello"))
-	require.NoError(t, err)
-	require.NoError(t, w.Flush()) // The size is not known then, so the window has to be.
-	require.NoError(t, w.Close())
-	r, err := NewReader(&b, Zstd)
-	require.NoError(t, err)
-	_, err = io.ReadAll(r)
-	require.ErrorIs(t, err, zstd.ErrWindowSizeExceeded)
-	require.NoError(t, r.Close())
+	for descriptor, want := range map[byte]error{
+		17 << 3:   nil,                        // 128 MiB
+		17<<3 | 1: zstd.ErrWindowSizeExceeded, // 1/8 more
+		18 << 3:   zstd.ErrWindowSizeExceeded,
+	} {
+		// A header that says neither size nor checksum, and a last, raw block of 5 bytes.
+		frame := append([]byte{0x28, 0xb5, 0x2f, 0xfd, 0, descriptor, 5<<3 | 1, 0, 0}, "hello"...)
+		r, err := NewReader(bytes.NewReader(frame), Zstd)
+		require.NoError(t, err)
+		got, err := io.ReadAll(r)
+		require.ErrorIs(t, err, want)
+		if want == nil {
+			assert.Equal(t, "hello", string(got))
+		}
+		require.NoError(t, r.Close())
+	}
+}
+
+func TestNewReaderFails(t *testing.T) {
+	_, err := NewReader(bytes.NewReader(nil), Bzip2+1)
+	require.ErrorContains(t, err, "unknown algorithm")
+	_, err = NewReader(bytes.NewReader([]byte("no such thing")), XZ)
+	require.ErrorContains(t, err, "decompressing xz")
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -12,14 +13,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// descriptors returns how many of this process are open for path.
+// descriptors returns how many of this process are open for path, or for unnamed
+// files in it.
 func descriptors(t *testing.T, path string) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
 	require.NoError(t, err)
 	count := 0
 	for _, e := range entries {
-		if target, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && target == path {
+		if target, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && (target == path || strings.HasPrefix(target, path+"/#")) {
 			count++
 		}
 	}
@@ -36,12 +38,15 @@ func TestFilesAreClosed(t *testing.T) {
 	f, err := Open(t.Context(), path, o)
 	require.NoError(t, err)
 	assert.Zero(t, descriptors(t, path), "it was copied")
+	assert.Equal(t, 1, descriptors(t, o.TempDir))
 	require.NoError(t, f.Close())
+	assert.Zero(t, descriptors(t, o.TempDir))
 
 	require.NoError(t, os.WriteFile(path, compressed[:12], 0o600))
 	_, err = Open(t.Context(), path, o)
 	require.Error(t, err)
 	assert.Zero(t, descriptors(t, path), "it is damaged")
+	assert.Zero(t, descriptors(t, o.TempDir), "it is damaged")
 
 	_, err = Open(t.Context(), filepath.Dir(path), o)
 	require.Error(t, err)

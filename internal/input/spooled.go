@@ -6,17 +6,17 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/async"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
 	"github.com/dockerarchive/dockerarchive/internal/local"
-	"github.com/dockerarchive/dockerarchive/internal/output"
 	"github.com/dockerarchive/dockerarchive/internal/spool"
 )
 
 // ErrTooLarge means that something is so much larger than it was when compressed
 // that it was made to fill a disk, or that it would fill the one that it has to be
-// copied to.
-var ErrTooLarge = errors.New("too large when uncompressed")
+// copied to. It is an errdef.ErrLimit.
+var ErrTooLarge = errdef.Errorf(errdef.ErrLimit, "too large when uncompressed")
 
 const (
 	// modest is a size, in bytes, that any compressed file may have.
@@ -40,7 +40,7 @@ type limits struct {
 
 func limitsOf(dir string) limits {
 	l := limits{modest: modest, ratio: maxRatio, space: -1, dir: dir}
-	if free, ok := output.Free(dir); ok {
+	if free, ok := local.Free(dir); ok {
 		l.space = free - free/reserve
 	}
 	return l
@@ -61,11 +61,10 @@ func (l limits) check(size, compressed int64) error {
 // spooled copies a stream, uncompressed, to a temporary file.
 func spooled(ctx context.Context, stream io.Reader, o Options) (*File, error) {
 	dir := spool.Dir(o.TempDir)
-	f, err := spool.Create(dir)
+	temp, err := spool.Create(dir)
 	if err != nil {
 		return nil, err
 	}
-	temp := local.NewFile(f, "temporary file in "+dir)
 	size, err := copyUncompressed(ctx, temp, stream, o.Looks, limitsOf(dir))
 	if err != nil {
 		return nil, errors.Join(err, temp.Close())

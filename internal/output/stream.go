@@ -18,11 +18,7 @@ func openStream(f *os.File) (*Output, error) {
 }
 
 func checkStream(f *os.File) error {
-	terminal, err := isTerminal(f)
-	if err != nil {
-		return err
-	}
-	if terminal {
+	if term.IsTerminal(int(f.Fd())) {
 		return ErrTerminal
 	}
 	info, err := f.Stat()
@@ -30,17 +26,6 @@ func checkStream(f *os.File) error {
 		return ErrNotEmpty
 	}
 	return err
-}
-
-// isTerminal does without Fd, after which closing the file would not end what
-// waits for it any more.
-func isTerminal(f *os.File) (is bool, err error) {
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return false, err
-	}
-	err = conn.Control(func(fd uintptr) { is = term.IsTerminal(int(fd)) })
-	return is, err
 }
 
 func openDevice(_ context.Context, path string) (*os.File, error) {

@@ -260,6 +260,8 @@ func TestSaysWithinTrees(t *testing.T) {
 	gone := errors.New("http2: client connection lost")
 	judged(t, true, errors.Join(errForGood, fmt.Errorf("x: %w", gone)))
 	judged(t, true, errors.Join(gone, errForGood))
+	judged(t, true, errors.Join(errors.Join(errForGood, gone), errForGood))
+	judged(t, true, errors.New("http2: Transport received Server's graceful shutdown GOAWAY"))
 	judged(t, false, errors.New("x: "+gone.Error()))
 	judged(t, false, emptyWrapper{})
 	judged(t, false, errors.Join(errForGood, fmt.Errorf("%w", context.DeadlineExceeded), &net.DNSError{IsTimeout: true}))

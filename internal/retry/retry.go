@@ -89,10 +89,8 @@ func (b *Backoff) Next(ctx context.Context, err error, announce func(error)) err
 
 // wait returns err, with the cause, if ctx ends before delay has passed.
 func (b *Backoff) wait(ctx context.Context, err error, delay time.Duration) error {
-	timer := time.NewTimer(delay)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(delay):
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("%w while waiting to try again after: %w", context.Cause(ctx), err)

@@ -102,19 +102,19 @@ func (e asking) RetryAfter() time.Duration { return time.Duration(e) }
 
 func TestRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		delays, err := attempts(t, Policy{Times: 3}, fmt.Errorf("busy: %w", asking(time.Minute)), errPassing, asking(MaxAfter))
+		delays, err := attempts(t, Policy{Times: 3}, fmt.Errorf("busy: %w", asking(time.Minute)), errPassing, asking(5*time.Minute))
 		require.NoError(t, err)
 		assert.Equal(t, time.Minute, delays[0])
 		assert.InEpsilon(t, 2*time.Second, delays[1], Jitter+1e-6)
-		assert.Equal(t, MaxAfter, delays[2])
+		assert.Equal(t, 5*time.Minute, delays[2])
 
 		// An impatient server does not make the client so.
 		delays, err = attempts(t, Policy{Times: 1}, asking(time.Nanosecond))
 		require.NoError(t, err)
 		assertDelays(t, []time.Duration{time.Second}, delays)
 
-		delays, err = attempts(t, Policy{Times: 1}, asking(MaxAfter+1))
-		require.ErrorIs(t, err, asking(MaxAfter+1))
+		delays, err = attempts(t, Policy{Times: 1}, asking(5*time.Minute+1))
+		require.ErrorIs(t, err, asking(5*time.Minute+1))
 		require.ErrorContains(t, err, "not tried again")
 		assert.Empty(t, delays)
 	})

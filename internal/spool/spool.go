@@ -18,11 +18,11 @@ func Dir(preferred string) string {
 }
 
 // Create opens a new, empty, unnamed file for reading and writing in dir. Its
-// space is freed when it is closed. The error is of type *local.Error.
-func Create(dir string) (*os.File, error) {
+// space is freed when it is closed. All errors are of type *local.Error.
+func Create(dir string) (*local.File, error) {
 	f, err := createUnnamed(dir)
 	if err != nil {
 		return nil, &local.Error{Op: "creating a temporary file in", Path: dir, Err: err}
 	}
-	return f, nil
+	return local.NewFile(f, "temporary file in "+dir), nil
 }

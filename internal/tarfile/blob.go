@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
+	"github.com/dockerarchive/dockerarchive/internal/local"
 	"github.com/dockerarchive/dockerarchive/internal/spool"
 )
 
@@ -23,7 +23,7 @@ type Blob struct {
 	n       int64       // content written so far
 	inPlace bool        // content goes to its place, not to spool
 	sent    bool        // part of it is on a stream
-	spool   *os.File
+	spool   *local.File
 	pace    pace
 }
 

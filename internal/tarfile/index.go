@@ -2,6 +2,7 @@ package tarfile
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,8 +22,12 @@ type Index struct {
 	// entries are in the order of the archive. Those that a later one of the
 	// same name replaces stay, for hard links to them.
 	entries    []record
-	byName     map[string]int32 // into entries
+	byName     map[string]int32      // into entries
+	sparse     map[int64]*sparseFile // by offset
+	segments   int                   // of all of them
+	holes      int64                 // of all of them, in bytes
 	terminated bool
+	trailing   int64
 }
 
 type record struct {
@@ -35,8 +40,8 @@ type record struct {
 // Member is the content of a regular file in an archive.
 type Member struct {
 	Name   string // the cleaned name of the entry that holds the content
-	Offset int64  // where it begins in the archive, in bytes; no two files share it
-	Size   int64  // in bytes
+	Offset int64  // where it, or what is stored of it, begins in the archive, in bytes; no two files share it
+	Size   int64  // in bytes, holes included
 }
 
 // NewIndex reads the headers of the archive that r holds, size bytes long, and
@@ -47,7 +52,7 @@ func NewIndex(ctx context.Context, r io.ReaderAt, size int64) (*Index, error) {
 }
 
 func newIndex(ctx context.Context, r io.ReaderAt, size int64, maxEntries, maxNameBytes int) (*Index, error) {
-	x := &Index{r: r, byName: map[string]int32{}}
+	x := &Index{r: r, byName: map[string]int32{}, sparse: map[int64]*sparseFile{}}
 	w := &window{r: r, size: size}
 	tr := tar.NewReader(w)
 	var end int64 // of the last entry
@@ -61,6 +66,7 @@ func newIndex(ctx context.Context, r io.ReaderAt, size int64, maxEntries, maxNam
 		if err == io.EOF {
 			// archive/tar is content if the marker, two blocks of zeros, is missing.
 			x.terminated = w.pos-end >= 2*blockSize
+			x.trailing = max(size-w.pos, 0)
 			return x, nil
 		}
 		if err != nil {
@@ -72,12 +78,27 @@ func newIndex(ctx context.Context, r io.ReaderAt, size int64, maxEntries, maxNam
 		if nameBytes += len(hdr.Name) + len(hdr.Linkname); nameBytes > maxNameBytes {
 			return nil, fmt.Errorf("%w: entry names of more than %d bytes in total", errdef.ErrLimit, maxNameBytes)
 		}
-		stored, err := x.add(hdr, w.pos, size)
+		stored, err := x.add(hdr, end+padding(end), w.pos, size)
 		if err != nil {
 			return nil, err
 		}
 		end = w.pos + stored + padding(stored)
 	}
+}
+
+// CheckStart refuses what cannot be an archive of images by the first block of it,
+// or by all that there is, so that the rest need not be read to find out. The error
+// wraps errdef.ErrNoImageArchive.
+func CheckStart(block []byte) error {
+	x := &Index{r: bytes.NewReader(block)}
+	_, err := tar.NewReader(bytes.NewReader(block)).Next()
+	switch {
+	case errors.Is(err, tar.ErrHeader) && !x.hasMagic():
+		return errdef.Errorf(errdef.ErrNoImageArchive, "not a valid tar archive: no tar header at its start")
+	case err == io.EOF:
+		return errdef.Errorf(errdef.ErrNoImageArchive, "a tar archive without entries")
+	}
+	return nil // The header may be longer than a block, and a damaged one is told with its place.
 }
 
 // headerError says what is wrong with the header after n entries that end at
@@ -112,9 +133,9 @@ func damaged(format string, args ...any) error {
 	return errdef.Errorf(errdef.ErrDamaged, "not a valid tar archive: "+format, args...)
 }
 
-// add notes the entry whose content begins at offset in an archive of size
-// bytes. It returns how many bytes the content takes.
-func (x *Index) add(hdr *tar.Header, offset, size int64) (stored int64, err error) {
+// add notes the entry whose headers begin at start and whose content begins at
+// offset in an archive of size bytes. It returns how many bytes the content takes.
+func (x *Index) add(hdr *tar.Header, start, offset, size int64) (stored int64, err error) {
 	e := record{offset: offset, kind: hdr.Typeflag}
 	switch hdr.Typeflag {
 	case tar.TypeXGlobalHeader: // A comment or a default owner; git and bazel write them.
@@ -127,7 +148,9 @@ func (x *Index) add(hdr *tar.Header, offset, size int64) (stored int64, err erro
 	case tar.TypeDir, tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
 	default:
 		if isSparse(hdr) {
-			e.kind = tar.TypeGNUSparse // Its size is not what is stored.
+			if stored, err = x.addSparse(&e, hdr, start, size); err != nil {
+				return 0, err
+			}
 			break
 		}
 		e.kind = tar.TypeReg // As POSIX wants unknown types treated.
@@ -171,23 +194,13 @@ func trim(name string) string {
 	return name
 }
 
-// isSparse reports whether an entry is stored without its holes, in one of the
-// four ways that GNU tar has had.
-func isSparse(hdr *tar.Header) bool {
-	if hdr.Typeflag == tar.TypeGNUSparse {
-		return true
-	}
-	for key := range hdr.PAXRecords {
-		if strings.HasPrefix(key, "GNU.sparse.") {
-			return true
-		}
-	}
-	return false
-}
-
 // Terminated reports whether the archive ends as it should, with a marker. One
 // that does not may have lost entries at its end.
 func (x *Index) Terminated() bool { return x.terminated }
+
+// Trailing returns how many bytes follow the end-of-archive marker. They are
+// padding, or what nobody reads.
+func (x *Index) Trailing() int64 { return x.trailing }
 
 // Names yields the names of all entries but directories, in the order of the
 // archive, each once.
@@ -210,8 +223,15 @@ func (x *Index) Has(name string) bool {
 
 // Open returns the content of a file. It may be read concurrently with others.
 func (x *Index) Open(f Member) *io.SectionReader {
+	if sparse := x.sparse[f.Offset]; sparse != nil {
+		return io.NewSectionReader(sparse, 0, f.Size)
+	}
 	return io.NewSectionReader(x.r, f.Offset, f.Size)
 }
+
+// IsSparse reports whether a file has holes that the archive does not store, so
+// that it is not a section of the archive.
+func (x *Index) IsSparse(f Member) bool { return x.sparse[f.Offset] != nil }
 
 // ReadFile returns the content of the file that name leads to, which must not
 // be longer than limit bytes. The error wraps what Lookup returns, or

@@ -247,6 +247,9 @@ func readMembers(t testing.TB, x *Index) {
 		if err != nil {
 			continue
 		}
+		if x.IsSparse(m) && m.Size > 1<<20 {
+			continue // Holes are what anybody can make.
+		}
 		n, err := io.Copy(io.Discard, x.Open(m))
 		require.NoError(t, err)
 		require.Equal(t, m.Size, n)
@@ -313,6 +316,10 @@ func TestIndexEndsWithItsContext(t *testing.T) {
 func FuzzIndex(f *testing.F) {
 	f.Add(build(f, item{name: "a", content: "A"}, item{name: "l", kind: tar.TypeSymlink, link: "./a"}, item{name: "h", kind: tar.TypeLink, link: "a"}))
 	f.Add(build(f, item{name: strings.Repeat("long/", 60) + "x", format: tar.FormatGNU}, item{name: strings.Repeat("x", 120), format: tar.FormatPAX}))
+	f.Add(sparsePAX(f, 6, "1,2,4,1", "abc"))
+	for _, data := range sparseArchives(f) {
+		f.Add(data)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if x, err := index(data); err == nil {
 			readMembers(t, x)

@@ -20,6 +20,15 @@ const (
 	// archive/tar has a limit of its own, but for each of them, not the sum.
 	maxHeaderLen = 1 << 20
 
+	// maxSegments bounds the maps of all sparse files together, at 24 bytes for a
+	// piece: as many as there may be entries.
+	maxSegments = maxEntries
+
+	// maxHoles is how many bytes all sparse files together may have that are not
+	// stored. They cost nothing but the time of whoever reads them: a minute, and not
+	// the years of a hole that a header of 512 bytes can speak of.
+	maxHoles = 64 << 30
+
 	// maxLinks is how many links one lookup follows, as many as Linux does.
 	maxLinks = 40
 )

@@ -106,7 +106,7 @@ func kindName(kind byte) string {
 	case tar.TypeFifo:
 		return "a named pipe"
 	case tar.TypeGNUSparse:
-		return "a sparse file, which is not supported"
+		return "a sparse file of an unknown kind"
 	}
 	return fmt.Sprintf("an entry of type %q", kind)
 }

@@ -9,7 +9,8 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
+
+	"github.com/dockerarchive/dockerarchive/internal/local"
 )
 
 // Writer writes a tar archive whose larger entries, the blobs, may be written
@@ -65,11 +66,11 @@ type File interface {
 
 // Entry is a complete blob that is not sealed yet.
 type Entry struct {
-	span    int64    // bytes that header, content and padding take
-	slot    *Slot    // whose content it is
-	place   *extent  // where it is in a file; nil elsewhere
-	spool   *os.File // nil if the entry is in the archive
-	sending bool     // from spool to a stream: the spool is in use
+	span    int64       // bytes that header, content and padding take
+	slot    *Slot       // whose content it is
+	place   *extent     // where it is in a file; nil elsewhere
+	spool   *local.File // nil if the entry is in the archive
+	sending bool        // from spool to a stream: the spool is in use
 }
 
 var (

@@ -59,10 +59,14 @@ func Claims(ctx context.Context, claims []*catalog.Claim, progress func(bytes in
 
 // check reads one file.
 func check(ctx context.Context, c *catalog.Claim, progress func(int)) []error {
-	stored := newDigests(slices.Concat(c.Stored, c.Any))
-	unpacked := newDigests(slices.Concat(c.Unpacked, c.Any))
+	diffIDs := make([]digest.Digest, len(c.Layers))
+	for i, l := range c.Layers {
+		diffIDs[i] = l.DiffID()
+	}
+	stored := newDigests(slices.Concat(c.Stored, c.Any, diffIDs))
+	unpacked := newDigests(slices.Concat(c.Any, diffIDs))
 	source := &countingReader{ctx, c.Open(), progress}
-	if len(stored) == 0 && len(unpacked) == 0 {
+	if len(stored) == 0 {
 		progress(int(c.File.Size))
 		return nil // Nothing is said of it.
 	}
@@ -74,12 +78,9 @@ func check(ctx context.Context, c *catalog.Claim, progress func(int)) []error {
 	algorithm := compression.Detect(prefix[:n])
 	var unpackErr error
 	switch {
-	case algorithm == compression.None:
-		unpacked = newDigests(slices.Concat(c.Stored, c.Any, c.Unpacked))
-		stored = unpacked
-		err = copyAll(unpacked, source)
-	case len(unpacked) == 0:
+	case algorithm == compression.None || len(unpacked) == 0:
 		err = copyAll(stored, source)
+		unpacked = stored
 	default:
 		err, unpackErr = copyBoth(ctx, stored, unpacked, source, algorithm)
 	}
@@ -124,14 +125,18 @@ func compare(c *catalog.Claim, stored, unpacked digests) []error {
 			mismatch(want, got)
 		}
 	}
-	for _, want := range c.Unpacked {
-		if got := unpacked.sum(want); unpacked != nil && got != want && !slices.Contains(c.Stored, want) {
+	for _, want := range c.Any {
+		if got := stored.sum(want); got != want && unpacked.sum(want) != want {
 			mismatch(want, got)
 		}
 	}
-	for _, want := range c.Any {
-		if got := stored.sum(want); got != want && unpacked.sum(want) != want && !slices.Contains(c.Unpacked, want) {
-			mismatch(want, got)
+	if len(problems) > 0 || unpacked == nil {
+		return problems // What damaged content unpacks to is not to be told too.
+	}
+	for _, l := range c.Layers {
+		want := l.DiffID()
+		if got := unpacked.sum(want); got != want {
+			problems = append(problems, l.Wrong(c.Name, got, stored.sum(want)))
 		}
 	}
 	return problems

@@ -1,0 +1,162 @@
+package copying
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/containers/image/v5/copy"
+	"github.com/containers/image/v5/manifest"
+	"github.com/containers/image/v5/signature"
+	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/internal/image"
+)
+
+// Copy copies an image with copy.Image of containers/image, and makes the most
+// of what this module can do: an archive is told in advance which layers will
+// come, so that each is written where it stays even if several are copied at the
+// same time; and local sources, which copy.Image reads one blob after the other,
+// are read concurrently too.
+//
+// It returns the manifest of the image, and the errors of copy.Image and
+// dockerarchive.NewWriterContext, and an *errdef.NoPlatformError if there is no
+// image for the platform that options.SourceCtx asks for. If it fails, an archive
+// that was to be made is not there.
+func Copy(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *copy.Options) ([]byte, error) {
+	if options == nil {
+		options = &copy.Options{}
+	}
+	unpacks := destRef.Transport().Name() == dockerarchive.Transport.Name()
+	if options.PreserveDigests && unpacks {
+		return nil, fmt.Errorf("digests cannot be preserved: an archive of this kind has no manifest and layers uncompressed; write an %s", dockerarchive.ImageTransport.Name())
+	}
+	src, err := srcRef.NewImageSource(ctx, openingContext(options.SourceCtx, options.ImageListSelection != copy.CopySystemImage))
+	if err != nil {
+		return nil, err
+	}
+	opened := &openedReference{ImageReference: srcRef, source: concurrently(src)}
+	defer opened.close() // It has only been read from.
+	if !dockerarchive.IsArchive(destRef) {
+		return copy.Image(ctx, policyContext, destRef, opened, options)
+	}
+	plan, err := planCopy(ctx, options, unpacks, src)
+	if err != nil {
+		return nil, err
+	}
+	w, inWriter, err := dockerarchive.NewWriterForReference(ctx, options.DestinationCtx, destRef, &dockerarchive.WriterOptions{
+		Plan: []dockerarchive.Plan{plan},
+	})
+	if err != nil {
+		return nil, err
+	}
+	m, err := copy.Image(ctx, policyContext, inWriter, opened, options)
+	if err != nil {
+		return nil, errors.Join(err, w.Abort())
+	}
+	return m, w.CloseContext(ctx)
+}
+
+// planCopy returns the blobs that copy.Image will copy, and which layers stay
+// elsewhere. It fails if they cannot, because the archive has them unpacked.
+func planCopy(ctx context.Context, options *copy.Options, unpacks bool, src types.ImageSource) (dockerarchive.Plan, error) {
+	var plan dockerarchive.Plan
+	m, mimeType, err := src.GetManifest(ctx, nil)
+	if err != nil {
+		return plan, err
+	}
+	if !manifest.MIMETypeIsMultiImage(mimeType) {
+		return plan, planInstance(ctx, &plan, unpacks, src, m, mimeType, nil)
+	}
+	list, err := manifest.ListFromBlob(m, mimeType)
+	if err != nil {
+		return plan, err
+	}
+	instances := list.Instances()
+	switch options.ImageListSelection {
+	case copy.CopySystemImage:
+		index, err := parseIndex(m)
+		if err != nil {
+			return plan, err
+		}
+		chosen, err := chooseInstance(list, index, options.SourceCtx)
+		if err != nil {
+			return plan, err
+		}
+		instances = []digest.Digest{chosen}
+	case copy.CopySpecificImages:
+		instances = slices.DeleteFunc(instances, func(d digest.Digest) bool { return !slices.Contains(options.Instances, d) })
+	}
+	for _, instance := range instances {
+		m, mimeType, err := src.GetManifest(ctx, &instance)
+		if err != nil {
+			return plan, err
+		}
+		if err := planInstance(ctx, &plan, unpacks, src, m, mimeType, &instance); err != nil {
+			return plan, err
+		}
+	}
+	if options.ImageListSelection != copy.CopySystemImage {
+		return plan, plan.AddManifest(m)
+	}
+	return plan, nil
+}
+
+func planInstance(ctx context.Context, plan *dockerarchive.Plan, unpacks bool, src types.ImageSource, m []byte, mimeType string, instance *digest.Digest) error {
+	infos, err := src.LayerInfosForCopy(ctx, instance)
+	if err != nil {
+		return err
+	}
+	if infos != nil { // The manifest will be another one.
+		plan.AddLayers(infos)
+		return nil
+	}
+	switch mimeType {
+	case manifest.DockerV2Schema1MediaType, manifest.DockerV2Schema1SignedMediaType:
+		parsed, err := manifest.FromBlob(m, mimeType) // To be converted.
+		if err != nil {
+			return err
+		}
+		for _, layer := range parsed.LayerInfos() {
+			plan.AddLayers([]types.BlobInfo{layer.BlobInfo})
+		}
+		return nil
+	}
+	document, err := image.ParseDocument(m, mimeType)
+	if err != nil {
+		return err
+	}
+	absent, err := absentLayers(ctx, src, document.Layers)
+	if err != nil && unpacks {
+		return err
+	}
+	for d := range absent {
+		plan.LeaveOut(d)
+	}
+	return plan.AddManifest(m)
+}
+
+// openedReference is a reference whose source has been opened already.
+type openedReference struct {
+	types.ImageReference
+	source types.ImageSource
+}
+
+// NewImageSource returns the source, once.
+func (r *openedReference) NewImageSource(ctx context.Context, sys *types.SystemContext) (types.ImageSource, error) {
+	if r.source == nil {
+		return r.ImageReference.NewImageSource(ctx, sys)
+	}
+	src := r.source
+	r.source = nil
+	return src, nil
+}
+
+func (r *openedReference) close() {
+	if r.source != nil {
+		r.source.Close()
+	}
+}

@@ -1,0 +1,6 @@
+package copying
+
+import "time"
+
+// RetryAtOnce lets retries not wait.
+func (o *SaveOptions) RetryAtOnce() { o.retryDelay = time.Nanosecond }

@@ -1,0 +1,98 @@
+package copying
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"slices"
+
+	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/dockerarchive/dockerarchive/internal/image"
+)
+
+// attestedDigest is the annotation by which BuildKit says which image of an index
+// an attestation is about.
+const attestedDigest = "vnd.docker.reference.digest"
+
+// openingContext returns the context for opening a source of which all or some
+// platforms are wanted. An archive that lacks this machine's stands for another one
+// otherwise.
+func openingContext(sys *types.SystemContext, several bool) *types.SystemContext {
+	if !several || sys != nil && (sys.OSChoice != "" || sys.ArchitectureChoice != "" || sys.VariantChoice != "") {
+		return sys
+	}
+	return choosing(sys, imgspecv1.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH})
+}
+
+// choosing returns a context that asks for a platform.
+func choosing(sys *types.SystemContext, p imgspecv1.Platform) *types.SystemContext {
+	var c types.SystemContext
+	if sys != nil {
+		c = *sys
+	}
+	c.OSChoice, c.ArchitectureChoice, c.VariantChoice = p.OS, p.Architecture, p.Variant
+	return &c
+}
+
+// parsedIndex is an index of which a part can be taken.
+type parsedIndex struct {
+	raw         []byte
+	fields      map[string]json.RawMessage
+	manifests   []json.RawMessage
+	descriptors []imgspecv1.Descriptor
+}
+
+func parseIndex(raw []byte) (*parsedIndex, error) {
+	x := &parsedIndex{raw: raw}
+	err := json.Unmarshal(raw, &x.fields)
+	if err == nil {
+		err = json.Unmarshal(x.fields["manifests"], &x.manifests)
+	}
+	if err == nil {
+		err = json.Unmarshal(x.fields["manifests"], &x.descriptors)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("parsing its index: %w", err)
+	}
+	return x, nil
+}
+
+// only returns an index of some manifests and of the attestations about them, and
+// what it lists, in the order of the original.
+func (x *parsedIndex) only(chosen []digest.Digest) ([]byte, []digest.Digest, error) {
+	var kept []json.RawMessage
+	var instances []digest.Digest
+	for i, d := range x.descriptors {
+		if slices.Contains(chosen, d.Digest) || slices.Contains(chosen, digest.Digest(d.Annotations[attestedDigest])) {
+			kept = append(kept, x.manifests[i])
+			instances = append(instances, d.Digest)
+		}
+	}
+	if len(kept) == len(x.manifests) {
+		return x.raw, instances, nil
+	}
+	list, err := json.Marshal(kept)
+	if err != nil {
+		return nil, nil, err
+	}
+	x.fields["manifests"] = list
+	raw, err := json.Marshal(x.fields)
+	return raw, instances, err
+}
+
+// platforms returns the platforms that the index has images for.
+func (x *parsedIndex) platforms() []string {
+	var names []string
+	for _, d := range x.descriptors {
+		if d.Platform == nil || d.Platform.OS == image.UnknownPlatform {
+			continue
+		}
+		if name := image.PlatformString(d.Platform); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}

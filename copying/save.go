@@ -1,0 +1,422 @@
+package copying
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/signature"
+	"github.com/containers/image/v5/transports"
+	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/internal/fetching"
+	"github.com/dockerarchive/dockerarchive/internal/layout"
+	"github.com/dockerarchive/dockerarchive/internal/local"
+	"github.com/dockerarchive/dockerarchive/internal/output"
+	"github.com/dockerarchive/dockerarchive/internal/retry"
+	"github.com/dockerarchive/dockerarchive/internal/writing"
+)
+
+// SaveImage is an image for Save.
+type SaveImage struct {
+	// Source is where the image comes from, in any transport.
+	Source types.ImageReference
+	// Name is what the image is called in the archive; nil for no name. A digest
+	// in it must be that of the image, or of the index it is chosen from.
+	Name reference.Named
+	// FreeName is what the image is called if that is no reference, such as V1.0_RC.
+	// Only an image-archive keeps it; Name must be nil.
+	FreeName string
+}
+
+// name returns what the image is called in the archive, or "".
+func (i *SaveImage) name() string {
+	if i.Name != nil {
+		return i.Name.String()
+	}
+	return i.FreeName
+}
+
+// SaveOptions are the options of Save and PlanSave; the zero value will do.
+type SaveOptions struct {
+	// Transport says which kind of archive to write: dockerarchive.Transport or, as
+	// nil does, dockerarchive.ImageTransport.
+	Transport types.ImageTransport
+	// SourceCtx is for reading the images, DestinationCtx for writing the archive.
+	SourceCtx, DestinationCtx *types.SystemContext
+
+	// Platforms chooses from images that are an index; an image that is not must be
+	// for one of them. By default that is one platform, the one that SourceCtx
+	// asks for or this machine's. One platform is saved as a single image under
+	// its own digest. Of several, an index is made that lists these only, with
+	// the attestations that belong to them: one that lists what is not there
+	// keeps the digest, but containerd does not import all of it.
+	Platforms []imgspecv1.Platform
+	// AnyPlatform takes an image that is not an index even if it is for none of
+	// Platforms. Otherwise that is an *errdef.NoPlatformError.
+	AnyPlatform bool
+	// AllPlatforms saves every index as it is, with all that it lists.
+	AllPlatforms bool
+	// SkipMissing saves of an index what its source has. The index is saved as it is.
+	// Otherwise a *MissingError says what there is not.
+	SkipMissing bool
+
+	// Jobs is how many blobs, or manifests, are read at the same time; 0 means 6.
+	Jobs int
+	// RetryTimes is how often reading a blob or a manifest is resumed after an
+	// error that may pass.
+	RetryTimes int
+	// KeepGoing leaves out images that cannot be saved. To a stream, parts of
+	// them may have been written already.
+	KeepGoing bool
+	// Progress, if not nil, is told what happens. It is called concurrently, and
+	// must return soon.
+	Progress func(Event)
+
+	retryDelay time.Duration // before the first retry, for tests
+}
+
+// defaultJobs is the number that containers/image uses for layers.
+const defaultJobs = 6
+
+// EventKind says what an Event is about.
+type EventKind int
+
+// The kinds of events. More may come.
+const (
+	// Planned says how many distinct layers and configs there are, in Blobs, and how
+	// many bytes they have, in Size.
+	Planned EventKind = iota
+	// Started says that a Blob is read, of which Size bytes are expected.
+	Started
+	// Read says that so many more Bytes of a Blob have arrived.
+	Read
+	// Retried says that reading is about to be tried again after Err: of a Blob, or
+	// of the manifest of an Image.
+	Retried
+	// Finished says that a Blob is in the archive or, in Err, why it is not.
+	Finished
+)
+
+// Event is something that happens while images are saved. Which fields are set
+// depends on its kind.
+type Event struct {
+	Kind  EventKind
+	Blobs int
+	Blob  digest.Digest
+	Image types.ImageReference
+	Size  int64 // in bytes, -1 if unknown
+	Bytes int
+	Err   error
+}
+
+// SaveResult is what became of an image.
+type SaveResult struct {
+	SaveImage
+	// Digest is that of the manifest or index in the archive; in the layout that
+	// keeps neither, that which the other would have had.
+	Digest digest.Digest
+	// Warnings say what else should be known of the image: that it is not in
+	// manifest.json, that another platform was taken, what was corrected.
+	Warnings []string
+	// Err says why the image is not in the archive. It is an *ImageError.
+	Err error
+}
+
+// ImageError is an error of one image of several.
+type ImageError struct {
+	Source types.ImageReference
+	Err    error
+}
+
+// Error names the image.
+func (e *ImageError) Error() string {
+	return fmt.Sprintf("saving %s: %v", transports.ImageName(e.Source), e.Err)
+}
+
+// Unwrap returns the error without the name.
+func (e *ImageError) Unwrap() error { return e.Err }
+
+// ErrImagesLeftOut is the error of Save if it kept going, and the archive is
+// complete but for images whose results say why.
+var ErrImagesLeftOut = errors.New("not all images could be saved")
+
+// Save writes images, from any sources, to a new archive at path, of which
+// dockerarchive.NewWriterContext says what it may be. Every manifest is read, and
+// accepted by the policy, before the first blob is; then every distinct blob is
+// read once, and verified as it is read. The bytes of the archive depend on the
+// images, their names and their order only.
+//
+// It returns a result for each image, in their order. An error means that there
+// is no archive, unless it is ErrImagesLeftOut and there are images left.
+func Save(ctx context.Context, policyContext *signature.PolicyContext, path string, images []SaveImage, options *SaveOptions) ([]SaveResult, error) {
+	return save(ctx, policyContext, path, images, options, func() (*output.Output, error) { return output.Create(ctx, path) })
+}
+
+// SaveTo is Save to a writer, to which the archive is written from start to end,
+// as to a pipe. If it fails, w has got a part of an archive, whose end is missing.
+func SaveTo(ctx context.Context, policyContext *signature.PolicyContext, w io.Writer, images []SaveImage, options *SaveOptions) ([]SaveResult, error) {
+	return save(ctx, policyContext, "a stream", images, options, func() (*output.Output, error) { return output.ToWriter(w), nil })
+}
+
+func save(ctx context.Context, policyContext *signature.PolicyContext, path string, images []SaveImage, options *SaveOptions, create func() (*output.Output, error)) ([]SaveResult, error) {
+	s, err := newSaver(policyContext, images, options)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	// Before anything is read, so that nobody waits to hear that the path is
+	// taken. Nothing is written yet.
+	out, err := create()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.prepare(ctx, path, out); err != nil {
+		return s.results(), errors.Join(err, out.Abort())
+	}
+	s.archive, err = writing.New(ctx, out, path, writing.Options{Layout: s.layout, Plan: s.plan(), TempDir: s.tempDir()})
+	if err != nil {
+		return s.results(), err
+	}
+	if err := s.write(ctx); err != nil {
+		return s.results(), errors.Join(s.explain(err, path, out), s.archive.Abort())
+	}
+	if err := s.archive.Close(ctx); err != nil {
+		return s.results(), s.explain(err, path, out)
+	}
+	if s.anyFailed() {
+		return s.results(), ErrImagesLeftOut
+	}
+	return s.results(), nil
+}
+
+// prepare does all that comes before the first byte is written.
+func (s *saver) prepare(ctx context.Context, path string, out *output.Output) error {
+	if err := s.read(ctx); err != nil {
+		return err
+	}
+	if !s.anySaved() {
+		return ErrImagesLeftOut
+	}
+	return s.checkSpace(path, out)
+}
+
+// saver is one call of Save or PlanSave.
+type saver struct {
+	options  SaveOptions
+	layout   layout.Layout
+	policy   *signature.PolicyContext
+	policyMu sync.Mutex // a PolicyContext does one thing at a time
+	images   []*savedImage
+	fetcher  *fetching.Fetcher
+	archive  *writing.Archive // nil in PlanSave
+
+	configsMu sync.Mutex
+	configs   map[digest.Digest][]byte // of images that are still to be completed
+}
+
+// layouts is what a transport of this module has.
+type layouts interface {
+	Layout(sys *types.SystemContext) layout.Layout
+}
+
+func newSaver(policyContext *signature.PolicyContext, images []SaveImage, options *SaveOptions) (*saver, error) {
+	s := &saver{policy: policyContext, configs: map[digest.Digest][]byte{}}
+	if options != nil {
+		s.options = *options
+	}
+	if s.options.Jobs <= 0 {
+		s.options.Jobs = defaultJobs
+	}
+	if s.options.Progress == nil {
+		s.options.Progress = func(Event) {}
+	}
+	if s.options.Transport == nil {
+		s.options.Transport = dockerarchive.ImageTransport
+	}
+	transport, ok := s.options.Transport.(layouts)
+	if !ok {
+		return nil, fmt.Errorf("saving images: transport %s does not write archives", s.options.Transport.Name())
+	}
+	s.layout = transport.Layout(s.destinationCtx())
+	if len(images) == 0 {
+		return nil, errors.New("saving images: none is given")
+	}
+	if s.layout.Unpacks() && (s.options.AllPlatforms || len(s.options.Platforms) > 1) {
+		return nil, fmt.Errorf("saving images: an archive of this kind holds one platform of an image; choose one, or write an %s", dockerarchive.ImageTransport.Name())
+	}
+	if s.options.AllPlatforms && len(s.options.Platforms) > 0 {
+		return nil, errors.New("saving images: either all platforms or some can be saved, not both")
+	}
+	s.fetcher = fetching.New(fetching.Options{
+		Jobs:      s.options.Jobs,
+		KeepGoing: s.options.KeepGoing,
+		Backoff:   func() *retry.Backoff { return s.retries().Backoff() },
+		Store:     s.store,
+		Fatal:     isLocal,
+		Progress:  s.report,
+	})
+	for _, img := range images {
+		if img.Name != nil {
+			img.Name = reference.TagNameOnly(img.Name)
+		}
+		saved := &savedImage{SaveImage: img}
+		saved.fetched = s.fetcher.AddImage(saved, func(err error) error { return &ImageError{Source: img.Source, Err: err} })
+		s.images = append(s.images, saved)
+	}
+	return s, nil
+}
+
+// report tells the caller what happens to a blob.
+func (s *saver) report(e fetching.Event) {
+	kind := map[fetching.EventKind]EventKind{
+		fetching.Started: Started, fetching.Read: Read, fetching.Retried: Retried, fetching.Finished: Finished,
+	}[e.Kind]
+	s.options.Progress(Event{Kind: kind, Blob: e.Blob.Digest, Size: e.Blob.Size, Bytes: e.N, Err: e.Err})
+}
+
+func (s *saver) close() {
+	for _, img := range s.images {
+		if img.src != nil {
+			img.src.Close() // It has only been read from.
+		}
+	}
+}
+
+// destinationCtx returns the context for the archive, which prefers the platform
+// that was asked for first.
+func (s *saver) destinationCtx() *types.SystemContext {
+	if len(s.options.Platforms) == 0 {
+		return s.options.DestinationCtx
+	}
+	return choosing(s.options.DestinationCtx, s.options.Platforms[0])
+}
+
+func (s *saver) tempDir() string {
+	if s.options.DestinationCtx == nil {
+		return ""
+	}
+	return s.options.DestinationCtx.BigFilesTemporaryDir
+}
+
+// read opens all sources and reads all manifests.
+func (s *saver) read(ctx context.Context) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(s.options.Jobs)
+	for _, img := range s.images {
+		g.Go(func() error {
+			err := s.resolve(gctx, img)
+			if err == nil {
+				return nil
+			}
+			return s.fail(img, err)
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := s.checkNames(); err != nil {
+		return err
+	}
+	s.collect()
+	return nil
+}
+
+// checkNames fails if one name would mean two images.
+func (s *saver) checkNames() error {
+	byName := map[string]*savedImage{}
+	for _, img := range s.images {
+		name := img.name()
+		if name == "" || s.failed(img) {
+			continue
+		}
+		other, ok := byName[name]
+		if !ok {
+			byName[name] = img
+		} else if other.digest != img.digest {
+			return fmt.Errorf("two images want the name %s, of which a client would keep one: %s (%s) and %s (%s); name or save them separately", name,
+				transports.ImageName(other.Source), other.digest, transports.ImageName(img.Source), img.digest)
+		}
+	}
+	return nil
+}
+
+// fail records why an image cannot be saved, and returns that if it is the end
+// of the others too.
+func (s *saver) fail(img *savedImage, err error) error { return s.fetcher.Fail(img.fetched, err) }
+
+func (s *saver) failed(img *savedImage) bool { return s.fetcher.Err(img.fetched) != nil }
+
+func (s *saver) anyFailed() bool {
+	for _, img := range s.images {
+		if s.failed(img) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *saver) anySaved() bool {
+	for _, img := range s.images {
+		if !s.failed(img) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *saver) results() []SaveResult {
+	results := make([]SaveResult, len(s.images))
+	for i, img := range s.images {
+		results[i] = SaveResult{SaveImage: img.SaveImage, Digest: img.digest, Warnings: img.warnings, Err: s.fetcher.Err(img.fetched)}
+	}
+	return results
+}
+
+// checkSpace fails if the archive will certainly not fit on the disk.
+func (s *saver) checkSpace(path string, out *output.Output) error {
+	need, known, err := s.blobSpace()
+	if err != nil {
+		return err
+	}
+	if out.Stream() || !known {
+		return nil
+	}
+	free, ok := local.Free(out.Dir())
+	if !ok || need <= free {
+		return nil
+	}
+	return spaceError(path, need, free, syscall.ENOSPC)
+}
+
+// explain adds figures to the error of a full disk.
+func (s *saver) explain(err error, path string, out *output.Output) error {
+	if !errors.Is(err, syscall.ENOSPC) || out.Stream() {
+		return err
+	}
+	free, ok := local.Free(out.Dir())
+	if !ok {
+		return err
+	}
+	need, _, sizeErr := s.blobSpace()
+	if sizeErr != nil {
+		return err
+	}
+	return spaceError(path, need, free, err)
+}
+
+func spaceError(path string, need, free int64, err error) error {
+	return fmt.Errorf("the disk is too small for %s: the archive needs at least %d bytes, %d are free; free some or choose another disk: %w", path, need, free, err)
+}

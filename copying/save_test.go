@@ -1,0 +1,304 @@
+package copying_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/copying"
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+)
+
+// saving returns options for saving in tests: retries do not wait.
+func saving(t testing.TB) *copying.SaveOptions {
+	t.Helper()
+	sys := imagetest.RegistryContext(t)
+	sys.OSChoice, sys.ArchitectureChoice = "linux", "amd64"
+	o := &copying.SaveOptions{SourceCtx: sys, DestinationCtx: sys}
+	o.RetryAtOnce()
+	return o
+}
+
+func named(t testing.TB, src types.ImageReference, name string) copying.SaveImage {
+	t.Helper()
+	image := copying.SaveImage{Source: src}
+	if name != "" {
+		image.Name = imagetest.Tagged(t, name)
+	}
+	return image
+}
+
+// save saves to a file, which it returns.
+func save(t testing.TB, options *copying.SaveOptions, images ...copying.SaveImage) ([]byte, []copying.SaveResult) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "saved.tar")
+	results, err := copying.Save(t.Context(), imagetest.Trusting(t), path, images, options)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"saved.tar"}, imagetest.Leftovers(t, filepath.Dir(path)))
+	return imagetest.ReadFile(t, path), results
+}
+
+// saveToPipe saves to a pipe, and returns what comes out of it.
+func saveToPipe(t testing.TB, options *copying.SaveOptions, images ...copying.SaveImage) ([]byte, error) {
+	t.Helper()
+	out, in, err := os.Pipe()
+	require.NoError(t, err)
+	defer out.Close()
+	read := make(chan []byte, 1)
+	go func() {
+		data, err := io.ReadAll(out)
+		assert.NoError(t, err)
+		read <- data
+	}()
+	_, err = copying.Save(t.Context(), imagetest.Trusting(t), fmt.Sprintf("/dev/fd/%d", in.Fd()), images, options)
+	require.NoError(t, in.Close())
+	return <-read, err
+}
+
+// SaveTo writes to a writer what Save writes to a file.
+func TestSaveTo(t *testing.T) {
+	images := []copying.SaveImage{named(t, imagetest.Saved(t, "one"), "one:1"), named(t, imagetest.Saved(t, "two"), "")}
+	want, wantResults := save(t, saving(t), images...)
+	var b bytes.Buffer
+	results, err := copying.SaveTo(t.Context(), imagetest.Trusting(t), &b, images, saving(t))
+	require.NoError(t, err)
+	assert.Equal(t, wantResults, results)
+	assert.Equal(t, imagetest.Sum(want), imagetest.Sum(b.Bytes()))
+
+	failing := imagetest.WriterFunc(func([]byte) (int, error) { return 0, errTest })
+	_, err = copying.SaveTo(t.Context(), imagetest.Trusting(t), failing, images, saving(t))
+	require.ErrorIs(t, err, errTest)
+}
+
+// Law 1 for Save: whatever the source, the target and the number of jobs. Law 2
+// for pipes: there is no place where the OCI layout could be spooled.
+func TestSaveSameInSameOut(t *testing.T) {
+	reg := imagetest.NewRegistry(t)
+	local, remote := []copying.SaveImage{}, []copying.SaveImage{}
+	for _, tag := range []string{"one", "two", "zstd", "multi"} {
+		src := imagetest.Saved(t, tag)
+		local = append(local, named(t, src, "example.com/app:"+tag))
+		remote = append(remote, named(t, reg.Push(t, "app:"+tag, src), "example.com/app:"+tag))
+	}
+	for _, transport := range []types.ImageTransport{dockerarchive.ImageTransport, dockerarchive.Transport} {
+		for _, all := range []bool{false, true} {
+			if all && transport == dockerarchive.Transport {
+				continue
+			}
+			options := saving(t)
+			options.Transport, options.AllPlatforms = transport, all
+			if transport == dockerarchive.Transport {
+				options.DestinationCtx.BigFilesTemporaryDir = t.TempDir()
+			}
+			want, results := save(t, options, local...)
+			for _, jobs := range []int{1, 8} {
+				options.Jobs = jobs
+				for name, images := range map[string][]copying.SaveImage{"oci": local, "registry": remote} {
+					got, again := save(t, options, images...)
+					assert.Equal(t, imagetest.Sum(want), imagetest.Sum(got), "%s, %d jobs", name, jobs)
+					piped, err := saveToPipe(t, options, images...)
+					require.NoError(t, err)
+					assert.Equal(t, imagetest.Sum(want), imagetest.Sum(piped), "%s, %d jobs, through a pipe", name, jobs)
+					for i := range results {
+						assert.Equal(t, results[i].Digest, again[i].Digest)
+					}
+				}
+			}
+		}
+	}
+}
+
+// The docker layout is what copying the images to it makes.
+func TestSaveDockerLayoutIsTheSameAsCopying(t *testing.T) {
+	options := saving(t)
+	options.Transport = dockerarchive.Transport
+	got, _ := save(t, options, named(t, imagetest.Saved(t, "one"), "one:1"), named(t, imagetest.Saved(t, "two"), ""))
+	want := imagetest.Theirs(t, imagetest.Named{Source: imagetest.Saved(t, "one"), Name: "one:1"}, imagetest.Named{Source: imagetest.Saved(t, "two")})
+	assert.Equal(t, imagetest.Sum(want), imagetest.Sum(got))
+}
+
+// Law 3 for Save: what 20 images share is fetched once.
+func TestSaveEachBlobOnce(t *testing.T) {
+	reg := imagetest.NewRegistry(t)
+	shared := []imagetest.Layer{imagetest.Gzip(1, 3000), imagetest.Gzip(2, 5000), imagetest.Zstd(3, 4000), imagetest.Gzip(4, 10), imagetest.Gzip(5, 10)}
+	var images []copying.SaveImage
+	for i := range 20 {
+		name := fmt.Sprintf("app:%d", i)
+		m := imagetest.NewImage(t, name, append(slices.Clone(shared), imagetest.Gzip(uint64(100+i), 1000))...)
+		images = append(images, named(t, reg.Push(t, name, m), name))
+	}
+	for _, transport := range []types.ImageTransport{dockerarchive.ImageTransport, dockerarchive.Transport} {
+		reg.Gets() // From now on.
+		options := saving(t)
+		options.Transport, options.Jobs = transport, 8
+		archive, _ := save(t, options, images...)
+		gets := reg.Gets()
+		assert.Len(t, gets, len(shared)+2*len(images))
+		for d, n := range gets {
+			assert.Equal(t, 1, n, d)
+		}
+		assert.Len(t, imagetest.Items(t, archive), len(images))
+	}
+}
+
+func TestSaveKeepsIndexes(t *testing.T) {
+	reg := imagetest.NewRegistry(t)
+	src := reg.Push(t, "app:multi", imagetest.Saved(t, "multi"))
+	options := saving(t)
+	options.AllPlatforms = true
+	archive, results := save(t, options, named(t, src, "app:multi"))
+	contents, _ := imagetest.Files(t, archive)
+	raw := contents["blobs/sha256/"+results[0].Digest.Encoded()]
+	original := imagetest.SavedBlob(t, results[0].Digest)
+	assert.Equal(t, original, raw)
+	var index imgspecv1.Index
+	require.NoError(t, json.Unmarshal(raw, &index))
+	require.Len(t, index.Manifests, 3, "two platforms and an attestation")
+	for _, d := range index.Manifests {
+		assert.Equal(t, imagetest.SavedBlob(t, d.Digest), contents["blobs/sha256/"+d.Digest.Encoded()])
+	}
+	// And back.
+	path := imagetest.WriteFile(t, archive)
+	ref, err := dockerarchive.ImageTransport.ParseReference(path + ":app:multi")
+	require.NoError(t, err)
+	second := imagetest.NewRegistry(t)
+	src = second.Push(t, "app:multi", ref)
+	again, resultsAgain := save(t, options, named(t, src, "app:multi"))
+	assert.Equal(t, results[0].Digest, resultsAgain[0].Digest)
+	assert.Equal(t, imagetest.Sum(archive), imagetest.Sum(again))
+}
+
+func TestSavePlatforms(t *testing.T) {
+	const amd64, arm64 = "sha256:291aaf079eabf94ccf906994a72b695dc8292a50fe717ea75d07a67c0e534c81", "sha256:6806ab9992a461cf7d8fb63dc4fc304c4aa749337f0c07f1b8a05260fc679503"
+	platforms := func(architectures ...string) (list []imgspecv1.Platform) {
+		for _, a := range architectures {
+			list = append(list, imgspecv1.Platform{OS: "linux", Architecture: a})
+		}
+		return list
+	}
+	multi := named(t, imagetest.Saved(t, "multi"), "app:multi")
+	for _, transport := range []types.ImageTransport{dockerarchive.ImageTransport, dockerarchive.Transport} {
+		options := saving(t)
+		options.Transport = transport
+		_, results := save(t, options, multi)
+		assert.EqualValues(t, amd64, results[0].Digest)
+		options.Platforms = platforms("arm64")
+		_, results = save(t, options, multi)
+		assert.EqualValues(t, arm64, results[0].Digest)
+	}
+
+	options := saving(t)
+	options.Platforms = platforms("arm64", "amd64")
+	archive, results := save(t, options, multi)
+	contents, _ := imagetest.Files(t, archive)
+	var index imgspecv1.Index
+	require.NoError(t, json.Unmarshal(contents["blobs/sha256/"+results[0].Digest.Encoded()], &index))
+	require.Len(t, index.Manifests, 3, "the attestation is of a platform that was chosen")
+	options.Platforms = platforms("arm64", "arm64")
+	archive, results = save(t, options, multi)
+	contents, _ = imagetest.Files(t, archive)
+	index = imgspecv1.Index{}
+	require.NoError(t, json.Unmarshal(contents["blobs/sha256/"+results[0].Digest.Encoded()], &index))
+	require.Len(t, index.Manifests, 1)
+	assert.EqualValues(t, arm64, index.Manifests[0].Digest)
+
+	options.Platforms = platforms("s390x")
+	_, err := copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "x"), []copying.SaveImage{multi}, options)
+	require.ErrorContains(t, err, "there is no image for linux/s390x, only for linux/amd64, linux/arm64/v8")
+	var missing *errdef.NoPlatformError
+	require.ErrorAs(t, err, &missing)
+	options.Platforms, options.Transport = platforms("arm64", "amd64"), dockerarchive.Transport
+	_, err = copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "x"), []copying.SaveImage{multi}, options)
+	require.ErrorContains(t, err, "one platform")
+}
+
+func TestSaveNames(t *testing.T) {
+	one, two := imagetest.NewImage(t, "one", imagetest.Gzip(1, 100)), imagetest.NewImage(t, "two", imagetest.Gzip(1, 100))
+	path := filepath.Join(t.TempDir(), "saved.tar")
+	_, err := copying.Save(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{named(t, one, "app:1"), named(t, two, "app:1")}, saving(t))
+	require.ErrorContains(t, err, "two images want the name docker.io/library/app:1")
+	assert.Empty(t, one.Gets, "before anything is fetched")
+	require.NoFileExists(t, path)
+
+	once, _ := save(t, saving(t), named(t, one, "app:1"))
+	twice, _ := save(t, saving(t), named(t, one, "app:1"), named(t, one, "app:1"))
+	assert.Equal(t, imagetest.Sum(once), imagetest.Sum(twice), "the same image under the same name")
+	save(t, saving(t), named(t, one, "app:1"), named(t, one, "app:2"), named(t, one, ""), named(t, two, ""))
+}
+
+func TestSaveDigestInName(t *testing.T) {
+	reg := imagetest.NewRegistry(t)
+	d := manifestDigest(t, reg.Push(t, "app:multi", imagetest.Saved(t, "multi")))
+	byDigest := reg.Ref(t, "app@"+d.String())
+	for _, all := range []bool{true, false} {
+		options := saving(t)
+		options.AllPlatforms = all
+		archive, results := save(t, options, copying.SaveImage{Source: byDigest, Name: byDigest.DockerReference()})
+		assert.Equal(t, all, results[0].Digest == d)
+		contents, _ := imagetest.Files(t, archive)
+		assert.Contains(t, string(contents["index.json"]), "/app@"+d.String())
+		assert.NotContains(t, string(contents["manifest.json"]), "app@")
+	}
+	path := filepath.Join(t.TempDir(), "x")
+	_, err := copying.Save(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{{Source: imagetest.Saved(t, "one"), Name: byDigest.DockerReference()}}, saving(t))
+	require.ErrorContains(t, err, "does not fit")
+	options := saving(t)
+	options.Transport = dockerarchive.Transport
+	_, err = copying.Save(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{{Source: byDigest, Name: byDigest.DockerReference()}}, options)
+	require.NoError(t, err)
+	assert.Equal(t, [][]string{{}}, imagetest.RepoTags(t, imagetest.ReadFile(t, path)), "without a name, as docker save has it")
+}
+
+// manifestDigest returns the digest of the manifest or index of an image.
+func manifestDigest(t testing.TB, ref types.ImageReference) digest.Digest {
+	t.Helper()
+	src, err := ref.NewImageSource(t.Context(), imagetest.RegistryContext(t))
+	require.NoError(t, err)
+	defer src.Close()
+	m, _, err := src.GetManifest(t.Context(), nil)
+	require.NoError(t, err)
+	return digest.FromBytes(m)
+}
+
+// A plan is what is then written.
+func TestPlanSave(t *testing.T) {
+	images := []copying.SaveImage{named(t, imagetest.Saved(t, "multi"), "app:multi"), named(t, imagetest.Saved(t, "one"), "app:one"), named(t, imagetest.Saved(t, "two"), "app:two")}
+	for _, transport := range []types.ImageTransport{dockerarchive.ImageTransport, dockerarchive.Transport} {
+		options := saving(t)
+		options.Transport, options.AllPlatforms = transport, transport == dockerarchive.ImageTransport
+		plan, err := copying.PlanSave(t.Context(), imagetest.Trusting(t), images, options)
+		require.NoError(t, err)
+		archive, results := save(t, options, images...)
+		_, names := imagetest.Files(t, archive)
+		planned := []string{}
+		for _, e := range plan.Entries {
+			planned = append(planned, e.Name)
+			if e.Offset >= 0 {
+				assert.Equal(t, e.Name, string(archive[e.Offset:][:len(e.Name)]))
+			}
+		}
+		assert.Equal(t, names, planned)
+		assert.Equal(t, results, plan.Images)
+		if transport == dockerarchive.ImageTransport {
+			assert.EqualValues(t, len(archive), plan.Size)
+		} else {
+			assert.EqualValues(t, -1, plan.Size)
+		}
+	}
+}
+
+var errTest = errors.New("this fails")

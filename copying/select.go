@@ -1,0 +1,434 @@
+package copying
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/containers/image/v5/docker"
+	"github.com/containers/image/v5/docker/reference"
+	ctrimage "github.com/containers/image/v5/image"
+	"github.com/containers/image/v5/manifest"
+	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/fetching"
+	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/layout"
+	"github.com/dockerarchive/dockerarchive/internal/retry"
+)
+
+// savedImage is an image that Save reads.
+type savedImage struct {
+	SaveImage
+	src     types.ImageSource
+	blobs   *blobSource // of src
+	fetched *fetching.Image
+
+	// Known once its manifests have been read.
+	digest    digest.Digest // of the manifest or index
+	found     map[digest.Digest]*image.Document
+	documents []*image.Document // in the order of the archive
+	needed    []*fetching.Blob  // layers and configs, likewise, each document's
+	warnings  []string
+}
+
+// Open implements fetching.Source.
+func (i *savedImage) Open(ctx context.Context, blob imgspecv1.Descriptor, offset int64) (io.ReadCloser, error) {
+	return i.blobs.Open(ctx, blob, offset)
+}
+
+// resolve reads the manifests of an image, chooses what will be saved of it, and
+// has the policy accept that.
+func (s *saver) resolve(ctx context.Context, img *savedImage) error {
+	s.checkName(img)
+	err := s.retry(ctx, img, func() error {
+		several := s.options.AllPlatforms || len(s.options.Platforms) > 0
+		src, err := img.Source.NewImageSource(ctx, openingContext(s.options.SourceCtx, several))
+		if err == nil {
+			img.src = concurrently(src)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	img.blobs = newBlobSource(img.src)
+	img.found = map[digest.Digest]*image.Document{}
+	top := ctrimage.UnparsedInstance(img.src, nil)
+	raw, mimeType, err := s.manifest(ctx, img, top)
+	if err != nil {
+		return err
+	}
+	var document *image.Document
+	if manifest.MIMETypeIsMultiImage(mimeType) {
+		document, err = s.resolveIndex(ctx, img, top, raw, mimeType)
+	} else {
+		if err = s.checkPlatform(ctx, img, top); err == nil {
+			document, err = s.readManifest(ctx, img, top, nil)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	img.documents, err = image.Order(document, func(listed imgspecv1.Descriptor) (*image.Document, error) {
+		return img.found[listed.Digest], nil
+	})
+	if err != nil {
+		return err
+	}
+	if img.digest = document.Descriptor.Digest; img.Name == nil {
+		return nil
+	}
+	if digested, ok := img.Name.(reference.Digested); ok && digested.Digest() != digest.FromBytes(raw) && digested.Digest() != img.digest {
+		return fmt.Errorf("the name %s does not fit: the image has the digest %s", img.Name, img.digest)
+	}
+	return nil
+}
+
+// checkName says what becomes of a name that the layout cannot keep.
+func (s *saver) checkName(img *savedImage) {
+	if !s.layout.Unpacks() {
+		return
+	}
+	if img.FreeName != "" {
+		logrus.Warnf("an archive of this kind has names of the form NAME:TAG only: %q is stored without a name", img.FreeName)
+	}
+	_, digested := img.Name.(reference.Digested)
+	if _, tagged := img.Name.(reference.Tagged); digested && !tagged {
+		logrus.Warnf("an archive of this kind keeps no digests: %s is stored without a name", img.Name)
+	}
+}
+
+// resolveIndex chooses from an index, and returns the manifest or index that the
+// archive will have.
+func (s *saver) resolveIndex(ctx context.Context, img *savedImage, top *ctrimage.UnparsedImage, raw []byte, mimeType string) (*image.Document, error) {
+	if s.options.AllPlatforms {
+		return s.readIndex(ctx, img, top, raw, mimeType, 0)
+	}
+	list, err := manifest.ListFromBlob(raw, mimeType)
+	if err != nil {
+		return nil, fmt.Errorf("parsing its index: %w", err)
+	}
+	index, err := parseIndex(raw)
+	if err != nil {
+		return nil, err
+	}
+	chosen, err := s.choose(list, index)
+	if err != nil {
+		return nil, err
+	}
+	if len(s.options.Platforms) < 2 {
+		return s.readInstance(ctx, img, ctrimage.UnparsedInstance(img.src, &chosen[0]), chosen[0], -1)
+	}
+	if err := s.allow(ctx, top); err != nil {
+		return nil, err
+	}
+	subset, instances, err := index.only(chosen)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.readInstances(ctx, img, instances, 1); err != nil {
+		return nil, err
+	}
+	return image.ParseDocument(subset, mimeType)
+}
+
+// checkPlatform fails if an image that is not an index is for no platform that is
+// wanted. One that does not say what it is for is for any.
+func (s *saver) checkPlatform(ctx context.Context, img *savedImage, unparsed *ctrimage.UnparsedImage) error {
+	if len(s.options.Platforms) == 0 || s.options.AnyPlatform {
+		return nil
+	}
+	parsed, err := ctrimage.FromUnparsedImage(ctx, s.options.SourceCtx, unparsed)
+	if err != nil {
+		return fmt.Errorf("parsing its manifest: %w", err)
+	}
+	var raw []byte
+	if err := s.retry(ctx, img, func() error { raw, err = parsed.ConfigBlob(ctx); return err }); err != nil {
+		return fmt.Errorf("reading its config: %w", err)
+	}
+	config, err := image.ParseConfig(parsed.ConfigInfo().Digest.String(), raw)
+	if err != nil || !config.HasRootFS || config.Platform.OS == "" && config.Platform.Architecture == "" {
+		return nil // Nobody can tell.
+	}
+	have := config.Platform
+	var wanted []string
+	for _, p := range s.options.Platforms {
+		if p.OS == have.OS && p.Architecture == have.Architecture && (p.Variant == have.Variant || p.Variant == "" || have.Variant == "") {
+			return nil
+		}
+		wanted = append(wanted, image.PlatformString(&p))
+	}
+	name := image.PlatformString(&have)
+	return fmt.Errorf("it is %s: %w", name, &errdef.NoPlatformError{Wanted: strings.Join(wanted, ", "), Available: []string{name}})
+}
+
+// choose returns the manifests for the platforms that are wanted.
+func (s *saver) choose(list manifest.List, index *parsedIndex) ([]digest.Digest, error) {
+	contexts := []*types.SystemContext{s.options.SourceCtx}
+	if len(s.options.Platforms) > 0 {
+		contexts = nil
+	}
+	for _, p := range s.options.Platforms {
+		contexts = append(contexts, choosing(s.options.SourceCtx, p))
+	}
+	var chosen []digest.Digest
+	for _, sys := range contexts {
+		d, err := chooseInstance(list, index, sys)
+		if err != nil {
+			return nil, err
+		}
+		chosen = append(chosen, d)
+	}
+	return chosen, nil
+}
+
+// chooseInstance returns the manifest for the platform that sys asks for, or a
+// NoPlatformError.
+func chooseInstance(list manifest.List, index *parsedIndex, sys *types.SystemContext) (digest.Digest, error) {
+	d, err := list.ChooseInstance(sys)
+	if err == nil {
+		return d, nil
+	}
+	wanted := "this machine's platform"
+	if sys != nil && (sys.OSChoice != "" || sys.ArchitectureChoice != "") {
+		wanted = image.PlatformString(&imgspecv1.Platform{
+			OS:           cmp.Or(sys.OSChoice, runtime.GOOS),
+			Architecture: cmp.Or(sys.ArchitectureChoice, runtime.GOARCH),
+			Variant:      sys.VariantChoice,
+		})
+	}
+	return "", &errdef.NoPlatformError{Wanted: wanted, Available: index.platforms()}
+}
+
+// readIndex reads all that an index lists.
+func (s *saver) readIndex(ctx context.Context, img *savedImage, unparsed *ctrimage.UnparsedImage, raw []byte, mimeType string, depth int) (*image.Document, error) {
+	if depth > image.MaxIndexDepth {
+		return nil, image.ErrDepth
+	}
+	if err := s.allow(ctx, unparsed); err != nil {
+		return nil, err
+	}
+	document, err := image.ParseDocument(raw, mimeType)
+	if err != nil {
+		return nil, fmt.Errorf("parsing its index: %w", err)
+	}
+	instances := make([]digest.Digest, len(document.Manifests))
+	for i, listed := range document.Manifests {
+		instances[i] = listed.Digest
+	}
+	return document, s.readInstances(ctx, img, instances, depth+1)
+}
+
+// readInstances reads manifests and indexes that an index lists.
+func (s *saver) readInstances(ctx context.Context, img *savedImage, instances []digest.Digest, depth int) error {
+	unparsed := make([]*ctrimage.UnparsedImage, len(instances))
+	for i := range instances {
+		unparsed[i] = ctrimage.UnparsedInstance(img.src, &instances[i])
+	}
+	// Other sources do not promise that they can be asked for two at once, and
+	// none needs it as much.
+	if img.Source.Transport().Name() == docker.Transport.Name() {
+		g, ctx := errgroup.WithContext(ctx)
+		g.SetLimit(s.options.Jobs)
+		for i, u := range unparsed {
+			g.Go(func() error {
+				_, _, err := s.manifest(ctx, img, u) // u keeps it.
+				return ofIndex(instances[i], err)
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+	}
+	var missing []string
+	for i, u := range unparsed {
+		if img.found[instances[i]] != nil {
+			continue
+		}
+		_, _, err := s.manifest(ctx, img, u)
+		if errors.Is(err, fs.ErrNotExist) {
+			missing = append(missing, instances[i].String())
+			continue
+		}
+		document, err := s.readInstance(ctx, img, u, instances[i], depth)
+		if err != nil {
+			return err
+		}
+		document.Descriptor.Digest = instances[i] // By which the index knows it.
+		img.found[instances[i]] = document
+	}
+	if len(missing) > 0 && !s.options.SkipMissing {
+		return &MissingError{missing}
+	}
+	if len(missing) > 0 {
+		img.warn("its source has not got all that its index lists: %s", strings.Join(missing, ", "))
+	}
+	return nil
+}
+
+// MissingError means that a source has not got all manifests that an index lists.
+type MissingError struct {
+	// Missing are their digests.
+	Missing []string
+}
+
+// Error lists what is missing.
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("its source has not got all that its index lists: %s", strings.Join(e.Missing, ", "))
+}
+
+// Unwrap makes it an fs.ErrNotExist.
+func (e *MissingError) Unwrap() error { return fs.ErrNotExist }
+
+func ofIndex(instance digest.Digest, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s of its index: %w", instance, err)
+	}
+	return nil
+}
+
+// readInstance reads what an index lists. depth is that of the index in the
+// archive, or -1 if the archive will have the instance only.
+func (s *saver) readInstance(ctx context.Context, img *savedImage, unparsed *ctrimage.UnparsedImage, instance digest.Digest, depth int) (*image.Document, error) {
+	raw, mimeType, err := s.manifest(ctx, img, unparsed)
+	if err != nil {
+		return nil, ofIndex(instance, err)
+	}
+	switch {
+	case !manifest.MIMETypeIsMultiImage(mimeType) && depth < 0:
+		return s.readManifest(ctx, img, unparsed, nil)
+	case !manifest.MIMETypeIsMultiImage(mimeType):
+		return s.readManifest(ctx, img, unparsed, &instance)
+	case depth < 0:
+		return nil, fmt.Errorf("%s is an index in an index, from which no platform can be chosen; save all platforms", instance)
+	}
+	return s.readIndex(ctx, img, unparsed, raw, mimeType, depth)
+}
+
+// readManifest reads a manifest; within is its digest if the archive will have an
+// index that lists it.
+func (s *saver) readManifest(ctx context.Context, img *savedImage, unparsed *ctrimage.UnparsedImage, within *digest.Digest) (*image.Document, error) {
+	if err := s.allow(ctx, unparsed); err != nil {
+		return nil, err
+	}
+	raw, mimeType, err := unparsed.Manifest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	switch mimeType {
+	case manifest.DockerV2Schema1MediaType, manifest.DockerV2Schema1SignedMediaType:
+		return nil, errors.New("its manifest is of the old Docker schema 1, which has to be converted: use 'docker-archive copy'")
+	}
+	parsed, err := ctrimage.FromUnparsedImage(ctx, s.options.SourceCtx, unparsed)
+	if err != nil {
+		return nil, fmt.Errorf("parsing its manifest: %w", err)
+	}
+	updated, err := parsed.LayerInfosForCopy(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if updated != nil && !reflect.DeepEqual(updated, parsed.LayerInfos()) {
+		if within != nil {
+			return nil, errors.New("its layers are not stored as its index says; choose one platform")
+		}
+		if raw, mimeType, err = s.rewrite(ctx, parsed, updated); err != nil {
+			return nil, err
+		}
+	}
+	document, err := image.ParseDocument(raw, mimeType)
+	if err != nil {
+		return nil, fmt.Errorf("parsing its manifest: %w", err)
+	}
+	if err := s.layout.Check(document); err != nil {
+		return nil, err
+	}
+	absent, err := absentLayers(ctx, img.src, document.Layers)
+	if err != nil && s.layout.Unpacks() {
+		return nil, err
+	}
+	document.Absent = absent
+	for d := range absent {
+		img.warn("layer %s stays where it is: %v", d, err)
+	}
+	// Before layers are fetched that will not be needed.
+	if s.layout.Unpacks() && !image.IsConfigType(document.Config.MediaType) {
+		config, err := parsed.ConfigBlob(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("reading its config: %w", err)
+		}
+		if !image.IsConfig(config) {
+			return nil, layout.ErrArtifact(document)
+		}
+	}
+	return document, nil
+}
+
+// warn records what the caller should know of an image.
+func (i *savedImage) warn(format string, args ...any) {
+	i.warnings = append(i.warnings, fmt.Sprintf(format, args...))
+}
+
+// rewrite returns the manifest of an image whose source does not have the layers
+// that the original manifest lists, but the same in another form.
+func (s *saver) rewrite(ctx context.Context, img types.Image, layers []types.BlobInfo) ([]byte, string, error) {
+	layers = slices.Clone(layers)
+	for i, layer := range layers {
+		if image.IsPlain(layer.MediaType) {
+			layers[i].CompressionOperation = types.Decompress // Makes UpdatedImage say so in the manifest.
+		}
+		if layer.Size < 0 && !s.layout.Unpacks() {
+			return nil, "", fmt.Errorf("its source does not say how large layer %s is, as a manifest must; use 'docker-archive copy'", layer.Digest)
+		}
+	}
+	changed, err := img.UpdatedImage(ctx, types.ManifestUpdateOptions{
+		LayerInfos:      layers,
+		InformationOnly: types.ManifestUpdateInformation{LayerInfos: layers},
+	})
+	if err != nil {
+		return nil, "", fmt.Errorf("describing the layers as they are stored: %w", err)
+	}
+	return changed.Manifest(ctx)
+}
+
+// manifest reads a manifest, whose digest is verified where it is known.
+func (s *saver) manifest(ctx context.Context, img *savedImage, unparsed *ctrimage.UnparsedImage) (raw []byte, mimeType string, err error) {
+	err = s.retry(ctx, img, func() error {
+		raw, mimeType, err = unparsed.Manifest(ctx)
+		return err
+	})
+	return raw, mimeType, err
+}
+
+// allow asks the policy about a manifest, as copy.Image does.
+func (s *saver) allow(ctx context.Context, unparsed types.UnparsedImage) error {
+	s.policyMu.Lock()
+	defer s.policyMu.Unlock()
+	if allowed, err := s.policy.IsRunningImageAllowed(ctx, unparsed); !allowed || err != nil {
+		return fmt.Errorf("rejected by the signature policy: %w", err)
+	}
+	return nil
+}
+
+func (s *saver) retry(ctx context.Context, img *savedImage, f func() error) error {
+	announce := func(err error) { s.options.Progress(Event{Kind: Retried, Image: img.Source, Err: err}) }
+	return s.retries().Do(ctx, announce, f)
+}
+
+func (s *saver) retries() retry.Policy {
+	policy := retryPolicy(s.options.RetryTimes)
+	policy.FirstDelay = s.options.retryDelay
+	return policy
+}

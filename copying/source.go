@@ -1,0 +1,136 @@
+package copying
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/containers/image/v5/directory"
+	"github.com/containers/image/v5/manifest"
+	ocilayout "github.com/containers/image/v5/oci/layout"
+	"github.com/containers/image/v5/pkg/blobinfocache/none"
+	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/internal/fetching"
+)
+
+// concurrentSource is a source whose GetBlob is safe for concurrent use although
+// it does not say so.
+type concurrentSource struct{ types.ImageSource }
+
+// HasThreadSafeGetBlob is true.
+func (concurrentSource) HasThreadSafeGetBlob() bool { return true }
+
+// concurrently returns src so that its blobs are read concurrently if it is known
+// to open a file for each.
+func concurrently(src types.ImageSource) types.ImageSource {
+	ref := src.Reference()
+	switch ref.Transport().Name() {
+	case ocilayout.Transport.Name():
+		return concurrentSource{nearSource{src}}
+	case directory.Transport.Name():
+		// Wrapping hides sigstore signatures, which a policy may ask for, from
+		// copy.Image.
+		_, err := os.Stat(filepath.Join(ref.StringWithinTransport(), "signature-1"))
+		if errors.Is(err, fs.ErrNotExist) {
+			return concurrentSource{src}
+		}
+	}
+	return src
+}
+
+// nearSource is a source that takes layers from where the image is before it looks
+// where their URLs lead. containers/image does it the other way round.
+type nearSource struct{ types.ImageSource }
+
+// GetBlob returns a blob.
+func (s nearSource) GetBlob(ctx context.Context, info types.BlobInfo, cache types.BlobInfoCache) (io.ReadCloser, int64, error) {
+	return getBlob(ctx, s.ImageSource, info, cache)
+}
+
+func getBlob(ctx context.Context, src types.ImageSource, info types.BlobInfo, cache types.BlobInfoCache) (io.ReadCloser, int64, error) {
+	if len(info.URLs) == 0 || isArchived(src) { // Which looks nowhere else.
+		return src.GetBlob(ctx, info, cache)
+	}
+	near := info
+	near.URLs = nil
+	body, size, err := src.GetBlob(ctx, near, cache)
+	if err == nil || ctx.Err() != nil {
+		return body, size, err
+	}
+	if body, size, err = src.GetBlob(ctx, info, cache); err != nil {
+		return nil, 0, fmt.Errorf("layer %s, which is kept at %q: %w", info.Digest, info.URLs, err)
+	}
+	return body, size, nil
+}
+
+func isArchived(src types.ImageSource) bool { return dockerarchive.IsArchive(src.Reference()) }
+
+// absentLayers returns which layers, of those that have URLs, cannot be read, and why
+// the first cannot.
+func absentLayers(ctx context.Context, src types.ImageSource, layers []imgspecv1.Descriptor) (absent map[digest.Digest]bool, first error) {
+	for _, l := range layers {
+		if len(l.URLs) == 0 {
+			continue
+		}
+		body, _, err := getBlob(ctx, src, manifest.BlobInfoFromOCI1Descriptor(l), none.NoCache)
+		if err == nil {
+			_ = body.Close() // Nothing was read.
+			continue
+		}
+		if absent == nil {
+			absent, first = map[digest.Digest]bool{}, err
+		}
+		absent[l.Digest] = true
+	}
+	return absent, first
+}
+
+// blobSource makes a fetching.Source of a types.ImageSource.
+type blobSource struct {
+	src    types.ImageSource
+	serial *sync.Mutex // held while a blob is read, if src allows only one at a time
+}
+
+func newBlobSource(src types.ImageSource) *blobSource {
+	s := &blobSource{src: src}
+	if !src.HasThreadSafeGetBlob() {
+		s.serial = new(sync.Mutex)
+	}
+	return s
+}
+
+// Open implements fetching.Source. It reads a blob from its start, and skips what is
+// not wanted.
+func (s *blobSource) Open(ctx context.Context, blob imgspecv1.Descriptor, offset int64) (io.ReadCloser, error) {
+	unlock := func() {}
+	if s.serial != nil {
+		s.serial.Lock()
+		unlock = s.serial.Unlock
+	}
+	body, _, err := getBlob(ctx, s.src, manifest.BlobInfoFromOCI1Descriptor(blob), none.NoCache)
+	if err != nil {
+		unlock()
+		return nil, err
+	}
+	return fetching.Skip(&unlockingBody{ReadCloser: body, unlock: unlock}, offset)
+}
+
+type unlockingBody struct {
+	io.ReadCloser
+	unlock func()
+}
+
+// Close closes the body, and lets the next blob be read.
+func (b *unlockingBody) Close() error {
+	defer b.unlock()
+	return b.ReadCloser.Close()
+}

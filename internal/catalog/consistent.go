@@ -1,0 +1,313 @@
+package catalog
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/compression"
+	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/tarfile"
+)
+
+// An archive may say what an image consists of twice, in the manifest that
+// index.json leads to and in manifest.json, and both say it of a config, which
+// knows the diff IDs. An image is taken from where it agrees with its config. What
+// can be compared without reading layers always is; layers are read to decide only
+// where the two disagree.
+
+// settled is what has been found out of a document of an image in index.json.
+type settled struct {
+	// instead is the image as manifest.json has it, if that is to be taken.
+	instead  *dockerImage
+	warnings []string
+	err      error // nothing that the archive says is right
+}
+
+// Settle finds out which of the things that an archive says of an image is to be
+// believed. The warnings say what is not. The error is for an image that is
+// consistent nowhere. Reading the image does the same; it is done once.
+func (img *Image) Settle(ctx context.Context) (warnings []string, err error) {
+	i, ok := img.contents.(*ociImage)
+	if !ok {
+		return img.warnings, nil
+	}
+	s, err := i.settle(ctx, i.descriptor)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(img.warnings, s.warnings), s.err
+}
+
+// SettleInstance is Settle for a manifest that the image's index lists.
+func (img *Image) SettleInstance(ctx context.Context, instance digest.Digest) (warnings []string, err error) {
+	i, ok := img.contents.(*ociImage)
+	if !ok {
+		return nil, nil
+	}
+	s, err := i.settle(ctx, v1.Descriptor{Digest: instance})
+	if err != nil {
+		return nil, err
+	}
+	return s.warnings, s.err
+}
+
+// settle settles the image, or a manifest that its index lists. It returns an
+// error of its own only if ctx ended before it was done.
+func (i *ociImage) settle(ctx context.Context, d v1.Descriptor) (*settled, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if s := i.settled[d.Digest]; s != nil {
+		return s, nil
+	}
+	s := &settled{}
+	_, doc, err := readDocument(i.files, d)
+	if err != nil {
+		s.err = err
+	} else if doc.Config != nil {
+		i.settleManifest(ctx, doc, s)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if s.instead != nil && d.Digest != i.descriptor.Digest {
+		s.instead, s.err = nil, errdef.Errorf(errdef.ErrDamaged, "manifest %s of the index cannot be taken: %s", d.Digest, s.warnings[0])
+	}
+	if i.settled == nil {
+		i.settled = map[digest.Digest]*settled{}
+	}
+	i.settled[d.Digest] = s
+	return s, nil
+}
+
+// settleManifest settles an image of one platform.
+func (i *ociImage) settleManifest(ctx context.Context, doc *image.Fields, s *settled) {
+	wrong, sizes := i.contradiction(doc), i.wrongSize(doc)
+	item := i.items[doc.Config.Digest]
+	if item == nil {
+		s.err = wrong
+		if sizes != nil { // Digests say what is meant.
+			s.warnings = append(s.warnings, sizes.Error())
+		}
+		return
+	}
+	wrong = cmp.Or(wrong, sizes)
+	differs := i.differs(doc, item)
+	if wrong == nil && differs != nil { // The layers decide.
+		wrong = i.read(ctx, doc)
+	}
+	if wrong == nil {
+		if differs != nil {
+			s.warnings = append(s.warnings, fmt.Sprintf("%s contradicts the manifest, which agrees with the config and is taken: %v", manifestJSON, differs))
+		}
+		return
+	}
+	instead := &dockerImage{layers: i.layers, item: *item}
+	if err := instead.agrees(ctx); err != nil {
+		s.err = errdef.Errorf(errdef.ErrDamaged, "%w; %s is no better: %w", wrong, manifestJSON, err)
+		return
+	}
+	s.instead = instead
+	s.warnings = append(s.warnings, fmt.Sprintf("%v; %s, which agrees with the config, is taken instead", wrong, manifestJSON))
+}
+
+// wrongSize compares the sizes in a manifest with those of what the archive has.
+func (i *ociImage) wrongSize(doc *image.Fields) error {
+	for _, d := range append(slices.Clone(doc.Layers), *doc.Config) {
+		f, err := i.lookup(d.Digest)
+		if err == nil && f.Size != d.Size {
+			return errdef.Errorf(errdef.ErrDamaged, "the manifest says that blob %s has %d bytes, but it has %d", d.Digest, d.Size, f.Size)
+		}
+	}
+	return nil
+}
+
+// contradiction compares the layers of a manifest with the config, as far as that
+// costs nothing.
+func (i *ociImage) contradiction(doc *image.Fields) error {
+	ids, ok := i.diffIDs(doc)
+	if !ok {
+		return nil
+	}
+	if len(ids) != len(doc.Layers) {
+		return errdef.Errorf(errdef.ErrDamaged, "the manifest lists %d layers, but its config has %d diff IDs", len(doc.Layers), len(ids))
+	}
+	for n, l := range doc.Layers {
+		plain, ok := i.isPlain(l, ids[n])
+		switch {
+		case !ok, plain && l.Digest == ids[n], !plain && l.Digest != ids[n]: // Of the last, only reading tells.
+			continue
+		case !plain:
+			return errdef.Errorf(errdef.ErrDamaged, "its config has %s for the diff ID of layer %d, which is the digest of the layer as it is compressed", ids[n], n)
+		}
+		if slices.Contains(ids, l.Digest) {
+			return errdef.Errorf(errdef.ErrDamaged, "the manifest lists the layers in another order than the config: layer %d is %s instead of %s", n, l.Digest, ids[n])
+		}
+		return errdef.Errorf(errdef.ErrDamaged, "layer %d of the manifest, %s, is not compressed, but its config has the diff ID %s", n, l.Digest, ids[n])
+	}
+	return nil
+}
+
+// diffIDs returns the diff IDs in the config of a manifest. ok is false if it is
+// not there or of something else than an image.
+func (i *ociImage) diffIDs(doc *image.Fields) (ids []digest.Digest, ok bool) {
+	name, err := blobName(doc.Config.Digest)
+	if err != nil {
+		return nil, false
+	}
+	config, err := i.files.ReadFile(name, image.MaxDocument)
+	if err != nil {
+		return nil, false
+	}
+	ids, err = diffIDs(name, config)
+	return ids, err == nil
+}
+
+// isPlain reports whether a layer is not compressed, so that its digest is its diff
+// ID. ok is false if that cannot be told.
+func (i *ociImage) isPlain(l v1.Descriptor, diffID digest.Digest) (plain, ok bool) {
+	if strings.HasSuffix(l.MediaType, "+encrypted") || l.Digest.Algorithm() != diffID.Algorithm() {
+		return false, false
+	}
+	f, err := i.lookup(l.Digest)
+	if err != nil || f.Size == 0 {
+		return false, false
+	}
+	algorithm, err := detect(i.files, f)
+	return algorithm == compression.None, err == nil
+}
+
+// differs returns how the layers that manifest.json lists contradict those of a
+// manifest, as far as both are blobs of the archive. It may list what the blobs
+// are when they are unpacked.
+func (i *ociImage) differs(doc *image.Fields, item *manifestItem) error {
+	if len(item.Layers) != len(doc.Layers) {
+		return fmt.Errorf("it lists %d layers, the manifest %d", len(item.Layers), len(doc.Layers))
+	}
+	ids, _ := i.diffIDs(doc)
+	for n, name := range item.Layers {
+		theirs, err := i.files.Lookup(name)
+		if err != nil {
+			continue
+		}
+		d, ok := digestInName(theirs.Name)
+		if !ok || d == doc.Layers[n].Digest || n < len(ids) && d == ids[n] {
+			continue
+		}
+		if ours, err := i.lookup(doc.Layers[n].Digest); err == nil && ours.Offset != theirs.Offset {
+			return fmt.Errorf("its layer %d is %s, that of the manifest %s", n, d, doc.Layers[n].Digest)
+		}
+	}
+	return nil
+}
+
+// read reads the layers of a manifest, and fails if they are not what the config
+// says. Those that are not there say nothing.
+func (i *ociImage) read(ctx context.Context, doc *image.Fields) error {
+	ids, ok := i.diffIDs(doc)
+	if !ok {
+		return nil
+	}
+	var names []string
+	var want []digest.Digest
+	for n, l := range doc.Layers {
+		name, err := blobName(l.Digest)
+		if err == nil && i.files.Has(name) {
+			names, want = append(names, name), append(want, ids[n])
+		}
+	}
+	return i.layers.compare(ctx, names, want)
+}
+
+// agrees reads the layers of an image, as far as their names do not tell enough,
+// and fails if they are not what its config says.
+func (i *dockerImage) agrees(ctx context.Context) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	p, err := i.load(ctx)
+	if err != nil {
+		return err
+	}
+	var names []string
+	var want []digest.Digest
+	for n, name := range i.item.Layers {
+		l, err := i.layers.find(name)
+		if err != nil {
+			return err
+		}
+		// Content that is named by its digest is verified when it is read.
+		if d, ok := digestInName(l.Name); ok && d == p.diffIDs[n] && l.algorithm == compression.None {
+			continue
+		}
+		names, want = append(names, name), append(want, p.diffIDs[n])
+	}
+	return i.layers.compare(ctx, names, want)
+}
+
+// compare reads layers and fails if their diff IDs are not those wanted.
+func (c *layerCache) compare(ctx context.Context, names []string, want []digest.Digest) error {
+	layers := make([]*layer, len(names))
+	for n, name := range names {
+		var err error
+		if layers[n], err = c.find(name); err != nil {
+			return err
+		}
+	}
+	if err := measure(ctx, layers, true); err != nil {
+		return err
+	}
+	for n, l := range layers {
+		if l.diffID != want[n] {
+			return errdef.Errorf(errdef.ErrDamaged, "%s has the diff ID %s, but the config says %s", l.Name, l.diffID, want[n])
+		}
+	}
+	return nil
+}
+
+// lookup finds a blob of an OCI layout.
+func (i *ociImage) lookup(d digest.Digest) (tarfile.Member, error) {
+	name, err := blobName(d)
+	if err != nil {
+		return tarfile.Member{}, err
+	}
+	return i.files.Lookup(name)
+}
+
+// falseType returns what is wrong with the media type of a layer that is there.
+func (i *ociImage) falseType(l v1.Descriptor) error {
+	said, ok := compressionOf(l.MediaType)
+	if !ok {
+		return nil
+	}
+	f, err := i.lookup(l.Digest)
+	if err != nil || f.Size == 0 {
+		return nil
+	}
+	algorithm, err := detect(i.files, f)
+	if err != nil || algorithm == said {
+		return nil
+	}
+	return errdef.Errorf(errdef.ErrDamaged, "blob %s has the media type %s, but its compression is %s", l.Digest, l.MediaType, algorithm)
+}
+
+// compressionOf returns the compression that a layer's media type tells. ok is
+// false if it tells none.
+func compressionOf(mediaType string) (algorithm compression.Algorithm, ok bool) {
+	switch {
+	case !strings.HasPrefix(mediaType, "application/vnd.oci.image.layer.") && !strings.HasPrefix(mediaType, "application/vnd.docker.image.rootfs."):
+		return compression.None, false
+	case strings.HasSuffix(mediaType, "+gzip"), strings.HasSuffix(mediaType, ".gzip"):
+		return compression.Gzip, true
+	case strings.HasSuffix(mediaType, "+zstd"), strings.HasSuffix(mediaType, ".zstd"):
+		return compression.Zstd, true
+	case strings.HasSuffix(mediaType, ".tar"):
+		return compression.None, true
+	}
+	return compression.None, false
+}

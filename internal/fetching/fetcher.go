@@ -1,0 +1,257 @@
+// Package fetching brings blobs from where they are: which from where, when, again
+// after errors that may pass, from another image that has them, and verified. It
+// knows nothing of archives, their formats, or what blobs are stored in.
+package fetching
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/retry"
+)
+
+// Source is where the blobs of an image are.
+type Source interface {
+	// Open returns the content of a blob from offset, in bytes, on. It and what it
+	// returns should end with ctx; if they do not, they are left behind.
+	Open(ctx context.Context, blob v1.Descriptor, offset int64) (io.ReadCloser, error)
+}
+
+// Image is an image whose blobs are fetched. If one of them cannot be, it fails as
+// a whole.
+type Image struct {
+	source Source
+	wrap   func(error) error
+	err    error // why it failed; guarded by the fetcher's mutex
+}
+
+// Blob is a blob, fetched once for all images that need it.
+type Blob struct {
+	image.Blob
+	images []*Image // in their order
+
+	done chan struct{} // closed when err is set
+	err  error
+}
+
+// Options are how blobs are fetched.
+type Options struct {
+	// Jobs is how many blobs are read at the same time.
+	Jobs int
+	// KeepGoing fetches the blobs of other images when one image fails.
+	KeepGoing bool
+	// Backoff returns what decides on trying again, new for every source of a blob.
+	Backoff func() *retry.Backoff
+	// Store takes a blob. It reads r, which verifies the blob at its end, to its end.
+	Store func(ctx context.Context, blob *Blob, r io.Reader) error
+	// Fatal reports whether an error of Store is the end of all images, because it
+	// is not the blob's.
+	Fatal func(error) bool
+	// Progress, if not nil, is told what happens. It is called concurrently.
+	Progress func(Event)
+}
+
+// EventKind says what an Event is about.
+type EventKind int
+
+// The kinds of events.
+const (
+	Started EventKind = iota
+	Read
+	Retried
+	Finished
+)
+
+// Event is something that happens to a blob.
+type Event struct {
+	Kind EventKind
+	Blob v1.Descriptor
+	N    int   // of Read: how many more bytes have arrived
+	Err  error // of Retried and Finished
+}
+
+// ErrSource is found in errors of a source, as opposed to those of Store.
+var ErrSource = errors.New("reading it failed")
+
+// ErrMismatch is found in the error for a blob that is not what its digest or its
+// size says.
+var ErrMismatch = errors.New("digest does not match")
+
+// errNotNeeded is what becomes of a blob that only images that failed have.
+var errNotNeeded = errors.New("no image needs it")
+
+// Fetcher fetches the blobs of any number of images. Images and blobs are added
+// first; after that all methods may be called concurrently.
+type Fetcher struct {
+	options  Options
+	blobs    []*Blob // distinct, in their order
+	byDigest map[digest.Digest]*Blob
+
+	mu sync.Mutex // for the errors of images
+}
+
+// New returns a Fetcher without images.
+func New(o Options) *Fetcher {
+	if o.Progress == nil {
+		o.Progress = func(Event) {}
+	}
+	return &Fetcher{options: o, byDigest: map[digest.Digest]*Blob{}}
+}
+
+// AddImage adds an image. wrap makes its errors say which image it is.
+func (f *Fetcher) AddImage(source Source, wrap func(error) error) *Image {
+	return &Image{source: source, wrap: wrap}
+}
+
+// Need says that an image needs a blob, and returns the one to wait for.
+func (f *Fetcher) Need(img *Image, b image.Blob) *Blob {
+	blob, ok := f.byDigest[b.Digest]
+	if !ok {
+		blob = &Blob{Blob: b, done: make(chan struct{})}
+		f.byDigest[b.Digest] = blob
+		f.blobs = append(f.blobs, blob)
+	}
+	if b.Kind == image.KindConfig {
+		blob.Kind = b.Kind // An image needs it in memory, whatever others call it.
+	}
+	if n := len(blob.images); n == 0 || blob.images[n-1] != img {
+		blob.images = append(blob.images, img)
+	}
+	return blob
+}
+
+// Blobs returns all distinct blobs in the order in which they were first needed.
+func (f *Fetcher) Blobs() []*Blob { return f.blobs }
+
+// LastNeededBy reports whether no image after img needs the blob.
+func (b *Blob) LastNeededBy(img *Image) bool { return b.images[len(b.images)-1] == img }
+
+// Fail records why an image failed. It returns that, if it is the end of the other
+// images too.
+func (f *Fetcher) Fail(img *Image, err error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if img.err == nil {
+		img.err = img.wrap(err)
+	}
+	if f.options.KeepGoing {
+		return nil
+	}
+	return img.err
+}
+
+// Err returns why an image failed, or nil.
+func (f *Fetcher) Err(img *Image) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return img.err
+}
+
+func (f *Fetcher) failed(img *Image) bool { return f.Err(img) != nil }
+
+// Start has g fetch blobs, beginning with them in the order given. An error is one
+// that is the end of everything, for which ctx should be the group's.
+func (f *Fetcher) Start(ctx context.Context, g *errgroup.Group, order []*Blob) {
+	var next atomic.Int64
+	for range min(f.options.Jobs, len(order)) {
+		g.Go(func() error {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(order) {
+					return nil
+				}
+				if err := f.Fetch(ctx, order[i]); err != nil {
+					return err
+				}
+			}
+		})
+	}
+}
+
+// Fetch fetches one blob, which must be done once only. The error is one that is
+// the end of everything; for what became of the blob, ask Await.
+func (f *Fetcher) Fetch(ctx context.Context, blob *Blob) error {
+	defer close(blob.done)
+	images := slices.DeleteFunc(slices.Clone(blob.images), f.failed)
+	if len(images) == 0 {
+		blob.err = errNotNeeded
+		return nil
+	}
+	f.options.Progress(Event{Kind: Started, Blob: blob.Descriptor})
+	blob.err = f.fetchFrom(ctx, blob, images)
+	f.options.Progress(Event{Kind: Finished, Blob: blob.Descriptor, Err: blob.err})
+	if blob.err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if f.Fatal(blob.err) {
+		return blob.err
+	}
+	for _, img := range images {
+		if err := f.Fail(img, blob.err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Fatal reports whether an error is the end of all images.
+func (f *Fetcher) Fatal(err error) bool {
+	return !errors.Is(err, ErrSource) && f.options.Fatal(err)
+}
+
+// fetchFrom fetches a blob from the first image that has it, or else the next. It
+// starts over only for a blob that turned out to be another one.
+func (f *Fetcher) fetchFrom(ctx context.Context, blob *Blob, images []*Image) error {
+	for {
+		r := newReader(ctx, f, blob, images)
+		err := f.options.Store(ctx, blob, r)
+		images = r.close()
+		if !errors.Is(err, ErrMismatch) || len(images) < 2 || ctx.Err() != nil {
+			return err
+		}
+		images = images[1:]
+	}
+}
+
+// Await returns when a blob has been fetched, and what became of it.
+func (b *Blob) Await(ctx context.Context) error {
+	select {
+	case <-b.done:
+		return b.err
+	default:
+	}
+	select {
+	case <-b.done:
+		return b.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Fetched reports whether a blob has been fetched, or its fetching has failed.
+func (b *Blob) Fetched() bool {
+	select {
+	case <-b.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// mismatch returns an error for a blob that is not what it should be.
+func mismatch(format string, args ...any) error {
+	return fmt.Errorf("%w: %w: %w", ErrSource, fmt.Errorf(format, args...), ErrMismatch)
+}

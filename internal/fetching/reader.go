@@ -1,0 +1,161 @@
+package fetching
+
+import (
+	"context"
+	"fmt"
+	"hash"
+	"io"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/dockerarchive/dockerarchive/internal/retry"
+)
+
+// reader reads a blob, resumes it after errors that may pass, goes on with the
+// next image that has it after others, and verifies its size and digest.
+type reader struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	f      *Fetcher
+	blob   *Blob
+	mu     sync.Mutex // held while reading
+
+	images  []*Image // the first of them is being read from
+	backoff *retry.Backoff
+	body    io.ReadCloser
+	pending error // of body, after the data that came with it
+	n       int64 // bytes that have been returned
+	hash    hash.Hash
+	err     error // to be returned from now on
+}
+
+func newReader(ctx context.Context, f *Fetcher, blob *Blob, images []*Image) *reader {
+	ctx, cancel := context.WithCancel(ctx)
+	r := &reader{ctx: ctx, cancel: cancel, f: f, blob: blob, images: images, backoff: f.options.Backoff()}
+	if algorithm := blob.Digest.Algorithm(); algorithm.Available() {
+		r.hash = algorithm.Hash()
+	} else {
+		r.err = fmt.Errorf("%w: its digest %s is of an unknown algorithm", ErrSource, blob.Digest)
+	}
+	return r
+}
+
+// close ends reading, and returns the images that had not failed.
+func (r *reader) close() []*Image {
+	r.cancel()
+	if r.mu.TryLock() {
+		defer r.mu.Unlock()
+		r.closeBody()
+		return r.images
+	}
+	go func() { // A source that does not respect its context is not waited for.
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.closeBody()
+	}()
+	return nil
+}
+
+// Read implements io.Reader.
+func (r *reader) Read(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for r.err == nil {
+		n, err := r.readBody(p)
+		if n > 0 {
+			r.pending = err
+			return r.advance(p[:n])
+		}
+		if err != nil {
+			r.err = r.recover(err)
+		}
+	}
+	return 0, r.err
+}
+
+// readBody reads from the current source, which it opens if need be.
+func (r *reader) readBody(p []byte) (int, error) {
+	if err := r.pending; err != nil {
+		r.pending = nil
+		return 0, err
+	}
+	if r.body == nil {
+		body, err := r.images[0].source.Open(r.ctx, r.blob.Descriptor, r.n)
+		if err != nil {
+			return 0, err
+		}
+		r.body = body
+	}
+	return r.body.Read(p)
+}
+
+// advance takes data that has arrived.
+func (r *reader) advance(p []byte) (int, error) {
+	r.hash.Write(p)
+	r.n += int64(len(p))
+	r.f.options.Progress(Event{Kind: Read, Blob: r.blob.Descriptor, N: len(p)})
+	if size := r.blob.Size; size >= 0 && r.n > size {
+		r.err = mismatch("it is longer than the %d bytes that its manifest says", size)
+		return 0, r.err
+	}
+	return len(p), nil
+}
+
+// recover returns nil if reading can go on after an error.
+func (r *reader) recover(err error) error {
+	if err == io.EOF {
+		if r.n >= r.blob.Size {
+			return r.verify()
+		}
+		err = fmt.Errorf("it ends after %d of %d bytes: %w", r.n, r.blob.Size, io.ErrUnexpectedEOF)
+	}
+	r.closeBody()
+	if cause := context.Cause(r.ctx); cause != nil {
+		return cause
+	}
+	announce := func(err error) { r.f.options.Progress(Event{Kind: Retried, Blob: r.blob.Descriptor, Err: err}) }
+	err = r.backoff.Next(r.ctx, err, announce)
+	if err == nil {
+		return nil
+	}
+	if len(r.images) > 1 && r.ctx.Err() == nil {
+		r.images = r.images[1:]
+		r.backoff = r.f.options.Backoff()
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrSource, err)
+}
+
+// verify returns io.EOF for a blob that is what its digest says.
+func (r *reader) verify() error {
+	d := r.blob.Digest
+	if got := digest.NewDigest(d.Algorithm(), r.hash); got != d {
+		return mismatch("it has the digest %s instead of %s", got, d)
+	}
+	return io.EOF
+}
+
+func (r *reader) closeBody() {
+	if r.body != nil {
+		r.body.Close() // It has only been read from.
+		r.body = nil
+	}
+}
+
+// Skip returns body without its first n bytes, for sources that cannot open a
+// blob anywhere but at its start. It closes body if it fails; an end before n
+// bytes is io.ErrUnexpectedEOF, since there was more before.
+func Skip(body io.ReadCloser, n int64) (io.ReadCloser, error) {
+	if _, err := io.CopyN(io.Discard, body, n); err != nil {
+		body.Close() // It has only been read from.
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, err
+	}
+	return body, nil
+}

@@ -1,0 +1,72 @@
+package image
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+)
+
+// What a document may ask of who reads it.
+const (
+	// MaxDocument bounds one config or manifest in bytes, as registries do: what
+	// is longer could not have come from one, nor be pushed to one.
+	MaxDocument = 4 << 20
+
+	// maxDepth bounds how deeply the values of a document may be nested. Those
+	// that are read here need 6 levels.
+	maxDepth = 64
+
+	// maxObjects and maxValues bound what a document becomes in memory: "{}," is
+	// three bytes in a file and 200 as a descriptor.
+	maxObjects = 1 << 17
+	maxValues  = 1 << 20
+)
+
+// Decode unmarshals a document that an archive has under name, unless it would
+// take up far more memory than its length lets one expect. The error wraps
+// errdef.ErrDamaged or ErrLimit.
+func Decode(name string, data []byte, v any) error {
+	if err := checkDocument(data); err != nil {
+		return fmt.Errorf("decoding %s: %w", name, err)
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return errdef.Errorf(errdef.ErrDamaged, "decoding %s: %w", name, err)
+	}
+	return nil
+}
+
+// checkDocument refuses a document that would take up far more memory than its
+// length lets one expect. It does not care whether it is valid.
+func checkDocument(data []byte) error {
+	depth, objects, values := 0, 0, 0
+	for i := 0; i < len(data); i++ {
+		switch data[i] {
+		case '"':
+			for i++; i < len(data) && data[i] != '"'; i++ {
+				if data[i] == '\\' {
+					i++
+				}
+			}
+		case '{', '[':
+			depth++
+			values++
+			if data[i] == '{' {
+				objects++
+			}
+		case ',':
+			values++
+		case '}', ']':
+			depth--
+		case 0: // No part of JSON; of most binary data, one of the first bytes.
+			return errdef.Errorf(errdef.ErrDamaged, "not a JSON document")
+		}
+		if depth > maxDepth {
+			return fmt.Errorf("%w: nested more than %d deep", errdef.ErrLimit, maxDepth)
+		}
+		if objects > maxObjects || values > maxValues {
+			return fmt.Errorf("%w: more than %d objects or %d values", errdef.ErrLimit, maxObjects, maxValues)
+		}
+	}
+	return nil
+}

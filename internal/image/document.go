@@ -1,0 +1,205 @@
+package image
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	// The algorithms that digests may use.
+	_ "crypto/sha256"
+	_ "crypto/sha512"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+)
+
+// The media types of Docker's own documents and layers.
+const (
+	DockerManifest   = "application/vnd.docker.distribution.manifest.v2+json"
+	DockerList       = "application/vnd.docker.distribution.manifest.list.v2+json"
+	DockerConfig     = "application/vnd.docker.container.image.v1+json"
+	DockerLayer      = "application/vnd.docker.image.rootfs.diff.tar"
+	DockerLayerGzip  = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+	dockerSchema1    = "application/vnd.docker.distribution.manifest.v1+json"
+	dockerSchema1JWS = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+)
+
+// Document is a manifest or an index, of OCI or Docker: they differ by their
+// fields only.
+type Document struct {
+	// Descriptor describes the document itself.
+	Descriptor v1.Descriptor
+	// Raw is the document as it was received, byte for byte.
+	Raw []byte
+	// Config is nil in an index.
+	Config *v1.Descriptor
+	// Layers are those of a manifest, lowest first, perhaps with repetitions.
+	Layers []v1.Descriptor
+	// Manifests are what an index lists.
+	Manifests []v1.Descriptor
+	// Absent are layers that are kept elsewhere, at their URLs, and not with the
+	// document. It belongs to whoever has parsed the document; nil is none.
+	Absent map[digest.Digest]bool
+	index  bool
+}
+
+// Fields is what matters here of a manifest or an index.
+type Fields struct {
+	SchemaVersion int             `json:"schemaVersion"`
+	MediaType     string          `json:"mediaType"`
+	Config        *v1.Descriptor  `json:"config"`
+	Layers        []v1.Descriptor `json:"layers"`
+	Manifests     []v1.Descriptor `json:"manifests"`
+	// Of Docker's schema 1 only.
+	FSLayers   []any `json:"fsLayers"`
+	Signatures []any `json:"signatures"`
+}
+
+// IsIndex reports whether the document lists manifests.
+func (f *Fields) IsIndex() bool { return f.Config == nil && f.Manifests != nil }
+
+// Type returns what the document says it is, else described, what its descriptor
+// says, else what its fields say.
+func (f *Fields) Type(described string) string {
+	switch {
+	case f.MediaType != "":
+		return f.MediaType
+	case f.SchemaVersion == 1 && f.Signatures != nil:
+		return dockerSchema1JWS
+	case f.SchemaVersion == 1:
+		return dockerSchema1
+	case described != "":
+		return described
+	case f.IsIndex():
+		return v1.MediaTypeImageIndex
+	case f.Config != nil && f.Config.MediaType == DockerConfig:
+		return DockerManifest
+	}
+	return v1.MediaTypeImageManifest
+}
+
+// ParseDocument parses a manifest or an index. described is the media type by
+// which it is known elsewhere, or "". A document that looks like more than one
+// thing is refused, because different programs would take it for different images
+// (CVE-2021-41190). Types other than OCI's and Docker's schema 2 are not parsed:
+// of them the Document has a Descriptor only.
+func ParseDocument(raw []byte, described string) (*Document, error) {
+	var f Fields
+	if err := Decode("manifest", raw, &f); err != nil {
+		return nil, err
+	}
+	d := &Document{
+		Raw:        raw,
+		Descriptor: v1.Descriptor{MediaType: f.Type(described), Digest: digest.FromBytes(raw), Size: int64(len(raw))},
+	}
+	if f.MediaType == "" && described == "" && f.SchemaVersion != 2 && f.SchemaVersion != 1 {
+		d.Descriptor.MediaType = "" // Anything.
+	}
+	switch d.Descriptor.MediaType {
+	case v1.MediaTypeImageIndex, DockerList:
+		if f.Config != nil || f.Layers != nil || f.FSLayers != nil {
+			return nil, errdef.Errorf(errdef.ErrDamaged, "an index that is a manifest as well is ambiguous")
+		}
+		d.index, d.Manifests = true, f.Manifests
+	case v1.MediaTypeImageManifest, DockerManifest:
+		if f.Manifests != nil || f.FSLayers != nil {
+			return nil, errdef.Errorf(errdef.ErrDamaged, "a manifest that is an index or of schema 1 as well is ambiguous")
+		}
+		if f.Config == nil {
+			return nil, errdef.Errorf(errdef.ErrDamaged, "a manifest without a config")
+		}
+		d.Config, d.Layers = f.Config, f.Layers
+	default:
+		return d, nil
+	}
+	return d, d.checkDigests()
+}
+
+func (d *Document) checkDigests() error {
+	all := slices.Concat(d.Manifests, d.Layers)
+	if d.Config != nil {
+		all = append(all, *d.Config)
+	}
+	for _, listed := range all {
+		if err := listed.Digest.Validate(); err != nil {
+			return errdef.Errorf(errdef.ErrDamaged, "it lists the digest %q: %w", listed.Digest, err)
+		}
+	}
+	return nil
+}
+
+// IsIndex reports whether the document is an index rather than a manifest.
+func (d *Document) IsIndex() bool { return d.index }
+
+// Kind says what a blob of an image is.
+type Kind int
+
+// The kinds of blobs.
+const (
+	KindLayer Kind = iota
+	KindConfig
+	KindDocument // a manifest or an index
+)
+
+// Blob is a blob that an image consists of. Its Size is -1 if it is not known.
+type Blob struct {
+	v1.Descriptor
+	Kind Kind
+}
+
+// Blobs returns what the document refers to, except for what is Absent, and then
+// itself, in the order of every archive that keeps it: layers, lowest first, config, document. Of an
+// index it returns itself only; what it lists are documents of their own.
+func (d *Document) Blobs() []Blob {
+	var blobs []Blob
+	for _, l := range d.Layers {
+		if !d.Absent[l.Digest] {
+			blobs = append(blobs, Blob{l, KindLayer})
+		}
+	}
+	if d.Config != nil {
+		blobs = append(blobs, Blob{*d.Config, KindConfig})
+	}
+	return append(blobs, Blob{d.Descriptor, KindDocument})
+}
+
+// MaxIndexDepth bounds indexes in indexes, which are rare, and not recursive.
+const MaxIndexDepth = 4
+
+// ErrDepth is returned by Order for indexes that are nested too deeply.
+var ErrDepth = fmt.Errorf("more than %d indexes within each other", MaxIndexDepth)
+
+// Order returns top and all documents that it leads to, each once and after what
+// it lists, as archives have them. find returns a document by its digest, or nil
+// for one that is not to be there.
+func Order(top *Document, find func(v1.Descriptor) (*Document, error)) ([]*Document, error) {
+	var ordered []*Document
+	seen := map[digest.Digest]bool{}
+	var visit func(d *Document, depth int) error
+	visit = func(d *Document, depth int) error {
+		if depth > MaxIndexDepth {
+			return ErrDepth
+		}
+		for _, listed := range d.Manifests {
+			if seen[listed.Digest] {
+				continue
+			}
+			seen[listed.Digest] = true
+			child, err := find(listed)
+			if err != nil {
+				return err
+			}
+			if child == nil {
+				continue
+			}
+			if err := visit(child, depth+1); err != nil {
+				return err
+			}
+		}
+		ordered = append(ordered, d)
+		return nil
+	}
+	seen[top.Descriptor.Digest] = true
+	return ordered, visit(top, 0)
+}

@@ -1,0 +1,105 @@
+package imagetest
+
+import (
+	"io"
+	"log"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/containers/image/v5/copy"
+	"github.com/containers/image/v5/docker"
+	"github.com/containers/image/v5/types"
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/stretchr/testify/require"
+)
+
+// Registry is a registry on this machine that counts what it is asked for.
+type Registry struct {
+	// Address is its host and port.
+	Address string
+	// Intercept, if not nil, may answer a request instead. It is not to be changed
+	// while the registry is asked.
+	Intercept func(w http.ResponseWriter, r *http.Request) bool
+
+	mu   sync.Mutex
+	gets map[string]int
+}
+
+// NewRegistry starts an empty registry, which ends with the test.
+func NewRegistry(t testing.TB) *Registry {
+	t.Helper()
+	reg := &Registry{gets: map[string]int{}}
+	images := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
+			reg.mu.Lock()
+			reg.gets[path.Base(r.URL.Path)]++
+			reg.mu.Unlock()
+		}
+		if reg.Intercept == nil || !reg.Intercept(w, r) {
+			images.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(server.Close)
+	reg.Address = strings.TrimPrefix(server.URL, "http://")
+	return reg
+}
+
+// Gets returns how often each blob was asked for, by digest, since it was last
+// called.
+func (reg *Registry) Gets() map[string]int {
+	reg.mu.Lock()
+	defer reg.mu.Unlock()
+	gets := maps.Clone(reg.gets)
+	clear(reg.gets)
+	return gets
+}
+
+// Ref returns a reference to an image in the registry.
+func (reg *Registry) Ref(t testing.TB, name string) types.ImageReference {
+	t.Helper()
+	ref, err := docker.ParseReference("//" + reg.Address + "/" + name)
+	require.NoError(t, err)
+	return ref
+}
+
+// Push puts an image, with all of its platforms, into the registry.
+func (reg *Registry) Push(t testing.TB, name string, src types.ImageReference) types.ImageReference {
+	t.Helper()
+	ref := reg.Ref(t, name)
+	require.NoError(t, Copy(t, ref, src, &copy.Options{
+		ImageListSelection: copy.CopyAllImages,
+		SourceCtx:          RegistryContext(t), DestinationCtx: RegistryContext(t), PreserveDigests: true,
+	}))
+	return ref
+}
+
+// RegistryContext returns an Isolated context for registries on this machine, under
+// which the user's configuration does not matter and nothing can be spooled.
+func RegistryContext(t testing.TB) *types.SystemContext {
+	t.Helper()
+	sys := Isolated()
+	dir := t.TempDir()
+	sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
+	sys.AuthFilePath = filepath.Join(dir, "auth.json")
+	sys.RegistriesDirPath = dir
+	sys.SystemRegistriesConfPath = filepath.Join(dir, "registries.conf")
+	sys.SystemRegistriesConfDirPath = dir
+	sys.BigFilesTemporaryDir = NoDir(t)
+	require.NoError(t, os.WriteFile(sys.SystemRegistriesConfPath, nil, 0o600))
+	require.NoError(t, os.WriteFile(sys.AuthFilePath, []byte("{}"), 0o600))
+	return sys
+}
+
+// NoDir returns a directory in which nothing can be made, because there is none.
+func NoDir(t testing.TB) string {
+	t.Helper()
+	return filepath.Join(t.TempDir(), "missing")
+}

@@ -1,0 +1,222 @@
+package layout
+
+import (
+	"archive/tar"
+	"encoding/json"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/tarfile"
+)
+
+// Docker is the layout of docker save before Docker 25, as containers/image
+// writes it.
+type Docker struct{ Metadata Metadata }
+
+// Unpacks is true.
+func (Docker) Unpacks() bool { return true }
+
+// Types returns manifests only.
+func (Docker) Types() []string { return []string{v1.MediaTypeImageManifest, image.DockerManifest} }
+
+// BlobName returns a name that is not in a directory, because docker load takes
+// every directory for a legacy layer.
+func (Docker) BlobName(diffID digest.Digest) string { return diffID.Encoded() + ".tar" }
+
+// BlobHeader describes a layer.
+func (l Docker) BlobHeader(diffID digest.Digest, size int64) (*tar.Header, error) {
+	return l.Metadata.File(l.BlobName(diffID), size)
+}
+
+// Check refuses indexes and encrypted layers.
+func (l Docker) Check(d *image.Document) error {
+	if d.IsIndex() {
+		return ErrIndex
+	}
+	if err := checkType(l, d); err != nil {
+		return err
+	}
+	for _, layer := range d.Layers {
+		if strings.HasSuffix(layer.MediaType, "+encrypted") {
+			return fmt.Errorf("layer %s is encrypted; decrypt the image while copying it", layer.Digest)
+		}
+	}
+	return nil
+}
+
+// ErrArtifact returns the error for a manifest whose config is not of an image, where
+// there is room for images only.
+func ErrArtifact(manifest *image.Document) error {
+	return fmt.Errorf("its config, of type %q, has no rootfs, so this is not a container image but an artifact, which an archive of this kind cannot hold; write an image-archive instead", manifest.Config.MediaType)
+}
+
+// LeftOut is empty: what has no place in manifest.json has none in the archive.
+func (Docker) LeftOut(*image.Image) string { return "" }
+
+// NewTable returns an empty table.
+func (l Docker) NewTable() Table {
+	return &dockerTable{layout: l, index: newTagIndex(l.Metadata), names: names{}, legacyIDs: map[string]struct{}{}}
+}
+
+// ReadTable implements Layout.
+func (l Docker) ReadTable(old Archive) (Table, error) {
+	manifest, err := readTable(old, manifestFile)
+	if err != nil {
+		return nil, err
+	}
+	if manifest == nil || old.Has(v1.ImageIndexFile) {
+		return nil, ErrOther
+	}
+	repositories, err := readTable(old, repositoriesFile)
+	if err != nil {
+		return nil, err
+	}
+	t := &dockerTable{layout: l, index: newTagIndex(l.Metadata), names: names{}, legacyIDs: map[string]struct{}{}, old: old}
+	if err := t.index.read(manifest, repositories); err != nil {
+		return nil, err
+	}
+	for _, item := range t.index.items {
+		// Of a config that is named otherwise, the digest is not known: its image
+		// keeps its names from all others.
+		id, err := digest.Parse("sha256:" + strings.TrimSuffix(path.Base(item.value.Config), ".json"))
+		if err != nil {
+			id = digest.Digest(item.value.Config)
+		}
+		for _, name := range item.value.RepoTags {
+			t.names[name] = id
+		}
+	}
+	return t, nil
+}
+
+// dockerTable is the table of contents of the docker layout.
+type dockerTable struct {
+	layout    Docker
+	index     tagIndex
+	names     names
+	legacyIDs map[string]struct{} // of the layers whose directories are new
+	old       Archive             // nil for a new archive
+}
+
+func (t *dockerTable) Head() ([]tarfile.Small, error) { return nil, nil }
+
+func (t *dockerTable) Tail() ([]tarfile.Small, error) { return t.index.files(true) }
+
+func (t *dockerTable) Empty() bool { return t.index.empty() }
+
+// Claim implements Table. An image is known by its config here, whatever its
+// manifest was.
+func (t *dockerTable) Claim(img *image.Image) error {
+	return t.names.claim(img.Names, img.Top().Config.Digest)
+}
+
+// dockerImage is an image as this layout sees it.
+type dockerImage struct {
+	config       []byte
+	configDigest digest.Digest
+	layers       []image.Layer
+	legacy       []LegacyLayer // lowest first
+}
+
+func (t *dockerTable) imageOf(img *image.Image) (*dockerImage, error) {
+	manifest := img.Top()
+	layers, err := img.Layers(manifest)
+	if err != nil {
+		return nil, err
+	}
+	d := &dockerImage{configDigest: manifest.Config.Digest, layers: layers}
+	d.config = img.Configs[d.configDigest]
+	d.legacy, err = t.layout.Metadata.Legacy(d.config, diffIDs(layers))
+	if err != nil {
+		return nil, fmt.Errorf("config %s: %w", d.configDigest, err)
+	}
+	return d, nil
+}
+
+func diffIDs(layers []image.Layer) []digest.Digest {
+	ids := make([]digest.Digest, len(layers))
+	for i, l := range layers {
+		ids[i] = l.DiffID
+	}
+	return ids
+}
+
+// Place implements Table. The files are the config and the legacy directories
+// that no other image has.
+func (t *dockerTable) Place(img *image.Image) ([]Blob, []tarfile.Small, error) {
+	d, err := t.imageOf(img)
+	if err != nil {
+		return nil, nil, err
+	}
+	var blobs []Blob
+	for _, l := range d.layers {
+		blobs = append(blobs, Blob{Received: l.Digest, Stored: l.DiffID, Size: -1})
+	}
+	name := configFileName(d.configDigest)
+	if t.index.has(name) {
+		return blobs, nil, nil
+	}
+	config, err := t.layout.Metadata.small(name, d.config)
+	if err != nil {
+		return nil, nil, err
+	}
+	files := []tarfile.Small{config}
+	for _, layer := range d.legacy {
+		if _, ok := t.legacyIDs[layer.ID]; ok || t.old != nil && t.old.Has(layer.Files[0].Header.Name) {
+			continue
+		}
+		files = append(files, layer.Files...)
+	}
+	return blobs, files, nil
+}
+
+// Add implements Table.
+func (t *dockerTable) Add(img *image.Image) error {
+	if err := t.Claim(img); err != nil {
+		return err
+	}
+	d, err := t.imageOf(img)
+	if err != nil {
+		return err
+	}
+	item := tagItem{Config: configFileName(d.configDigest), RepoTags: []string{}, Layers: []string{}}
+	for i, layer := range d.layers {
+		item.Layers = append(item.Layers, t.layout.BlobName(layer.DiffID))
+		t.legacyIDs[d.legacy[i].ID] = struct{}{}
+	}
+	t.index.add(item, img.Names, topID(d.legacy))
+	return nil
+}
+
+// Remove implements Table.
+func (t *dockerTable) Remove(name string) error {
+	if err := t.names.remove(name); err != nil {
+		return err
+	}
+	t.index.remove(name)
+	return nil
+}
+
+func configFileName(config digest.Digest) string { return config.Encoded() + ".json" }
+
+// topID returns the ID by which an image was known, "" if it has no layers.
+func topID(layers []LegacyLayer) string {
+	if len(layers) == 0 {
+		return ""
+	}
+	return layers[len(layers)-1].ID
+}
+
+// jsonFile returns an entry that holds a value as JSON.
+func (m Metadata) jsonFile(name string, value any) (tarfile.Small, error) {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return tarfile.Small{}, err
+	}
+	return m.small(name, data)
+}

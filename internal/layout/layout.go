@@ -1,0 +1,179 @@
+// Package layout is what an image archive looks like: which images it accepts,
+// which entries they have, under which names and in which order, and what its
+// tables of contents say. It knows nothing of where bytes come from or go to.
+package layout
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/tarfile"
+)
+
+// Layout is a kind of archive.
+type Layout interface {
+	// Unpacks reports whether layers are stored uncompressed, under their diff
+	// IDs, and manifests not at all; else all blobs are stored as they are
+	// received.
+	Unpacks() bool
+	// Types returns the media types of the documents that an image may have.
+	Types() []string
+	// Check returns why a document cannot be part of an archive, as far as the
+	// document itself tells. It returns a *TypeError for types that are not among
+	// Types.
+	Check(d *image.Document) error
+	// LeftOut returns why Docker is not told of an image that the archive holds, ""
+	// if it is.
+	LeftOut(img *image.Image) string
+	// BlobName returns the name of the entry that holds a blob.
+	BlobName(d digest.Digest) string
+	// BlobHeader describes that entry.
+	BlobHeader(d digest.Digest, size int64) (*tar.Header, error)
+	// NewTable returns the table of contents of an archive without images.
+	NewTable() Table
+	// ReadTable returns that of an archive of this layout, whoever wrote it. What is
+	// not changed in it is written again as it was: annotations, platforms, fields
+	// that are not known here. The error wraps ErrOther for an archive that is of
+	// another layout.
+	ReadTable(old Archive) (Table, error)
+}
+
+// Archive is an archive that has been read.
+type Archive interface {
+	// ReadTable returns a table of contents by the name of its entry. The error
+	// wraps fs.ErrNotExist if there is none.
+	ReadTable(name string) ([]byte, error)
+	// Has reports whether there is an entry of this name.
+	Has(name string) bool
+}
+
+// ErrOther is returned by ReadTable for an archive of another layout.
+var ErrOther = errors.New("the archive is of another layout")
+
+// readTable returns nil for a table that is not there.
+func readTable(old Archive, name string) ([]byte, error) {
+	data, err := old.ReadTable(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return data, err
+}
+
+// Table is the table of contents of an archive. Its methods must not be called
+// concurrently.
+type Table interface {
+	// Head returns the files that an archive starts with.
+	Head() ([]tarfile.Small, error)
+	// Claim makes names those of the image. It returns a *NameError, and does
+	// nothing, if one of them is that of another image.
+	Claim(img *image.Image) error
+	// Place returns the entries of an image in their order: its blobs and, after
+	// them, the files that only this image adds to those before it. Blobs that
+	// the archive has already are among them; files are not.
+	Place(img *image.Image) (blobs []Blob, files []tarfile.Small, err error)
+	// Add records an image whose entries have been written, or more names for one
+	// that is there.
+	Add(img *image.Image) error
+	// Remove takes a name away and, if that was its last one, the image. It returns an
+	// *errdef.NoImageError if nothing has that name.
+	Remove(name string) error
+	// Tail returns the files that an archive ends with.
+	Tail() ([]tarfile.Small, error)
+	// Empty reports whether there is no image.
+	Empty() bool
+}
+
+// Blob is a blob of an image as an archive has it.
+type Blob struct {
+	Received digest.Digest // by which the image refers to it
+	Stored   digest.Digest // under which it is stored
+	Size     int64         // as it is stored, in bytes; -1 if that is not known
+}
+
+// Metadata makes what surrounds the blobs of an archive, byte for byte. The
+// transport that owns the docker layout hands it down.
+type Metadata struct {
+	// File, Symlink and Directory describe entries.
+	File      func(name string, size int64) (*tar.Header, error)
+	Symlink   func(name, target string) (*tar.Header, error)
+	Directory func(name string) (*tar.Header, error)
+	// Legacy returns the layers of an image, lowest first, as Docker before 1.10
+	// knew them.
+	Legacy func(config []byte, diffIDs []digest.Digest) ([]LegacyLayer, error)
+}
+
+// LegacyLayer is a layer as an image of its own.
+type LegacyLayer struct {
+	ID    string
+	Files []tarfile.Small
+}
+
+// small returns an entry that is written from memory.
+func (m Metadata) small(name string, data []byte) (tarfile.Small, error) {
+	header, err := m.File(name, int64(len(data)))
+	return tarfile.Small{Header: header, Data: data}, err
+}
+
+// ErrIndex is returned by Check for an index where there is room for one platform
+// only.
+var ErrIndex = errors.New("an archive of this kind holds single-platform images, not a manifest list or an index; choose a platform, or write an image-archive")
+
+// TypeError is returned by Check for a document of a type that a layout cannot
+// hold, but that an image may be converted from.
+type TypeError struct{ MediaType string }
+
+// Error names the type.
+func (e *TypeError) Error() string {
+	return fmt.Sprintf("manifest type %q is neither OCI nor Docker schema 2", e.MediaType)
+}
+
+// NameError is returned by Claim for a name that would mean two images, of which
+// every client would keep one.
+type NameError struct {
+	Name       string
+	Have, Want digest.Digest
+}
+
+// Error names both images.
+func (e *NameError) Error() string {
+	return fmt.Sprintf("two images want the name %s, of which a client would keep one: %s and %s; name or save them separately", e.Name, e.Have, e.Want)
+}
+
+// names knows which image has which name.
+type names map[string]digest.Digest
+
+func (n names) claim(all []string, id digest.Digest) error {
+	for _, name := range all {
+		if have, ok := n[name]; ok && have != id {
+			return &NameError{Name: name, Have: have, Want: id}
+		}
+	}
+	for _, name := range all {
+		n[name] = id
+	}
+	return nil
+}
+
+func (n names) remove(name string) error {
+	if _, ok := n[name]; !ok {
+		return &errdef.NoImageError{Wanted: name, Available: slices.Sorted(maps.Keys(n))}
+	}
+	delete(n, name)
+	return nil
+}
+
+// checkType is the part of Check that all layouts have.
+func checkType(l Layout, d *image.Document) error {
+	if !slices.Contains(l.Types(), d.Descriptor.MediaType) {
+		return &TypeError{d.Descriptor.MediaType}
+	}
+	return nil
+}

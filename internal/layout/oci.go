@@ -1,0 +1,330 @@
+package layout
+
+import (
+	"archive/tar"
+	"fmt"
+	"slices"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/tarfile"
+)
+
+// containerdName is the annotation under which containerd, and Docker with it,
+// look for the full name of an image.
+const containerdName = "io.containerd.image.name"
+
+// OCI is an OCI image layout in a tar that is a docker archive as well.
+type OCI struct {
+	Metadata Metadata
+	// Prefer returns the manifest of an index that Docker is offered, if it is
+	// there. Without it, and without that manifest, it is the first.
+	Prefer func(index *image.Document) (digest.Digest, bool)
+}
+
+// Unpacks is false.
+func (OCI) Unpacks() bool { return false }
+
+// Types returns manifests and indexes.
+func (OCI) Types() []string {
+	return []string{v1.MediaTypeImageManifest, image.DockerManifest, v1.MediaTypeImageIndex, image.DockerList}
+}
+
+// BlobName returns the path that the image layout specification wants.
+func (OCI) BlobName(d digest.Digest) string {
+	return v1.ImageBlobsDir + "/" + d.Algorithm().String() + "/" + d.Encoded()
+}
+
+// BlobHeader describes a blob.
+func (l OCI) BlobHeader(d digest.Digest, size int64) (*tar.Header, error) {
+	return l.Metadata.File(l.BlobName(d), size)
+}
+
+// Check refuses documents of other types.
+func (l OCI) Check(d *image.Document) error { return checkType(l, d) }
+
+// LeftOut names what is wrong with the image, or with the first platform of an index.
+func (l OCI) LeftOut(img *image.Image) string {
+	t := &ociTable{layout: l}
+	item, _, err := t.dockerItem(img, img.Top())
+	if item != nil || err != nil { // Add fails with the error.
+		return ""
+	}
+	for _, d := range img.Documents {
+		if reason := t.notForDocker(img, d); reason != "" {
+			return reason
+		}
+	}
+	return "it lists no image that is there"
+}
+
+// NewTable returns an empty table.
+func (l OCI) NewTable() Table {
+	return &ociTable{
+		layout: l, index: newTagIndex(l.Metadata), names: names{}, known: map[string]struct{}{},
+		contents: kept[indexFile]{value: indexFile{SchemaVersion: 2, MediaType: v1.MediaTypeImageIndex}},
+	}
+}
+
+// ReadTable implements Layout.
+func (l OCI) ReadTable(old Archive) (Table, error) {
+	index, err := readTable(old, v1.ImageIndexFile)
+	if err != nil {
+		return nil, err
+	}
+	if index == nil {
+		return nil, ErrOther
+	}
+	manifest, err := readTable(old, manifestFile)
+	if err != nil {
+		return nil, err
+	}
+	repositories, err := readTable(old, repositoriesFile)
+	if err != nil {
+		return nil, err
+	}
+	t := &ociTable{layout: l, index: newTagIndex(l.Metadata), names: names{}, known: map[string]struct{}{}}
+	if err := t.index.read(manifest, repositories); err != nil {
+		return nil, err
+	}
+	if err := image.Decode(v1.ImageIndexFile, index, &t.contents); err != nil {
+		return nil, err
+	}
+	for _, d := range t.contents.value.Manifests {
+		if d == nil {
+			return nil, errdef.Errorf(errdef.ErrDamaged, "%s: a descriptor is null", v1.ImageIndexFile)
+		}
+		name := nameOf(d.value)
+		t.known[knownAs(d.value.Digest, name)] = struct{}{}
+		if name != "" {
+			t.names[name] = d.value.Digest
+		}
+	}
+	return t, nil
+}
+
+// nameOf returns the name that index.json has for an image, "" if none.
+func nameOf(d v1.Descriptor) string {
+	if name := d.Annotations[containerdName]; name != "" {
+		return name
+	}
+	return d.Annotations[v1.AnnotationRefName]
+}
+
+// ociTable is the table of contents of the OCI layout.
+type ociTable struct {
+	layout   OCI
+	index    tagIndex
+	names    names
+	contents kept[indexFile]
+	known    map[string]struct{} // digests and names in contents
+}
+
+// indexFile is index.json, its fields in the order of the specification.
+type indexFile struct {
+	SchemaVersion int                    `json:"schemaVersion"`
+	MediaType     string                 `json:"mediaType,omitempty"`
+	ArtifactType  string                 `json:"artifactType,omitempty"`
+	Manifests     []*kept[v1.Descriptor] `json:"manifests"`
+	Subject       *v1.Descriptor         `json:"subject,omitempty"`
+	Annotations   map[string]string      `json:"annotations,omitempty"`
+}
+
+func (t *ociTable) Empty() bool { return len(t.contents.value.Manifests) == 0 }
+
+// Claim implements Table.
+func (t *ociTable) Claim(img *image.Image) error { return t.names.claim(img.Names, img.Digest()) }
+
+// Head starts with the file that tells an OCI layout.
+func (t *ociTable) Head() ([]tarfile.Small, error) {
+	m := t.layout.Metadata
+	version, err := m.jsonFile(v1.ImageLayoutFile, v1.ImageLayout{Version: v1.ImageLayoutVersion})
+	if err != nil {
+		return nil, err
+	}
+	files := []tarfile.Small{version}
+	for _, name := range []string{v1.ImageBlobsDir, v1.ImageBlobsDir + "/" + digest.Canonical.String()} {
+		header, err := m.Directory(name)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, tarfile.Small{Header: header})
+	}
+	return files, nil
+}
+
+// Place implements Table.
+func (t *ociTable) Place(img *image.Image) ([]Blob, []tarfile.Small, error) {
+	var blobs []Blob
+	for b := range img.Blobs() {
+		blobs = append(blobs, Blob{Received: b.Digest, Stored: b.Digest, Size: b.Size})
+	}
+	return blobs, nil, nil
+}
+
+// Add implements Table.
+func (t *ociTable) Add(img *image.Image) error {
+	if err := t.Claim(img); err != nil {
+		return err
+	}
+	item, top, err := t.dockerItem(img, img.Top())
+	if err != nil {
+		return err
+	}
+	t.describe(img.Top().Descriptor, img.Names)
+	if item != nil {
+		t.index.add(*item, img.Names, top)
+	}
+	return nil
+}
+
+// describe adds an image to index.json, once for every name.
+func (t *ociTable) describe(top v1.Descriptor, names []string) {
+	top = v1.Descriptor{MediaType: top.MediaType, Digest: top.Digest, Size: top.Size}
+	if len(names) == 0 {
+		t.addDescriptor(top, "")
+	}
+	for _, name := range names {
+		named := top
+		named.Annotations = annotations(name)
+		t.addDescriptor(named, name)
+	}
+}
+
+// annotations returns those of an image with a name. One that is no reference with a
+// tag or a digest is kept as it is, and not told to containerd and Docker, who would
+// make another name of it.
+func annotations(name string) map[string]string {
+	ref, err := reference.Parse(name)
+	tagged, isTagged := ref.(reference.Tagged)
+	_, isDigested := ref.(reference.Digested)
+	switch {
+	case err == nil && isTagged:
+		return map[string]string{containerdName: name, v1.AnnotationRefName: tagged.Tag()}
+	case err == nil && isDigested:
+		return map[string]string{containerdName: name}
+	}
+	return map[string]string{v1.AnnotationRefName: name}
+}
+
+func (t *ociTable) addDescriptor(d v1.Descriptor, name string) {
+	key := knownAs(d.Digest, name)
+	if _, ok := t.known[key]; !ok {
+		t.known[key] = struct{}{}
+		contents := t.contents.change()
+		contents.Manifests = append(contents.Manifests, &kept[v1.Descriptor]{value: d})
+	}
+}
+
+func knownAs(d digest.Digest, name string) string { return d.String() + " " + name }
+
+// Remove implements Table.
+func (t *ociTable) Remove(name string) error {
+	if err := t.names.remove(name); err != nil {
+		return err
+	}
+	contents := t.contents.change()
+	contents.Manifests = slices.DeleteFunc(contents.Manifests, func(d *kept[v1.Descriptor]) bool {
+		if nameOf(d.value) != name {
+			return false
+		}
+		delete(t.known, knownAs(d.value.Digest, name))
+		return true
+	})
+	t.index.remove(name)
+	return nil
+}
+
+// dockerItem returns what manifest.json says of an image, and the ID of its top
+// legacy layer; nil if Docker could not run it.
+func (t *ociTable) dockerItem(img *image.Image, d *image.Document) (*tagItem, string, error) {
+	if !d.IsIndex() {
+		return t.manifestItem(img, d)
+	}
+	candidates := make([]digest.Digest, 0, len(d.Manifests)+1)
+	if t.layout.Prefer != nil {
+		if preferred, ok := t.layout.Prefer(d); ok {
+			candidates = append(candidates, preferred)
+		}
+	}
+	for _, listed := range d.Manifests {
+		candidates = append(candidates, listed.Digest)
+	}
+	for _, candidate := range candidates {
+		child := img.Find(candidate)
+		if child == nil || child == d {
+			continue
+		}
+		if item, top, err := t.dockerItem(img, child); item != nil || err != nil {
+			return item, top, err
+		}
+	}
+	return nil, "", nil
+}
+
+// notForDocker returns why Docker could not run what a manifest describes.
+func (t *ociTable) notForDocker(img *image.Image, m *image.Document) string {
+	if m.IsIndex() {
+		return ""
+	}
+	raw, ok := img.Configs[m.Config.Digest]
+	if !ok {
+		return fmt.Sprintf("its config %s is not there", m.Config.Digest)
+	}
+	config, err := image.ParseConfig(m.Config.Digest.String(), raw)
+	switch {
+	case err != nil:
+		return err.Error()
+	case !config.HasRootFS:
+		return fmt.Sprintf("its config, of type %q, has no rootfs, so this is not a container image but an artifact", m.Config.MediaType)
+	case config.Platform.OS == image.UnknownPlatform:
+		return "it is an attestation"
+	case len(config.DiffIDs) != len(m.Layers):
+		return fmt.Sprintf("its config lists %d layers, the manifest %d", len(config.DiffIDs), len(m.Layers))
+	}
+	return ""
+}
+
+func (t *ociTable) manifestItem(img *image.Image, m *image.Document) (*tagItem, string, error) {
+	if t.notForDocker(img, m) != "" {
+		return nil, "", nil
+	}
+	raw := img.Configs[m.Config.Digest]
+	config, err := image.ParseConfig(m.Config.Digest.String(), raw)
+	if err != nil {
+		return nil, "", err
+	}
+	item := &tagItem{Config: t.layout.BlobName(m.Config.Digest), RepoTags: []string{}, Layers: []string{}}
+	for i, l := range m.Layers {
+		item.Layers = append(item.Layers, t.layout.BlobName(l.Digest))
+		if len(l.URLs) == 0 {
+			continue
+		}
+		if item.LayerSources == nil {
+			item.LayerSources = map[digest.Digest]v1.Descriptor{}
+		}
+		item.LayerSources[config.DiffIDs[i]] = v1.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size, URLs: l.URLs}
+	}
+	legacy, err := t.layout.Metadata.Legacy(raw, config.DiffIDs)
+	if err != nil {
+		return nil, "", fmt.Errorf("config %s: %w", m.Config.Digest, err)
+	}
+	return item, topID(legacy), nil
+}
+
+// Tail implements Table.
+func (t *ociTable) Tail() ([]tarfile.Small, error) {
+	index, err := t.layout.Metadata.jsonFile(v1.ImageIndexFile, t.contents)
+	if err != nil {
+		return nil, err
+	}
+	if t.index.empty() { // Only artifacts: nothing that docker load could use.
+		return []tarfile.Small{index}, nil
+	}
+	files, err := t.index.files(false)
+	return append([]tarfile.Small{index}, files...), err
+}

@@ -1,0 +1,156 @@
+package layout
+
+import (
+	"slices"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/tarfile"
+)
+
+// The tables of contents that come from Docker's image/tarexport.
+const (
+	manifestFile     = "manifest.json"
+	repositoriesFile = "repositories"
+)
+
+// tagItem is an element of manifest.json.
+type tagItem struct {
+	Config       string
+	RepoTags     []string
+	Layers       []string
+	Parent       string                          `json:",omitempty"` // ID of the image that this one was built on
+	LayerSources map[digest.Digest]v1.Descriptor `json:",omitempty"` // of layers that have URLs, by diff ID
+}
+
+// tagIndex is what manifest.json and repositories say, which archives of both
+// layouts have.
+type tagIndex struct {
+	metadata     Metadata
+	items        []*kept[tagItem] // one per distinct config
+	byConfig     map[string]*kept[tagItem]
+	repositories map[string]map[string]string // name, tag, ID of the top legacy layer
+}
+
+func newTagIndex(m Metadata) tagIndex {
+	return tagIndex{metadata: m, byConfig: map[string]*kept[tagItem]{}, repositories: map[string]map[string]string{}}
+}
+
+// read takes over what an archive has. Either document may be nil.
+func (x *tagIndex) read(manifest, repositories []byte) error {
+	if manifest != nil {
+		if err := image.Decode(manifestFile, manifest, &x.items); err != nil {
+			return err
+		}
+	}
+	for _, item := range x.items {
+		if item == nil {
+			return errdef.Errorf(errdef.ErrDamaged, "%s: an image is null", manifestFile)
+		}
+		if _, ok := x.byConfig[item.value.Config]; !ok {
+			x.byConfig[item.value.Config] = item
+		}
+	}
+	if repositories == nil {
+		return nil
+	}
+	return image.Decode(repositoriesFile, repositories, &x.repositories)
+}
+
+func (x *tagIndex) empty() bool { return len(x.items) == 0 }
+
+// has reports whether there is an image with that config file.
+func (x *tagIndex) has(config string) bool { return x.byConfig[config] != nil }
+
+// add records an image, or other names for one that is there. top is the ID of
+// its top legacy layer, "" if it has no layers.
+func (x *tagIndex) add(item tagItem, names []string, top string) {
+	entry := x.byConfig[item.Config]
+	if entry == nil {
+		entry = &kept[tagItem]{value: item}
+		x.byConfig[item.Config] = entry
+		x.items = append(x.items, entry)
+	}
+	for _, name := range names {
+		repository, tag, ok := splitTag(name)
+		if !ok {
+			continue
+		}
+		// With the host and the repository in full, so that clients with other
+		// defaults for them understand the same.
+		full := repository + ":" + tag
+		if !slices.Contains(entry.value.RepoTags, full) {
+			changed := entry.change()
+			changed.RepoTags = append(changed.RepoTags, full)
+		}
+		if top == "" {
+			continue
+		}
+		if x.repositories[repository] == nil {
+			x.repositories[repository] = map[string]string{}
+		}
+		x.repositories[repository][tag] = top
+	}
+}
+
+// remove takes a name away, and with its last name the image.
+func (x *tagIndex) remove(name string) {
+	for _, item := range x.items {
+		if i := slices.Index(item.value.RepoTags, name); i >= 0 {
+			changed := item.change()
+			changed.RepoTags = slices.Delete(changed.RepoTags, i, i+1)
+			if len(changed.RepoTags) == 0 {
+				x.removeItem(item)
+			}
+			break
+		}
+	}
+	repository, tag, ok := splitTag(name)
+	if !ok {
+		return
+	}
+	delete(x.repositories[repository], tag)
+	if len(x.repositories[repository]) == 0 {
+		delete(x.repositories, repository)
+	}
+}
+
+func (x *tagIndex) removeItem(item *kept[tagItem]) {
+	x.items = slices.DeleteFunc(x.items, func(other *kept[tagItem]) bool { return other == item })
+	if x.byConfig[item.value.Config] == item {
+		delete(x.byConfig, item.value.Config)
+	}
+}
+
+// splitTag splits a name into repository and tag. ok is false for one without a
+// tag: Docker's format knows no other names.
+func splitTag(name string) (repository, tag string, ok bool) {
+	ref, err := reference.Parse(name)
+	if err != nil {
+		return "", "", false
+	}
+	tagged, ok := ref.(reference.NamedTagged)
+	if !ok {
+		return "", "", false
+	}
+	return tagged.Name(), tagged.Tag(), true
+}
+
+// files returns manifest.json and repositories, the latter always or only if it
+// says something.
+func (x *tagIndex) files(always bool) ([]tarfile.Small, error) {
+	manifest, err := x.metadata.jsonFile(manifestFile, x.items)
+	if err != nil {
+		return nil, err
+	}
+	files := []tarfile.Small{manifest}
+	if len(x.repositories) == 0 && !always {
+		return files, nil
+	}
+	repositories, err := x.metadata.jsonFile(repositoriesFile, x.repositories)
+	return append(files, repositories), err
+}

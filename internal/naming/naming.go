@@ -1,0 +1,48 @@
+// Package naming tells the path of an archive and the name of an image in it apart.
+// It knows nothing of what a name stands for.
+package naming
+
+import (
+	"os"
+	"regexp"
+	"runtime"
+	"strings"
+)
+
+// freeName is what the OCI image layout allows for a name
+// (org.opencontainers.image.ref.name), less what has a colon or an at sign in it: of
+// that, whatever is no NAME:TAG or NAME@DIGEST is a mistake. So is what looks like an
+// image ID.
+var (
+	freeName = regexp.MustCompile(`^[A-Za-z0-9]+(?:(?:[-._+]|--)[A-Za-z0-9]+)*(?:/[A-Za-z0-9]+(?:(?:[-._+]|--)[A-Za-z0-9]+)*)*$`)
+	imageID  = regexp.MustCompile(`^[0-9a-f]{64}$`)
+)
+
+// IsFree reports whether something can be the name of an image in an OCI image
+// layout although it is no reference.
+func IsFree(name string) bool { return freeName.MatchString(name) && !imageID.MatchString(name) }
+
+// Split splits PATH[:NAME] at the first colon, unless what is before a later one, or
+// all of it, is the path of a file.
+func Split(s string) (path, name string, hasName bool) {
+	if i := strings.IndexByte(s, ':'); i < 0 || IsFile(s[:i]) {
+		return strings.Cut(s, ":")
+	}
+	for end := len(s); end > 0; end = strings.LastIndexByte(s[:end], ':') {
+		if IsFile(s[:end]) {
+			name, hasName = strings.CutPrefix(s[end:], ":")
+			return s[:end], name, hasName
+		}
+	}
+	if runtime.GOOS == "windows" && len(s) > 2 && s[1] == ':' && (s[2] == '\\' || s[2] == '/') { // a drive
+		rest, name, hasName := strings.Cut(s[2:], ":")
+		return s[:2] + rest, name, hasName
+	}
+	return strings.Cut(s, ":")
+}
+
+// IsFile reports whether there is something else than a directory at a path.
+func IsFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && !info.IsDir()
+}

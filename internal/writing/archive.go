@@ -1,0 +1,215 @@
+// Package writing is an archive while it is written: how far its images are, who
+// delivers which blob, and where each goes. It knows nothing of where blobs come
+// from; who delivers one is a token to it.
+package writing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/layout"
+	"github.com/dockerarchive/dockerarchive/internal/output"
+	"github.com/dockerarchive/dockerarchive/internal/spool"
+	"github.com/dockerarchive/dockerarchive/internal/tarfile"
+)
+
+// Options are how an archive is written.
+type Options struct {
+	// Layout is the kind of archive.
+	Layout layout.Layout
+	// Plan are the blobs of the images that will come, each image's in the order of
+	// an archive that keeps them all; nil if nothing is known of them. It says
+	// where blobs go, not what they are: that is seen when they come.
+	Plan [][]image.Blob
+	// TempDir is for temporary files, where they cannot be beside the archive; ""
+	// is the system's directory for large ones.
+	TempDir string
+}
+
+// Archive is an archive that is being written. It must be ended by Close or Abort,
+// after which nothing else may be called. Everything else may be called
+// concurrently.
+//
+// In a regular file the images stand in the order in which NewImage returned them;
+// on a stream, which cannot be put in order later, in the order in which they were
+// committed, unless there is a plan.
+type Archive struct {
+	path   string // for errors
+	out    *output.Output
+	tar    tarfile.Writer
+	layout layout.Layout
+	blobs  *blobSet
+	// Not changed after New:
+	slots   map[digest.Digest]*tarfile.Slot // places of planned blobs
+	mixed   bool                            // a planned layer may come in two compressions
+	inOrder bool                            // images are sealed in order, not as they are committed
+
+	sealing lock // held while anything is sealed; before mu
+	table   layout.Table
+
+	mu      sync.Mutex // never held for long
+	planned []*Image   // that NewImage has not returned yet
+	images  []*Image   // in their order
+	next    int        // of the first in images that is not sealed; everything before it is
+	closed  bool
+}
+
+// New begins an archive in out, which it takes over: if it fails, out is aborted.
+// path is what errors call the archive.
+func New(ctx context.Context, out *output.Output, path string, o Options) (*Archive, error) {
+	dir := out.Dir()
+	if dir == "" {
+		dir = spool.Dir(o.TempDir)
+	}
+	if out.Stream() {
+		return newArchive(ctx, out, tarfile.NewStreamWriter(out.Writer(), dir), path, o)
+	}
+	return newArchive(ctx, out, tarfile.NewFileWriter(out.File(), 0, dir), path, o)
+}
+
+// newArchive is New for a container that is written to out in its own way.
+func newArchive(ctx context.Context, out *output.Output, tar tarfile.Writer, path string, o Options) (*Archive, error) {
+	a := &Archive{
+		path:    path,
+		out:     out,
+		tar:     tar,
+		layout:  o.Layout,
+		blobs:   newBlobSet(),
+		slots:   map[digest.Digest]*tarfile.Slot{},
+		sealing: newLock(),
+		table:   o.Layout.NewTable(),
+	}
+	if err := a.start(ctx, o.Plan); err != nil {
+		return nil, errors.Join(fmt.Errorf("creating %s: %w", path, err), a.Abort())
+	}
+	return a, nil
+}
+
+// start writes what the archive begins with and reserves the places of what is
+// going to be written.
+func (a *Archive) start(ctx context.Context, plan [][]image.Blob) error {
+	head, err := a.table.Head()
+	if err != nil {
+		return err
+	}
+	if err := a.tar.Seal(ctx, nil, nil, head); err != nil {
+		return err
+	}
+	a.inOrder = !a.out.Stream() || len(plan) > 0
+	a.mixed = a.layout.Unpacks() && inSeveralForms(plan)
+	for _, blobs := range plan {
+		a.planned = append(a.planned, a.reserve(blobs))
+	}
+	return nil
+}
+
+// Path returns what errors call the archive.
+func (a *Archive) Path() string { return a.path }
+
+// Layout returns the kind of archive.
+func (a *Archive) Layout() layout.Layout { return a.layout }
+
+// Concurrent reports whether blobs may be put at the same time without changing
+// the bytes of the archive.
+func (a *Archive) Concurrent() bool { return a.inOrder }
+
+// Stream reports whether the archive is written from start to end and cannot be
+// taken back.
+func (a *Archive) Stream() bool { return a.out.Stream() }
+
+// Close completes the archive with the images that were committed and makes it
+// appear at its path. If none was, there is no archive, and that is no error. If
+// it fails, or ctx ends before, the path holds what it held before.
+func (a *Archive) Close(ctx context.Context) error {
+	if err := a.sealing.acquire(ctx); err != nil {
+		return errors.Join(fmt.Errorf("closing %s: %w", a.path, err), a.Abort())
+	}
+	defer a.sealing.release()
+	a.mu.Lock()
+	closed := a.closed
+	a.closed = true
+	a.mu.Unlock()
+	if closed {
+		return fmt.Errorf("closing %s: %w", a.path, fs.ErrClosed)
+	}
+	complete, err := a.complete(ctx)
+	if err != nil || !complete {
+		a.tar.Abort()
+		return errors.Join(err, a.out.Abort())
+	}
+	return a.out.Commit(ctx)
+}
+
+// complete writes all that is missing, and reports whether there is an archive at
+// all. Nothing else happens to a closed archive, so it needs no lock.
+func (a *Archive) complete(ctx context.Context) (bool, error) {
+	for _, img := range slices.Concat(a.images[a.next:], a.planned) {
+		if img.state != committed && img.state != sealed {
+			if err := img.releaseAll(a.blobs); err != nil {
+				return false, err
+			}
+		}
+	}
+	for _, img := range a.images[a.next:] {
+		if img.state == committed {
+			if err := a.seal(ctx, img); err != nil {
+				return false, err
+			}
+		}
+	}
+	if a.table.Empty() {
+		return false, nil
+	}
+	files, err := a.table.Tail()
+	if err == nil {
+		err = a.tar.Seal(ctx, nil, nil, files)
+	}
+	if err == nil {
+		err = a.tar.Close(ctx)
+	}
+	if err != nil {
+		return false, fmt.Errorf("completing %s: %w", a.path, err)
+	}
+	return true, nil
+}
+
+// Abort gives the archive up, whatever has been committed: the path holds what
+// it held before. It does nothing after Close.
+func (a *Archive) Abort() error {
+	a.tar.Abort() // Before the lock: it wakes those who hold it.
+	a.mu.Lock()
+	a.closed = true
+	a.mu.Unlock()
+	a.sealing <- struct{}{}
+	defer a.sealing.release()
+	return a.out.Abort()
+}
+
+// lock is a mutex for which nobody has to wait longer than its context allows:
+// whoever holds it may be writing to a pipe that nobody drains.
+type lock chan struct{}
+
+func newLock() lock { return make(lock, 1) }
+
+func (l lock) acquire(ctx context.Context) error {
+	select {
+	case l <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case l <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (l lock) release() { <-l }

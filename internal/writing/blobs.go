@@ -1,0 +1,201 @@
+package writing
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/dockerarchive/dockerarchive/internal/tarfile"
+)
+
+// storedBlob is a blob in an archive that is being written.
+type storedBlob struct {
+	digest digest.Digest // under which it is stored: of a decompressed layer, the diff ID
+	size   int64         // as it is stored, in bytes
+	entry  *tarfile.Entry
+}
+
+// receivedBlob is a blob as a source has it.
+type receivedBlob struct {
+	stored *storedBlob
+	size   int64 // as it was received, in bytes
+}
+
+// blobSet knows the blobs of an archive, and who is fetching which, so that each
+// is fetched once even by images that are copied at the same time.
+type blobSet struct {
+	adding lock // held while a blob's entry is completed, before mu
+
+	mu       sync.Mutex
+	received map[digest.Digest]receivedBlob
+	stored   map[digest.Digest]*storedBlob
+	claims   map[digest.Digest]*claim
+}
+
+// Owner is a token of whoever delivers blobs; it is compared only.
+type Owner any
+
+// claim is the promise of an owner to deliver a blob, made by its asking for it in
+// vain.
+type claim struct {
+	owner   Owner
+	started bool          // the blob is being written
+	settled chan struct{} // closed when it is there, or will not come
+}
+
+// claimPatience is how long a claim is honoured by others before the blob
+// starts to arrive. It bounds the harm of an owner that asks for a blob and then
+// neither delivers nor releases it; the cost is that a blob may be
+// fetched twice.
+const claimPatience = 10 * time.Second
+
+func newBlobSet() *blobSet {
+	return &blobSet{
+		adding:   newLock(),
+		received: map[digest.Digest]receivedBlob{},
+		stored:   map[digest.Digest]*storedBlob{},
+		claims:   map[digest.Digest]*claim{},
+	}
+}
+
+// find returns a blob, waiting for it if it is on its way. If there is none, it
+// is now the owner's to deliver.
+func (s *blobSet) find(ctx context.Context, owner Owner, d digest.Digest) (receivedBlob, bool, error) {
+	return s.wait(ctx, d, func(c *claim) bool {
+		if c != nil {
+			return false
+		}
+		s.claims[d] = &claim{owner: owner, settled: make(chan struct{})}
+		return true
+	})
+}
+
+// begin is find for a blob that has arrived: unless it is there by now, or comes
+// from elsewhere, the caller must deliver it and then call end.
+func (s *blobSet) begin(ctx context.Context, owner Owner, d digest.Digest) (receivedBlob, bool, error) {
+	return s.wait(ctx, d, func(c *claim) bool {
+		switch {
+		case c == nil:
+			s.claims[d] = &claim{owner: owner, started: true, settled: make(chan struct{})}
+		case c.started:
+			return false
+		default: // Whoever made the claim, the blob is here.
+			c.owner, c.started = owner, true
+		}
+		return true
+	})
+}
+
+// wait returns a stored blob, or nothing as soon as take, which is called with
+// the blob's claim or nil and the lock held, agrees.
+func (s *blobSet) wait(ctx context.Context, d digest.Digest, take func(*claim) bool) (receivedBlob, bool, error) {
+	for {
+		s.mu.Lock()
+		if blob, ok := s.storedLocked(d); ok {
+			s.mu.Unlock()
+			return blob, true, nil
+		}
+		c := s.claims[d]
+		if take(c) {
+			s.mu.Unlock()
+			return receivedBlob{}, false, nil
+		}
+		var patience <-chan time.Time
+		var timer *time.Timer
+		if !c.started {
+			timer = time.NewTimer(claimPatience)
+			patience = timer.C
+		}
+		s.mu.Unlock()
+		select {
+		case <-c.settled:
+		case <-patience:
+			s.expire(d, c)
+		case <-ctx.Done():
+			return receivedBlob{}, false, context.Cause(ctx)
+		}
+		if timer != nil {
+			timer.Stop()
+		}
+	}
+}
+
+func (s *blobSet) storedLocked(d digest.Digest) (receivedBlob, bool) {
+	if blob, ok := s.received[d]; ok {
+		return blob, true
+	}
+	if blob, ok := s.stored[d]; ok { // for example a layer that is wanted uncompressed
+		return receivedBlob{stored: blob, size: blob.size}, true
+	}
+	return receivedBlob{}, false
+}
+
+func (s *blobSet) expire(d digest.Digest, c *claim) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.claims[d] == c && !c.started {
+		s.settleLocked(d)
+	}
+}
+
+// end settles a claim that begin made, with the blob if it has been stored.
+func (s *blobSet) end(d digest.Digest, blob receivedBlob, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ok {
+		s.received[d] = blob
+	}
+	s.settleLocked(d)
+}
+
+func (s *blobSet) settleLocked(d digest.Digest) {
+	if c := s.claims[d]; c != nil {
+		delete(s.claims, d)
+		close(c.settled)
+	}
+}
+
+// release gives up the claims of an owner that will not deliver.
+func (s *blobSet) release(owner Owner) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for d, c := range s.claims {
+		if c.owner == owner && !c.started {
+			s.settleLocked(d)
+		}
+	}
+}
+
+// get returns a blob that has been put.
+func (s *blobSet) get(d digest.Digest) (receivedBlob, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.storedLocked(d)
+}
+
+// add records a blob, whose entry finish makes. If there is one that is stored
+// under the same digest already, as is a layer that came in another compression,
+// it returns that one and does not call finish.
+func (s *blobSet) add(ctx context.Context, blob storedBlob, finish func() (*tarfile.Entry, error)) (*storedBlob, error) {
+	if err := s.adding.acquire(ctx); err != nil { // It may be held for a pipe that nobody drains.
+		return nil, err
+	}
+	defer s.adding.release()
+	s.mu.Lock()
+	known := s.stored[blob.digest]
+	s.mu.Unlock()
+	if known != nil {
+		return known, nil
+	}
+	entry, err := finish()
+	if err != nil {
+		return nil, err
+	}
+	blob.entry = entry
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stored[blob.digest] = &blob
+	return &blob, nil
+}

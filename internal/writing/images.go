@@ -1,0 +1,327 @@
+package writing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/layout"
+	"github.com/dockerarchive/dockerarchive/internal/tarfile"
+)
+
+// imageState is how far an image of an archive has come.
+type imageState int
+
+const (
+	idle      imageState = iota // has a place in the order, and nobody writes it
+	open                        // is being written
+	committed                   // is complete
+	sealed                      // is in the archive
+)
+
+// Image is the place of an image in the order of an archive. Its state belongs to
+// the archive's mutex, the rest to its sealing lock.
+type Image struct {
+	state   imageState
+	content *image.Image  // while committed
+	slots   []plannedSlot // places of the blobs that are planned to be new with it
+	end     *tarfile.Slot // place of its files; nil if it needs none or is not planned
+}
+
+// plannedSlot is the place of a blob that is known by the digest under which it
+// will be put.
+type plannedSlot struct {
+	digest digest.Digest
+	slot   *tarfile.Slot
+}
+
+// inSeveralForms reports whether layers of a plan differ in their compression, so
+// that one may be another one in another form.
+func inSeveralForms(plan [][]image.Blob) bool {
+	types := map[string]struct{}{}
+	for _, blobs := range plan {
+		for _, b := range blobs {
+			if b.Kind == image.KindLayer {
+				types[b.MediaType] = struct{}{}
+			}
+		}
+	}
+	return len(types) > 1
+}
+
+// reserve reserves the places of the blobs that are new with an image.
+func (a *Archive) reserve(blobs []image.Blob) *Image {
+	img := &Image{}
+	unpacks := a.layout.Unpacks()
+	for _, b := range blobs {
+		size, stored := b.Size, b.Digest
+		if unpacks {
+			if b.Kind != image.KindLayer {
+				continue // Written from memory with the image's files.
+			}
+			stored = digest.Canonical.FromString("") // Of the diff ID, only the length is known.
+			// Of a layer that may come in another form meanwhile, nothing would be
+			// left but a gap.
+			if a.mixed || !image.IsPlain(b.MediaType) {
+				size = -1
+			}
+		}
+		if a.slots[b.Digest] == nil {
+			slot := a.tar.Reserve(a.layout.BlobName(stored), size)
+			a.slots[b.Digest] = slot
+			img.slots = append(img.slots, plannedSlot{b.Digest, slot})
+		}
+	}
+	if unpacks {
+		img.end = a.tar.Reserve("", -1)
+	}
+	return img
+}
+
+// NewImage returns the place of one more image: the next of those planned, or one
+// behind all others.
+func (a *Archive) NewImage() *Image {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.newImageLocked()
+}
+
+func (a *Archive) newImageLocked() *Image {
+	img := &Image{}
+	if len(a.planned) > 0 {
+		img, a.planned = a.planned[0], a.planned[1:]
+	}
+	a.images = append(a.images, img)
+	return img
+}
+
+// Open says that an image is going to be written. It returns img or, if that is
+// or has been written by somebody else, a new one.
+func (a *Archive) Open(img *Image) (*Image, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return nil, fmt.Errorf("adding an image to %s: %w", a.path, fs.ErrClosed)
+	}
+	if img.state != idle {
+		img = a.newImageLocked()
+	}
+	img.state = open
+	return img, nil
+}
+
+// Abandon says that an image will not be committed by whoever opened it.
+func (a *Archive) Abandon(img *Image) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if img.state == open {
+		img.state = idle
+	}
+}
+
+// Forgo gives up the places that blobs have on a stream, so that nothing waits for
+// what will not come. In a file, Close does it.
+func (a *Archive) Forgo(blobs []digest.Digest) {
+	if !a.Stream() {
+		return
+	}
+	for _, d := range blobs {
+		if slot := a.slots[d]; slot != nil {
+			_ = slot.Release(nil) // What is being written keeps its place.
+		}
+	}
+}
+
+// Check returns why an image cannot be committed: blobs that it needs have not
+// been put, or are not what its manifests and configs say.
+func (a *Archive) Check(content *image.Image) error {
+	for _, d := range content.Documents {
+		if err := a.layout.Check(d); err != nil {
+			return err
+		}
+	}
+	if a.layout.Unpacks() {
+		return a.checkLayers(content)
+	}
+	for b := range content.Blobs() {
+		blob, ok := a.blobs.get(b.Digest)
+		switch {
+		case b.Digest == content.Digest() && b.Kind == image.KindDocument:
+			// Put by Commit or before; it is what it is.
+		case !ok:
+			return fmt.Errorf("blob %s of image %s has not been written", b.Digest, content.Digest())
+		case b.Size >= 0 && b.Size != blob.size:
+			return fmt.Errorf("the manifest says that blob %s has %d bytes, but it has %d", b.Digest, b.Size, blob.size)
+		}
+	}
+	return nil
+}
+
+func (a *Archive) checkLayers(content *image.Image) error {
+	manifest := content.Top()
+	if _, ok := content.Configs[manifest.Config.Digest]; ok && !image.IsConfigType(manifest.Config.MediaType) && !content.IsImage(manifest) {
+		return layout.ErrArtifact(manifest)
+	}
+	layers, err := content.Layers(manifest)
+	if err != nil {
+		return err
+	}
+	for _, l := range layers {
+		blob, ok := a.blobs.get(l.Digest)
+		switch {
+		case !ok:
+			return fmt.Errorf("layer %s has not been written", l.Digest)
+		case blob.stored.digest != l.DiffID:
+			return fmt.Errorf("layer %s has the diff ID %s, but config %s says %s", l.Digest, blob.stored.digest, manifest.Config.Digest, l.DiffID)
+		}
+	}
+	return nil
+}
+
+// Commit makes an image, which Check has accepted, part of the archive, and writes
+// all that can be written now. If it fails, the image is not part of the archive.
+// It returns a *layout.NameError, wrapped, for a name that another image has.
+func (a *Archive) Commit(ctx context.Context, img *Image, content *image.Image) error {
+	err := a.sealing.acquire(ctx)
+	if err == nil {
+		defer a.sealing.release()
+		err = a.take(ctx, img, content)
+	}
+	if err != nil {
+		return fmt.Errorf("adding image %s to %s: %w", content.Digest(), a.path, err)
+	}
+	if err := a.sealReady(ctx, img); err != nil {
+		if a.stateOf(img) != sealed {
+			img.content = nil
+			a.setState(img, open)
+		}
+		return err
+	}
+	return nil
+}
+
+// take records that an image is complete.
+func (a *Archive) take(ctx context.Context, img *Image, content *image.Image) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return fs.ErrClosed
+	}
+	if err := a.table.Claim(content); err != nil {
+		return err
+	}
+	img.state, img.content = committed, content
+	return nil
+}
+
+func (a *Archive) stateOf(img *Image) imageState {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return img.state
+}
+
+func (a *Archive) setState(img *Image, state imageState) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	img.state = state
+}
+
+// sealReady writes the files of an image that has just been committed, if its
+// turn has come, and of those that have waited for it.
+func (a *Archive) sealReady(ctx context.Context, img *Image) error {
+	if !a.inOrder {
+		return a.seal(ctx, img)
+	}
+	for {
+		other := a.nextCommitted()
+		if other == nil {
+			return nil
+		}
+		err := a.seal(ctx, other)
+		if err != nil && other == img && !errors.Is(err, tarfile.ErrBusy) {
+			return err
+		}
+		if err != nil {
+			return nil // It is tried again when blobs in its way are complete, or at Close.
+		}
+	}
+}
+
+// nextCommitted returns the image whose turn it is, or nil if it is not complete.
+func (a *Archive) nextCommitted() *Image {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for a.next < len(a.images) && a.images[a.next].state == sealed {
+		a.images[a.next] = nil // Whoever made it may drop it.
+		a.next++
+	}
+	if a.next == len(a.images) || a.images[a.next].state != committed {
+		return nil
+	}
+	return a.images[a.next]
+}
+
+// seal writes the files of a committed image behind its blobs.
+func (a *Archive) seal(ctx context.Context, img *Image) error {
+	content := img.content
+	if err := img.releaseSlots(a.blobs); err != nil {
+		return fmt.Errorf("finding the place of image %s in %s: %w", content.Digest(), a.path, err)
+	}
+	if err := a.writeFiles(ctx, img.end, content); err != nil {
+		return fmt.Errorf("writing the metadata of image %s to %s: %w", content.Digest(), a.path, err)
+	}
+	img.content = nil
+	a.setState(img, sealed)
+	return nil
+}
+
+func (a *Archive) writeFiles(ctx context.Context, end *tarfile.Slot, content *image.Image) error {
+	blobs, files, err := a.table.Place(content)
+	if err != nil {
+		return err
+	}
+	entries := make([]*tarfile.Entry, 0, len(blobs))
+	for _, b := range blobs {
+		blob, ok := a.blobs.get(b.Received)
+		if !ok {
+			return fmt.Errorf("blob %s has not been written", b.Received)
+		}
+		entries = append(entries, blob.stored.entry)
+	}
+	if err := a.tar.Seal(ctx, end, entries, files); err != nil {
+		return err
+	}
+	return a.table.Add(content)
+}
+
+// releaseSlots gives up the planned places that nothing was written to, except
+// for layers that have been written to the places of other images' compressions
+// of them.
+func (i *Image) releaseSlots(blobs *blobSet) error {
+	for _, planned := range i.slots {
+		var entry *tarfile.Entry
+		if blob, ok := blobs.get(planned.digest); ok {
+			entry = blob.stored.entry
+		}
+		if err := planned.slot.Release(entry); err != nil {
+			return err
+		}
+	}
+	i.slots = nil
+	return nil
+}
+
+func (i *Image) releaseAll(blobs *blobSet) error {
+	err := i.releaseSlots(blobs)
+	if err == nil && i.end != nil {
+		err = i.end.Release(nil)
+	}
+	return err
+}

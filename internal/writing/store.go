@@ -1,0 +1,265 @@
+package writing
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/dockerarchive/dockerarchive/internal/async"
+	"github.com/dockerarchive/dockerarchive/internal/compression"
+	"github.com/dockerarchive/dockerarchive/internal/tarfile"
+)
+
+// Find reports whether the archive has a blob already, and its size as it was
+// received. If the blob is on its way, Find waits for it; if not, owner is expected
+// to put it, and others who look for it wait.
+func (a *Archive) Find(ctx context.Context, owner Owner, d digest.Digest) (size int64, ok bool, err error) {
+	blob, ok, err := a.blobs.find(ctx, owner, d)
+	return blob.size, ok, err
+}
+
+// Release says that owner will not put what it has looked for in vain.
+func (a *Archive) Release(owner Owner) { a.blobs.release(owner) }
+
+// Put stores a blob, a layer decompressed if the layout wants that, unless the
+// archive has it, in which case r is not read. d is its digest, or "", and size its
+// size in bytes, or -1, as it comes from r. It returns both.
+//
+// That the blob has the digest d is for whoever feeds r to verify, and to fail the
+// last read if it has not.
+func (a *Archive) Put(ctx context.Context, owner Owner, r io.Reader, d digest.Digest, size int64) (digest.Digest, int64, error) {
+	in := received{digest: d, size: size}
+	if d == "" {
+		blob, got, err := a.store(ctx, r, in)
+		if err != nil {
+			return "", 0, err
+		}
+		if _, known, err := a.blobs.begin(ctx, owner, got); err != nil {
+			return "", 0, err
+		} else if !known {
+			a.blobs.end(got, blob, true)
+		}
+		return got, blob.size, nil
+	}
+	if err := d.Validate(); err != nil {
+		return "", 0, err
+	}
+	blob, known, err := a.blobs.begin(ctx, owner, d)
+	if err != nil {
+		return "", 0, err
+	}
+	if !known {
+		blob, _, err = a.store(ctx, r, in)
+		a.blobs.end(d, blob, err == nil)
+		if err != nil {
+			return "", 0, err
+		}
+	}
+	return d, blob.size, nil
+}
+
+// PutBytes is Put for a blob in memory, whose digest is known to be right.
+func (a *Archive) PutBytes(ctx context.Context, owner Owner, data []byte, d digest.Digest) error {
+	_, _, err := a.Put(ctx, owner, bytes.NewReader(data), d, int64(len(data)))
+	return err
+}
+
+// store writes a blob, decompressed if the layout wants that, and returns it
+// with the digest that it was received under. Reading, decompressing, and hashing
+// with writing run side by side.
+func (a *Archive) store(ctx context.Context, stream io.Reader, info received) (receivedBlob, digest.Digest, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ahead := async.NewReader(ctx, stream)
+	defer ahead.Close()
+	defer cancel() // Before Close, so that a source that knows the context returns.
+
+	in := newBlobInput(ahead, info)
+	prefix, err := ahead.Peek(compression.PrefixLen)
+	if err != nil {
+		return receivedBlob{}, "", err
+	}
+	l := a.layout
+	algorithm := compression.None
+	if l.Unpacks() {
+		algorithm = compression.Detect(prefix)
+	}
+	b := &blobWriter{ctx: ctx, header: l.BlobHeader}
+	slot := a.slots[info.digest]
+	size := int64(-1)
+	var header *tar.Header
+	if algorithm == compression.None {
+		size = info.size
+		if size < 0 && slot != nil {
+			size = slot.Size()
+		}
+		if info.digest != "" && (info.digest.Algorithm() == digest.Canonical || !l.Unpacks()) {
+			// Verified by whoever feeds the stream, so it needs no other hash.
+			b.digest = info.digest
+			// On a stream a header is sent at once. That must wait if the layer may
+			// come in another form meanwhile, and be there then.
+			if !a.mixed {
+				if header, err = b.header(b.digest, max(size, 0)); err != nil {
+					return receivedBlob{}, "", err
+				}
+			}
+		}
+	}
+	if b.digest == "" {
+		b.hash = digest.Canonical.Hash()
+	}
+	if b.blob, err = a.tar.Create(slot, header, size); err != nil {
+		return receivedBlob{}, "", err
+	}
+	defer b.blob.Abort() // Does nothing once the blob is finished.
+	ahead.OnWait(b.blob.SourceWaits)
+	if err := b.copy(in, algorithm, cancel); err != nil {
+		return receivedBlob{}, "", err
+	}
+	received, err := in.end()
+	if err != nil {
+		return receivedBlob{}, "", err
+	}
+	stored, err := b.finish(a.blobs)
+	if err != nil {
+		return receivedBlob{}, "", err
+	}
+	b.blob.Abort()
+	if slot != nil { // The blob may have been there, in another compression.
+		if err := slot.Release(stored.entry); err != nil {
+			return receivedBlob{}, "", err
+		}
+	}
+	return receivedBlob{stored: stored, size: in.n}, received, nil
+}
+
+// received is what is said of a blob that is received.
+type received struct {
+	digest digest.Digest // "" if unknown
+	size   int64         // in bytes, -1 if unknown
+}
+
+// blobInput is the blob as it is received.
+type blobInput struct {
+	r    io.Reader
+	info received
+	n    int64
+	hash hash.Hash // nil if the digest is known
+}
+
+func newBlobInput(r *async.Reader, info received) *blobInput {
+	in := &blobInput{r: r, info: info}
+	if info.digest == "" {
+		in.hash = digest.Canonical.Hash()
+	}
+	return in
+}
+
+func (in *blobInput) Read(p []byte) (int, error) {
+	n, err := in.r.Read(p)
+	in.n += int64(n)
+	if in.hash != nil {
+		in.hash.Write(p[:n])
+	}
+	return n, err
+}
+
+// WriteTo saves a copy for layers that are not compressed.
+func (in *blobInput) WriteTo(w io.Writer) (int64, error) {
+	if in.hash != nil {
+		w = io.MultiWriter(w, in.hash)
+	}
+	n, err := in.r.(io.WriterTo).WriteTo(w)
+	in.n += n
+	return n, err
+}
+
+// end checks that the stream has been read to its end, which is where its
+// source tells whether the digest was right, and returns the digest.
+func (in *blobInput) end() (digest.Digest, error) {
+	used := in.n
+	if _, err := io.Copy(io.Discard, in); err != nil {
+		return "", err
+	}
+	if in.n != used {
+		return "", fmt.Errorf("%d bytes follow the end of the compressed data", in.n-used)
+	}
+	if in.info.size >= 0 && in.n != in.info.size {
+		return "", fmt.Errorf("%d bytes instead of the %d announced", in.n, in.info.size)
+	}
+	if in.hash != nil {
+		return digest.NewDigest(digest.Canonical, in.hash), nil
+	}
+	return in.info.digest, nil
+}
+
+// blobWriter writes the blob as it is stored.
+type blobWriter struct {
+	ctx    context.Context
+	header func(digest.Digest, int64) (*tar.Header, error)
+	blob   *tarfile.Blob
+	hash   hash.Hash     // nil if the digest is known
+	digest digest.Digest // under which the blob is stored; "" until the end if it is not known
+	size   int64
+}
+
+// Write implements io.Writer.
+func (b *blobWriter) Write(p []byte) (int, error) {
+	if b.hash != nil {
+		b.hash.Write(p)
+	}
+	if err := b.blob.Write(b.ctx, p); err != nil {
+		return 0, err
+	}
+	b.size += int64(len(p))
+	return len(p), nil
+}
+
+// copy writes the input decompressed. It calls cancel if it fails, so that
+// nobody waits for what will not come.
+func (b *blobWriter) copy(in *blobInput, algorithm compression.Algorithm, cancel func()) error {
+	if algorithm == compression.None {
+		_, err := in.WriteTo(b)
+		return err
+	}
+	uncompressed, err := compression.NewReader(in, algorithm)
+	if err != nil {
+		return err
+	}
+	defer uncompressed.Close()
+	behind := async.NewWriter(b)
+	_, err = io.Copy(behind, uncompressed)
+	if err != nil {
+		cancel()
+	}
+	writeErr := behind.Close()
+	if err != nil && !errors.Is(err, writeErr) {
+		return fmt.Errorf("decompressing %s: %w", algorithm, err)
+	}
+	return writeErr
+}
+
+func (b *blobWriter) finish(blobs *blobSet) (*storedBlob, error) {
+	if b.hash != nil {
+		b.digest = digest.NewDigest(digest.Canonical, b.hash)
+	}
+	header, err := b.header(b.digest, b.size)
+	if err != nil {
+		return nil, err
+	}
+	finish := func() (*tarfile.Entry, error) { return b.blob.Finish(b.ctx, header) }
+	if b.blob.Sent() { // Too late to leave it out, whatever else has arrived meanwhile.
+		entry, err := finish()
+		if err != nil {
+			return nil, err
+		}
+		finish = func() (*tarfile.Entry, error) { return entry, nil }
+	}
+	return blobs.add(b.ctx, storedBlob{digest: b.digest, size: b.size}, finish)
+}

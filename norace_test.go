@@ -1,5 +1,0 @@
-//go:build !race
-
-package dockerarchive
-
-const raceEnabled = false

@@ -1,6 +1,0 @@
-//go:build race
-
-package dockerarchive
-
-// raceEnabled says that the race detector makes everything ten times slower.
-const raceEnabled = true

@@ -4,15 +4,17 @@ TAGS      := containers_image_openpgp,exclude_graphdriver_btrfs
 GO        ?= go
 STATIC    := CGO_ENABLED=0 $(GO)
 PLATFORMS := darwin/arm64 windows/amd64
+MODULES   := . podman bench interop
 
-.PHONY: build demo test interop bench lint cross portable fuzz clean
+.PHONY: build demo test test-long generate generate-check interop bench sizes lint cross portable fuzz mutants clean
 
 build: bin/docker-archive
 
+# The command is that of the module podman: containers/image under its new name.
 .PHONY: bin/docker-archive
 bin/docker-archive:
 	@mkdir -p bin
-	$(STATIC) build -tags $(TAGS) -trimpath -ldflags '-s -w' -o $@ ./cmd/docker-archive
+	cd podman && $(STATIC) build -tags $(TAGS) -trimpath -ldflags '-s -w' -o ../$@ ./cmd/docker-archive
 
 # demo turns the small image in testdata into demo.tar and shows it.
 demo: build
@@ -23,9 +25,27 @@ demo: build
 	elif command -v podman >/dev/null; then (set -x; podman load -i demo.tar); \
 	else echo 'Load it with: docker load -i demo.tar'; fi
 
-# test needs no daemon, no network and no root.
+# TEST is go test with the race detector, where it works: with a C compiler and its headers.
+TEST = $$(if $(GO) build -race net 2>/dev/null; then echo $(GO) test -race; else \
+	echo 'Testing without the race detector, which needs a C compiler.' >&2; \
+	echo env $(STATIC) test; fi)
+
+# test needs Go, but no C compiler, daemon, network or root.
 test:
-	$(GO) test -race -tags $(TAGS) ./...
+	@test=$(TEST); set -x; $$test -tags $(TAGS) ./...
+
+# test-long also tests what takes longer, and the generated module as it ships: without C.
+test-long:
+	@test=$(TEST); set -x; DOCKERARCHIVE_TEST_LONG=1 $$test -timeout 60m -tags $(TAGS) ./...
+	cd podman && $(STATIC) test -timeout 20m -tags $(TAGS) ./...
+	cd bench && $(STATIC) test -tags $(TAGS) ./...
+
+# generate writes the Go files of the module podman.
+generate:
+	$(GO) generate ./internal/podmangen
+
+generate-check:
+	$(GO) run ./internal/podmangen -check
 
 # interop installs real clients (root, Debian) and has them load what we write.
 interop: build
@@ -33,19 +53,24 @@ interop: build
 	cd interop && $(GO) test -tags interop,$(TAGS) -count 1 -timeout 20m ./...
 
 bench:
-	$(STATIC) run -tags $(TAGS) ./bench
-	$(STATIC) run -tags $(TAGS) ./bench/inflate bench/.data/oci/blobs/sha256/*
+	cd bench && $(STATIC) run -tags $(TAGS) .
+	cd bench && $(STATIC) run -tags $(TAGS) ./inflate .data/oci/blobs/sha256/*
 
-lint:
-	$(GO) vet -tags $(TAGS) ./...
-	$(GO) vet -tags interop,$(TAGS) ./...
-	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -tags interop,$(TAGS) ./...
+# sizes fails if a program that does little with the library gets large.
+sizes:
+	$(GO) run ./internal/sizes -tags $(TAGS)
+
+lint: generate-check
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
-	$(GO) mod tidy -diff
+	@for m in $(MODULES); do echo "lint $$m" && (cd $$m && \
+	  $(GO) mod tidy -diff && \
+	  $(GO) vet -tags $(TAGS) ./... && \
+	  $(GO) vet -tags interop,$(TAGS) ./... && \
+	  $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -tags interop,$(TAGS) ./...) || exit 1; done
 
 cross:
-	@for p in $(PLATFORMS); do echo "build $$p"; \
-	  GOOS=$${p%/*} GOARCH=$${p#*/} $(STATIC) build -tags $(TAGS) -o /dev/null ./cmd/docker-archive || exit 1; done
+	@for p in $(PLATFORMS); do for m in . podman; do echo "build $$m for $$p"; \
+	  (cd $$m && GOOS=$${p%/*} GOARCH=$${p#*/} $(STATIC) build -tags $(TAGS) -o /dev/null ./cmd/docker-archive) || exit 1; done; done
 
 # portable tests what depends on the machine's words and their order: on a
 # 32-bit machine, and on a big-endian one by way of Debian's qemu-user.
@@ -65,6 +90,16 @@ fuzz:
 	$(FUZZ) '^FuzzIndex$$' ./internal/tarfile
 	$(FUZZ) '^FuzzDocuments$$' ./archive
 	$(FUZZ) '^FuzzReadEverything$$' ./archive
+
+# mutants changes one thing at a time and tells which changes the tests do not
+# notice: make mutants PKG=./internal/retry MUTANTTIME=30m. A change that eats
+# memory without end is stopped where prlimit is there. (gremlins would do, but
+# it only swaps operators: it takes away no statement, condition or error.)
+PKG ?= ./internal/...
+MUTANTTIME ?= 10m
+LIMITED := $(if $(shell command -v prlimit),prlimit --as=8589934592)
+mutants:
+	$(GO) run ./tools/mutants -tags $(TAGS) -exec '$(LIMITED)' -time $(MUTANTTIME) $(PKG)
 
 clean:
 	rm -rf bin demo.tar bench/.data interop/.clients

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// tree writes files into a new directory. Their names start with lines "-- NAME --".
+func tree(t *testing.T, text string) string {
+	t.Helper()
+	root := t.TempDir()
+	for _, part := range strings.Split(text, "\n-- ")[1:] {
+		name, content, found := strings.Cut(part, " --\n")
+		require.True(t, found, part)
+		path := filepath.Join(root, filepath.FromSlash(name))
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(content+"\n"), 0o600))
+	}
+	return root
+}
+
+const source = `
+-- front.go --
+// Package dockerarchive is of https://github.com/containers/image and has
+// [github.com/dockerarchive/dockerarchive/register].
+package dockerarchive
+
+import (
+	"fmt"
+	"github.com/containers/image/v5/types"
+	"github.com/dockerarchive/dockerarchive/internal/below"
+	"github.com/dockerarchive/dockerarchive/internal/beside"
+)
+
+var path = "testdata" // "github.com/containers/image/v5" is only mentioned
+-- front_test.go --
+package dockerarchive
+
+var (
+	dir   = "testdata/oci"
+	image = "oci:../testdata/oci:testdata"
+	none  = "my testdata"
+)
+-- register/register.go --
+package register
+
+import _ "github.com/dockerarchive/dockerarchive"
+-- internal/below/below.go --
+package below
+-- internal/below/below_test.go --
+package below
+
+import _ "github.com/containers/image/v5/types"
+-- internal/beside/beside.go --
+package beside
+
+import _ "github.com/containers/storage"
+-- bench/go.mod --
+module example.com/bench
+-- bench/bench.go --
+package bench
+
+import _ "github.com/containers/image/v5/types"`
+
+func TestGenerates(t *testing.T) {
+	root := tree(t, source)
+	require.NoError(t, run(root, false))
+	got, err := readGenerated(filepath.Join(root, "podman"))
+	require.NoError(t, err)
+
+	want := map[string]string{
+		"front.go": `// Package dockerarchive is of https://github.com/containers/image and has
+// [github.com/dockerarchive/dockerarchive/podman/register].
+package dockerarchive
+
+import (
+	"fmt"
+	"github.com/dockerarchive/dockerarchive/internal/below"
+	"github.com/dockerarchive/dockerarchive/podman/internal/beside"
+	"go.podman.io/image/v5/types"
+)
+
+var path = "testdata" // "go.podman.io/image/v5" is only mentioned
+`,
+		"front_test.go": `package dockerarchive
+
+var (
+	dir   = "../testdata/oci"
+	image = "oci:../../testdata/oci:testdata"
+	none  = "my testdata"
+)
+`,
+		"register/register.go": `package register
+
+import _ "github.com/dockerarchive/dockerarchive/podman"
+`,
+		"internal/beside/beside.go": `package beside
+
+import _ "go.podman.io/storage"
+`,
+	}
+	for name, content := range want {
+		assert.Equal(t, header(name)+"\n"+content, string(got[name]), name)
+	}
+	assert.Len(t, got, len(want))
+}
+
+func TestChecks(t *testing.T) {
+	root := tree(t, source)
+	require.ErrorIs(t, run(root, true), errOutdated)
+	require.NoError(t, run(root, false))
+	require.NoError(t, run(root, true))
+
+	// What is not generated is no concern of ours.
+	own := filepath.Join(root, "podman", "own.go")
+	require.NoError(t, os.WriteFile(own, []byte("package dockerarchive\n"), 0o600))
+	require.NoError(t, run(root, true))
+
+	generated := filepath.Join(root, "podman", "front.go")
+	content, err := os.ReadFile(generated)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(generated, append(content, "// more\n"...), 0o600))
+	require.ErrorIs(t, run(root, true), errOutdated)
+	require.NoError(t, run(root, false))
+
+	// A file whose source has gone goes too.
+	require.NoError(t, os.Remove(filepath.Join(root, "front.go")))
+	require.NoError(t, os.Remove(filepath.Join(root, "front_test.go")))
+	require.ErrorIs(t, run(root, true), errOutdated)
+	require.NoError(t, run(root, false))
+	assert.NoFileExists(t, generated)
+	assert.FileExists(t, own)
+}

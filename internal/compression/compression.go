@@ -7,6 +7,8 @@ import (
 	"compress/bzip2"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
@@ -26,8 +28,9 @@ const (
 	Bzip2
 )
 
-// PrefixLen is the number of bytes Detect needs to know every Algorithm.
-const PrefixLen = 6
+// PrefixLen is the number of bytes Detect needs to know every Algorithm, and a tar
+// archive from all of them.
+const PrefixLen = 512
 
 // maxWindow bounds what a zstd stream may ask of memory: 128 MiB is what
 // "zstd --long=27", the most that zstd itself decodes unasked, needs.
@@ -41,7 +44,7 @@ var magics = []struct {
 	{Gzip, "gzip", []byte{0x1f, 0x8b, 0x08}},
 	{Zstd, "zstd", []byte{0x28, 0xb5, 0x2f, 0xfd}},
 	{XZ, "xz", []byte{0xfd, '7', 'z', 'X', 'Z', 0x00}},
-	{Bzip2, "bzip2", []byte{'B', 'Z', 'h'}},
+	{Bzip2, "bzip2", []byte{'B', 'Z', 'h'}}, // and what isBzip2 looks at
 }
 
 // String returns the common name of the algorithm, "none" for None.
@@ -55,18 +58,65 @@ func (a Algorithm) String() string {
 }
 
 // Detect returns the algorithm that a stream which starts with prefix is
-// compressed with, None if it is none of those known.
+// compressed with, None if it is none of those known. A tar archive is not
+// compressed, whatever the name is that it starts with.
 func Detect(prefix []byte) Algorithm {
+	if isTar(prefix) {
+		return None
+	}
 	for _, m := range magics {
-		if bytes.HasPrefix(prefix, m.magic) {
-			return m.algorithm
+		if !bytes.HasPrefix(prefix, m.magic) {
+			continue
 		}
+		if m.algorithm == Bzip2 && !isBzip2(prefix) || m.algorithm == Gzip && !isGzip(prefix) {
+			return None
+		}
+		return m.algorithm
 	}
 	// A zstd stream may start with a skippable frame.
 	if len(prefix) >= 4 && prefix[0]&0xf0 == 0x50 && bytes.Equal(prefix[1:4], []byte{0x2a, 0x4d, 0x18}) {
 		return Zstd
 	}
 	return None
+}
+
+// isGzip reports whether the flags of a gzip header are among those there are.
+func isGzip(prefix []byte) bool {
+	const reserved = 0xe0
+	return len(prefix) < 4 || prefix[3]&reserved == 0
+}
+
+// isBzip2 reports whether a level and the start of a block, or the end of an empty
+// stream, follow the magic number.
+func isBzip2(prefix []byte) bool {
+	const block, end = "\x31\x41\x59\x26\x53\x59", "\x17\x72\x45\x38\x50\x90"
+	if len(prefix) < 10 || prefix[3] < '1' || prefix[3] > '9' {
+		return false
+	}
+	next := string(prefix[4:10])
+	return next == block || next == end
+}
+
+// isTar reports whether prefix is the header of a tar entry: whether its checksum,
+// the sum of all bytes with spaces in its own place, is right.
+func isTar(prefix []byte) bool {
+	const size, from, to = 512, 148, 156
+	if len(prefix) < size {
+		return false
+	}
+	want, err := strconv.ParseUint(strings.Trim(string(prefix[from:to]), " \x00"), 8, 32)
+	if err != nil {
+		return false
+	}
+	var sum, signed int64 // Some old programs added signed bytes.
+	for i, b := range prefix[:size] {
+		if i >= from && i < to {
+			b = ' '
+		}
+		sum += int64(b)
+		signed += int64(int8(b))
+	}
+	return sum == int64(want) || signed == int64(want)
 }
 
 // NewReader decompresses r. The caller must close what it returns, which does

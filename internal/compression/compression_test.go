@@ -1,6 +1,7 @@
 package compression
 
 import (
+	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"errors"
@@ -49,7 +50,7 @@ func TestAlgorithms(t *testing.T) {
 		{"xz", XZ, compress(t, plain, func(w io.Writer) (io.WriteCloser, error) { return xz.NewWriter(w) })},
 		{"bzip2", Bzip2, bzip2},
 	} {
-		assert.Equal(t, c.algorithm, Detect(c.data[:PrefixLen]), c.name)
+		assert.Equal(t, c.algorithm, Detect(c.data[:min(PrefixLen, len(c.data))]), c.name)
 		assert.Equal(t, c.name, c.algorithm.String())
 		r, err := NewReader(bytes.NewReader(c.data), c.algorithm)
 		require.NoError(t, err, c.name)
@@ -87,11 +88,29 @@ func TestDetectSkippable(t *testing.T) {
 	assert.Equal(t, None, Detect(slices.Clip([]byte{0x50, 0x2a, 0x4d})))
 }
 
-// PrefixLen is no more than is needed.
-func TestPrefixLen(t *testing.T) {
-	header := []byte("\xfd7zXZ\x00")
-	assert.Equal(t, XZ, Detect(header[:PrefixLen]))
-	assert.Equal(t, None, Detect(header[:PrefixLen-1]))
+// The first file of a layer may have any name.
+func TestDetectTarWins(t *testing.T) {
+	for _, name := range []string{"BZh91AY&SY", "\x1f\x8b\x08", "\x28\xb5\x2f\xfd", "P*M\x18"} {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		require.NoError(t, w.WriteHeader(&tar.Header{Name: name, Format: tar.FormatGNU}))
+		assert.Equal(t, None, Detect(b.Bytes()[:PrefixLen]), "%q", name)
+		assert.NotEqual(t, None, Detect(b.Bytes()[:PrefixLen-1]), "%q", name)
+	}
+}
+
+func TestDetectWholeMagic(t *testing.T) {
+	for prefix, want := range map[string]Algorithm{
+		"BZh9":                         None,
+		"BZh-readme.txt":               None,
+		"BZh0\x31\x41\x59\x26\x53\x59": None,
+		"BZh1\x31\x41\x59\x26\x53\x59": Bzip2,
+		"BZh9\x17\x72\x45\x38\x50\x90": Bzip2, // empty
+		"\x1f\x8b\x08\x1f":             Gzip,
+		"\x1f\x8b\x08\x20":             None,
+	} {
+		assert.Equal(t, want, Detect([]byte(prefix)), "%q", prefix)
+	}
 }
 
 // A stream that wants more memory than it may have is refused.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -17,7 +16,7 @@ const archives = "../../testdata/archives/"
 
 // run runs the command line and returns what it prints.
 func run(t *testing.T, args ...string) (string, error) {
-	var out bytes.Buffer
+	var out buffer
 	root := newRootCommand()
 	root.SetArgs(args)
 	root.SetOut(&out)

@@ -26,7 +26,7 @@ const cases = "../../../testdata/cases/"
 // status.
 func command(t *testing.T, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
-	var out, errOut bytes.Buffer
+	var out, errOut buffer
 	root := newRootCommand()
 	root.SetArgs(append(args, "--insecure-policy"))
 	root.SetOut(&out)

@@ -30,7 +30,7 @@ const (
 // status.
 func runSave(t *testing.T, stdin string, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
-	var out, errOut bytes.Buffer
+	var out, errOut buffer
 	root := newRootCommand()
 	root.SetArgs(append([]string{"save", "--insecure-policy"}, args...))
 	root.SetIn(strings.NewReader(stdin))

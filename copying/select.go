@@ -35,6 +35,7 @@ type savedImage struct {
 	src     types.ImageSource
 	blobs   *blobSource // of src
 	fetched *fetching.Image
+	origins origins // nil if src has none
 
 	// Known once its manifests have been read.
 	digest    digest.Digest // of the manifest or index
@@ -42,6 +43,11 @@ type savedImage struct {
 	documents []*image.Document // in the order of the archive
 	needed    []*fetching.Blob  // layers and configs, likewise, each document's
 	warnings  []string
+}
+
+// origins are sources that know what Docker's manifest.json says of an image.
+type origins interface {
+	Origin(config digest.Digest) image.Origin
 }
 
 // Open implements fetching.Source.
@@ -57,6 +63,7 @@ func (s *saver) resolve(ctx context.Context, img *savedImage) error {
 		several := s.options.AllPlatforms || len(s.options.Platforms) > 0
 		src, err := img.Source.NewImageSource(ctx, openingContext(s.options.SourceCtx, several))
 		if err == nil {
+			img.origins, _ = src.(origins)
 			img.src = concurrently(src)
 		}
 		return err

@@ -24,6 +24,8 @@ type manifestItem struct {
 	Config   string
 	RepoTags []string
 	Layers   []string
+	// Parent is the digest of the config of the image that this one was built on.
+	Parent digest.Digest
 	// LayerSources are layers that have URLs, by diff ID. They need not be there.
 	LayerSources map[digest.Digest]v1.Descriptor
 }

@@ -134,6 +134,20 @@ func (img *Image) NamesConfig(config digest.Digest) bool {
 	return ok && i.items[config] != nil
 }
 
+// Origin returns what manifest.json says of an image with this config.
+func (img *Image) Origin(config digest.Digest) image.Origin {
+	item := &manifestItem{}
+	switch i := img.contents.(type) {
+	case *ociImage:
+		if i.items[config] != nil {
+			item = i.items[config]
+		}
+	case *dockerImage:
+		item = &i.item
+	}
+	return image.Origin{Parent: item.Parent, LayerSources: item.LayerSources}
+}
+
 // Manifest implements contents.
 func (i *ociImage) Manifest(ctx context.Context, instance *digest.Digest) ([]byte, string, error) {
 	d := i.descriptor

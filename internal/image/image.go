@@ -25,6 +25,9 @@ type Image struct {
 	// Configs are the configs, as they were received, by digest. One that is not
 	// there is of something else than an image.
 	Configs map[digest.Digest][]byte
+	// Origins are what is known of images by the digests of their configs; nil if
+	// nothing is.
+	Origins map[digest.Digest]Origin
 }
 
 // Top returns the manifest or index of the image.

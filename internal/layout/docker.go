@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"encoding/json"
 	"fmt"
-	"path"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -77,14 +76,14 @@ func (l Docker) ReadTable(old Archive) (Table, error) {
 		return nil, err
 	}
 	t := &dockerTable{layout: l, index: newTagIndex(l.Metadata), names: names{}, legacyIDs: map[string]struct{}{}, old: old}
-	if err := t.index.read(manifest, repositories); err != nil {
+	if err := t.index.read(old, manifest, repositories); err != nil {
 		return nil, err
 	}
 	for _, item := range t.index.items {
 		// Of a config that is named otherwise, the digest is not known: its image
 		// keeps its names from all others.
-		id, err := digest.Parse("sha256:" + strings.TrimSuffix(path.Base(item.value.Config), ".json"))
-		if err != nil {
+		id, ok := configDigest(item.value.Config)
+		if !ok {
 			id = digest.Digest(item.value.Config)
 		}
 		for _, name := range item.value.RepoTags {
@@ -184,12 +183,16 @@ func (t *dockerTable) Add(img *image.Image) error {
 	if err != nil {
 		return err
 	}
-	item := tagItem{Config: configFileName(d.configDigest), RepoTags: []string{}, Layers: []string{}}
+	item := &dockerItem{
+		tagItem: tagItem{Config: configFileName(d.configDigest), RepoTags: []string{}, Layers: []string{}},
+		config:  d.config, parent: img.Origins[d.configDigest].Parent, top: topID(d.legacy),
+	}
 	for i, layer := range d.layers {
 		item.Layers = append(item.Layers, t.layout.BlobName(layer.DiffID))
 		t.legacyIDs[d.legacy[i].ID] = struct{}{}
 	}
-	t.index.add(item, img.Names, topID(d.legacy))
+	item.LayerSources = img.LayerSources(img.Top(), diffIDs(d.layers))
+	t.index.add(item, img.Names)
 	return nil
 }
 

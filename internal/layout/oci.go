@@ -50,7 +50,7 @@ func (l OCI) Check(d *image.Document) error { return checkType(l, d) }
 // LeftOut names what is wrong with the image, or with the first platform of an index.
 func (l OCI) LeftOut(img *image.Image) string {
 	t := &ociTable{layout: l}
-	item, _, err := t.dockerItem(img, img.Top())
+	item, err := t.dockerItem(img, img.Top())
 	if item != nil || err != nil { // Add fails with the error.
 		return ""
 	}
@@ -88,7 +88,7 @@ func (l OCI) ReadTable(old Archive) (Table, error) {
 		return nil, err
 	}
 	t := &ociTable{layout: l, index: newTagIndex(l.Metadata), names: names{}, known: map[string]struct{}{}}
-	if err := t.index.read(manifest, repositories); err != nil {
+	if err := t.index.read(old, manifest, repositories); err != nil {
 		return nil, err
 	}
 	if err := image.Decode(v1.ImageIndexFile, index, &t.contents); err != nil {
@@ -171,13 +171,13 @@ func (t *ociTable) Add(img *image.Image) error {
 	if err := t.Claim(img); err != nil {
 		return err
 	}
-	item, top, err := t.dockerItem(img, img.Top())
+	item, err := t.dockerItem(img, img.Top())
 	if err != nil {
 		return err
 	}
 	t.describe(img.Top().Descriptor, img.Names)
 	if item != nil {
-		t.index.add(*item, img.Names, top)
+		t.index.add(item, img.Names)
 	}
 	return nil
 }
@@ -239,9 +239,9 @@ func (t *ociTable) Remove(name string) error {
 	return nil
 }
 
-// dockerItem returns what manifest.json says of an image, and the ID of its top
-// legacy layer; nil if Docker could not run it.
-func (t *ociTable) dockerItem(img *image.Image, d *image.Document) (*tagItem, string, error) {
+// dockerItem returns what manifest.json says of an image, nil if Docker could not
+// run it.
+func (t *ociTable) dockerItem(img *image.Image, d *image.Document) (*dockerItem, error) {
 	if !d.IsIndex() {
 		return t.manifestItem(img, d)
 	}
@@ -259,11 +259,11 @@ func (t *ociTable) dockerItem(img *image.Image, d *image.Document) (*tagItem, st
 		if child == nil || child == d {
 			continue
 		}
-		if item, top, err := t.dockerItem(img, child); item != nil || err != nil {
-			return item, top, err
+		if item, err := t.dockerItem(img, child); item != nil || err != nil {
+			return item, err
 		}
 	}
-	return nil, "", nil
+	return nil, nil
 }
 
 // notForDocker returns why Docker could not run what a manifest describes.
@@ -289,31 +289,28 @@ func (t *ociTable) notForDocker(img *image.Image, m *image.Document) string {
 	return ""
 }
 
-func (t *ociTable) manifestItem(img *image.Image, m *image.Document) (*tagItem, string, error) {
+func (t *ociTable) manifestItem(img *image.Image, m *image.Document) (*dockerItem, error) {
 	if t.notForDocker(img, m) != "" {
-		return nil, "", nil
+		return nil, nil
 	}
 	raw := img.Configs[m.Config.Digest]
 	config, err := image.ParseConfig(m.Config.Digest.String(), raw)
 	if err != nil {
-		return nil, "", err
-	}
-	item := &tagItem{Config: t.layout.BlobName(m.Config.Digest), RepoTags: []string{}, Layers: []string{}}
-	for i, l := range m.Layers {
-		item.Layers = append(item.Layers, t.layout.BlobName(l.Digest))
-		if len(l.URLs) == 0 {
-			continue
-		}
-		if item.LayerSources == nil {
-			item.LayerSources = map[digest.Digest]v1.Descriptor{}
-		}
-		item.LayerSources[config.DiffIDs[i]] = v1.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size, URLs: l.URLs}
+		return nil, err
 	}
 	legacy, err := t.layout.Metadata.Legacy(raw, config.DiffIDs)
 	if err != nil {
-		return nil, "", fmt.Errorf("config %s: %w", m.Config.Digest, err)
+		return nil, fmt.Errorf("config %s: %w", m.Config.Digest, err)
 	}
-	return item, topID(legacy), nil
+	item := &dockerItem{
+		tagItem: tagItem{Config: t.layout.BlobName(m.Config.Digest), RepoTags: []string{}, Layers: []string{}},
+		config:  raw, parent: img.Origins[m.Config.Digest].Parent, top: topID(legacy),
+	}
+	for _, l := range m.Layers {
+		item.Layers = append(item.Layers, t.layout.BlobName(l.Digest))
+	}
+	item.LayerSources = img.LayerSources(m, config.DiffIDs)
+	return item, nil
 }
 
 // Tail implements Table.

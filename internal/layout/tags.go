@@ -1,7 +1,9 @@
 package layout
 
 import (
+	"path"
 	"slices"
+	"strings"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -34,6 +36,15 @@ type tagIndex struct {
 	items        []*kept[tagItem] // one per distinct config
 	byConfig     map[string]*kept[tagItem]
 	repositories map[string]map[string]string // name, tag, ID of the top legacy layer
+	parents      parents
+}
+
+// dockerItem is a new element of manifest.json.
+type dockerItem struct {
+	tagItem
+	config []byte
+	parent digest.Digest // of its config; "" if it is not known
+	top    string        // ID of its top legacy layer, "" if it has no layers
 }
 
 func newTagIndex(m Metadata) tagIndex {
@@ -41,7 +52,8 @@ func newTagIndex(m Metadata) tagIndex {
 }
 
 // read takes over what an archive has. Either document may be nil.
-func (x *tagIndex) read(manifest, repositories []byte) error {
+func (x *tagIndex) read(old Archive, manifest, repositories []byte) error {
+	x.parents.old = old
 	if manifest != nil {
 		if err := image.Decode(manifestFile, manifest, &x.items); err != nil {
 			return err
@@ -66,14 +78,14 @@ func (x *tagIndex) empty() bool { return len(x.items) == 0 }
 // has reports whether there is an image with that config file.
 func (x *tagIndex) has(config string) bool { return x.byConfig[config] != nil }
 
-// add records an image, or other names for one that is there. top is the ID of
-// its top legacy layer, "" if it has no layers.
-func (x *tagIndex) add(item tagItem, names []string, top string) {
+// add records an image, or other names for one that is there.
+func (x *tagIndex) add(item *dockerItem, names []string) {
 	entry := x.byConfig[item.Config]
 	if entry == nil {
-		entry = &kept[tagItem]{value: item}
+		entry = &kept[tagItem]{value: item.tagItem}
 		x.byConfig[item.Config] = entry
 		x.items = append(x.items, entry)
+		x.parents.add(entry, item.config, item.parent)
 	}
 	for _, name := range names {
 		repository, tag, ok := splitTag(name)
@@ -87,13 +99,13 @@ func (x *tagIndex) add(item tagItem, names []string, top string) {
 			changed := entry.change()
 			changed.RepoTags = append(changed.RepoTags, full)
 		}
-		if top == "" {
+		if item.top == "" {
 			continue
 		}
 		if x.repositories[repository] == nil {
 			x.repositories[repository] = map[string]string{}
 		}
-		x.repositories[repository][tag] = top
+		x.repositories[repository][tag] = item.top
 	}
 }
 
@@ -120,10 +132,17 @@ func (x *tagIndex) remove(name string) {
 }
 
 func (x *tagIndex) removeItem(item *kept[tagItem]) {
+	x.parents.forget(item)
 	x.items = slices.DeleteFunc(x.items, func(other *kept[tagItem]) bool { return other == item })
 	if x.byConfig[item.value.Config] == item {
 		delete(x.byConfig, item.value.Config)
 	}
+}
+
+// configDigest returns the digest of a config, which is in the name of its file.
+func configDigest(file string) (digest.Digest, bool) {
+	d, err := digest.Parse("sha256:" + strings.TrimSuffix(path.Base(file), ".json"))
+	return d, err == nil
 }
 
 // splitTag splits a name into repository and tag. ok is false for one without a
@@ -143,6 +162,7 @@ func splitTag(name string) (repository, tag string, ok bool) {
 // files returns manifest.json and repositories, the latter always or only if it
 // says something.
 func (x *tagIndex) files(always bool) ([]tarfile.Small, error) {
+	x.parents.link(x.items)
 	manifest, err := x.metadata.jsonFile(manifestFile, x.items)
 	if err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	"github.com/containers/image/v5/manifest"
 	"github.com/containers/image/v5/types"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
@@ -89,6 +90,7 @@ func (t archiveTransport) openReader(ctx context.Context, path string, open func
 	if err != nil {
 		return nil, fmt.Errorf("%s: reading %s: %w", t.name, path, errors.Join(err, file.Close()))
 	}
+	logrus.Debugf("%s: %s holds %d images in %d bytes, copied to a temporary file: %t", t.name, path, len(r.catalog.Images()), file.Size(), file.Copied)
 	return r, nil
 }
 

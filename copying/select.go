@@ -197,6 +197,7 @@ func (s *saver) choose(list manifest.List, index *parsedIndex) ([]digest.Digest,
 		if err != nil {
 			return nil, err
 		}
+		logrus.Debugf("chose %s of an index of %s", d, strings.Join(index.platforms(), ", "))
 		chosen = append(chosen, d)
 	}
 	return chosen, nil

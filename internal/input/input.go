@@ -34,7 +34,9 @@ const LooksLen = 512
 // File is an uncompressed file for random access. It may be read concurrently.
 type File struct {
 	*io.SectionReader
-	close func() error
+	// Copied is set if it is a temporary file.
+	Copied bool
+	close  func() error
 }
 
 // Close frees what the file takes on disk, if it is a temporary one.

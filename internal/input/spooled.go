@@ -69,7 +69,7 @@ func spooled(ctx context.Context, stream io.Reader, o Options) (*File, error) {
 	if err != nil {
 		return nil, errors.Join(err, temp.Close())
 	}
-	return &File{SectionReader: io.NewSectionReader(temp, 0, size), close: temp.Close}, nil
+	return &File{SectionReader: io.NewSectionReader(temp, 0, size), Copied: true, close: temp.Close}, nil
 }
 
 // copyUncompressed copies the stream to temp, if it looks as it should, and

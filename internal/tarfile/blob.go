@@ -214,6 +214,10 @@ func (b *Blob) complete(ctx context.Context) (*Entry, error) {
 // cannot be taken back.
 func (b *Blob) Sent() bool { return b.sent }
 
+// Spooled reports whether content of the blob, which must not be finished, is in a
+// temporary file.
+func (b *Blob) Spooled() bool { return b.spool != nil }
+
 // Abort gives the blob up. On a file its range is used again; a stream that has
 // seen part of it cannot be completed any more. It does nothing after Finish.
 func (b *Blob) Abort() {

@@ -102,6 +102,7 @@ func (a *Archive) start(ctx context.Context, plan [][]image.Blob) error {
 	if err := a.tar.Seal(ctx, nil, nil, head); err != nil {
 		return err
 	}
+	a.debugFiles(head)
 	a.inOrder = !a.out.Stream() || len(plan) > 0
 	a.mixed = a.layout.Unpacks() && inSeveralForms(plan)
 	for _, blobs := range plan {
@@ -177,6 +178,7 @@ func (a *Archive) complete(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("completing %s: %w", a.path, err)
 	}
+	a.debugFiles(files)
 	return true, nil
 }
 

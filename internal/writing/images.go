@@ -298,6 +298,8 @@ func (a *Archive) writeFiles(ctx context.Context, end *tarfile.Slot, content *im
 	if err := a.tar.Seal(ctx, end, entries, files); err != nil {
 		return err
 	}
+	a.debugFiles(files)
+	a.debugf("image %s is complete, %d names", content.Digest(), len(content.Names))
 	return a.table.Add(content)
 }
 

@@ -21,6 +21,9 @@ import (
 // to put it, and others who look for it wait.
 func (a *Archive) Find(ctx context.Context, owner Owner, d digest.Digest) (size int64, ok bool, err error) {
 	blob, ok, err := a.blobs.find(ctx, owner, d)
+	if ok {
+		a.debugf("blob %s is there already", d)
+	}
 	return blob.size, ok, err
 }
 
@@ -54,12 +57,14 @@ func (a *Archive) Put(ctx context.Context, owner Owner, r io.Reader, d digest.Di
 	if err != nil {
 		return "", 0, err
 	}
-	if !known {
-		blob, _, err = a.store(ctx, r, in)
-		a.blobs.end(d, blob, err == nil)
-		if err != nil {
-			return "", 0, err
-		}
+	if known {
+		a.debugf("blob %s is there already", d)
+		return d, blob.size, nil
+	}
+	blob, _, err = a.store(ctx, r, in)
+	a.blobs.end(d, blob, err == nil)
+	if err != nil {
+		return "", 0, err
 	}
 	return d, blob.size, nil
 }
@@ -119,6 +124,9 @@ func (a *Archive) store(ctx context.Context, stream io.Reader, info received) (r
 	}
 	defer b.blob.Abort() // Does nothing once the blob is finished.
 	ahead.OnWait(b.blob.SourceWaits)
+	if algorithm != compression.None {
+		a.debugf("decompressing %s, which is in %s", info, algorithm)
+	}
 	if err := b.copy(in, algorithm, cancel); err != nil {
 		return receivedBlob{}, "", err
 	}
@@ -126,10 +134,16 @@ func (a *Archive) store(ctx context.Context, stream io.Reader, info received) (r
 	if err != nil {
 		return receivedBlob{}, "", err
 	}
+	spooled := b.blob.Spooled()
 	stored, err := b.finish(a.blobs)
 	if err != nil {
 		return receivedBlob{}, "", err
 	}
+	how := "in its place"
+	if spooled {
+		how = "by way of a temporary file"
+	}
+	a.debugf("wrote %s, %d bytes, %s", l.BlobName(stored.digest), stored.size, how)
 	b.blob.Abort()
 	if slot != nil { // The blob may have been there, in another compression.
 		if err := slot.Release(stored.entry); err != nil {
@@ -143,6 +157,14 @@ func (a *Archive) store(ctx context.Context, stream io.Reader, info received) (r
 type received struct {
 	digest digest.Digest // "" if unknown
 	size   int64         // in bytes, -1 if unknown
+}
+
+// String is for messages.
+func (r received) String() string {
+	if r.digest == "" {
+		return "a blob of unknown digest"
+	}
+	return "blob " + r.digest.String()
 }
 
 // blobInput is the blob as it is received.

@@ -136,7 +136,7 @@ func (s *saver) resolveIndex(ctx context.Context, img *savedImage, top *ctrimage
 	if err != nil {
 		return nil, err
 	}
-	if len(s.options.Platforms) < 2 {
+	if len(s.options.Platforms) < 2 && !s.options.KeepIndex {
 		return s.readInstance(ctx, img, ctrimage.UnparsedInstance(img.src, &chosen[0]), chosen[0], -1)
 	}
 	if err := s.allow(ctx, top); err != nil {
@@ -145,6 +145,9 @@ func (s *saver) resolveIndex(ctx context.Context, img *savedImage, top *ctrimage
 	subset, instances, err := index.only(chosen)
 	if err != nil {
 		return nil, err
+	}
+	if s.options.KeepIndex {
+		subset = raw
 	}
 	if err := s.readInstances(ctx, img, instances, 1); err != nil {
 		return nil, err
@@ -363,7 +366,8 @@ func (s *saver) readManifest(ctx context.Context, img *savedImage, unparsed *ctr
 	if err := s.layout.Check(document); err != nil {
 		return nil, err
 	}
-	absent, err := absentLayers(ctx, img.src, document.Layers)
+	wanted := slices.DeleteFunc(slices.Clone(document.Layers), s.leavesOut)
+	absent, err := absentLayers(ctx, img.src, wanted)
 	if err != nil && s.layout.Unpacks() {
 		return nil, err
 	}
@@ -371,6 +375,7 @@ func (s *saver) readManifest(ctx context.Context, img *savedImage, unparsed *ctr
 	for d := range absent {
 		img.warn("layer %s stays where it is: %v", d, err)
 	}
+	s.markLeftOut(document)
 	// Before layers are fetched that will not be needed.
 	if s.layout.Unpacks() && !image.IsConfigType(document.Config.MediaType) {
 		config, err := parsed.ConfigBlob(ctx)

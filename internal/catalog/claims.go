@@ -72,6 +72,8 @@ type claims struct {
 	found    Findings
 	byOffset map[int64]*Claim
 	used     map[int64]bool // content that an image refers to
+	// elsewhere are names of blobs that are not there, and not missed.
+	elsewhere map[string]bool
 }
 
 // Claims returns all that an archive says of its files. What it says that is
@@ -79,7 +81,7 @@ type claims struct {
 // are problems; what is not there by design, and what nothing refers to, are
 // notes. The error is that of ctx.
 func (c *Catalog) Claims(ctx context.Context) (*Findings, error) {
-	cs := &claims{Catalog: c, byOffset: map[int64]*Claim{}, used: map[int64]bool{}}
+	cs := &claims{Catalog: c, byOffset: map[int64]*Claim{}, used: map[int64]bool{}, elsewhere: map[string]bool{}}
 	if !c.files.Terminated() {
 		cs.damaged("the archive does not end with an end-of-archive marker: it may have been cut short")
 	}
@@ -294,6 +296,11 @@ func (cs *claims) descriptor(label string, d v1.Descriptor) *Claim {
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && len(d.URLs) > 0:
 		cs.note("%s: blob %s is kept elsewhere: %q", label, d.Digest, d.URLs)
+		cs.elsewhere[name] = true
+		return nil
+	case errors.Is(err, fs.ErrNotExist) && image.IsNonDistributable(d.MediaType):
+		cs.note("%s: blob %s is kept elsewhere: it is not to be distributed", label, d.Digest)
+		cs.elsewhere[name] = true
 		return nil
 	case err != nil:
 		cs.problem("%s: %w", label, err)
@@ -315,6 +322,9 @@ func (cs *claims) docker(label string, item manifestItem) {
 		}
 		if n < len(ids) && errors.Is(err, fs.ErrNotExist) && len(item.LayerSources[ids[n]].URLs) > 0 {
 			cs.note("%s: layer %d is kept elsewhere: %q", label, n, item.LayerSources[ids[n]].URLs)
+			continue
+		}
+		if cs.elsewhere[name] { // As has been said.
 			continue
 		}
 		cs.problem("%s: layer %d: %w", label, n, err)

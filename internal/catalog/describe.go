@@ -143,7 +143,7 @@ func (c *Catalog) describeManifest(d *Description, doc *image.Fields, sizes map[
 				sizes[b.Digest] = f.Size
 			}
 		}
-		if err != nil && len(b.URLs) == 0 {
+		if err != nil && len(b.URLs) == 0 && !image.IsNonDistributable(b.MediaType) {
 			d.Fault = cmp.Or(d.Fault, fmt.Errorf("blob %s: %w", b.Digest, err))
 		}
 	}

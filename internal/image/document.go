@@ -16,13 +16,17 @@ import (
 
 // The media types of Docker's own documents and layers.
 const (
-	DockerManifest   = "application/vnd.docker.distribution.manifest.v2+json"
-	DockerList       = "application/vnd.docker.distribution.manifest.list.v2+json"
-	DockerConfig     = "application/vnd.docker.container.image.v1+json"
-	DockerLayer      = "application/vnd.docker.image.rootfs.diff.tar"
-	DockerLayerGzip  = "application/vnd.docker.image.rootfs.diff.tar.gzip"
-	dockerSchema1    = "application/vnd.docker.distribution.manifest.v1+json"
-	dockerSchema1JWS = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+	DockerManifest  = "application/vnd.docker.distribution.manifest.v2+json"
+	DockerList      = "application/vnd.docker.distribution.manifest.list.v2+json"
+	DockerConfig    = "application/vnd.docker.container.image.v1+json"
+	DockerLayer     = "application/vnd.docker.image.rootfs.diff.tar"
+	DockerLayerGzip = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+	// Of layers that are not to be distributed, with or without a suffix for the
+	// compression.
+	nonDistributable   = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+	dockerForeignLayer = "application/vnd.docker.image.rootfs.foreign.diff.tar"
+	dockerSchema1      = "application/vnd.docker.distribution.manifest.v1+json"
+	dockerSchema1JWS   = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 )
 
 // Document is a manifest or an index, of OCI or Docker: they differ by their

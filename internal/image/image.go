@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -165,6 +166,12 @@ func IsConfigType(mediaType string) bool {
 // all who say so are right.
 func IsPlain(mediaType string) bool {
 	return mediaType == v1.MediaTypeImageLayer || mediaType == DockerLayer
+}
+
+// IsNonDistributable reports whether a media type is that of a layer that its owner
+// does not want to be passed on: of OCI's, which are deprecated, or Docker's.
+func IsNonDistributable(mediaType string) bool {
+	return strings.HasPrefix(mediaType, nonDistributable) || strings.HasPrefix(mediaType, dockerForeignLayer)
 }
 
 // PlatformString returns os/architecture[/variant], or "" if p is nil or empty.

@@ -46,6 +46,16 @@ type Layout interface {
 	ReadTable(old Archive) (Table, error)
 }
 
+// WithoutDocker returns a layout without what Docker's own readers need.
+func WithoutDocker(l Layout) (Layout, error) {
+	oci, ok := l.(OCI)
+	if !ok {
+		return nil, errors.New("an archive of this kind is nothing without manifest.json; write an image-archive")
+	}
+	oci.Pure = true
+	return oci, nil
+}
+
 // Archive is an archive that has been read.
 type Archive interface {
 	// ReadTable returns a table of contents by the name of its entry. The error

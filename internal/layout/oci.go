@@ -21,6 +21,8 @@ const containerdName = "io.containerd.image.name"
 // OCI is an OCI image layout in a tar that is a docker archive as well.
 type OCI struct {
 	Metadata Metadata
+	// Pure leaves out what makes it a docker archive.
+	Pure bool
 	// Prefer returns the manifest of an index that Docker is offered, if it is
 	// there. Without it, and without that manifest, it is the first.
 	Prefer func(index *image.Document) (digest.Digest, bool)
@@ -49,6 +51,9 @@ func (l OCI) Check(d *image.Document) error { return checkType(l, d) }
 
 // LeftOut names what is wrong with the image, or with the first platform of an index.
 func (l OCI) LeftOut(img *image.Image) string {
+	if l.Pure { // Nobody expects it there.
+		return ""
+	}
 	t := &ociTable{layout: l}
 	item, err := t.dockerItem(img, img.Top())
 	if item != nil || err != nil { // Add fails with the error.
@@ -87,6 +92,7 @@ func (l OCI) ReadTable(old Archive) (Table, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.Pure = manifest == nil // Whoever wrote it did not want Docker to see a part of it.
 	t := &ociTable{layout: l, index: newTagIndex(l.Metadata), names: names{}, known: map[string]struct{}{}}
 	if err := t.index.read(old, manifest, repositories); err != nil {
 		return nil, err
@@ -239,9 +245,11 @@ func (t *ociTable) Remove(name string) error {
 	return nil
 }
 
-// dockerItem returns what manifest.json says of an image, nil if Docker could not
-// run it.
+// dockerItem returns what manifest.json says of an image, nil if it says nothing.
 func (t *ociTable) dockerItem(img *image.Image, d *image.Document) (*dockerItem, error) {
+	if t.layout.Pure {
+		return nil, nil
+	}
 	if !d.IsIndex() {
 		return t.manifestItem(img, d)
 	}

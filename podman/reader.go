@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/types"
@@ -91,6 +92,7 @@ func (t archiveTransport) openReader(ctx context.Context, path string, open func
 	if err != nil {
 		return nil, fmt.Errorf("%s: reading %s: %w", t.name, path, errors.Join(err, file.Close()))
 	}
+	logrus.Debugf("%s: %s holds %d images in %d bytes, copied to a temporary file: %t", t.name, path, len(r.catalog.Images()), file.Size(), file.Copied)
 	return r, nil
 }
 

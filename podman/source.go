@@ -146,6 +146,10 @@ func (s *imageSource) LayerInfosForCopy(context.Context, *digest.Digest) ([]type
 	return nil, nil
 }
 
+// Origin returns what the archive says of an image of the source with this config,
+// for packages of this module that write another archive.
+func (s *imageSource) Origin(config digest.Digest) image.Origin { return s.image.Origin(config) }
+
 func (s *imageSource) fail(doing string, err error) error {
 	return fmt.Errorf("%s: %s: %s: %w", s.ref.transport.name, s.ref.StringWithinTransport(), doing, err)
 }

@@ -15,6 +15,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/layout"
 	"github.com/dockerarchive/dockerarchive/internal/output"
 	"github.com/dockerarchive/dockerarchive/internal/writing"
 )
@@ -45,6 +46,11 @@ type WriterOptions struct {
 	// final places at once, and can be copied at the same time also to a pipe. In
 	// a regular file the bytes of the archive are the same with and without it.
 	Plan []Plan
+	// SkipDockerManifest leaves manifest.json and repositories out of an
+	// image-archive, which is an OCI image layout and nothing else then: containerd,
+	// podman, skopeo and Docker with the containerd store read it, Docker before 25
+	// does not.
+	SkipDockerManifest bool
 }
 
 // Plan is what is known of an image that will be copied. Its parts are added in
@@ -123,6 +129,12 @@ func newWriter(ctx context.Context, sys *types.SystemContext, path string, optio
 		}
 	}
 	o := writing.Options{Layout: transport.Layout(sys)}
+	if options.SkipDockerManifest {
+		var err error
+		if o.Layout, err = layout.WithoutDocker(o.Layout); err != nil {
+			return nil, fmt.Errorf("creating %s: %w", path, err)
+		}
+	}
 	absent := map[digest.Digest]bool{}
 	for _, p := range options.Plan {
 		o.Plan = append(o.Plan, p.blobs)
@@ -157,10 +169,11 @@ func NewWriterForReference(ctx context.Context, sys *types.SystemContext, ref ty
 	if err := standalone.writable(); err != nil {
 		return nil, nil, err
 	}
-	o := WriterOptions{Transport: standalone.transport}
+	var o WriterOptions
 	if options != nil {
-		o.Plan = options.Plan
+		o = *options
 	}
+	o.Transport = standalone.transport
 	w, err := NewWriterContext(ctx, sys, standalone.path, &o)
 	if err != nil {
 		return nil, nil, err

@@ -199,7 +199,7 @@ func (s *saver) await(ctx context.Context, blob *fetching.Blob, fetch bool) erro
 
 // contentOf returns an image whose configs have been fetched.
 func (s *saver) contentOf(img *savedImage) *image.Image {
-	content := &image.Image{Documents: img.documents, Configs: map[digest.Digest][]byte{}}
+	content := &image.Image{Documents: img.documents, Configs: map[digest.Digest][]byte{}, Origins: map[digest.Digest]image.Origin{}}
 	if name := img.name(); name != "" {
 		content.Names = []string{name}
 	}
@@ -208,6 +208,9 @@ func (s *saver) contentOf(img *savedImage) *image.Image {
 	for _, blob := range img.needed {
 		if data, ok := s.configs[blob.Digest]; ok {
 			content.Configs[blob.Digest] = data
+			if img.origins != nil {
+				content.Origins[blob.Digest] = img.origins.Origin(blob.Digest)
+			}
 		}
 	}
 	return content

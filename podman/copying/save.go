@@ -71,6 +71,21 @@ type SaveOptions struct {
 	// SkipMissing saves of an index what its source has. The index is saved as it is.
 	// Otherwise a *MissingError says what there is not.
 	SkipMissing bool
+	// KeepIndex saves the index that platforms are chosen from as it is, under its
+	// own digest, which somebody may have pinned, although not all that it lists is
+	// in the archive: what docker save --platform and ctr images export write.
+	// ctr images import --all-platforms refuses it.
+	KeepIndex bool
+
+	// SkipDockerManifest leaves manifest.json out, as
+	// dockerarchive.WriterOptions.SkipDockerManifest does.
+	SkipDockerManifest bool
+	// SkipNonDistributable leaves out layers of the non-distributable media types.
+	// Otherwise they are saved if they can be read.
+	SkipNonDistributable bool
+	// LeaveOut, if not nil, says which layers to leave out: for whoever gets them
+	// another way. Only who has them can use the image. It may be called concurrently.
+	LeaveOut func(layer imgspecv1.Descriptor) bool
 
 	// Jobs is how many blobs, or manifests, are read at the same time; 0 means 6.
 	Jobs int
@@ -252,6 +267,9 @@ func newSaver(policyContext *signature.PolicyContext, images []SaveImage, option
 	s.layout = transport.Layout(s.destinationCtx())
 	if len(images) == 0 {
 		return nil, errors.New("saving images: none is given")
+	}
+	if err := s.leaveOut(); err != nil {
+		return nil, fmt.Errorf("saving images: %w", err)
 	}
 	if s.layout.Unpacks() && (s.options.AllPlatforms || len(s.options.Platforms) > 1) {
 		return nil, fmt.Errorf("saving images: an archive of this kind holds one platform of an image; choose one, or write an %s", dockerarchive.ImageTransport.Name())

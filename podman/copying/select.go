@@ -37,6 +37,7 @@ type savedImage struct {
 	src     types.ImageSource
 	blobs   *blobSource // of src
 	fetched *fetching.Image
+	origins origins // nil if src has none
 
 	// Known once its manifests have been read.
 	digest    digest.Digest // of the manifest or index
@@ -44,6 +45,11 @@ type savedImage struct {
 	documents []*image.Document // in the order of the archive
 	needed    []*fetching.Blob  // layers and configs, likewise, each document's
 	warnings  []string
+}
+
+// origins are sources that know what Docker's manifest.json says of an image.
+type origins interface {
+	Origin(config digest.Digest) image.Origin
 }
 
 // Open implements fetching.Source.
@@ -59,6 +65,7 @@ func (s *saver) resolve(ctx context.Context, img *savedImage) error {
 		several := s.options.AllPlatforms || len(s.options.Platforms) > 0
 		src, err := img.Source.NewImageSource(ctx, openingContext(s.options.SourceCtx, several))
 		if err == nil {
+			img.origins, _ = src.(origins)
 			img.src = concurrently(src)
 		}
 		return err
@@ -131,7 +138,7 @@ func (s *saver) resolveIndex(ctx context.Context, img *savedImage, top *ctrimage
 	if err != nil {
 		return nil, err
 	}
-	if len(s.options.Platforms) < 2 {
+	if len(s.options.Platforms) < 2 && !s.options.KeepIndex {
 		return s.readInstance(ctx, img, ctrimage.UnparsedInstance(img.src, &chosen[0]), chosen[0], -1)
 	}
 	if err := s.allow(ctx, top); err != nil {
@@ -140,6 +147,9 @@ func (s *saver) resolveIndex(ctx context.Context, img *savedImage, top *ctrimage
 	subset, instances, err := index.only(chosen)
 	if err != nil {
 		return nil, err
+	}
+	if s.options.KeepIndex {
+		subset = raw
 	}
 	if err := s.readInstances(ctx, img, instances, 1); err != nil {
 		return nil, err
@@ -192,6 +202,7 @@ func (s *saver) choose(list manifest.List, index *parsedIndex) ([]digest.Digest,
 		if err != nil {
 			return nil, err
 		}
+		logrus.Debugf("chose %s of an index of %s", d, strings.Join(index.platforms(), ", "))
 		chosen = append(chosen, d)
 	}
 	return chosen, nil
@@ -357,7 +368,8 @@ func (s *saver) readManifest(ctx context.Context, img *savedImage, unparsed *ctr
 	if err := s.layout.Check(document); err != nil {
 		return nil, err
 	}
-	absent, err := absentLayers(ctx, img.src, document.Layers)
+	wanted := slices.DeleteFunc(slices.Clone(document.Layers), s.leavesOut)
+	absent, err := absentLayers(ctx, img.src, wanted)
 	if err != nil && s.layout.Unpacks() {
 		return nil, err
 	}
@@ -365,6 +377,7 @@ func (s *saver) readManifest(ctx context.Context, img *savedImage, unparsed *ctr
 	for d := range absent {
 		img.warn("layer %s stays where it is: %v", d, err)
 	}
+	s.markLeftOut(document)
 	// Before layers are fetched that will not be needed.
 	if s.layout.Unpacks() && !image.IsConfigType(document.Config.MediaType) {
 		config, err := parsed.ConfigBlob(ctx)

@@ -66,7 +66,7 @@ func layers(t *testing.T, path string) (types, diffIDs []string) {
 // Docker 25.0.0 wrote manifests with their layers in another order than the config.
 func TestContradictionIsSaid(t *testing.T) {
 	source := "docker-archive:" + cases + "moby25.0.0-two-versions.tar"
-	for _, layout := range []string{"oci", "docker"} {
+	for _, layout := range []string{"image", "docker"} {
 		path := filepath.Join(t.TempDir(), "saved.tar")
 		_, errOut := succeeds(t, "save", "--layout", layout, "-o", path, source)
 		assert.Equal(t, 1, strings.Count(errOut, "in another order than the config"), errOut)
@@ -76,7 +76,7 @@ func TestContradictionIsSaid(t *testing.T) {
 		assert.Equal(t, want, got)
 
 		copied := filepath.Join(t.TempDir(), "copied.tar")
-		transport := map[string]string{"oci": "image-archive:", "docker": "docker-archive:"}[layout]
+		transport := map[string]string{"image": "image-archive:", "docker": "docker-archive:"}[layout]
 		_, errOut = succeeds(t, "copy", source, transport+copied)
 		assert.Equal(t, 1, strings.Count(errOut, "in another order than the config"), errOut)
 		succeeds(t, "verify", copied)
@@ -126,7 +126,7 @@ func TestTypesSayWhatLayersAre(t *testing.T) {
 // What an image is, its config says, not the type of that.
 func TestConfigsAsTheyAre(t *testing.T) {
 	for _, name := range []string{"config-octet-stream.tar", "created-u002b.tar"} {
-		for _, layout := range []string{"oci", "docker"} {
+		for _, layout := range []string{"image", "docker"} {
 			path := filepath.Join(t.TempDir(), "saved.tar")
 			_, errOut := succeeds(t, "save", "--layout", layout, "-o", path, "docker-archive:"+cases+name)
 			assert.NotContains(t, errOut, "manifest.json")
@@ -160,7 +160,7 @@ func TestPartialArchive(t *testing.T) {
 	_, errOut := succeeds(t, "copy", source, "dir:"+filepath.Join(dir, "dir"), "--digestfile", filepath.Join(dir, "digest"))
 	assert.Equal(t, 1, strings.Count(errOut, said), errOut)
 	assert.Equal(t, arm64, string(imagetest.ReadFile(t, filepath.Join(dir, "digest"))))
-	for _, layout := range []string{"oci", "docker"} {
+	for _, layout := range []string{"image", "docker"} {
 		_, errOut = succeeds(t, "save", "--layout", layout, "-o", filepath.Join(dir, layout), source)
 		assert.Equal(t, 1, strings.Count(errOut, said), errOut)
 		succeeds(t, "verify", filepath.Join(dir, layout))
@@ -251,17 +251,17 @@ func TestLayersElsewhere(t *testing.T) {
 	}
 	copied := func(layout, source string) (string, []string) {
 		path := filepath.Join(t.TempDir(), "copied.tar")
-		return path, []string{"copy", "--override-os", "windows", "docker-archive:" + source, map[string]string{"oci": "image-archive:", "docker": "docker-archive:"}[layout] + path}
+		return path, []string{"copy", "--override-os", "windows", "docker-archive:" + source, map[string]string{"image": "image-archive:", "docker": "docker-archive:"}[layout] + path}
 	}
 	for _, make := range []func(layout, source string) (string, []string){saved, copied} {
-		for _, layout := range []string{"oci", "docker"} {
+		for _, layout := range []string{"image", "docker"} {
 			path, args := make(layout, present)
 			succeeds(t, args...)
 			succeeds(t, "verify", path)
 			_, ids := layers(t, path)
 			assert.Len(t, ids, 2)
 		}
-		path, args := make("oci", absent)
+		path, args := make("image", absent)
 		succeeds(t, args...)
 		out, _ := succeeds(t, "verify", path)
 		assert.Contains(t, out, "kept elsewhere")

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -101,21 +102,33 @@ func rowNames(img dockerarchive.ImageInfo) []string {
 	return []string{fmt.Sprintf("@%d", img.Position)}
 }
 
-// platforms names all platforms of an image that are in the archive.
+// platforms names all platforms of an image that are in the archive, and those that
+// its index lists besides.
 func platforms(m dockerarchive.ManifestInfo) string {
-	var all []string
+	there, missing := listedPlatforms(m)
+	switch {
+	case len(there)+len(missing) == 0:
+		return cmp.Or(m.Platform, "-")
+	case len(missing) == 0:
+		return strings.Join(there, ",")
+	}
+	return fmt.Sprintf("%s (missing: %s)", cmp.Or(strings.Join(there, ","), "-"), strings.Join(missing, ","))
+}
+
+func listedPlatforms(m dockerarchive.ManifestInfo) (there, missing []string) {
 	for _, child := range m.Manifests {
-		if !child.Missing && !child.Attestation {
-			all = append(all, platforms(child))
+		switch {
+		case child.Attestation:
+		case child.Missing:
+			missing = append(missing, cmp.Or(child.Platform, child.Digest.String()))
+		case len(child.Manifests) > 0:
+			t, m := listedPlatforms(child)
+			there, missing = append(there, t...), append(missing, m...)
+		default:
+			there = append(there, cmp.Or(child.Platform, "-"))
 		}
 	}
-	switch {
-	case len(all) > 0:
-		return strings.Join(all, ",")
-	case m.Platform == "":
-		return "-"
-	}
-	return m.Platform
+	return there, missing
 }
 
 // short abbreviates a digest as Docker does.

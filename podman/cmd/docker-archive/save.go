@@ -31,22 +31,24 @@ const standardOutput = "/dev/stdout"
 
 // saveOptions are the flags of the save command.
 type saveOptions struct {
-	global       *globalOptions
-	source       registryOptions
-	authfile     string
-	output       string
-	layout       string
-	name         string
-	fromFile     string
-	platforms    []string
-	allPlatforms bool
-	anyPlatform  bool
-	skipMissing  bool
-	jobs         int
-	retryTimes   int
-	keepGoing    bool
-	dryRun       bool
-	quiet        bool
+	global               *globalOptions
+	source               registryOptions
+	authfile             string
+	output               string
+	layout               string
+	name                 string
+	fromFile             string
+	platforms            []string
+	allPlatforms         bool
+	anyPlatform          bool
+	skipMissing          bool
+	keepIndex            bool
+	skipNonDistributable bool
+	jobs                 int
+	retryTimes           int
+	keepGoing            bool
+	dryRun               bool
+	quiet                bool
 }
 
 func newSaveCommand(g *globalOptions) *cobra.Command {
@@ -58,11 +60,11 @@ func newSaveCommand(g *globalOptions) *cobra.Command {
 for skopeo: docker://, docker-daemon:, containers-storage:, oci:, docker-archive:
 and others. Each distinct layer is fetched and stored once.
 
-The archive is an OCI image layout and a docker archive at once; layers and
-digests are those of the source. Of an image for several platforms, that of this
+The archive is an OCI image layout and a docker archive at once, or one of them
+(--layout); layers and digests are those of the source. Of an image for several platforms, that of this
 machine is saved unless --platform or --all-platforms say otherwise: one platform
 under its own digest, all platforms as the original index, several as an index
-that lists only these.
+that lists only these, or with --keep-index the original one.
 
 The archive appears when it is complete; what was there is kept if saving fails.
 For every image a line with name and digest is printed, on standard error if the
@@ -77,13 +79,15 @@ archive goes to standard output.`,
 	o.source.register(f, "", "source")
 	f.StringVar(&o.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials for registries (default that of docker and podman login)")
 	f.StringVarP(&o.output, "output", "o", "-", "`FILE` to write, - for standard output")
-	f.StringVar(&o.layout, "layout", "oci", "`KIND` of archive: oci, or docker for readers that need layers uncompressed")
+	f.StringVar(&o.layout, "layout", "image", "`KIND` of archive: image; oci, which is that without manifest.json; or docker, for readers that need layers uncompressed")
 	f.StringVar(&o.name, "name", "", "`NAME[:TAG]` of the image in the archive, if only one is saved")
 	f.StringVar(&o.fromFile, "from-file", "", "`FILE` with more images, one per line, - for standard input")
 	f.StringSliceVar(&o.platforms, "platform", nil, "save `OS/ARCH[/VARIANT]` instead of this machine's platform; may be repeated")
 	f.BoolVar(&o.allPlatforms, "all-platforms", false, "save all platforms")
 	f.BoolVar(&o.anyPlatform, "any-platform", false, "save an image that is for one platform only even if that is not asked for")
 	f.BoolVar(&o.skipMissing, "skip-missing", false, "save of an index what there is; the index is kept as it is")
+	f.BoolVar(&o.keepIndex, "keep-index", false, "of platforms that are chosen, keep the index with its digest although it lists more")
+	f.BoolVar(&o.skipNonDistributable, "skip-non-distributable", false, "leave out layers that are not to be distributed")
 	f.IntVar(&o.jobs, "jobs", 6, "read up to `N` layers at the same time")
 	f.IntVar(&o.retryTimes, "retry-times", 3, "resume reading a layer up to `N` times after failures that may pass")
 	f.BoolVar(&o.keepGoing, "keep-going", false, "leave out images that cannot be saved; the exit status is 1 then")
@@ -154,20 +158,23 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 	}
 	options := &copying.SaveOptions{
 		SourceCtx: sys, DestinationCtx: sys,
-		AllPlatforms: o.allPlatforms,
-		AnyPlatform:  o.anyPlatform,
-		SkipMissing:  o.skipMissing,
-		Jobs:         o.jobs,
-		RetryTimes:   o.retryTimes,
-		KeepGoing:    o.keepGoing,
+		AllPlatforms:         o.allPlatforms,
+		AnyPlatform:          o.anyPlatform,
+		SkipMissing:          o.skipMissing,
+		KeepIndex:            o.keepIndex,
+		SkipNonDistributable: o.skipNonDistributable,
+		Jobs:                 o.jobs,
+		RetryTimes:           o.retryTimes,
+		KeepGoing:            o.keepGoing,
 	}
 	switch o.layout {
-	case "oci":
+	case "image", "oci":
 		options.Transport = dockerarchive.ImageTransport
+		options.SkipDockerManifest = o.layout == "oci"
 	case "docker":
 		options.Transport = dockerarchive.Transport
 	default:
-		return nil, usagef("--layout %q is neither oci nor docker", o.layout)
+		return nil, usagef("--layout %q is neither image, oci nor docker", o.layout)
 	}
 	for _, s := range o.platforms {
 		p, err := parsePlatform(s)
@@ -181,6 +188,12 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 	}
 	if o.layout == "docker" && (o.allPlatforms || len(o.platforms) > 1) {
 		return nil, usagef("--layout docker holds one platform only")
+	}
+	if o.layout == "docker" && (o.keepIndex || o.skipNonDistributable) {
+		return nil, usagef("--layout docker has no index, and holds all layers of an image: --keep-index and --skip-non-distributable are for the others")
+	}
+	if o.keepIndex && o.allPlatforms {
+		return nil, usagef("--all-platforms keeps the index anyway")
 	}
 	return options, nil
 }

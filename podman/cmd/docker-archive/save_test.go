@@ -18,6 +18,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/transports"
+
+	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
 const (
@@ -88,7 +90,10 @@ func TestSaveUsage(t *testing.T) {
 	for want, args := range map[string][]string{
 		"no image to save":              {},
 		"for a single image":            {"--name", "a", images + "one", images + "two"},
-		"neither oci nor docker":        {"--layout", "zip", images + "one"},
+		"neither image, oci nor docker": {"--layout", "zip", images + "one"},
+		"has no index":                  {"--layout", "docker", "--keep-index", images + "one"},
+		"all layers of an image":        {"--layout", "docker", "--skip-non-distributable", images + "one"},
+		"keeps the index anyway":        {"--all-platforms", "--keep-index", images + "one"},
 		"contradict":                    {"--platform", "linux/arm64", "--all-platforms", images + "one"},
 		"holds one platform":            {"--layout", "docker", "--all-platforms", images + "one"},
 		"not of the form":               {"--platform", "arm64", images + "one"},
@@ -101,6 +106,25 @@ func TestSaveUsage(t *testing.T) {
 		assert.Equal(t, exitUsage, status, want)
 		assert.Contains(t, errOut, want)
 	}
+}
+
+// The flags do what the library's options do.
+func TestSaveWithoutSome(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.tar")
+	_, _, status := runSave(t, "", "--layout", "oci", "--keep-index", "--platform", "linux/arm64", "-o", path, images+"multi")
+	require.Zero(t, status)
+	files, _ := imagetest.Files(t, imagetest.ReadFile(t, path))
+	assert.NotContains(t, files, "manifest.json")
+	out, _ := succeeds(t, "list", path)
+	assert.Contains(t, out, "linux/arm64/v8 (missing: linux/amd64)")
+	out, _ = succeeds(t, "verify", path)
+	assert.Contains(t, out, "note")
+
+	path = filepath.Join(t.TempDir(), "y.tar")
+	_, _, status = runSave(t, "", "--skip-non-distributable", "--platform", "windows/amd64", "-o", path, "docker-archive:"+cases+"nondistributable-present.tar")
+	require.Zero(t, status)
+	out, _ = succeeds(t, "verify", path)
+	assert.Contains(t, out, "kept elsewhere")
 }
 
 func TestParseImage(t *testing.T) {

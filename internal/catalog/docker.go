@@ -117,6 +117,11 @@ func (i *dockerImage) find() ([]byte, []*layer, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("config: %w", err)
 	}
+	if d, ok := digestInName(i.item.Config); ok { // Nothing else tells that it is not damaged.
+		if err := verifyDocument(i.item.Config, config, d); err != nil {
+			return nil, nil, fmt.Errorf("config: %w", err)
+		}
+	}
 	layers := make([]*layer, len(i.item.Layers))
 	for n, name := range i.item.Layers {
 		if layers[n], err = i.layers.find(name); err != nil {

@@ -202,14 +202,19 @@ func (cs *claims) names() {
 			cs.damaged("%s: %s", label(img), w)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(cs.byName)) {
-		var images []*Image
-		for _, t := range cs.byName[name] {
-			if !slices.Contains(images, t.image) {
-				images = append(images, t.image)
+	called := map[string][]*Image{}
+	for _, img := range cs.images {
+		for _, name := range img.Names {
+			if normalized, ok := Normalize(name); ok {
+				name = normalized
+			}
+			if !slices.Contains(called[name], img) {
+				called[name] = append(called[name], img)
 			}
 		}
-		if len(images) > 1 && !cs.areOneIndex(images) {
+	}
+	for _, name := range slices.Sorted(maps.Keys(called)) {
+		if images := called[name]; len(images) > 1 && !cs.areOneIndex(images) {
 			cs.damaged("%s: %d images have this name, of which a client would keep one", name, len(images))
 		}
 	}

@@ -133,7 +133,7 @@ func (i *ociImage) wrongSize(doc *image.Fields) error {
 func (i *ociImage) contradiction(doc *image.Fields) error {
 	ids, ok := i.diffIDs(doc)
 	if !ok {
-		return nil
+		return i.brokenConfig(doc)
 	}
 	if len(ids) != len(doc.Layers) {
 		return errdef.Errorf(errdef.ErrDamaged, "the manifest lists %d layers, but its config has %d diff IDs", len(doc.Layers), len(ids))
@@ -167,6 +167,24 @@ func (i *ociImage) diffIDs(doc *image.Fields) (ids []digest.Digest, ok bool) {
 	}
 	ids, err = diffIDs(name, config)
 	return ids, err == nil
+}
+
+// brokenConfig returns why the config of an image is not one that can be read; nil
+// if it is not there, or of something else than an image.
+func (i *ociImage) brokenConfig(doc *image.Fields) error {
+	if !image.IsConfigType(doc.Config.MediaType) {
+		return nil
+	}
+	name, err := blobName(doc.Config.Digest)
+	if err != nil {
+		return nil // Said of the blob.
+	}
+	config, err := i.files.ReadFile(name, image.MaxDocument)
+	if err != nil {
+		return nil
+	}
+	_, err = image.ParseConfig(name, config)
+	return err
 }
 
 // isPlain reports whether a layer is not compressed, so that its digest is its diff

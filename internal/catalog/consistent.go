@@ -42,6 +42,9 @@ func (img *Image) Settle(ctx context.Context) (warnings []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.instead != nil && i.namesake != nil {
+		return s.warnings, s.err // The others say that the image of index.json is taken.
+	}
 	return slices.Concat(img.warnings, s.warnings), s.err
 }
 
@@ -68,10 +71,13 @@ func (i *ociImage) settle(ctx context.Context, d v1.Descriptor) (*settled, error
 	}
 	s := &settled{}
 	_, doc, err := readDocument(i.files, d)
-	if err != nil {
+	switch {
+	case err != nil && d.Digest == i.descriptor.Digest && i.namesake != nil:
+		i.settleOn(ctx, i.namesake, err, s)
+	case err != nil:
 		s.err = err
-	} else if doc.Config != nil {
-		i.settleManifest(ctx, doc, s)
+	case doc.Config != nil:
+		i.settleManifest(ctx, doc, d.Digest == i.descriptor.Digest, s)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -86,15 +92,17 @@ func (i *ociImage) settle(ctx context.Context, d v1.Descriptor) (*settled, error
 	return s, nil
 }
 
-// settleManifest settles an image of one platform.
-func (i *ociImage) settleManifest(ctx context.Context, doc *image.Fields, s *settled) {
-	wrong, sizes := i.contradiction(doc), i.wrongSize(doc)
+// settleManifest settles an image of one platform, which top says that index.json
+// describes itself.
+func (i *ociImage) settleManifest(ctx context.Context, doc *image.Fields, top bool, s *settled) {
 	item := i.items[doc.Config.Digest]
+	if top && i.namesake != nil {
+		i.settleNames(ctx, doc, s)
+		return
+	}
+	wrong, sizes := i.contradiction(doc), i.wrongSize(doc)
 	if item == nil {
-		s.err = wrong
-		if sizes != nil { // Digests say what is meant.
-			s.warnings = append(s.warnings, sizes.Error())
-		}
+		i.settleAlone(wrong, sizes, s)
 		return
 	}
 	wrong = cmp.Or(wrong, sizes)
@@ -102,12 +110,41 @@ func (i *ociImage) settleManifest(ctx context.Context, doc *image.Fields, s *set
 	if wrong == nil && differs != nil { // The layers decide.
 		wrong = i.read(ctx, doc)
 	}
-	if wrong == nil {
-		if differs != nil {
-			s.warnings = append(s.warnings, fmt.Sprintf("%s contradicts the manifest, which agrees with the config and is taken: %v", manifestJSON, differs))
+	switch missing := i.missing(doc); {
+	case wrong != nil:
+		i.settleOn(ctx, item, wrong, s)
+	case top && missing != nil:
+		i.settleOn(ctx, item, missing, s)
+		if s.instead == nil {
+			s.err = nil // Whoever asks for what is missing is told.
 		}
+	case differs != nil:
+		s.warnings = append(s.warnings, fmt.Sprintf("%s contradicts the manifest, which agrees with the config and is taken: %v", manifestJSON, differs))
+	}
+}
+
+// settleAlone settles an image of which manifest.json tells nothing.
+func (i *ociImage) settleAlone(wrong, sizes error, s *settled) {
+	s.err = wrong
+	if sizes != nil { // Digests say what is meant.
+		s.warnings = append(s.warnings, sizes.Error())
+	}
+}
+
+// settleNames settles an image of whose name manifest.json has another one. That is
+// not meant by whoever asks for one of which a part is elsewhere.
+func (i *ociImage) settleNames(ctx context.Context, doc *image.Fields, s *settled) {
+	wrong := i.contradiction(doc)
+	if wrong != nil {
+		i.settleOn(ctx, i.namesake, wrong, s)
 		return
 	}
+	i.settleAlone(nil, i.wrongSize(doc), s)
+}
+
+// settleOn takes the image from manifest.json, if it is right there, because the
+// manifest is wrong.
+func (i *ociImage) settleOn(ctx context.Context, item *manifestItem, wrong error, s *settled) {
 	instead := &dockerImage{layers: i.layers, item: *item}
 	if err := instead.agrees(ctx); err != nil {
 		s.err = errdef.Errorf(errdef.ErrDamaged, "%w; %s is no better: %w", wrong, manifestJSON, err)
@@ -115,6 +152,16 @@ func (i *ociImage) settleManifest(ctx context.Context, doc *image.Fields, s *set
 	}
 	s.instead = instead
 	s.warnings = append(s.warnings, fmt.Sprintf("%v; %s, which agrees with the config, is taken instead", wrong, manifestJSON))
+}
+
+// missing returns what of an image is not there, and is not elsewhere by design.
+func (i *ociImage) missing(doc *image.Fields) error {
+	for _, d := range append(slices.Clone(doc.Layers), *doc.Config) {
+		if _, err := i.lookup(d.Digest); err != nil && len(d.URLs) == 0 {
+			return fmt.Errorf("blob %s of the manifest: %w", d.Digest, err)
+		}
+	}
+	return nil
 }
 
 // wrongSize compares the sizes in a manifest with those of what the archive has.

@@ -46,6 +46,9 @@ type ociImage struct {
 	layers     *layerCache
 	descriptor v1.Descriptor
 	items      map[digest.Digest]*manifestItem // of manifest.json, by config
+	// namesake is what manifest.json has under a name of the image, if that is of
+	// another config, or the manifest cannot be read.
+	namesake *manifestItem
 
 	mu      sync.Mutex
 	settled map[digest.Digest]*settled // documents that have been looked at
@@ -220,10 +223,11 @@ type merging struct {
 	byName     map[string]*Image          // normalized
 	byConfig   map[digest.Digest][]*Image // several, if they differ in their compression
 	incomplete map[*Image]bool            // not all of their manifests are there
+	unreadable map[*Image]bool            // not even their own
 }
 
 func newMerging(c *Catalog, images []*Image) *merging {
-	m := &merging{catalog: c, byName: map[string]*Image{}, byConfig: map[digest.Digest][]*Image{}, incomplete: map[*Image]bool{}}
+	m := &merging{catalog: c, byName: map[string]*Image{}, byConfig: map[digest.Digest][]*Image{}, incomplete: map[*Image]bool{}, unreadable: map[*Image]bool{}}
 	for _, img := range images {
 		for _, name := range img.Names {
 			if n, ok := Normalize(name); ok {
@@ -236,9 +240,11 @@ func newMerging(c *Catalog, images []*Image) *merging {
 	}
 	for _, img := range images {
 		// What cannot be read is found out when the image is used.
-		_ = walk(c.files, img.contents.(*ociImage).descriptor, func(_ v1.Descriptor, _ []byte, doc *image.Fields, err error) error {
+		top := img.contents.(*ociImage).descriptor
+		_ = walk(c.files, top, func(d v1.Descriptor, _ []byte, doc *image.Fields, err error) error {
 			if err != nil {
 				m.incomplete[img] = true
+				m.unreadable[img] = m.unreadable[img] || d.Digest == top.Digest
 			} else if doc.Config != nil && !slices.Contains(m.byConfig[doc.Config.Digest], img) {
 				m.byConfig[doc.Config.Digest] = append(m.byConfig[doc.Config.Digest], img)
 			}
@@ -266,7 +272,13 @@ func (m *merging) add(item manifestItem) *Image {
 			tags = append(tags, tag)
 		case slices.Contains(owners, other) || m.incomplete[other]:
 			known = true
+			if m.unreadable[other] {
+				other.contents.(*ociImage).namesake = &item
+			}
 		default:
+			if i := other.contents.(*ociImage); i.namesake == nil {
+				i.namesake = &item
+			}
 			other.warnings = append(other.warnings, fmt.Sprintf("%s has the name %s for another image, with the config %s; %s is taken", manifestJSON, tag, item.Config, indexJSON))
 		}
 	}

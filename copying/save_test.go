@@ -55,6 +55,15 @@ func save(t testing.TB, options *copying.SaveOptions, images ...copying.SaveImag
 // saveToPipe saves to a pipe, and returns what comes out of it.
 func saveToPipe(t testing.TB, options *copying.SaveOptions, images ...copying.SaveImage) ([]byte, error) {
 	t.Helper()
+	return toPipe(t, func(path string) error {
+		_, err := copying.Save(t.Context(), imagetest.Trusting(t), path, images, options)
+		return err
+	})
+}
+
+// toPipe returns what is written to a pipe.
+func toPipe(t testing.TB, write func(path string) error) ([]byte, error) {
+	t.Helper()
 	out, in, err := os.Pipe()
 	require.NoError(t, err)
 	defer out.Close()
@@ -64,7 +73,7 @@ func saveToPipe(t testing.TB, options *copying.SaveOptions, images ...copying.Sa
 		assert.NoError(t, err)
 		read <- data
 	}()
-	_, err = copying.Save(t.Context(), imagetest.Trusting(t), fmt.Sprintf("/dev/fd/%d", in.Fd()), images, options)
+	err = write(fmt.Sprintf("/dev/fd/%d", in.Fd()))
 	require.NoError(t, in.Close())
 	return <-read, err
 }

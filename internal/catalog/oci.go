@@ -220,18 +220,18 @@ func (c *Catalog) merge(ctx context.Context) ([]*Image, error) {
 // merging knows the images of index.json by what manifest.json may call them.
 type merging struct {
 	catalog    *Catalog
-	byName     map[string]*Image          // normalized
+	byName     map[string][]*Image        // normalized; several, if they differ in their platform
 	byConfig   map[digest.Digest][]*Image // several, if they differ in their compression
 	incomplete map[*Image]bool            // not all of their manifests are there
 	unreadable map[*Image]bool            // not even their own
 }
 
 func newMerging(c *Catalog, images []*Image) *merging {
-	m := &merging{catalog: c, byName: map[string]*Image{}, byConfig: map[digest.Digest][]*Image{}, incomplete: map[*Image]bool{}, unreadable: map[*Image]bool{}}
+	m := &merging{catalog: c, byName: map[string][]*Image{}, byConfig: map[digest.Digest][]*Image{}, incomplete: map[*Image]bool{}, unreadable: map[*Image]bool{}}
 	for _, img := range images {
 		for _, name := range img.Names {
-			if n, ok := Normalize(name); ok {
-				m.byName[n] = img
+			if n, ok := Normalize(name); ok && !slices.Contains(m.byName[n], img) {
+				m.byName[n] = append(m.byName[n], img)
 			}
 		}
 	}
@@ -266,20 +266,22 @@ func (m *merging) add(item manifestItem) *Image {
 	known := false
 	for _, tag := range item.RepoTags {
 		n, _ := Normalize(tag)
-		other := m.byName[n]
+		others := m.byName[n]
 		switch {
-		case other == nil:
+		case len(others) == 0:
 			tags = append(tags, tag)
-		case slices.Contains(owners, other) || m.incomplete[other]:
+		case slices.ContainsFunc(others, func(other *Image) bool { return slices.Contains(owners, other) || m.incomplete[other] }):
 			known = true
-			if m.unreadable[other] {
-				other.contents.(*ociImage).namesake = &item
+			if m.unreadable[others[0]] && len(others) == 1 {
+				others[0].contents.(*ociImage).namesake = &item
 			}
 		default:
-			if i := other.contents.(*ociImage); i.namesake == nil {
+			if i := others[0].contents.(*ociImage); len(others) == 1 && i.namesake == nil {
 				i.namesake = &item
 			}
-			other.warnings = append(other.warnings, fmt.Sprintf("%s has the name %s for another image, with the config %s; %s is taken", manifestJSON, tag, item.Config, indexJSON))
+			for _, other := range others {
+				other.warnings = append(other.warnings, fmt.Sprintf("%s has the name %s for another image, with the config %s; %s is taken", manifestJSON, tag, item.Config, indexJSON))
+			}
 		}
 	}
 	for _, img := range owners {

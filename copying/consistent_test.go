@@ -15,7 +15,6 @@ import (
 	"github.com/containers/image/v5/copy"
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/types"
-	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -27,18 +26,14 @@ import (
 // Archives that contradict themselves in any way, of every form, give what their
 // author meant, or nothing: TestConsistentOrRefused/N is that of seed N.
 func TestConsistentOrRefused(t *testing.T) {
-	level := logrus.GetLevel()
-	logrus.SetLevel(logrus.ErrorLevel) // What is wrong with the archives is said often.
-	t.Cleanup(func() { logrus.SetLevel(level) })
+	quiet(t)
 	ways := imagetest.Rounds(t, 1, 4)
 	for seed := range imagetest.Rounds(t, 200, 5_000) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			m, data := makeArchive(t, uint64(seed))
-			c := &trial{T: t, making: m, archive: openArchive(data), dir: t.TempDir(), options: saving(t), ways: ways}
-			c.options.DestinationCtx = imagetest.Isolated() // A stream may have to wait on disk.
-			c.path = filepath.Join(c.dir, "archive.tar")
-			require.NoError(t, os.WriteFile(c.path, data, 0o600))
+			c := newTrial(t, m, data)
+			c.ways = ways
 
 			c.run()
 			if t.Failed() {
@@ -61,6 +56,15 @@ type trial struct {
 	options   *copying.SaveOptions
 	ways      int  // in how many ways each image is written
 	verified  bool // verify finds nothing wrong
+}
+
+func newTrial(t *testing.T, m *making, data []byte) *trial {
+	t.Helper()
+	c := &trial{T: t, making: m, archive: openArchive(data), dir: t.TempDir(), options: saving(t), ways: 4}
+	c.options.DestinationCtx = imagetest.Isolated() // A stream may have to wait on disk.
+	c.path = filepath.Join(c.dir, "archive.tar")
+	require.NoError(t, os.WriteFile(c.path, data, 0o600))
+	return c
 }
 
 func (c *trial) run() {
@@ -273,7 +277,7 @@ func (c *trial) savedAs(src types.ImageReference, name string) copying.SaveImage
 	if strings.HasPrefix(name, "@") {
 		return img
 	}
-	if named, err := reference.ParseNormalizedNamed(name); err == nil && strings.Contains(name, "/") {
+	if named, err := reference.ParseNormalizedNamed(name); err == nil && isReference(name) {
 		img.Name = named
 		return img
 	}

@@ -22,6 +22,11 @@ import (
 // byDigest becomes a name by digest when the digest is known.
 const byDigest = "example.com/x@"
 
+// isReference tells names that are no references, of those that are used here.
+func isReference(name string) bool {
+	return strings.HasPrefix(name, "example.com/") || strings.HasPrefix(name, "docker.io/")
+}
+
 // form is how an archive is written, by whom.
 type form struct {
 	name        string
@@ -90,7 +95,9 @@ type making struct {
 	oci     []*telling // of index.json
 	docker  []*telling // of manifest.json
 	faults  []string   // what has been spoilt
-	cut     bool
+	cut     bool       // the archive ends before its end
+	flat    bool       // platforms are in index.json
+	choose  func() []imagetest.Layer
 
 	names []string // of files, in their order
 	files map[string][]byte
@@ -101,7 +108,8 @@ func makeArchive(t testing.TB, seed uint64) (*making, []byte) {
 	t.Helper()
 	m := &making{Rand: rand.New(rand.NewPCG(seed, 1)), files: map[string][]byte{}}
 	m.form = forms[m.IntN(len(forms))]
-	m.imagine(t)
+	m.choose = m.someLayers
+	m.imagineAll(t, 1+m.IntN(3))
 	n := max(0, m.IntN(5)-1)
 	for range n {
 		spoil := spoilers[m.IntN(len(spoilers))]
@@ -113,20 +121,17 @@ func makeArchive(t testing.TB, seed uint64) (*making, []byte) {
 	return m, m.pack(t)
 }
 
-// imagine makes the images, and tellings that tell the truth.
-func (m *making) imagine(t testing.TB) {
+// imagineAll makes images, and tellings that tell the truth.
+func (m *making) imagineAll(t testing.TB, images int) {
 	t.Helper()
-	for i := range 1 + m.IntN(3) {
+	for i := range images {
 		archs := []string{"amd64"}
 		if m.form.platforms {
 			archs = append(archs, "arm64")
 		}
 		name := []string{"example.com/one:v1", "example.com/two:v1", "docker.io/library/three:v2"}[i]
 		for n, arch := range archs {
-			a := &author{name: name, arch: arch}
-			for range m.IntN(5) {
-				a.layers = append(a.layers, m.layer())
-			}
+			a := &author{name: name, arch: arch, layers: m.choose()}
 			a.config = m.makeConfig(t, a, i)
 			tell := func() *telling {
 				x := &telling{of: a, names: []string{name}, config: a.config, configType: v1.MediaTypeImageConfig}
@@ -156,7 +161,8 @@ var someLayers = sync.OnceValue(func() (all [8][3]imagetest.Layer) {
 	return all
 })
 
-func (m *making) layer() imagetest.Layer {
+// someLayers returns the layers of an image.
+func (m *making) someLayers() (layers []imagetest.Layer) {
 	forms := 1
 	if m.form.compressed {
 		forms = 2
@@ -164,7 +170,10 @@ func (m *making) layer() imagetest.Layer {
 	if m.form.compressed && m.form.oci {
 		forms = 3
 	}
-	return someLayers()[m.IntN(8)][m.IntN(forms)]
+	for range m.IntN(5) {
+		layers = append(layers, someLayers()[m.IntN(8)][m.IntN(forms)])
+	}
+	return layers
 }
 
 // makeConfig returns the config of an image, with what need not matter in it odd
@@ -276,12 +285,14 @@ func (m *making) writeIndex(t testing.TB) {
 			Layers:    []v1.Descriptor{},
 		}
 		for _, l := range x.layers {
-			manifest.Layers = append(manifest.Layers, v1.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: int64(len(l.Blob)) + l.more})
+			manifest.Layers = append(manifest.Layers, v1.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: int64(len(l.Blob)) + l.more, URLs: l.URLs})
 		}
 		raw := m.putJSON(t, "", manifest)
 		d := v1.Descriptor{MediaType: v1.MediaTypeImageManifest, Digest: digest.FromBytes(raw), Size: int64(len(raw)) + x.more}
 		if m.form.platforms {
 			d.Platform = &v1.Platform{OS: "linux", Architecture: x.of.arch}
+		}
+		if m.form.platforms && !m.flat {
 			if children = append(children, d); n+1 < len(m.oci) && m.oci[n+1].of.name == x.of.name {
 				continue
 			}
@@ -298,7 +309,7 @@ func (m *making) writeIndex(t testing.TB) {
 			}
 			named := d
 			named.Annotations = map[string]string{v1.AnnotationRefName: name}
-			if strings.Contains(name, "/") {
+			if isReference(name) {
 				named.Annotations = map[string]string{"io.containerd.image.name": name}
 			}
 			index.Manifests = append(index.Manifests, named)

@@ -196,11 +196,16 @@ func TestKinds(t *testing.T) {
 	}
 }
 
+// newMaking starts an archive of a form.
+func newMaking(name string) *making {
+	n := slices.IndexFunc(forms, func(f form) bool { return f.name == name })
+	return &making{Rand: rand.New(rand.NewPCG(1, 2)), form: forms[n], files: map[string][]byte{}}
+}
+
 // madeOf makes images of three layers each, and tellings that tell the truth.
 func madeOf(t testing.TB, name string, images int) *making {
 	t.Helper()
-	m := &making{Rand: rand.New(rand.NewPCG(1, 2)), files: map[string][]byte{}}
-	m.form = forms[slices.IndexFunc(forms, func(f form) bool { return f.name == name })]
+	m := newMaking(name)
 	next := 0
 	m.choose = func() []imagetest.Layer {
 		kind := 0

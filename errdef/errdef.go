@@ -1,6 +1,7 @@
 // Package errdef defines the errors of reading and writing image archives that a
 // program may want to tell apart. All packages of this module return them,
 // wrapped in what was being done and to what; errors.Is and errors.As find them.
+// Their messages show names as they are, but what does not print of them escaped.
 //
 // What is wrong with an archive is one of three: ErrNoImageArchive, it is none;
 // ErrDamaged, it is one, but its content is not what it should be; ErrLimit, it
@@ -15,6 +16,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
 // Errors of reading an archive.
@@ -54,7 +57,7 @@ type MismatchError struct {
 
 // Error names the entry and both digests.
 func (e *MismatchError) Error() string {
-	return fmt.Sprintf("%s is damaged: its digest should be %s but is %s", e.Name, e.Want, e.Got)
+	return fmt.Sprintf("%s is damaged: its digest should be %s but is %s", printable.String(e.Name), printable.String(e.Want.String()), e.Got)
 }
 
 // Is makes every MismatchError an ErrDamaged.
@@ -76,9 +79,9 @@ func (e *NoImageError) Error() string {
 	case e.Wanted == "":
 		return "no image is in the archive"
 	case strings.HasPrefix(e.Wanted, "@"):
-		return fmt.Sprintf("no image at position %s; there is %s", e.Wanted, list(e.Available))
+		return fmt.Sprintf("no image at position %s; there is %s", printable.String(e.Wanted), list(e.Available))
 	}
-	return fmt.Sprintf("no image is named %s; there is %s", e.Wanted, list(e.Available))
+	return fmt.Sprintf("no image is named %s; there is %s", printable.String(e.Wanted), list(e.Available))
 }
 
 // AmbiguousError means that one of several images has to be chosen.
@@ -96,7 +99,7 @@ func (e *AmbiguousError) Error() string {
 	if e.Wanted == "" {
 		return fmt.Sprintf("%d images are in the archive, choose one of them: %s", e.Matches, list(e.Available))
 	}
-	return fmt.Sprintf("%d images are named %s; choose one by its position: %s", e.Matches, e.Wanted, list(e.Available))
+	return fmt.Sprintf("%d images are named %s; choose one by its position: %s", e.Matches, printable.String(e.Wanted), list(e.Available))
 }
 
 // NoPlatformError means that an index has no image for a platform.
@@ -107,7 +110,7 @@ type NoPlatformError struct {
 
 // Error lists the platforms that there are.
 func (e *NoPlatformError) Error() string {
-	return fmt.Sprintf("there is no image for %s, only for %s", e.Wanted, strings.Join(e.Available, ", "))
+	return fmt.Sprintf("there is no image for %s, only for %s", printable.String(e.Wanted), join(e.Available))
 }
 
 // list names images for a message, but not thousands of them.
@@ -117,10 +120,13 @@ func list(images []string) string {
 	case len(images) == 0:
 		return "no image"
 	case len(images) > enough:
-		return fmt.Sprintf("%s, and %d more", strings.Join(images[:enough], ", "), len(images)-enough)
+		return fmt.Sprintf("%s, and %d more", join(images[:enough]), len(images)-enough)
 	}
-	return strings.Join(images, ", ")
+	return join(images)
 }
+
+// join sets names of others apart.
+func join(names []string) string { return strings.Join(printable.Strings(names), ", ") }
 
 // Errorf returns an error that reads as fmt.Errorf would write it, and is kind as
 // well, for errors.Is, without saying so. Package fmt's own %w is for where the

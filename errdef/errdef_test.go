@@ -53,6 +53,14 @@ func TestErrorsAreFoundAndSayWhatIsWrong(t *testing.T) {
 			err:     &errdef.NoPlatformError{Wanted: "linux/s390x", Available: []string{"linux/amd64", "linux/arm/v7"}},
 			message: "there is no image for linux/s390x, only for linux/amd64, linux/arm/v7",
 		},
+		{
+			err:     &errdef.NoPlatformError{Wanted: "linux/\n", Available: []string{"linux/\x1b[2J", "a\u202e"}},
+			message: `there is no image for linux/\n, only for linux/\x1b[2J, a\u202e`,
+		},
+		{err: &errdef.NoImageError{Wanted: "a\a", Available: []string{"@0 \x1b"}}, message: `no image is named a\a; there is @0 \x1b`},
+		{err: &errdef.NoImageError{Wanted: "@\a"}, message: `no image at position @\a; there is no image`},
+		{err: &errdef.AmbiguousError{Wanted: "a\a", Matches: 2, Available: []string{"\n"}}, message: `2 images are named a\a; choose one by its position: \n`},
+		{err: &errdef.MismatchError{Name: "a\n", Want: "\x1b", Got: "b"}, message: `a\n is damaged: its digest should be \x1b but is b`},
 	} {
 		assert.EqualError(t, c.err, c.message)
 		wrapped := fmt.Errorf("doing something: %w", c.err)

@@ -23,8 +23,9 @@ const module = "github.com/dockerarchive/dockerarchive/"
 // import. A package is listed after all that it may import: arrows point upwards
 // here and nowhere else. Packages that do not exist yet keep their places.
 var rooms = []struct{ name, mayImport string }{
-	// The errors that callers tell apart. Everybody may import it.
-	{"errdef", ""},
+	// The errors that callers tell apart, and how they quote. Everybody may import them.
+	{"internal/printable", ""},
+	{"errdef", "internal/printable"},
 
 	// Single-purpose, and strangers to everything else here.
 	{"internal/inflate", ""},
@@ -147,7 +148,7 @@ func TestRooms(t *testing.T) {
 					assert.Fail(t, name+" depends on "+p.Deps[crosses])
 				}
 				if name == "errdef" { // Everybody imports it, for two words.
-					assert.Equal(t, []string{"errors", "fmt", "github.com/opencontainers/go-digest", "strings"}, p.Imports)
+					assert.Equal(t, []string{"errors", "fmt", module + "internal/printable", "github.com/opencontainers/go-digest", "strings"}, p.Imports)
 				}
 			}
 		})

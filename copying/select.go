@@ -124,11 +124,7 @@ func (s *saver) resolveIndex(ctx context.Context, img *savedImage, top *ctrimage
 	if s.options.AllPlatforms {
 		return s.readIndex(ctx, img, top, raw, mimeType, 0)
 	}
-	list, err := manifest.ListFromBlob(raw, mimeType)
-	if err != nil {
-		return nil, fmt.Errorf("parsing its index: %w", err)
-	}
-	index, err := parseIndex(raw)
+	list, index, err := parseList(raw, mimeType)
 	if err != nil {
 		return nil, err
 	}

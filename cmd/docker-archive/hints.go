@@ -25,7 +25,7 @@ func hintFor(err error) string {
 	case errors.As(err, &missing):
 		return "Save what is there with --skip-missing."
 	case errors.As(err, &noPlatform):
-		return "Choose one of them with --platform, or save them all with --all-platforms."
+		return "Choose one of them with --platform; save --all-platforms saves them all."
 	case errors.Is(err, errdef.ErrTerminal):
 		return "For example: docker-archive save ... > out.tar, or docker-archive copy ... docker-archive:/dev/stdout > out.tar"
 	}

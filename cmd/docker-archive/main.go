@@ -16,6 +16,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 	_ "github.com/dockerarchive/dockerarchive/register"
 )
 
@@ -42,7 +43,7 @@ func report(ctx context.Context, w io.Writer, err error) int {
 	var usage usageError
 	switch {
 	case errors.As(err, &usage):
-		fmt.Fprintf(w, "docker-archive: %v\nSee 'docker-archive --help'.\n", err)
+		fmt.Fprintf(w, "docker-archive: %s\nSee 'docker-archive --help'.\n", printable.Error(err))
 		return exitUsage
 	case errors.Is(err, errReported):
 	case ctx.Err() != nil:
@@ -55,9 +56,9 @@ func report(ctx context.Context, w io.Writer, err error) int {
 
 // printError prints an error and what can be done about it.
 func printError(w io.Writer, err error) {
-	fmt.Fprintf(w, "docker-archive: %v\n", err)
+	fmt.Fprintf(w, "docker-archive: %s\n", printable.Error(err))
 	if hint := hintFor(err); hint != "" {
-		fmt.Fprintf(w, "%s\n", hint)
+		fmt.Fprintf(w, "%s\n", printable.String(hint))
 	}
 }
 
@@ -103,6 +104,7 @@ docker-daemon:NAME:TAG, containers-storage:NAME:TAG and others.`,
 		},
 		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
 			logrus.SetOutput(cmd.ErrOrStderr())
+			logrus.SetFormatter(newLogFormatter(cmd.ErrOrStderr()))
 			if g.debug {
 				logrus.SetLevel(logrus.DebugLevel)
 			}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/dockerarchive/dockerarchive"
 	"github.com/dockerarchive/dockerarchive/copying"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
 // standardOutput is where an archive goes without --output.
@@ -372,7 +373,7 @@ func within(ref types.ImageReference, r *dockerarchive.Reader) string {
 func printSaved(out io.Writer, results []copying.SaveResult) {
 	for _, r := range results {
 		if r.Err == nil {
-			fmt.Fprintf(out, "%s %s\n", savedName(r), r.Digest)
+			fmt.Fprintln(out, printable.String(savedName(r)), r.Digest)
 		}
 	}
 }
@@ -392,7 +393,7 @@ func savedName(r copying.SaveResult) string {
 func reportImages(stderr io.Writer, err error, results []copying.SaveResult) error {
 	for _, r := range results {
 		for _, w := range r.Warnings {
-			fmt.Fprintf(stderr, "docker-archive: warning: %s: %s\n", savedName(r), w)
+			fmt.Fprintf(stderr, "docker-archive: warning: %s: %s\n", printable.String(savedName(r)), printable.String(w))
 		}
 	}
 	if !errors.Is(err, copying.ErrImagesLeftOut) {
@@ -411,7 +412,7 @@ func printPlan(out io.Writer, plan *copying.SavePlan) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\nOFFSET\tSIZE\t  ENTRY")
 	for _, e := range plan.Entries {
-		fmt.Fprintf(w, "%s\t%s\t  %s\n", known(e.Offset), known(e.Size), e.Name)
+		fmt.Fprintf(w, "%s\t%s\t  %s\n", known(e.Offset), known(e.Size), printable.String(e.Name))
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"io"
+	"os"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/term"
+
+	"github.com/dockerarchive/dockerarchive/internal/printable"
+)
+
+// What people see is made printable here and wherever a line is put together: names
+// and documents are those of whoever made an archive, and errors quote them.
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// shown returns a writer for what scripts want byte for byte, and people printable.
+func shown(out io.Writer) io.Writer {
+	if isTerminal(out) {
+		return printable.Writer{W: out}
+	}
+	return out
+}
+
+// reportWriter returns what containers/image reports to. On a terminal, which it has
+// to see as such to draw bars, it prints digests only, which copying.Copy has checked.
+func reportWriter(stderr io.Writer) io.Writer {
+	if isTerminal(stderr) {
+		return stderr
+	}
+	return printable.Writer{W: stderr}
+}
+
+// logFormatter is logrus' own. That quotes messages itself, except in colour.
+type logFormatter struct{ logrus.TextFormatter }
+
+func newLogFormatter(out io.Writer) *logFormatter {
+	color := isTerminal(out)
+	return &logFormatter{logrus.TextFormatter{ForceColors: color, DisableColors: !color}}
+}
+
+// Format implements logrus.Formatter.
+func (f *logFormatter) Format(e *logrus.Entry) ([]byte, error) {
+	if f.ForceColors {
+		e.Message = printable.String(strings.TrimSuffix(e.Message, "\n"))
+	}
+	return f.TextFormatter.Format(e)
+}

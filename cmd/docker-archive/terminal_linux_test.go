@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/sirupsen/logrus"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// onTerminal runs the command with both outputs on a pseudo terminal, and returns what
+// that shows.
+func onTerminal(t *testing.T, args ...string) string {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skip("there are no pseudo terminals: ", err)
+	}
+	defer master.Close()
+	require.NoError(t, unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0))
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	require.NoError(t, err)
+	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	require.NoError(t, err)
+	shown := make(chan string)
+	go func() {
+		data, _ := io.ReadAll(master) // Ends with an error when the other end is closed.
+		shown <- string(data)
+	}()
+	root := newRootCommand()
+	root.SetArgs(append(args, "--insecure-policy"))
+	root.SetOut(tty)
+	root.SetErr(tty)
+	if err := root.ExecuteContext(t.Context()); err != nil {
+		report(t.Context(), tty, err)
+	}
+	logrus.SetOutput(io.Discard)
+	require.NoError(t, tty.Close())
+	return <-shown
+}
+
+// ours are the sequences that bars and colours are made of.
+var ours = regexp.MustCompile(`\x1b\[[0-9;?]*[A-Za-z]|\r`)
+
+func TestOnlyWhatPrintsIsShownOnATerminal(t *testing.T) {
+	level := logrus.GetLevel()
+	t.Cleanup(func() { logrus.SetLevel(level) })
+	for name, path := range hostileArchives(t) {
+		for _, args := range append(commandsFor(t, path),
+			[]string{"inspect", "--format", "{{.Os}}{{.Labels}}{{.Env}}", path}) {
+			what := fmt.Sprintf("%s: %q", name, args)
+			out := ours.ReplaceAllString(onTerminal(t, args...), "")
+			for line := range strings.Lines(out) {
+				assert.NotRegexp(t, `[\x00-\x08\x0b-\x1f\x7f-\x{9f}\x{202a}-\x{202e}\x{2066}-\x{2069}]`, line, what)
+			}
+		}
+	}
+}

@@ -42,12 +42,12 @@ var rooms = []struct{ name, mayImport string }{
 
 	// The tar container knows names, sizes and offsets, and no images; what an
 	// image is knows no tar.
-	{"internal/tarfile", "errdef internal/local internal/spool"},
-	{"internal/image", "errdef"},
+	{"internal/tarfile", "errdef internal/local internal/printable internal/spool"},
+	{"internal/image", "errdef internal/printable"},
 
 	// An archive that is read. It does not know how one is written.
-	{"internal/catalog", "errdef internal/async internal/compression internal/image internal/tarfile"},
-	{"internal/verify", "errdef internal/async internal/catalog internal/compression"},
+	{"internal/catalog", "errdef internal/async internal/compression internal/image internal/printable internal/tarfile"},
+	{"internal/verify", "errdef internal/async internal/catalog internal/compression internal/printable"},
 	{"archive", "errdef internal/catalog internal/image internal/input internal/tarfile internal/verify"},
 
 	// An archive that is written. The layouts know no files and no sources; who

@@ -13,6 +13,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/async"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
 	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
@@ -114,7 +115,7 @@ func (s stored) open() (io.ReadCloser, error) {
 	source := &source{r: s.files.Open(s.Member)}
 	stream, err := compression.NewReader(source, s.algorithm)
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", s.Name, source.blame(err))
+		return nil, fmt.Errorf("reading %s: %w", printable.String(s.Name), source.blame(err))
 	}
 	return &unpacker{stream, source}, nil
 }
@@ -170,11 +171,11 @@ func (c *checker) Read(p []byte) (int, error) {
 	}
 	switch {
 	case err == io.EOF && c.size >= 0 && c.n < c.size: // The archive was cut since it was opened.
-		return n, errdef.Errorf(errdef.ErrDamaged, "reading %s: %d bytes are missing: %w", c.name, c.size-c.n, io.ErrUnexpectedEOF)
+		return n, errdef.Errorf(errdef.ErrDamaged, "reading %s: %d bytes are missing: %w", printable.String(c.name), c.size-c.n, io.ErrUnexpectedEOF)
 	case err == io.EOF && c.digester != nil && c.digester.Digest() != c.want:
 		return n, &errdef.MismatchError{Name: c.name, Want: c.want, Got: c.digester.Digest()}
 	case err != nil && err != io.EOF:
-		return n, fmt.Errorf("reading %s: %w", c.name, err)
+		return n, fmt.Errorf("reading %s: %w", printable.String(c.name), err)
 	}
 	return n, err
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
@@ -100,7 +101,7 @@ func (c *Catalog) Claims(ctx context.Context) (*Findings, error) {
 		}
 		cs.useAll()
 		if _, _, err := i.Manifest(ctx, nil); err != nil {
-			cs.problem("%s: %s: %w", label(img), i.item.Config, err)
+			cs.problem("%s: %s: %w", label(img), printable.String(i.item.Config), err)
 		}
 	}
 	cs.repositories()
@@ -113,7 +114,7 @@ func (c *Catalog) Claims(ctx context.Context) (*Findings, error) {
 func label(img *Image) string {
 	switch {
 	case len(img.Names) > 0:
-		return img.Names[0]
+		return printable.String(img.Names[0])
 	case img.Position >= 0:
 		return fmt.Sprintf("@%d", img.Position)
 	}
@@ -122,7 +123,7 @@ func label(img *Image) string {
 
 func itemLabel(n int, item manifestItem) string {
 	if len(item.RepoTags) > 0 {
-		return fmt.Sprintf("%s (in %s)", item.RepoTags[0], manifestJSON)
+		return fmt.Sprintf("%s (in %s)", printable.String(item.RepoTags[0]), manifestJSON)
 	}
 	return fmt.Sprintf("image %d in %s", n, manifestJSON)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
 	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
@@ -329,7 +330,7 @@ func (c *layerCache) compare(ctx context.Context, names []string, want []digest.
 	}
 	for n, l := range layers {
 		if l.diffID != want[n] {
-			return errdef.Errorf(errdef.ErrDamaged, "%s has the diff ID %s, but the config says %s", l.Name, l.diffID, want[n])
+			return errdef.Errorf(errdef.ErrDamaged, "%s has the diff ID %s, but the config says %s", printable.String(l.Name), l.diffID, want[n])
 		}
 	}
 	return nil
@@ -358,7 +359,7 @@ func (i *ociImage) falseType(l v1.Descriptor) error {
 	if err != nil || algorithm == said {
 		return nil
 	}
-	return errdef.Errorf(errdef.ErrDamaged, "blob %s has the media type %s, but its compression is %s", l.Digest, l.MediaType, algorithm)
+	return errdef.Errorf(errdef.ErrDamaged, "blob %s has the media type %s, but its compression is %s", l.Digest, printable.String(l.MediaType), algorithm)
 }
 
 // compressionOf returns the compression that a layer's media type tells. ok is

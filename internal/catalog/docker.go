@@ -15,6 +15,7 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
 const manifestJSON = "manifest.json"
@@ -95,12 +96,12 @@ func (i *dockerImage) load(ctx context.Context) (*dockerParts, error) {
 		return nil, err
 	}
 	if len(p.diffIDs) != len(layers) {
-		return nil, errdef.Errorf(errdef.ErrDamaged, "config %s has %d diff IDs, but manifest.json has %d layers", i.item.Config, len(p.diffIDs), len(layers))
+		return nil, errdef.Errorf(errdef.ErrDamaged, "config %s has %d diff IDs, but manifest.json has %d layers", printable.String(i.item.Config), len(p.diffIDs), len(layers))
 	}
 	used := map[*layer]digest.Digest{}
 	for n, diffID := range p.diffIDs {
 		if other, ok := used[layers[n]]; ok && other != diffID {
-			return nil, errdef.Errorf(errdef.ErrDamaged, "%s is listed as the layer for two diff IDs, %s and %s", layers[n].Name, other, diffID)
+			return nil, errdef.Errorf(errdef.ErrDamaged, "%s is listed as the layer for two diff IDs, %s and %s", printable.String(layers[n].Name), other, diffID)
 		}
 		used[layers[n]] = diffID
 		if _, ok := p.layers[diffID]; !ok { // The first of several copies.
@@ -125,7 +126,7 @@ func (i *dockerImage) find() ([]byte, []*layer, error) {
 	layers := make([]*layer, len(i.item.Layers))
 	for n, name := range i.item.Layers {
 		if layers[n], err = i.layers.find(name); err != nil {
-			return nil, nil, fmt.Errorf("layer %d of config %s: %w", n, i.item.Config, err)
+			return nil, nil, fmt.Errorf("layer %d of config %s: %w", n, printable.String(i.item.Config), err)
 		}
 	}
 	return config, layers, nil

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dockerarchive/dockerarchive/internal/compression"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
@@ -66,7 +67,7 @@ func detect(files *tarfile.Index, f tarfile.Member) (compression.Algorithm, erro
 	prefix := make([]byte, compression.PrefixLen)
 	n, err := files.Open(f).ReadAt(prefix, 0)
 	if err != nil && err != io.EOF {
-		return compression.None, fmt.Errorf("reading %s: %w", f.Name, err)
+		return compression.None, fmt.Errorf("reading %s: %w", printable.String(f.Name), err)
 	}
 	return compression.Detect(prefix[:n]), nil
 }
@@ -99,7 +100,7 @@ func (l *layer) measure(ctx context.Context, diffID bool) error {
 	}
 	size, err := io.Copy(sink, contextReader{ctx, stream})
 	if err := errors.Join(err, stream.Close()); err != nil {
-		return fmt.Errorf("reading %s: %w", l.Name, err)
+		return fmt.Errorf("reading %s: %w", printable.String(l.Name), err)
 	}
 	l.size = size
 	if diffID {

@@ -15,6 +15,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
 	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
@@ -280,7 +281,7 @@ func (m *merging) add(item manifestItem) *Image {
 				i.namesake = &item
 			}
 			for _, other := range others {
-				other.warnings = append(other.warnings, fmt.Sprintf("%s has the name %s for another image, with the config %s; %s is taken", manifestJSON, tag, item.Config, indexJSON))
+				other.warnings = append(other.warnings, fmt.Sprintf("%s has the name %s for another image, with the config %s; %s is taken", manifestJSON, printable.String(tag), printable.String(item.Config), indexJSON))
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
 // What a document may ask of who reads it.
@@ -28,10 +29,10 @@ const (
 // errdef.ErrDamaged or ErrLimit.
 func Decode(name string, data []byte, v any) error {
 	if err := checkDocument(data); err != nil {
-		return fmt.Errorf("decoding %s: %w", name, err)
+		return fmt.Errorf("decoding %s: %w", printable.String(name), err)
 	}
 	if err := json.Unmarshal(data, v); err != nil {
-		return errdef.Errorf(errdef.ErrDamaged, "decoding %s: %w", name, err)
+		return errdef.Errorf(errdef.ErrDamaged, "decoding %s: %w", printable.String(name), err)
 	}
 	return nil
 }

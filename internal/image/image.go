@@ -13,6 +13,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
 // Image is an image of one platform, or an index with its images, under the names
@@ -141,7 +142,7 @@ func ParseConfig(name string, raw []byte) (*Config, error) {
 	}
 	for _, d := range config.DiffIDs {
 		if err := d.Validate(); err != nil {
-			return nil, errdef.Errorf(errdef.ErrDamaged, "config %s: diff ID %q: %w", name, d, err)
+			return nil, errdef.Errorf(errdef.ErrDamaged, "config %s: diff ID %q: %w", printable.String(name), d, err)
 		}
 	}
 	config.Platform = v1.Platform{OS: fields.OS, Architecture: fields.Architecture, Variant: fields.Variant}
@@ -153,7 +154,7 @@ func ParseConfig(name string, raw []byte) (*Config, error) {
 
 // ErrNoRootFS returns the error for a config that should be of an image.
 func ErrNoRootFS(name string) error {
-	return errdef.Errorf(errdef.ErrDamaged, "config %s is not of an image: it has no rootfs", name)
+	return errdef.Errorf(errdef.ErrDamaged, "config %s is not of an image: it has no rootfs", printable.String(name))
 }
 
 // IsConfigType reports whether a media type is that of an image's config. There are

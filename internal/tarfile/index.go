@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
 // Index knows where in a tar archive the content of every entry is. It is made
@@ -194,6 +195,9 @@ func trim(name string) string {
 	return name
 }
 
+// readable is trim for messages that do not quote names.
+func readable(name string) string { return printable.String(trim(name)) }
+
 // Terminated reports whether the archive ends as it should, with a marker. One
 // that does not may have lost entries at its end.
 func (x *Index) Terminated() bool { return x.terminated }
@@ -242,11 +246,11 @@ func (x *Index) ReadFile(name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if f.Size > limit {
-		return nil, fmt.Errorf("reading %s: %w: %d bytes, at most %d are allowed", trim(name), errdef.ErrLimit, f.Size, limit)
+		return nil, fmt.Errorf("reading %s: %w: %d bytes, at most %d are allowed", readable(name), errdef.ErrLimit, f.Size, limit)
 	}
 	data := make([]byte, f.Size)
 	if _, err := x.Open(f).ReadAt(data, 0); err != nil && (err != io.EOF || f.Size > 0) {
-		return nil, fmt.Errorf("reading %s: %w", trim(name), eof(err))
+		return nil, fmt.Errorf("reading %s: %w", readable(name), eof(err))
 	}
 	return data, nil
 }
@@ -262,5 +266,5 @@ func eof(err error) error {
 
 // errNotExist is the error for a name that is not in the archive.
 func errNotExist(name string) error {
-	return fmt.Errorf("%s is not in the archive: %w", trim(name), fs.ErrNotExist)
+	return fmt.Errorf("%s is not in the archive: %w", readable(name), fs.ErrNotExist)
 }

@@ -25,11 +25,11 @@ func (x *Index) Lookup(name string) (Member, error) {
 			// A directory on the way may be a link.
 			next, err := x.followDir(c)
 			if err != nil {
-				return Member{}, fmt.Errorf("looking up %s: %w", trim(name), err)
+				return Member{}, fmt.Errorf("looking up %s: %w", readable(name), err)
 			}
 			if next == "" {
 				if c != name {
-					return Member{}, fmt.Errorf("looking up %s: %w", trim(name), errNotExist(c))
+					return Member{}, fmt.Errorf("looking up %s: %w", readable(name), errNotExist(c))
 				}
 				return Member{}, errNotExist(name)
 			}
@@ -41,13 +41,13 @@ func (x *Index) Lookup(name string) (Member, error) {
 			return Member{Name: e.name, Offset: e.offset, Size: e.size}, nil
 		case tar.TypeSymlink, tar.TypeLink:
 			if c, err = e.target(); err != nil {
-				return Member{}, fmt.Errorf("looking up %s: %w", trim(name), err)
+				return Member{}, fmt.Errorf("looking up %s: %w", readable(name), err)
 			}
 		default:
-			return Member{}, damaged("%s is not a regular file but %s", trim(name), kindName(e.kind))
+			return Member{}, damaged("%s is not a regular file but %s", readable(name), kindName(e.kind))
 		}
 	}
-	return Member{}, fmt.Errorf("looking up %s: %w: more than %d links, probably in a loop", trim(name), errdef.ErrLimit, maxLinks)
+	return Member{}, fmt.Errorf("looking up %s: %w: more than %d links, probably in a loop", readable(name), errdef.ErrLimit, maxLinks)
 }
 
 // followDir replaces the first directory of name that is a link by what the
@@ -79,7 +79,7 @@ func (e *record) target() (string, error) {
 	}
 	c, err := clean(target)
 	if err != nil {
-		return "", damaged("%s links to %s, which is outside of the archive", trim(e.name), trim(e.link))
+		return "", damaged("%s links to %s, which is outside of the archive", readable(e.name), readable(e.link))
 	}
 	return c, nil
 }

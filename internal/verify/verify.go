@@ -20,6 +20,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/async"
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
 // bufferSize is the unit of reading: small enough to be in the processor's cache
@@ -73,7 +74,7 @@ func check(ctx context.Context, c *catalog.Claim, progress func(int)) []error {
 	prefix := make([]byte, compression.PrefixLen)
 	n, err := c.Open().ReadAt(prefix, 0)
 	if err != nil && err != io.EOF {
-		return []error{fmt.Errorf("reading %s: %w", c.Name, err)}
+		return []error{fmt.Errorf("reading %s: %w", printable.String(c.Name), err)}
 	}
 	algorithm := compression.Detect(prefix[:n])
 	var unpackErr error
@@ -85,10 +86,10 @@ func check(ctx context.Context, c *catalog.Claim, progress func(int)) []error {
 		err, unpackErr = copyBoth(ctx, stored, unpacked, source, algorithm)
 	}
 	if err != nil {
-		return []error{fmt.Errorf("reading %s: %w", c.Name, err)}
+		return []error{fmt.Errorf("reading %s: %w", printable.String(c.Name), err)}
 	}
 	if unpackErr != nil { // There is nothing to compare with.
-		return append(compare(c, stored, nil), fmt.Errorf("reading %s: %w", c.Name, unpackErr))
+		return append(compare(c, stored, nil), fmt.Errorf("reading %s: %w", printable.String(c.Name), unpackErr))
 	}
 	return compare(c, stored, unpacked)
 }

@@ -35,6 +35,9 @@ var rooms = []struct{ name, mayImport string }{
 	{"internal/retry", "errdef internal/local"},
 	{"internal/compression", "errdef internal/inflate"},
 
+	// A Docker daemon, asked for what it has.
+	{"internal/daemon", "errdef"},
+
 	// Files of this machine. They know nothing of what is in them.
 	{"internal/spool", "errdef internal/local"},
 	{"internal/input", "errdef internal/async internal/compression internal/local internal/spool"},

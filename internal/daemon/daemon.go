@@ -1,0 +1,135 @@
+// Package daemon asks a Docker daemon, or another that answers as one, which images
+// it has. How images are read from it is for others to know.
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/docker/go-connections/sockets"
+	"github.com/docker/go-connections/tlsconfig"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+)
+
+// maxAnswer is how many bytes the daemon may say about the images of a repository.
+const maxAnswer = 16 << 20
+
+// Config says where a daemon is and how to connect to it. Its fields mean what
+// containers/image has them mean.
+type Config struct {
+	// Host is unix://PATH, npipe://PATH, http://HOST:PORT or, with TLS,
+	// tcp://HOST:PORT. Empty is where the daemon of this machine is.
+	Host string
+	// CertDir, if not empty, has the files ca.pem, cert.pem and key.pem for TLS.
+	CertDir string
+	// InsecureSkipVerify does without verifying the certificate of the daemon.
+	InsecureSkipVerify bool
+}
+
+// Tags returns the references with tags that a daemon has in a repository, whose name
+// is as Docker shows it, in the order in which it tells them. Some that it tells may
+// be of other repositories.
+func Tags(ctx context.Context, config Config, repository string) ([]string, error) {
+	client, base, err := connect(config)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the docker daemon: %w", err)
+	}
+	defer client.CloseIdleConnections()
+	filters, err := json.Marshal(map[string]map[string]bool{"reference": {repository: true}})
+	if err != nil {
+		return nil, err
+	}
+	var images []struct{ RepoTags []string }
+	if err := get(ctx, client, base+"/images/json?filters="+url.QueryEscape(string(filters)), &images); err != nil {
+		return nil, fmt.Errorf("asking the docker daemon for its images: %w", err)
+	}
+	var tags []string
+	for _, img := range images {
+		tags = append(tags, img.RepoTags...)
+	}
+	return tags, nil
+}
+
+// connect returns a client for a daemon and what the addresses of all requests to it
+// begin with.
+func connect(config Config) (client *http.Client, base string, err error) {
+	host := config.Host
+	if host == "" {
+		host = defaultHost()
+	}
+	protocol, address, ok := strings.Cut(host, "://")
+	if !ok || address == "" {
+		return nil, "", fmt.Errorf("host %q is not of the form PROTOCOL://ADDRESS", host)
+	}
+	transport := &http.Transport{}
+	if err := sockets.ConfigureTransport(transport, protocol, address); err != nil {
+		return nil, "", fmt.Errorf("host %q: %w", host, err)
+	}
+	// A redirection is none of the answers that a daemon gives.
+	client = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	switch protocol {
+	case "unix", "npipe":
+		return client, "http://docker", nil // The address is what is dialled, whatever the name.
+	case "http":
+		return client, "http://" + strings.TrimSuffix(address, "/"), nil
+	}
+	options := tlsconfig.Options{InsecureSkipVerify: config.InsecureSkipVerify}
+	if dir := config.CertDir; dir != "" {
+		options.CAFile, options.CertFile, options.KeyFile = filepath.Join(dir, "ca.pem"), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	}
+	if transport.TLSClientConfig, err = tlsconfig.Client(options); err != nil {
+		return nil, "", err
+	}
+	return client, "https://" + strings.TrimSuffix(address, "/"), nil
+}
+
+func defaultHost() string {
+	if runtime.GOOS == "windows" {
+		return "npipe:////./pipe/docker_engine"
+	}
+	return "unix:///var/run/docker.sock"
+}
+
+// get parses what a daemon answers.
+func get(ctx context.Context, client *http.Client, address string, answer any) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close() // It is only read.
+	data, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return fmt.Errorf("reading its answer: %w", err)
+	case len(data) > maxAnswer:
+		return errdef.Errorf(errdef.ErrLimit, "its answer is longer than %d bytes", maxAnswer)
+	case response.StatusCode != http.StatusOK:
+		return refusal(response.Status, data)
+	}
+	if err := json.Unmarshal(data, answer); err != nil {
+		return fmt.Errorf("parsing its answer: %w", err)
+	}
+	return nil
+}
+
+// refusal returns the error that a daemon answers with.
+func refusal(status string, data []byte) error {
+	var told struct{ Message string }
+	if json.Unmarshal(data, &told) != nil || told.Message == "" {
+		return errors.New(status)
+	}
+	return fmt.Errorf("%s: %s", status, told.Message)
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -33,17 +34,11 @@ type SaveImage struct {
 	// Name is what the image is called in the archive; nil for no name. A digest
 	// in it must be that of the image, or of the index it is chosen from.
 	Name reference.Named
+	// Names are what else it is called, in their order.
+	Names []reference.Named
 	// FreeName is what the image is called if that is no reference, such as V1.0_RC.
 	// Only an image-archive keeps it; Name must be nil.
 	FreeName string
-}
-
-// name returns what the image is called in the archive, or "".
-func (i *SaveImage) name() string {
-	if i.Name != nil {
-		return i.Name.String()
-	}
-	return i.FreeName
 }
 
 // SaveOptions are the options of Save and PlanSave; the zero value will do.
@@ -287,6 +282,10 @@ func newSaver(policyContext *signature.PolicyContext, images []SaveImage, option
 		if img.Name != nil {
 			img.Name = reference.TagNameOnly(img.Name)
 		}
+		img.Names = slices.Clone(img.Names) // The caller's stay as they are.
+		for i, name := range img.Names {
+			img.Names[i] = reference.TagNameOnly(name)
+		}
 		saved := &savedImage{SaveImage: img}
 		saved.fetched = s.fetcher.AddImage(saved, func(err error) error { return &ImageError{Source: img.Source, Err: err} })
 		s.images = append(s.images, saved)
@@ -356,16 +355,17 @@ func (s *saver) read(ctx context.Context) error {
 func (s *saver) checkNames() error {
 	byName := map[string]*savedImage{}
 	for _, img := range s.images {
-		name := img.name()
-		if name == "" || s.failed(img) {
+		if s.failed(img) {
 			continue
 		}
-		other, ok := byName[name]
-		if !ok {
-			byName[name] = img
-		} else if other.digest != img.digest {
-			return fmt.Errorf("two images want the name %s, of which a client would keep one: %s (%s) and %s (%s); name or save them separately", name,
-				transports.ImageName(other.Source), other.digest, transports.ImageName(img.Source), img.digest)
+		for _, name := range img.AllNames() {
+			other, ok := byName[name]
+			if !ok {
+				byName[name] = img
+			} else if other.digest != img.digest {
+				return fmt.Errorf("two images want the name %s, of which a client would keep one: %s (%s) and %s (%s); name or save them separately", name,
+					transports.ImageName(other.Source), other.digest, transports.ImageName(img.Source), img.digest)
+			}
 		}
 	}
 	return nil

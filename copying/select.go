@@ -95,11 +95,11 @@ func (s *saver) resolve(ctx context.Context, img *savedImage) error {
 	if err != nil {
 		return err
 	}
-	if img.digest = document.Descriptor.Digest; img.Name == nil {
-		return nil
-	}
-	if digested, ok := img.Name.(reference.Digested); ok && digested.Digest() != digest.FromBytes(raw) && digested.Digest() != img.digest {
-		return fmt.Errorf("the name %s does not fit: the image has the digest %s", img.Name, img.digest)
+	img.digest = document.Descriptor.Digest
+	for _, name := range img.references() {
+		if digested, ok := name.(reference.Digested); ok && digested.Digest() != digest.FromBytes(raw) && digested.Digest() != img.digest {
+			return fmt.Errorf("the name %s does not fit: the image has the digest %s", name, img.digest)
+		}
 	}
 	return nil
 }
@@ -112,9 +112,11 @@ func (s *saver) checkName(img *savedImage) {
 	if img.FreeName != "" {
 		logrus.Warnf("an archive of this kind has names of the form NAME:TAG only: %q is stored without a name", img.FreeName)
 	}
-	_, digested := img.Name.(reference.Digested)
-	if _, tagged := img.Name.(reference.Tagged); digested && !tagged {
-		logrus.Warnf("an archive of this kind keeps no digests: %s is stored without a name", img.Name)
+	for _, name := range img.references() {
+		_, digested := name.(reference.Digested)
+		if _, tagged := name.(reference.Tagged); digested && !tagged {
+			logrus.Warnf("an archive of this kind keeps no digests: %s is stored without a name", name)
+		}
 	}
 }
 

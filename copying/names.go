@@ -1,0 +1,30 @@
+package copying
+
+import (
+	"slices"
+
+	"github.com/containers/image/v5/docker/reference"
+)
+
+// references returns the names that the image has and that are references.
+func (i *SaveImage) references() []reference.Named {
+	if i.Name == nil {
+		return i.Names
+	}
+	return append([]reference.Named{i.Name}, i.Names...)
+}
+
+// AllNames returns what the image is called in the archive, each name once, in the
+// order of the archive.
+func (i *SaveImage) AllNames() []string {
+	var names []string
+	if i.FreeName != "" {
+		names = append(names, i.FreeName)
+	}
+	for _, named := range i.references() {
+		if name := named.String(); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}

@@ -39,6 +39,11 @@ type SaveImage struct {
 	// FreeName is what the image is called if that is no reference, such as V1.0_RC.
 	// Only an image-archive keeps it; Name must be nil.
 	FreeName string
+	// Whole saves an index as it is, with all of it that the source has, and says what
+	// it has not. It is for what is complete although not all of its index is there, as
+	// images of archives are. Nothing comes of it if the layout holds one platform of
+	// an image, or SaveOptions says what to choose.
+	Whole bool
 }
 
 // SaveOptions are the options of Save and PlanSave; the zero value will do.

@@ -60,7 +60,7 @@ func (i *savedImage) Open(ctx context.Context, blob imgspecv1.Descriptor, offset
 func (s *saver) resolve(ctx context.Context, img *savedImage) error {
 	s.checkName(img)
 	err := s.retry(ctx, img, func() error {
-		several := s.options.AllPlatforms || len(s.options.Platforms) > 0
+		several := s.whole(img) || len(s.options.Platforms) > 0
 		src, err := img.Source.NewImageSource(ctx, openingContext(s.options.SourceCtx, several))
 		if err == nil {
 			img.origins, _ = src.(origins)
@@ -104,6 +104,20 @@ func (s *saver) resolve(ctx context.Context, img *savedImage) error {
 	return nil
 }
 
+// whole reports whether an index is saved as it is.
+func (s *saver) whole(img *savedImage) bool {
+	return s.options.AllPlatforms || s.asItIs(img)
+}
+
+// asItIs reports whether an index is saved as it is because it is that of a whole
+// image.
+func (s *saver) asItIs(img *savedImage) bool {
+	return img.Whole && !s.options.AllPlatforms && len(s.options.Platforms) == 0 && !s.layout.Unpacks()
+}
+
+// skipsMissing reports whether an index need not be all there.
+func (s *saver) skipsMissing(img *savedImage) bool { return s.options.SkipMissing || s.asItIs(img) }
+
 // checkName says what becomes of a name that the layout cannot keep.
 func (s *saver) checkName(img *savedImage) {
 	if !s.layout.Unpacks() {
@@ -123,7 +137,7 @@ func (s *saver) checkName(img *savedImage) {
 // resolveIndex chooses from an index, and returns the manifest or index that the
 // archive will have.
 func (s *saver) resolveIndex(ctx context.Context, img *savedImage, top *ctrimage.UnparsedImage, raw []byte, mimeType string) (*image.Document, error) {
-	if s.options.AllPlatforms {
+	if s.whole(img) {
 		return s.readIndex(ctx, img, top, raw, mimeType, 0)
 	}
 	list, index, err := parseList(raw, mimeType)
@@ -279,7 +293,7 @@ func (s *saver) readInstances(ctx context.Context, img *savedImage, instances []
 		document.Descriptor.Digest = instances[i] // By which the index knows it.
 		img.found[instances[i]] = document
 	}
-	if len(missing) > 0 && !s.options.SkipMissing {
+	if len(missing) > 0 && !s.skipsMissing(img) {
 		return &MissingError{missing}
 	}
 	if len(missing) > 0 {

@@ -55,7 +55,7 @@ type SaveOptions struct {
 	SourceCtx, DestinationCtx *types.SystemContext
 
 	// Platforms chooses from images that are an index; an image that is not must be
-	// for one of them. By default that is one platform, the one that SourceCtx
+	// for one of them, and a warning says which of them it is not for. By default that is one platform, the one that SourceCtx
 	// asks for or this machine's. One platform is saved as a single image under
 	// its own digest. Of several, an index is made that lists these only, with
 	// the attestations that belong to them: one that lists what is not there
@@ -170,6 +170,10 @@ var ErrImagesLeftOut = errors.New("not all images could be saved")
 // accepted by the policy, before the first blob is; then every distinct blob is
 // read once, and verified as it is read. The bytes of the archive depend on the
 // images, their names and their order only.
+//
+// An image that is given several times is in the archive once, with all its names. Two
+// images of one name are an error, for different platforms too: images become an index
+// only if one is given that lists them.
 //
 // It returns a result for each image, in their order. An error means that there
 // is no archive, unless it is ErrImagesLeftOut and there are images left.
@@ -368,7 +372,7 @@ func (s *saver) checkNames() error {
 			if !ok {
 				byName[name] = img
 			} else if other.digest != img.digest {
-				return fmt.Errorf("two images want the name %s, of which a client would keep one: %s (%s) and %s (%s); name or save them separately", name,
+				return fmt.Errorf("two images want the name %s, of which a client would keep one: %s (%s) and %s (%s); name or save them separately, or save an index that lists them", name,
 					transports.ImageName(other.Source), other.digest, transports.ImageName(img.Source), img.digest)
 			}
 		}

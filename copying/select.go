@@ -186,15 +186,21 @@ func (s *saver) checkPlatform(ctx context.Context, img *savedImage, unparsed *ct
 		return nil // Nobody can tell.
 	}
 	have := config.Platform
-	var wanted []string
-	for _, p := range s.options.Platforms {
-		if p.OS == have.OS && p.Architecture == have.Architecture && (p.Variant == have.Variant || p.Variant == "" || have.Variant == "") {
-			return nil
-		}
-		wanted = append(wanted, image.PlatformString(&p))
-	}
 	name := image.PlatformString(&have)
-	return fmt.Errorf("it is %s: %w", name, &errdef.NoPlatformError{Wanted: strings.Join(wanted, ", "), Available: []string{name}})
+	var others []string
+	for _, p := range s.options.Platforms {
+		if p.OS != have.OS || p.Architecture != have.Architecture || p.Variant != have.Variant && p.Variant != "" && have.Variant != "" {
+			others = append(others, image.PlatformString(&p))
+		}
+	}
+	switch len(others) {
+	case 0:
+		return nil
+	case len(s.options.Platforms):
+		return fmt.Errorf("it is %s: %w", name, &errdef.NoPlatformError{Wanted: strings.Join(others, ", "), Available: []string{name}})
+	}
+	img.warn("it is for %s only, and not for %s", name, strings.Join(others, ", "))
+	return nil
 }
 
 // choose returns the manifests for the platforms that are wanted.

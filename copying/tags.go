@@ -20,10 +20,25 @@ const maxTags = 10_000
 // program that saves images reads them from a daemon.
 const dockerDaemon = "docker-daemon"
 
+// RepositoryError means that the tags of a repository could not be listed.
+type RepositoryError struct {
+	Repository reference.Named
+	Err        error
+}
+
+// Error names the repository.
+func (e *RepositoryError) Error() string {
+	return fmt.Sprintf("listing the tags of %s: %v", e.Repository, e.Err)
+}
+
+// Unwrap returns the error without the name.
+func (e *RepositoryError) Unwrap() error { return e.Err }
+
 // AllTags returns the images of a repository, for Save: each under its tag, in the
 // order of the tags as strings. The transport says where they are: in a registry, as
 // that of docker://, or in a Docker daemon, as that of docker-daemon:. A repository
-// without tags is an error, and so is one with more than 10,000.
+// without tags is an error, and so is one with more than 10,000; that they cannot be
+// listed is a *RepositoryError.
 func AllTags(ctx context.Context, sys *types.SystemContext, transport types.ImageTransport, repository reference.Named) ([]SaveImage, error) {
 	if !reference.IsNameOnly(repository) {
 		return nil, fmt.Errorf("%s is not a repository: it has a tag or a digest", repository)
@@ -41,7 +56,7 @@ func AllTags(ctx context.Context, sys *types.SystemContext, transport types.Imag
 		err = fmt.Errorf("%s: has no repositories", transport.Name())
 	}
 	if err != nil {
-		return nil, fmt.Errorf("listing the tags of %s: %w", repository, err)
+		return nil, &RepositoryError{Repository: repository, Err: err}
 	}
 	slices.Sort(tags)
 	tags = slices.Compact(tags)

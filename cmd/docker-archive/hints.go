@@ -36,8 +36,15 @@ func hintFor(err error) string {
 // read.
 func loginHint(err error) string {
 	var image *copying.ImageError
-	if errors.As(err, &image) && image.Source.DockerReference() != nil {
-		registry := reference.Domain(image.Source.DockerReference())
+	var repository *copying.RepositoryError
+	var name reference.Named
+	if errors.As(err, &image) {
+		name = image.Source.DockerReference()
+	} else if errors.As(err, &repository) {
+		name = repository.Repository
+	}
+	if name != nil {
+		registry := reference.Domain(name)
 		return fmt.Sprintf("The registry %s wants to know who asks, or has no such image. Log in with 'docker login %s' or 'podman login %s', or pass --creds.", registry, registry, registry)
 	}
 	return "Log in with 'docker login' or 'podman login', or pass --src-creds or --dest-creds."

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/containers/image/v5/docker"
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/transports"
+	"github.com/containers/image/v5/transports/alltransports"
+	"github.com/containers/image/v5/types"
+	"github.com/spf13/cobra"
+
+	"github.com/dockerarchive/dockerarchive/copying"
+)
+
+// dockerDaemon is the name of the transport of which a name may mean a repository.
+const dockerDaemon = "docker-daemon"
+
+// imageList are the images of a command line.
+type imageList struct {
+	images   []copying.SaveImage
+	releases []func() error
+	leftOut  bool // something could not be listed, and was reported
+}
+
+// release closes what the images are read from.
+func (l *imageList) release() {
+	for _, release := range l.releases {
+		_ = release() // It has only been read from.
+	}
+}
+
+// report returns err or, if there is none, that something is left out.
+func (l *imageList) report(err error) error {
+	if err == nil && l.leftOut {
+		return errReported
+	}
+	return err
+}
+
+// images returns the images of the command line with their names. What cannot be
+// listed is reported and left out with --keep-going.
+func (o *saveOptions) images(cmd *cobra.Command, sys *types.SystemContext, args []string) (*imageList, error) {
+	if len(args) == 0 {
+		return nil, usagef("there is no image to save")
+	}
+	names, err := o.parseNames(args)
+	if err != nil {
+		return nil, err
+	}
+	list := &imageList{}
+	for _, arg := range args {
+		images, err := o.list(cmd.Context(), sys, list, arg, cmd.ErrOrStderr())
+		if err == nil && len(names) > 0 {
+			images, err = rename(images, names, arg)
+		}
+		var usage usageError
+		switch {
+		case err == nil:
+			list.images = append(list.images, images...)
+		case !o.keepGoing || errors.As(err, &usage) || cmd.Context().Err() != nil:
+			list.release()
+			return nil, err
+		default:
+			printError(cmd.ErrOrStderr(), err)
+			list.leftOut = true
+		}
+	}
+	return list, nil
+}
+
+// parseNames parses the names of --name.
+func (o *saveOptions) parseNames(args []string) ([]reference.Named, error) {
+	if len(o.names) > 0 && len(args) > 1 {
+		return nil, usagef("--name is for a single image")
+	}
+	var names []reference.Named
+	for _, name := range o.names {
+		named, err := reference.ParseNormalizedNamed(name)
+		if err != nil {
+			return nil, usagef("--name %q: %w", name, err)
+		}
+		names = append(names, named)
+	}
+	return names, nil
+}
+
+// rename gives the only one of images, which may be there once for each of its names,
+// the names of --name instead.
+func rename(images []copying.SaveImage, names []reference.Named, arg string) ([]copying.SaveImage, error) {
+	img := images[0]
+	for _, other := range images[1:] {
+		if other.Source.StringWithinTransport() != img.Source.StringWithinTransport() {
+			return nil, usagef("--name is for a single image: %s means several", arg)
+		}
+	}
+	img.FreeName, img.Name, img.Names = "", names[0], names[1:]
+	return []copying.SaveImage{img}, nil
+}
+
+// list returns the images that an argument means.
+func (o *saveOptions) list(ctx context.Context, sys *types.SystemContext, list *imageList, arg string, stderr io.Writer) ([]copying.SaveImage, error) {
+	transport, repository, err := o.parseRepository(arg)
+	if err != nil {
+		return nil, err
+	}
+	if repository != nil {
+		var images []copying.SaveImage
+		err := copying.Retry(ctx, o.retryTimes, func(err error) {
+			if !o.quiet {
+				fmt.Fprintf(stderr, "docker-archive: %v; trying again\n", err)
+			}
+		}, func() (err error) {
+			images, err = copying.AllTags(ctx, sys, transport, repository)
+			return err
+		})
+		return images, err
+	}
+	ref, name, err := parseImage(arg)
+	if err != nil {
+		return nil, usagef("image %q: %w", arg, err)
+	}
+	if name != nil {
+		return []copying.SaveImage{{Source: ref, Name: name}}, nil
+	}
+	images, release, err := copying.AllImages(ctx, sys, ref)
+	list.releases = append(list.releases, release)
+	return images, err
+}
+
+// parseRepository returns where a repository is and its name, if an argument means all
+// of its tags: a name without a tag or a digest in the daemon, and with --all-tags in a
+// registry. The name is nil if the argument means something else.
+func (o *saveOptions) parseRepository(arg string) (types.ImageTransport, reference.Named, error) {
+	var transport types.ImageTransport = docker.Transport
+	name := strings.TrimPrefix(arg, docker.Transport.Name()+"://")
+	if other, rest, ok := cutTransport(arg); ok {
+		transport, name = other, rest
+	}
+	switch {
+	case transport.Name() == dockerDaemon:
+	case !o.allTags:
+		return nil, nil, nil
+	case transport.Name() != docker.Transport.Name():
+		return nil, nil, usagef("--all-tags is for repositories, and %q is none", arg)
+	}
+	named, err := reference.ParseNormalizedNamed(name)
+	switch {
+	case err == nil && reference.IsNameOnly(named):
+		return transport, named, nil
+	case !o.allTags:
+		return nil, nil, nil // It is for the transport to say what it means.
+	case err != nil:
+		return nil, nil, usagef("image %q: %w", arg, err)
+	}
+	return nil, nil, usagef("--all-tags is for all tags of a repository, and %q has a tag or a digest", arg)
+}
+
+// cutTransport takes the transport off an argument, if it has one and that is not a
+// registry's.
+func cutTransport(arg string) (transport types.ImageTransport, rest string, ok bool) {
+	name, rest, ok := strings.Cut(arg, ":")
+	if !ok || name == docker.Transport.Name() {
+		return nil, "", false
+	}
+	transport = transports.Get(name)
+	return transport, rest, transport != nil
+}
+
+// parseImage parses TRANSPORT:DETAILS, or a name in a registry. The name is what the
+// image is called in the archive, if its reference says so.
+func parseImage(arg string) (types.ImageReference, reference.Named, error) {
+	if _, _, ok := cutTransport(arg); ok {
+		ref, err := alltransports.ParseImageName(arg)
+		if err != nil {
+			return nil, nil, err
+		}
+		return ref, ref.DockerReference(), nil
+	}
+	arg = strings.TrimPrefix(arg, docker.Transport.Name()+"://")
+	named, err := reference.ParseNormalizedNamed(arg)
+	if err != nil {
+		return nil, nil, err
+	}
+	digested, isDigested := named.(reference.Digested)
+	if _, isTagged := named.(reference.Tagged); !isDigested || !isTagged {
+		ref, err := docker.ParseReference("//" + arg)
+		return ref, reference.TagNameOnly(named), err
+	}
+	// By the digest, whatever the tag means by now, and called by the tag, as docker,
+	// podman and Kubernetes have it.
+	ref, err := docker.ParseReference(fmt.Sprintf("//%s@%s", named.Name(), digested.Digest()))
+	if err != nil {
+		return nil, nil, err
+	}
+	tagged, err := reference.WithTag(reference.TrimNamed(named), named.(reference.Tagged).Tag())
+	return ref, tagged, err
+}

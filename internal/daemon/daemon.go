@@ -106,6 +106,10 @@ func get(ctx context.Context, client *http.Client, address string, answer any) e
 		return err
 	}
 	response, err := client.Do(request)
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		err = failed.Err // What was asked has been said.
+	}
 	if err != nil {
 		return err
 	}

@@ -3,18 +3,23 @@ package imagetest
 import (
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path"
+	"path/filepath"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // Daemon starts what answers as a Docker daemon that has the images of archives, each
-// under a name, and returns its host. Of what it is not asked it tells too, as the names
-// of no image and those of other repositories.
+// under a name, and returns its host, a socket. Of what it is not asked it tells too, as
+// the names of no image and those of other repositories.
 func Daemon(t testing.TB, archives map[string][]byte) string {
 	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Api-Version", "1.43")
 		switch name := r.URL.Query().Get("names"); {
 		case path.Base(r.URL.Path) == "_ping":
@@ -31,6 +36,15 @@ func Daemon(t testing.TB, archives map[string][]byte) string {
 			http.NotFound(w, r)
 		}
 	}))
+	dir, err := os.MkdirTemp("", "daemon") // The paths of sockets are short.
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	socket := filepath.Join(dir, "socket")
+	listener, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	require.NoError(t, server.Listener.Close())
+	server.Listener = listener
+	server.Start()
 	t.Cleanup(server.Close)
-	return server.URL
+	return "unix://" + socket
 }

@@ -97,8 +97,8 @@ func within(ref types.ImageReference, r *dockerarchive.Reader) string {
 }
 
 // ociArchiveImages returns the image that a reference of containers/image's transport
-// for OCI archives chooses, or all. These are read without unpacking the archive to a
-// directory, as that transport does for each.
+// for OCI archives chooses, or all. That transport can neither tell two images of one
+// name apart nor, in some versions, read one without unpacking the archive.
 func ociArchiveImages(ctx context.Context, sys *types.SystemContext, ref types.ImageReference) ([]SaveImage, func() error, error) {
 	nothing := func() error { return nil }
 	path, name, _ := naming.Split(ref.StringWithinTransport())

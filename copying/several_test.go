@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/containers/image/v5/signature"
@@ -240,5 +241,24 @@ func TestAllImagesUnderPolicy(t *testing.T) {
 	for _, rejected := range []types.ImageReference{archived(t, path), inOCIArchive(t, imagetest.WriteFile(t, archive))} {
 		_, err = copying.Save(t.Context(), policy, filepath.Join(t.TempDir(), "x"), images(t, rejected), saving(t))
 		require.ErrorContains(t, err, "rejected by the signature policy")
+	}
+}
+
+// An archive is not asked twice for a layer that is kept elsewhere: it looks nowhere
+// else.
+func TestSaveAllWithoutForeignLayers(t *testing.T) {
+	layer := imagetest.Gzip(1, 100)
+	layer.URLs = []string{"http://127.0.0.1:1/layer"}
+	m := imagetest.NewImage(t, "foreign", layer)
+	m.Layers = nil // What has URLs need not be there.
+	archive, _ := save(t, saving(t), named(t, m, "app:1"))
+	path := imagetest.WriteFile(t, archive)
+	docker, err := dockerarchive.ParseReference(path)
+	require.NoError(t, err)
+	for _, ref := range []types.ImageReference{archived(t, path), inOCIArchive(t, path), docker} {
+		again, results := save(t, saving(t), images(t, ref)...)
+		assert.Equal(t, imagetest.Sum(archive), imagetest.Sum(again))
+		require.Len(t, results[0].Warnings, 1)
+		assert.Equal(t, 1, strings.Count(results[0].Warnings[0], "kept at"), results[0].Warnings[0])
 	}
 }

@@ -14,24 +14,33 @@ type Origin struct {
 	LayerSources map[digest.Digest]v1.Descriptor
 }
 
-// LayerSources returns the layers that have URLs by diff ID, nil if none has: those of
-// the manifest, and those that only the image's origin knows of.
-func (i *Image) LayerSources(manifest *Document, diffIDs []digest.Digest) map[digest.Digest]v1.Descriptor {
-	sources := map[digest.Digest]v1.Descriptor{}
-	for n, l := range manifest.Layers {
-		if len(l.URLs) > 0 {
-			sources[diffIDs[n]] = v1.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size, URLs: l.URLs}
-		}
-	}
-	known := i.Origins[manifest.Config.Digest].LayerSources
+// SourcesOf returns the layers of LayerSources that an image with these diff IDs has,
+// nil if there are none.
+func (o Origin) SourcesOf(diffIDs []digest.Digest) map[digest.Digest]v1.Descriptor {
+	var sources map[digest.Digest]v1.Descriptor
 	for _, d := range diffIDs {
-		source, ok := known[d]
-		if _, better := sources[d]; ok && !better {
+		if source, ok := o.LayerSources[d]; ok {
+			if sources == nil {
+				sources = map[digest.Digest]v1.Descriptor{}
+			}
 			sources[d] = source
 		}
 	}
-	if len(sources) == 0 {
-		return nil
+	return sources
+}
+
+// LayerSources returns the layers that have URLs by diff ID, nil if none has: those of
+// the manifest, and those that only the image's origin knows of.
+func (i *Image) LayerSources(manifest *Document, diffIDs []digest.Digest) map[digest.Digest]v1.Descriptor {
+	sources := i.Origins[manifest.Config.Digest].SourcesOf(diffIDs)
+	for n, l := range manifest.Layers {
+		if len(l.URLs) == 0 {
+			continue
+		}
+		if sources == nil {
+			sources = map[digest.Digest]v1.Descriptor{}
+		}
+		sources[diffIDs[n]] = v1.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size, URLs: l.URLs}
 	}
 	return sources
 }

@@ -191,7 +191,8 @@ func (t *dockerTable) Add(img *image.Image) error {
 		item.Layers = append(item.Layers, t.layout.BlobName(layer.DiffID))
 		t.legacyIDs[d.legacy[i].ID] = struct{}{}
 	}
-	item.LayerSources = img.LayerSources(img.Top(), diffIDs(d.layers))
+	// Not those of the manifest, of which containers/image does not tell either.
+	item.LayerSources = img.Origins[d.configDigest].SourcesOf(diffIDs(d.layers))
 	t.index.add(item, img.Names)
 	return nil
 }

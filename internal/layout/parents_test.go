@@ -2,7 +2,7 @@ package layout
 
 import (
 	"encoding/json"
-	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -134,8 +134,8 @@ func TestInLoops(t *testing.T) {
 	}
 }
 
-// A layer that has URLs keeps them in both layouts: those of its manifest or, where
-// that has none, those that its archive had.
+// A layer that has URLs keeps those that its archive had in both layouts. In that which
+// has the manifest, the manifest knows better.
 func TestLayerSourcesOfOrigin(t *testing.T) {
 	for name, l := range map[string]Layout{"docker": Docker{Metadata: plainMetadata()}, "oci": OCI{Metadata: plainMetadata()}} {
 		t.Run(name, func(t *testing.T) {
@@ -152,7 +152,7 @@ func TestLayerSourcesOfOrigin(t *testing.T) {
 			img.Top().Layers[0].URLs = []string{"https://example.com/newer"}
 			table = l.NewTable()
 			require.NoError(t, table.Add(img))
-			assert.Contains(t, fmt.Sprint(tailOf(t, table)[manifestFile]), "newer")
+			assert.Equal(t, name == "oci", strings.Contains(tailOf(t, table)[manifestFile], "newer"))
 		})
 	}
 }

@@ -147,6 +147,15 @@ func (r *Reader) List() ([][]types.ImageReference, error) {
 	return list, nil
 }
 
+// IndexReference returns a reference to the image at a zero-based position, which
+// tells it from another of the same name. It is valid until the Reader is closed.
+func (r *Reader) IndexReference(position int) (types.ImageReference, error) {
+	if position < 0 {
+		return nil, fmt.Errorf("%s: image index @%d must not be negative", r.transport.name, position)
+	}
+	return archiveReference{transport: r.transport, path: r.path, index: position, reader: r}, nil
+}
+
 // references returns at least one reference to an image.
 func (r *Reader) references(img *catalog.Image) []archiveReference {
 	var refs []archiveReference

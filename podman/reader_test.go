@@ -549,3 +549,26 @@ func TestReadingEndsWithItsContext(t *testing.T) {
 	_, err = io.ReadAll(stream)
 	require.ErrorIs(t, err, context.Canceled)
 }
+
+// A position tells images of one name apart, and is known by the reader's transport.
+func TestReaderIndexReference(t *testing.T) {
+	r, err := dockerarchive.NewReader(nil, imagetest.Testdata(t, "cases", "same-name-per-arch.tar"))
+	require.NoError(t, err)
+	defer r.Close()
+	var all []string
+	for position := range 2 {
+		ref, err := r.IndexReference(position)
+		require.NoError(t, err)
+		assert.Equal(t, dockerarchive.Transport.Name(), ref.Transport().Name())
+		assert.False(t, dockerarchive.IsArchive(ref), "it belongs to the reader")
+		src, err := ref.NewImageSource(t.Context(), nil)
+		require.NoError(t, err)
+		raw, _, err := src.GetManifest(t.Context(), nil)
+		require.NoError(t, err)
+		require.NoError(t, src.Close())
+		all = append(all, imagetest.Sum(raw))
+	}
+	assert.NotEqual(t, all[0], all[1])
+	_, err = r.IndexReference(-1)
+	require.ErrorContains(t, err, "must not be negative")
+}

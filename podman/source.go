@@ -18,6 +18,7 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
 	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
 // imageSource reads one image.
@@ -60,7 +61,7 @@ func newImageSource(ctx context.Context, sys *types.SystemContext, ref archiveRe
 // warn says what the archive says of the image that is not taken for true.
 func (s *imageSource) warn(warnings []string) {
 	for _, w := range warnings {
-		logrus.Warnf("%s:%s: %s", s.ref.transport.name, s.ref.StringWithinTransport(), w)
+		logrus.Warnf("%s:%s: %s", s.ref.transport.name, printable.String(s.ref.StringWithinTransport()), printable.String(w))
 	}
 }
 
@@ -151,7 +152,7 @@ func (s *imageSource) LayerInfosForCopy(context.Context, *digest.Digest) ([]type
 func (s *imageSource) Origin(config digest.Digest) image.Origin { return s.image.Origin(config) }
 
 func (s *imageSource) fail(doing string, err error) error {
-	return fmt.Errorf("%s: %s: %s: %w", s.ref.transport.name, s.ref.StringWithinTransport(), doing, err)
+	return fmt.Errorf("%s: %s: %s: %w", s.ref.transport.name, printable.String(s.ref.StringWithinTransport()), printable.String(doing), err)
 }
 
 // choosesPlatform reports whether somebody has said which platform is wanted.
@@ -181,6 +182,6 @@ func (s *imageSource) choosePresent(ctx context.Context, sys *types.SystemContex
 	}
 	if meant, ok := s.image.Meant(there); ok {
 		s.only = &meant.Manifest
-		logrus.Warnf("%s:%s: there is no image for this machine's platform; that for %s is taken", s.ref.transport.name, s.ref.StringWithinTransport(), image.PlatformString(meant.Platform))
+		logrus.Warnf("%s:%s: there is no image for this machine's platform; that for %s is taken", s.ref.transport.name, printable.String(s.ref.StringWithinTransport()), printable.String(image.PlatformString(meant.Platform)))
 	}
 }

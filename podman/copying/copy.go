@@ -42,6 +42,9 @@ func Copy(ctx context.Context, policyContext *signature.PolicyContext, destRef, 
 	}
 	opened := &openedReference{ImageReference: srcRef, source: concurrently(src)}
 	defer opened.close() // It has only been read from.
+	if err := checkIndex(ctx, src, options); err != nil {
+		return nil, err
+	}
 	if !dockerarchive.IsArchive(destRef) {
 		return copy.Image(ctx, policyContext, destRef, opened, options)
 	}

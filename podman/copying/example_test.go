@@ -95,3 +95,34 @@ func ExampleSave() {
 	// example.com/one:1 cbd2ddd5b036
 	// example.com/two:1 291aaf079eab
 }
+
+// Merge archives: all images of each, with their names and platforms.
+func ExampleAllImages() {
+	dir := tempDir()
+	defer os.RemoveAll(dir)
+	ctx := context.Background()
+	var images []copying.SaveImage
+	for _, name := range []string{"archives/ctr24.tar", "cases/digest-name.tar"} {
+		archive, err := dockerarchive.ParseReference(imagetest.MustTestdata(name))
+		if err != nil {
+			log.Fatal(err)
+		}
+		all, release, err := copying.AllImages(ctx, nil, archive)
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer release()
+		images = append(images, all...)
+	}
+	results, err := copying.Save(ctx, acceptAll(), filepath.Join(dir, "merged.tar"), images, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, r := range results {
+		fmt.Println(r.Name, r.Digest.Encoded()[:12])
+	}
+	// Output:
+	// 127.0.0.1:5111/tiny/multi:v1 45d2602b3445
+	// 127.0.0.1:5111/tiny/one:v1 cbd2ddd5b036
+	// docker.io/library/busybox@sha256:45d2602b344571424277f0ae5515e160520a245712357743d45b1e1e3095c07e 45d2602b3445
+}

@@ -199,9 +199,9 @@ func (s *saver) await(ctx context.Context, blob *fetching.Blob, fetch bool) erro
 
 // contentOf returns an image whose configs have been fetched.
 func (s *saver) contentOf(img *savedImage) *image.Image {
-	content := &image.Image{Documents: img.documents, Configs: map[digest.Digest][]byte{}, Origins: map[digest.Digest]image.Origin{}}
-	if name := img.name(); name != "" {
-		content.Names = []string{name}
+	content := &image.Image{
+		Documents: img.documents, Names: img.AllNames(),
+		Configs: map[digest.Digest][]byte{}, Origins: map[digest.Digest]image.Origin{},
 	}
 	s.configsMu.Lock()
 	defer s.configsMu.Unlock()

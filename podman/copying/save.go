@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -35,17 +36,16 @@ type SaveImage struct {
 	// Name is what the image is called in the archive; nil for no name. A digest
 	// in it must be that of the image, or of the index it is chosen from.
 	Name reference.Named
+	// Names are what else it is called, in their order.
+	Names []reference.Named
 	// FreeName is what the image is called if that is no reference, such as V1.0_RC.
 	// Only an image-archive keeps it; Name must be nil.
 	FreeName string
-}
-
-// name returns what the image is called in the archive, or "".
-func (i *SaveImage) name() string {
-	if i.Name != nil {
-		return i.Name.String()
-	}
-	return i.FreeName
+	// Whole saves an index as it is, with all of it that the source has, and says what
+	// it has not. It is for what is complete although not all of its index is there, as
+	// images of archives are. Nothing comes of it if the layout holds one platform of
+	// an image, or SaveOptions says what to choose.
+	Whole bool
 }
 
 // SaveOptions are the options of Save and PlanSave; the zero value will do.
@@ -57,7 +57,7 @@ type SaveOptions struct {
 	SourceCtx, DestinationCtx *types.SystemContext
 
 	// Platforms chooses from images that are an index; an image that is not must be
-	// for one of them. By default that is one platform, the one that SourceCtx
+	// for one of them, and a warning says which of them it is not for. By default that is one platform, the one that SourceCtx
 	// asks for or this machine's. One platform is saved as a single image under
 	// its own digest. Of several, an index is made that lists these only, with
 	// the attestations that belong to them: one that lists what is not there
@@ -172,6 +172,10 @@ var ErrImagesLeftOut = errors.New("not all images could be saved")
 // accepted by the policy, before the first blob is; then every distinct blob is
 // read once, and verified as it is read. The bytes of the archive depend on the
 // images, their names and their order only.
+//
+// An image that is given several times is in the archive once, with all its names. Two
+// images of one name are an error, for different platforms too: images become an index
+// only if one is given that lists them.
 //
 // It returns a result for each image, in their order. An error means that there
 // is no archive, unless it is ErrImagesLeftOut and there are images left.
@@ -289,6 +293,10 @@ func newSaver(policyContext *signature.PolicyContext, images []SaveImage, option
 		if img.Name != nil {
 			img.Name = reference.TagNameOnly(img.Name)
 		}
+		img.Names = slices.Clone(img.Names) // The caller's stay as they are.
+		for i, name := range img.Names {
+			img.Names[i] = reference.TagNameOnly(name)
+		}
 		saved := &savedImage{SaveImage: img}
 		saved.fetched = s.fetcher.AddImage(saved, func(err error) error { return &ImageError{Source: img.Source, Err: err} })
 		s.images = append(s.images, saved)
@@ -358,16 +366,17 @@ func (s *saver) read(ctx context.Context) error {
 func (s *saver) checkNames() error {
 	byName := map[string]*savedImage{}
 	for _, img := range s.images {
-		name := img.name()
-		if name == "" || s.failed(img) {
+		if s.failed(img) {
 			continue
 		}
-		other, ok := byName[name]
-		if !ok {
-			byName[name] = img
-		} else if other.digest != img.digest {
-			return fmt.Errorf("two images want the name %s, of which a client would keep one: %s (%s) and %s (%s); name or save them separately", name,
-				transports.ImageName(other.Source), other.digest, transports.ImageName(img.Source), img.digest)
+		for _, name := range img.AllNames() {
+			other, ok := byName[name]
+			if !ok {
+				byName[name] = img
+			} else if other.digest != img.digest {
+				return fmt.Errorf("two images want the name %s, of which a client would keep one: %s (%s) and %s (%s); name or save them separately, or save an index that lists them", name,
+					transports.ImageName(other.Source), other.digest, transports.ImageName(img.Source), img.digest)
+			}
 		}
 	}
 	return nil

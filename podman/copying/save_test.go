@@ -57,6 +57,15 @@ func save(t testing.TB, options *copying.SaveOptions, images ...copying.SaveImag
 // saveToPipe saves to a pipe, and returns what comes out of it.
 func saveToPipe(t testing.TB, options *copying.SaveOptions, images ...copying.SaveImage) ([]byte, error) {
 	t.Helper()
+	return toPipe(t, func(path string) error {
+		_, err := copying.Save(t.Context(), imagetest.Trusting(t), path, images, options)
+		return err
+	})
+}
+
+// toPipe returns what is written to a pipe.
+func toPipe(t testing.TB, write func(path string) error) ([]byte, error) {
+	t.Helper()
 	out, in, err := os.Pipe()
 	require.NoError(t, err)
 	defer out.Close()
@@ -66,7 +75,7 @@ func saveToPipe(t testing.TB, options *copying.SaveOptions, images ...copying.Sa
 		assert.NoError(t, err)
 		read <- data
 	}()
-	_, err = copying.Save(t.Context(), imagetest.Trusting(t), fmt.Sprintf("/dev/fd/%d", in.Fd()), images, options)
+	err = write(fmt.Sprintf("/dev/fd/%d", in.Fd()))
 	require.NoError(t, in.Close())
 	return <-read, err
 }
@@ -226,6 +235,38 @@ func TestSavePlatforms(t *testing.T) {
 	options.Platforms, options.Transport = platforms("arm64", "amd64"), dockerarchive.Transport
 	_, err = copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "x"), []copying.SaveImage{multi}, options)
 	require.ErrorContains(t, err, "one platform")
+}
+
+// An image that is not an index is for one of several platforms, which is said.
+func TestSavePlatformsOfOneImage(t *testing.T) {
+	linux := func(architectures ...string) (list []imgspecv1.Platform) {
+		for _, a := range architectures {
+			list = append(list, imgspecv1.Platform{OS: "linux", Architecture: a})
+		}
+		return list
+	}
+	options, one := saving(t), named(t, imagetest.Saved(t, "one"), "app:1")
+	for _, all := range [][]imgspecv1.Platform{linux("amd64"), linux("amd64", "amd64")} {
+		options.Platforms = all
+		_, results := save(t, options, one)
+		assert.Empty(t, results[0].Warnings)
+	}
+	options.Platforms = linux("arm64", "amd64", "s390x")
+	_, results := save(t, options, one)
+	assert.Equal(t, []string{"it is for linux/amd64 only, and not for linux/arm64, linux/s390x"}, results[0].Warnings)
+	options.Platforms = linux("arm64", "s390x")
+	_, err := copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "x"), []copying.SaveImage{one}, options)
+	var missing *errdef.NoPlatformError
+	require.ErrorAs(t, err, &missing)
+	assert.Equal(t, "linux/arm64, linux/s390x", missing.Wanted)
+
+	// Nor do images of one name become an index, whichever platforms they are for.
+	options.Platforms = linux("arm64")
+	archive, _ := save(t, options, named(t, imagetest.Saved(t, "multi"), "app:1"))
+	options.Platforms = linux("arm64", "amd64")
+	_, err = copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "x"), []copying.SaveImage{one, named(t, archived(t, imagetest.WriteFile(t, archive)), "app:1")}, options)
+	require.ErrorContains(t, err, "two images want the name docker.io/library/app:1, of which a client would keep one: oci:")
+	require.ErrorContains(t, err, "; name or save them separately, or save an index that lists them")
 }
 
 func TestSaveNames(t *testing.T) {

@@ -62,7 +62,7 @@ func (i *savedImage) Open(ctx context.Context, blob imgspecv1.Descriptor, offset
 func (s *saver) resolve(ctx context.Context, img *savedImage) error {
 	s.checkName(img)
 	err := s.retry(ctx, img, func() error {
-		several := s.options.AllPlatforms || len(s.options.Platforms) > 0
+		several := s.whole(img) || len(s.options.Platforms) > 0
 		src, err := img.Source.NewImageSource(ctx, openingContext(s.options.SourceCtx, several))
 		if err == nil {
 			img.origins, _ = src.(origins)
@@ -97,14 +97,28 @@ func (s *saver) resolve(ctx context.Context, img *savedImage) error {
 	if err != nil {
 		return err
 	}
-	if img.digest = document.Descriptor.Digest; img.Name == nil {
-		return nil
-	}
-	if digested, ok := img.Name.(reference.Digested); ok && digested.Digest() != digest.FromBytes(raw) && digested.Digest() != img.digest {
-		return fmt.Errorf("the name %s does not fit: the image has the digest %s", img.Name, img.digest)
+	img.digest = document.Descriptor.Digest
+	for _, name := range img.references() {
+		if digested, ok := name.(reference.Digested); ok && digested.Digest() != digest.FromBytes(raw) && digested.Digest() != img.digest {
+			return fmt.Errorf("the name %s does not fit: the image has the digest %s", name, img.digest)
+		}
 	}
 	return nil
 }
+
+// whole reports whether an index is saved as it is.
+func (s *saver) whole(img *savedImage) bool {
+	return s.options.AllPlatforms || s.asItIs(img)
+}
+
+// asItIs reports whether an index is saved as it is because it is that of a whole
+// image.
+func (s *saver) asItIs(img *savedImage) bool {
+	return img.Whole && !s.options.AllPlatforms && len(s.options.Platforms) == 0 && !s.layout.Unpacks()
+}
+
+// skipsMissing reports whether an index need not be all there.
+func (s *saver) skipsMissing(img *savedImage) bool { return s.options.SkipMissing || s.asItIs(img) }
 
 // checkName says what becomes of a name that the layout cannot keep.
 func (s *saver) checkName(img *savedImage) {
@@ -114,23 +128,21 @@ func (s *saver) checkName(img *savedImage) {
 	if img.FreeName != "" {
 		logrus.Warnf("an archive of this kind has names of the form NAME:TAG only: %q is stored without a name", img.FreeName)
 	}
-	_, digested := img.Name.(reference.Digested)
-	if _, tagged := img.Name.(reference.Tagged); digested && !tagged {
-		logrus.Warnf("an archive of this kind keeps no digests: %s is stored without a name", img.Name)
+	for _, name := range img.references() {
+		_, digested := name.(reference.Digested)
+		if _, tagged := name.(reference.Tagged); digested && !tagged {
+			logrus.Warnf("an archive of this kind keeps no digests: %s is stored without a name", name)
+		}
 	}
 }
 
 // resolveIndex chooses from an index, and returns the manifest or index that the
 // archive will have.
 func (s *saver) resolveIndex(ctx context.Context, img *savedImage, top *ctrimage.UnparsedImage, raw []byte, mimeType string) (*image.Document, error) {
-	if s.options.AllPlatforms {
+	if s.whole(img) {
 		return s.readIndex(ctx, img, top, raw, mimeType, 0)
 	}
-	list, err := manifest.ListFromBlob(raw, mimeType)
-	if err != nil {
-		return nil, fmt.Errorf("parsing its index: %w", err)
-	}
-	index, err := parseIndex(raw)
+	list, index, err := parseList(raw, mimeType)
 	if err != nil {
 		return nil, err
 	}
@@ -176,15 +188,21 @@ func (s *saver) checkPlatform(ctx context.Context, img *savedImage, unparsed *ct
 		return nil // Nobody can tell.
 	}
 	have := config.Platform
-	var wanted []string
-	for _, p := range s.options.Platforms {
-		if p.OS == have.OS && p.Architecture == have.Architecture && (p.Variant == have.Variant || p.Variant == "" || have.Variant == "") {
-			return nil
-		}
-		wanted = append(wanted, image.PlatformString(&p))
-	}
 	name := image.PlatformString(&have)
-	return fmt.Errorf("it is %s: %w", name, &errdef.NoPlatformError{Wanted: strings.Join(wanted, ", "), Available: []string{name}})
+	var others []string
+	for _, p := range s.options.Platforms {
+		if p.OS != have.OS || p.Architecture != have.Architecture || p.Variant != have.Variant && p.Variant != "" && have.Variant != "" {
+			others = append(others, image.PlatformString(&p))
+		}
+	}
+	switch len(others) {
+	case 0:
+		return nil
+	case len(s.options.Platforms):
+		return fmt.Errorf("it is %s: %w", name, &errdef.NoPlatformError{Wanted: strings.Join(others, ", "), Available: []string{name}})
+	}
+	img.warn("it is for %s only, and not for %s", name, strings.Join(others, ", "))
+	return nil
 }
 
 // choose returns the manifests for the platforms that are wanted.
@@ -283,7 +301,7 @@ func (s *saver) readInstances(ctx context.Context, img *savedImage, instances []
 		document.Descriptor.Digest = instances[i] // By which the index knows it.
 		img.found[instances[i]] = document
 	}
-	if len(missing) > 0 && !s.options.SkipMissing {
+	if len(missing) > 0 && !s.skipsMissing(img) {
 		return &MissingError{missing}
 	}
 	if len(missing) > 0 {

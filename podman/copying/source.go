@@ -74,7 +74,13 @@ func getBlob(ctx context.Context, src types.ImageSource, info types.BlobInfo, ca
 	return body, size, nil
 }
 
-func isArchived(src types.ImageSource) bool { return dockerarchive.IsArchive(src.Reference()) }
+func isArchived(src types.ImageSource) bool {
+	if renamed, ok := src.(sourceUnderPolicy); ok {
+		src = renamed.ImageSource
+	}
+	name := src.Reference().Transport().Name()
+	return name == dockerarchive.Transport.Name() || name == dockerarchive.ImageTransport.Name()
+}
 
 // absentLayers returns which layers, of those that have URLs, cannot be read, and why
 // the first cannot.

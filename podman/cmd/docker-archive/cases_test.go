@@ -160,12 +160,15 @@ func TestPartialArchive(t *testing.T) {
 	_, errOut := succeeds(t, "copy", source, "dir:"+filepath.Join(dir, "dir"), "--digestfile", filepath.Join(dir, "digest"))
 	assert.Equal(t, 1, strings.Count(errOut, said), errOut)
 	assert.Equal(t, arm64, string(imagetest.ReadFile(t, filepath.Join(dir, "digest"))))
-	for _, layout := range []string{"image", "docker"} {
-		_, errOut = succeeds(t, "save", "--layout", layout, "-o", filepath.Join(dir, layout), source)
+	for layout, args := range map[string][]string{"image": {"--layout", "image", source + ":m:v1"}, "docker": {"--layout", "docker", source}} {
+		_, errOut = succeeds(t, append([]string{"save", "-o", filepath.Join(dir, layout)}, args...)...)
 		assert.Equal(t, 1, strings.Count(errOut, said), errOut)
 		succeeds(t, "verify", filepath.Join(dir, layout))
 	}
-	out, errOut := succeeds(t, "inspect", "--config", path)
+	out, errOut := succeeds(t, "save", "-o", filepath.Join(dir, "all"), source)
+	assert.Equal(t, "docker.io/library/m:v1 "+partialIndex+"\n", out, "all that the archive has")
+	assert.Contains(t, errOut, "has not got all")
+	out, errOut = succeeds(t, "inspect", "--config", path)
 	assert.Contains(t, out, `"architecture": "arm64"`)
 	assert.Contains(t, errOut, said)
 	out, errOut = succeeds(t, "inspect", "--raw", path)

@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	encconfig "github.com/containers/ocicrypt/config"
@@ -17,6 +18,7 @@ import (
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/transports/alltransports"
 
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
 
@@ -90,10 +92,10 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 	}
 	defer policy.Destroy() // Holds nothing that could be lost.
 	if !o.quiet {
-		options.ReportWriter = cmd.ErrOrStderr()
+		options.ReportWriter = reportWriter(cmd.ErrOrStderr())
 	}
 	var m []byte
-	err = copying.Retry(cmd.Context(), o.retryTimes, o.logRetry, func() error {
+	err = copying.Retry(cmd.Context(), o.retryTimes, func(err error) { o.logRetry(cmd.ErrOrStderr(), err) }, func() error {
 		m, err = copying.Copy(cmd.Context(), policy, dest, src, options)
 		return err
 	})
@@ -103,9 +105,9 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 	return o.writeDigest(m)
 }
 
-func (o *copyOptions) logRetry(err error) {
+func (o *copyOptions) logRetry(stderr io.Writer, err error) {
 	if !o.quiet {
-		fmt.Fprintf(os.Stderr, "docker-archive: %v; trying again\n", err)
+		fmt.Fprintf(stderr, "docker-archive: %s; trying again\n", printable.Error(err))
 	}
 }
 

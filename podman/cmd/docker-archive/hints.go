@@ -27,7 +27,7 @@ func hintFor(err error) string {
 	case errors.As(err, &missing):
 		return "Save what is there with --skip-missing."
 	case errors.As(err, &noPlatform):
-		return "Choose one of them with --platform, or save them all with --all-platforms."
+		return "Choose one of them with --platform; save --all-platforms saves them all."
 	case errors.Is(err, errdef.ErrTerminal):
 		return "For example: docker-archive save ... > out.tar, or docker-archive copy ... docker-archive:/dev/stdout > out.tar"
 	}
@@ -38,8 +38,15 @@ func hintFor(err error) string {
 // read.
 func loginHint(err error) string {
 	var image *copying.ImageError
-	if errors.As(err, &image) && image.Source.DockerReference() != nil {
-		registry := reference.Domain(image.Source.DockerReference())
+	var repository *copying.RepositoryError
+	var name reference.Named
+	if errors.As(err, &image) {
+		name = image.Source.DockerReference()
+	} else if errors.As(err, &repository) {
+		name = repository.Repository
+	}
+	if name != nil {
+		registry := reference.Domain(name)
 		return fmt.Sprintf("The registry %s wants to know who asks, or has no such image. Log in with 'docker login %s' or 'podman login %s', or pass --creds.", registry, registry, registry)
 	}
 	return "Log in with 'docker login' or 'podman login', or pass --src-creds or --dest-creds."

@@ -17,9 +17,11 @@ import (
 	"github.com/spf13/cobra"
 	"go.podman.io/image/v5/image"
 	"go.podman.io/image/v5/manifest"
+	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
+	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
 
 // inspection has the fields of skopeo inspect, in their order.
@@ -46,7 +48,10 @@ func newInspectCommand(g *globalOptions) *cobra.Command {
 		Short: "Show an image's manifest, config or a summary of both",
 		Long: `Show an image in an archive, as "skopeo inspect" does. Which image need not be
 said if there is only one. Of an image for several platforms, the summary and the
-config are those for this machine, unless --platform says otherwise.`,
+config are those for this machine, unless --platform says otherwise.
+
+On a terminal, what does not print is shown escaped, as in \x1b; in a pipe or a file,
+--raw and --format give every byte as it is.`,
 		Example: `  docker-archive inspect images.tar:alpine:3.20
   docker-archive inspect --config images.tar:@0
   docker-archive inspect --format '{{.Digest}}' image.tar`,
@@ -79,14 +84,14 @@ config are those for this machine, unless --platform says otherwise.`,
 			case config:
 				return printConfig(cmd.Context(), out, sys, src, raw)
 			case raw:
-				return printManifest(cmd.Context(), out, src)
+				return printManifest(cmd.Context(), shown(out), src)
 			}
 			summary, err := inspect(cmd.Context(), sys, src)
 			if err != nil {
 				return err
 			}
 			if format != "" {
-				return printFormat(out, format, summary)
+				return printFormat(shown(out), format, summary)
 			}
 			return printJSON(out, summary)
 		},
@@ -98,6 +103,15 @@ config are those for this machine, unless --platform says otherwise.`,
 	return cmd
 }
 
+// open returns an image or, of an index, that for the platform that is asked for.
+func open(ctx context.Context, sys *types.SystemContext, src types.ImageSource) (types.Image, error) {
+	instance, err := copying.ChoosePlatform(ctx, sys, src)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", transports.ImageName(src.Reference()), err)
+	}
+	return image.FromUnparsedImage(ctx, sys, image.UnparsedInstance(src, instance))
+}
+
 func printManifest(ctx context.Context, out io.Writer, src types.ImageSource) error {
 	data, _, err := src.GetManifest(ctx, nil)
 	if err == nil {
@@ -107,14 +121,14 @@ func printManifest(ctx context.Context, out io.Writer, src types.ImageSource) er
 }
 
 func printConfig(ctx context.Context, out io.Writer, sys *types.SystemContext, src types.ImageSource, raw bool) error {
-	img, err := image.FromUnparsedImage(ctx, sys, image.UnparsedInstance(src, nil))
+	img, err := open(ctx, sys, src)
 	if err != nil {
 		return err
 	}
 	if raw {
 		data, err := img.ConfigBlob(ctx)
 		if err == nil {
-			_, err = out.Write(data)
+			_, err = shown(out).Write(data)
 		}
 		return err
 	}
@@ -134,7 +148,7 @@ func inspect(ctx context.Context, sys *types.SystemContext, src types.ImageSourc
 	if err != nil {
 		return nil, err
 	}
-	img, err := image.FromUnparsedImage(ctx, sys, image.UnparsedInstance(src, nil))
+	img, err := open(ctx, sys, src)
 	if err != nil {
 		return nil, err
 	}

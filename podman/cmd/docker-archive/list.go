@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 )
 
@@ -69,9 +71,14 @@ func archivePath(arg string) string {
 }
 
 func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetIndent("", "    ")
-	return e.Encode(v)
+	err := e.Encode(v)
+	if err == nil {
+		_, err = w.Write(printable.JSON(b.Bytes()))
+	}
+	return err
 }
 
 func printList(out io.Writer, images []dockerarchive.ImageInfo) error {
@@ -82,12 +89,13 @@ func printList(out io.Writer, images []dockerarchive.ImageInfo) error {
 		if id == "" {
 			id = img.Config
 		}
-		for _, name := range rowNames(img) {
+		platform := printable.String(platforms(img.ManifestInfo))
+		for _, name := range printable.Strings(rowNames(img)) {
 			if img.Error != "" {
-				fmt.Fprintf(w, "%s\t%s\t%s\tbroken: %q\n", name, platforms(img.ManifestInfo), short(id), img.Error)
+				fmt.Fprintf(w, "%s\t%s\t%s\tbroken: %s\n", name, platform, short(id), printable.String(img.Error))
 				continue
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", name, platforms(img.ManifestInfo), short(id), img.Layers, units.HumanSize(float64(img.Size)))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", name, platform, short(id), img.Layers, units.HumanSize(float64(img.Size)))
 		}
 	}
 	return w.Flush()
@@ -135,5 +143,5 @@ func listedPlatforms(m dockerarchive.ManifestInfo) (there, missing []string) {
 func short(d digest.Digest) string {
 	const length = 12
 	algorithm, hex, _ := strings.Cut(d.String(), ":")
-	return algorithm + ":" + hex[:min(length, len(hex))]
+	return printable.String(algorithm + ":" + hex[:min(length, len(hex))])
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.podman.io/storage/pkg/reexec"
 
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 	_ "github.com/dockerarchive/dockerarchive/podman/register"
 )
 
@@ -44,7 +45,7 @@ func report(ctx context.Context, w io.Writer, err error) int {
 	var usage usageError
 	switch {
 	case errors.As(err, &usage):
-		fmt.Fprintf(w, "docker-archive: %v\nSee 'docker-archive --help'.\n", err)
+		fmt.Fprintf(w, "docker-archive: %s\nSee 'docker-archive --help'.\n", printable.Error(err))
 		return exitUsage
 	case errors.Is(err, errReported):
 	case ctx.Err() != nil:
@@ -57,9 +58,9 @@ func report(ctx context.Context, w io.Writer, err error) int {
 
 // printError prints an error and what can be done about it.
 func printError(w io.Writer, err error) {
-	fmt.Fprintf(w, "docker-archive: %v\n", err)
+	fmt.Fprintf(w, "docker-archive: %s\n", printable.Error(err))
 	if hint := hintFor(err); hint != "" {
-		fmt.Fprintf(w, "%s\n", hint)
+		fmt.Fprintf(w, "%s\n", printable.String(hint))
 	}
 }
 
@@ -105,6 +106,7 @@ docker-daemon:NAME:TAG, containers-storage:NAME:TAG and others.`,
 		},
 		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
 			logrus.SetOutput(cmd.ErrOrStderr())
+			logrus.SetFormatter(newLogFormatter(cmd.ErrOrStderr()))
 			if g.debug {
 				logrus.SetLevel(logrus.DebugLevel)
 			}

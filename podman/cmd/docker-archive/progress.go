@@ -5,7 +5,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"sync"
 
 	"github.com/docker/go-units"
@@ -13,15 +12,15 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 	"go.podman.io/image/v5/transports"
-	"golang.org/x/term"
 
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
 
 // newProgress shows on w how far saving has come: with bars on a terminal, else
 // a line for each blob. The returned function ends it.
 func newProgress(w io.Writer) (func(copying.Event), func()) {
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if isTerminal(w) {
 		b := &barProgress{bars: mpb.New(mpb.WithOutput(w), mpb.WithWidth(60)), blobs: map[digest.Digest]*mpb.Bar{}}
 		return b.show, b.end
 	}
@@ -66,7 +65,7 @@ func retried(e copying.Event) string {
 	if e.Image != nil {
 		what = transports.ImageName(e.Image)
 	}
-	return fmt.Sprintf("reading %s again after: %v", what, e.Err)
+	return printable.String(fmt.Sprintf("reading %s again after: %v", what, e.Err))
 }
 
 // barProgress shows a bar for each blob that is being read, and one for all.

@@ -4,7 +4,6 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,15 +12,10 @@ import (
 	"text/tabwriter"
 
 	"github.com/docker/go-units"
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
-	"go.podman.io/image/v5/docker"
-	"go.podman.io/image/v5/docker/reference"
-	ocilayout "go.podman.io/image/v5/oci/layout"
 	"go.podman.io/image/v5/transports"
-	"go.podman.io/image/v5/transports/alltransports"
-	"go.podman.io/image/v5/types"
 
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
@@ -36,8 +30,9 @@ type saveOptions struct {
 	authfile             string
 	output               string
 	layout               string
-	name                 string
+	names                []string
 	fromFile             string
+	allTags              bool
 	platforms            []string
 	allPlatforms         bool
 	anyPlatform          bool
@@ -60,11 +55,18 @@ func newSaveCommand(g *globalOptions) *cobra.Command {
 for skopeo: docker://, docker-daemon:, containers-storage:, oci:, docker-archive:
 and others. Each distinct layer is fetched and stored once.
 
+An archive (docker-archive:, image-archive:, oci-archive:) or an OCI layout (oci:)
+without the name of an image means all that is there, with names, digests and all
+platforms: so archives are merged. docker-daemon:NAME without a tag means all tags
+that the daemon has, and with --all-tags a name in a registry means all tags there.
+
 The archive is an OCI image layout and a docker archive at once, or one of them
-(--layout); layers and digests are those of the source. Of an image for several platforms, that of this
-machine is saved unless --platform or --all-platforms say otherwise: one platform
-under its own digest, all platforms as the original index, several as an index
-that lists only these, or with --keep-index the original one.
+(--layout); layers and digests are those of the source. Of an image for several
+platforms, that of this machine is saved unless --platform or --all-platforms say
+otherwise: one platform under its own digest, all platforms as the original index,
+several as an index that lists only these, or with --keep-index the original one.
+Two images cannot have one name, be they for different platforms. The same image
+under several names is stored once.
 
 The archive appears when it is complete; what was there is kept if saving fails.
 For every image a line with name and digest is printed, on standard error if the
@@ -72,7 +74,9 @@ archive goes to standard output.`,
 		Example: `  docker-archive save -o images.tar alpine:3.20 quay.io/podman/hello
   docker-archive save alpine | docker load
   docker-archive save --all-platforms --from-file images.txt -o images.tar
-  docker-archive save --layout docker --name app:1 -o app.tar oci:layout:app`,
+  docker-archive save --layout docker --name app:1,app:latest -o app.tar oci:layout:app
+  docker-archive save --all-tags --all-platforms -o app.tar example.com/app
+  docker-archive save -o both.tar docker-archive:one.tar docker-archive:two.tar`,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	f := cmd.Flags()
@@ -80,9 +84,10 @@ archive goes to standard output.`,
 	f.StringVar(&o.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials for registries (default that of docker and podman login)")
 	f.StringVarP(&o.output, "output", "o", "-", "`FILE` to write, - for standard output")
 	f.StringVar(&o.layout, "layout", "image", "`KIND` of archive: image; oci, which is that without manifest.json; or docker, for readers that need layers uncompressed")
-	f.StringVar(&o.name, "name", "", "`NAME[:TAG]` of the image in the archive, if only one is saved")
+	f.StringSliceVar(&o.names, "name", nil, "`NAME[:TAG]` of the image in the archive, if only one is saved; may be repeated")
 	f.StringVar(&o.fromFile, "from-file", "", "`FILE` with more images, one per line, - for standard input")
-	f.StringSliceVar(&o.platforms, "platform", nil, "save `OS/ARCH[/VARIANT]` instead of this machine's platform; may be repeated")
+	f.BoolVar(&o.allTags, "all-tags", false, "save all tags of the repositories that are given, each under its tag")
+	f.StringSliceVar(&o.platforms, "platform", nil, "save `OS/ARCH[/VARIANT]` instead of this machine's platform, or of all that an archive has; may be repeated")
 	f.BoolVar(&o.allPlatforms, "all-platforms", false, "save all platforms")
 	f.BoolVar(&o.anyPlatform, "any-platform", false, "save an image that is for one platform only even if that is not asked for")
 	f.BoolVar(&o.skipMissing, "skip-missing", false, "save of an index what there is; the index is kept as it is")
@@ -105,10 +110,19 @@ func (o *saveOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	images, err := o.images(cmd.Context(), options.SourceCtx, append(args, listed...))
+	images, err := o.images(cmd, options.SourceCtx, append(args, listed...))
 	if err != nil {
 		return err
 	}
+	defer images.release()
+	if len(images.images) == 0 {
+		return errReported
+	}
+	return images.report(o.save(cmd, images.images, options))
+}
+
+// save saves images, or says what there is to save.
+func (o *saveOptions) save(cmd *cobra.Command, images []copying.SaveImage, options *copying.SaveOptions) error {
 	policy, err := o.global.policy(options.SourceCtx)
 	if err != nil {
 		return err
@@ -226,165 +240,26 @@ func (o *saveOptions) listed(stdin io.Reader) ([]string, error) {
 	return images, nil
 }
 
-// images returns the images of the command line with their names.
-func (o *saveOptions) images(ctx context.Context, sys *types.SystemContext, args []string) ([]copying.SaveImage, error) {
-	if len(args) == 0 {
-		return nil, usagef("there is no image to save")
-	}
-	if o.name != "" && len(args) > 1 {
-		return nil, usagef("--name is for a single image")
-	}
-	var images []copying.SaveImage
-	for _, arg := range args {
-		ref, name, err := parseImage(arg)
-		if err != nil {
-			return nil, usagef("image %q: %w", arg, err)
-		}
-		if o.name != "" {
-			if name, err = reference.ParseNormalizedNamed(o.name); err != nil {
-				return nil, usagef("--name %q: %w", o.name, err)
-			}
-		}
-		if name != nil {
-			images = append(images, copying.SaveImage{Source: ref, Name: name})
-			continue
-		}
-		named, err := nameImages(ctx, sys, ref)
-		if err != nil {
-			return nil, err
-		}
-		images = append(images, named...)
-	}
-	return images, nil
-}
-
-// parseImage parses TRANSPORT:DETAILS, or a name in a registry. The name is what the
-// image is called in the archive, if its reference says so.
-func parseImage(arg string) (types.ImageReference, reference.Named, error) {
-	if transport, _, ok := strings.Cut(arg, ":"); ok && transports.Get(transport) != nil && transport != docker.Transport.Name() {
-		ref, err := alltransports.ParseImageName(arg)
-		if err != nil {
-			return nil, nil, err
-		}
-		return ref, ref.DockerReference(), nil
-	}
-	arg = strings.TrimPrefix(arg, docker.Transport.Name()+"://")
-	named, err := reference.ParseNormalizedNamed(arg)
-	if err != nil {
-		return nil, nil, err
-	}
-	digested, isDigested := named.(reference.Digested)
-	if _, isTagged := named.(reference.Tagged); !isDigested || !isTagged {
-		ref, err := docker.ParseReference("//" + arg)
-		return ref, reference.TagNameOnly(named), err
-	}
-	// By the digest, whatever the tag means by now, and called by the tag, as docker,
-	// podman and Kubernetes have it.
-	ref, err := docker.ParseReference(fmt.Sprintf("//%s@%s", named.Name(), digested.Digest()))
-	if err != nil {
-		return nil, nil, err
-	}
-	tagged, err := reference.WithTag(reference.TrimNamed(named), named.(reference.Tagged).Tag())
-	return ref, tagged, err
-}
-
-// nameImages returns the images that a reference without a name leads to: all of an
-// archive or an OCI layout, each with the names that it has there.
-func nameImages(ctx context.Context, sys *types.SystemContext, ref types.ImageReference) ([]copying.SaveImage, error) {
-	switch ref.Transport().Name() {
-	case ocilayout.Transport.Name():
-		return nameLayout(ref)
-	case dockerarchive.Transport.Name(), dockerarchive.ImageTransport.Name():
-		return nameArchived(ctx, sys, ref)
-	}
-	return []copying.SaveImage{{Source: ref}}, nil
-}
-
-// nameLayout names the image of an OCI layout that ref chooses, or all.
-func nameLayout(ref types.ImageReference) ([]copying.SaveImage, error) {
-	dir, name, chosen := strings.Cut(ref.StringWithinTransport(), ":")
-	if chosen && name != "" && !strings.HasPrefix(name, "@") {
-		return []copying.SaveImage{called(ref, name)}, nil
-	}
-	listed, err := ocilayout.List(dir)
-	if err != nil || len(listed) < 2 || strings.HasPrefix(name, "@") {
-		return []copying.SaveImage{{Source: ref}}, nil // What is wrong is said when it is read.
-	}
-	var images []copying.SaveImage
-	for _, l := range listed {
-		images = append(images, called(l.Reference, l.ManifestDescriptor.Annotations[imgspecv1.AnnotationRefName]))
-	}
-	return images, nil
-}
-
-// called returns an image under a name that may be a full one, where some tools
-// write that, or anything.
-func called(ref types.ImageReference, name string) copying.SaveImage {
-	img := copying.SaveImage{Source: ref}
-	if named, err := reference.ParseNamed(name); err == nil && !reference.IsNameOnly(named) {
-		img.Name = named
-	} else {
-		img.FreeName = name
-	}
-	return img
-}
-
-// nameArchived names the image of an archive that ref chooses, or all.
-func nameArchived(ctx context.Context, sys *types.SystemContext, ref types.ImageReference) ([]copying.SaveImage, error) {
-	r, _, err := dockerarchive.NewReaderForReferenceContext(ctx, sys, ref)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close() // It is only read.
-	list, err := r.List()
-	if err != nil {
-		return nil, err
-	}
-	chosen := within(ref, r)
-	var images []copying.SaveImage
-	for position, refs := range list {
-		source, err := dockerarchive.NewIndexReference(r.Path(), position)
-		if err != nil {
-			return nil, err
-		}
-		for _, named := range refs {
-			name := within(named, r)
-			if chosen != "" && chosen != name && chosen != fmt.Sprintf("@%d", position) {
-				continue
-			}
-			img := copying.SaveImage{Source: source, Name: named.DockerReference()}
-			if img.Name == nil && !strings.HasPrefix(name, "@") {
-				img.FreeName = name
-			}
-			images = append(images, img)
-		}
-	}
-	if len(images) == 0 { // Whoever reads it says which images there are.
-		images = []copying.SaveImage{{Source: ref}}
-	}
-	return images, nil
-}
-
-// within returns what a reference says of an image in the archive.
-func within(ref types.ImageReference, r *dockerarchive.Reader) string {
-	return strings.TrimPrefix(strings.TrimPrefix(ref.StringWithinTransport(), r.Path()), ":")
-}
-
-// printSaved prints a line for every image in the archive.
+// printSaved prints a line for every name of the images in the archive.
 func printSaved(out io.Writer, results []copying.SaveResult) {
 	for _, r := range results {
-		if r.Err == nil {
-			fmt.Fprintf(out, "%s %s\n", savedName(r), r.Digest)
+		if r.Err != nil {
+			continue
+		}
+		names := r.AllNames()
+		if len(names) == 0 {
+			names = []string{savedName(r)}
+		}
+		for _, name := range names {
+			fmt.Fprintln(out, printable.String(name), r.Digest)
 		}
 	}
 }
 
+// savedName returns what to call an image by: its first name, or where it is from.
 func savedName(r copying.SaveResult) string {
-	switch {
-	case r.Name != nil:
-		return r.Name.String()
-	case r.FreeName != "":
-		return r.FreeName
+	if names := r.AllNames(); len(names) > 0 {
+		return names[0]
 	}
 	return transports.ImageName(r.Source)
 }
@@ -394,7 +269,7 @@ func savedName(r copying.SaveResult) string {
 func reportImages(stderr io.Writer, err error, results []copying.SaveResult) error {
 	for _, r := range results {
 		for _, w := range r.Warnings {
-			fmt.Fprintf(stderr, "docker-archive: warning: %s: %s\n", savedName(r), w)
+			fmt.Fprintf(stderr, "docker-archive: warning: %s: %s\n", printable.String(savedName(r)), printable.String(w))
 		}
 	}
 	if !errors.Is(err, copying.ErrImagesLeftOut) {
@@ -413,7 +288,7 @@ func printPlan(out io.Writer, plan *copying.SavePlan) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\nOFFSET\tSIZE\t  ENTRY")
 	for _, e := range plan.Entries {
-		fmt.Fprintf(w, "%s\t%s\t  %s\n", known(e.Offset), known(e.Size), e.Name)
+		fmt.Fprintf(w, "%s\t%s\t  %s\n", known(e.Offset), known(e.Size), printable.String(e.Name))
 	}
 	if err := w.Flush(); err != nil {
 		return err

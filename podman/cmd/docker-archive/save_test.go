@@ -90,6 +90,10 @@ func TestSaveUsage(t *testing.T) {
 	for want, args := range map[string][]string{
 		"no image to save":              {},
 		"for a single image":            {"--name", "a", images + "one", images + "two"},
+		"oci means several":             {"--name", "a", "oci:../../../testdata/oci"},
+		"has a tag or a digest":         {"--all-tags", "h.example/app:1"},
+		`"oci:dir" is none`:             {"--all-tags", "oci:dir"},
+		`image "No Name": invalid`:      {"--all-tags", "No Name"},
 		"neither image, oci nor docker": {"--layout", "zip", images + "one"},
 		"has no index":                  {"--layout", "docker", "--keep-index", images + "one"},
 		"all layers of an image":        {"--layout", "docker", "--skip-non-distributable", images + "one"},

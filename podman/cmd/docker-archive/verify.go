@@ -5,13 +5,12 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
-	"golang.org/x/term"
 
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 )
 
@@ -42,18 +41,18 @@ if anything is. ARCHIVE may be compressed, and - for the standard input.`,
 				return err
 			}
 			for _, p := range report.Problems {
-				fmt.Fprintln(cmd.OutOrStdout(), p)
+				fmt.Fprintln(cmd.OutOrStdout(), printable.String(p.Error()))
 			}
 			if !quiet {
 				for _, n := range report.Notes {
-					fmt.Fprintln(cmd.OutOrStdout(), "note:", n)
+					fmt.Fprintln(cmd.OutOrStdout(), "note:", printable.String(n))
 				}
 			}
 			if n := len(report.Problems); n > 0 {
 				return fmt.Errorf("%s: %d problems found", args[0], n)
 			}
 			if !quiet {
-				fmt.Fprintf(cmd.OutOrStdout(), "%s: everything is as it should be\n", args[0])
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: everything is as it should be\n", printable.String(args[0]))
 			}
 			return nil
 		},
@@ -64,11 +63,10 @@ if anything is. ARCHIVE may be compressed, and - for the standard input.`,
 
 // progressBar shows a bar on out if that is a terminal. done takes it away.
 func progressBar(out io.Writer, total int64) (progress func(bytes int), done func()) {
-	f, ok := out.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	if !isTerminal(out) {
 		return nil, func() {}
 	}
-	p := mpb.New(mpb.WithOutput(f))
+	p := mpb.New(mpb.WithOutput(out))
 	bar := p.AddBar(total,
 		mpb.BarRemoveOnComplete(),
 		mpb.PrependDecorators(decor.Name("verifying "), decor.CountersKibiByte("% .1f / % .1f")),

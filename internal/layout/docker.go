@@ -27,6 +27,9 @@ func (Docker) Types() []string { return []string{v1.MediaTypeImageManifest, imag
 // every directory for a legacy layer.
 func (Docker) BlobName(diffID digest.Digest) string { return diffID.Encoded() + ".tar" }
 
+// NeedsFiles is true: every image has some.
+func (Docker) NeedsFiles(digest.Digest) bool { return true }
+
 // BlobHeader describes a layer.
 func (l Docker) BlobHeader(diffID digest.Digest, size int64) (*tar.Header, error) {
 	return l.Metadata.File(l.BlobName(diffID), size)

@@ -35,6 +35,9 @@ type Layout interface {
 	LeftOut(img *image.Image) string
 	// BlobName returns the name of the entry that holds a blob.
 	BlobName(d digest.Digest) string
+	// NeedsFiles reports whether an image may need files of its own because of a blob,
+	// so that an archive that is planned has to have room for them behind its blobs.
+	NeedsFiles(d digest.Digest) bool
 	// BlobHeader describes that entry.
 	BlobHeader(d digest.Digest, size int64) (*tar.Header, error)
 	// NewTable returns the table of contents of an archive without images.

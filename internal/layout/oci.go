@@ -38,8 +38,12 @@ func (OCI) Types() []string {
 
 // BlobName returns the path that the image layout specification wants.
 func (OCI) BlobName(d digest.Digest) string {
-	return v1.ImageBlobsDir + "/" + d.Algorithm().String() + "/" + d.Encoded()
+	return directoryOf(d.Algorithm()) + "/" + d.Encoded()
 }
+
+// NeedsFiles reports whether a blob has a digest of another algorithm than that whose
+// directory every archive has.
+func (OCI) NeedsFiles(d digest.Digest) bool { return d.Algorithm() != digest.Canonical }
 
 // BlobHeader describes a blob.
 func (l OCI) BlobHeader(d digest.Digest, size int64) (*tar.Header, error) {
@@ -70,7 +74,7 @@ func (l OCI) LeftOut(img *image.Image) string {
 // NewTable returns an empty table.
 func (l OCI) NewTable() Table {
 	return &ociTable{
-		layout: l, index: newTagIndex(l.Metadata), names: names{}, known: map[string]struct{}{},
+		layout: l, index: newTagIndex(l.Metadata), names: names{}, known: map[string]struct{}{}, directories: newDirectories(),
 		contents: kept[indexFile]{value: indexFile{SchemaVersion: 2, MediaType: v1.MediaTypeImageIndex}},
 	}
 }
@@ -93,7 +97,8 @@ func (l OCI) ReadTable(old Archive) (Table, error) {
 		return nil, err
 	}
 	l.Pure = manifest == nil // Whoever wrote it did not want Docker to see a part of it.
-	t := &ociTable{layout: l, index: newTagIndex(l.Metadata), names: names{}, known: map[string]struct{}{}}
+	t := &ociTable{layout: l, index: newTagIndex(l.Metadata), names: names{}, known: map[string]struct{}{}, directories: newDirectories()}
+	t.directories.read(old)
 	if err := t.index.read(old, manifest, repositories); err != nil {
 		return nil, err
 	}
@@ -123,11 +128,12 @@ func nameOf(d v1.Descriptor) string {
 
 // ociTable is the table of contents of the OCI layout.
 type ociTable struct {
-	layout   OCI
-	index    tagIndex
-	names    names
-	contents kept[indexFile]
-	known    map[string]struct{} // digests and names in contents
+	layout      OCI
+	index       tagIndex
+	names       names
+	contents    kept[indexFile]
+	known       map[string]struct{} // digests and names in contents
+	directories directories
 }
 
 // indexFile is index.json, its fields in the order of the specification.
@@ -153,7 +159,7 @@ func (t *ociTable) Head() ([]tarfile.Small, error) {
 		return nil, err
 	}
 	files := []tarfile.Small{version}
-	for _, name := range []string{v1.ImageBlobsDir, v1.ImageBlobsDir + "/" + digest.Canonical.String()} {
+	for _, name := range []string{v1.ImageBlobsDir, directoryOf(digest.Canonical)} {
 		header, err := m.Directory(name)
 		if err != nil {
 			return nil, err
@@ -163,13 +169,21 @@ func (t *ociTable) Head() ([]tarfile.Small, error) {
 	return files, nil
 }
 
-// Place implements Table.
+// Place implements Table. The files are directories that no blob before has needed.
 func (t *ociTable) Place(img *image.Image) ([]Blob, []tarfile.Small, error) {
 	var blobs []Blob
+	var files []tarfile.Small
 	for b := range img.Blobs() {
 		blobs = append(blobs, Blob{Received: b.Digest, Stored: b.Digest, Size: b.Size})
 	}
-	return blobs, nil, nil
+	for _, algorithm := range t.directories.missing(img) {
+		header, err := t.layout.Metadata.Directory(directoryOf(algorithm))
+		if err != nil {
+			return nil, nil, err
+		}
+		files = append(files, tarfile.Small{Header: header})
+	}
+	return blobs, files, nil
 }
 
 // Add implements Table.
@@ -181,6 +195,7 @@ func (t *ociTable) Add(img *image.Image) error {
 	if err != nil {
 		return err
 	}
+	t.directories.add(t.directories.missing(img))
 	t.describe(img.Top().Descriptor, img.Names)
 	if item != nil {
 		t.index.add(item, img.Names)

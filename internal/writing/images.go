@@ -57,8 +57,10 @@ func inSeveralForms(plan [][]image.Blob) bool {
 func (a *Archive) reserve(blobs []image.Blob) *Image {
 	img := &Image{}
 	unpacks := a.layout.Unpacks()
+	files := unpacks // Also without a layer.
 	for _, b := range blobs {
 		size, stored := b.Size, b.Digest
+		files = files || a.layout.NeedsFiles(b.Digest)
 		if unpacks {
 			if b.Kind != image.KindLayer {
 				continue // Written from memory with the image's files.
@@ -76,7 +78,7 @@ func (a *Archive) reserve(blobs []image.Blob) *Image {
 			img.slots = append(img.slots, plannedSlot{b.Digest, slot})
 		}
 	}
-	if unpacks {
+	if files {
 		img.end = a.tar.Reserve("", -1)
 	}
 	return img

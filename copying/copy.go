@@ -124,7 +124,9 @@ func planInstance(ctx context.Context, plan *dockerarchive.Plan, unpacks bool, s
 			return err
 		}
 		for _, layer := range parsed.LayerInfos() {
-			plan.AddLayers([]types.BlobInfo{layer.BlobInfo})
+			if !layer.EmptyLayer { // Which what it is converted to does without.
+				plan.AddLayers([]types.BlobInfo{layer.BlobInfo})
+			}
 		}
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -30,6 +31,7 @@ type imageDestination struct {
 	place      *writing.Image
 	names      []string
 	absent     map[digest.Digest]bool // layers that stay elsewhere
+	filler     atomic.Bool            // a schema 1 image's empty layer was left out
 
 	// What has been put, by digest. Configs and manifests are not put
 	// concurrently with each other.
@@ -151,10 +153,15 @@ func (d *imageDestination) PutBlob(ctx context.Context, stream io.Reader, inputI
 	kind := "layer"
 	var info types.BlobInfo
 	var err error
-	if isConfig {
+	switch {
+	case isConfig:
 		kind = "config"
 		info, err = d.putConfig(ctx, stream, inputInfo)
-	} else {
+	case isFiller(inputInfo):
+		d.filler.Store(true)
+		info = filler(types.BlobInfo{Digest: inputInfo.Digest})
+		_, err = io.Copy(io.Discard, stream) // Whose end says that the digest is right.
+	default:
 		info.Digest, info.Size, err = d.archive.Put(ctx, d, stream, inputInfo.Digest, inputInfo.Size)
 	}
 	if err != nil {
@@ -206,6 +213,10 @@ func (d *imageDestination) TryReusingBlob(ctx context.Context, info types.BlobIn
 	}
 	if d.leftOut(info) {
 		return true, info, nil
+	}
+	if isFiller(info) {
+		d.filler.Store(true)
+		return true, filler(info), nil
 	}
 	size, ok, err := d.archive.Find(ctx, d, info.Digest)
 	if err != nil {
@@ -260,6 +271,9 @@ func (d *imageDestination) putManifest(ctx context.Context, m []byte, instance *
 	}
 	if !d.layout.Unpacks() {
 		document.Absent = d.absent
+	}
+	if err := d.putFiller(ctx, document); err != nil {
+		return err
 	}
 	img := &image.Image{Names: d.names, Configs: d.configs}
 	if img.Documents, err = image.Order(document, d.put); err != nil {

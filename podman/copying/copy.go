@@ -52,8 +52,12 @@ func Copy(ctx context.Context, policyContext *signature.PolicyContext, destRef, 
 	if err != nil {
 		return nil, err
 	}
+	if plan.elsewhere {
+		// Only then, for that hides sigstore signatures from copy.Image.
+		opened.source = nearSource{opened.source}
+	}
 	w, inWriter, err := dockerarchive.NewWriterForReference(ctx, options.DestinationCtx, destRef, &dockerarchive.WriterOptions{
-		Plan: []dockerarchive.Plan{plan},
+		Plan: []dockerarchive.Plan{plan.Plan},
 	})
 	if err != nil {
 		return nil, err
@@ -65,10 +69,16 @@ func Copy(ctx context.Context, policyContext *signature.PolicyContext, destRef, 
 	return m, w.CloseContext(ctx)
 }
 
+// copyPlan is what is known of an image before it is copied.
+type copyPlan struct {
+	dockerarchive.Plan
+	elsewhere bool // some layers have URLs
+}
+
 // planCopy returns the blobs that copy.Image will copy, and which layers stay
 // elsewhere. It fails if they cannot, because the archive has them unpacked.
-func planCopy(ctx context.Context, options *copy.Options, unpacks bool, src types.ImageSource) (dockerarchive.Plan, error) {
-	var plan dockerarchive.Plan
+func planCopy(ctx context.Context, options *copy.Options, unpacks bool, src types.ImageSource) (copyPlan, error) {
+	var plan copyPlan
 	m, mimeType, err := src.GetManifest(ctx, nil)
 	if err != nil {
 		return plan, err
@@ -110,7 +120,7 @@ func planCopy(ctx context.Context, options *copy.Options, unpacks bool, src type
 	return plan, nil
 }
 
-func planInstance(ctx context.Context, plan *dockerarchive.Plan, unpacks bool, src types.ImageSource, m []byte, mimeType string, instance *digest.Digest) error {
+func planInstance(ctx context.Context, plan *copyPlan, unpacks bool, src types.ImageSource, m []byte, mimeType string, instance *digest.Digest) error {
 	infos, err := src.LayerInfosForCopy(ctx, instance)
 	if err != nil {
 		return err
@@ -126,7 +136,9 @@ func planInstance(ctx context.Context, plan *dockerarchive.Plan, unpacks bool, s
 			return err
 		}
 		for _, layer := range parsed.LayerInfos() {
-			plan.AddLayers([]types.BlobInfo{layer.BlobInfo})
+			if !layer.EmptyLayer { // Which what it is converted to does without.
+				plan.AddLayers([]types.BlobInfo{layer.BlobInfo})
+			}
 		}
 		return nil
 	}
@@ -134,10 +146,15 @@ func planInstance(ctx context.Context, plan *dockerarchive.Plan, unpacks bool, s
 	if err != nil {
 		return err
 	}
-	absent, err := absentLayers(ctx, src, document.Layers)
-	if err != nil && unpacks {
+	once := func(f func() error) error { return f() }
+	absent, reason, err := absentLayers(ctx, src, document.Layers, once)
+	if err == nil && unpacks {
+		err = reason
+	}
+	if err != nil {
 		return err
 	}
+	plan.elsewhere = plan.elsewhere || hasURLs(document.Layers)
 	for d := range absent {
 		plan.LeaveOut(d)
 	}

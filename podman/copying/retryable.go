@@ -46,17 +46,19 @@ func judgeStatus(err error) (retry.Verdict, bool) {
 		}
 		return retry.Status(coded.ErrorCode().Descriptor().HTTPStatusCode), true
 	}
-	return judgeBody(err)
-}
-
-// judgeBody judges an answer whose body is none that a registry gives, for which
-// containers/image has an error that it does not export.
-func judgeBody(err error) (retry.Verdict, bool) {
-	for ; err != nil; err = errors.Unwrap(err) {
-		var code int
-		if n, _ := fmt.Sscanf(err.Error(), "error parsing HTTP %d response body:", &code); n == 1 {
-			return retry.Status(code), true
-		}
+	if code, ok := bodyStatus(err); ok {
+		return retry.Status(code), true
 	}
 	return retry.Verdict{}, false
+}
+
+// bodyStatus returns the status of an answer whose body is none that a registry gives,
+// for which containers/image has an error that it does not export.
+func bodyStatus(err error) (code int, ok bool) {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if n, _ := fmt.Sscanf(err.Error(), "error parsing HTTP %d response body:", &code); n == 1 {
+			return code, true
+		}
+	}
+	return 0, false
 }

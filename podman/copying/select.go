@@ -387,13 +387,16 @@ func (s *saver) readManifest(ctx context.Context, img *savedImage, unparsed *ctr
 		return nil, err
 	}
 	wanted := slices.DeleteFunc(slices.Clone(document.Layers), s.leavesOut)
-	absent, err := absentLayers(ctx, img.src, wanted)
-	if err != nil && s.layout.Unpacks() {
+	absent, reason, err := absentLayers(ctx, img.src, wanted, func(f func() error) error { return s.retry(ctx, img, f) })
+	if err == nil && s.layout.Unpacks() {
+		err = reason
+	}
+	if err != nil {
 		return nil, err
 	}
 	document.Absent = absent
 	for d := range absent {
-		img.warn("layer %s stays where it is: %v", d, err)
+		img.warn("layer %s stays where it is: %v", d, reason)
 	}
 	s.markLeftOut(document)
 	// Before layers are fetched that will not be needed.

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/directory"
 	"go.podman.io/image/v5/manifest"
@@ -64,12 +63,14 @@ func getBlob(ctx context.Context, src types.ImageSource, info types.BlobInfo, ca
 	}
 	near := info
 	near.URLs = nil
-	body, size, err := src.GetBlob(ctx, near, cache)
-	if err == nil || ctx.Err() != nil {
-		return body, size, err
+	body, size, nearErr := src.GetBlob(ctx, near, cache)
+	if nearErr == nil || ctx.Err() != nil {
+		return body, size, nearErr
 	}
-	if body, size, err = src.GetBlob(ctx, info, cache); err != nil {
-		return nil, 0, fmt.Errorf("layer %s, which is kept at %q: %w", info.Digest, info.URLs, err)
+	body, size, err := src.GetBlob(ctx, info, cache)
+	if err != nil {
+		text := fmt.Sprintf("layer %s, which is kept at %q", info.Digest, info.URLs)
+		return nil, 0, &elsewhereError{text: text, near: nearErr, far: err}
 	}
 	return body, size, nil
 }
@@ -80,26 +81,6 @@ func isArchived(src types.ImageSource) bool {
 	}
 	name := src.Reference().Transport().Name()
 	return name == dockerarchive.Transport.Name() || name == dockerarchive.ImageTransport.Name()
-}
-
-// absentLayers returns which layers, of those that have URLs, cannot be read, and why
-// the first cannot.
-func absentLayers(ctx context.Context, src types.ImageSource, layers []imgspecv1.Descriptor) (absent map[digest.Digest]bool, first error) {
-	for _, l := range layers {
-		if len(l.URLs) == 0 {
-			continue
-		}
-		body, _, err := getBlob(ctx, src, manifest.BlobInfoFromOCI1Descriptor(l), none.NoCache)
-		if err == nil {
-			_ = body.Close() // Nothing was read.
-			continue
-		}
-		if absent == nil {
-			absent, first = map[digest.Digest]bool{}, err
-		}
-		absent[l.Digest] = true
-	}
-	return absent, first
 }
 
 // blobSource makes a fetching.Source of a types.ImageSource.

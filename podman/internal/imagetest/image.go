@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"sync"
 	"testing"
@@ -144,7 +145,7 @@ func (s Source) LayerInfosForCopy(context.Context, *digest.Digest) ([]types.Blob
 func (s Source) GetBlob(ctx context.Context, info types.BlobInfo, _ types.BlobInfoCache) (io.ReadCloser, int64, error) {
 	data, ok := s.blob(info.Digest)
 	if !ok {
-		return nil, 0, fmt.Errorf("there is no blob %s", info.Digest)
+		return nil, 0, fmt.Errorf("there is no blob %s: %w", info.Digest, fs.ErrNotExist)
 	}
 	s.mu.Lock()
 	s.Gets[info.Digest]++

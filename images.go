@@ -25,6 +25,10 @@ type ImageInfo struct {
 	Position int `json:"position"`
 	// Names are as they are in the archive; some need not be valid references.
 	Names []string `json:"names"`
+	// Referrer is set if this is no image but about one, or about another referrer, as a
+	// signature or an SBOM is: Subject says about which. It is not meant where an
+	// archive's only image is.
+	Referrer bool `json:"referrer,omitempty"`
 	// Error says why the image cannot be read, as far as that is known without reading
 	// its layers; empty if nothing is known to be wrong.
 	Error string `json:"error,omitempty"`
@@ -51,6 +55,11 @@ type ManifestInfo struct {
 	Missing bool `json:"missing,omitempty"`
 	// Attestation is set for a manifest that tells of another one's origin.
 	Attestation bool `json:"attestation,omitempty"`
+	// Subject is the digest of what the manifest or index is about, as a signature or
+	// an SBOM is; empty if it is about nothing else.
+	Subject digest.Digest `json:"subject,omitempty"`
+	// ArtifactType is the type of something else than an image; empty of an image.
+	ArtifactType string `json:"artifactType,omitempty"`
 	// Manifests are those of an index.
 	Manifests []ManifestInfo `json:"manifests,omitempty"`
 }
@@ -66,6 +75,7 @@ func (r *Reader) Images(ctx context.Context) ([]ImageInfo, error) {
 			return nil, fmt.Errorf("%s: %s: image @%d: %w", r.transport.name, r.path, img.Position, err)
 		}
 		info := ImageInfo{Position: img.Position, Names: slices.Concat([]string{}, img.Names), ManifestInfo: manifestInfo(d)}
+		_, info.Referrer = img.Subject()
 		if fault := cmp.Or(err, d.Fault); fault != nil {
 			info.Error = fault.Error()
 		}
@@ -79,14 +89,16 @@ func (r *Reader) Images(ctx context.Context) ([]ImageInfo, error) {
 
 func manifestInfo(d catalog.Description) ManifestInfo {
 	m := ManifestInfo{
-		MediaType:   d.MediaType,
-		Digest:      d.Manifest,
-		Config:      d.Config,
-		Platform:    image.PlatformString(d.Platform),
-		Layers:      d.Layers,
-		Size:        d.Size,
-		Missing:     d.Missing,
-		Attestation: d.Attestation,
+		MediaType:    d.MediaType,
+		Digest:       d.Manifest,
+		Config:       d.Config,
+		Platform:     image.PlatformString(d.Platform),
+		Layers:       d.Layers,
+		Size:         d.Size,
+		Missing:      d.Missing,
+		Attestation:  d.Attestation,
+		Subject:      d.Subject,
+		ArtifactType: d.ArtifactType,
 	}
 	for _, child := range d.Manifests {
 		m.Manifests = append(m.Manifests, manifestInfo(child))

@@ -35,6 +35,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
 	"github.com/dockerarchive/dockerarchive/internal/input"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
@@ -124,7 +126,7 @@ func (a *Archive) Images() []*Image { return a.images }
 
 // Find returns the image of a name, written as in the archive or in any way that
 // docker takes it ("alpine" for "docker.io/library/alpine:latest"); of a position,
-// if the name is @N; or, if it is empty, the only image. The error is an
+// if the name is @N; or, if it is empty, the only one that is no referrer. The error is an
 // errdef.NoImageError or an AmbiguousError.
 func (a *Archive) Find(name string) (*Image, error) {
 	position := -1
@@ -136,6 +138,17 @@ func (a *Archive) Find(name string) (*Image, error) {
 		return nil, err
 	}
 	return a.images[img.Position], nil
+}
+
+// Referrers returns what the archive has about a manifest or an index, such as
+// signatures and SBOMs: images whose manifests have it as their subject, and those
+// that have the name of a digest tag for it; in the order of the archive.
+func (a *Archive) Referrers(d digest.Digest) []*Image {
+	var found []*Image
+	for _, img := range a.catalog.Referrers(d) {
+		found = append(found, a.images[img.Position])
+	}
+	return found
 }
 
 // Report is what Verify finds.

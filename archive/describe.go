@@ -31,6 +31,11 @@ type Description struct {
 	Missing bool
 	// Attestation is set for a manifest that tells of another one's origin.
 	Attestation bool
+	// Subject is the digest of what the manifest or index is about, as a signature or
+	// an SBOM is; empty if it is about nothing else.
+	Subject digest.Digest
+	// ArtifactType is the type of something else than an image; empty of an image.
+	ArtifactType string
 	// Manifests are those of an index, in its order.
 	Manifests []Description
 	// Fault is why the image, or this manifest, cannot be read, as far as that is known
@@ -53,15 +58,17 @@ func (i *Image) Describe(ctx context.Context) (*Description, error) {
 
 func describe(d catalog.Description) Description {
 	described := Description{
-		MediaType:   d.MediaType,
-		Digest:      d.Manifest,
-		Config:      d.Config,
-		Platform:    d.Platform,
-		Layers:      d.Layers,
-		Size:        d.Size,
-		Missing:     d.Missing,
-		Attestation: d.Attestation,
-		Fault:       d.Fault,
+		MediaType:    d.MediaType,
+		Digest:       d.Manifest,
+		Config:       d.Config,
+		Platform:     d.Platform,
+		Layers:       d.Layers,
+		Size:         d.Size,
+		Missing:      d.Missing,
+		Attestation:  d.Attestation,
+		Subject:      d.Subject,
+		ArtifactType: d.ArtifactType,
+		Fault:        d.Fault,
 	}
 	for _, m := range d.Manifests {
 		described.Manifests = append(described.Manifests, describe(m))

@@ -148,14 +148,14 @@ func Normalize(name string) (normalized string, ok bool) {
 func (img *Image) IsFree(name string) bool { return slices.Contains(img.free, name) }
 
 // Candidates returns the images that a name may mean: those that have it as it
-// stands or, if there is none, in its full form; if the name is empty, all images.
-// tag is the name as the first of them has it. The error is an errdef.NoImageError.
+// stands or, if there is none, in its full form; if the name is empty, all images,
+// without what is only about one of them. tag is the name as the first of them has it. The error is an errdef.NoImageError.
 func (c *Catalog) Candidates(name string) (images []*Image, tag string, err error) {
 	if name == "" {
 		if len(c.images) == 0 {
 			return nil, "", &errdef.NoImageError{}
 		}
-		return c.images, "", nil
+		return withoutReferrers(c.images), "", nil
 	}
 	for _, img := range c.images {
 		if slices.Contains(img.Names, name) {

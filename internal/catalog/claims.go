@@ -89,7 +89,11 @@ func (c *Catalog) Claims(ctx context.Context) (*Findings, error) {
 	cs.entries()
 	cs.names()
 	for _, img := range c.oci {
-		cs.manifests(label(img), img.contents.(*ociImage))
+		i := img.contents.(*ociImage)
+		cs.manifests(label(img), i)
+		if subject, ok := digestTagged(img.Names); ok {
+			cs.subject(label(img), i.descriptor, subject)
+		}
 	}
 	for n, item := range c.items {
 		cs.docker(itemLabel(n, item), item)
@@ -237,6 +241,9 @@ func (cs *claims) manifests(label string, i *ociImage) {
 		}
 		if d.Size != int64(len(data)) {
 			cs.damaged("%s: the descriptor of %s says that it has %d bytes, but it has %d", label, d.Digest, d.Size, len(data))
+		}
+		if doc.Subject != nil {
+			cs.subject(label, d, doc.Subject.Digest)
 		}
 		if doc.Config != nil {
 			cs.manifest(label, i, doc)

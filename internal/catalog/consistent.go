@@ -205,6 +205,9 @@ func (i *ociImage) contradiction(doc *image.Fields) error {
 // diffIDs returns the diff IDs in the config of a manifest. ok is false if it is
 // not there or of something else than an image.
 func (i *ociImage) diffIDs(doc *image.Fields) (ids []digest.Digest, ok bool) {
+	if image.HasOtherLayers(doc.Layers) {
+		return nil, false
+	}
 	name, err := blobName(doc.Config.Digest)
 	if err != nil {
 		return nil, false

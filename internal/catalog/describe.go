@@ -31,7 +31,11 @@ type Description struct {
 	Missing bool
 	// Attestation is set for a manifest that is about another one, not an image.
 	Attestation bool
-	Manifests   []Description // of an index, in its order
+	// Subject is what the manifest or index is about, empty if that is nothing else.
+	Subject digest.Digest
+	// ArtifactType is the type of what is not an image; empty of an image.
+	ArtifactType string
+	Manifests    []Description // of an index, in its order
 	// Fault is why the image, or this manifest of it, cannot be read, as far as that
 	// is known without reading its layers; nil if nothing is known to be wrong. What
 	// is missing from an index is none.
@@ -54,6 +58,9 @@ func (c *Catalog) Describe(ctx context.Context, img *Image) (Description, error)
 	}
 	d, _, err := c.describeOCI(ctx, i.descriptor, 2, map[digest.Digest]bool{})
 	d.Fault = cmp.Or(d.Fault, s.err)
+	if subject, ok := digestTagged(img.Names); ok {
+		d.Subject = subject
+	}
 	return d, err
 }
 
@@ -94,6 +101,12 @@ func (c *Catalog) describeOCI(ctx context.Context, descriptor v1.Descriptor, dep
 		return d, nil, err
 	}
 	d.MediaType = doc.Type(descriptor.MediaType)
+	if doc.Subject != nil {
+		d.Subject = doc.Subject.Digest
+	}
+	if doc.IsIndex() {
+		d.ArtifactType = doc.ArtifactType
+	}
 	sizes := map[digest.Digest]int64{}
 	if doc.IsIndex() {
 		for _, child := range doc.Manifests {
@@ -129,11 +142,7 @@ func (c *Catalog) describeManifest(d *Description, doc *image.Fields, sizes map[
 	if doc.Config != nil {
 		d.Config = doc.Config.Digest
 		blobs = append(blobs, *doc.Config)
-		if name, err := blobName(doc.Config.Digest); err == nil && image.PlatformString(d.Platform) == "" {
-			if config, err := c.files.ReadFile(name, image.MaxDocument); err == nil {
-				d.Platform = platform(config)
-			}
-		}
+		c.describeConfig(d, doc)
 	}
 	for _, b := range blobs {
 		name, err := blobName(b.Digest)
@@ -146,6 +155,28 @@ func (c *Catalog) describeManifest(d *Description, doc *image.Fields, sizes map[
 		if err != nil && len(b.URLs) == 0 && !image.IsNonDistributable(b.MediaType) {
 			d.Fault = cmp.Or(d.Fault, fmt.Errorf("blob %s: %w", b.Digest, err))
 		}
+	}
+}
+
+// describeConfig reads the config for what it is, as far as nothing else tells.
+func (c *Catalog) describeConfig(d *Description, doc *image.Fields) {
+	other := image.HasOtherLayers(doc.Layers)
+	if other {
+		d.ArtifactType = doc.Content()
+	}
+	if image.PlatformString(d.Platform) != "" {
+		return
+	}
+	name, err := blobName(doc.Config.Digest)
+	if err != nil {
+		return
+	}
+	config, err := c.files.ReadFile(name, image.MaxDocument)
+	if err == nil {
+		d.Platform = platform(config)
+	}
+	if !image.IsConfigType(doc.Config.MediaType) && !image.IsConfig(config) {
+		d.ArtifactType = doc.Content()
 	}
 }
 

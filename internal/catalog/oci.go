@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,7 +82,7 @@ func (c *Catalog) loadOCI() ([]*Image, error) {
 			byDigest[d.Digest] = img
 			images = append(images, img)
 		}
-		name, free := d.Annotations[containerdName], false
+		name, free := cmp.Or(d.Annotations[containerdName], d.Annotations[image.AnnotationTag]), false
 		if name == "" {
 			name, free = d.Annotations[v1.AnnotationRefName], true
 		}

@@ -42,6 +42,10 @@ type Document struct {
 	Layers []v1.Descriptor
 	// Manifests are what an index lists.
 	Manifests []v1.Descriptor
+	// Subject is what the document is about, nil if that is nothing else.
+	Subject *v1.Descriptor
+	// ArtifactType is the type by which it is known then.
+	ArtifactType string
 	// Absent are layers that are kept elsewhere, at their URLs, and not with the
 	// document. It belongs to whoever has parsed the document; nil is none.
 	Absent map[digest.Digest]bool
@@ -55,6 +59,8 @@ type Fields struct {
 	Config        *v1.Descriptor  `json:"config"`
 	Layers        []v1.Descriptor `json:"layers"`
 	Manifests     []v1.Descriptor `json:"manifests"`
+	Subject       *v1.Descriptor  `json:"subject"`
+	ArtifactType  string          `json:"artifactType"`
 	// Of Docker's schema 1 only.
 	FSLayers   []any `json:"fsLayers"`
 	Signatures []any `json:"signatures"`
@@ -117,6 +123,7 @@ func ParseDocument(raw []byte, described string) (*Document, error) {
 	default:
 		return d, nil
 	}
+	d.Subject, d.ArtifactType = f.Subject, f.Artifact()
 	return d, d.checkDigests()
 }
 
@@ -124,6 +131,9 @@ func (d *Document) checkDigests() error {
 	all := slices.Concat(d.Manifests, d.Layers)
 	if d.Config != nil {
 		all = append(all, *d.Config)
+	}
+	if d.Subject != nil {
+		all = append(all, *d.Subject)
 	}
 	for _, listed := range all {
 		if err := listed.Digest.Validate(); err != nil {

@@ -2,6 +2,7 @@ package layout
 
 import (
 	"archive/tar"
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -120,7 +121,7 @@ func (l OCI) ReadTable(old Archive) (Table, error) {
 
 // nameOf returns the name that index.json has for an image, "" if none.
 func nameOf(d v1.Descriptor) string {
-	if name := d.Annotations[containerdName]; name != "" {
+	if name := cmp.Or(d.Annotations[containerdName], d.Annotations[image.AnnotationTag]); name != "" {
 		return name
 	}
 	return d.Annotations[v1.AnnotationRefName]
@@ -196,24 +197,39 @@ func (t *ociTable) Add(img *image.Image) error {
 		return err
 	}
 	t.directories.add(t.directories.missing(img))
-	t.describe(img.Top().Descriptor, img.Names)
-	if item != nil {
-		t.index.add(item, img.Names)
+	if item == nil {
+		t.describe(img.Top(), img.Names, artifactAnnotations)
+		return nil
 	}
+	t.describe(img.Top(), img.Names, annotations)
+	t.index.add(item, img.Names)
 	return nil
 }
 
 // describe adds an image to index.json, once for every name.
-func (t *ociTable) describe(top v1.Descriptor, names []string) {
-	top = v1.Descriptor{MediaType: top.MediaType, Digest: top.Digest, Size: top.Size}
+func (t *ociTable) describe(document *image.Document, names []string, annotations func(name string) map[string]string) {
+	top := v1.Descriptor{MediaType: document.Descriptor.MediaType, Digest: document.Descriptor.Digest, Size: document.Descriptor.Size}
 	if len(names) == 0 {
-		t.addDescriptor(top, "")
+		unnamed := top
+		if document.Subject != nil {
+			unnamed.ArtifactType = document.ArtifactType
+			unnamed.Annotations = map[string]string{image.AnnotationSubject: document.Subject.Digest.String()}
+		}
+		t.addDescriptor(unnamed, "")
 	}
 	for _, name := range names {
 		named := top
 		named.Annotations = annotations(name)
 		t.addDescriptor(named, name)
 	}
+}
+
+// artifactAnnotations is annotations for what is no image that could be run.
+func artifactAnnotations(name string) map[string]string {
+	if subject, _, ok := image.ParseDigestTag(name); ok {
+		return map[string]string{image.AnnotationTag: name, image.AnnotationSubject: subject.String()}
+	}
+	return annotations(name)
 }
 
 // annotations returns those of an image with a name. One that is no reference with a
@@ -306,6 +322,8 @@ func (t *ociTable) notForDocker(img *image.Image, m *image.Document) string {
 		return fmt.Sprintf("its config, of type %q, has no rootfs, so this is not a container image but an artifact", m.Config.MediaType)
 	case config.Platform.OS == image.UnknownPlatform:
 		return "it is an attestation"
+	case image.HasOtherLayers(m.Layers):
+		return fmt.Sprintf("its layers are of the type %q, so this is not a container image but an artifact", m.Layers[0].MediaType)
 	case len(config.DiffIDs) != len(m.Layers):
 		return fmt.Sprintf("its config lists %d layers, the manifest %d", len(config.DiffIDs), len(m.Layers))
 	}

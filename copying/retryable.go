@@ -9,6 +9,7 @@ import (
 	"github.com/containers/image/v5/docker"
 	"github.com/docker/distribution/registry/api/errcode"
 
+	"github.com/dockerarchive/dockerarchive/copying/internal/registries"
 	"github.com/dockerarchive/dockerarchive/internal/retry"
 )
 
@@ -23,7 +24,7 @@ func Retry(ctx context.Context, times int, announce func(error), f func() error)
 }
 
 func retryPolicy(times int) retry.Policy {
-	return retry.Policy{Times: times, Classifiers: []retry.Classifier{judgeStatus}}
+	return retry.Policy{Times: times, Classifiers: []retry.Classifier{judgeStatus, registries.Judge}}
 }
 
 // judgeStatus judges the errors that containers/image makes of a registry's

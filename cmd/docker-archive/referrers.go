@@ -1,0 +1,83 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/docker/go-units"
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/pflag"
+
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/copying"
+)
+
+// allTypes is what --referrers means without a type.
+const allTypes = "*"
+
+func registerReferrers(f *pflag.FlagSet, types *[]string) {
+	f.StringSliceVar(types, "referrers", nil, "save what registries have about the images too: signatures, SBOMs and the like, all or those of an artifact `TYPE`; may be repeated")
+	f.Lookup("referrers").NoOptDefVal = allTypes
+}
+
+// referrerOptions translates --referrers for the library; nil if it was not given.
+func referrerOptions(types []string) *copying.ReferrerOptions {
+	switch {
+	case len(types) == 0:
+		return nil
+	case slices.Contains(types, allTypes):
+		return &copying.ReferrerOptions{}
+	}
+	return &copying.ReferrerOptions{ArtifactTypes: types}
+}
+
+// printReferrers prints what an archive has about its images, if it has anything.
+func printReferrers(out io.Writer, images []dockerarchive.ImageInfo) error {
+	subjects := map[digest.Digest]string{}
+	found := false
+	for _, img := range images {
+		if img.Referrer {
+			found, img.Manifests = true, nil // What a referrers tag lists has names of its own.
+		}
+		nameSubjects(subjects, rowNames(img)[0], img.ManifestInfo)
+	}
+	if !found {
+		return nil
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(w, "\nREFERRER\tOF\tTYPE\tDIGEST\tSIZE")
+	for _, img := range images {
+		if !img.Referrer {
+			continue
+		}
+		of := cmp.Or(subjects[img.Subject], short(img.Subject)+" (not in the archive)")
+		for _, name := range rowNames(img) {
+			if img.Error != "" {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\tbroken: %q\n", name, of, cmp.Or(img.ArtifactType, img.MediaType), short(img.Digest), img.Error)
+				continue
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", name, of, cmp.Or(img.ArtifactType, img.MediaType), short(img.Digest), units.HumanSize(float64(img.Size)))
+		}
+	}
+	return w.Flush()
+}
+
+// nameSubjects records how to call what a referrer may be about.
+func nameSubjects(names map[digest.Digest]string, name string, m dockerarchive.ManifestInfo) {
+	if m.Missing {
+		return
+	}
+	if _, ok := names[m.Digest]; !ok {
+		names[m.Digest] = name
+	}
+	for _, child := range m.Manifests {
+		called := name
+		if child.Platform != "" {
+			called += " (" + child.Platform + ")"
+		}
+		nameSubjects(names, called, child)
+	}
+}

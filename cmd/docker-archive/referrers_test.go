@@ -1,0 +1,146 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+)
+
+const spdx = "application/spdx+json"
+
+// signedImage is an image in a registry with what is about it.
+type signedImage struct {
+	*imagetest.Registry
+	image, sbom, signature *imagetest.Image
+	key                    *ecdsa.PrivateKey
+}
+
+func newSignedImage(t *testing.T) signedImage {
+	t.Helper()
+	s := signedImage{Registry: imagetest.NewRegistry(t), image: imagetest.NewImage(t, "signed", imagetest.Gzip(1, 3000))}
+	var err error
+	s.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	subject := s.image.Descriptor()
+	s.sbom = imagetest.NewArtifact(t, spdx, `{"spdx":"1"}`, &subject)
+	s.signature = imagetest.NewSignature(t, s.key, s.Address+"/app", s.image.Digest())
+	s.Push(t, "app:1", s.image)
+	s.Push(t, "app@"+s.sbom.Digest().String(), s.sbom)
+	s.Push(t, "app:"+s.tag(), s.signature)
+	return s
+}
+
+// tag is that of the signature.
+func (s signedImage) tag() string { return "sha256-" + s.image.Digest().Encoded() + ".sig" }
+
+// save saves the image with what is about it.
+func (s signedImage) save(t *testing.T, args ...string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "saved.tar")
+	args = append([]string{"save", "--tls-verify=false", "-o", path, s.Address + "/app:1"}, args...)
+	_, stderr := succeeds(t, args...)
+	assert.NotContains(t, stderr, "warning")
+	return path
+}
+
+func TestReferrers(t *testing.T) {
+	s := newSignedImage(t)
+	path := s.save(t, "--referrers")
+	out, _ := succeeds(t, "list", path)
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	require.Len(t, lines, 6)
+	assert.Regexp(t, `^REFERENCE +PLATFORM +DIGEST +LAYERS +SIZE$`, lines[0])
+	assert.Regexp(t, `^`+s.Address+`/app:1 +linux/amd64 +sha256:`, lines[1])
+	assert.Empty(t, lines[2])
+	assert.Regexp(t, `^REFERRER +OF +TYPE +DIGEST +SIZE$`, lines[3])
+	assert.Regexp(t, `^@1 +`+s.Address+`/app:1 +application/spdx\+json +sha256:\w{12} +\d+B$`, lines[4])
+	assert.Regexp(t, `^`+s.Address+`/app:`+s.tag()+` +`+s.Address+`/app:1 +application/vnd.dev.cosign.simplesigning.v1\+json +sha256:`, lines[5])
+
+	out, _ = succeeds(t, "list", "--json", path)
+	var listed []dockerarchive.ImageInfo
+	require.NoError(t, json.Unmarshal([]byte(out), &listed))
+	require.Len(t, listed, 3)
+	for n, artifactType := range []string{"", spdx, "application/vnd.dev.cosign.simplesigning.v1+json"} {
+		assert.Equal(t, n > 0, listed[n].Referrer)
+		assert.Equal(t, artifactType, listed[n].ArtifactType)
+		if n > 0 {
+			assert.Equal(t, s.image.Digest(), listed[n].Subject)
+		}
+	}
+	out, _ = succeeds(t, "verify", path)
+	assert.NotContains(t, out, "note")
+
+	out, _ = succeeds(t, "list", s.save(t, "--referrers="+spdx))
+	assert.Contains(t, out, spdx)
+	assert.NotContains(t, out, s.tag())
+	out, _ = succeeds(t, "list", s.save(t))
+	assert.NotContains(t, out, "REFERRER")
+	_, stderr, status := command(t, "save", "--layout", "docker", "--referrers", s.Address+"/app:1")
+	assert.Equal(t, exitUsage, status)
+	assert.Contains(t, stderr, "--referrers")
+}
+
+// What is about something that is not there is listed all the same, and noted.
+func TestReferrerWithoutSubject(t *testing.T) {
+	s := newSignedImage(t)
+	for source, about := range map[string]digest.Digest{
+		"app@" + s.sbom.Digest().String(): s.sbom.Digest(),
+		"app:" + s.tag():                  s.signature.Digest(),
+	} {
+		path := filepath.Join(t.TempDir(), "referrer.tar")
+		name := ""
+		if !strings.Contains(source, "@") {
+			name = ":" + s.Address + "/" + source
+		}
+		succeeds(t, "copy", "--src-tls-verify=false", "docker://"+s.Address+"/"+source, "image-archive:"+path+name)
+		out, _ := succeeds(t, "list", path)
+		assert.Contains(t, out, short(s.image.Digest())+" (not in the archive)")
+		out, _ = succeeds(t, "verify", path)
+		assert.Contains(t, out, "note: ")
+		assert.Contains(t, out, about.String()+" is about "+s.image.Digest().String()+", which is not in the archive")
+	}
+}
+
+// What is no image travels as it is, and is listed as what it is.
+func TestArtifacts(t *testing.T) {
+	reg := imagetest.NewRegistry(t)
+	chart := imagetest.NewImageOfConfig(t, map[string]string{"name": "app", "version": "1.0.0"},
+		imagetest.NewLayer(nil, imagetest.Gzipped([]byte("Chart.yaml")), "application/vnd.cncf.helm.chart.content.v1.tar+gzip"))
+	chart.Manifest.Config.MediaType = "application/vnd.cncf.helm.config.v1+json"
+	chart.Encode(t)
+	wasm := imagetest.NewImageOfConfig(t, map[string]any{"architecture": "wasm", "os": "wasip2", "layerDigests": []string{}},
+		imagetest.NewLayer(nil, []byte("\x00asm"), "application/wasm"))
+	wasm.Manifest.Config.MediaType = "application/vnd.wasm.config.v0+json"
+	wasm.Encode(t)
+	model := imagetest.NewArtifact(t, "application/vnd.cncf.model.manifest.v1+json", "weights", nil)
+	for name, c := range map[string]struct {
+		image *imagetest.Image
+		want  string
+	}{
+		"chart:1.0.0": {chart, "application/vnd.cncf.helm.config.v1+json"},
+		"wasm:1":      {wasm, "application/vnd.wasm.config.v0+json"},
+		"model:1":     {model, "application/vnd.cncf.model.manifest.v1+json"},
+	} {
+		reg.Push(t, name, c.image)
+		saved, copied := filepath.Join(t.TempDir(), "saved.tar"), filepath.Join(t.TempDir(), "copied.tar")
+		_, stderr := succeeds(t, "save", "--tls-verify=false", "-o", saved, reg.Address+"/"+name)
+		assert.Contains(t, stderr, "it is left out of manifest.json")
+		succeeds(t, "copy", "--preserve-digests", "image-archive:"+saved, "image-archive:"+copied+":"+reg.Address+"/"+name)
+		assert.Equal(t, imagetest.Sum(imagetest.ReadFile(t, saved)), imagetest.Sum(imagetest.ReadFile(t, copied)))
+		out, _ := succeeds(t, "list", copied)
+		assert.Regexp(t, `(?m)^`+reg.Address+`/`+name+` +`+strings.ReplaceAll(c.want, "+", `\+`)+` +`+short(c.image.Digest()), out)
+		succeeds(t, "verify", copied)
+		succeeds(t, "copy", "--preserve-digests", "--dest-tls-verify=false", "image-archive:"+copied, "docker://"+reg.Address+"/again/"+name)
+	}
+}

@@ -1,0 +1,194 @@
+package registries
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/pkg/docker/config"
+	"github.com/containers/image/v5/pkg/sysregistriesv2"
+	"github.com/containers/image/v5/pkg/tlsclientconfig"
+	"github.com/containers/image/v5/types"
+	"oras.land/oras-go/v2/registry"
+	"oras.land/oras-go/v2/registry/remote"
+	"oras.land/oras-go/v2/registry/remote/auth"
+)
+
+// pullSources returns where a reference may be read: mirrors, and last the registry
+// itself, as registries.conf says.
+func pullSources(sys *types.SystemContext, ref reference.Named) ([]sysregistriesv2.PullSource, error) {
+	r, err := sysregistriesv2.FindRegistry(sys, ref.Name())
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("reading the configuration of registries: %w", err)
+	case r == nil:
+		return []sysregistriesv2.PullSource{{Reference: ref}}, nil
+	case r.Blocked:
+		return nil, fmt.Errorf("registry %s is blocked in %s or %s", r.Prefix, sysregistriesv2.ConfigPath(sys), sysregistriesv2.ConfigDirPath(sys))
+	}
+	return r.PullSourcesFromReference(ref)
+}
+
+// Mirrored reports whether there are mirrors of a repository, by digest or tag.
+func (c *Client) Mirrored(repo reference.Named) (bool, error) {
+	r, err := sysregistriesv2.FindRegistry(c.sys, repo.Name())
+	return r != nil && len(r.Mirrors) > 0, err
+}
+
+// repository returns the repository at one of the places where a reference may be read.
+func (c *Client) repository(ctx context.Context, logical reference.Named, source sysregistriesv2.PullSource) (*remote.Repository, error) {
+	c.mu.Lock()
+	key := logical.Name() + " " + source.Reference.Name()
+	r := c.repositories[key]
+	if r == nil {
+		r = &repository{}
+		c.repositories[key] = r
+	}
+	c.mu.Unlock()
+	r.once.Do(func() { r.err = r.open(ctx, c.sys, logical, source) })
+	if r.err != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.repositories[key] == r { // It may be tried again.
+			delete(c.repositories, key)
+		}
+		return nil, r.err
+	}
+	return r.remote, nil
+}
+
+// open finds out how the repository is reached.
+func (r *repository) open(ctx context.Context, sys *types.SystemContext, logical reference.Named, source sysregistriesv2.PullSource) error {
+	host, path := reference.Domain(source.Reference), reference.Path(source.Reference)
+	credential, err := credentials(sys, logical, source.Reference)
+	if err != nil {
+		return fmt.Errorf("finding the credentials for %s: %w", host, err)
+	}
+	certificates, err := certificateDir(sys, host)
+	if err != nil {
+		return err
+	}
+	r.transport = tlsclientconfig.NewTransport()
+	r.transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: source.Endpoint.Insecure}
+	if skip := sys.DockerInsecureSkipTLSVerify; skip != types.OptionalBoolUndefined {
+		r.transport.TLSClientConfig.InsecureSkipVerify = skip == types.OptionalBoolTrue
+	}
+	if err := tlsclientconfig.SetupCertificates(certificates, r.transport.TLSClientConfig); err != nil {
+		return err
+	}
+	if sys.DockerProxyURL != nil {
+		r.transport.Proxy = http.ProxyURL(sys.DockerProxyURL)
+	}
+	client := &http.Client{Transport: r.transport}
+	repo := &remote.Repository{
+		Reference:            registry.Reference{Registry: host, Repository: path},
+		ManifestMediaTypes:   manifestTypes,
+		ReferrerListMaxPages: maxPages,
+	}
+	repo.Client = &auth.Client{
+		Client: client,
+		Header: userAgent(sys),
+		Cache:  auth.NewCache(),
+		Credential: func(_ context.Context, hostport string) (auth.Credential, error) {
+			if hostport != repo.Reference.Host() {
+				return auth.EmptyCredential, nil
+			}
+			return credential, nil
+		},
+		// A registry on this machine may have its authorization service here too.
+		BlockedRealmPrefixes: []netip.Prefix{},
+	}
+	if err := repo.SetReferrersCapability(true); err != nil { // An error says that there is no API.
+		return err
+	}
+	if r.transport.TLSClientConfig.InsecureSkipVerify {
+		if repo.PlainHTTP, err = isPlain(ctx, client, repo.Reference.Host()); err != nil {
+			return err
+		}
+	}
+	r.remote = repo
+	return nil
+}
+
+// isPlain reports whether a registry that need not be secure is reached without TLS.
+func isPlain(ctx context.Context, client *http.Client, host string) (bool, error) {
+	var failures []error
+	for _, scheme := range []string{"https", "http"} {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+host+"/v2/", nil)
+		if err != nil {
+			return false, err
+		}
+		resp, err := client.Do(req)
+		if err == nil {
+			_, _ = io.CopyN(io.Discard, resp.Body, 1<<10) // So that the connection can be used again.
+			resp.Body.Close()
+			return scheme == "http", nil
+		}
+		failures = append(failures, err)
+	}
+	return false, fmt.Errorf("reaching registry %s: %w", host, errors.Join(failures...))
+}
+
+func userAgent(sys *types.SystemContext) http.Header {
+	header := http.Header{}
+	if sys.DockerRegistryUserAgent != "" {
+		header.Set("User-Agent", sys.DockerRegistryUserAgent)
+	}
+	return header
+}
+
+// credentials returns those for a place where something that is called logical is
+// read. Those that were given for its own registry are for no mirror.
+func credentials(sys *types.SystemContext, logical, physical reference.Named) (auth.Credential, error) {
+	if sys.DockerAuthConfig != nil && reference.Domain(logical) != reference.Domain(physical) {
+		other := *sys
+		other.DockerAuthConfig, other.DockerBearerRegistryToken = nil, ""
+		sys = &other
+	}
+	if sys.DockerBearerRegistryToken != "" {
+		return auth.Credential{AccessToken: sys.DockerBearerRegistryToken}, nil
+	}
+	c, err := config.GetCredentialsForRef(sys, physical)
+	if err != nil {
+		return auth.EmptyCredential, err
+	}
+	return auth.Credential{Username: c.Username, Password: c.Password, RefreshToken: c.IdentityToken}, nil
+}
+
+// certificateDir returns the directory of certificates for a registry, which need not
+// be there.
+func certificateDir(sys *types.SystemContext, host string) (string, error) {
+	if sys.DockerCertPath != "" {
+		return sys.DockerCertPath, nil
+	}
+	if sys.DockerPerHostCertDirPath != "" {
+		return filepath.Join(sys.DockerPerHostCertDirPath, host), nil
+	}
+	var dirs []string
+	if home, err := os.UserHomeDir(); err == nil {
+		dirs = append(dirs, filepath.Join(home, ".config", "containers", "certs.d"))
+	}
+	for _, dir := range []string{"/etc/containers/certs.d", "/etc/docker/certs.d"} {
+		dirs = append(dirs, filepath.Join(sys.RootForImplicitAbsolutePaths, filepath.FromSlash(dir)))
+	}
+	dir := ""
+	for _, d := range dirs {
+		dir = filepath.Join(d, host)
+		_, err := os.Stat(dir)
+		if err == nil {
+			return dir, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+			return "", fmt.Errorf("looking for the certificates of %s: %w", host, err)
+		}
+	}
+	return dir, nil
+}

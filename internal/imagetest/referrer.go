@@ -1,0 +1,69 @@
+package imagetest
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/require"
+)
+
+// Descriptor describes the manifest.
+func (m *Image) Descriptor() v1.Descriptor {
+	return v1.Descriptor{MediaType: m.MIMEType, Digest: m.Digest(), Size: int64(len(m.Raw))}
+}
+
+// NewArtifact returns an artifact of one file, which is about subject unless that is nil.
+func NewArtifact(t testing.TB, artifactType, content string, subject *v1.Descriptor) *Image {
+	t.Helper()
+	m := NewImageOfConfig(t, struct{}{}, NewLayer(nil, []byte(content), artifactType))
+	m.Manifest.ArtifactType, m.Manifest.Subject = artifactType, subject
+	m.Manifest.Config.MediaType = v1.MediaTypeEmptyJSON
+	m.Encode(t)
+	return m
+}
+
+// NewSignature returns a signature as cosign stores it: of what has the digest and is
+// called by the name of a repository.
+func NewSignature(t testing.TB, key *ecdsa.PrivateKey, repository string, d digest.Digest) *Image {
+	t.Helper()
+	payload, err := json.Marshal(map[string]any{
+		"critical": map[string]any{
+			"identity": map[string]string{"docker-reference": repository},
+			"image":    map[string]string{"docker-manifest-digest": d.String()},
+			"type":     "cosign container image signature",
+		},
+		"optional": nil,
+	})
+	require.NoError(t, err)
+	hash := sha256.Sum256(payload)
+	signature, err := ecdsa.SignASN1(rand.Reader, key, hash[:])
+	require.NoError(t, err)
+	layer := NewLayer(payload, payload, "application/vnd.dev.cosign.simplesigning.v1+json")
+	m := NewImage(t, "signature", layer)
+	m.Manifest.Layers[0].Annotations = map[string]string{
+		"dev.cosignproject.cosign/signature": base64.StdEncoding.EncodeToString(signature),
+	}
+	m.Encode(t)
+	return m
+}
+
+// PutManifest puts a manifest or an index into the registry as it is.
+func (reg *Registry) PutManifest(t testing.TB, repository, reference, mediaType string, raw []byte) {
+	t.Helper()
+	url := "http://" + reg.Address + "/v2/" + repository + "/manifests/" + reference
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url, bytes.NewReader(raw))
+	require.NoError(t, err)
+	req.Header.Set("Content-Type", mediaType)
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, http.StatusCreated, resp.StatusCode)
+}

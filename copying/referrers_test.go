@@ -2,9 +2,6 @@ package copying_test
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -67,8 +64,7 @@ func newSigned(t *testing.T, api bool) signed {
 	ofSBOM := s.sbom.Descriptor()
 	s.sbomProof = imagetest.NewArtifact(t, proof, "of the SBOM", &ofSBOM)
 	s.indexProof = imagetest.NewArtifact(t, proof, "of the index", &s.index)
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
+	key, _ := imagetest.NewKey(t)
 	s.signature = imagetest.NewSignature(t, key, s.Address+"/app", s.index.Digest)
 	for _, artifact := range []*imagetest.Image{s.indexProof, s.sbomProof, s.sbom} {
 		s.Push(t, "app@"+artifact.Digest().String(), artifact)

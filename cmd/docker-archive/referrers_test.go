@@ -1,10 +1,8 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -23,18 +21,17 @@ const spdx = "application/spdx+json"
 type signedImage struct {
 	*imagetest.Registry
 	image, sbom, signature *imagetest.Image
-	key                    *ecdsa.PrivateKey
+	public                 []byte
 }
 
 func newSignedImage(t *testing.T) signedImage {
 	t.Helper()
 	s := signedImage{Registry: imagetest.NewRegistry(t), image: imagetest.NewImage(t, "signed", imagetest.Gzip(1, 3000))}
-	var err error
-	s.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
+	key, public := imagetest.NewKey(t)
+	s.public = public
 	subject := s.image.Descriptor()
 	s.sbom = imagetest.NewArtifact(t, spdx, `{"spdx":"1"}`, &subject)
-	s.signature = imagetest.NewSignature(t, s.key, s.Address+"/app", s.image.Digest())
+	s.signature = imagetest.NewSignature(t, key, s.Address+"/app", s.image.Digest())
 	s.Push(t, "app:1", s.image)
 	s.Push(t, "app@"+s.sbom.Digest().String(), s.sbom)
 	s.Push(t, "app:"+s.tag(), s.signature)
@@ -89,6 +86,44 @@ func TestReferrers(t *testing.T) {
 	_, stderr, status := command(t, "save", "--layout", "docker", "--referrers", s.Address+"/app:1")
 	assert.Equal(t, exitUsage, status)
 	assert.Contains(t, stderr, "--referrers")
+}
+
+func TestVerifySignatures(t *testing.T) {
+	s := newSignedImage(t)
+	path, keys := s.save(t, "--referrers"), t.TempDir()
+	_, other := imagetest.NewKey(t)
+	file := func(name string, content []byte) string {
+		name = filepath.Join(keys, name)
+		require.NoError(t, os.WriteFile(name, content, 0o600))
+		return name
+	}
+	ours, others := file("ours.pub", s.public), file("other.pub", other)
+	out, _ := succeeds(t, "verify", "--key", ours, path)
+	assert.Contains(t, out, "everything is as it should be")
+	succeeds(t, "verify", "--key", others, "--key", ours, path)
+	for _, c := range []struct {
+		args   []string
+		status int
+		out    string
+		stderr string
+	}{
+		{[]string{"--key", others, path}, exitFailure, s.Address + "/app:1: the signature of " + s.image.Digest().String() + ": ", "1 problems found"},
+		{[]string{"--key", ours, "--signed-as", "example.com/app", path}, exitFailure, "is not accepted", "1 problems found"},
+		{[]string{"--key", ours, s.save(t)}, exitFailure, "no signature exists", "1 problems found"},
+		{[]string{"--key", filepath.Join(keys, "none"), path}, exitFailure, "", "reading the key"},
+		{[]string{"--key", file("text", []byte("text")), path}, exitFailure, "", "no public key"},
+		{[]string{"--signed-as", "example.com/app", path}, exitUsage, "", "needs --key"},
+	} {
+		out, stderr, status := command(t, append([]string{"verify"}, c.args...)...)
+		assert.Equal(t, c.status, status, c.args)
+		assert.Contains(t, out, c.out, c.args)
+		assert.Contains(t, stderr, c.stderr, c.args)
+	}
+	renamed := s.save(t, "--referrers", "--name", "example.com/renamed:1")
+	out, _, status := command(t, "verify", "--key", ours, renamed)
+	assert.Equal(t, exitFailure, status)
+	assert.Contains(t, out, "is not accepted")
+	succeeds(t, "verify", "--key", ours, "--signed-as", s.Address+"/app", renamed)
 }
 
 // What is about something that is not there is listed all the same, and noted.

@@ -3,10 +3,13 @@ package imagetest
 import (
 	"bytes"
 	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"net/http"
 	"testing"
 
@@ -53,6 +56,16 @@ func NewSignature(t testing.TB, key *ecdsa.PrivateKey, repository string, d dige
 	}
 	m.Encode(t)
 	return m
+}
+
+// NewKey returns a key to sign with, and the public key as cosign writes it.
+func NewKey(t testing.TB) (*ecdsa.PrivateKey, []byte) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	require.NoError(t, err)
+	return key, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 }
 
 // PutManifest puts a manifest or an index into the registry as it is.

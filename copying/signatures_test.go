@@ -1,0 +1,179 @@
+package copying_test
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/copying"
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+)
+
+// verifySignatures returns the problems with an archive in one string.
+func verifySignatures(t *testing.T, data []byte, options copying.SignatureOptions) string {
+	t.Helper()
+	options.TempDir = t.TempDir()
+	r, err := dockerarchive.NewReaderAt(t.Context(), nil, bytes.NewReader(data), int64(len(data)))
+	require.NoError(t, err)
+	defer r.Close()
+	problems, err := copying.VerifySignatures(t.Context(), r, options)
+	require.NoError(t, err)
+	assert.Empty(t, imagetest.Leftovers(t, options.TempDir))
+	if len(problems) == 0 {
+		return ""
+	}
+	return errors.Join(problems...).Error()
+}
+
+// signedArchive returns an archive of the image for two platforms, of which those
+// digests are signed that choose returns.
+func signedArchive(t *testing.T, sign func(s signed) []*imagetest.Image, tags func(s signed) []string) ([]byte, signed) {
+	t.Helper()
+	s := newSigned(t, true)
+	about := sign(s)
+	for n, tag := range tags(s) {
+		s.Push(t, "app:"+tag, about[n])
+	}
+	data, _ := save(t, savingReferrers(t), s.image(t))
+	return data, s
+}
+
+// A signature is of the index, or of all that it lists; and it is as cosign or a
+// registry has it.
+func TestVerifySignatures(t *testing.T) {
+	key, public := imagetest.NewKey(t)
+	keys := copying.SignatureOptions{Keys: [][]byte{public}}
+	var platforms []digest.Digest
+	sign := func(s signed, digests ...digest.Digest) (all []*imagetest.Image) {
+		for _, d := range digests {
+			all = append(all, imagetest.NewSignature(t, key, s.Address+"/app", d))
+		}
+		return all
+	}
+	readPlatforms := func(s signed) []digest.Digest {
+		src, err := s.Ref(t, "app:1").NewImageSource(t.Context(), imagetest.RegistryContext(t))
+		require.NoError(t, err)
+		defer src.Close()
+		raw, _, err := src.GetManifest(t.Context(), nil)
+		require.NoError(t, err)
+		platforms = nil
+		for _, part := range strings.Split(string(raw), `"digest":"`)[1:] {
+			platforms = append(platforms, digest.Digest(part[:strings.IndexByte(part, '"')]))
+		}
+		return platforms
+	}
+	for name, c := range map[string]struct {
+		signed func(s signed) []digest.Digest
+		want   string
+	}{
+		"index":         {func(s signed) []digest.Digest { return []digest.Digest{s.index.Digest} }, ""},
+		"all platforms": {readPlatforms, ""},
+		"one platform":  {func(s signed) []digest.Digest { return readPlatforms(s)[:1] }, "cryptographic signature verification failed"},
+		"none":          {func(signed) []digest.Digest { return nil }, "cryptographic signature verification failed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			data, _ := signedArchive(t, func(s signed) []*imagetest.Image { return sign(s, c.signed(s)...) }, func(s signed) (tags []string) {
+				for _, d := range c.signed(s) {
+					tags = append(tags, tagOf(d)+".sig") // Replaces what another key has signed.
+				}
+				return tags
+			})
+			got := verifySignatures(t, data, keys)
+			if c.want == "" {
+				assert.Empty(t, got)
+			} else {
+				assert.Contains(t, got, c.want)
+			}
+		})
+	}
+	t.Run("by its subject", func(t *testing.T) {
+		data, _ := signedArchive(t, func(s signed) []*imagetest.Image {
+			signature := imagetest.NewSignature(t, key, s.Address+"/app", s.index.Digest)
+			signature.Manifest.Subject, signature.Manifest.ArtifactType = &s.index, "application/vnd.dev.cosign.artifact.sig.v1+json"
+			signature.Encode(t)
+			s.Push(t, "app@"+signature.Digest().String(), signature)
+			return nil
+		}, func(signed) []string { return nil })
+		assert.Empty(t, verifySignatures(t, data, keys))
+	})
+}
+
+// Whatever does not fit is a problem, and said.
+func TestVerifySignaturesRefuses(t *testing.T) {
+	key, public := imagetest.NewKey(t)
+	one := imagetest.NewImage(t, "one", imagetest.Gzip(1, 3000))
+	reg := imagetest.NewRegistry(t)
+	reg.Push(t, "app:1", one)
+	image := named(t, reg.Ref(t, "app:1"), reg.Address+"/app:1")
+	archived := func(key *ecdsa.PrivateKey, change func(*imagetest.Image)) []byte {
+		signature := imagetest.NewSignature(t, key, reg.Address+"/app", one.Digest())
+		change(signature)
+		signature.Encode(t)
+		reg.Push(t, "app:"+tagOf(one.Digest())+".sig", signature)
+		data, _ := save(t, savingReferrers(t), image)
+		return data
+	}
+	same := func(*imagetest.Image) {}
+	keys := copying.SignatureOptions{Keys: [][]byte{public}}
+	good := archived(key, same)
+	assert.Empty(t, verifySignatures(t, good, keys))
+	other, otherPublic := imagetest.NewKey(t)
+	const annotation = "dev.cosignproject.cosign/signature"
+	plain := savingReferrers(t)
+	plain.AllPlatforms, plain.Referrers, plain.Transport = false, nil, dockerarchive.Transport
+	docker, _ := save(t, plain, image)
+	unsigned, _ := save(t, saving(t), image)
+	unnamed := image
+	unnamed.Name = nil
+	nameless, _ := save(t, savingReferrers(t), unnamed)
+	damaged := bytes.Replace(good, []byte("cosign container image signature"), []byte("cosign container image Signature"), 1)
+	bundle := imagetest.NewArtifact(t, "application/vnd.dev.sigstore.bundle.v0.3+json", "{}", new(one.Descriptor()))
+	for name, c := range map[string]struct {
+		data    []byte
+		options copying.SignatureOptions
+		want    string
+	}{
+		"another key":       {good, copying.SignatureOptions{Keys: [][]byte{otherPublic}}, "cryptographic signature verification failed"},
+		"signed by another": {archived(other, same), keys, "cryptographic signature verification failed"},
+		"another signature": {archived(key, func(s *imagetest.Image) {
+			s.Manifest.Layers[0].Annotations[annotation] = "MEUCIQ=="
+		}), keys, "cryptographic signature verification failed"},
+		"no annotation": {archived(key, func(s *imagetest.Image) { delete(s.Manifest.Layers[0].Annotations, annotation) }), keys, "missing " + annotation},
+		"another image": {archived(key, func(s *imagetest.Image) {
+			*s = *imagetest.NewSignature(t, key, reg.Address+"/app", digest.FromString("another"))
+		}), keys, "does not match"},
+		"another repository": {good, copying.SignatureOptions{Keys: [][]byte{public}, Identity: "example.com/app"}, `identity "` + reg.Address + `/app" is not accepted`},
+		"no signature":       {unsigned, keys, "no signature exists"},
+		"no manifest":        {docker, keys, "has no manifest"},
+		"no name":            {nameless, keys, "no name that a signature could be for"},
+		"damaged":            {damaged, keys, "is damaged"},
+		"no repository":      {good, copying.SignatureOptions{Keys: [][]byte{public}, Identity: "A"}, "signed as"},
+	} {
+		got := verifySignatures(t, c.data, c.options)
+		assert.Contains(t, got, c.want, name)
+		assert.Equal(t, 1, strings.Count(got, "\n")+1, "%s: one problem: %s", name, got)
+	}
+	either := copying.SignatureOptions{Keys: [][]byte{otherPublic, public}, Identity: reg.Address + "/app"}
+	assert.Empty(t, verifySignatures(t, nameless, either))
+
+	reg.Push(t, "app@"+bundle.Digest().String(), bundle)
+	options := savingReferrers(t, bundle.Manifest.ArtifactType)
+	data, _ := save(t, options, image)
+	assert.Contains(t, verifySignatures(t, data, keys), "there are 1 sigstore bundles, which are not looked at")
+
+	r, err := dockerarchive.NewReaderAt(t.Context(), nil, bytes.NewReader(good), int64(len(good)))
+	require.NoError(t, err)
+	defer r.Close()
+	for _, wrong := range [][][]byte{nil, {[]byte("text")}, {public, fmt.Append(nil, "-----BEGIN EC PRIVATE KEY-----\n-----END EC PRIVATE KEY-----\n")}} {
+		_, err := copying.VerifySignatures(t.Context(), r, copying.SignatureOptions{Keys: wrong})
+		require.ErrorContains(t, err, "key")
+	}
+}

@@ -53,6 +53,12 @@ func imageArchives(t *testing.T, dir string) []archive {
 			manifests: true,
 		},
 		{
+			name:      "image-archive referrers",
+			path:      referrersArchive(t, dir),
+			images:    []expectation{{image: one, names: []string{oneName}}},
+			manifests: true,
+		},
+		{
 			name: "image-archive several images",
 			path: saveArchive(t, dir, "image-archive:"+copyImageArchive(t, dir, "save-one.tar", "one", oneName),
 				"image-archive:"+copyImageArchive(t, dir, "save-multi.tar", "multi", hubName)),

@@ -374,6 +374,26 @@ func (i *savedImage) isReferrersTag() bool {
 	return ok && kind == image.TagReferrers
 }
 
+// isReferrer reports whether an image that has been resolved is about another, found
+// because of that or asked for.
+func (i *savedImage) isReferrer() bool {
+	if i.about != nil {
+		return true
+	}
+	if name := i.name(); name != "" {
+		_, _, ok := image.ParseDigestTag(name)
+		return ok
+	}
+	return i.documents[len(i.documents)-1].Subject != nil
+}
+
+// isAbout reports whether an index without a name is about something: it is taken as
+// it is, and no platform chosen from it.
+func (i *savedImage) isAbout(raw []byte, mimeType string) bool {
+	document, err := image.ParseDocument(raw, mimeType)
+	return i.name() == "" && err == nil && document.Subject != nil
+}
+
 // resolveReferrer reads the manifests of a referrer, and reports whether it is to be
 // saved. What a tag of referrers lists is not read: that is found by itself.
 func (s *saver) resolveReferrer(ctx context.Context, r *savedImage) (keep bool, err error) {

@@ -83,6 +83,8 @@ func (s *saver) resolve(ctx context.Context, img *savedImage) error {
 	switch {
 	case manifest.MIMETypeIsMultiImage(mimeType) && img.isReferrersTag():
 		document, err = s.resolveReferrersTag(ctx, top, raw, mimeType)
+	case manifest.MIMETypeIsMultiImage(mimeType) && img.isAbout(raw, mimeType):
+		document, err = s.readIndex(ctx, img, top, raw, mimeType, 0)
 	case manifest.MIMETypeIsMultiImage(mimeType):
 		document, err = s.resolveIndex(ctx, img, top, raw, mimeType)
 	default:

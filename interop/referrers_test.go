@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"encoding/json"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -71,4 +72,29 @@ func TestReferrersAreFound(t *testing.T) {
 	_, tag, _ := strings.Cut(oneName, ":")
 	found := regctl.run(t, "artifact", "list", "--slow-referrers", "--format", "{{range .Descriptors}}{{.ArtifactType}} {{end}}", "ocidir://"+layout+":"+tag)
 	assert.Equal(t, "application/spdx+json", strings.TrimSpace(found))
+}
+
+// TestDockerKeepsReferrers has Docker save again what it has loaded: what is about the image comes
+// along, the signature without its tag.
+func TestDockerKeepsReferrers(t *testing.T) {
+	dir := t.TempDir()
+	d, ok := newBuiltDocker(true)(t).(dockerd)
+	require.True(t, ok)
+	path := referrersArchive(t, dir)
+	_, err := d.load(t, archive{path: path})
+	require.NoError(t, err)
+	saved := filepath.Join(dir, "saved.tar")
+	d.docker.run(t, "save", "--output", saved, oneName)
+	var listed []struct {
+		ArtifactType string
+		Referrer     bool
+	}
+	output := dockerArchive(t).run(t, "list", "--json", saved)
+	require.NoError(t, json.Unmarshal([]byte(output), &listed))
+	var types []string
+	for _, image := range listed[1:] {
+		assert.True(t, image.Referrer)
+		types = append(types, image.ArtifactType)
+	}
+	assert.ElementsMatch(t, []string{"application/spdx+json", "application/vnd.example.proof", "application/vnd.dev.cosign.simplesigning.v1+json"}, types)
 }

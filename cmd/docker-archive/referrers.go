@@ -48,18 +48,18 @@ func printReferrers(out io.Writer, images []dockerarchive.ImageInfo) error {
 		return nil
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(w, "\nREFERRER\tOF\tTYPE\tDIGEST\tSIZE")
+	fmt.Fprintln(w, "\nSUBJECT\tTYPE\tDIGEST\tSIZE\tREFERRER") // Whose names are long.
 	for _, img := range images {
 		if !img.Referrer {
 			continue
 		}
-		of := cmp.Or(subjects[img.Subject], short(img.Subject)+" (not in the archive)")
+		subject := cmp.Or(subjects[img.Subject], short(img.Subject)+" (not in the archive)")
+		size := units.HumanSize(float64(img.Size))
+		if img.Error != "" {
+			size = fmt.Sprintf("broken: %q", img.Error)
+		}
 		for _, name := range rowNames(img) {
-			if img.Error != "" {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\tbroken: %q\n", name, of, cmp.Or(img.ArtifactType, img.MediaType), short(img.Digest), img.Error)
-				continue
-			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", name, of, cmp.Or(img.ArtifactType, img.MediaType), short(img.Digest), units.HumanSize(float64(img.Size)))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", subject, cmp.Or(img.ArtifactType, img.MediaType), short(img.Digest), size, name)
 		}
 	}
 	return w.Flush()

@@ -60,9 +60,9 @@ func TestReferrers(t *testing.T) {
 	assert.Regexp(t, `^REFERENCE +PLATFORM +DIGEST +LAYERS +SIZE$`, lines[0])
 	assert.Regexp(t, `^`+s.Address+`/app:1 +linux/amd64 +sha256:`, lines[1])
 	assert.Empty(t, lines[2])
-	assert.Regexp(t, `^REFERRER +OF +TYPE +DIGEST +SIZE$`, lines[3])
-	assert.Regexp(t, `^@1 +`+s.Address+`/app:1 +application/spdx\+json +sha256:\w{12} +\d+B$`, lines[4])
-	assert.Regexp(t, `^`+s.Address+`/app:`+s.tag()+` +`+s.Address+`/app:1 +application/vnd.dev.cosign.simplesigning.v1\+json +sha256:`, lines[5])
+	assert.Regexp(t, `^SUBJECT +TYPE +DIGEST +SIZE +REFERRER$`, lines[3])
+	assert.Regexp(t, `^`+s.Address+`/app:1 +application/spdx\+json +sha256:\w{12} +\d+B +@1$`, lines[4])
+	assert.Regexp(t, `^`+s.Address+`/app:1 +application/vnd.dev.cosign.simplesigning.v1\+json +sha256:\w{12} +\d+B +`+s.Address+`/app:`+s.tag()+`$`, lines[5])
 
 	out, _ = succeeds(t, "list", "--json", path)
 	var listed []dockerarchive.ImageInfo
@@ -78,6 +78,8 @@ func TestReferrers(t *testing.T) {
 	out, _ = succeeds(t, "verify", path)
 	assert.NotContains(t, out, "note")
 
+	_, stderr := succeeds(t, "save", "--tls-verify=false", "--referrers", "--dry-run", s.Address+"/app:1")
+	assert.Empty(t, stderr)
 	out, _ = succeeds(t, "list", s.save(t, "--referrers="+spdx))
 	assert.Contains(t, out, spdx)
 	assert.NotContains(t, out, s.tag())

@@ -58,7 +58,7 @@ func (c *Catalog) Describe(ctx context.Context, img *Image) (Description, error)
 	}
 	d, _, err := c.describeOCI(ctx, i.descriptor, 2, map[digest.Digest]bool{})
 	d.Fault = cmp.Or(d.Fault, s.err)
-	if subject, ok := digestTagged(img.Names); ok {
+	if subject, ok := img.Subject(); ok {
 		d.Subject = subject
 	}
 	return d, err

@@ -9,7 +9,8 @@ import (
 
 // Subject returns the digest of what the image is about, if it is a referrer and no
 // image of its own: its names, if it has any, are digest tags, or its manifest has a
-// subject. What index.json says of that is not asked for.
+// subject. What index.json says of that is believed of what is no image anyway: Docker
+// drops the names of digest tags.
 func (img *Image) Subject() (digest.Digest, bool) {
 	i, ok := img.contents.(*ociImage)
 	if !ok {
@@ -19,10 +20,17 @@ func (img *Image) Subject() (digest.Digest, bool) {
 		return digestTagged(img.Names)
 	}
 	_, doc, err := readDocument(i.files, i.descriptor)
-	if err != nil || doc.Subject == nil || doc.Subject.Digest.Validate() != nil {
+	if err != nil {
 		return "", false
 	}
-	return doc.Subject.Digest, true
+	var subject digest.Digest
+	switch {
+	case doc.Subject != nil:
+		subject = doc.Subject.Digest
+	case image.HasOtherLayers(doc.Layers):
+		subject = digest.Digest(i.descriptor.Annotations[image.AnnotationSubject])
+	}
+	return subject, subject.Validate() == nil
 }
 
 // digestTagged returns what all names say that something is about.

@@ -267,6 +267,9 @@ func (cs *claims) manifest(label string, i *ociImage, doc *image.Fields) {
 		cs.damaged("%s: %w", label, err)
 		return // What follows from that need not be said of every layer.
 	}
+	if image.HasOtherLayers(doc.Layers) {
+		return // Its config may be anything, whatever type it has.
+	}
 	ids, ok := i.diffIDs(doc)
 	if !ok {
 		if config, err := i.lookup(doc.Config.Digest); err == nil && image.IsConfigType(doc.Config.MediaType) {

@@ -25,10 +25,10 @@ type ImageInfo struct {
 	Position int `json:"position"`
 	// Names are as they are in the archive; some need not be valid references.
 	Names []string `json:"names"`
-	// Referrer is set if this is no image but about one, or about another referrer, as a
-	// signature or an SBOM is: Subject says about which. It is not meant where an
-	// archive's only image is.
-	Referrer bool `json:"referrer,omitempty"`
+	// Subjects are the digests of what this is about, as a signature or an SBOM is, if it
+	// is no image of its own: one for each of the Names, or just one. Such a referrer is
+	// not meant where an archive's only image is.
+	Subjects []digest.Digest `json:"subjects,omitempty"`
 	// Error says why the image cannot be read, as far as that is known without reading
 	// its layers; empty if nothing is known to be wrong.
 	Error string `json:"error,omitempty"`
@@ -64,6 +64,9 @@ type ManifestInfo struct {
 	Manifests []ManifestInfo `json:"manifests,omitempty"`
 }
 
+// IsReferrer reports whether this is no image but about one, or about another referrer.
+func (i *ImageInfo) IsReferrer() bool { return len(i.Subjects) > 0 }
+
 // Images describes all images in the order of the archive. Of archives of Docker
 // before 1.10, which have no configs, it reads the layers. An image that is broken is
 // described as far as it can be read: that keeps nobody from the others.
@@ -74,8 +77,7 @@ func (r *Reader) Images(ctx context.Context) ([]ImageInfo, error) {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("%s: %s: image @%d: %w", r.transport.name, r.path, img.Position, err)
 		}
-		info := ImageInfo{Position: img.Position, Names: slices.Concat([]string{}, img.Names), ManifestInfo: manifestInfo(d)}
-		_, info.Referrer = img.Subject()
+		info := ImageInfo{Position: img.Position, Names: slices.Concat([]string{}, img.Names), Subjects: img.Subjects(), ManifestInfo: manifestInfo(d)}
 		if fault := cmp.Or(err, d.Fault); fault != nil {
 			info.Error = fault.Error()
 		}

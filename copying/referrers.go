@@ -11,7 +11,6 @@ import (
 
 	"github.com/containers/image/v5/docker"
 	"github.com/containers/image/v5/docker/reference"
-	ctrimage "github.com/containers/image/v5/image"
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
@@ -41,14 +40,6 @@ const (
 	maxReferrerDepth = 8    // of what is about what is about it
 	maxReferrers     = 4096 // of all images
 )
-
-// referrer is what makes a savedImage one that is about another.
-type referrer struct {
-	root    *savedImage // the image that is asked for
-	subject digest.Digest
-	tag     string // "" if it is known by its digest
-	listed  []imgspecv1.Descriptor
-}
 
 // gatherReferrers finds what is about the images and adds it to them, in an order that
 // depends on nothing else: what has no name by its digest, then digest tags by name.
@@ -86,64 +77,77 @@ func (s *saver) gatherReferrers(ctx context.Context) error {
 type gathering struct {
 	saver  *saver
 	client *registries.Client
+	found  map[string]*savedImage // by the digest or the full name
 
-	mu    sync.Mutex             // held for found, and for what the saver has opened
-	found map[string]*savedImage // by the digest or the full name
+	mu sync.Mutex // held for what the saver has opened
 }
 
-// level finds what is directly about images, and returns what is new of that.
+// level finds what is directly about images, and returns what is new of that and may
+// have something about itself.
 func (g *gathering) level(ctx context.Context, about []*savedImage) ([]*savedImage, error) {
-	listed := make([][]*savedImage, len(about))
-	err := g.each(ctx, about, func(ctx context.Context, n int, img *savedImage) (err error) {
-		listed[n], err = g.list(ctx, img)
+	var questions []question
+	for _, img := range about {
+		for _, subject := range img.subjects() {
+			questions = append(questions, question{img, subject})
+		}
+	}
+	answers := make([][]*savedImage, len(questions))
+	err := g.each(ctx, len(questions), func(n int) *savedImage { return questions[n].about }, func(ctx context.Context, n int) (err error) {
+		answers[n], err = g.ask(ctx, questions[n])
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	var found []*savedImage
-	for _, r := range slices.Concat(listed...) {
-		if _, ok := g.found[r.key()]; !ok {
-			g.found[r.key()] = r
-			found = append(found, r)
+	for _, r := range slices.Concat(answers...) {
+		if known := g.found[r.key()]; known != nil {
+			known.about.parents = append(known.about.parents, r.about.parents...)
+			continue
 		}
+		g.found[r.key()] = r
+		found = append(found, r)
 	}
 	if len(g.found) > maxReferrers {
 		return nil, fmt.Errorf("%w: more than %d referrers", errdef.ErrLimit, maxReferrers)
 	}
-	err = g.each(ctx, found, func(ctx context.Context, _ int, r *savedImage) error {
-		if err := g.openReferrer(ctx, r); err != nil {
-			return err
-		}
-		keep, err := g.saver.resolveReferrer(ctx, r)
-		if err == nil && !keep {
-			g.drop(r)
-		}
-		return err
+	err = g.each(ctx, len(found), func(n int) *savedImage { return found[n] }, func(ctx context.Context, n int) error {
+		return g.resolve(ctx, found[n])
 	})
-	return slices.DeleteFunc(found, func(r *savedImage) bool { return g.found[r.key()] != r }), err
+	for _, r := range found {
+		if !g.needed(r) { // Another image may need it later.
+			delete(g.found, r.key())
+		}
+	}
+	return slices.DeleteFunc(found, func(r *savedImage) bool { return !r.about.keep || r.about.isList }), err
 }
 
-func (g *gathering) drop(r *savedImage) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	delete(g.found, r.key())
+// question is what is to be asked of the repository of an image.
+type question struct {
+	about   *savedImage
+	subject digest.Digest
 }
 
-// each calls f for all images at once. What fails is the end of the image that was
-// asked for, or of all.
-func (g *gathering) each(ctx context.Context, images []*savedImage, f func(ctx context.Context, n int, img *savedImage) error) error {
+// each calls f n times at once, each time for an image. What fails is the end of the
+// images that it is about, or of all.
+func (g *gathering) each(ctx context.Context, n int, of func(n int) *savedImage, f func(ctx context.Context, n int) error) error {
 	s := g.saver
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(s.options.Jobs)
-	for n, img := range images {
-		root := img.root()
-		if s.failed(root) {
+	for i := range n {
+		if !g.needed(of(i)) {
 			continue
 		}
+		roots := of(i).roots()
 		group.Go(func() error {
-			if err := f(gctx, n, img); err != nil {
-				return s.fail(root, err)
+			err := f(gctx, i)
+			if err == nil {
+				return nil
+			}
+			for _, root := range roots {
+				if err := s.fail(root, err); err != nil {
+					return err
+				}
 			}
 			return nil
 		})
@@ -154,55 +158,66 @@ func (g *gathering) each(ctx context.Context, images []*savedImage, f func(ctx c
 	return ctx.Err()
 }
 
-// list returns what the registry has about the manifests of an image.
-func (g *gathering) list(ctx context.Context, img *savedImage) ([]*savedImage, error) {
-	repo := img.Source.DockerReference()
+// needed reports whether something is about an image that has not failed.
+func (g *gathering) needed(r *savedImage) bool {
+	return slices.ContainsFunc(r.roots(), func(root *savedImage) bool { return !g.saver.failed(root) })
+}
+
+// ask returns what a registry has about a manifest.
+func (g *gathering) ask(ctx context.Context, q question) ([]*savedImage, error) {
+	repo := q.about.Source.DockerReference()
+	var listed []imgspecv1.Descriptor
+	var hasAPI bool
+	err := g.saver.retry(ctx, q.about, func() (err error) {
+		listed, hasAPI, err = g.client.Referrers(ctx, repo, q.subject)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	kinds := []string{image.TagSignature, image.TagAttestation, image.TagSBOM}
+	if !hasAPI {
+		kinds = append(kinds, image.TagReferrers)
+	}
 	var found []*savedImage
-	for _, subject := range img.subjects() {
-		var listed []imgspecv1.Descriptor
-		var hasAPI bool
-		err := g.saver.retry(ctx, img, func() (err error) {
-			listed, hasAPI, err = g.client.Referrers(ctx, repo, subject)
-			return err
-		})
+	for _, kind := range kinds {
+		r, err := g.tagged(ctx, q, kind)
 		if err != nil {
 			return nil, err
 		}
-		kinds := []string{image.TagSignature, image.TagAttestation, image.TagSBOM}
-		if !hasAPI {
-			kinds = append(kinds, image.TagReferrers)
+		if r == nil {
+			continue
 		}
-		for _, kind := range kinds {
-			tagged, err := g.tagged(ctx, img, subject, kind)
-			if err != nil {
-				return nil, err
-			}
-			if tagged == nil {
-				continue
-			}
-			found = append(found, tagged)
-			if kind == image.TagReferrers {
-				listed = tagged.about.listed
-			}
+		found = append(found, r)
+		if r.about.isList {
+			listed = r.found[r.digest].Manifests
 		}
-		for _, d := range listed {
-			r, err := img.referrerOf(subject, d.Digest)
-			if err != nil {
-				return nil, err
-			}
-			found = append(found, r)
+	}
+	for _, d := range listed {
+		ref, err := reference.WithDigest(reference.TrimNamed(repo), d.Digest)
+		if err != nil {
+			return nil, err
 		}
+		r, err := newReferrer(q, ref)
+		if err != nil {
+			return nil, err
+		}
+		r.digest = d.Digest
+		found = append(found, r)
 	}
 	return found, nil
 }
 
 // tagged returns what a digest tag of a subject holds, nil if there is none.
-func (g *gathering) tagged(ctx context.Context, img *savedImage, subject digest.Digest, kind string) (*savedImage, error) {
-	repo, tag := img.Source.DockerReference(), image.DigestTag(subject, kind)
+func (g *gathering) tagged(ctx context.Context, q question, kind string) (*savedImage, error) {
+	name, err := reference.WithTag(reference.TrimNamed(q.about.Source.DockerReference()), image.DigestTag(q.subject, kind))
+	if err != nil {
+		return nil, err
+	}
 	var raw []byte
 	var mediaType string
-	err := g.saver.retry(ctx, img, func() (err error) {
-		raw, mediaType, err = g.client.Tagged(ctx, repo, tag)
+	err = g.saver.retry(ctx, q.about, func() (err error) {
+		raw, mediaType, err = g.client.Tagged(ctx, name, name.Tag())
 		return err
 	})
 	if errors.Is(err, fs.ErrNotExist) {
@@ -213,34 +228,27 @@ func (g *gathering) tagged(ctx context.Context, img *savedImage, subject digest.
 	}
 	document, err := image.ParseDocument(raw, mediaType)
 	if err != nil {
-		return nil, fmt.Errorf("parsing %s:%s: %w", repo.Name(), tag, err)
+		return nil, fmt.Errorf("parsing %s: %w", name, err)
 	}
-	name, err := reference.WithTag(reference.TrimNamed(repo), tag)
+	r, err := newReferrer(q, name)
 	if err != nil {
 		return nil, err
 	}
-	r, err := img.newReferrer(subject, name)
-	if err != nil {
-		return nil, err
-	}
-	r.Name, r.about.tag = name, tag
-	r.found = map[digest.Digest]*image.Document{document.Descriptor.Digest: document}
-	r.digest = document.Descriptor.Digest
-	if kind == image.TagReferrers {
-		if !document.IsIndex() {
-			return nil, fmt.Errorf("%s is no index of referrers", name)
-		}
-		r.about.listed = document.Manifests
+	r.Name, r.digest = name, document.Descriptor.Digest
+	r.found[r.digest] = document
+	r.about.isList = kind == image.TagReferrers
+	if r.about.isList && !document.IsIndex() {
+		return nil, fmt.Errorf("%s is no index of referrers", name)
 	}
 	return r, nil
 }
 
-// add adds all that was found to the images.
+// add adds what is to be saved to the images.
 func (g *gathering) add() {
 	s := g.saver
 	var found []*savedImage
 	for _, r := range g.found {
-		if !s.failed(r.root()) {
+		if g.needed(r) {
 			found = append(found, r)
 		}
 	}
@@ -251,30 +259,36 @@ func (g *gathering) add() {
 		return strings.Compare(a.key(), b.key())
 	})
 	for _, r := range found {
-		if r.about.listed != nil && !g.restrict(r) {
-			continue
+		if r.about.isList {
+			g.restrict(r)
 		}
-		r.fetched = s.fetcher.AddImage(r, func(err error) error { return &ImageError{Source: r.Source, Err: err} })
-		s.images = append(s.images, r)
+		for _, root := range r.roots() {
+			root.warnings = append(root.warnings, r.warnings...)
+		}
+		r.warnings = nil
+		if r.about.keep {
+			r.fetched = s.fetcher.AddImage(r, func(err error) error { return &ImageError{Source: r.Source, Err: err} })
+			s.images = append(s.images, r)
+		}
 	}
 }
 
-// restrict has the index of a referrers tag list what is saved, and reports whether
-// that is anything.
-func (g *gathering) restrict(r *savedImage) bool {
+// restrict has the index of a referrers tag list what is saved. If that is nothing, the
+// tag is not saved either.
+func (g *gathering) restrict(r *savedImage) {
 	var kept []digest.Digest
-	for _, d := range r.about.listed {
-		if g.found[d.Digest.String()] != nil {
+	for _, d := range r.documents[0].Manifests {
+		if listed := g.found[d.Digest.String()]; listed != nil && listed.about.keep {
 			kept = append(kept, d.Digest)
 		}
 	}
 	document, err := restricted(r.documents[0], kept)
 	if err != nil {
-		r.root().warn("its referrers tag %s is left out: %v", r.name(), err)
-		return false
+		r.leaveOut("%v", err)
+		return
 	}
 	r.documents, r.digest = []*image.Document{document}, document.Descriptor.Digest
-	return len(kept) > 0
+	r.about.keep = len(kept) > 0
 }
 
 // restricted returns an index that lists some of what another one does.
@@ -288,196 +302,6 @@ func restricted(index *image.Document, kept []digest.Digest) (*image.Document, e
 		return nil, err
 	}
 	return image.ParseDocument(raw, index.Descriptor.MediaType)
-}
-
-// root returns the image that is asked for, which img is or is about.
-func (i *savedImage) root() *savedImage {
-	if i.about != nil {
-		return i.about.root
-	}
-	return i
-}
-
-// subject returns what a referrer is about, or "".
-func (i *savedImage) subject() digest.Digest {
-	if i.about == nil {
-		return ""
-	}
-	return i.about.subject
-}
-
-// key is what tells one referrer from another.
-func (i *savedImage) key() string {
-	if i.Name != nil {
-		return i.Name.String()
-	}
-	return i.digest.String()
-}
-
-// subjects returns the digests of what the archive has of an image, but for
-// attestations of BuildKit's, which nothing is about.
-func (i *savedImage) subjects() []digest.Digest {
-	attestations := map[digest.Digest]bool{}
-	for _, document := range i.documents {
-		for _, listed := range document.Manifests {
-			attestations[listed.Digest] = listed.Annotations[attestedDigest] != ""
-		}
-	}
-	var subjects []digest.Digest
-	for _, document := range i.documents {
-		if d := document.Descriptor.Digest; !attestations[d] && !slices.Contains(subjects, d) {
-			subjects = append(subjects, d)
-		}
-	}
-	return subjects
-}
-
-// newReferrer returns something that is about img, where its repository has it.
-func (i *savedImage) newReferrer(subject digest.Digest, ref reference.Named) (*savedImage, error) {
-	source, err := docker.NewReference(ref)
-	if err != nil {
-		return nil, err
-	}
-	return &savedImage{
-		SaveImage: SaveImage{Source: source},
-		blobs:     i.blobs,
-		about:     &referrer{root: i.root(), subject: subject},
-	}, nil
-}
-
-// referrerOf returns what is about img and known by its digest.
-func (i *savedImage) referrerOf(subject, d digest.Digest) (*savedImage, error) {
-	ref, err := reference.WithDigest(reference.TrimNamed(i.Source.DockerReference()), d)
-	if err != nil {
-		return nil, err
-	}
-	r, err := i.newReferrer(subject, ref)
-	if err != nil {
-		return nil, err
-	}
-	r.digest, r.found = d, map[digest.Digest]*image.Document{}
-	return r, nil
-}
-
-// resolveReferrersTag reads an index of referrers that is asked for by its tag: of what it
-// lists, the archive gets what is asked for too.
-func (s *saver) resolveReferrersTag(ctx context.Context, top *ctrimage.UnparsedImage, raw []byte, mimeType string) (*image.Document, error) {
-	if err := s.allow(ctx, top); err != nil {
-		return nil, err
-	}
-	return image.ParseDocument(raw, mimeType)
-}
-
-// isReferrersTag reports whether an image is known as what lists the referrers of another.
-func (i *savedImage) isReferrersTag() bool {
-	_, kind, ok := image.ParseDigestTag(i.name())
-	return ok && kind == image.TagReferrers
-}
-
-// isReferrer reports whether an image that has been resolved is about another, found
-// because of that or asked for.
-func (i *savedImage) isReferrer() bool {
-	if i.about != nil {
-		return true
-	}
-	if name := i.name(); name != "" {
-		_, _, ok := image.ParseDigestTag(name)
-		return ok
-	}
-	return i.documents[len(i.documents)-1].Subject != nil
-}
-
-// isAbout reports whether an index without a name is about something: it is taken as
-// it is, and no platform chosen from it.
-func (i *savedImage) isAbout(raw []byte, mimeType string) bool {
-	document, err := image.ParseDocument(raw, mimeType)
-	return i.name() == "" && err == nil && document.Subject != nil
-}
-
-// resolveReferrer reads the manifests of a referrer, and reports whether it is to be
-// saved. What a tag of referrers lists is not read: that is found by itself.
-func (s *saver) resolveReferrer(ctx context.Context, r *savedImage) (keep bool, err error) {
-	top, err := s.referrerDocument(ctx, r, r.digest)
-	if err != nil {
-		return false, err
-	}
-	if r.about.listed != nil {
-		r.documents = []*image.Document{top}
-		return true, nil
-	}
-	if !s.wanted(top) {
-		return false, nil
-	}
-	if r.about.tag == "" && (top.Subject == nil || top.Subject.Digest != r.about.subject) {
-		r.root().warn("%s is left out: it is listed as a referrer of %s, but is not about that", r.digest, r.about.subject)
-		return false, nil
-	}
-	if err := s.layout.Check(top); err != nil {
-		r.root().warn("its referrer %s is left out: %v", r.digest, err)
-		return false, nil
-	}
-	r.documents, err = image.Order(top, func(listed imgspecv1.Descriptor) (*image.Document, error) {
-		return s.referrerDocument(ctx, r, listed.Digest)
-	})
-	return true, err
-}
-
-// wanted reports whether a referrer has one of the types that are asked for.
-func (s *saver) wanted(document *image.Document) bool {
-	types := s.options.Referrers.ArtifactTypes
-	if len(types) == 0 || slices.Contains(types, document.ArtifactType) {
-		return true
-	}
-	return slices.ContainsFunc(document.Layers, func(l imgspecv1.Descriptor) bool {
-		return !image.IsLayerType(l.MediaType) && slices.Contains(types, l.MediaType)
-	})
-}
-
-// referrerDocument reads a manifest or an index of a referrer.
-func (s *saver) referrerDocument(ctx context.Context, r *savedImage, d digest.Digest) (*image.Document, error) {
-	if document := r.found[d]; document != nil {
-		return document, nil
-	}
-	raw, mimeType, err := s.manifest(ctx, r, ctrimage.UnparsedInstance(r.blobs.src, &d))
-	if err != nil {
-		return nil, fmt.Errorf("referrer %s of %s: %w", d, r.about.subject, err)
-	}
-	document, err := image.ParseDocument(raw, mimeType)
-	if err != nil {
-		return nil, fmt.Errorf("parsing referrer %s of %s: %w", d, r.about.subject, err)
-	}
-	document.Descriptor.Digest = d // By which the registry knows it.
-	r.found[d] = document
-	return document, nil
-}
-
-// openReferrer opens a source of its own for a referrer, where that of its image need
-// not have it: a mirror has what has been put there.
-func (g *gathering) openReferrer(ctx context.Context, r *savedImage) error {
-	s, repo := g.saver, r.Source.DockerReference()
-	mirrored, err := g.client.Mirrored(repo)
-	if err != nil || !mirrored {
-		return err
-	}
-	ref, err := reference.WithDigest(reference.TrimNamed(repo), r.digest)
-	if err != nil {
-		return err
-	}
-	source, err := docker.NewReference(ref)
-	if err != nil {
-		return err
-	}
-	return s.retry(ctx, r, func() error {
-		src, err := source.NewImageSource(ctx, s.options.SourceCtx)
-		if err != nil {
-			return err
-		}
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		s.opened = append(s.opened, src)
-		r.blobs = newBlobSource(src)
-		return nil
-	})
 }
 
 // checkReferrers fails if an archive cannot hold what is asked for.

@@ -64,7 +64,7 @@ func VerifySignatures(ctx context.Context, r *dockerarchive.Reader, options Sign
 	}
 	v := &signatureVerifier{options: options, infos: infos}
 	for _, info := range infos {
-		if info.Referrer {
+		if info.IsReferrer() {
 			continue
 		}
 		if err := v.verify(ctx, info); err != nil {
@@ -234,7 +234,7 @@ func (v *signatureVerifier) verifyManifest(ctx context.Context, policy *signatur
 // have them, and how many there are of a kind that it does not know.
 func (v *signatureVerifier) signatures(ctx context.Context, subject digest.Digest) (signatures [][]byte, ignored int, err error) {
 	for _, info := range v.infos {
-		if !info.Referrer || info.Subject != subject || info.Digest == "" {
+		if !slices.Contains(info.Subjects, subject) || info.Digest == "" {
 			continue
 		}
 		if info.ArtifactType == sigstoreBundle {

@@ -85,7 +85,7 @@ func printList(out io.Writer, images []dockerarchive.ImageInfo) error {
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(w, "REFERENCE\tPLATFORM\tDIGEST\tLAYERS\tSIZE")
 	for _, img := range images {
-		if img.Referrer {
+		if img.IsReferrer() {
 			continue
 		}
 		id := img.Digest

@@ -39,7 +39,7 @@ func printReferrers(out io.Writer, images []dockerarchive.ImageInfo) error {
 	subjects := map[digest.Digest]string{}
 	found := false
 	for _, img := range images {
-		if img.Referrer {
+		if img.IsReferrer() {
 			found, img.Manifests = true, nil // What a referrers tag lists has names of its own.
 		}
 		nameSubjects(subjects, rowNames(img)[0], img.ManifestInfo)
@@ -50,15 +50,15 @@ func printReferrers(out io.Writer, images []dockerarchive.ImageInfo) error {
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(w, "\nSUBJECT\tTYPE\tDIGEST\tSIZE\tREFERRER") // Whose names are long.
 	for _, img := range images {
-		if !img.Referrer {
+		if !img.IsReferrer() {
 			continue
 		}
-		subject := cmp.Or(subjects[img.Subject], short(img.Subject)+" (not in the archive)")
 		size := units.HumanSize(float64(img.Size))
 		if img.Error != "" {
 			size = fmt.Sprintf("broken: %q", img.Error)
 		}
-		for _, name := range rowNames(img) {
+		for n, name := range rowNames(img) {
+			subject := cmp.Or(subjects[img.Subjects[n]], short(img.Subjects[n])+" (not in the archive)")
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", subject, cmp.Or(img.ArtifactType, img.MediaType), short(img.Digest), size, name)
 		}
 	}

@@ -69,7 +69,7 @@ func TestReferrers(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(out), &listed))
 	require.Len(t, listed, 3)
 	for n, artifactType := range []string{"", spdx, "application/vnd.dev.cosign.simplesigning.v1+json"} {
-		assert.Equal(t, n > 0, listed[n].Referrer)
+		assert.Equal(t, n > 0, listed[n].IsReferrer())
 		assert.Equal(t, artifactType, listed[n].ArtifactType)
 		if n > 0 {
 			assert.Equal(t, s.image.Digest(), listed[n].Subject)

@@ -91,7 +91,7 @@ func (c *Catalog) Claims(ctx context.Context) (*Findings, error) {
 	for _, img := range c.oci {
 		i := img.contents.(*ociImage)
 		cs.manifests(label(img), i)
-		if subject, ok := digestTagged(img.Names); ok {
+		for _, subject := range digestTagged(img.Names) {
 			cs.subject(label(img), i.descriptor, subject)
 		}
 	}

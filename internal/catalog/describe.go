@@ -58,8 +58,8 @@ func (c *Catalog) Describe(ctx context.Context, img *Image) (Description, error)
 	}
 	d, _, err := c.describeOCI(ctx, i.descriptor, 2, map[digest.Digest]bool{})
 	d.Fault = cmp.Or(d.Fault, s.err)
-	if subject, ok := img.Subject(); ok {
-		d.Subject = subject
+	if subjects := img.Subjects(); len(subjects) > 0 {
+		d.Subject = subjects[0]
 	}
 	return d, err
 }

@@ -1,27 +1,29 @@
 package catalog
 
 import (
+	"slices"
+
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
-// Subject returns the digest of what the image is about, if it is a referrer and no
-// image of its own: its names, if it has any, are digest tags, or its manifest has a
-// subject. What index.json says of that is believed of what is no image anyway: Docker
-// drops the names of digest tags.
-func (img *Image) Subject() (digest.Digest, bool) {
+// Subjects returns the digests of what the image is about, if it is a referrer and no
+// image of its own, else nothing: its names, if it has any, are digest tags, and there is
+// a subject for each; or its manifest has a subject. What index.json says of that is
+// believed of what is no image anyway: Docker drops the names of digest tags.
+func (img *Image) Subjects() []digest.Digest {
 	i, ok := img.contents.(*ociImage)
 	if !ok {
-		return "", false
+		return nil
 	}
 	if len(img.Names) > 0 {
 		return digestTagged(img.Names)
 	}
 	_, doc, err := readDocument(i.files, i.descriptor)
 	if err != nil {
-		return "", false
+		return nil
 	}
 	var subject digest.Digest
 	switch {
@@ -30,19 +32,24 @@ func (img *Image) Subject() (digest.Digest, bool) {
 	case image.HasOtherLayers(doc.Layers):
 		subject = digest.Digest(i.descriptor.Annotations[image.AnnotationSubject])
 	}
-	return subject, subject.Validate() == nil
+	if subject.Validate() != nil {
+		return nil
+	}
+	return []digest.Digest{subject}
 }
 
-// digestTagged returns what all names say that something is about.
-func digestTagged(names []string) (subject digest.Digest, ok bool) {
+// digestTagged returns what each of the names says that something is about, nothing if
+// one does not. cosign's SBOM of two images may be one manifest.
+func digestTagged(names []string) []digest.Digest {
+	var subjects []digest.Digest
 	for _, name := range names {
-		d, _, ok := image.ParseDigestTag(name)
-		if !ok || subject != "" && d != subject {
-			return "", false
+		subject, _, ok := image.ParseDigestTag(name)
+		if !ok {
+			return nil
 		}
-		subject = d
+		subjects = append(subjects, subject)
 	}
-	return subject, subject != ""
+	return subjects
 }
 
 // withoutReferrers returns the images among images, if there are any.
@@ -52,7 +59,7 @@ func withoutReferrers(images []*Image) []*Image {
 	}
 	var others []*Image
 	for _, img := range images {
-		if _, ok := img.Subject(); !ok {
+		if len(img.Subjects()) == 0 {
 			others = append(others, img)
 		}
 	}
@@ -74,7 +81,7 @@ func (cs *claims) subject(label string, d v1.Descriptor, subject digest.Digest) 
 func (c *Catalog) Referrers(subject digest.Digest) []*Image {
 	var found []*Image
 	for _, img := range c.images {
-		if d, ok := img.Subject(); ok && d == subject {
+		if slices.Contains(img.Subjects(), subject) {
 			found = append(found, img)
 		}
 	}

@@ -115,8 +115,8 @@ func (s signed) image(t *testing.T) copying.SaveImage {
 	return named(t, s.Ref(t, "app:1"), s.Address+"/app:1")
 }
 
-// names returns what is about a digest in an archive: names, or digests.
-func names(t *testing.T, data []byte, subject digest.Digest) []string {
+// namesAbout returns what is about a digest in an archive: names, or digests.
+func namesAbout(t *testing.T, data []byte, subject digest.Digest) []string {
 	t.Helper()
 	a, err := archive.New(t.Context(), bytes.NewReader(data), int64(len(data)))
 	require.NoError(t, err)
@@ -151,9 +151,9 @@ func TestSaveReferrers(t *testing.T) {
 				ofSBOM = append(ofSBOM, repo+tagOf(s.sbom.Digest()))
 			}
 			ofIndex = append(ofIndex, repo+tagOf(s.index.Digest)+".sig")
-			assert.Equal(t, ofIndex, names(t, data, s.index.Digest))
-			assert.Equal(t, ofPlatform, names(t, data, s.platform.Digest))
-			assert.Equal(t, ofSBOM, names(t, data, s.sbom.Digest()))
+			assert.Equal(t, ofIndex, namesAbout(t, data, s.index.Digest))
+			assert.Equal(t, ofPlatform, namesAbout(t, data, s.platform.Digest))
+			assert.Equal(t, ofSBOM, namesAbout(t, data, s.sbom.Digest()))
 			require.Len(t, results, 1+len(ofIndex)+len(ofPlatform)+len(ofSBOM))
 			assert.Empty(t, results[0].Subject)
 			assert.NotEmpty(t, results[1].Subject)
@@ -220,8 +220,8 @@ func TestSaveReferrersOfTypes(t *testing.T) {
 	s.list(t, s.index.Digest, s.indexProof, more)
 	data, _ := save(t, savingReferrers(t, spdx), s.image(t))
 	tag := s.Address + "/app:" + tagOf(s.index.Digest)
-	assert.Equal(t, []string{more.Digest().String(), tag}, names(t, data, s.index.Digest))
-	assert.Empty(t, names(t, data, s.sbom.Digest()))
+	assert.Equal(t, []string{more.Digest().String(), tag}, namesAbout(t, data, s.index.Digest))
+	assert.Empty(t, namesAbout(t, data, s.sbom.Digest()))
 	a, err := archive.New(t.Context(), bytes.NewReader(data), int64(len(data)))
 	require.NoError(t, err)
 	defer a.Close()
@@ -233,8 +233,8 @@ func TestSaveReferrersOfTypes(t *testing.T) {
 	assert.Equal(t, more.Digest(), m.Manifests()[0].Digest)
 
 	data, _ = save(t, savingReferrers(t, "application/vnd.dev.cosign.simplesigning.v1+json"), s.image(t))
-	assert.Equal(t, []string{tag + ".sig"}, names(t, data, s.index.Digest))
-	assert.Empty(t, names(t, data, s.platform.Digest))
+	assert.Equal(t, []string{tag + ".sig"}, namesAbout(t, data, s.index.Digest))
+	assert.Empty(t, namesAbout(t, data, s.platform.Digest))
 }
 
 // All that the archive has can be copied to another registry, as it was.
@@ -303,7 +303,7 @@ func TestReferrersAreSavedAgain(t *testing.T) {
 	options := savingReferrers(t)
 	options.AllPlatforms = false
 	data, _ := save(t, options, s.image(t))
-	assert.Contains(t, names(t, data, s.platform.Digest), digest.FromBytes(raw).String())
+	assert.Contains(t, namesAbout(t, data, s.platform.Digest), digest.FromBytes(raw).String())
 	path := imagetest.WriteFile(t, data)
 	r, err := dockerarchive.NewReader(nil, path)
 	require.NoError(t, err)
@@ -393,7 +393,7 @@ func TestSaveReferrersFails(t *testing.T) {
 	t.Run("about something else", func(t *testing.T) {
 		s.Intercept = answer(200, list, index(other.Descriptor(), 1), "/referrers/")
 		data, results := save(t, savingReferrers(t), s.image(t))
-		assert.Len(t, names(t, data, s.index.Digest), 1) // The signature.
+		assert.Len(t, namesAbout(t, data, s.index.Digest), 1) // The signature.
 		assert.Contains(t, fmt.Sprint(results[0].Warnings), "is not about that")
 	})
 	t.Run("docker layout", func(t *testing.T) {
@@ -444,8 +444,8 @@ func TestReferrersFromMirror(t *testing.T) {
 	require.NoError(t, os.WriteFile(options.SourceCtx.SystemRegistriesConfPath, []byte(conf), 0o600))
 	options.SourceCtx.DockerInsecureSkipTLSVerify = types.OptionalBoolUndefined
 	data, _ := save(t, options, s.image(t))
-	assert.Len(t, names(t, data, s.index.Digest), 2)
-	assert.Len(t, names(t, data, s.platform.Digest), 1)
+	assert.Len(t, namesAbout(t, data, s.index.Digest), 2)
+	assert.Len(t, namesAbout(t, data, s.platform.Digest), 1)
 	assert.NotZero(t, asked["registry"])
 	assert.NotZero(t, asked["mirror"])
 }
@@ -458,7 +458,7 @@ func TestReferrersOfSeveralImages(t *testing.T) {
 	_, alone := save(t, savingReferrers(t), s.image(t))
 	data, results := save(t, savingReferrers(t), s.image(t), again)
 	assert.Len(t, results, len(alone)+1)
-	assert.Len(t, names(t, data, s.index.Digest), 2)
+	assert.Len(t, namesAbout(t, data, s.index.Digest), 2)
 
 	options := savingReferrers(t)
 	options.KeepGoing = true
@@ -466,7 +466,7 @@ func TestReferrersOfSeveralImages(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.tar")
 	_, err := copying.Save(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{missing, s.image(t), again}, options)
 	require.ErrorIs(t, err, copying.ErrImagesLeftOut)
-	assert.Equal(t, names(t, data, s.index.Digest), names(t, imagetest.ReadFile(t, path), s.index.Digest))
+	assert.Equal(t, namesAbout(t, data, s.index.Digest), namesAbout(t, imagetest.ReadFile(t, path), s.index.Digest))
 }
 
 func rawOf(t *testing.T, s signed, name string) []byte {
@@ -485,5 +485,5 @@ func TestReferrersInACircle(t *testing.T) {
 	s.PutManifest(t, "app", tagOf(s.index.Digest)+".att", s.index.MediaType, rawOf(t, s, "app:1"))
 	s.PutManifest(t, "app", tagOf(s.signature.Digest())+".sig", s.signature.MIMEType, s.signature.Raw)
 	data, _ := save(t, savingReferrers(t), s.image(t))
-	assert.Contains(t, names(t, data, s.signature.Digest()), s.Address+"/app:"+tagOf(s.signature.Digest())+".sig")
+	assert.Contains(t, namesAbout(t, data, s.signature.Digest()), s.Address+"/app:"+tagOf(s.signature.Digest())+".sig")
 }

@@ -27,6 +27,10 @@ type ImageInfo struct {
 	Position int `json:"position"`
 	// Names are as they are in the archive; some need not be valid references.
 	Names []string `json:"names"`
+	// Subjects are the digests of what this is about, as a signature or an SBOM is, if it
+	// is no image of its own: one for each of the Names, or just one. Such a referrer is
+	// not meant where an archive's only image is.
+	Subjects []digest.Digest `json:"subjects,omitempty"`
 	// Error says why the image cannot be read, as far as that is known without reading
 	// its layers; empty if nothing is known to be wrong.
 	Error string `json:"error,omitempty"`
@@ -53,9 +57,17 @@ type ManifestInfo struct {
 	Missing bool `json:"missing,omitempty"`
 	// Attestation is set for a manifest that tells of another one's origin.
 	Attestation bool `json:"attestation,omitempty"`
+	// Subject is the digest of what the manifest or index is about, as a signature or
+	// an SBOM is; empty if it is about nothing else.
+	Subject digest.Digest `json:"subject,omitempty"`
+	// ArtifactType is the type of something else than an image; empty of an image.
+	ArtifactType string `json:"artifactType,omitempty"`
 	// Manifests are those of an index.
 	Manifests []ManifestInfo `json:"manifests,omitempty"`
 }
+
+// IsReferrer reports whether this is no image but about one, or about another referrer.
+func (i *ImageInfo) IsReferrer() bool { return len(i.Subjects) > 0 }
 
 // Images describes all images in the order of the archive. Of archives of Docker
 // before 1.10, which have no configs, it reads the layers. An image that is broken is
@@ -67,7 +79,7 @@ func (r *Reader) Images(ctx context.Context) ([]ImageInfo, error) {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("%s: %s: image @%d: %w", r.transport.name, r.path, img.Position, err)
 		}
-		info := ImageInfo{Position: img.Position, Names: slices.Concat([]string{}, img.Names), ManifestInfo: manifestInfo(d)}
+		info := ImageInfo{Position: img.Position, Names: slices.Concat([]string{}, img.Names), Subjects: img.Subjects(), ManifestInfo: manifestInfo(d)}
 		if fault := cmp.Or(err, d.Fault); fault != nil {
 			info.Error = fault.Error()
 		}
@@ -81,14 +93,16 @@ func (r *Reader) Images(ctx context.Context) ([]ImageInfo, error) {
 
 func manifestInfo(d catalog.Description) ManifestInfo {
 	m := ManifestInfo{
-		MediaType:   d.MediaType,
-		Digest:      d.Manifest,
-		Config:      d.Config,
-		Platform:    image.PlatformString(d.Platform),
-		Layers:      d.Layers,
-		Size:        d.Size,
-		Missing:     d.Missing,
-		Attestation: d.Attestation,
+		MediaType:    d.MediaType,
+		Digest:       d.Manifest,
+		Config:       d.Config,
+		Platform:     image.PlatformString(d.Platform),
+		Layers:       d.Layers,
+		Size:         d.Size,
+		Missing:      d.Missing,
+		Attestation:  d.Attestation,
+		Subject:      d.Subject,
+		ArtifactType: d.ArtifactType,
 	}
 	for _, child := range d.Manifests {
 		m.Manifests = append(m.Manifests, manifestInfo(child))

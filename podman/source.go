@@ -137,7 +137,9 @@ func (s *imageSource) GetBlob(ctx context.Context, info types.BlobInfo, _ types.
 	return stream, blob.Size, nil
 }
 
-// GetSignatures returns none: archives have no place for them.
+// GetSignatures returns none: archives have no place for those of GnuPG, and those of
+// sigstore, which are images of their own, cannot be returned by a source outside of
+// containers/image.
 func (s *imageSource) GetSignatures(context.Context, *digest.Digest) ([][]byte, error) {
 	return [][]byte{}, nil
 }

@@ -161,7 +161,7 @@ func (s *saver) assembleImage(ctx context.Context, img *savedImage, place *writi
 	if err := s.archive.Commit(ctx, place, content); err != nil {
 		return err
 	}
-	if reason := s.layout.LeftOut(content); reason != "" {
+	if reason := s.layout.LeftOut(content); reason != "" && !img.isReferrer() {
 		img.warn("it is left out of manifest.json, so that docker load does not see it: %s", reason)
 	}
 	s.configsMu.Lock()

@@ -110,7 +110,7 @@ func TestSaveSkipDockerManifest(t *testing.T) {
 // What is left out is left out, and nothing else; the rest is as it would be.
 func TestSaveLeaveOut(t *testing.T) {
 	nonDistributable := imagetest.Gzip(3, 300)
-	nonDistributable.MediaType = imgspecv1.MediaTypeImageLayerNonDistributableGzip //nolint:staticcheck // It is what this is about.
+	nonDistributable.MediaType = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
 	layers := []imagetest.Layer{imagetest.Gzip(1, 100), nonDistributable, imagetest.Gzip(2, 200)}
 	img := imagetest.NewImage(t, "three", layers...)
 	whole, results := save(t, saving(t), named(t, img, "example.com/app:1"))

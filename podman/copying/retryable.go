@@ -12,6 +12,7 @@ import (
 	"go.podman.io/image/v5/docker"
 
 	"github.com/dockerarchive/dockerarchive/internal/retry"
+	"github.com/dockerarchive/dockerarchive/podman/copying/internal/registries"
 )
 
 // Retry calls f until it succeeds, fails for a reason that will not pass, or has
@@ -25,7 +26,7 @@ func Retry(ctx context.Context, times int, announce func(error), f func() error)
 }
 
 func retryPolicy(times int) retry.Policy {
-	return retry.Policy{Times: times, Classifiers: []retry.Classifier{judgeStatus}}
+	return retry.Policy{Times: times, Classifiers: []retry.Classifier{judgeStatus, registries.Judge}}
 }
 
 // judgeStatus judges the errors that containers/image makes of a registry's

@@ -87,6 +87,10 @@ type SaveOptions struct {
 	// another way. Only who has them can use the image. It may be called concurrently.
 	LeaveOut func(layer imgspecv1.Descriptor) bool
 
+	// Referrers, if not nil, saves what registries have about the images too. Only an
+	// image-archive holds it.
+	Referrers *ReferrerOptions
+
 	// Jobs is how many blobs, or manifests, are read at the same time; 0 means 6.
 	Jobs int
 	// RetryTimes is how often reading a blob or a manifest is resumed after an
@@ -145,6 +149,9 @@ type SaveResult struct {
 	// Warnings say what else should be known of the image: that it is not in
 	// manifest.json, that another platform was taken, what was corrected.
 	Warnings []string
+	// Subject is what this is about, if it is no image that was asked for but one of its
+	// referrers; empty of an image.
+	Subject digest.Digest
 	// Err says why the image is not in the archive. It is an *ImageError.
 	Err error
 }
@@ -177,7 +184,8 @@ var ErrImagesLeftOut = errors.New("not all images could be saved")
 // images of one name are an error, for different platforms too: images become an index
 // only if one is given that lists them.
 //
-// It returns a result for each image, in their order. An error means that there
+// It returns a result for each image, in their order, and for each of the Referrers,
+// in the order of the archive. An error means that there
 // is no archive, unless it is ErrImagesLeftOut and there are images left.
 func Save(ctx context.Context, policyContext *signature.PolicyContext, path string, images []SaveImage, options *SaveOptions) ([]SaveResult, error) {
 	return save(ctx, policyContext, path, images, options, func() (*output.Output, error) { return output.Create(ctx, path) })
@@ -241,6 +249,8 @@ type saver struct {
 	fetcher  *fetching.Fetcher
 	archive  *writing.Archive // nil in PlanSave
 
+	opened []types.ImageSource // of referrers
+
 	configsMu sync.Mutex
 	configs   map[digest.Digest][]byte // of images that are still to be completed
 }
@@ -281,6 +291,9 @@ func newSaver(policyContext *signature.PolicyContext, images []SaveImage, option
 	if s.options.AllPlatforms && len(s.options.Platforms) > 0 {
 		return nil, errors.New("saving images: either all platforms or some can be saved, not both")
 	}
+	if err := s.checkReferrers(); err != nil {
+		return nil, err
+	}
 	s.fetcher = fetching.New(fetching.Options{
 		Jobs:      s.options.Jobs,
 		KeepGoing: s.options.KeepGoing,
@@ -318,6 +331,9 @@ func (s *saver) close() {
 			img.src.Close() // It has only been read from.
 		}
 	}
+	for _, src := range s.opened {
+		src.Close() // Likewise.
+	}
 }
 
 // destinationCtx returns the context for the archive, which prefers the platform
@@ -353,6 +369,9 @@ func (s *saver) read(ctx context.Context) error {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := s.gatherReferrers(ctx); err != nil {
 		return err
 	}
 	if err := s.checkNames(); err != nil {
@@ -409,7 +428,7 @@ func (s *saver) anySaved() bool {
 func (s *saver) results() []SaveResult {
 	results := make([]SaveResult, len(s.images))
 	for i, img := range s.images {
-		results[i] = SaveResult{SaveImage: img.SaveImage, Digest: img.digest, Warnings: img.warnings, Err: s.fetcher.Err(img.fetched)}
+		results[i] = SaveResult{Subject: img.subject(), SaveImage: img.SaveImage, Digest: img.digest, Warnings: img.warnings, Err: s.fetcher.Err(img.fetched)}
 	}
 	return results
 }

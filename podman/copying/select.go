@@ -37,7 +37,8 @@ type savedImage struct {
 	src     types.ImageSource
 	blobs   *blobSource // of src
 	fetched *fetching.Image
-	origins origins // nil if src has none
+	origins origins   // nil if src has none
+	about   *referrer // nil of an image that is asked for
 
 	// Known once its manifests have been read.
 	digest    digest.Digest // of the manifest or index
@@ -81,9 +82,14 @@ func (s *saver) resolve(ctx context.Context, img *savedImage) error {
 		return err
 	}
 	var document *image.Document
-	if manifest.MIMETypeIsMultiImage(mimeType) {
+	switch {
+	case manifest.MIMETypeIsMultiImage(mimeType) && img.isReferrersTag():
+		document, err = s.resolveReferrersTag(ctx, top, raw, mimeType)
+	case manifest.MIMETypeIsMultiImage(mimeType) && img.isAbout(raw, mimeType):
+		document, err = s.readIndex(ctx, img, top, raw, mimeType, 0)
+	case manifest.MIMETypeIsMultiImage(mimeType):
 		document, err = s.resolveIndex(ctx, img, top, raw, mimeType)
-	} else {
+	default:
 		if err = s.checkPlatform(ctx, img, top); err == nil {
 			document, err = s.readManifest(ctx, img, top, nil)
 		}

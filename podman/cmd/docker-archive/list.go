@@ -28,7 +28,9 @@ func newListCommand(g *globalOptions) *cobra.Command {
 		Short:   "List the images in an archive",
 		Long: `List the images in an archive: one line for each name, with the digest of the
 manifest or, if the archive has none, of the config. An image that is known to be
-broken is marked. ARCHIVE may be compressed, and - for the standard input.`,
+broken is marked; of something else than an image, its type is in the place of the
+platform. What is about an image, such as signatures and SBOMs, is listed after the
+images, with what it is about. ARCHIVE may be compressed, and - for the standard input.`,
 		Example: `  docker-archive list images.tar
   curl -s https://example.com/images.tar.zst | docker-archive list -`,
 		Args: usageArgs(cobra.ExactArgs(1)),
@@ -85,6 +87,9 @@ func printList(out io.Writer, images []dockerarchive.ImageInfo) error {
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(w, "REFERENCE\tPLATFORM\tDIGEST\tLAYERS\tSIZE")
 	for _, img := range images {
+		if img.IsReferrer() {
+			continue
+		}
 		id := img.Digest
 		if id == "" {
 			id = img.Config
@@ -98,7 +103,10 @@ func printList(out io.Writer, images []dockerarchive.ImageInfo) error {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", name, platform, short(id), img.Layers, units.HumanSize(float64(img.Size)))
 		}
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return printReferrers(out, images)
 }
 
 // rowNames returns the names of an image as the archive has them, or how else to
@@ -111,12 +119,12 @@ func rowNames(img dockerarchive.ImageInfo) []string {
 }
 
 // platforms names all platforms of an image that are in the archive, and those that
-// its index lists besides.
+// its index lists besides, or what else this is.
 func platforms(m dockerarchive.ManifestInfo) string {
 	there, missing := listedPlatforms(m)
 	switch {
 	case len(there)+len(missing) == 0:
-		return cmp.Or(m.Platform, "-")
+		return cmp.Or(m.ArtifactType, m.Platform, "-")
 	case len(missing) == 0:
 		return strings.Join(there, ",")
 	}

@@ -39,6 +39,7 @@ type saveOptions struct {
 	skipMissing          bool
 	keepIndex            bool
 	skipNonDistributable bool
+	referrers            []string
 	jobs                 int
 	retryTimes           int
 	keepGoing            bool
@@ -66,7 +67,9 @@ platforms, that of this machine is saved unless --platform or --all-platforms sa
 otherwise: one platform under its own digest, all platforms as the original index,
 several as an index that lists only these, or with --keep-index the original one.
 Two images cannot have one name, be they for different platforms. The same image
-under several names is stored once.
+under several names is stored once. With --referrers, what registries have
+about what is saved is saved too: signatures, SBOMs, attestations, and what is
+about those.
 
 The archive appears when it is complete; what was there is kept if saving fails.
 For every image a line with name and digest is printed, on standard error if the
@@ -93,6 +96,7 @@ archive goes to standard output.`,
 	f.BoolVar(&o.skipMissing, "skip-missing", false, "save of an index what there is; the index is kept as it is")
 	f.BoolVar(&o.keepIndex, "keep-index", false, "of platforms that are chosen, keep the index with its digest although it lists more")
 	f.BoolVar(&o.skipNonDistributable, "skip-non-distributable", false, "leave out layers that are not to be distributed")
+	registerReferrers(f, &o.referrers)
 	f.IntVar(&o.jobs, "jobs", 6, "read up to `N` layers at the same time")
 	f.IntVar(&o.retryTimes, "retry-times", 3, "resume reading a layer up to `N` times after failures that may pass")
 	f.BoolVar(&o.keepGoing, "keep-going", false, "leave out images that cannot be saved; the exit status is 1 then")
@@ -177,6 +181,7 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 		SkipMissing:          o.skipMissing,
 		KeepIndex:            o.keepIndex,
 		SkipNonDistributable: o.skipNonDistributable,
+		Referrers:            referrerOptions(o.referrers),
 		Jobs:                 o.jobs,
 		RetryTimes:           o.retryTimes,
 		KeepGoing:            o.keepGoing,
@@ -208,6 +213,9 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 	}
 	if o.keepIndex && o.allPlatforms {
 		return nil, usagef("--all-platforms keeps the index anyway")
+	}
+	if o.layout == "docker" && options.Referrers != nil {
+		return nil, usagef("--layout docker has no manifests that --referrers could be about")
 	}
 	return options, nil
 }

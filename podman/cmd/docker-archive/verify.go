@@ -16,17 +16,27 @@ import (
 
 func newVerifyCommand(g *globalOptions) *cobra.Command {
 	var quiet bool
+	var signed signedOptions
 	cmd := &cobra.Command{
 		Use:   "verify ARCHIVE",
 		Short: "Check everything an archive says of itself",
 		Long: `Check every blob in an archive against its name, digest and diff ID, every size,
 every link and every reference. All that is wrong is listed; the exit status is 1
-if anything is. ARCHIVE may be compressed, and - for the standard input.`,
-		Example: `  docker-archive verify images.tar`,
-		Args:    usageArgs(cobra.ExactArgs(1)),
+if anything is. ARCHIVE may be compressed, and - for the standard input.
+
+With --key, every image must also be signed with that key, by a signature of cosign's
+that is in the archive ('docker-archive save --referrers' takes them along) and is for
+the repository that the image is called by. Nobody else is asked: no registry, and no
+transparency log.`,
+		Example: `  docker-archive verify images.tar
+  docker-archive verify --key cosign.pub images.tar`,
+		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sys, err := g.systemContext()
 			if err != nil {
+				return err
+			}
+			if err := signed.read(); err != nil {
 				return err
 			}
 			r, err := dockerarchive.NewReaderContext(cmd.Context(), sys, archivePath(args[0]))
@@ -40,6 +50,11 @@ if anything is. ARCHIVE may be compressed, and - for the standard input.`,
 			if err != nil {
 				return err
 			}
+			unsigned, err := signed.verify(cmd.Context(), r, sys)
+			if err != nil {
+				return err
+			}
+			report.Problems = append(report.Problems, unsigned...)
 			for _, p := range report.Problems {
 				fmt.Fprintln(cmd.OutOrStdout(), printable.String(p.Error()))
 			}
@@ -57,6 +72,7 @@ if anything is. ARCHIVE may be compressed, and - for the standard input.`,
 			return nil
 		},
 	}
+	signed.register(cmd.Flags())
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print problems only")
 	return cmd
 }

@@ -34,7 +34,7 @@ func pullSources(sys *types.SystemContext, ref reference.Named) ([]sysregistries
 	case r == nil:
 		return []sysregistriesv2.PullSource{{Reference: ref}}, nil
 	case r.Blocked:
-		return nil, fmt.Errorf("registry %s is blocked in %s or %s", r.Prefix, sysregistriesv2.ConfigPath(sys), sysregistriesv2.ConfigDirPath(sys))
+		return nil, fmt.Errorf("registry %s is blocked in registries.conf", r.Prefix)
 	}
 	return r.PullSourcesFromReference(ref)
 }

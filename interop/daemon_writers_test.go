@@ -3,8 +3,7 @@
 package interop
 
 import (
-	"archive/tar"
-	"io"
+	"bytes"
 	"os"
 	"path/filepath"
 	"slices"
@@ -99,19 +98,12 @@ func exportWhole(t *testing.T, ctr program, path string, args ...string) {
 	require.Fail(t, "five exports were cut short")
 }
 
-// isWholeTar reports whether a tar file ends as it should.
+// isWholeTar reports whether a tar file ends with its two blocks of zeros. A reader that merely
+// finds no further entry takes a file that was cut between two entries, or before the first, for
+// a whole one.
 func isWholeTar(t *testing.T, path string) bool {
 	t.Helper()
-	f, err := os.Open(path)
+	content, err := os.ReadFile(path)
 	require.NoError(t, err)
-	defer f.Close() // It is only read.
-	r := tar.NewReader(f)
-	for {
-		if _, err := r.Next(); err != nil {
-			return err == io.EOF
-		}
-		if _, err := io.Copy(io.Discard, r); err != nil {
-			return false
-		}
-	}
+	return len(content)%512 == 0 && bytes.HasSuffix(content, make([]byte, 1024))
 }

@@ -46,7 +46,7 @@ var rooms = []struct{ name, mayImport string }{
 	// The tar container knows names, sizes and offsets, and no images; what an
 	// image is knows no tar.
 	{"internal/tarfile", "errdef internal/local internal/printable internal/spool"},
-	{"internal/image", "errdef internal/printable"},
+	{"internal/image", "errdef internal/compression internal/printable"},
 
 	// An archive that is read. It does not know how one is written.
 	{"internal/catalog", "errdef internal/async internal/compression internal/image internal/printable internal/tarfile"},

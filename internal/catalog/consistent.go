@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -183,23 +182,7 @@ func (i *ociImage) contradiction(doc *image.Fields) error {
 	if !ok {
 		return i.brokenConfig(doc)
 	}
-	if len(ids) != len(doc.Layers) {
-		return errdef.Errorf(errdef.ErrDamaged, "the manifest lists %d layers, but its config has %d diff IDs", len(doc.Layers), len(ids))
-	}
-	for n, l := range doc.Layers {
-		plain, ok := i.isPlain(l, ids[n])
-		switch {
-		case !ok, plain && l.Digest == ids[n], !plain && l.Digest != ids[n]: // Of the last, only reading tells.
-			continue
-		case !plain:
-			return errdef.Errorf(errdef.ErrDamaged, "its config has %s for the diff ID of layer %d, which is the digest of the layer as it is compressed", ids[n], n)
-		}
-		if slices.Contains(ids, l.Digest) {
-			return errdef.Errorf(errdef.ErrDamaged, "the manifest lists the layers in another order than the config: layer %d is %s instead of %s", n, l.Digest, ids[n])
-		}
-		return errdef.Errorf(errdef.ErrDamaged, "layer %d of the manifest, %s, is not compressed, but its config has the diff ID %s", n, l.Digest, ids[n])
-	}
-	return nil
+	return image.CheckLayers(doc.Layers, ids, i.compression)
 }
 
 // diffIDs returns the diff IDs in the config of a manifest. ok is false if it is
@@ -238,18 +221,14 @@ func (i *ociImage) brokenConfig(doc *image.Fields) error {
 	return err
 }
 
-// isPlain reports whether a layer is not compressed, so that its digest is its diff
-// ID. ok is false if that cannot be told.
-func (i *ociImage) isPlain(l v1.Descriptor, diffID digest.Digest) (plain, ok bool) {
-	if strings.HasSuffix(l.MediaType, "+encrypted") || l.Digest.Algorithm() != diffID.Algorithm() {
-		return false, false
-	}
+// compression returns how a layer that is there is compressed.
+func (i *ociImage) compression(l v1.Descriptor) (algorithm compression.Algorithm, ok bool) {
 	f, err := i.lookup(l.Digest)
 	if err != nil || f.Size == 0 {
-		return false, false
+		return compression.None, false
 	}
-	algorithm, err := detect(i.files, f)
-	return algorithm == compression.None, err == nil
+	algorithm, err = detect(i.files, f)
+	return algorithm, err == nil
 }
 
 // differs returns how the layers that manifest.json lists contradict those of a
@@ -350,33 +329,9 @@ func (i *ociImage) lookup(d digest.Digest) (tarfile.Member, error) {
 
 // falseType returns what is wrong with the media type of a layer that is there.
 func (i *ociImage) falseType(l v1.Descriptor) error {
-	said, ok := compressionOf(l.MediaType)
+	algorithm, ok := i.compression(l)
 	if !ok {
 		return nil
 	}
-	f, err := i.lookup(l.Digest)
-	if err != nil || f.Size == 0 {
-		return nil
-	}
-	algorithm, err := detect(i.files, f)
-	if err != nil || algorithm == said {
-		return nil
-	}
-	return errdef.Errorf(errdef.ErrDamaged, "blob %s has the media type %s, but its compression is %s", l.Digest, printable.String(l.MediaType), algorithm)
-}
-
-// compressionOf returns the compression that a layer's media type tells. ok is
-// false if it tells none.
-func compressionOf(mediaType string) (algorithm compression.Algorithm, ok bool) {
-	switch {
-	case !strings.HasPrefix(mediaType, "application/vnd.oci.image.layer.") && !strings.HasPrefix(mediaType, "application/vnd.docker.image.rootfs."):
-		return compression.None, false
-	case strings.HasSuffix(mediaType, "+gzip"), strings.HasSuffix(mediaType, ".gzip"):
-		return compression.Gzip, true
-	case strings.HasSuffix(mediaType, "+zstd"), strings.HasSuffix(mediaType, ".zstd"):
-		return compression.Zstd, true
-	case strings.HasSuffix(mediaType, ".tar"):
-		return compression.None, true
-	}
-	return compression.None, false
+	return image.CheckType(l, algorithm)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/dockerarchive/dockerarchive/internal/compression"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
@@ -15,6 +16,8 @@ type storedBlob struct {
 	digest digest.Digest // under which it is stored: of a decompressed layer, the diff ID
 	size   int64         // as it is stored, in bytes
 	entry  *tarfile.Entry
+	// algorithm is how it is compressed as it is stored.
+	algorithm compression.Algorithm
 }
 
 // receivedBlob is a blob as a source has it.

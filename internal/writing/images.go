@@ -7,7 +7,10 @@ import (
 	"io/fs"
 
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/compression"
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/layout"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
@@ -149,6 +152,24 @@ func (a *Archive) Check(content *image.Image) error {
 	if a.layout.Unpacks() {
 		return a.checkLayers(content)
 	}
+	if err := a.checkBlobs(content); err != nil {
+		return err
+	}
+	for _, d := range content.Documents {
+		check := a.checkManifest
+		if d.IsIndex() {
+			check = checkIndex
+		}
+		if err := check(content, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkBlobs compares what an archive that keeps all blobs has with what is said of
+// their sizes.
+func (a *Archive) checkBlobs(content *image.Image) error {
 	for b := range content.Blobs() {
 		blob, ok := a.blobs.get(b.Digest)
 		switch {
@@ -158,6 +179,58 @@ func (a *Archive) Check(content *image.Image) error {
 			return fmt.Errorf("blob %s of image %s has not been written", b.Digest, content.Digest())
 		case b.Size >= 0 && b.Size != blob.size:
 			return fmt.Errorf("the manifest says that blob %s has %d bytes, but it has %d", b.Digest, b.Size, blob.size)
+		}
+	}
+	return nil
+}
+
+// checkManifest compares the layers of a manifest with its config, and their media
+// types with what they are, as far as that is known without unpacking them.
+func (a *Archive) checkManifest(content *image.Image, manifest *image.Document) error {
+	raw, ok := content.Configs[manifest.Config.Digest]
+	if !ok || image.HasOtherLayers(manifest.Layers) {
+		return nil // Not an image.
+	}
+	config, err := image.ParseConfig(manifest.Config.Digest.String(), raw)
+	if err == nil && !config.HasRootFS {
+		err = image.ErrNoRootFS(manifest.Config.Digest.String())
+	}
+	if err != nil && !image.IsConfigType(manifest.Config.MediaType) {
+		return nil // Nor this.
+	}
+	if err != nil {
+		return err
+	}
+	if err := image.CheckLayers(manifest.Layers, config.DiffIDs, a.compression); err != nil {
+		return err
+	}
+	for n, l := range manifest.Layers {
+		algorithm, ok := a.compression(l)
+		if !ok {
+			continue
+		}
+		if err := image.CheckType(l, algorithm); err != nil {
+			return fmt.Errorf("layer %d: %w", n, err)
+		}
+	}
+	return nil
+}
+
+// compression returns how a layer that has been put is compressed.
+func (a *Archive) compression(l imgspecv1.Descriptor) (algorithm compression.Algorithm, ok bool) {
+	blob, ok := a.blobs.get(l.Digest)
+	if !ok || blob.size == 0 {
+		return compression.None, false
+	}
+	return blob.stored.algorithm, true
+}
+
+// checkIndex compares what an index says of the sizes of what it lists with what is
+// there.
+func checkIndex(content *image.Image, index *image.Document) error {
+	for _, listed := range index.Manifests {
+		if d := content.Find(listed.Digest); d != nil && d.Descriptor.Size != listed.Size {
+			return errdef.Errorf(errdef.ErrDamaged, "the descriptor of %s says that it has %d bytes, but it has %d", listed.Digest, listed.Size, d.Descriptor.Size)
 		}
 	}
 	return nil

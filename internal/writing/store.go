@@ -91,11 +91,11 @@ func (a *Archive) store(ctx context.Context, stream io.Reader, info received) (r
 		return receivedBlob{}, "", err
 	}
 	l := a.layout
-	algorithm := compression.None
-	if l.Unpacks() {
-		algorithm = compression.Detect(prefix)
-	}
+	algorithm := compression.Detect(prefix)
 	b := &blobWriter{ctx: ctx, header: l.BlobHeader}
+	if !l.Unpacks() {
+		b.algorithm, algorithm = algorithm, compression.None
+	}
 	slot := a.slots[info.digest]
 	size := int64(-1)
 	var header *tar.Header
@@ -229,6 +229,8 @@ type blobWriter struct {
 	hash   hash.Hash     // nil if the digest is known
 	digest digest.Digest // under which the blob is stored; "" until the end if it is not known
 	size   int64
+	// algorithm is how what is written is compressed.
+	algorithm compression.Algorithm
 }
 
 // Write implements io.Writer.
@@ -283,5 +285,5 @@ func (b *blobWriter) finish(blobs *blobSet) (*storedBlob, error) {
 		}
 		finish = func() (*tarfile.Entry, error) { return entry, nil }
 	}
-	return blobs.add(b.ctx, storedBlob{digest: b.digest, size: b.size}, finish)
+	return blobs.add(b.ctx, storedBlob{digest: b.digest, size: b.size, algorithm: b.algorithm}, finish)
 }

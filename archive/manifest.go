@@ -98,7 +98,7 @@ func (m *Manifest) diffIDs(config []byte) ([]digest.Digest, error) {
 	name := m.fields.Config.Digest.String()
 	parsed, err := image.ParseConfig(name, config)
 	switch {
-	case err != nil && image.IsConfigType(m.fields.Config.MediaType):
+	case err != nil && (image.IsConfigType(m.fields.Config.MediaType) || image.IsConfig(config)):
 		return nil, err
 	case err != nil || !parsed.HasRootFS:
 		return nil, nil

@@ -100,12 +100,12 @@ func (i *ociImage) settleManifest(ctx context.Context, doc *image.Fields, top bo
 		i.settleNames(ctx, doc, s)
 		return
 	}
-	wrong, sizes := i.contradiction(doc), i.wrongSize(doc)
+	wrong, mild := i.contradiction(doc), i.untrue(doc)
 	if item == nil {
-		i.settleAlone(wrong, sizes, s)
+		i.settleAlone(wrong, mild, s)
 		return
 	}
-	wrong = cmp.Or(wrong, sizes)
+	wrong = cmp.Or(wrong, mild)
 	differs := i.differs(doc, item)
 	if wrong == nil && differs != nil { // The layers decide.
 		wrong = i.read(ctx, doc)
@@ -124,10 +124,10 @@ func (i *ociImage) settleManifest(ctx context.Context, doc *image.Fields, top bo
 }
 
 // settleAlone settles an image of which manifest.json tells nothing.
-func (i *ociImage) settleAlone(wrong, sizes error, s *settled) {
+func (i *ociImage) settleAlone(wrong, mild error, s *settled) {
 	s.err = wrong
-	if sizes != nil { // Digests say what is meant.
-		s.warnings = append(s.warnings, sizes.Error())
+	if mild != nil { // Digests say what is meant.
+		s.warnings = append(s.warnings, mild.Error())
 	}
 }
 
@@ -139,7 +139,7 @@ func (i *ociImage) settleNames(ctx context.Context, doc *image.Fields, s *settle
 		i.settleOn(ctx, i.namesake, wrong, s)
 		return
 	}
-	i.settleAlone(nil, i.wrongSize(doc), s)
+	i.settleAlone(nil, i.untrue(doc), s)
 }
 
 // settleOn takes the image from manifest.json, if it is right there, because the
@@ -159,6 +159,20 @@ func (i *ociImage) missing(doc *image.Fields) error {
 	for _, d := range append(slices.Clone(doc.Layers), *doc.Config) {
 		if _, err := i.lookup(d.Digest); err != nil && len(d.URLs) == 0 {
 			return fmt.Errorf("blob %s of the manifest: %w", d.Digest, err)
+		}
+	}
+	return nil
+}
+
+// untrue returns what a manifest says of the sizes and types of its blobs that is not
+// so.
+func (i *ociImage) untrue(doc *image.Fields) error {
+	if err := i.wrongSize(doc); err != nil {
+		return err
+	}
+	for _, l := range doc.Layers {
+		if err := i.falseType(l); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -206,7 +220,7 @@ func (i *ociImage) diffIDs(doc *image.Fields) (ids []digest.Digest, ok bool) {
 // brokenConfig returns why the config of an image is not one that can be read; nil
 // if it is not there, or of something else than an image.
 func (i *ociImage) brokenConfig(doc *image.Fields) error {
-	if !image.IsConfigType(doc.Config.MediaType) {
+	if image.HasOtherLayers(doc.Layers) {
 		return nil
 	}
 	name, err := blobName(doc.Config.Digest)
@@ -214,7 +228,7 @@ func (i *ociImage) brokenConfig(doc *image.Fields) error {
 		return nil // Said of the blob.
 	}
 	config, err := i.files.ReadFile(name, image.MaxDocument)
-	if err != nil {
+	if err != nil || !image.IsConfigType(doc.Config.MediaType) && !image.IsConfig(config) {
 		return nil
 	}
 	_, err = image.ParseConfig(name, config)

@@ -69,10 +69,11 @@ func BlobsOf(documents []*Document) iter.Seq[Blob] {
 // artifact: its config says so, whatever type that has.
 func (i *Image) IsImage(manifest *Document) bool { return IsConfig(i.Configs[manifest.Config.Digest]) }
 
-// IsConfig reports whether a document is the config of an image.
+// IsConfig reports whether a document is the config of an image: whether it has a root
+// file system, whatever is wrong with that.
 func IsConfig(raw []byte) bool {
-	config, err := ParseConfig("", raw)
-	return err == nil && config.HasRootFS
+	var fields configFields
+	return Decode("config", raw, &fields) == nil && fields.RootFS != nil
 }
 
 // Layer is a layer of an image.

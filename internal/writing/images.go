@@ -188,15 +188,12 @@ func (a *Archive) checkBlobs(content *image.Image) error {
 // types with what they are, as far as that is known without unpacking them.
 func (a *Archive) checkManifest(content *image.Image, manifest *image.Document) error {
 	raw, ok := content.Configs[manifest.Config.Digest]
-	if !ok || image.HasOtherLayers(manifest.Layers) {
+	if !ok || image.HasOtherLayers(manifest.Layers) || !image.IsConfigType(manifest.Config.MediaType) && !image.IsConfig(raw) {
 		return nil // Not an image.
 	}
 	config, err := image.ParseConfig(manifest.Config.Digest.String(), raw)
 	if err == nil && !config.HasRootFS {
 		err = image.ErrNoRootFS(manifest.Config.Digest.String())
-	}
-	if err != nil && !image.IsConfigType(manifest.Config.MediaType) {
-		return nil // Nor this.
 	}
 	if err != nil {
 		return err

@@ -3,10 +3,13 @@
 package dockerarchive
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
@@ -250,6 +253,9 @@ func (d *imageDestination) PutManifest(ctx context.Context, m []byte, instanceDi
 }
 
 func (d *imageDestination) putManifest(ctx context.Context, m []byte, instance *digest.Digest) error {
+	if instance == nil {
+		m = d.truthful(m)
+	}
 	document, err := image.ParseDocument(m, "")
 	if err != nil {
 		return fmt.Errorf("parsing it: %w", err)
@@ -292,6 +298,21 @@ func (d *imageDestination) putManifest(ctx context.Context, m []byte, instance *
 		d.complete = img
 	}
 	return nil
+}
+
+// truthful mends the media types of layers in a manifest that the source has made up,
+// as that of docker-daemon: does. One that is asked for by its digest is not touched.
+func (d *imageDestination) truthful(m []byte) []byte {
+	document, err := image.ParseDocument(m, "")
+	byDigest := slices.ContainsFunc(d.names, func(name string) bool { return strings.Contains(name, "@") })
+	if err != nil || document.Config == nil || byDigest || d.layout.Unpacks() {
+		return m
+	}
+	mended := image.Truthful(m, d.configs[document.Config.Digest])
+	if !bytes.Equal(m, mended) {
+		logrus.Warnf("%s: the manifest, made up by its source, calls its layers compressed, which they are not: it is written with their true types", d.archive.Path())
+	}
+	return mended
 }
 
 // put returns a manifest that has been put, or nil: of an index, those images that

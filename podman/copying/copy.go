@@ -40,6 +40,7 @@ func Copy(ctx context.Context, policyContext *signature.PolicyContext, destRef, 
 	if err != nil {
 		return nil, err
 	}
+	src = truthful(src)
 	opened := &openedReference{ImageReference: srcRef, source: concurrently(src)}
 	defer opened.close() // It has only been read from.
 	if err := checkIndex(ctx, src, options); err != nil {

@@ -67,7 +67,7 @@ func (s *saver) resolve(ctx context.Context, img *savedImage) error {
 		src, err := img.Source.NewImageSource(ctx, openingContext(s.options.SourceCtx, several))
 		if err == nil {
 			img.origins, _ = src.(origins)
-			img.src = concurrently(src)
+			img.src = concurrently(truthful(src))
 		}
 		return err
 	})

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/directory"
 	"go.podman.io/image/v5/manifest"
@@ -20,6 +21,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/internal/fetching"
+	"github.com/dockerarchive/dockerarchive/internal/image"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 )
 
@@ -29,6 +31,41 @@ type concurrentSource struct{ types.ImageSource }
 
 // HasThreadSafeGetBlob is true.
 func (concurrentSource) HasThreadSafeGetBlob() bool { return true }
+
+// truthfulSource is a source that makes up manifests, with the types that the layers
+// really have: see image.Truthful.
+type truthfulSource struct{ types.ImageSource }
+
+// truthful returns src so that its manifest is true if it is one that it makes up.
+func truthful(src types.ImageSource) types.ImageSource {
+	switch src.Reference().Transport().Name() {
+	case dockerDaemon, dockerarchive.Transport.Name(): // Of ours, and of containers/image.
+		return truthfulSource{src}
+	}
+	return src
+}
+
+// GetManifest returns the manifest.
+func (s truthfulSource) GetManifest(ctx context.Context, instance *digest.Digest) ([]byte, string, error) {
+	m, mimeType, err := s.ImageSource.GetManifest(ctx, instance)
+	if err != nil {
+		return nil, "", err
+	}
+	document, err := image.ParseDocument(m, mimeType)
+	if err != nil || document.Config == nil {
+		return m, mimeType, nil // For whoever reads it.
+	}
+	body, _, err := s.ImageSource.GetBlob(ctx, manifest.BlobInfoFromOCI1Descriptor(*document.Config), none.NoCache)
+	if err != nil {
+		return nil, "", fmt.Errorf("reading config %s: %w", document.Config.Digest, err)
+	}
+	defer body.Close()
+	config, err := io.ReadAll(io.LimitReader(body, image.MaxDocument))
+	if err != nil {
+		return nil, "", fmt.Errorf("reading config %s: %w", document.Config.Digest, err)
+	}
+	return image.Truthful(m, config), mimeType, nil
+}
 
 // concurrently returns src so that its blobs are read concurrently if it is known
 // to open a file for each.

@@ -89,6 +89,21 @@ var spoilers = []struct {
 	{"config size", func(m *making) bool {
 		return m.manifest(func(x *telling) bool { x.moreConfig = 1; return true })
 	}},
+	{"manifest size", func(m *making) bool {
+		return m.manifest(func(x *telling) bool { x.more = 1; return true })
+	}},
+	{"layer type", func(m *making) bool {
+		return m.manifest(func(x *telling) bool {
+			if len(x.layers) == 0 {
+				return false
+			}
+			l := &x.layers[m.IntN(len(x.layers))]
+			types := []string{v1.MediaTypeImageLayer, v1.MediaTypeImageLayerGzip, v1.MediaTypeImageLayerZstd}
+			was := l.MediaType
+			l.MediaType = types[m.IntN(len(types))]
+			return l.MediaType != was
+		})
+	}},
 	{"config type", func(m *making) bool {
 		return m.manifest(func(x *telling) bool {
 			types := []string{"application/octet-stream", "application/json", "text/html", ""}

@@ -257,7 +257,7 @@ func TestFind(t *testing.T) {
 		none := newTarball(t).json("manifest.json", empty).close()
 		_, err := archive.New(t.Context(), bytes.NewReader(none), int64(len(none)))
 		require.ErrorIs(t, err, errdef.ErrNoImageArchive)
-		assert.ErrorContains(t, err, "manifest.json list none")
+		assert.ErrorContains(t, err, "manifest.json lists none")
 	}
 	one, err := openFixture(t, "skopeo.tar").Find("")
 	require.NoError(t, err)

@@ -108,6 +108,9 @@ func (c *Catalog) emptyTables() string {
 			empty = append(empty, name)
 		}
 	}
+	if len(empty) == 1 {
+		return empty[0] + " lists none"
+	}
 	return strings.Join(empty, " and ") + " list none"
 }
 

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -293,6 +294,13 @@ func (cs *claims) manifest(label string, i *ociImage, doc *image.Fields) {
 	}
 }
 
+// isTagged reports whether Docker takes a name in manifest.json.
+func isTagged(name string) bool {
+	named, err := reference.ParseNormalizedNamed(name)
+	_, ok := named.(reference.Tagged)
+	return err == nil && ok
+}
+
 func (cs *claims) readDiffIDs(name string) ([]digest.Digest, error) {
 	config, err := cs.files.ReadFile(name, image.MaxDocument)
 	if err != nil {
@@ -328,6 +336,11 @@ func (cs *claims) descriptor(label string, d v1.Descriptor) *Claim {
 
 // docker follows all that an item of manifest.json refers to.
 func (cs *claims) docker(label string, item manifestItem) {
+	for _, name := range item.RepoTags {
+		if !isTagged(name) {
+			cs.damaged("%s: the name %q is not of the form NAME:TAG, so that docker load refuses the archive", manifestJSON, name)
+		}
+	}
 	layers := make([]*Claim, len(item.Layers))
 	_, _ = cs.use(item.Config)
 	ids, err := cs.readDiffIDs(item.Config)

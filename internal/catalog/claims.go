@@ -207,6 +207,12 @@ func (cs *claims) names() {
 		for _, w := range img.warnings {
 			cs.damaged("%s: %s", label(img), w)
 		}
+		d, ok := img.Descriptor()
+		for _, name := range img.Names {
+			if said, byDigest := image.DigestInName(name); ok && byDigest && said != d.Digest {
+				cs.damaged("%s: the image has the digest %s", printable.String(name), d.Digest)
+			}
+		}
 	}
 	called := map[string][]*Image{}
 	for _, img := range cs.images {

@@ -76,6 +76,13 @@ func IsConfig(raw []byte) bool {
 	return Decode("config", raw, &fields) == nil && fields.RootFS != nil
 }
 
+// DigestInName returns the digest by which a name of an image calls it, if it does.
+func DigestInName(name string) (d digest.Digest, ok bool) {
+	_, after, found := strings.Cut(name, "@")
+	d = digest.Digest(after)
+	return d, found && d.Validate() == nil
+}
+
 // Layer is a layer of an image.
 type Layer struct {
 	v1.Descriptor               // as its source has it

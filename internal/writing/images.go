@@ -13,6 +13,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/compression"
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/layout"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
@@ -152,6 +153,9 @@ func (a *Archive) Check(content *image.Image) error {
 	if a.layout.Unpacks() {
 		return a.checkLayers(content)
 	}
+	if err := checkNames(content); err != nil {
+		return err
+	}
 	if err := a.checkBlobs(content); err != nil {
 		return err
 	}
@@ -162,6 +166,16 @@ func (a *Archive) Check(content *image.Image) error {
 		}
 		if err := check(content, d); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// checkNames compares the digests in names with that of the image.
+func checkNames(content *image.Image) error {
+	for _, name := range content.Names {
+		if d, ok := image.DigestInName(name); ok && d != content.Digest() {
+			return fmt.Errorf("it has the digest %s and cannot be called %s", content.Digest(), printable.String(name))
 		}
 	}
 	return nil

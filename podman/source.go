@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
+	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/types"
 
@@ -83,8 +84,17 @@ func (s *imageSource) warnOf(ctx context.Context, instance digest.Digest) {
 	s.warn(warnings)
 }
 
-// Reference returns the reference that the source was opened with.
-func (s *imageSource) Reference() types.ImageReference { return s.ref }
+// Reference returns the reference that the source was opened with, without the digest of
+// an index if the source stands for one of its manifests: containers/image would compare
+// the two.
+func (s *imageSource) Reference() types.ImageReference {
+	if _, digested := s.ref.name.(reference.Digested); digested && s.only != nil {
+		ref := s.ref
+		ref.name = reference.TrimNamed(ref.name)
+		return ref
+	}
+	return s.ref
+}
 
 // Close closes the archive, unless it belongs to a Reader.
 func (s *imageSource) Close() error {

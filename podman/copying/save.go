@@ -68,7 +68,8 @@ type SaveOptions struct {
 	AnyPlatform bool
 	// AllPlatforms saves every index as it is, with all that it lists.
 	AllPlatforms bool
-	// SkipMissing saves of an index what its source has. The index is saved as it is.
+	// SkipMissing saves of an index what its source has, if that is anything. The index
+	// is saved as it is.
 	// Otherwise a *MissingError says what there is not.
 	SkipMissing bool
 	// KeepIndex saves the index that platforms are chosen from as it is, under its

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -19,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/types"
 
+	"github.com/dockerarchive/dockerarchive/archive"
 	"github.com/dockerarchive/dockerarchive/errdef"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
@@ -283,18 +285,32 @@ func TestSaveNames(t *testing.T) {
 	save(t, saving(t), named(t, one, "app:1"), named(t, one, "app:2"), named(t, one, ""), named(t, two, ""))
 }
 
+// An image that is called by the digest of its index keeps that, and is found by it again,
+// also if only one of its platforms is there.
 func TestSaveDigestInName(t *testing.T) {
 	reg := imagetest.NewRegistry(t)
 	d := manifestDigest(t, reg.Push(t, "app:multi", imagetest.Saved(t, "multi")))
 	byDigest := reg.Ref(t, "app@"+d.String())
-	for _, all := range []bool{true, false} {
+	for _, platforms := range []string{"all", "linux/amd64", "linux/arm64"} {
 		options := saving(t)
-		options.AllPlatforms = all
-		archive, results := save(t, options, copying.SaveImage{Source: byDigest, Name: byDigest.DockerReference()})
-		assert.Equal(t, all, results[0].Digest == d)
-		contents, _ := imagetest.Files(t, archive)
+		if options.AllPlatforms = platforms == "all"; !options.AllPlatforms {
+			os, arch, _ := strings.Cut(platforms, "/")
+			options.Platforms = []imgspecv1.Platform{{OS: os, Architecture: arch}}
+		}
+		saved, results := save(t, options, copying.SaveImage{Source: byDigest, Name: byDigest.DockerReference()})
+		assert.Equal(t, d, results[0].Digest, platforms)
+		contents, _ := imagetest.Files(t, saved)
 		assert.Contains(t, string(contents["index.json"]), "/app@"+d.String())
 		assert.NotContains(t, string(contents["manifest.json"]), "app@")
+
+		path := imagetest.WriteFile(t, saved)
+		ref, err := dockerarchive.ParseReference(path + ":" + byDigest.DockerReference().String())
+		require.NoError(t, err)
+		opened, err := ref.NewImage(t.Context(), imagetest.Isolated())
+		require.NoError(t, err, platforms)
+		assert.NoError(t, opened.Close())
+		report := verified(t, path)
+		assert.Empty(t, report.Problems, platforms)
 	}
 	path := filepath.Join(t.TempDir(), "x")
 	_, err := copying.Save(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{{Source: imagetest.Saved(t, "one"), Name: byDigest.DockerReference()}}, saving(t))
@@ -304,6 +320,56 @@ func TestSaveDigestInName(t *testing.T) {
 	_, err = copying.Save(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{{Source: byDigest, Name: byDigest.DockerReference()}}, options)
 	require.NoError(t, err)
 	assert.Equal(t, [][]string{{}}, imagetest.RepoTags(t, imagetest.ReadFile(t, path)), "without a name, as docker save has it")
+}
+
+// verified verifies an archive.
+func verified(t testing.TB, path string) *archive.Report {
+	t.Helper()
+	r, err := dockerarchive.NewReader(nil, path)
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, r.Close()) }()
+	report, err := r.Verify(t.Context(), nil)
+	require.NoError(t, err)
+	return report
+}
+
+// A name with the digest of something else is wrong, and is not written.
+func TestFalseDigestInName(t *testing.T) {
+	m := madeOf(t, "OCI", 1)
+	m.oci[0].names = []string{"example.com/x@" + digest.FromString("x").String()}
+	m.write(t)
+	path := imagetest.WriteFile(t, m.pack(t))
+	problems := verified(t, path).Problems
+	require.Len(t, problems, 1)
+	assert.ErrorContains(t, problems[0], "the image has the digest sha256:")
+	ref, err := dockerarchive.ParseReference(path + ":@0")
+	require.NoError(t, err)
+	_, err = copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "x"), []copying.SaveImage{{Source: ref, FreeName: m.oci[0].names[0]}}, saving(t))
+	require.ErrorContains(t, err, "cannot be called "+m.oci[0].names[0])
+}
+
+// An index of which nothing is there is nothing to save.
+func TestSaveNothingOfAnIndex(t *testing.T) {
+	m := madeOf(t, "containerd", 1)
+	m.write(t)
+	for name, data := range m.files { // The manifests, and not the index.
+		if strings.Contains(string(data), "\"layers\"") && strings.Contains(string(data), "\"config\"") && strings.HasPrefix(name, "blobs/") {
+			delete(m.files, name)
+			m.names = slices.DeleteFunc(m.names, func(n string) bool { return n == name })
+		}
+	}
+	delete(m.files, "manifest.json")
+	m.names = slices.DeleteFunc(m.names, func(n string) bool { return n == "manifest.json" })
+	ref, err := dockerarchive.ParseReference(imagetest.WriteFile(t, m.pack(t)) + ":" + m.authors[0].name)
+	require.NoError(t, err)
+	options := saving(t)
+	options.AllPlatforms, options.SkipMissing = true, true
+	dir := t.TempDir()
+	_, err = copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(dir, "x.tar"), []copying.SaveImage{{Source: ref}}, options)
+	var missing *copying.MissingError
+	require.ErrorAs(t, err, &missing)
+	assert.Len(t, missing.Missing, 2)
+	assert.Empty(t, imagetest.Leftovers(t, dir))
 }
 
 // manifestDigest returns the digest of the manifest or index of an image.

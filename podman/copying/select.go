@@ -156,7 +156,8 @@ func (s *saver) resolveIndex(ctx context.Context, img *savedImage, top *ctrimage
 	if err != nil {
 		return nil, err
 	}
-	if len(s.options.Platforms) < 2 && !s.options.KeepIndex {
+	keep := s.keepsIndex(img, raw)
+	if len(s.options.Platforms) < 2 && !keep {
 		return s.readInstance(ctx, img, ctrimage.UnparsedInstance(img.src, &chosen[0]), chosen[0], -1)
 	}
 	if err := s.allow(ctx, top); err != nil {
@@ -166,13 +167,23 @@ func (s *saver) resolveIndex(ctx context.Context, img *savedImage, top *ctrimage
 	if err != nil {
 		return nil, err
 	}
-	if s.options.KeepIndex {
+	if keep {
 		subset = raw
 	}
 	if err := s.readInstances(ctx, img, instances, 1); err != nil {
 		return nil, err
 	}
 	return image.ParseDocument(subset, mimeType)
+}
+
+// keepsIndex reports whether an index is kept of which platforms are chosen: if that is
+// asked for, or if the image will be named by the digest of the index, which would be a
+// lie without it.
+func (s *saver) keepsIndex(img *savedImage, raw []byte) bool {
+	return s.options.KeepIndex || !s.layout.Unpacks() && slices.ContainsFunc(img.references(), func(name reference.Named) bool {
+		digested, ok := name.(reference.Digested)
+		return ok && digested.Digest() == digested.Digest().Algorithm().FromBytes(raw)
+	})
 }
 
 // checkPlatform fails if an image that is not an index is for no platform that is
@@ -307,7 +318,8 @@ func (s *saver) readInstances(ctx context.Context, img *savedImage, instances []
 		document.Descriptor.Digest = instances[i] // By which the index knows it.
 		img.found[instances[i]] = document
 	}
-	if len(missing) > 0 && !s.skipsMissing(img) {
+	nothing := depth <= 1 && len(missing) == len(instances) // Of the image's own index.
+	if len(missing) > 0 && (nothing || !s.skipsMissing(img)) {
 		return &MissingError{missing}
 	}
 	if len(missing) > 0 {

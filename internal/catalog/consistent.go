@@ -118,7 +118,7 @@ func (i *ociImage) settleManifest(ctx context.Context, doc *image.Fields, top bo
 		if s.instead == nil {
 			s.err = nil // Whoever asks for what is missing is told.
 		}
-	case differs != nil:
+	case differs != nil && (&dockerImage{layers: i.layers, item: *item}).agrees(ctx) != nil: // And not the same in another form.
 		s.warnings = append(s.warnings, fmt.Sprintf("%s contradicts the manifest, which agrees with the config and is taken: %v", manifestJSON, differs))
 	}
 }

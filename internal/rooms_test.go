@@ -48,6 +48,11 @@ var rooms = []struct{ name, mayImport string }{
 	{"internal/tarfile", "errdef internal/local internal/printable internal/spool"},
 	{"internal/image", "errdef internal/compression internal/printable"},
 
+	// The layers of images that are made. They know tar, and no images.
+	{"internal/layertar", "errdef"},
+	{"internal/squash", "errdef internal/layertar"},
+	{"internal/packing", "internal/layertar"},
+
 	// An archive that is read. It does not know how one is written.
 	{"internal/catalog", "errdef internal/async internal/compression internal/image internal/printable internal/tarfile"},
 	{"internal/verify", "errdef internal/async internal/catalog internal/compression internal/printable"},

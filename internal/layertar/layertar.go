@@ -1,0 +1,86 @@
+// Package layertar is what the tar of an image's layer is made of: names,
+// whiteouts, headers that say the same everywhere, and the tree of files that
+// layers add up to. It reads no directories and merges no layers, and it knows
+// nothing of images.
+//
+// Paths in this package are slash-separated, relative to the root of the image and
+// clean: "usr/bin/env". The root itself is "". They are any bytes but NUL; nothing
+// takes them for UTF-8.
+package layertar
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+)
+
+// Names that take away what lower layers have.
+const (
+	// WhiteoutPrefix before the last element of a path says that lower layers have
+	// no such file.
+	WhiteoutPrefix = ".wh."
+	// MetaPrefix begins names that say something of their directory. All but
+	// OpaqueMarker are remains of aufs, and mean nothing to anybody else.
+	MetaPrefix = WhiteoutPrefix + WhiteoutPrefix
+	// OpaqueMarker says of its directory that lower layers have nothing in it.
+	OpaqueMarker = MetaPrefix + ".opq"
+)
+
+// MaxPath is how long a path may be, in bytes: PATH_MAX of Linux. What is longer no
+// runtime could unpack.
+const MaxPath = 4096
+
+// Clean returns the path of an entry's name. "./usr//bin/" and "/usr/bin" are
+// "usr/bin", as to all who unpack layers. It is an ErrDamaged if the name leads out
+// of the root, and an ErrLimit if it is longer than MaxPath.
+func Clean(name string) (string, error) {
+	if len(name) > MaxPath {
+		return "", fmt.Errorf("the name %.40q… has %d bytes: %w", name, len(name), errdef.ErrLimit)
+	}
+	clean := path.Clean(strings.TrimLeft(name, "/"))
+	switch {
+	case clean == ".":
+		return "", nil
+	case clean == ".." || strings.HasPrefix(clean, "../"):
+		return "", fmt.Errorf("the name %q leads out of the layer: %w", name, errdef.ErrDamaged)
+	case strings.IndexByte(clean, 0) >= 0:
+		return "", fmt.Errorf("the name %q has a NUL in it: %w", name, errdef.ErrDamaged)
+	}
+	return clean, nil
+}
+
+// Compare compares two paths, for slices.SortFunc: the elements bytewise, and a
+// directory before what is in it. It is the order of a walk through a tree whose
+// directories are sorted, and not that of strings.Compare, to which "a-b" comes
+// before "a/b".
+func Compare(a, b string) int {
+	for i := range min(len(a), len(b)) {
+		if a[i] == b[i] {
+			continue
+		}
+		switch {
+		case a[i] == '/':
+			return -1
+		case b[i] == '/':
+			return 1
+		}
+		return int(a[i]) - int(b[i])
+	}
+	return len(a) - len(b)
+}
+
+// Split returns the directory of a path and its last element.
+func Split(name string) (dir, base string) {
+	i := strings.LastIndexByte(name, '/')
+	return name[:max(i, 0)], name[i+1:]
+}
+
+// Join returns the path of a file in a directory.
+func Join(dir, base string) string {
+	if dir == "" {
+		return base
+	}
+	return dir + "/" + base
+}

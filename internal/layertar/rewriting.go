@@ -1,0 +1,143 @@
+package layertar
+
+import (
+	"archive/tar"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+)
+
+// XattrPrefix begins the PAX records that hold extended attributes.
+const XattrPrefix = "SCHILY.xattr."
+
+// libarchiveXattr begins those that bsdtar writes beside them.
+const libarchiveXattr = "LIBARCHIVE.xattr."
+
+// Rewriting is what becomes of the header of every entry. The zero Rewriting only
+// clears the names of users and groups, which mean nothing on another machine. It
+// may be used concurrently if its functions may.
+type Rewriting struct {
+	// SetTime, unless it is zero, replaces the times of all entries. What an entry
+	// has no time for stays without. Fractions of a second are cut off.
+	SetTime time.Time
+	// MaxTime, unless it is zero, replaces all later times. Fractions of a second are
+	// cut off.
+	MaxTime time.Time
+	// Owner, unless nil, returns the owner for an owner. ShiftOwner, SetOwner and
+	// MapOwner return such functions.
+	Owner func(uid, gid int) (newUID, newGID int, err error)
+	// Mode, unless nil, returns the mode for an entry: permissions, setuid (04000),
+	// setgid (02000), sticky (01000). It is not asked about symbolic links.
+	Mode func(h *tar.Header) int64
+	// StripSetID takes setuid and setgid away.
+	StripSetID bool
+	// StripXattrs takes extended attributes away.
+	StripXattrs bool
+}
+
+// KeepsTimes reports whether no time of an entry is changed.
+func (r *Rewriting) KeepsTimes() bool { return r.SetTime.IsZero() && r.MaxTime.IsZero() }
+
+// Apply rewrites a header. The map of its PAX records is not changed but replaced.
+// Its error is that of Owner, with the entry's name.
+func (r *Rewriting) Apply(h *tar.Header) error {
+	h.Uname, h.Gname = "", ""
+	for _, t := range []*time.Time{&h.ModTime, &h.AccessTime, &h.ChangeTime} {
+		*t = r.time(*t)
+	}
+	if r.Owner != nil {
+		uid, gid, err := r.Owner(h.Uid, h.Gid)
+		if err != nil {
+			return fmt.Errorf("owner of %s: %w", h.Name, err)
+		}
+		h.Uid, h.Gid = uid, gid
+	}
+	if r.Mode != nil && h.Typeflag != tar.TypeSymlink {
+		h.Mode = r.Mode(h)
+	}
+	if r.StripSetID {
+		h.Mode &^= 0o6000
+	}
+	if r.StripXattrs {
+		h.Xattrs = nil //nolint:staticcheck // archive/tar fills it beside PAXRecords, and writes both.
+		h.PAXRecords = without(h.PAXRecords, isXattr)
+	}
+	return nil
+}
+
+// time rewrites one time of a header. One that is zero is not there: were it set,
+// the header would need another form.
+func (r *Rewriting) time(t time.Time) time.Time {
+	switch {
+	case t.IsZero():
+		return t
+	case !r.SetTime.IsZero():
+		return r.SetTime.Truncate(time.Second)
+	case !r.MaxTime.IsZero() && t.After(r.MaxTime.Truncate(time.Second)):
+		return r.MaxTime.Truncate(time.Second)
+	}
+	return t
+}
+
+// isXattr reports whether a PAX record is an extended attribute.
+func isXattr(key string) bool {
+	return strings.HasPrefix(key, XattrPrefix) || strings.HasPrefix(key, libarchiveXattr)
+}
+
+// without returns the records of which drop does not say that they should go.
+func without(records map[string]string, drop func(key string) bool) map[string]string {
+	for key := range records {
+		if drop(key) {
+			kept := maps.Clone(records)
+			maps.DeleteFunc(kept, func(key, _ string) bool { return drop(key) })
+			return kept
+		}
+	}
+	return records
+}
+
+// SetOwner returns a function for Rewriting.Owner that gives everything to one owner.
+func SetOwner(uid, gid int) func(int, int) (int, int, error) {
+	return func(int, int) (int, int, error) { return uid, gid, nil }
+}
+
+// ShiftOwner returns a function for Rewriting.Owner that adds to the IDs. An ID that
+// would become negative is an error.
+func ShiftOwner(uids, gids int) func(int, int) (int, int, error) {
+	return func(uid, gid int) (int, int, error) {
+		if uid+uids < 0 || gid+gids < 0 {
+			return 0, 0, fmt.Errorf("%d:%d cannot be shifted by %d:%d", uid, gid, uids, gids)
+		}
+		return uid + uids, gid + gids, nil
+	}
+}
+
+// IDRange says that Size IDs from From are IDs from To, as a line of a user
+// namespace's map does.
+type IDRange struct{ From, To, Size int }
+
+// MapOwner returns a function for Rewriting.Owner that looks the IDs up. No ranges
+// leave them as they are; an ID that is in none of the ranges is an error.
+func MapOwner(uids, gids []IDRange) func(int, int) (int, int, error) {
+	return func(uid, gid int) (int, int, error) {
+		u, ok := lookup(uids, uid)
+		if !ok {
+			return 0, 0, fmt.Errorf("the user %d is not mapped", uid)
+		}
+		g, ok := lookup(gids, gid)
+		if !ok {
+			return 0, 0, fmt.Errorf("the group %d is not mapped", gid)
+		}
+		return u, g, nil
+	}
+}
+
+func lookup(ranges []IDRange, id int) (int, bool) {
+	for _, r := range ranges {
+		if id >= r.From && id-r.From < r.Size {
+			return r.To + id - r.From, true
+		}
+	}
+	return id, len(ranges) == 0
+}

@@ -1,0 +1,120 @@
+package layertar
+
+import (
+	"archive/tar"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+)
+
+// maxLinks is how many symbolic links one path may lead through, as many as Linux
+// follows.
+const maxLinks = 40
+
+// Entry is a file of a tree.
+type Entry struct {
+	// Header is what the file is, with its path as Name. Hard links to it have the
+	// same headers but for the names: each is a file.
+	Header *tar.Header
+	// Digest is that of the content of a regular file, empty if it is not known.
+	Digest digest.Digest
+}
+
+// Tree is the files of an image, or of a directory, by their paths. The zero Tree is
+// empty. It must not be changed while others read it.
+type Tree struct {
+	entries  map[string]Entry
+	children map[string][]string // of every directory, entry or not
+}
+
+// Add adds a file, under the path that is its header's Name, or replaces it. Its
+// directory need not be there. What is below a file that is replaced stays.
+func (t *Tree) Add(e Entry) {
+	if t.entries == nil {
+		t.entries, t.children = map[string]Entry{}, map[string][]string{}
+	}
+	name := e.Header.Name
+	known := t.Has(name)
+	t.entries[name] = e
+	for !known && name != "" {
+		dir, base := Split(name)
+		known = t.Has(dir) // Before it has something in it.
+		t.children[dir] = append(t.children[dir], base)
+		name = dir
+	}
+}
+
+// Has reports whether a path is that of a file, or of a directory that has no entry
+// but something in it.
+func (t *Tree) Has(name string) bool {
+	_, file := t.entries[name]
+	return file || len(t.children[name]) > 0
+}
+
+// Get returns the file with a path. Directories that have no entry are not found.
+func (t *Tree) Get(name string) (Entry, bool) {
+	e, ok := t.entries[name]
+	return e, ok
+}
+
+// Len returns the number of files, directories among them.
+func (t *Tree) Len() int { return len(t.entries) }
+
+// Children returns the names of what is in a directory, sorted.
+func (t *Tree) Children(dir string) []string {
+	return slices.Sorted(slices.Values(t.children[dir]))
+}
+
+// All returns all files in the order of Compare.
+func (t *Tree) All() iter.Seq2[string, Entry] {
+	return func(yield func(string, Entry) bool) { t.walk("", yield) }
+}
+
+func (t *Tree) walk(name string, yield func(string, Entry) bool) bool {
+	if e, ok := t.entries[name]; ok && !yield(name, e) {
+		return false
+	}
+	for _, base := range t.Children(name) {
+		if !t.walk(Join(name, base), yield) {
+			return false
+		}
+	}
+	return true
+}
+
+// Resolve returns the path that a path stands for when symbolic links are followed
+// as they are with the root of the tree as the root of the file system: never out of
+// it. What is not there stands for itself. It is where a file has to be put that
+// should appear under the path. Too many links are an ErrDamaged.
+func (t *Tree) Resolve(name string) (string, error) {
+	at, rest, links := "", name, 0
+	for rest != "" {
+		var next string
+		next, rest, _ = strings.Cut(rest, "/")
+		switch next {
+		case "", ".":
+			continue
+		case "..":
+			at, _ = Split(at)
+			continue
+		}
+		e, ok := t.entries[Join(at, next)]
+		if !ok || e.Header.Typeflag != tar.TypeSymlink {
+			at = Join(at, next)
+			continue
+		}
+		if links++; links > maxLinks || len(rest)+len(e.Header.Linkname) > MaxPath {
+			return "", fmt.Errorf("%q leads through too many symbolic links: %w", name, errdef.ErrDamaged)
+		}
+		if strings.HasPrefix(e.Header.Linkname, "/") {
+			at = ""
+		}
+		rest = e.Header.Linkname + "/" + rest
+	}
+	return at, nil
+}

@@ -1,0 +1,171 @@
+package packing
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/moby/patternmatcher"
+
+	"github.com/dockerarchive/dockerarchive/internal/layertar"
+)
+
+// Diff adds what makes a directory of one that a tree describes, such as
+// squash.Merged returns of an image: entries for files that are new or differ in what
+// a header says or in content, and whiteouts for those that are gone. Directories on
+// the way to a difference have an entry too; those that differ in nothing but their
+// time do not count. Of the base, what is below Options.Prefix is compared; what
+// Options.Exclude leaves out is neither added nor removed.
+//
+// The content of a file whose header is the same is compared by the digest in the
+// tree. If that is empty, the file counts as unchanged if its time, which is the same,
+// was not rewritten, and as changed if it was. A file with hard links is packed as a
+// link only to a path that is in the difference too.
+func (w *Writer) Diff(base *layertar.Tree, path string, options Options) error {
+	d, err := openDisk(path)
+	if err != nil {
+		return err
+	}
+	return w.pack(d, options, &comparison{tree: base})
+}
+
+// DirDiff adds what makes one directory of another, as Diff does. The contents of
+// files whose headers are the same are compared.
+func (w *Writer) DirDiff(old, path string, options Options) error {
+	from, err := openDisk(old)
+	if err != nil {
+		return err
+	}
+	files, err := os.OpenRoot(old)
+	if err != nil {
+		from.close()
+		return err
+	}
+	defer files.Close() //nolint:errcheck // It was only read.
+	scanned := options
+	scanned.Skipped = nil
+	tree := &layertar.Tree{}
+	if err := w.walk(from, &packer{writer: w, options: scanned, scanned: tree}); err != nil {
+		return err
+	}
+	d, err := openDisk(path)
+	if err != nil {
+		return err
+	}
+	return w.pack(d, options, &comparison{tree, files})
+}
+
+// comparison is what a difference is to.
+type comparison struct {
+	tree  *layertar.Tree
+	files *os.Root // with the contents, nil if they are not there
+}
+
+// has reports whether a file was there before with the same header.
+func (c *comparison) has(h *tar.Header) bool {
+	e, ok := c.tree.Get(h.Name)
+	if !ok {
+		return false
+	}
+	old := e.Header
+	return h.Typeflag == old.Typeflag && h.Mode == old.Mode && h.Uid == old.Uid && h.Gid == old.Gid &&
+		h.Size == old.Size && h.Linkname == old.Linkname && h.Devmajor == old.Devmajor && h.Devminor == old.Devminor &&
+		(h.Typeflag == tar.TypeDir || h.ModTime.Unix() == old.ModTime.Unix()) && maps.Equal(xattrsOf(h), xattrsOf(old))
+}
+
+// xattrsOf returns the extended attributes of a header.
+func xattrsOf(h *tar.Header) map[string]string {
+	found := map[string]string{}
+	for key, value := range h.PAXRecords {
+		if strings.HasPrefix(key, layertar.XattrPrefix) {
+			found[key] = value
+		}
+	}
+	return found
+}
+
+// hasContent reports whether a regular file whose header is the same as before has
+// the same content too. Its path in the directory that is packed is path.
+func (c *comparison) hasContent(h *tar.Header, path string, open func() (fs.File, error), timesKept bool) (bool, error) {
+	e, _ := c.tree.Get(h.Name)
+	switch {
+	case h.Size == 0:
+		return true, nil
+	case e.Digest == "" && c.files == nil:
+		return timesKept, nil
+	}
+	f, err := open()
+	if err != nil {
+		return false, err
+	}
+	defer f.Close() //nolint:errcheck // It was only read.
+	if e.Digest != "" {
+		if err := e.Digest.Validate(); err != nil {
+			return false, fmt.Errorf("base of %q: %w", h.Name, err)
+		}
+		got, err := e.Digest.Algorithm().FromReader(f)
+		return got == e.Digest, err
+	}
+	old, err := c.files.OpenFile(path, os.O_RDONLY|openFlags, 0)
+	if err != nil {
+		return false, err
+	}
+	defer old.Close() //nolint:errcheck // It was only read.
+	return sameContent(old, f)
+}
+
+// sameContent compares two streams.
+func sameContent(a, b io.Reader) (bool, error) {
+	const piece = 64 << 10
+	left, right := make([]byte, piece), make([]byte, piece)
+	for {
+		n, err := io.ReadFull(a, left)
+		m, err2 := io.ReadFull(b, right)
+		if !bytes.Equal(left[:n], right[:m]) {
+			return false, nil
+		}
+		for _, err := range []error{err, err2} {
+			if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+				return false, err
+			}
+		}
+		if err != nil || err2 != nil {
+			return true, nil
+		}
+	}
+}
+
+// packRemoved packs whiteouts for what was in a directory and is not among the names.
+func (p *packer) packRemoved(names []string, dir string, above patternmatcher.MatchInfo) error {
+	at := p.name(dir)
+	for _, old := range p.base.tree.Children(at) {
+		if _, there := slices.BinarySearch(names, old); there {
+			continue
+		}
+		excluded, _, err := p.excluded(layertar.Join(dir, old), above)
+		if err != nil {
+			return err
+		}
+		if excluded {
+			continue
+		}
+		if err := p.write(newMarker(whiteout(layertar.Join(at, old))), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newMarker returns the header of an empty file. It is never unpacked, so its time is
+// always the same.
+func newMarker(name string) *tar.Header {
+	return &tar.Header{Typeflag: tar.TypeReg, Name: name, ModTime: time.Unix(0, 0)}
+}

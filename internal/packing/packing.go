@@ -1,0 +1,239 @@
+// Package packing makes the tar of a layer from directories, differences of
+// directories, whiteouts and files in memory. It streams: what it holds are the names
+// in the directories from the root to the file that is being packed, and the header
+// of each file that has hard links.
+//
+// The same files make the same bytes, whatever the order in which the file system
+// lists them, the user, the umask and the time zone. Entries are sorted as
+// layertar.Compare does; users and groups are numbers only; times are whole seconds,
+// as docker and podman have them; access and change times are left out. Of extended
+// attributes, security.capability and user.* (but for user.overlay.*) are taken, as
+// others belong to the machine, or are not visible to all users. Holes of sparse
+// files are written as the zeros they read as. Form and names are those of
+// layertar.Writer.
+//
+// Symbolic links are never followed, and nothing outside of a directory is read, even
+// if somebody changes it meanwhile. A file that changes while it is read is an
+// ErrChanged that names it.
+package packing
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dockerarchive/dockerarchive/internal/layertar"
+)
+
+// ErrChanged means that a file was not the same after it was read as before.
+var ErrChanged = errors.New("changed while it was read")
+
+// ErrReserved means that a file in a directory is named as whiteouts are. In a layer
+// it would take another file away.
+var ErrReserved = errors.New("names that begin with .wh. are whiteouts in a layer")
+
+// Writer writes one layer, of one or several parts: they follow each other as they
+// are added. Where two have the same path, the later wins for who unpacks the layer.
+// A Writer must not be used concurrently, nor after an error.
+type Writer struct {
+	// Parents, unless nil, is what the layer is to lie upon. Directories in it that
+	// have something in the layer, but no entry there yet, get the entry that they
+	// have in it. Without, podman and docker give such a directory, if the layer comes
+	// over another that has it, the mode 0755 and the owner 0:0.
+	Parents *layertar.Tree
+
+	ctx     context.Context
+	out     *layertar.Writer
+	parents map[string]bool // directories that have their entry
+}
+
+// NewWriter returns a Writer to w. When ctx ends, so does every method, with its
+// error.
+func NewWriter(ctx context.Context, w io.Writer) *Writer {
+	return &Writer{ctx: ctx, out: layertar.NewWriter(ctx, w), parents: map[string]bool{}}
+}
+
+// Close writes the end of the tar. It does not close what is written to.
+func (w *Writer) Close() error { return w.out.Close() }
+
+// Whiteouts adds entries that take away what lower layers have under the paths. The
+// paths are sorted and need not be clean; that of the root, and one that leads out of
+// it, are errors. It changes nothing of what the layer itself has.
+func (w *Writer) Whiteouts(paths []string) error {
+	return w.markers(paths, func(path string) (string, error) {
+		if path == "" {
+			return "", errors.New("the root cannot be removed")
+		}
+		return whiteout(path), nil
+	})
+}
+
+// Opaque adds entries that take away all that lower layers have in directories. The
+// paths are treated as those of Whiteouts; the root is a directory like others.
+func (w *Writer) Opaque(dirs []string) error {
+	return w.markers(dirs, func(dir string) (string, error) {
+		return layertar.Join(dir, layertar.OpaqueMarker), nil
+	})
+}
+
+// markers adds an entry for each path, with the name that a function gives it.
+func (w *Writer) markers(paths []string, name func(string) (string, error)) error {
+	clean := make([]string, len(paths))
+	for i, p := range paths {
+		var err error
+		if clean[i], err = layertar.Clean(p); err != nil {
+			return fmt.Errorf("remove %q: %w", p, err)
+		}
+	}
+	slices.SortFunc(clean, layertar.Compare)
+	for _, p := range slices.Compact(clean) {
+		marker, err := name(p)
+		if err != nil {
+			return fmt.Errorf("remove %q: %w", p, err)
+		}
+		if err := w.write(newMarker(marker), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// whiteout returns the name of the entry that takes a path away.
+func whiteout(path string) string {
+	dir, base := layertar.Split(path)
+	return layertar.Join(dir, layertar.WhiteoutPrefix+base)
+}
+
+// File is a file from memory.
+type File struct {
+	// Path need not be clean, but must neither be the root nor lead out of it.
+	Path    string
+	Content []byte
+}
+
+// Files adds regular files, sorted by their paths, with the mode 0644 and the owner
+// 0:0, all with the same time, cut to seconds. One path twice is an error.
+func (w *Writer) Files(files []File, modTime time.Time) error {
+	sorted := slices.Clone(files)
+	for i, f := range sorted {
+		path, err := layertar.Clean(f.Path)
+		if err == nil && (path == "" || strings.HasSuffix(f.Path, "/")) {
+			err = errors.New("that is a directory")
+		}
+		if err != nil {
+			return fmt.Errorf("add file %q: %w", f.Path, err)
+		}
+		sorted[i].Path = path
+	}
+	slices.SortFunc(sorted, func(a, b File) int { return layertar.Compare(a.Path, b.Path) })
+	for i, f := range sorted {
+		if i > 0 && sorted[i-1].Path == f.Path {
+			return fmt.Errorf("add file %q: it is there twice", f.Path)
+		}
+		if reserved(f.Path) {
+			return fmt.Errorf("add file %q: %w", f.Path, ErrReserved)
+		}
+		h := &tar.Header{Typeflag: tar.TypeReg, Name: f.Path, Size: int64(len(f.Content)), Mode: 0o644, ModTime: modTime.Truncate(time.Second)}
+		if err := w.write(h, bytes.NewReader(f.Content)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reserved reports whether an element of a path is named as a whiteout is.
+func reserved(path string) bool {
+	return strings.HasPrefix(path, layertar.WhiteoutPrefix) || strings.Contains(path, "/"+layertar.WhiteoutPrefix)
+}
+
+// write writes an entry, whose name is its path, after what it needs of Parents.
+func (w *Writer) write(h *tar.Header, content io.Reader) error {
+	if w.Parents != nil {
+		dir, _ := layertar.Split(h.Name)
+		if err := w.writeParents(dir); err != nil {
+			return err
+		}
+		if h.Typeflag == tar.TypeDir {
+			w.parents[h.Name] = true
+		}
+	}
+	return w.writeEntry(h, content)
+}
+
+// writeParents writes the entries of a directory and those above it. The root's is
+// there in every image.
+func (w *Writer) writeParents(dir string) error {
+	if dir == "" || w.parents[dir] {
+		return nil
+	}
+	w.parents[dir] = true
+	above, _ := layertar.Split(dir)
+	if err := w.writeParents(above); err != nil {
+		return err
+	}
+	e, ok := w.Parents.Get(dir)
+	if !ok || e.Header.Typeflag != tar.TypeDir {
+		return nil
+	}
+	h := *e.Header
+	return w.writeEntry(&h, nil)
+}
+
+// writeEntry writes an entry, whose name is its path.
+func (w *Writer) writeEntry(h *tar.Header, content io.Reader) error {
+	path := h.Name
+	if h.Typeflag == tar.TypeDir {
+		h.Name = path + "/"
+		if path == "" {
+			h.Name = "./"
+		}
+	}
+	err := w.out.Write(h, content)
+	h.Name = path
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("read %q: it became shorter: %w", path, ErrChanged)
+	}
+	return err
+}
+
+// Options say how a directory is packed.
+type Options struct {
+	// Rewriting is done to each header.
+	layertar.Rewriting
+	// Prefix is where in the image the directory's contents go; "" is its root. It
+	// need not be clean, but must not lead out of the root. Directories above it get no
+	// entries, except by Writer.Parents.
+	Prefix string
+	// Root adds an entry for the directory itself, under Prefix, before its contents.
+	Root bool
+	// Exclude leaves files out: patterns as in .dockerignore, of paths in the directory.
+	// A directory that is left out, in which something is not ("!dir/file"), has an
+	// entry all the same.
+	Exclude []string
+	// Skipped, unless nil, is told of every socket. No layer can have one.
+	Skipped func(path string)
+}
+
+// Dir adds the contents of a directory on disk. The path may lead through symbolic
+// links. Errors are of type *fs.PathError, or name the path in other ways.
+func (w *Writer) Dir(path string, options Options) error {
+	d, err := openDisk(path)
+	if err != nil {
+		return err
+	}
+	return w.pack(d, options, nil)
+}
+
+// FS adds the contents of a file system. Files belong to 0:0 and have no hard links,
+// unless it is one of the machine's, such as os.DirFS. Symbolic links are read by
+// fs.ReadLink, and are an error if the file system cannot.
+func (w *Writer) FS(files fs.FS, options Options) error {
+	return w.pack(&virtual{files: files, path: "."}, options, nil)
+}

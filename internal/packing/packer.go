@@ -48,6 +48,27 @@ func (w *Writer) walk(d directory, p *packer) error {
 	return p.packContents(d, "", patternmatcher.MatchInfo{})
 }
 
+// packOnly packs one file of a directory, under the prefix itself.
+func (p *packer) packOnly(d directory, name string) error {
+	var err error
+	if p.prefix, err = layertar.Clean(p.options.Prefix); err != nil {
+		return fmt.Errorf("destination %q: %w", p.options.Prefix, err)
+	}
+	if p.prefix == "" || reserved(p.prefix) {
+		return fmt.Errorf("destination %q: it is the name of no file", p.options.Prefix)
+	}
+	info, err := d.stat(name)
+	switch {
+	case err != nil:
+		return err
+	case info.IsDir():
+		return fmt.Errorf("pack %s: it is a directory", d.full(name))
+	case info.Mode().IsRegular():
+		return p.packFile(d, name, "", info)
+	}
+	return p.packOther(d, name, "", info)
+}
+
 // packRoot packs the entry of the directory itself.
 func (p *packer) packRoot(d directory) error {
 	if !p.options.Root {

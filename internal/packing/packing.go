@@ -25,6 +25,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -43,14 +44,16 @@ var ErrReserved = errors.New("names that begin with .wh. are whiteouts in a laye
 // are added. Where two have the same path, the later wins for who unpacks the layer.
 // A Writer must not be used concurrently, nor after an error.
 type Writer struct {
-	// Parents, unless nil, is what the layer is to lie upon. Directories in it that
-	// have something in the layer, but no entry there yet, get the entry that they
-	// have in it. Without, podman and docker give such a directory, if the layer comes
-	// over another that has it, the mode 0755 and the owner 0:0.
-	Parents *layertar.Tree
+	// Parents, unless nil, returns what the layer is to lie upon. Directories in it
+	// that have something in the layer, but no entry there yet, get the entry that they
+	// have in it. It is called once, for the first such directory. Without, podman and
+	// docker give such a directory, if the layer comes over another that has it, the
+	// mode 0755 and the owner 0:0.
+	Parents func() (*layertar.Tree, error)
 
 	ctx     context.Context
 	out     *layertar.Writer
+	lower   *layertar.Tree  // that Parents has returned
 	parents map[string]bool // directories that have their entry
 }
 
@@ -178,7 +181,13 @@ func (w *Writer) writeParents(dir string) error {
 	if err := w.writeParents(above); err != nil {
 		return err
 	}
-	e, ok := w.Parents.Get(dir)
+	if w.lower == nil {
+		var err error
+		if w.lower, err = w.Parents(); err != nil {
+			return err
+		}
+	}
+	e, ok := w.lower.Get(dir)
 	if !ok || e.Header.Typeflag != tar.TypeDir {
 		return nil
 	}
@@ -229,6 +238,19 @@ func (w *Writer) Dir(path string, options Options) error {
 		return err
 	}
 	return w.pack(d, options, nil)
+}
+
+// File adds one file on disk, of any kind but a directory, under Options.Prefix. A
+// symbolic link is not followed. Errors are as those of Dir.
+func (w *Writer) File(path string, options Options) error {
+	dir, name := filepath.Split(filepath.Clean(path))
+	d, err := openDisk(filepath.Clean(dir))
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	p := &packer{writer: w, options: options, links: map[fileID]*tar.Header{}}
+	return p.packOnly(d, name)
 }
 
 // FS adds the contents of a file system. Files belong to 0:0 and have no hard links,

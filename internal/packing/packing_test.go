@@ -131,7 +131,7 @@ func TestParts(t *testing.T) {
 	base := &layertar.Tree{}
 	base.Add(layertar.Entry{Header: &tar.Header{Name: "etc", Typeflag: tar.TypeDir, Mode: 0o700}})
 	got := layer(t, func(w *packing.Writer) error {
-		w.Parents = base
+		w.Parents = func() (*layertar.Tree, error) { return base, nil }
 		if err := w.Whiteouts([]string{"/etc/b", "etc/a/", "etc/a"}); err != nil {
 			return err
 		}

@@ -64,6 +64,9 @@ var rooms = []struct{ name, mayImport string }{
 	{"internal/layout", "errdef internal/catalog internal/image internal/tarfile"},
 	{"internal/writing", "errdef internal/async internal/catalog internal/compression internal/image internal/layout internal/local internal/output internal/printable internal/spool internal/tarfile"},
 	{"internal/fetching", "errdef internal/async internal/image internal/local internal/retry"},
+
+	// An image that is made. It does not know where it goes.
+	{"compose", "archive errdef internal/async internal/compression internal/image internal/layertar internal/local internal/packing internal/spool internal/squash"},
 }
 
 // tools are packages that test or generate what is above the line.
@@ -82,7 +85,7 @@ type listed struct {
 // list returns all packages below the line as they are built for an operating
 // system.
 func list(t testing.TB, goos string) []listed {
-	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"errdef", module+"archive/...", module+"internal/...")
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"errdef", module+"archive/...", module+"compose/...", module+"internal/...")
 	cmd.Env = append(os.Environ(), "GOOS="+goos, "GOARCH=amd64", "CGO_ENABLED=0")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -117,7 +120,7 @@ func within(imports []string) []string {
 // readSources reads what "go list" will, so that "go test" does not take the
 // result of an earlier run for that of changed files.
 func readSources(t testing.TB) {
-	for _, root := range []string{"../go.mod", "../errdef", "../archive", "."} {
+	for _, root := range []string{"../go.mod", "../errdef", "../archive", "../compose", "."} {
 		require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 			if err == nil && (strings.HasSuffix(path, ".go") || path == "../go.mod") {
 				_, err = os.ReadFile(path)

@@ -1,0 +1,173 @@
+package compose
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/layertar"
+	"github.com/dockerarchive/dockerarchive/internal/local"
+	"github.com/dockerarchive/dockerarchive/internal/spool"
+	"github.com/dockerarchive/dockerarchive/internal/squash"
+)
+
+// below is what lies below the layers that are packed: the files of the base. It is
+// read when it is first needed. A nil *below is of no base. It must not be used
+// concurrently.
+type below struct {
+	layers  []squash.Layer
+	parents bool // packed layers want the entries of directories
+
+	merged *squash.Merged
+	trees  map[bool]*layertar.Tree // with digests and without
+}
+
+// tree returns the files of the base, with the digests of their contents if asked for.
+func (b *below) tree(ctx context.Context, digests bool) (*layertar.Tree, error) {
+	if b == nil {
+		return &layertar.Tree{}, nil
+	}
+	if t, ok := b.trees[digests]; ok {
+		return t, nil
+	}
+	var err error
+	if b.merged == nil {
+		if b.merged, err = squash.Merge(ctx, b.layers, squash.Options{}); err != nil {
+			return nil, fmt.Errorf("reading the base: %w", err)
+		}
+	}
+	t, err := b.merged.Tree(ctx, digests)
+	if err != nil {
+		return nil, fmt.Errorf("reading the base: %w", err)
+	}
+	if b.trees == nil {
+		b.trees = map[bool]*layertar.Tree{}
+	}
+	b.trees[digests] = t
+	return t, nil
+}
+
+// baseLayers returns the layers of the base for squashing, unpacked and verified.
+func (m *maker) baseLayers(ctx context.Context) []squash.Layer {
+	var layers []squash.Layer
+	for i, l := range m.base.layers {
+		kept := m.keep(func() (io.ReadCloser, error) {
+			body, err := m.base.from[i].Blob(ctx, l.Descriptor)
+			if err != nil {
+				return nil, err
+			}
+			return Expected{Digest: l.Digest, Size: l.Size}.verify(body), nil
+		})
+		layers = append(layers, squash.Layer{Name: l.Digest.String() + " of the base", Open: func() (io.ReadCloser, error) {
+			stream, err := kept()
+			if err != nil {
+				return nil, err
+			}
+			tar, err := unpack(ctx, stream)
+			if err != nil {
+				return nil, err
+			}
+			return Expected{Digest: l.diffID}.verify(tar), nil
+		}})
+	}
+	return layers
+}
+
+// keep returns a function that returns a stream which open need return only once: it is
+// kept in a temporary file.
+func (m *maker) keep(open func() (io.ReadCloser, error)) func() (io.ReadCloser, error) {
+	var file *local.File
+	var size int64
+	return func() (io.ReadCloser, error) {
+		if file == nil {
+			f, n, err := m.copy(open)
+			if err != nil {
+				return nil, err
+			}
+			file, size = f, n
+			m.temporary = append(m.temporary, f)
+		}
+		return io.NopCloser(io.NewSectionReader(file, 0, size)), nil
+	}
+}
+
+// copy copies a stream into a temporary file.
+func (m *maker) copy(open func() (io.ReadCloser, error)) (*local.File, int64, error) {
+	stream, err := open()
+	if err != nil {
+		return nil, 0, err
+	}
+	defer stream.Close() //nolint:errcheck // It was only read.
+	file, err := spool.Create(spool.Dir(m.image.TempDir))
+	if err != nil {
+		return nil, 0, err
+	}
+	size, err := io.Copy(file, stream)
+	if err != nil {
+		return nil, 0, errors.Join(err, file.Close())
+	}
+	return file, size, nil
+}
+
+// close frees the temporary files.
+func (m *maker) close() error {
+	var errs []error
+	for _, f := range m.temporary {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// verify returns a reader of content that has an error at its end if the content is not
+// what is expected. The diff ID is not looked at.
+func (e Expected) verify(content io.ReadCloser) io.ReadCloser {
+	if e.Digest == "" && e.Size == 0 {
+		return content
+	}
+	v := &verifying{ReadCloser: content, want: e}
+	if e.Digest != "" {
+		if v.err = e.Digest.Validate(); v.err != nil {
+			v.err = fmt.Errorf("its digest should be %q: %w", e.Digest, v.err)
+			return v
+		}
+		v.digester = e.Digest.Algorithm().Digester()
+	}
+	return v
+}
+
+// verifying verifies what is read.
+type verifying struct {
+	io.ReadCloser
+	want     Expected
+	digester digest.Digester // nil if no digest is wanted
+	size     int64
+	err      error
+}
+
+// Read returns an error in place of the end if the content was something else.
+func (v *verifying) Read(p []byte) (int, error) {
+	if v.err != nil {
+		return 0, v.err
+	}
+	n, err := v.ReadCloser.Read(p)
+	v.size += int64(n)
+	if v.digester != nil {
+		_, _ = v.digester.Hash().Write(p[:n]) // Hashes do not fail.
+	}
+	if v.want.Size > 0 && (v.size > v.want.Size || err == io.EOF && v.size != v.want.Size) {
+		v.err = errdef.Errorf(errdef.ErrDamaged, "it has %d bytes or more instead of %d", v.size, v.want.Size)
+		if err == io.EOF {
+			v.err = errdef.Errorf(errdef.ErrDamaged, "it has %d bytes instead of %d", v.size, v.want.Size)
+		}
+	} else if err == io.EOF && v.digester != nil && v.digester.Digest() != v.want.Digest {
+		v.err = &errdef.MismatchError{Name: "its content", Want: v.want.Digest, Got: v.digester.Digest()}
+	}
+	if v.err != nil {
+		return n, v.err
+	}
+	return n, err
+}

@@ -1,0 +1,309 @@
+package compose
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/image"
+)
+
+// Config is the config of an image, to be changed. What is not changed stays as the
+// base has it, fields that nobody here knows included. The zero value is of an image
+// without anything. It must not be used concurrently.
+type Config struct {
+	image fields // of the document
+	run   fields // of what it says of containers
+}
+
+// fields are those of a JSON object.
+type fields map[string]json.RawMessage
+
+// Healthcheck is how Docker tests that a container works. Test is ["NONE"] for not at
+// all, else ["CMD", arguments...] or ["CMD-SHELL", command].
+type Healthcheck struct {
+	Test          []string      `json:",omitempty"`
+	Interval      time.Duration `json:",omitempty"` // in nanoseconds, as the others
+	Timeout       time.Duration `json:",omitempty"`
+	StartPeriod   time.Duration `json:",omitempty"`
+	StartInterval time.Duration `json:",omitempty"`
+	Retries       int           `json:",omitempty"`
+}
+
+// ParseConfig reads the config of an image, of OCI's or Docker's kind. The error
+// wraps errdef.ErrDamaged or ErrLimit.
+func ParseConfig(raw []byte) (*Config, error) {
+	c := &Config{}
+	if err := image.Decode("config", raw, &c.image); err != nil {
+		return nil, err
+	}
+	if run, ok := c.image["config"]; ok {
+		if err := image.Decode("config", run, &c.run); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// get reads a field; one of another form than wanted is as one that is not there.
+func get[T any](f fields, name string) (value T) {
+	if raw, ok := f[name]; ok {
+		if err := json.Unmarshal(raw, &value); err != nil {
+			var none T
+			return none
+		}
+	}
+	return value
+}
+
+// set writes a field, or takes it away if there is nothing to say.
+func set[T any](f *fields, name string, value T, empty bool) {
+	if empty {
+		delete(*f, name)
+		return
+	}
+	raw, err := json.Marshal(value)
+	if err != nil { // Of strings, lists and numbers.
+		panic(fmt.Sprintf("compose: encoding %s: %v", name, err))
+	}
+	if *f == nil {
+		*f = fields{}
+	}
+	(*f)[name] = raw
+}
+
+func setString(f *fields, name, value string)         { set(f, name, value, value == "") }
+func setStrings(f *fields, name string, all []string) { set(f, name, all, len(all) == 0) }
+
+// SetUser says who runs a container: a name or number of a user, and perhaps, after a
+// colon, of a group.
+func (c *Config) SetUser(user string) { setString(&c.run, "User", user) }
+
+// SetWorkingDir says in which directory a container starts.
+func (c *Config) SetWorkingDir(dir string) { setString(&c.run, "WorkingDir", dir) }
+
+// SetStopSignal says which signal ends a container.
+func (c *Config) SetStopSignal(signal string) { setString(&c.run, "StopSignal", signal) }
+
+// SetEntrypoint says what a container runs; nil is nothing. Whoever sets it means
+// other arguments than those of the base, so that Cmd is taken away, as Dockerfiles do.
+func (c *Config) SetEntrypoint(arguments []string) {
+	setStrings(&c.run, "Entrypoint", arguments)
+	c.SetCmd(nil)
+}
+
+// SetCmd says with which arguments a container runs; nil is none.
+func (c *Config) SetCmd(arguments []string) {
+	setStrings(&c.run, "Cmd", arguments)
+	delete(c.run, "ArgsEscaped") // It is about what was there.
+}
+
+// SetShell says what runs the shell form of Dockerfile instructions; nil is /bin/sh.
+func (c *Config) SetShell(shell []string) { setStrings(&c.run, "Shell", shell) }
+
+// Shell returns what SetShell has set, or the base has.
+func (c *Config) Shell() []string { return get[[]string](c.run, "Shell") }
+
+// SetHealthcheck says how Docker tests a container; nil is as the base of it would.
+func (c *Config) SetHealthcheck(h *Healthcheck) { set(&c.run, "Healthcheck", h, h == nil) }
+
+// AddOnBuild adds an instruction for a Dockerfile that builds on the image.
+func (c *Config) AddOnBuild(instruction string) {
+	setStrings(&c.run, "OnBuild", append(get[[]string](c.run, "OnBuild"), instruction))
+}
+
+// ClearOnBuild takes away the instructions for Dockerfiles that build on the image.
+func (c *Config) ClearOnBuild() { delete(c.run, "OnBuild") }
+
+// SetEnv sets a variable, in its place if there is one of its name.
+func (c *Config) SetEnv(name, value string) {
+	env := get[[]string](c.run, "Env")
+	entry := name + "=" + value
+	if i := slices.IndexFunc(env, isVariable(name)); i >= 0 {
+		env[i] = entry
+	} else {
+		env = append(env, entry)
+	}
+	setStrings(&c.run, "Env", env)
+}
+
+// UnsetEnv takes a variable away.
+func (c *Config) UnsetEnv(name string) {
+	setStrings(&c.run, "Env", slices.DeleteFunc(get[[]string](c.run, "Env"), isVariable(name)))
+}
+
+func isVariable(name string) func(string) bool {
+	return func(entry string) bool {
+		n, _, _ := strings.Cut(entry, "=")
+		return n == name
+	}
+}
+
+// SetLabel sets a label.
+func (c *Config) SetLabel(name, value string) {
+	labels := get[map[string]string](c.run, "Labels")
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[name] = value
+	set(&c.run, "Labels", labels, false)
+}
+
+// UnsetLabel takes a label away.
+func (c *Config) UnsetLabel(name string) {
+	labels := get[map[string]string](c.run, "Labels")
+	delete(labels, name)
+	set(&c.run, "Labels", labels, len(labels) == 0)
+}
+
+// RemovePort takes away what AddPort has set, or the base has.
+func (c *Config) RemovePort(port string) { c.removeFrom("ExposedPorts", withProtocol(port)) }
+
+// RemoveVolume takes away what AddVolume has set, or the base has.
+func (c *Config) RemoveVolume(path string) { c.removeFrom("Volumes", path) }
+
+func (c *Config) removeFrom(name, member string) {
+	all := get[map[string]struct{}](c.run, name)
+	delete(all, member)
+	set(&c.run, name, all, len(all) == 0)
+}
+
+// ClearLabels takes all labels away.
+func (c *Config) ClearLabels() { delete(c.run, "Labels") }
+
+// AddPort says that containers listen on PORT[/PROTOCOL]; the protocol is tcp by
+// default.
+func (c *Config) AddPort(port string) { c.addTo("ExposedPorts", withProtocol(port)) }
+
+func withProtocol(port string) string {
+	if strings.Contains(port, "/") {
+		return port
+	}
+	return port + "/tcp"
+}
+
+// AddVolume says that a path in containers is to be a volume.
+func (c *Config) AddVolume(path string) { c.addTo("Volumes", path) }
+
+func (c *Config) addTo(name, member string) {
+	all := get[map[string]struct{}](c.run, name)
+	if all == nil {
+		all = map[string]struct{}{}
+	}
+	all[member] = struct{}{}
+	set(&c.run, name, all, false)
+}
+
+// SetAuthor says who has made the image.
+func (c *Config) SetAuthor(author string) { setString(&c.image, "author", author) }
+
+// Platform returns what the image is for.
+func (c *Config) Platform() v1.Platform {
+	return v1.Platform{
+		OS: get[string](c.image, "os"), Architecture: get[string](c.image, "architecture"), Variant: get[string](c.image, "variant"),
+		OSVersion: get[string](c.image, "os.version"), OSFeatures: get[[]string](c.image, "os.features"),
+	}
+}
+
+// SetPlatform says what the image is for.
+func (c *Config) SetPlatform(p v1.Platform) {
+	setString(&c.image, "os", p.OS)
+	setString(&c.image, "architecture", p.Architecture)
+	setString(&c.image, "variant", p.Variant)
+	setString(&c.image, "os.version", p.OSVersion)
+	setStrings(&c.image, "os.features", p.OSFeatures)
+}
+
+// SetContainer says of a Docker schema 2 image from which container it was made, by
+// its ID.
+func (c *Config) SetContainer(id string) { setString(&c.image, "container", id) }
+
+// SetDockerVersion says of a Docker schema 2 image which Docker made it.
+func (c *Config) SetDockerVersion(version string) { setString(&c.image, "docker_version", version) }
+
+// Created returns when the image was made; ok is false if that is not known.
+func (c *Config) Created() (created time.Time, ok bool) {
+	t := get[*time.Time](c.image, "created")
+	if t == nil {
+		return time.Time{}, false
+	}
+	return *t, true
+}
+
+// DiffIDs returns the digests of the uncompressed layers, lowest first.
+func (c *Config) DiffIDs() []digest.Digest {
+	return get[v1.RootFS](c.image, "rootfs").DiffIDs
+}
+
+// History returns how the image came to be.
+func (c *Config) History() []v1.History { return get[[]v1.History](c.image, "history") }
+
+// clone returns a copy that can be changed by itself.
+func (c *Config) clone() *Config { return &Config{image: maps.Clone(c.image), run: maps.Clone(c.run)} }
+
+// ofItself are the fields of a config by which Docker knows one image from another.
+var ofItself = []string{"container", "id", "layer_id", "parent", "parent_id", "throwaway", "Size"}
+
+// dockerOnly are the others that OCI's config does not have.
+var dockerOnly = []string{"container", "container_config", "docker_version", "parent"}
+
+// dockerRun are fields of what a config says of containers that OCI's does not have.
+var dockerRun = []string{
+	"AttachStderr", "AttachStdin", "AttachStdout", "Domainname", "Healthcheck", "Hostname", "Image", "MacAddress",
+	"NetworkDisabled", "OnBuild", "OpenStdin", "PublishService", "Shell", "StdinOnce", "StopTimeout", "Tty",
+}
+
+// leaveOut takes away what OCI's config does not have. It returns the names of the
+// fields that said anything of how containers run.
+func (c *Config) leaveOut() []string {
+	for _, name := range dockerOnly {
+		delete(c.image, name)
+	}
+	var said []string
+	for _, name := range dockerRun {
+		if raw, ok := c.run[name]; ok && !saysNothing(raw) {
+			said = append(said, name)
+		}
+		delete(c.run, name)
+	}
+	return said
+}
+
+// encode returns the document. before is the config as it was before it was changed,
+// for Docker, who keeps that.
+func (c *Config) encode(format Format, before fields) ([]byte, error) {
+	document := maps.Clone(c.image)
+	if document == nil {
+		document = fields{}
+	}
+	delete(document, "config")
+	if len(c.run) > 0 {
+		set(&document, "config", c.run, false)
+	}
+	for _, required := range []string{"os", "architecture"} {
+		if get[string](document, required) == "" {
+			return nil, fmt.Errorf("the config does not say which %s the image is for", required)
+		}
+	}
+	if format == Docker {
+		set(&document, "container_config", before, before == nil)
+		if before == nil {
+			set(&document, "container_config", struct{}{}, false)
+		}
+	}
+	raw, err := json.Marshal(document)
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) > image.MaxDocument {
+		return nil, fmt.Errorf("%w: the config has more than %d bytes", errdef.ErrLimit, image.MaxDocument)
+	}
+	return raw, nil
+}

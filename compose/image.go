@@ -1,0 +1,160 @@
+// Package compose makes images: of layers that are put upon those of a base, with a
+// changed config and history. An Image describes one that does not exist until it is
+// made, and making it needs neither a store, a daemon nor root. What goes in decides
+// every byte that comes out: there is no clock, and nothing of the machine.
+//
+// The package knows nothing of containers/image; package making has an adapter that
+// gives an Image to its transports.
+package compose
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Format is a kind of manifest and config.
+type Format int
+
+// The formats.
+const (
+	OCI    Format = iota // of the OCI image specification
+	Docker               // Docker's image manifest version 2, schema 2
+)
+
+// Image describes an image. It must not be changed while it is made.
+type Image struct {
+	// Base is the image that this one is built on; nil is none.
+	Base Base
+	// BaseName is what the base, or On, is called: in the history and, of an OCI image,
+	// in the annotations. "" for nothing.
+	BaseName string
+	// Replace and On, unless both are nil, rebase: the layers of Replace, which must be
+	// the lowest of Base, give way to those of On. Otherwise it is an ErrNotBelow.
+	Replace, On Base
+
+	// Layers are put upon those of the base, the lowest first. One without Content
+	// is a step of the history that changed no file.
+	Layers []Layer
+	// Parents gives directories into which packed layers put something, but for which
+	// they have no entry, the entry that the base has. Without, who unpacks the layer
+	// makes up an owner and a mode. The layers of the base are read if there are any
+	// such directories.
+	Parents bool
+	// RewriteTimes replaces the times of files in Layers, or in the squashed layer, by
+	// Created, which must be given.
+	RewriteTimes bool
+	// Squash makes one layer of all, those of the base included. There is no history
+	// then, so that a Layer without Content is an error. The base is read into a
+	// temporary file.
+	Squash bool
+	// SquashRewriting is done to the files of that layer.
+	SquashRewriting Rewriting
+
+	// Change, if it is not nil, changes the config of the base.
+	Change func(*Config) error
+	// OmitHistory leaves the history out.
+	OmitHistory bool
+	// Parent is, of a Docker image, the ID of the image that it was built on; "" for
+	// nothing. Squash and OmitHistory leave it out.
+	Parent digest.Digest
+
+	// Annotations are added to those of the base's manifest, of an OCI image only.
+	// UnsetAnnotations are taken away first; with ClearAnnotations all are, and
+	// org.opencontainers.image.base.name and .digest are not set.
+	Annotations      map[string]string
+	UnsetAnnotations []string
+	ClearAnnotations bool
+
+	// Created is when the image was made, which its history then says of every layer
+	// that is added. The zero time is the latest that the base, the layers and their
+	// history tell; the start of Unix time if they tell none.
+	Created time.Time
+
+	// Format is that of manifest and config.
+	Format Format
+	// LeftOut, unless nil, is told the fields of the config that say something but that
+	// the format has no place for: of an OCI image Healthcheck, OnBuild, Shell, and
+	// others of Docker's about containers.
+	LeftOut func(fields []string)
+	// Compression is how layers are stored that do not come compressed.
+	Compression Compression
+	// TempDir is for unnamed temporary files; "" is the system's directory for large
+	// ones.
+	TempDir string
+}
+
+// Layer is a layer of files, or a step that has changed none.
+type Layer struct {
+	// Content is nil for a step that has changed no file.
+	Content Content
+	// Expected is what is known of the content. If it proves to be something else, that
+	// is an errdef.ErrDamaged.
+	Expected Expected
+	// History is how the layer came to be. EmptyLayer is set by whether there is
+	// Content. Created, if it is not given or Image.Created is, is when the image was
+	// made; CreatedBy is the shell by default.
+	History v1.History
+	// Annotations are those of the layer in an OCI manifest.
+	Annotations map[string]string
+}
+
+// Expected is what content is said to be. What is zero is not known.
+type Expected struct {
+	// Digest and Size, in bytes, are those of what Content.Open returns.
+	Digest digest.Digest
+	Size   int64
+	// DiffID is the digest of the layer when it is not compressed, a SHA-256.
+	DiffID digest.Digest
+}
+
+// Content is what a layer consists of: Tar, Stream, Pack, Filter and each Part make
+// one, and so may callers.
+type Content interface {
+	// Name is what errors call the content.
+	Name() string
+	// Open returns the layer: a tar stream, compressed or not. A layer in gzip or zstd
+	// is passed on as it is. Open may be called several times, one after another, and
+	// returns the same bytes every time, unless the content is a Stream. Reading fails
+	// when ctx ends.
+	Open(ctx context.Context) (io.ReadCloser, error)
+}
+
+// Base is an image of one platform. ArchiveBase makes one of an image in an archive,
+// package making one of any that containers/image knows. Its methods may be called
+// concurrently.
+type Base interface {
+	// Manifest returns the manifest, whose digest is verified, and its media type.
+	Manifest(ctx context.Context) ([]byte, string, error)
+	// Blob returns a config or layer of it. Whoever reads it verifies it.
+	Blob(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error)
+}
+
+// StoredBase is a Base whose layers need not be stored as its manifest has them, such
+// as one in containers/storage.
+type StoredBase interface {
+	Base
+	// Layers returns what Blob has instead of the layers of the manifest, lowest first,
+	// or nil if the manifest says it.
+	Layers(ctx context.Context) ([]v1.Descriptor, error)
+}
+
+// Compression is how layers are compressed.
+type Compression struct {
+	Algorithm Algorithm
+	// Level is 1 (fast) to 9 (small) of gzip, 1 to 22 of zstd; 0 is the usual one.
+	Level int
+}
+
+// Algorithm is a way to compress layers for which media types exist.
+type Algorithm int
+
+// The algorithms.
+const (
+	Gzip Algorithm = iota
+	Zstd           // of OCI images only
+	None
+)

@@ -1,0 +1,84 @@
+package compose
+
+import (
+	"archive/tar"
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/dockerarchive/dockerarchive/internal/compression"
+	"github.com/dockerarchive/dockerarchive/internal/layertar"
+)
+
+// inspector reads a layer, beside who stores it: it finds out the diff ID, and refuses
+// what is no layer. What is written to it is the layer as it comes.
+type inspector struct {
+	*io.PipeWriter
+	done chan struct{}
+
+	diffID digest.Digest
+	latest time.Time // of the layer's files
+	err    error
+}
+
+func newInspector(ctx context.Context, a compression.Algorithm) *inspector {
+	r, w := io.Pipe()
+	i := &inspector{PipeWriter: w, done: make(chan struct{})}
+	go func() {
+		defer close(i.done)
+		i.err = i.unpack(ctx, r, a)
+		r.CloseWithError(i.err) // So that nobody waits to write.
+	}()
+	return i
+}
+
+// finish ends the layer, of which nothing more comes because of an error, or is
+// expected because there is none.
+func (i *inspector) finish(err error) error {
+	i.CloseWithError(err)
+	<-i.done
+	if err != nil {
+		return err
+	}
+	return i.err
+}
+
+// unpack decompresses and reads the layer.
+func (i *inspector) unpack(ctx context.Context, r io.Reader, a compression.Algorithm) error {
+	unpacked, err := decompress(r, a)
+	if err != nil {
+		return err
+	}
+	defer unpacked.Close() //nolint:errcheck // It was only read.
+	if err := i.read(ctx, unpacked); err != nil {
+		return err
+	}
+	n, err := io.Copy(io.Discard, r)
+	if n > 0 {
+		return fmt.Errorf("%d bytes follow the end of what is compressed in %s", n, a)
+	}
+	return err
+}
+
+func (i *inspector) read(ctx context.Context, r io.Reader) error {
+	digester := digest.Canonical.Digester()
+	err := layertar.Each(ctx, io.TeeReader(r, digester.Hash()), func(h *tar.Header, _ io.Reader) error {
+		if h.ModTime.After(i.latest) {
+			i.latest = h.ModTime
+		}
+		if _, err := layertar.Clean(h.Name); err != nil {
+			return err
+		}
+		if h.Typeflag == tar.TypeLink {
+			if _, err := layertar.Clean(h.Linkname); err != nil {
+				return fmt.Errorf("hard link %q: %w", h.Name, err)
+			}
+		}
+		return nil
+	})
+	i.diffID = digester.Digest()
+	return err
+}

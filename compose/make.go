@@ -1,0 +1,277 @@
+package compose
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/local"
+)
+
+// Made is an image that has been made.
+type Made struct {
+	// Manifest and Config are the documents, MediaType the manifest's.
+	Manifest, Config []byte
+	MediaType        string
+	// Base are the layers that are those of the base, lowest first, Added those that
+	// were made, which stand above them.
+	Base, Added []v1.Descriptor
+}
+
+// Digest returns the digest of the manifest.
+func (m *Made) Digest() digest.Digest { return digest.FromBytes(m.Manifest) }
+
+// MakeTo makes the image, whose layers go to sink. The error names the layer that could
+// not be made.
+func (i *Image) MakeTo(ctx context.Context, sink Sink) (*Made, error) {
+	m := &maker{image: i, sink: sink, latest: latest()}
+	made, err := m.make(ctx)
+	if err = errors.Join(err, m.close()); err != nil {
+		return nil, fmt.Errorf("making an image: %w", err)
+	}
+	return made, nil
+}
+
+// maker makes one image.
+type maker struct {
+	image   *Image
+	sink    Sink
+	base    *baseImage
+	below   *below
+	config  *Config
+	created time.Time
+	given   bool      // created was given
+	latest  time.Time // that the layers tell of
+
+	temporary []*local.File
+}
+
+func (m *maker) make(ctx context.Context) (*Made, error) {
+	if err := m.prepare(ctx); err != nil {
+		return nil, err
+	}
+	before := maps.Clone(m.config.run)
+	if m.image.Change != nil {
+		if err := m.image.Change(m.config); err != nil {
+			return nil, fmt.Errorf("changing the config: %w", err)
+		}
+	}
+	made := &Made{}
+	diffIDs, err := m.layers(ctx, made)
+	if err != nil {
+		return nil, err
+	}
+	m.date()
+	if err := m.describe(diffIDs, len(made.Base)); err != nil {
+		return nil, err
+	}
+	if m.image.Format == Docker && m.image.Parent != "" && !m.image.Squash && !m.image.OmitHistory {
+		set(&m.config.image, "parent", m.image.Parent, false)
+	}
+	if m.image.Format == OCI {
+		if left := m.config.leaveOut(); len(left) > 0 && m.image.LeftOut != nil {
+			m.image.LeftOut(left)
+		}
+	}
+	if made.Config, err = m.config.encode(m.image.Format, before); err != nil {
+		return nil, err
+	}
+	return made, m.manifest(made)
+}
+
+// check refuses what cannot be made, whatever the base and the layers are.
+func (i *Image) check() error {
+	isEmpty := func(l Layer) bool { return l.Content == nil }
+	switch {
+	case i.Format != OCI && i.Format != Docker:
+		return fmt.Errorf("there is no format %d: an image is of the format OCI or Docker schema 2", int(i.Format))
+	case i.Squash && slices.ContainsFunc(i.Layers, isEmpty):
+		return errors.New("a step that changes no file is nothing but history, which a squashed image does not have")
+	case i.Squash && i.Base == nil && len(i.Layers) == 0:
+		return errors.New("there is nothing to squash")
+	case i.RewriteTimes && i.Created.IsZero():
+		return errors.New("the times of files cannot be rewritten without a time to set")
+	case (i.Replace == nil) != (i.On == nil) || i.Replace != nil && i.Base == nil:
+		return errors.New("rebasing needs an image, its old base and a new one")
+	case i.Format == Docker && (len(i.Annotations) > 0 || slices.ContainsFunc(i.Layers, func(l Layer) bool { return len(l.Annotations) > 0 })):
+		return errors.New("a Docker schema 2 manifest has no annotations; make an OCI image")
+	}
+	return i.Compression.check(i.Format)
+}
+
+// prepare reads the base.
+func (m *maker) prepare(ctx context.Context) error {
+	i := m.image
+	if err := i.check(); err != nil {
+		return err
+	}
+	var err error
+	if m.base, err = readBase(ctx, i.Base); err != nil {
+		return fmt.Errorf("base %s: %w", i.BaseName, err)
+	}
+	if i.Replace != nil {
+		if m.base, err = m.rebase(ctx); err != nil {
+			return fmt.Errorf("rebasing: %w", err)
+		}
+	}
+	m.below = &below{layers: m.baseLayers(ctx), parents: i.Parents}
+	m.config = m.base.config.clone()
+	for _, name := range ofItself { // It is another image.
+		delete(m.config.image, name)
+	}
+	return nil
+}
+
+func (m *maker) rebase(ctx context.Context) (*baseImage, error) {
+	old, err := readBase(ctx, m.image.Replace)
+	if err != nil {
+		return nil, fmt.Errorf("the old base: %w", err)
+	}
+	on, err := readBase(ctx, m.image.On)
+	if err != nil {
+		return nil, fmt.Errorf("the new base: %w", err)
+	}
+	if t, ok := on.config.Created(); ok {
+		m.latest = latest(m.latest, t)
+	}
+	return m.base.rebase(old, on)
+}
+
+// layers makes what there is to be made, and returns the diff IDs of all layers.
+func (m *maker) layers(ctx context.Context, made *Made) ([]digest.Digest, error) {
+	if m.image.Squash {
+		content, err := m.squash(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if err := m.sink.PutBase(ctx, nil, nil); err != nil {
+			return nil, err
+		}
+		return m.add(ctx, made, nil, Layer{Content: content})
+	}
+	var diffIDs []digest.Digest
+	for _, l := range m.base.layers {
+		var err error
+		if l.MediaType, err = m.baseType(l.MediaType); err != nil {
+			return nil, fmt.Errorf("layer %s of the base: %w", l.Digest, err)
+		}
+		if m.image.Format == Docker {
+			l.Annotations = nil
+		}
+		made.Base = append(made.Base, l.Descriptor)
+		diffIDs = append(diffIDs, l.diffID)
+	}
+	if err := m.sink.PutBase(ctx, made.Base, func(ctx context.Context, i int) (io.ReadCloser, error) {
+		return m.base.from[i].Blob(ctx, made.Base[i])
+	}); err != nil {
+		return nil, err
+	}
+	return m.add(ctx, made, diffIDs, m.image.Layers...)
+}
+
+func (m *maker) add(ctx context.Context, made *Made, diffIDs []digest.Digest, layers ...Layer) ([]digest.Digest, error) {
+	for _, l := range layers {
+		if l.Content == nil {
+			continue
+		}
+		stored, err := m.makeLayer(ctx, l)
+		if err != nil {
+			return nil, err
+		}
+		made.Added = append(made.Added, stored.Descriptor)
+		diffIDs = append(diffIDs, stored.diffID)
+	}
+	return diffIDs, nil
+}
+
+// baseType returns the media type for a layer of the base in the format of the image.
+// Only what it is called changes: the bytes are those of the base.
+func (m *maker) baseType(have string) (string, error) {
+	other := OCI
+	if m.image.Format == OCI {
+		other = Docker
+	}
+	for a, t := range mediaTypes[other] {
+		if t == have {
+			return mediaType(m.image.Format, a)
+		}
+	}
+	if m.image.Format == Docker && !strings.HasPrefix(have, "application/vnd.docker.") {
+		return "", fmt.Errorf("the media type %q has no counterpart in a Docker schema 2 manifest; make an OCI image", have)
+	}
+	return have, nil
+}
+
+// date finds out when the image was made.
+func (m *maker) date() {
+	if !m.image.Created.IsZero() {
+		m.created, m.given = m.image.Created.UTC(), true
+		return
+	}
+	m.created = m.latest
+	if t, ok := m.base.config.Created(); ok {
+		m.created = latest(m.created, t)
+	}
+	for _, l := range m.image.Layers {
+		if l.History.Created != nil {
+			m.created = latest(m.created, *l.History.Created)
+		}
+	}
+}
+
+// manifest encodes the manifest.
+func (m *maker) manifest(made *Made) error {
+	types := map[Format][2]string{
+		OCI:    {v1.MediaTypeImageManifest, v1.MediaTypeImageConfig},
+		Docker: {image.DockerManifest, image.DockerConfig},
+	}[m.image.Format]
+	made.MediaType = types[0]
+	manifest := v1.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: types[0],
+		Config:    v1.Descriptor{MediaType: types[1], Digest: digest.FromBytes(made.Config), Size: int64(len(made.Config))},
+		Layers:    append(append([]v1.Descriptor{}, made.Base...), made.Added...), // never null
+	}
+	if m.image.Format == OCI {
+		manifest.Annotations = m.annotations()
+	}
+	var err error
+	made.Manifest, err = json.Marshal(manifest)
+	return err
+}
+
+// annotations returns those of the manifest.
+func (m *maker) annotations() map[string]string {
+	all := map[string]string{}
+	if !m.image.ClearAnnotations {
+		maps.Copy(all, m.base.annotations)
+		// Those of the base say what it was built on itself.
+		delete(all, v1.AnnotationBaseImageName)
+		delete(all, v1.AnnotationBaseImageDigest)
+		if m.image.BaseName != "" {
+			all[v1.AnnotationBaseImageName] = m.image.BaseName
+		}
+		if m.base.digest != "" {
+			all[v1.AnnotationBaseImageDigest] = m.base.digest.String()
+		}
+		for _, name := range m.image.UnsetAnnotations {
+			delete(all, name)
+		}
+	}
+	maps.Copy(all, m.image.Annotations)
+	if len(all) == 0 {
+		return nil
+	}
+	return all
+}

@@ -1,0 +1,161 @@
+package compose
+
+import (
+	"context"
+	"io"
+	"io/fs"
+	"time"
+
+	"github.com/dockerarchive/dockerarchive/internal/layertar"
+	"github.com/dockerarchive/dockerarchive/internal/packing"
+)
+
+// Errors of packing, to be found with errors.Is. They name the file.
+var (
+	// ErrChanged means that a file was not the same after it was read as before.
+	ErrChanged = packing.ErrChanged
+	// ErrReserved means that a file is named as whiteouts are. In a layer it would take
+	// another file away.
+	ErrReserved = packing.ErrReserved
+)
+
+// Part is a part of a layer that is packed, or as Content all of it. The same files
+// make the same bytes, whatever the order in which the file system lists them, the
+// user, the umask and the time zone: entries are sorted, users and groups are numbers
+// only, times are whole seconds. Symbolic links in a directory are never followed.
+type Part struct {
+	name string
+	add  func(ctx context.Context, w *packing.Writer, base *below) error
+}
+
+// Name implements Content.
+func (p Part) Name() string { return p.name }
+
+// Open implements Content. A DiffBase is to an empty base.
+func (p Part) Open(ctx context.Context) (io.ReadCloser, error) { return p.openOn(ctx, nil) }
+
+func (p Part) openOn(ctx context.Context, base *below) (io.ReadCloser, error) {
+	return packed{p.name, []Part{p}}.openOn(ctx, base)
+}
+
+// Pack returns a layer of several parts. Where two have the same path, the later wins.
+func Pack(name string, parts ...Part) Content { return packed{name, parts} }
+
+type packed struct {
+	name  string
+	parts []Part
+}
+
+// Name implements Content.
+func (p packed) Name() string { return p.name }
+
+// Open implements Content.
+func (p packed) Open(ctx context.Context) (io.ReadCloser, error) { return p.openOn(ctx, nil) }
+
+func (p packed) openOn(ctx context.Context, base *below) (io.ReadCloser, error) {
+	return piped(ctx, func(ctx context.Context, w io.Writer) error {
+		layer := packing.NewWriter(ctx, w)
+		if base != nil && base.parents {
+			layer.Parents = func() (*layertar.Tree, error) { return base.tree(ctx, false) }
+		}
+		for _, part := range p.parts {
+			if err := part.add(ctx, layer, base); err != nil {
+				return err
+			}
+		}
+		return layer.Close()
+	}), nil
+}
+
+// PackOptions say how a directory is packed.
+type PackOptions struct {
+	// Rewriting is done to each file.
+	Rewriting
+	// Prefix is where in the image the contents of the directory go; "" is its root.
+	// Directories above it get no entries, except by Image.Parents.
+	Prefix string
+	// Root adds an entry for the directory itself, under Prefix.
+	Root bool
+	// Exclude leaves files out: patterns as in .dockerignore, of paths in the directory.
+	Exclude []string
+	// Skipped, unless nil, is told the path of every socket. No layer can have one.
+	Skipped func(path string)
+}
+
+func (o PackOptions) packing() packing.Options {
+	return packing.Options{
+		Rewriting: layertar.Rewriting(o.Rewriting), Prefix: o.Prefix, Root: o.Root, Exclude: o.Exclude, Skipped: o.Skipped,
+	}
+}
+
+// Dir returns the contents of a directory of this machine: files with their hard links,
+// devices, FIFOs, and the extended attributes security.capability and user.*. Holes of
+// sparse files become zeros. A file that changes while it is read is an ErrChanged, one
+// named as a whiteout an ErrReserved.
+func Dir(path string, o PackOptions) Part {
+	return Part{path, func(_ context.Context, w *packing.Writer, _ *below) error { return w.Dir(path, o.packing()) }}
+}
+
+// DiskFile returns one file of this machine, of any kind but a directory, whose path in
+// the image is PackOptions.Prefix.
+func DiskFile(path string, o PackOptions) Part {
+	return Part{path, func(_ context.Context, w *packing.Writer, _ *below) error { return w.File(path, o.packing()) }}
+}
+
+// FS returns the contents of a file system. Files belong to 0:0 and have no hard links,
+// unless it is one of the machine's, such as os.DirFS. name is what errors call it.
+func FS(name string, files fs.FS, o PackOptions) Part {
+	return Part{name, func(_ context.Context, w *packing.Writer, _ *below) error { return w.FS(files, o.packing()) }}
+}
+
+// DiffDir returns what makes a directory of this machine of another: files that are new
+// or differ in content or in what a layer says of them, and whiteouts for those that
+// are gone.
+func DiffDir(old, path string, o PackOptions) Part {
+	return Part{path, func(_ context.Context, w *packing.Writer, _ *below) error { return w.DirDiff(old, path, o.packing()) }}
+}
+
+// DiffBase returns what makes a directory of this machine of the files of the image's
+// base, as DiffDir does. The base is read for it.
+func DiffBase(path string, o PackOptions) Part {
+	return Part{path, func(ctx context.Context, w *packing.Writer, base *below) error {
+		tree, err := base.tree(ctx, true)
+		if err != nil {
+			return err
+		}
+		return w.Diff(tree, path, o.packing())
+	}}
+}
+
+// Whiteouts takes away what lower layers have under paths. That of the root, or one
+// that leads out of it, is an error.
+func Whiteouts(paths ...string) Part {
+	return Part{"of whiteouts", func(_ context.Context, w *packing.Writer, _ *below) error { return w.Whiteouts(paths) }}
+}
+
+// Opaque takes away all that lower layers have in directories.
+func Opaque(dirs ...string) Part {
+	return Part{"of opaque directories", func(_ context.Context, w *packing.Writer, _ *below) error { return w.Opaque(dirs) }}
+}
+
+// File is a regular file in memory, which belongs to 0:0 and has the mode 0644.
+type File struct {
+	Path    string // in the image
+	Content []byte
+}
+
+// Files returns files from memory, sorted by their paths, of which none may be there
+// twice. All have the same time, cut to seconds; the zero time is the start of Unix
+// time.
+func Files(modTime time.Time, files ...File) Part {
+	return Part{"of files in memory", func(_ context.Context, w *packing.Writer, _ *below) error {
+		var all []packing.File
+		for _, f := range files {
+			all = append(all, packing.File(f))
+		}
+		if modTime.IsZero() {
+			modTime = time.Unix(0, 0)
+		}
+		return w.Files(all, modTime)
+	}}
+}

@@ -1,0 +1,147 @@
+package compose_test
+
+import (
+	"archive/tar"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/dockerarchive/dockerarchive/compose"
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+)
+
+// anybody gives everything to root, as a test may be run by anybody.
+func anybody() compose.PackOptions {
+	return compose.PackOptions{Rewriting: compose.Rewriting{Owner: compose.SetOwner(0, 0), SetTime: day}}
+}
+
+func write(t testing.TB, path, text string) {
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+	require.NoError(t, os.Chmod(path, 0o644)) // whatever the umask is
+}
+
+// only makes an image of one layer, and lists that.
+func only(t testing.TB, c compose.Content) []string {
+	return list(t, mustMake(t, &compose.Image{Layers: []compose.Layer{{Content: c}}}).layer(t, 0))
+}
+
+func TestParts(t *testing.T) {
+	dir, old := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(dir, "a"), "1")
+	write(t, filepath.Join(dir, "left/out"), "1")
+	write(t, filepath.Join(old, "a"), "1")
+	write(t, filepath.Join(old, "gone"), "1")
+	require.NoError(t, os.Symlink("a", filepath.Join(dir, "s")))
+	o := anybody()
+	o.Prefix, o.Exclude = "/opt", []string{"left"}
+	assert.Equal(t, []string{"opt/a 0 644 1", "opt/s 2 777 a"}, only(t, compose.Dir(dir, o)))
+	o.Prefix = "/bin/b"
+	assert.Equal(t, []string{"bin/b 0 644 1"}, only(t, compose.DiskFile(filepath.Join(dir, "a"), o)))
+	assert.Equal(t, []string{"bin/b 2 777 a"}, only(t, compose.DiskFile(filepath.Join(dir, "s"), o)))
+	assert.Equal(t, []string{".wh.gone 0 0 ", "left/ 5 755 ", "left/out 0 644 1", "s 2 777 a"}, only(t, compose.DiffDir(old, dir, anybody())))
+	assert.Equal(t, []string{"etc/.wh.x 0 0 "}, only(t, compose.Whiteouts("/etc/x")))
+	assert.Equal(t, []string{"etc/.wh..wh..opq 0 0 "}, only(t, compose.Opaque("etc")))
+	assert.Equal(t, []string{"a 0 644 1", "b/c 0 644 2"}, only(t, compose.Files(day, compose.File{Path: "b/c", Content: []byte("2")}, compose.File{Path: "a", Content: []byte("1")})))
+	assert.Equal(t, []string{"m 0 600 x"}, only(t, compose.FS("mem", fstest.MapFS{"m": {Data: []byte("x"), Mode: 0o600}}, compose.PackOptions{})))
+	assert.Equal(t, []string{".wh.x 0 0 ", "f 0 644 "}, only(t, compose.Pack("both", compose.Whiteouts("x"), compose.Files(day, compose.File{Path: "f"}))))
+	assert.Equal(t, []string{"b 0 644 c"}, only(t, compose.Filter(compose.Pack("all", files("b", "c")), compose.Rewriting{})))
+
+	m := mustMake(t, &compose.Image{Layers: []compose.Layer{{Content: compose.Files(time.Time{}, compose.File{Path: "a"})}}})
+	assert.Zero(t, first(t, m.layer(t, 0)).ModTime.Unix())
+}
+
+func TestPartsRefused(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, ".wh.a"), "")
+	none := filepath.Join(dir, "none")
+	o := anybody()
+	for want, part := range map[string]compose.Part{
+		"layer " + dir + ": pack " + dir + "/.wh.a: ":                             compose.Dir(dir, o),
+		"layer " + none + ": ":                                                    compose.Dir(none, o),
+		`destination "/": it is the name of no file`:                              compose.DiskFile(filepath.Join(dir, ".wh.a"), compose.PackOptions{Prefix: "/"}),
+		`destination "a/../../b"`:                                                 compose.DiskFile(filepath.Join(dir, ".wh.a"), compose.PackOptions{Prefix: "a/../../b"}),
+		"it is a directory":                                                       compose.DiskFile(dir, compose.PackOptions{Prefix: "x"}),
+		"layer of whiteouts: remove \"\": the root cannot":                        compose.Whiteouts("/"),
+		`layer of files in memory: add file "a": it is there twice`:               compose.Files(day, compose.File{Path: "a"}, compose.File{Path: "/a"}),
+		`layer of files in memory: add file "../a": the name "../a" leads out of`: compose.Files(day, compose.File{Path: "../a"}),
+		"patterns of what is left out":                                            compose.Dir(dir, compose.PackOptions{Exclude: []string{"[a"}}),
+	} {
+		_, err := tryMake(t, &compose.Image{Layers: []compose.Layer{{Content: part}}})
+		assert.ErrorContains(t, err, want)
+	}
+}
+
+// A directory that changes while it is read is an error, and leaves nothing behind.
+func TestChangesWhileRead(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	dir := t.TempDir()
+	file := filepath.Join(dir, "a")
+	write(t, file, strings.Repeat("x", 8<<20))
+	img := &compose.Image{Layers: []compose.Layer{{Content: compose.Dir(dir, anybody())}}, Compression: compose.Compression{Algorithm: compose.None}}
+	_, err := img.MakeTo(t.Context(), truncating{&made{blobs: map[digest.Digest][]byte{}}, file})
+	require.ErrorIs(t, err, compose.ErrChanged)
+	require.ErrorContains(t, err, file)
+}
+
+// parentBase is a base with a directory that only it knows the mode of.
+func parentBase(t testing.TB) *base {
+	return newBase(t, `{"config":{"User":"u"}}`,
+		imagetest.NewLayer(imagetestTar(t, tar.Header{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777, Uid: 7, ModTime: day}, tar.Header{Name: "tmp/old", Mode: 0o644, ModTime: day})),
+		imagetest.Gzip(1, 100))
+}
+
+// Directories that a layer goes through stay as the base has them, if that is asked for.
+func TestParents(t *testing.T) {
+	b := parentBase(t)
+	img := &compose.Image{Base: b, Layers: []compose.Layer{{Content: files("tmp/new", "1")}, {Content: files("top", "2")}}, Parents: true}
+	m := mustMake(t, img)
+	assert.Equal(t, []string{"tmp/ 5 1777 ", "tmp/new 0 644 1"}, list(t, m.layer(t, 2)))
+	assert.Equal(t, 7, first(t, m.layer(t, 2)).Uid)
+	assert.Equal(t, []string{"top 0 644 2"}, list(t, m.layer(t, 3)))
+	assert.Equal(t, 2, b.gets[b.Layers[0].Digest], "once to look, once to copy")
+
+	img.Layers = img.Layers[1:]
+	mustMake(t, img)
+	assert.Equal(t, 3, b.gets[b.Layers[0].Digest], "it is not looked at if nothing is needed of it")
+	img.Layers, img.Parents = []compose.Layer{{Content: files("tmp/new", "1")}}, false
+	assert.Equal(t, []string{"tmp/new 0 644 1"}, list(t, mustMake(t, img).layer(t, 2)))
+}
+
+func TestDiffBase(t *testing.T) {
+	b := parentBase(t)
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "tmp/new"), "1")
+	o := anybody()
+	img := &compose.Image{Base: b, Layers: []compose.Layer{{Content: compose.DiffBase(dir, o)}}}
+	m := mustMake(t, img)
+	got := list(t, m.layer(t, 2))
+	assert.Contains(t, got, "tmp/.wh.old 0 0 ")
+	assert.Contains(t, got, "tmp/new 0 644 1")
+	// What it makes of the base is the directory.
+	img.Squash = true
+	assert.ElementsMatch(t, only(t, compose.Dir(dir, anybody())), list(t, mustMake(t, img).layer(t, 0)))
+	// Of no base it is the directory, too.
+	assert.Equal(t, only(t, compose.Dir(dir, anybody())), only(t, compose.DiffBase(dir, anybody())))
+
+	b.disturb = func(d digest.Digest, r io.ReadCloser) io.ReadCloser {
+		if d == b.Layers[1].Digest {
+			return io.NopCloser(strings.NewReader("other"))
+		}
+		return r
+	}
+	img.Squash = false
+	_, err := tryMake(t, img)
+	require.ErrorIs(t, err, errdef.ErrDamaged)
+	require.ErrorContains(t, err, "layer "+dir+": reading the base: open layer "+b.Layers[1].Digest.String()+" of the base: it has 5 bytes instead of")
+}

@@ -1,0 +1,205 @@
+package making
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/compose"
+	"github.com/dockerarchive/dockerarchive/internal/fetching"
+	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/layout"
+	"github.com/dockerarchive/dockerarchive/internal/output"
+	"github.com/dockerarchive/dockerarchive/internal/retry"
+	"github.com/dockerarchive/dockerarchive/internal/writing"
+)
+
+// ArchiveOptions are the options of WriteArchive; the zero value will do.
+type ArchiveOptions struct {
+	// Transport says which kind of archive to write: dockerarchive.Transport, or
+	// dockerarchive.ImageTransport, as nil does.
+	Transport types.ImageTransport
+	// Names are what the image is called in the archive.
+	Names []reference.Named
+	// Jobs is how many layers of the base are read at the same time; 0 means 6.
+	Jobs int
+	// RetryTimes is how often reading one is resumed after an error that may pass.
+	RetryTimes int
+}
+
+// layouts is what a transport of this module has.
+type layouts interface {
+	Layout(sys *types.SystemContext) layout.Layout
+}
+
+// WriteArchive makes an image straight into a new archive at path, of which
+// dockerarchive.NewWriterContext says what it may be: every layer is written once, where
+// it stays. It returns what was made, of which an archive of dockerarchive.Transport
+// does not keep the manifest. If it fails, there is no archive.
+func WriteArchive(ctx context.Context, path string, img *compose.Image, o *ArchiveOptions) (*compose.Made, error) {
+	w := &archiveWriter{path: path}
+	if o != nil {
+		w.options = *o
+	}
+	if w.options.Transport == nil {
+		w.options.Transport = dockerarchive.ImageTransport
+	}
+	if w.options.Jobs <= 0 {
+		w.options.Jobs = 6
+	}
+	transport, ok := w.options.Transport.(layouts)
+	if !ok {
+		return nil, fmt.Errorf("writing %s: transport %s does not write archives", path, w.options.Transport.Name())
+	}
+	w.layout = transport.Layout(nil)
+	if w.layout.Unpacks() { // What would be compressed would be decompressed at once.
+		plain := *img
+		plain.Compression = compose.Compression{Algorithm: compose.None}
+		img = &plain
+	}
+	out, err := output.Create(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	w.out = out
+	made, err := w.write(ctx, img)
+	if err != nil {
+		return nil, errors.Join(err, w.abort())
+	}
+	if err := w.archive.Close(ctx); err != nil {
+		return nil, err
+	}
+	return made, nil
+}
+
+// archiveWriter writes an archive of one image. It is a compose.Sink.
+type archiveWriter struct {
+	path    string
+	options ArchiveOptions
+	layout  layout.Layout
+	tempDir string
+	out     *output.Output   // until archive has taken it over
+	archive *writing.Archive // nil before the base is known
+	place   *writing.Image
+
+	base *errgroup.Group // reads the layers of the base
+}
+
+func (w *archiveWriter) abort() error {
+	if w.archive != nil {
+		return w.archive.Abort()
+	}
+	return w.out.Abort()
+}
+
+func (w *archiveWriter) write(ctx context.Context, img *compose.Image) (*compose.Made, error) {
+	making, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w.base, making = errgroup.WithContext(making) // If the base cannot be read, nothing is made.
+	w.tempDir = img.TempDir
+	made, err := img.MakeTo(making, w)
+	if err != nil {
+		cancel()
+	}
+	if baseErr := w.base.Wait(); baseErr != nil && ctx.Err() == nil && (err == nil || errors.Is(err, context.Canceled) || errors.Is(err, baseErr)) {
+		err = fmt.Errorf("reading the base: %w", baseErr)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return made, w.finish(ctx, made)
+}
+
+// PutBase implements compose.Sink. It begins the archive, in which the layers of the
+// base have their places, and to read them.
+func (w *archiveWriter) PutBase(ctx context.Context, layers []imgspecv1.Descriptor, open func(ctx context.Context, i int) (io.ReadCloser, error)) error {
+	var plan []image.Blob
+	for _, l := range layers {
+		plan = append(plan, image.Blob{Descriptor: l, Kind: image.KindLayer})
+	}
+	out := w.out
+	var err error
+	w.archive, err = writing.New(ctx, out, w.path, writing.Options{Layout: w.layout, Plan: [][]image.Blob{plan}, TempDir: w.tempDir})
+	if err != nil {
+		return err
+	}
+	if w.place, err = w.archive.Open(w.archive.NewImage()); err != nil {
+		return err
+	}
+	fetcher := fetching.New(fetching.Options{
+		Jobs:    w.options.Jobs,
+		Backoff: func() *retry.Backoff { return retry.Policy{Times: w.options.RetryTimes}.Backoff() },
+		Store: func(ctx context.Context, blob *fetching.Blob, r io.Reader) error {
+			_, _, err := w.archive.Put(ctx, w, r, blob.Digest, blob.Size)
+			return err
+		},
+		Fatal: func(error) bool { return true },
+	})
+	source := fetcher.AddImage(baseSource{layers, open}, func(err error) error { return err })
+	for _, b := range plan {
+		fetcher.Need(source, b)
+	}
+	fetcher.Start(ctx, w.base, fetcher.Blobs())
+	return nil
+}
+
+// baseSource is where the layers of the base are.
+type baseSource struct {
+	layers []imgspecv1.Descriptor
+	open   func(ctx context.Context, i int) (io.ReadCloser, error)
+}
+
+// Open implements fetching.Source.
+func (s baseSource) Open(ctx context.Context, blob imgspecv1.Descriptor, offset int64) (io.ReadCloser, error) {
+	i := slices.IndexFunc(s.layers, func(l imgspecv1.Descriptor) bool { return l.Digest == blob.Digest })
+	body, err := s.open(ctx, i)
+	if err != nil {
+		return nil, err
+	}
+	return fetching.Skip(body, offset)
+}
+
+// PutLayer implements compose.Sink.
+func (w *archiveWriter) PutLayer(ctx context.Context, blob io.Reader) (digest.Digest, int64, error) {
+	return w.archive.Put(ctx, w, blob, "", -1)
+}
+
+// finish writes the documents and makes the image part of the archive.
+func (w *archiveWriter) finish(ctx context.Context, made *compose.Made) error {
+	document, err := image.ParseDocument(made.Manifest, made.MediaType)
+	if err != nil {
+		return err
+	}
+	config := document.Config.Digest
+	if !w.layout.Unpacks() {
+		if err := w.archive.PutBytes(ctx, w, made.Config, config); err != nil {
+			return err
+		}
+		if err := w.archive.PutBytes(ctx, w, made.Manifest, document.Descriptor.Digest); err != nil {
+			return err
+		}
+	}
+	content := &image.Image{Documents: []*image.Document{document}, Configs: map[digest.Digest][]byte{config: made.Config}}
+	for _, name := range w.options.Names {
+		content.Names = append(content.Names, reference.TagNameOnly(name).String())
+	}
+	if err := w.layout.Check(document); err != nil {
+		return err
+	}
+	if err := w.archive.Check(content); err != nil {
+		return err
+	}
+	return w.archive.Commit(ctx, w.place, content)
+}
+
+func inMemory(data []byte) io.ReadCloser { return io.NopCloser(bytes.NewReader(data)) }

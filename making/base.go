@@ -1,0 +1,121 @@
+package making
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	ctrimage "github.com/containers/image/v5/image"
+	"github.com/containers/image/v5/manifest"
+	"github.com/containers/image/v5/pkg/blobinfocache/none"
+	"github.com/containers/image/v5/signature"
+	"github.com/containers/image/v5/transports"
+	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Base is an image of any transport as a base for others. It implements
+// compose.StoredBase, and may be used concurrently.
+type Base struct {
+	source   types.ImageSource
+	instance *digest.Digest // of an index
+	raw      []byte
+	mimeType string
+	serial   *sync.Mutex // held while a blob is read, if source allows only one at a time
+}
+
+// OpenBase opens an image, of an index the one for the platform that sys asks for,
+// if policy allows it; a nil policy is not asked. A PolicyContext must not be used
+// concurrently. The caller must close the image when what is built on it has been made
+// and, if that is a Reference, copied.
+func OpenBase(ctx context.Context, sys *types.SystemContext, policy *signature.PolicyContext, ref types.ImageReference) (*Base, error) {
+	source, err := ref.NewImageSource(ctx, sys)
+	if err != nil {
+		return nil, err
+	}
+	b := &Base{source: source}
+	if !source.HasThreadSafeGetBlob() {
+		b.serial = new(sync.Mutex)
+	}
+	if err := b.choose(ctx, sys, policy); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", transports.ImageName(ref), err), source.Close())
+	}
+	return b, nil
+}
+
+// choose reads the manifest, of an index that of one of its images.
+func (b *Base) choose(ctx context.Context, sys *types.SystemContext, policy *signature.PolicyContext) (err error) {
+	chosen := ctrimage.UnparsedInstance(b.source, nil)
+	if b.raw, b.mimeType, err = chosen.Manifest(ctx); err != nil {
+		return err
+	}
+	if manifest.MIMETypeIsMultiImage(b.mimeType) {
+		list, err := manifest.ListFromBlob(b.raw, b.mimeType)
+		if err != nil {
+			return err
+		}
+		d, err := list.ChooseInstance(sys)
+		if err != nil {
+			return err
+		}
+		b.instance = &d
+		chosen = ctrimage.UnparsedInstance(b.source, &d)
+		if b.raw, b.mimeType, err = chosen.Manifest(ctx); err != nil {
+			return err
+		}
+	}
+	if policy == nil {
+		return nil
+	}
+	_, err = policy.IsRunningImageAllowed(ctx, chosen)
+	return err
+}
+
+// Close closes the image.
+func (b *Base) Close() error { return b.source.Close() }
+
+// Manifest implements compose.Base.
+func (b *Base) Manifest(context.Context) ([]byte, string, error) { return b.raw, b.mimeType, nil }
+
+// Layers implements compose.StoredBase.
+func (b *Base) Layers(ctx context.Context) ([]imgspecv1.Descriptor, error) {
+	infos, err := b.source.LayerInfosForCopy(ctx, b.instance)
+	if err != nil || infos == nil {
+		return nil, err
+	}
+	layers := []imgspecv1.Descriptor{}
+	for _, info := range infos {
+		layers = append(layers, imgspecv1.Descriptor{MediaType: info.MediaType, Digest: info.Digest, Size: info.Size, URLs: info.URLs, Annotations: info.Annotations})
+	}
+	return layers, nil
+}
+
+// Blob implements compose.Base.
+func (b *Base) Blob(ctx context.Context, d imgspecv1.Descriptor) (io.ReadCloser, error) {
+	unlock := func() {}
+	if b.serial != nil {
+		b.serial.Lock()
+		unlock = b.serial.Unlock
+	}
+	body, _, err := b.source.GetBlob(ctx, manifest.BlobInfoFromOCI1Descriptor(d), none.NoCache)
+	if err != nil {
+		unlock()
+		return nil, err
+	}
+	return &lockedBody{ReadCloser: body, unlock: sync.OnceFunc(unlock)}, nil
+}
+
+// lockedBody is a blob while whose reading no other can be read.
+type lockedBody struct {
+	io.ReadCloser
+	unlock func()
+}
+
+// Close closes the blob, and lets others be read.
+func (b *lockedBody) Close() error {
+	defer b.unlock()
+	return b.ReadCloser.Close()
+}

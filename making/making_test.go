@@ -1,0 +1,348 @@
+package making_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/containers/image/v5/copy"
+	"github.com/containers/image/v5/directory"
+	theirs "github.com/containers/image/v5/docker/archive"
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/manifest"
+	ocilayout "github.com/containers/image/v5/oci/layout"
+	"github.com/containers/image/v5/pkg/blobinfocache/none"
+	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/compose"
+	"github.com/dockerarchive/dockerarchive/copying"
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/making"
+)
+
+var (
+	errTest = errors.New("test")
+	day     = time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
+)
+
+// open opens an image as a base that is closed with the test.
+func open(t testing.TB, ref types.ImageReference) *making.Base {
+	t.Helper()
+	b, err := making.OpenBase(t.Context(), imagetest.Isolated(), imagetest.Trusting(t), ref)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	return b
+}
+
+// app describes an image of two layers upon a base of two, and counts on the base.
+func app(t testing.TB) (*compose.Image, *imagetest.Image) {
+	base := imagetest.NewImage(t, "base", imagetest.Gzip(1, 100_000), imagetest.Zstd(2, 50_000))
+	return &compose.Image{
+		Base: open(t, base), BaseName: "example.com/base:1", TempDir: t.TempDir(),
+		Layers: []compose.Layer{
+			{Content: compose.Files(day, compose.File{Path: "etc/app", Content: []byte("config")})},
+			{Content: compose.Whiteouts("etc/old")},
+		},
+		Change: func(c *compose.Config) error { return c.Apply(`CMD ["/app"]`) },
+	}, base
+}
+
+// manifestOf returns the manifest that an image has.
+func manifestOf(t testing.TB, ref types.ImageReference) []byte {
+	t.Helper()
+	source, err := ref.NewImageSource(t.Context(), imagetest.RegistryContext(t))
+	require.NoError(t, err)
+	defer source.Close()
+	raw, _, err := source.GetManifest(t.Context(), nil)
+	require.NoError(t, err)
+	return raw
+}
+
+// What is made can be copied to any transport, and is the same everywhere.
+func TestCopies(t *testing.T) {
+	img, _ := app(t)
+	name := imagetest.Tagged(t, "example.com/app:1")
+	ref := making.Reference(img, name)
+	want := digest.FromBytes(manifestOf(t, ref))
+
+	dir := t.TempDir()
+	to := map[string]types.ImageReference{}
+	var err error
+	to["dir"], err = directory.NewReference(t.TempDir())
+	require.NoError(t, err)
+	to["oci"], err = ocilayout.NewReference(filepath.Join(dir, "oci"), "x")
+	require.NoError(t, err)
+	to["image-archive"], err = dockerarchive.ImageTransport.ParseReference(filepath.Join(dir, "image.tar") + ":" + name.String())
+	require.NoError(t, err)
+	to["registry"] = imagetest.NewRegistry(t).Ref(t, "app:1")
+	for name, to := range to {
+		require.NoError(t, imagetest.Copy(t, to, ref, &copy.Options{DestinationCtx: imagetest.RegistryContext(t)}), name)
+		assert.Equal(t, want, digest.FromBytes(manifestOf(t, to)), name)
+	}
+	assert.Empty(t, imagetest.Leftovers(t, img.TempDir))
+
+	// Archives for docker have manifests of their own. Theirs takes no zstd.
+	img.Base = open(t, imagetest.NewImage(t, "base", imagetest.Gzip(1, 100)))
+	for _, transport := range []types.ImageTransport{theirs.Transport, dockerarchive.Transport} {
+		path := filepath.Join(dir, "docker-"+transport.Name()+".tar")
+		to, err := transport.ParseReference(path + ":" + name.String())
+		require.NoError(t, err)
+		require.NoError(t, imagetest.Copy(t, to, ref, nil))
+		raw := manifestOf(t, to)
+		var m manifest.Schema2
+		require.NoError(t, json.Unmarshal(raw, &m))
+		assert.Len(t, m.LayersDescriptors, 3)
+		require.NoError(t, os.Remove(path))
+	}
+}
+
+// A registry that has the layers of the base is not sent them, and nobody reads them.
+func TestBaseIsNotRead(t *testing.T) {
+	registry := imagetest.NewRegistry(t)
+	base := imagetest.NewImage(t, "base", imagetest.Gzip(1, 100_000))
+	sys := imagetest.RegistryContext(t)
+	require.NoError(t, imagetest.Copy(t, registry.Ref(t, "app:base"), base, &copy.Options{DestinationCtx: sys}))
+	opened, err := making.OpenBase(t.Context(), sys, nil, registry.Ref(t, "app:base"))
+	require.NoError(t, err)
+	defer opened.Close()
+	registry.Gets()
+	img, _ := app(t)
+	img.Base = opened
+	require.NoError(t, imagetest.Copy(t, registry.Ref(t, "app:1"), making.Reference(img, nil), &copy.Options{DestinationCtx: sys}))
+	assert.Zero(t, registry.Gets()[base.Layers[0].Digest.String()])
+}
+
+func TestSource(t *testing.T) {
+	img, base := app(t)
+	name := imagetest.Tagged(t, "example.com/app:1")
+	ref := making.Reference(img, name)
+	assert.Equal(t, "made:example.com/app:1", ref.Transport().Name()+":"+ref.StringWithinTransport())
+	assert.Equal(t, name, ref.DockerReference())
+	assert.Empty(t, ref.PolicyConfigurationIdentity())
+	assert.Empty(t, ref.PolicyConfigurationNamespaces())
+	require.Error(t, ref.Transport().ValidatePolicyConfigurationScope("x"))
+	_, err := ref.Transport().ParseReference("x")
+	require.Error(t, err)
+	_, err = ref.NewImageDestination(t.Context(), nil)
+	require.ErrorContains(t, err, "cannot be written to")
+	require.NoError(t, ref.DeleteImage(t.Context(), nil))
+	assert.Nil(t, making.Reference(img, nil).DockerReference())
+
+	source, err := ref.NewImageSource(t.Context(), nil)
+	require.NoError(t, err)
+	assert.Same(t, ref, source.Reference())
+	raw, mimeType, err := source.GetManifest(t.Context(), nil)
+	require.NoError(t, err)
+	assert.Equal(t, imgspecv1.MediaTypeImageManifest, mimeType)
+	other := digest.FromString("other")
+	again, _, err := source.GetManifest(t.Context(), &other)
+	require.NoError(t, err)
+	assert.Equal(t, raw, again, "instances are ignored")
+	signatures, err := source.GetSignatures(t.Context(), nil)
+	require.NoError(t, err)
+	assert.Empty(t, signatures)
+	infos, err := source.LayerInfosForCopy(t.Context(), nil)
+	require.NoError(t, err)
+	assert.Nil(t, infos)
+	assert.True(t, source.HasThreadSafeGetBlob())
+	assert.Empty(t, base.Gets[base.Layers[0].Digest], "the base is not read before it is wanted")
+
+	m, err := manifest.OCI1FromManifest(raw)
+	require.NoError(t, err)
+	var all sync.WaitGroup
+	for range 4 {
+		for _, d := range append(m.Layers, m.Config) {
+			all.Go(func() {
+				body, size, err := source.GetBlob(t.Context(), manifest.BlobInfoFromOCI1Descriptor(d), none.NoCache)
+				if !assert.NoError(t, err) {
+					return
+				}
+				defer body.Close()
+				data, err := io.ReadAll(body)
+				assert.NoError(t, err)
+				assert.Equal(t, d.Size, size)
+				assert.Equal(t, d.Digest, digest.FromBytes(data))
+			})
+		}
+	}
+	all.Wait()
+	_, _, err = source.GetBlob(t.Context(), types.BlobInfo{Digest: other}, none.NoCache)
+	require.ErrorContains(t, err, "has no blob "+other.String())
+	require.NoError(t, source.Close())
+	require.NoError(t, source.Close(), "twice")
+	assert.Empty(t, imagetest.Leftovers(t, img.TempDir))
+
+	opened, err := ref.NewImage(t.Context(), imagetest.Isolated())
+	require.NoError(t, err)
+	config, err := opened.OCIConfig(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, []string{"/app"}, config.Config.Cmd)
+	require.NoError(t, opened.Close())
+}
+
+// An image that cannot be made leaves nothing behind.
+func TestFails(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	img, base := app(t)
+	fail := compose.Layer{Content: compose.Stream("broken", io.MultiReader(io.LimitReader(neverEnding{}, 1<<20), iotest.ErrReader(errTest)))}
+	img.Layers = append(img.Layers, fail)
+	_, err := making.Reference(img, nil).NewImageSource(t.Context(), nil)
+	require.ErrorContains(t, err, "layer broken: ")
+	assert.Empty(t, imagetest.Leftovers(t, img.TempDir))
+	_, err = making.Reference(img, nil).NewImage(t.Context(), nil)
+	require.ErrorContains(t, err, "layer broken: broken can be read only once")
+
+	dir := t.TempDir()
+	for _, transport := range []types.ImageTransport{dockerarchive.Transport, dockerarchive.ImageTransport} {
+		_, err = making.WriteArchive(t.Context(), filepath.Join(dir, "a.tar"), img, &making.ArchiveOptions{Transport: transport})
+		require.ErrorContains(t, err, "layer broken: ")
+		assert.Empty(t, imagetest.Leftovers(t, dir))
+		assert.Empty(t, imagetest.Leftovers(t, img.TempDir))
+	}
+
+	img.Layers = img.Layers[:2]
+	base.Disturb = imagetest.BrokenAt(base.Layers[0].Digest, 1000, 100, errTest)
+	_, err = making.WriteArchive(t.Context(), filepath.Join(dir, "a.tar"), img, nil)
+	require.ErrorIs(t, err, errTest)
+	require.ErrorContains(t, err, "reading the base: ")
+	assert.Empty(t, imagetest.Leftovers(t, dir))
+	base.Disturb = nil
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = making.WriteArchive(ctx, filepath.Join(dir, "a.tar"), img, nil)
+	require.ErrorIs(t, err, context.Canceled)
+	assert.Empty(t, imagetest.Leftovers(t, dir))
+	_, err = making.WriteArchive(t.Context(), filepath.Join(dir, "none", "a.tar"), img, nil)
+	require.ErrorIs(t, err, os.ErrNotExist)
+	_, err = making.WriteArchive(t.Context(), filepath.Join(dir, "a.tar"), img, &making.ArchiveOptions{Transport: directory.Transport})
+	require.ErrorContains(t, err, "transport dir does not write archives")
+}
+
+// neverEnding is an endless tar of no file.
+type neverEnding struct{}
+
+func (neverEnding) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = 0
+	}
+	return len(p), nil
+}
+
+// What is written straight into an archive is what is copied there.
+func TestWriteArchive(t *testing.T) {
+	img, base := app(t)
+	dir := t.TempDir()
+	names := []reference.Named{imagetest.Tagged(t, "example.com/app:1"), imagetest.Tagged(t, "example.com/app:2")}
+	path := filepath.Join(dir, "image.tar")
+	made, err := making.WriteArchive(t.Context(), path, img, &making.ArchiveOptions{Names: names})
+	require.NoError(t, err)
+	assert.Empty(t, imagetest.Leftovers(t, img.TempDir))
+	assert.Equal(t, 1, base.Gets[base.Layers[0].Digest])
+	ref, err := dockerarchive.ImageTransport.ParseReference(path + ":example.com/app:2")
+	require.NoError(t, err)
+	assert.Equal(t, made.Digest(), digest.FromBytes(manifestOf(t, ref)))
+	copied, err := dockerarchive.ImageTransport.ParseReference(filepath.Join(dir, "copied.tar") + ":example.com/app:1")
+	require.NoError(t, err)
+	sys := imagetest.Isolated()
+	sys.DockerArchiveAdditionalTags = []reference.NamedTagged{imagetest.Tagged(t, "example.com/app:2")}
+	require.NoError(t, imagetest.Copy(t, copied, making.Reference(img, nil), &copy.Options{DestinationCtx: sys}))
+	assert.Equal(t, imagetest.ReadFile(t, filepath.Join(dir, "copied.tar")), imagetest.ReadFile(t, path))
+
+	docker := filepath.Join(dir, "docker.tar")
+	_, err = making.WriteArchive(t.Context(), docker, img, &making.ArchiveOptions{Names: names[:1], Transport: dockerarchive.Transport})
+	require.NoError(t, err)
+	for _, path := range []string{path, docker} {
+		r, err := dockerarchive.NewReader(nil, path)
+		require.NoError(t, err)
+		report, err := r.Verify(t.Context(), nil)
+		require.NoError(t, err)
+		assert.Empty(t, report.Problems)
+		images, err := r.Images(t.Context())
+		require.NoError(t, err)
+		assert.Len(t, images, 1)
+		require.NoError(t, r.Close())
+	}
+
+	// Without a base, squashed, of a stream.
+	for _, transport := range []types.ImageTransport{dockerarchive.Transport, dockerarchive.ImageTransport} {
+		for _, squash := range []bool{false, true} {
+			img := &compose.Image{
+				Layers: []compose.Layer{{Content: compose.Stream("x", bytes.NewReader(imagetest.Gzip(3, 1000).Blob))}}, Squash: squash, TempDir: t.TempDir(), Format: compose.Docker,
+				Change: func(c *compose.Config) error {
+					c.SetPlatform(imgspecv1.Platform{OS: "linux", Architecture: "amd64"})
+					return nil
+				},
+			}
+			_, err := making.WriteArchive(t.Context(), filepath.Join(t.TempDir(), "a.tar"), img, &making.ArchiveOptions{Transport: transport})
+			require.NoError(t, err)
+			assert.Empty(t, imagetest.Leftovers(t, img.TempDir))
+		}
+	}
+}
+
+// Of an index, the image for a platform is the base.
+func TestIndexAsBase(t *testing.T) {
+	for _, architecture := range []string{"amd64", "arm64"} {
+		sys := imagetest.Isolated()
+		sys.ArchitectureChoice, sys.OSChoice = architecture, "linux"
+		b, err := making.OpenBase(t.Context(), sys, imagetest.Trusting(t), imagetest.Saved(t, "multi"))
+		require.NoError(t, err)
+		defer b.Close()
+		opened, err := making.Reference(&compose.Image{Base: b, TempDir: t.TempDir()}, nil).NewImage(t.Context(), sys)
+		require.NoError(t, err)
+		config, err := opened.OCIConfig(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, architecture, config.Architecture)
+		require.NoError(t, opened.Close())
+	}
+	sys := imagetest.Isolated()
+	sys.ArchitectureChoice, sys.OSChoice = "mips", "linux"
+	_, err := making.OpenBase(t.Context(), sys, nil, imagetest.Saved(t, "multi"))
+	require.ErrorContains(t, err, "oci:")
+}
+
+func TestOpenBase(t *testing.T) {
+	_, err := making.OpenBase(t.Context(), imagetest.Isolated(), imagetest.Rejecting(t), imagetest.Saved(t, "one"))
+	require.ErrorContains(t, err, "rejected by policy")
+	ref, err := ocilayout.NewReference(t.TempDir(), "none")
+	require.NoError(t, err)
+	_, err = making.OpenBase(t.Context(), imagetest.Isolated(), nil, ref)
+	require.ErrorIs(t, err, os.ErrNotExist)
+
+	// A base that is not what it says.
+	base := imagetest.NewImage(t, "x", imagetest.Gzip(1, 1000))
+	base.SetConfig([]byte(`{}`))
+	base.Encode(t)
+	_, err = making.Reference(&compose.Image{Base: open(t, base)}, nil).NewImageSource(t.Context(), nil)
+	require.ErrorIs(t, err, errdef.ErrDamaged)
+}
+
+// Saved beside others, an image is made once.
+func TestSave(t *testing.T) {
+	img, base := app(t)
+	img.Layers[0].Content = compose.Stream("x", bytes.NewReader(imagetest.Plain(3, 1000).Blob))
+	path := filepath.Join(t.TempDir(), "saved.tar")
+	results, err := copying.Save(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{
+		{Source: making.Reference(img, nil), Names: []reference.Named{imagetest.Tagged(t, "example.com/app:1")}},
+		{Source: base, Names: []reference.Named{imagetest.Tagged(t, "example.com/base:1")}},
+	}, nil)
+	require.NoError(t, err)
+	require.Len(t, results, 2)
+	assert.Empty(t, imagetest.Leftovers(t, img.TempDir))
+}

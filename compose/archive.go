@@ -23,6 +23,9 @@ func (b archiveBase) Manifest(context.Context) ([]byte, string, error) {
 	return b.manifest.Data, b.manifest.MediaType, nil
 }
 
+// MadeUp implements MadeUpBase.
+func (b archiveBase) MadeUp() bool { return b.manifest.Made }
+
 // Blob implements Base.
 func (b archiveBase) Blob(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
 	layers, err := b.manifest.Layers(ctx)

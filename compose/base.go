@@ -19,6 +19,7 @@ import (
 type baseImage struct {
 	source      Base          // nil of none
 	digest      digest.Digest // of the manifest
+	madeUp      bool          // nobody else knows the manifest
 	id          digest.Digest // of the config
 	layers      []layer
 	from        []Base // where each layer is
@@ -52,6 +53,9 @@ func readBase(ctx context.Context, source Base) (*baseImage, error) {
 	if b.config, err = readConfig(ctx, source, *document.Config); err != nil {
 		return nil, err
 	}
+	if s, ok := source.(MadeUpBase); ok {
+		b.madeUp = s.MadeUp()
+	}
 	layers, stored := document.Layers, []v1.Descriptor(nil)
 	if s, ok := source.(StoredBase); ok {
 		if stored, err = s.Layers(ctx); err != nil {
@@ -68,6 +72,9 @@ func readBase(ctx context.Context, source Base) (*baseImage, error) {
 	for i, l := range layers {
 		if err := ids[i].Validate(); err != nil {
 			return nil, errdef.Errorf(errdef.ErrDamaged, "its config lists the diff ID %q: %w", ids[i], err)
+		}
+		if l.Size < 0 {
+			return nil, fmt.Errorf("the size of its layer %s is not known", l.Digest)
 		}
 		if stored != nil && l.Digest == ids[i] {
 			l.MediaType = v1.MediaTypeImageLayer // A store may tell that of the manifest.
@@ -115,7 +122,7 @@ func (b *baseImage) rebase(old, base *baseImage) (*baseImage, error) {
 		return nil, fmt.Errorf("the image is for %s, the new base for %s", image.PlatformString(&want), image.PlatformString(&got))
 	}
 	rebased := *b
-	rebased.digest, rebased.id = base.digest, base.id // of what the image is built on now
+	rebased.digest, rebased.madeUp, rebased.id = base.digest, base.madeUp, base.id // of what the image is built on now
 	rebased.layers = slices.Concat(base.layers, b.layers[n:])
 	rebased.from = slices.Concat(base.from, b.from[n:])
 	rebased.config = b.config.clone()

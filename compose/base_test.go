@@ -94,6 +94,7 @@ func TestArchiveBase(t *testing.T) {
 	require.NoError(t, err)
 	m := mustMake(t, &compose.Image{Base: compose.ArchiveBase(manifest), Layers: []compose.Layer{{Content: files("a", "b")}}})
 	assert.Len(t, m.man.Layers, 2)
+	assert.Empty(t, m.man.Annotations, "nobody knows the manifest that was made up for the base")
 	assert.True(t, bytes.Equal(imagetest.Plain(1, 100).Diff, m.layer(t, 0)))
 	assert.Equal(t, map[string]any{"Labels": map[string]any{"test": "x"}}, m.config["config"])
 	m = mustMake(t, &compose.Image{Base: compose.ArchiveBase(manifest), Squash: true})

@@ -17,12 +17,12 @@ func (m *maker) describe(diffIDs []digest.Digest, kept int) error {
 	c := m.config
 	set(&c.image, "created", m.created, false)
 	set(&c.image, "rootfs", v1.RootFS{Type: "layers", DiffIDs: append([]digest.Digest{}, diffIDs...)}, false)
+	history := c.steps()
 	// Nobody can complete what never was.
-	if m.image.Squash || m.image.OmitHistory || kept > 0 && len(c.History()) == 0 {
+	if m.image.Squash || m.image.OmitHistory || kept > 0 && len(history) == 0 {
 		delete(c.image, "history")
 		return nil
 	}
-	history := c.steps()
 	for _, h := range m.newHistory() {
 		var step fields
 		set(&step, "created", h.Created, false)
@@ -102,6 +102,14 @@ func (b *baseImage) isNamed(name string) bool {
 }
 
 // latest returns the latest of some times, the start of Unix time if that is later.
+// Those that no document can say are not heeded.
 func latest(times ...time.Time) time.Time {
-	return slices.MaxFunc(append(times, time.Unix(0, 0)), time.Time.Compare).UTC()
+	times = slices.DeleteFunc(append(times, time.Unix(0, 0)), func(t time.Time) bool { return !canSay(t) })
+	return slices.MaxFunc(times, time.Time.Compare).UTC()
+}
+
+// canSay reports whether a time can be written in a document.
+func canSay(t time.Time) bool {
+	year := t.UTC().Year()
+	return year >= 0 && year <= 9999
 }

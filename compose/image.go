@@ -142,6 +142,14 @@ type StoredBase interface {
 	Layers(ctx context.Context) ([]v1.Descriptor, error)
 }
 
+// MadeUpBase is a Base whose manifest may have been made up for who reads it, so that
+// nobody else knows its digest, as of an archive without manifests.
+type MadeUpBase interface {
+	Base
+	// MadeUp reports whether it was.
+	MadeUp() bool
+}
+
 // Compression is how layers are compressed.
 type Compression struct {
 	Algorithm Algorithm

@@ -66,7 +66,7 @@ func (i *inspector) unpack(ctx context.Context, r io.Reader, a compression.Algor
 func (i *inspector) read(ctx context.Context, r io.Reader) error {
 	digester := digest.Canonical.Digester()
 	err := layertar.Each(ctx, io.TeeReader(r, digester.Hash()), func(h *tar.Header, _ io.Reader) error {
-		if h.ModTime.After(i.latest) {
+		if h.ModTime.After(i.latest) && canSay(h.ModTime) {
 			i.latest = h.ModTime
 		}
 		if _, err := layertar.Clean(h.Name); err != nil {

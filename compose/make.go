@@ -100,6 +100,8 @@ func (i *Image) check() error {
 		return errors.New("a step that changes no file is nothing but history, which a squashed image does not have")
 	case i.Squash && i.Base == nil && len(i.Layers) == 0:
 		return errors.New("there is nothing to squash")
+	case !canSay(i.Created) || slices.ContainsFunc(i.Layers, func(l Layer) bool { return l.History.Created != nil && !canSay(*l.History.Created) }):
+		return errors.New("a time of an image must be of the years 0 to 9999")
 	case i.RewriteTimes && i.Created.IsZero():
 		return errors.New("the times of files cannot be rewritten without a time to set")
 	case (i.Replace == nil) != (i.On == nil) || i.Replace != nil && i.Base == nil:
@@ -262,7 +264,7 @@ func (m *maker) annotations() map[string]string {
 		if m.image.BaseName != "" {
 			all[v1.AnnotationBaseImageName] = m.image.BaseName
 		}
-		if m.base.digest != "" {
+		if m.base.digest != "" && !m.base.madeUp {
 			all[v1.AnnotationBaseImageDigest] = m.base.digest.String()
 		}
 		for _, name := range m.image.UnsetAnnotations {

@@ -1,9 +1,11 @@
 package compose_test
 
 import (
+	"archive/tar"
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -131,6 +133,8 @@ func TestRefused(t *testing.T) {
 		"no compression 9":                  {Compression: compose.Compression{Algorithm: 9}},
 		"gzip has no level 10":              {Compression: compose.Compression{Level: 10}},
 		"zstd has no level -1":              {Compression: compose.Compression{Algorithm: compose.Zstd, Level: -1}},
+		"years 0 to 9999":                   {Created: time.Unix(1e12, 0)},
+		"a time of an image must be":        {Layers: []compose.Layer{{History: v1.History{Created: new(time.Unix(1e12, 0))}}}},
 		"changing the config: test":         {Change: func(*compose.Config) error { return errTest }},
 	} {
 		_, err := tryMake(t, img)
@@ -156,7 +160,10 @@ func TestCreated(t *testing.T) {
 		m := mustMake(t, &test.img)
 		assert.Equal(t, test.want, m.config["created"], name)
 	}
-	m := mustMake(t, &compose.Image{Base: b, Layers: []compose.Layer{{History: v1.History{Created: &day}}}, Created: later})
+	far := tarOf(t, tar.Header{Name: "far", ModTime: time.Unix(1e12, 0), Format: tar.FormatPAX}, tar.Header{Name: "near", ModTime: day})
+	m := mustMake(t, &compose.Image{Layers: []compose.Layer{{Content: inMemory(far)}}})
+	assert.Equal(t, "2020-01-02T03:04:05Z", m.config["created"], "no document can say the year 33658")
+	m = mustMake(t, &compose.Image{Base: b, Layers: []compose.Layer{{History: v1.History{Created: &day}}}, Created: later})
 	assert.Equal(t, []string{"2020-01-02T04:04:05Z /bin/sh empty_layer=true"}, m.history(), "what is given is said of every layer")
 	m = mustMake(t, &compose.Image{Base: b, Layers: []compose.Layer{{History: v1.History{Created: &day}}}})
 	assert.Equal(t, []string{"2020-01-02T03:04:05Z /bin/sh empty_layer=true"}, m.history())

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	ctrimage "github.com/containers/image/v5/image"
@@ -18,7 +19,7 @@ import (
 )
 
 // Base is an image of any transport as a base for others. It implements
-// compose.StoredBase, and may be used concurrently.
+// compose.StoredBase and compose.MadeUpBase, and may be used concurrently.
 type Base struct {
 	source   types.ImageSource
 	instance *digest.Digest // of an index
@@ -79,6 +80,12 @@ func (b *Base) Close() error { return b.source.Close() }
 
 // Manifest implements compose.Base.
 func (b *Base) Manifest(context.Context) ([]byte, string, error) { return b.raw, b.mimeType, nil }
+
+// MadeUp implements compose.MadeUpBase. It is true of transports that make manifests up
+// for what has none, although some archives have theirs.
+func (b *Base) MadeUp() bool {
+	return slices.Contains([]string{"docker-archive", "docker-daemon", "tarball"}, b.source.Reference().Transport().Name())
+}
 
 // Layers implements compose.StoredBase.
 func (b *Base) Layers(ctx context.Context) ([]imgspecv1.Descriptor, error) {

@@ -21,6 +21,7 @@ import (
 	"github.com/containers/image/v5/docker/reference"
 	ocilayout "github.com/containers/image/v5/oci/layout"
 	"github.com/containers/image/v5/signature"
+	"github.com/containers/image/v5/storage"
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -160,6 +161,36 @@ func TestMadeTrees(t *testing.T) {
 	requireSameTree(t, readTree(t, old), unpack("three", three))
 	three.Squash = true
 	requireSameTree(t, readTree(t, old), unpack("three-squashed", three))
+}
+
+// TestStoredBase has an image in the storage of podman as a base. It keeps layers uncompressed,
+// whatever the manifest of the image says.
+func TestStoredBase(t *testing.T) {
+	dir := daemonDir(t)
+	in := "[vfs@" + filepath.Join(dir, "root") + "+" + filepath.Join(dir, "run") + "]"
+	name := in + "example.com/interop/hello:v1"
+	debian(t, "skopeo").run(t, "--insecure-policy", "copy", "oci:"+helloLayout(t, dir)+":hello", "containers-storage:"+name)
+	ref, err := storage.Transport.ParseReference(name)
+	require.NoError(t, err)
+	base, err := making.OpenBase(t.Context(), nil, nil, ref)
+	require.NoError(t, err)
+	defer base.Close()
+	for _, squash := range []bool{false, true} {
+		path := filepath.Join(dir, fmt.Sprint("made", squash, ".tar"))
+		img := &compose.Image{Base: base, Layers: []compose.Layer{{Content: compose.Files(time.Time{}, compose.File{Path: "new"})}}, Squash: squash}
+		made, err := making.WriteArchive(t.Context(), path, img, nil)
+		require.NoError(t, err)
+		if !squash {
+			assert.Equal(t, imagespec.MediaTypeImageLayer, made.Base[0].MediaType)
+			assert.Equal(t, imageOfConfig(t, "", made.Config).diffIDs[0], made.Base[0].Digest)
+		}
+		r, err := dockerarchive.NewReader(nil, path)
+		require.NoError(t, err)
+		report, err := r.Verify(t.Context(), nil)
+		require.NoError(t, err)
+		assert.Empty(t, report.Problems)
+		require.NoError(t, r.Close())
+	}
 }
 
 func forLinux(c *compose.Config) error {
@@ -321,4 +352,3 @@ func shell(t *testing.T, script string, args ...string) {
 	output, err := exec.CommandContext(t.Context(), "bash", append([]string{"-euc", script, "bash"}, args...)...).CombinedOutput()
 	require.NoError(t, err, "%s", output)
 }
-

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -345,4 +346,50 @@ func TestSave(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, results, 2)
 	assert.Empty(t, imagetest.Leftovers(t, img.TempDir))
+}
+
+// single is an image of which one blob can be read at a time.
+type single struct{ *imagetest.Image }
+
+func (s single) NewImageSource(context.Context, *types.SystemContext) (types.ImageSource, error) {
+	return &singleSource{Source: imagetest.Source{Image: s.Image}}, nil
+}
+
+type singleSource struct {
+	imagetest.Source
+	busy atomic.Int32
+}
+
+func (s *singleSource) HasThreadSafeGetBlob() bool { return false }
+
+func (s *singleSource) GetBlob(ctx context.Context, info types.BlobInfo, cache types.BlobInfoCache) (io.ReadCloser, int64, error) {
+	if s.busy.Add(1) > 1 {
+		return nil, 0, errTest
+	}
+	body, size, err := s.Source.GetBlob(ctx, info, cache)
+	return &singleBody{body, s}, size, err
+}
+
+type singleBody struct {
+	io.ReadCloser
+	source *singleSource
+}
+
+func (b *singleBody) Close() error {
+	b.source.busy.Add(-1)
+	return b.ReadCloser.Close()
+}
+
+func TestOneBlobAtATime(t *testing.T) {
+	img, base := app(t)
+	img.Base = open(t, single{base})
+	for _, squash := range []bool{false, true} {
+		img.Squash = squash
+		_, err := making.WriteArchive(t.Context(), filepath.Join(t.TempDir(), "a.tar"), img, nil)
+		require.NoError(t, err)
+	}
+	img.Squash = false
+	to, err := directory.NewReference(t.TempDir())
+	require.NoError(t, err)
+	require.NoError(t, imagetest.Copy(t, to, making.Reference(img, nil), nil))
 }

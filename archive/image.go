@@ -36,10 +36,12 @@ func (i *Image) Manifest(ctx context.Context) (*Manifest, error) {
 		return nil, i.fail(err)
 	}
 	descriptor, stored := i.image.Descriptor()
-	if !stored {
-		descriptor.Digest = digest.FromBytes(data)
+	// The image may be taken from manifest.json although there is a manifest.
+	made := !stored || descriptor.Digest.Algorithm().FromBytes(data) != descriptor.Digest
+	if made {
+		descriptor = imgspecv1.Descriptor{Digest: digest.FromBytes(data)}
 	}
-	return i.newManifest(descriptor, mediaType, data, !stored)
+	return i.newManifest(descriptor, mediaType, data, made)
 }
 
 // Warnings returns what the archive says of the image that contradicts something
@@ -68,6 +70,9 @@ func (i *Image) Instance(ctx context.Context, d digest.Digest) (*Manifest, error
 	}
 	data, mediaType, err := i.image.Manifest(ctx, &d)
 	if err != nil {
+		if m, other := i.Manifest(ctx); other == nil && m.Digest == d { // One that was made.
+			return m, nil
+		}
 		return nil, i.fail(err)
 	}
 	return i.newManifest(imgspecv1.Descriptor{Digest: d}, mediaType, data, false)

@@ -58,6 +58,9 @@ var rooms = []struct{ name, mayImport string }{
 	{"internal/verify", "errdef internal/async internal/catalog internal/compression internal/printable"},
 	{"archive", "errdef internal/catalog internal/image internal/input internal/tarfile internal/verify"},
 
+	// A registry of archives that are read.
+	{"serving", "archive errdef internal/printable"},
+
 	// An archive that is written. The layouts know no files and no sources; who
 	// writes does not know where blobs come from, and who fetches does not know
 	// what an archive is.
@@ -85,7 +88,7 @@ type listed struct {
 // list returns all packages below the line as they are built for an operating
 // system.
 func list(t testing.TB, goos string) []listed {
-	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"errdef", module+"archive/...", module+"compose/...", module+"internal/...")
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"errdef", module+"archive/...", module+"compose/...", module+"serving/...", module+"internal/...")
 	cmd.Env = append(os.Environ(), "GOOS="+goos, "GOARCH=amd64", "CGO_ENABLED=0")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -120,7 +123,7 @@ func within(imports []string) []string {
 // readSources reads what "go list" will, so that "go test" does not take the
 // result of an earlier run for that of changed files.
 func readSources(t testing.TB) {
-	for _, root := range []string{"../go.mod", "../errdef", "../archive", "../compose", "."} {
+	for _, root := range []string{"../go.mod", "../errdef", "../archive", "../compose", "../serving", "."} {
 		require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 			if err == nil && (strings.HasSuffix(path, ".go") || path == "../go.mod") {
 				_, err = os.ReadFile(path)

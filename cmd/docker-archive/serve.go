@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dockerarchive/dockerarchive/internal/printable"
+	"github.com/dockerarchive/dockerarchive/serving"
+)
+
+const (
+	// watchInterval is how often archives are looked at for changes.
+	watchInterval = 2 * time.Second
+	// stopGrace is how long clients have to end what they are pulling.
+	stopGrace = 30 * time.Second
+)
+
+// serveOptions are the flags of the serve command.
+type serveOptions struct {
+	listen   string
+	tlsCert  string
+	tlsKey   string
+	htpasswd string
+	quiet    bool
+}
+
+func newServeCommand() *cobra.Command {
+	o := &serveOptions{}
+	cmd := &cobra.Command{
+		Use:   "serve ARCHIVE|DIRECTORY...",
+		Short: "Serve the images in archives as a read-only registry",
+		Long: `Serve all images in archives as a registry to pull from. Nothing is unpacked and
+nothing is written: what clients ask for is sent from the archives, byte for byte. Of a
+DIRECTORY, every tar archive in it is served. Compressed archives are unpacked to
+temporary files in $TMPDIR.
+
+An image registry.example.com/team/app:1 is pulled as HOST:PORT/team/app:1 or as
+HOST:PORT/registry.example.com/team/app:1, and under its own name by whom this is
+configured for as a mirror of registry.example.com. An image without a name is pulled
+by the name of the archive's file. Archives that are added, replaced or removed are
+noticed within seconds; what is being pulled meanwhile ends well.
+
+Requests are logged on standard output in the Common Log Format, everything else on
+standard error. SIGTERM ends it when what is being sent has been, and after 30 seconds
+at the latest.`,
+		Example: `  docker-archive serve images.tar
+  docker-archive serve --listen :5000 --tls-cert cert.pem --tls-key key.pem --htpasswd users /srv/archives`,
+		Args: usageArgs(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.listen, "listen", "127.0.0.1:5000", "`[HOST]:PORT` to listen on; without a host, all addresses of this machine")
+	f.StringVar(&o.tlsCert, "tls-cert", "", "`FILE` with the certificate, and those between it and the authority, for HTTPS")
+	f.StringVar(&o.tlsKey, "tls-key", "", "`FILE` with the key of the certificate")
+	f.StringVar(&o.htpasswd, "htpasswd", "", "`FILE` with the users that may pull, as 'htpasswd -B' writes it; without it everybody may")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "do not log requests")
+	return cmd
+}
+
+func (o *serveOptions) run(ctx context.Context, stdout, stderr io.Writer, args []string) error {
+	if (o.tlsCert == "") != (o.tlsKey == "") {
+		return usagef("--tls-cert and --tls-key are given together or not at all")
+	}
+	options := serving.Options{Log: slog.New(slog.NewTextHandler(stderr, nil))}
+	if !o.quiet {
+		options.Access = accessLog(stdout)
+	}
+	if o.htpasswd != "" {
+		var err error
+		if options.Authorize, err = readHtpasswd(o.htpasswd); err != nil {
+			return err
+		}
+	}
+	paths := make([]string, len(args))
+	for n, arg := range args {
+		paths[n] = filepath.Clean(archivePath(arg))
+	}
+	// The port is taken first: nobody unpacks archives to find that it is not free.
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "tcp", o.listen)
+	if err != nil {
+		return err
+	}
+	s, err := serving.New(ctx, paths, options)
+	if err != nil {
+		_ = l.Close() // Nobody has connected.
+		return err
+	}
+	defer s.Close()
+	go s.Watch(ctx, watchInterval)
+	scheme := "http"
+	if o.tlsCert != "" {
+		scheme = "https"
+	}
+	images, archives := s.Images()
+	fmt.Fprintf(stderr, "docker-archive: serving %d images of %d archives at %s://%s\n", images, archives, scheme, l.Addr())
+	return serving.Serve(ctx, l, s, o.tlsCert, o.tlsKey, stopGrace)
+}
+
+func readHtpasswd(path string) (func(user, password string) bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the users: %w", err)
+	}
+	defer f.Close()
+	authorize, err := serving.ParseHtpasswd(f)
+	if err != nil {
+		return nil, fmt.Errorf("reading the users in %s: %w", path, err)
+	}
+	return authorize, nil
+}
+
+// accessLog returns what writes a line for each request to w.
+func accessLog(w io.Writer) func(serving.Access) {
+	var mu sync.Mutex
+	return func(a serving.Access) {
+		host, _, err := net.SplitHostPort(a.Remote)
+		if err != nil {
+			host = a.Remote
+		}
+		user := "-"
+		if a.User != "" {
+			user = printable.String(a.User)
+		}
+		line := fmt.Sprintf("%s - %s [%s] \"%s %s\" %d %d %.3fs\n", host, user, a.Begun.Format("02/Jan/2006:15:04:05 -0700"),
+			printable.String(a.Method), printable.String(a.Target), a.Status, a.Bytes, a.Duration.Seconds())
+		mu.Lock()
+		defer mu.Unlock()
+		_, _ = io.WriteString(w, line) // Serving goes on without a log.
+	}
+}

@@ -1,0 +1,259 @@
+package serving
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/dockerarchive/dockerarchive/archive"
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
+)
+
+// blob answers a request for a config or a layer, or ranges of it.
+func (s *Server) blob(w http.ResponseWriter, r *request, reference string) {
+	d := digest.Digest(reference)
+	if !checkDigest(w, r, d) {
+		return
+	}
+	b, from, err := r.view.blob(r.Context(), r.repository, d)
+	if err != nil {
+		s.failReading(w, r, codeBlobUnknown, err)
+		return
+	}
+	content, done := openBlob(r.Context(), from, b)
+	defer done()
+	h := w.Header()
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Docker-Content-Digest", d.String())
+	h.Set("ETag", fmt.Sprintf("%q", d))
+	h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	watched := &watchedReader{ReadSeeker: content}
+	if section, ok := content.(*fileSection); ok { // The kernel is to send it, and the errors are the socket's.
+		http.ServeContent(w, r.Request, "", time.Time{}, section)
+		watched.err = section.check()
+	} else {
+		http.ServeContent(w, r.Request, "", time.Time{}, watched)
+	}
+	if watched.err != nil && r.Context().Err() == nil {
+		s.options.Log.Error("blob cannot be read", "archive", printable.String(from.path), "blob", d, "error", printable.Error(watched.err))
+		return // The client knows from the length that it has not got all.
+	}
+	if r.Method == http.MethodGet {
+		s.check(r.view, from, b)
+	}
+}
+
+// openBlob returns the content of a blob. done is to be called when it has been used.
+func openBlob(ctx context.Context, from *opened, b *archive.Blob) (content io.ReadSeeker, done func()) {
+	section := b.Section()
+	if section == nil {
+		stream := &streamed{ctx: ctx, blob: b}
+		return stream, stream.close
+	}
+	outer, offset, size := section.Outer()
+	if file, ok := outer.(*os.File); ok {
+		if own := reopen(from.path, file); own != nil {
+			return &fileSection{File: own, offset: offset, size: size}, func() { _ = own.Close() }
+		}
+	}
+	return section, func() {}
+}
+
+// reopen opens a file once more, so that it has an offset of its own. It returns nil
+// if it is not at its path any more.
+func reopen(path string, file *os.File) *os.File {
+	own, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	was, err := file.Stat()
+	is, err2 := own.Stat()
+	if err != nil || err2 != nil || !os.SameFile(was, is) {
+		_ = own.Close() // It was only opened.
+		return nil
+	}
+	return own
+}
+
+// fileSection is a section of a file that is its own, which the kernel can send to a
+// socket: package net looks for the methods of a file. What is read from it is not
+// bounded by its end; http.ServeContent reads no more than it has.
+type fileSection struct {
+	*os.File
+	offset, size int64
+}
+
+// Seek implements io.Seeker, within the section.
+func (f *fileSection) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekStart:
+		offset += f.offset
+	case io.SeekEnd:
+		offset, whence = offset+f.offset+f.size, io.SeekStart
+	}
+	n, err := f.File.Seek(offset, whence)
+	return n - f.offset, err
+}
+
+// check returns an error if the section is not all there any more.
+func (f *fileSection) check() error {
+	info, err := f.Stat()
+	if err == nil && info.Size() < f.offset+f.size {
+		err = errdef.Errorf(errdef.ErrDamaged, "the archive has been cut short to %d bytes while it was served", info.Size())
+	}
+	return err
+}
+
+// watchedReader remembers why it could not be read.
+type watchedReader struct {
+	io.ReadSeeker
+	err error
+}
+
+func (r *watchedReader) Read(p []byte) (int, error) {
+	n, err := r.ReadSeeker.Read(p)
+	if err != nil && err != io.EOF {
+		r.err = err
+	}
+	return n, err
+}
+
+// streamed is a blob that the archive has in another form than is wanted, such as a
+// compressed layer that has to be plain. Reading from the middle reads all before it.
+type streamed struct {
+	ctx    context.Context
+	blob   *archive.Blob
+	pos    int64
+	stream io.ReadCloser // nil before it is read
+}
+
+// Seek implements io.Seeker.
+func (s *streamed) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += s.pos
+	case io.SeekEnd:
+		offset += s.blob.Size
+	}
+	if offset != s.pos {
+		s.close()
+		s.pos = offset
+	}
+	return offset, nil
+}
+
+// Read implements io.Reader. The last bytes come only when they are known to be right.
+func (s *streamed) Read(p []byte) (int, error) {
+	if s.stream == nil {
+		stream, err := s.blob.Open(s.ctx)
+		if err != nil {
+			return 0, err
+		}
+		s.stream = stream
+		if _, err := io.CopyN(io.Discard, stream, s.pos); err != nil {
+			return 0, err
+		}
+	}
+	n, err := s.stream.Read(p)
+	s.pos += int64(n)
+	if err == nil && s.pos == s.blob.Size {
+		_, err = io.ReadFull(s.stream, make([]byte, 1))
+	}
+	if err != nil && err != io.EOF {
+		return 0, err
+	}
+	return n, err
+}
+
+func (s *streamed) close() {
+	if s.stream != nil {
+		_ = s.stream.Close() // It has only been read.
+		s.stream = nil
+	}
+}
+
+// damagedError is the verdict about a blob that is not what its digest says.
+type damagedError struct{ error }
+
+func (e *damagedError) Unwrap() error { return e.error }
+
+// verdicts are what has been found out about the blobs of an archive.
+type verdicts struct {
+	mu  sync.Mutex
+	all map[digest.Digest]error // nil: nothing is wrong, or not yet found
+}
+
+// of returns what is wrong with a blob, as far as that is known.
+func (v *verdicts) of(d digest.Digest) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.all[d]
+}
+
+// claim reports whether a blob has not been verified, and leaves that to the caller.
+func (v *verdicts) claim(d digest.Digest) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if _, ok := v.all[d]; ok {
+		return false
+	}
+	if v.all == nil {
+		v.all = map[digest.Digest]error{}
+	}
+	v.all[d] = nil
+	return true
+}
+
+func (v *verdicts) set(d digest.Digest, err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.all[d] = err
+}
+
+// check verifies a blob of an archive once, when it is known that somebody wants it,
+// without letting him wait. One is verified at a time.
+func (s *Server) check(view *snapshot, from *opened, b *archive.Blob) {
+	if b.Section() == nil || !from.checked.claim(b.Digest) { // Others are verified when they are sent.
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		return
+	}
+	view.users++
+	s.checks.Go(func() {
+		defer s.release(view)
+		select {
+		case s.checker <- struct{}{}:
+			defer func() { <-s.checker }()
+		case <-s.ctx.Done():
+			return
+		}
+		err := verify(s.ctx, b)
+		var mismatch *errdef.MismatchError
+		if errors.As(err, &mismatch) {
+			from.checked.set(b.Digest, &damagedError{err})
+		}
+		if err != nil && s.ctx.Err() == nil {
+			s.options.Log.Error("a blob that was sent is damaged", "archive", printable.String(from.path), "blob", b.Digest, "error", printable.Error(err))
+		}
+	})
+}
+
+func verify(ctx context.Context, b *archive.Blob) error {
+	stream, err := b.Open(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, stream)
+	return errors.Join(err, stream.Close())
+}

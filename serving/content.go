@@ -1,0 +1,193 @@
+package serving
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/dockerarchive/dockerarchive/archive"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
+)
+
+// maxDepth bounds indexes of indexes, and what is about what is about something.
+const maxDepth = 8
+
+// snapshot is what is served at a time.
+type snapshot struct {
+	archives []*opened
+	images   []*image
+	names    *names
+	users    int // guarded by Server.mu
+
+	once    sync.Once
+	content *content
+	server  *Server
+}
+
+func newSnapshot(s *Server, archives []*opened) *snapshot {
+	v := &snapshot{archives: archives, server: s}
+	for _, a := range archives {
+		for _, img := range a.archive.Images() {
+			v.images = append(v.images, &image{Image: img, from: a})
+		}
+	}
+	v.names = newNames(v.images)
+	return v
+}
+
+// document is a manifest or an index.
+type document struct {
+	imgspecv1.Descriptor // as it is listed by the referrers API
+	subject              digest.Digest
+	images               []*image // that it is of, or a part of
+}
+
+// content is what can be asked for by its digest.
+type content struct {
+	documents map[digest.Digest]*document
+	owners    map[digest.Digest][]*document // of blobs
+	referrers map[digest.Digest][]*document // in the order of the archives
+}
+
+// byDigest returns what the archives have. It reads all manifests when it is first
+// called, and not before: who asks for a tag need not wait for it.
+func (v *snapshot) byDigest() *content {
+	v.once.Do(func() {
+		c := &content{documents: map[digest.Digest]*document{}, owners: map[digest.Digest][]*document{}, referrers: map[digest.Digest][]*document{}}
+		for _, img := range v.images {
+			m, err := img.Manifest(v.server.ctx)
+			if err != nil {
+				v.server.options.Log.Warn("image cannot be read", "path", printable.String(img.from.path), "error", printable.Error(err))
+				continue
+			}
+			c.add(v.server, img, m, 0)
+		}
+		v.content = c
+	})
+	return v.content
+}
+
+// add notes a manifest, or an index and all that it leads to.
+func (c *content) add(s *Server, img *image, m *archive.Manifest, depth int) {
+	known := c.documents[m.Digest]
+	if known != nil {
+		if known.images[len(known.images)-1] == img {
+			return
+		}
+		known.images = append(known.images, img)
+	} else {
+		known = c.describe(m, img)
+	}
+	if depth == maxDepth {
+		return
+	}
+	for _, d := range m.Manifests() {
+		child, err := img.Instance(s.ctx, d.Digest)
+		switch {
+		case err == nil:
+			c.add(s, img, child, depth+1)
+		case !errors.Is(err, fs.ErrNotExist): // What was not saved is nobody's fault.
+			s.options.Log.Warn("manifest cannot be read", "path", printable.String(img.from.path), "error", printable.Error(err))
+		}
+	}
+}
+
+// describe notes a manifest or an index that was not known.
+func (c *content) describe(m *archive.Manifest, img *image) *document {
+	var fields struct {
+		ArtifactType string                 `json:"artifactType"`
+		Config       *imgspecv1.Descriptor  `json:"config"`
+		Layers       []imgspecv1.Descriptor `json:"layers"`
+		Subject      *imgspecv1.Descriptor  `json:"subject"`
+		Annotations  map[string]string      `json:"annotations"`
+	}
+	_ = json.Unmarshal(m.Data, &fields) // Package archive has read it before.
+	d := &document{
+		Descriptor: imgspecv1.Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: m.Size, ArtifactType: fields.ArtifactType},
+		images:     []*image{img},
+	}
+	c.documents[m.Digest] = d
+	blobs := fields.Layers
+	if fields.Config != nil {
+		blobs = append(blobs, *fields.Config)
+		if d.ArtifactType == "" {
+			d.ArtifactType = fields.Config.MediaType
+		}
+	}
+	for _, b := range blobs {
+		if owners := c.owners[b.Digest]; len(owners) == 0 || owners[len(owners)-1] != d {
+			c.owners[b.Digest] = append(owners, d)
+		}
+	}
+	if fields.Subject != nil {
+		d.subject, d.Annotations = fields.Subject.Digest, fields.Annotations
+		c.referrers[d.subject] = append(c.referrers[d.subject], d)
+	}
+	return d
+}
+
+// in reports whether a repository has a document: that of one of its images, or what
+// is about one.
+func (c *content) in(r *repository, d *document) bool {
+	for range maxDepth {
+		if d == nil {
+			return false
+		}
+		for _, img := range d.images {
+			if r.images[img] {
+				return true
+			}
+		}
+		d = c.documents[d.subject]
+	}
+	return false
+}
+
+// manifest reads a manifest or an index of a repository. The error wraps
+// fs.ErrNotExist if there is none of this digest.
+func (v *snapshot) manifest(ctx context.Context, r *repository, d digest.Digest) (*archive.Manifest, error) {
+	c := v.byDigest()
+	doc := c.documents[d]
+	if !c.in(r, doc) {
+		return nil, fs.ErrNotExist
+	}
+	var failed error
+	for _, img := range doc.images {
+		m, err := img.Instance(ctx, d)
+		if err == nil {
+			return m, nil
+		}
+		failed = errors.Join(failed, err)
+	}
+	return nil, failed
+}
+
+// blob finds a blob of a repository, and the archive that it is in. The error wraps
+// fs.ErrNotExist if there is none of this digest.
+func (v *snapshot) blob(ctx context.Context, r *repository, d digest.Digest) (*archive.Blob, *opened, error) {
+	c := v.byDigest()
+	failed := error(fs.ErrNotExist)
+	for _, owner := range c.owners[d] {
+		if !c.in(r, owner) {
+			continue
+		}
+		for _, img := range owner.images {
+			b, err := img.Blob(ctx, d)
+			if err == nil {
+				err = img.from.checked.of(d)
+			}
+			if err == nil {
+				return b, img.from, nil
+			}
+			if failed == error(fs.ErrNotExist) {
+				failed = err
+			}
+		}
+	}
+	return nil, nil, failed
+}

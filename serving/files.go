@@ -1,0 +1,148 @@
+package serving
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"github.com/dockerarchive/dockerarchive/archive"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
+)
+
+// tarName is what the files of a directory are called that are served. Names that
+// begin with a dot are those of files that are not finished.
+var tarName = regexp.MustCompile(`(?i)^[^.].*\.(?:tar|tgz|tzst|txz|tbz2?|tar\.[a-z0-9]{2,4})$`)
+
+// opened is an archive that is served.
+type opened struct {
+	path    string
+	stamp   stamp // of the file, before it was opened
+	archive *archive.Archive
+	checked verdicts
+
+	views int // that have it; guarded by Server.mu
+}
+
+// stamp tells whether a file is still the one that it was.
+type stamp struct{ info fs.FileInfo }
+
+func (s stamp) same(other stamp) bool {
+	if s.info == nil || other.info == nil {
+		return s.info == other.info
+	}
+	return os.SameFile(s.info, other.info) && s.info.Size() == other.info.Size() && s.info.ModTime().Equal(other.info.ModTime())
+}
+
+// file is what was found to be served.
+type file struct {
+	path  string
+	stamp stamp
+	named bool // not found in a directory
+}
+
+// refresh opens what is new. An error is returned only if strict, for the first file
+// named that cannot be opened.
+func (s *Server) refresh(ctx context.Context, strict bool) error {
+	s.refreshing.Lock()
+	defer s.refreshing.Unlock()
+	files, err := s.find(strict)
+	if err != nil {
+		return err
+	}
+	before := s.acquire()
+	if before == nil {
+		return nil
+	}
+	defer s.release(before)
+	old := map[string]*opened{}
+	for _, a := range before.archives {
+		old[a.path] = a
+	}
+	var archives, added []*opened
+	for _, f := range files {
+		a, err := s.open(ctx, f, old[f.path])
+		if err != nil && strict && f.named {
+			closeAll(added)
+			return err
+		}
+		if a == nil {
+			continue
+		}
+		if a != old[f.path] {
+			added = append(added, a)
+		}
+		archives = append(archives, a)
+		delete(old, f.path)
+	}
+	for path := range old {
+		s.options.Log.Info("archive is gone", "path", printable.String(path))
+	}
+	if len(added) > 0 || len(old) > 0 {
+		s.swap(newSnapshot(s, archives))
+	}
+	return nil
+}
+
+// open returns the archive at a path: old, if that is still there or what has taken
+// its place cannot be read. It is nil if there is none.
+func (s *Server) open(ctx context.Context, f file, old *opened) (*opened, error) {
+	if old != nil && old.stamp.same(f.stamp) {
+		return old, nil
+	}
+	if refused, ok := s.refused[f.path]; ok && refused.same(f.stamp) {
+		return old, nil
+	}
+	begun := time.Now()
+	a, err := archive.Open(ctx, f.path)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.refused[f.path] = f.stamp
+			s.options.Log.Warn("archive cannot be read", "path", printable.String(f.path), "error", printable.Error(err), "still served as it was", old != nil)
+		}
+		return old, pathError(f.path, err)
+	}
+	delete(s.refused, f.path)
+	s.options.Log.Info("serving archive", "path", printable.String(f.path), "images", len(a.Images()), "ready after", time.Since(begun).Round(time.Microsecond))
+	return &opened{path: f.path, stamp: f.stamp, archive: a}, nil
+}
+
+// find returns the files to be served, each once, in the order of the paths given.
+func (s *Server) find(strict bool) ([]file, error) {
+	var files []file
+	seen := map[string]bool{}
+	add := func(path string, named bool) error {
+		info, err := os.Stat(path)
+		switch {
+		case err != nil:
+			return err
+		case seen[path] || !named && !info.Mode().IsRegular():
+			return nil
+		}
+		seen[path] = true
+		files = append(files, file{path: path, stamp: stamp{info}, named: named})
+		return nil
+	}
+	for _, path := range s.paths {
+		entries, err := os.ReadDir(path)
+		if err != nil { // No directory, or one that cannot be read.
+			err = add(path, true)
+			if err != nil && strict {
+				return nil, pathError(path, err)
+			}
+			continue
+		}
+		for _, e := range entries {
+			if !tarName.MatchString(e.Name()) {
+				continue
+			}
+			if err := add(filepath.Join(path, e.Name()), false); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				s.options.Log.Warn("file cannot be read", "error", printable.Error(err))
+			}
+		}
+	}
+	return files, nil
+}

@@ -1,0 +1,119 @@
+package serving
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/net/netutil"
+)
+
+// What clients may ask of a server that Serve runs.
+const (
+	maxConnections = 2048
+	maxHeaderBytes = 64 << 10
+	headerTimeout  = 10 * time.Second
+	idleTimeout    = 60 * time.Second
+)
+
+// Serve answers requests on a listener until ctx ends, or it fails, and closes it.
+// When ctx has ended, requests that are being answered have as long as grace to end;
+// they are cut off then. It accepts no more than 2,048 connections at once, and none
+// that does nothing for a minute. With certFile and keyFile, unless both are empty, it
+// uses TLS.
+func Serve(ctx context.Context, l net.Listener, h http.Handler, certFile, keyFile string, grace time.Duration) error {
+	server := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       headerTimeout, // Nobody has to send anything but a header.
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+	}
+	ended := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+		defer cancel()
+		err := server.Shutdown(limited)
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = server.Close()
+		}
+		ended <- err
+	})
+	l = netutil.LimitListener(l, maxConnections)
+	var err error
+	if certFile != "" || keyFile != "" {
+		err = server.ServeTLS(l, certFile, keyFile)
+	} else {
+		err = server.Serve(l)
+	}
+	if stop() {
+		return errors.Join(err, server.Close())
+	}
+	return <-ended
+}
+
+// responseWriter counts what is sent, and gives up on clients that do not read it.
+type responseWriter struct {
+	http.ResponseWriter
+	patience time.Duration
+	status   int
+	bytes    int64
+}
+
+// pieceSize is how many bytes a client has to read within the patience.
+const pieceSize = 256 << 10
+
+// Unwrap is for http.ResponseController.
+func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter.
+func (w *responseWriter) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements io.Writer.
+func (w *responseWriter) Write(p []byte) (int, error) {
+	w.begin()
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// ReadFrom implements io.ReaderFrom: what is read from a file is sent by the kernel.
+func (w *responseWriter) ReadFrom(r io.Reader) (int64, error) {
+	w.begin()
+	limited, ok := r.(*io.LimitedReader)
+	if !ok {
+		return io.Copy(struct{ io.Writer }{w}, r)
+	}
+	var total int64
+	for limited.N > 0 {
+		w.extend()
+		piece := min(limited.N, pieceSize)
+		n, err := io.Copy(w.ResponseWriter, &io.LimitedReader{R: limited.R, N: piece})
+		total, limited.N, w.bytes = total+n, limited.N-n, w.bytes+n
+		if err != nil || n < piece {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+func (w *responseWriter) begin() {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	w.extend()
+}
+
+// extend lets the client have its time from now on.
+func (w *responseWriter) extend() {
+	// What cannot be limited here, somebody else has to.
+	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.patience))
+}

@@ -1,0 +1,149 @@
+package serving
+
+import (
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+
+	"github.com/dockerarchive/dockerarchive/archive"
+)
+
+const (
+	dockerHub     = "docker.io"
+	dockerLibrary = "library/"
+	defaultTag    = "latest"
+)
+
+// image is an image and the archive that has it.
+type image struct {
+	*archive.Image
+	from *opened
+}
+
+// repository is what a name without a tag stands for.
+type repository struct {
+	tags   map[string]*image
+	images map[*image]bool // also those without a tag
+}
+
+// directory is where repositories are found.
+type directory map[string]*repository
+
+// add makes an image known by a name, with a tag unless that is empty. It reports
+// whether the tag is this image's.
+func (d directory) add(name, tag string, img *image) bool {
+	r := d[name]
+	if r == nil {
+		r = &repository{tags: map[string]*image{}, images: map[*image]bool{}}
+		d[name] = r
+	}
+	r.images[img] = true
+	if tag == "" {
+		return true
+	}
+	if r.tags[tag] == nil {
+		r.tags[tag] = img
+	}
+	return r.tags[tag] == img
+}
+
+// names are the repositories of archives, by all that they are called.
+type names struct {
+	full    directory // with the host
+	paths   directory
+	aliases directory // other ways to say either
+	listed  []string  // for the catalog, in its order
+}
+
+func newNames(images []*image) *names {
+	n := &names{full: directory{}, paths: directory{}, aliases: directory{}}
+	hidden := map[string]bool{} // full names of which a path means something else
+	for _, img := range images {
+		known := false
+		for _, name := range img.Names {
+			known = n.addName(name, img, hidden) || known
+		}
+		if !known {
+			n.paths.add(fileName(img.from.path), unnamedTag(img), img)
+		}
+	}
+	for name := range n.paths {
+		n.listed = append(n.listed, name)
+	}
+	for name := range hidden {
+		n.listed = append(n.listed, name)
+	}
+	slices.Sort(n.listed)
+	n.listed = slices.Compact(n.listed)
+	return n
+}
+
+// addName makes an image known by one of its names. It returns false for what is none.
+func (n *names) addName(name string, img *image, hidden map[string]bool) bool {
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return false
+	}
+	tag := ""
+	if tagged, ok := reference.TagNameOnly(named).(reference.Tagged); ok {
+		tag = tagged.Tag()
+	}
+	host, path := reference.Domain(named), reference.Path(named)
+	full := strings.ToLower(strings.ReplaceAll(host, ":", "-")) + "/" + path
+	n.full.add(full, tag, img)
+	if host+"/"+path != full {
+		n.aliases.add(host+"/"+path, tag, img)
+	}
+	if !n.paths.add(path, tag, img) {
+		hidden[full] = true
+	}
+	if short, ok := strings.CutPrefix(path, dockerLibrary); ok && host == dockerHub {
+		n.aliases.add(short, tag, img)
+	}
+	if !strings.ContainsAny(name, "/:@") { // An OCI layout may call an image by its tag only.
+		n.aliases.add(fileName(img.from.path), name, img)
+	}
+	return true
+}
+
+// find returns a repository, nil if there is none. namespace is the registry that a
+// client takes this one for, if it says so.
+func (n *names) find(namespace, name string) *repository {
+	if namespace != "" {
+		if namespace == "index.docker.io" || namespace == "registry-1.docker.io" {
+			namespace = dockerHub
+		}
+		name = strings.ToLower(strings.ReplaceAll(namespace, ":", "-")) + "/" + name
+		return n.full[name]
+	}
+	for _, d := range []directory{n.full, n.paths, n.aliases} {
+		if r := d[name]; r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+// unnamedTag returns the tag of an image without a name: the one that it has if it is
+// the only one in its archive.
+func unnamedTag(img *image) string {
+	if len(img.from.archive.Images()) == 1 {
+		return defaultTag
+	}
+	return ""
+}
+
+// notInName is what cannot be a part of a repository's name.
+var notInName = regexp.MustCompile(`[^a-z0-9]+`)
+
+// fileName returns the repository that is called as a file.
+func fileName(path string) string {
+	base, _, _ := strings.Cut(strings.TrimLeft(filepath.Base(path), "."), ".")
+	if name := strings.Trim(notInName.ReplaceAllString(strings.ToLower(base), "-"), "-"); name != "" {
+		return name
+	}
+	return "archive"
+}

@@ -1,0 +1,199 @@
+package serving
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/dockerarchive/dockerarchive/internal/printable"
+)
+
+// The codes of errors, as the distribution specification has them, and two of
+// registries that have to say more.
+const (
+	codeNameInvalid     = "NAME_INVALID"
+	codeNameUnknown     = "NAME_UNKNOWN"
+	codeManifestUnknown = "MANIFEST_UNKNOWN"
+	codeBlobUnknown     = "BLOB_UNKNOWN"
+	codeDigestInvalid   = "DIGEST_INVALID"
+	codeUnauthorized    = "UNAUTHORIZED"
+	codeUnsupported     = "UNSUPPORTED"
+	codePagination      = "PAGINATION_NUMBER_INVALID"
+	codeUnavailable     = "UNAVAILABLE"
+	codeUnknown         = "UNKNOWN"
+)
+
+var (
+	// validName is the specification's, and hosts with a port before it: a name
+	// that an image has in an archive may be asked for as it is.
+	validName = regexp.MustCompile(`^[a-zA-Z0-9.-]+:[0-9]+(/` + component + `)+$|^` + component + `(/` + component + `)*$`)
+	validTag  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+)
+
+const (
+	component = `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
+	maxName   = 1024
+)
+
+// request is a request for something in a repository.
+type request struct {
+	*http.Request
+	name       string // of the repository, as it was asked for
+	repository *repository
+	view       *snapshot
+}
+
+// route answers a request for anything.
+func (s *Server) route(w http.ResponseWriter, r *http.Request, view *snapshot) {
+	path, isAPI := strings.CutPrefix(r.URL.Path, "/v2")
+	switch {
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		w.Header().Set("Allow", "GET, HEAD")
+		fail(w, r, http.StatusMethodNotAllowed, codeUnsupported, "this registry serves image archives and is read-only")
+	case isAPI && (path == "" || path == "/"):
+		sendJSON(w, r, "application/json", struct{}{})
+	case isAPI && path == "/_catalog":
+		s.catalog(w, r, view)
+	case isAPI:
+		s.routeRepository(w, r, view, strings.TrimPrefix(path, "/"))
+	default:
+		fail(w, r, http.StatusNotFound, codeNameUnknown, "there is nothing here but /v2/")
+	}
+}
+
+// routeRepository answers a request for what is in a repository. path is behind /v2/.
+func (s *Server) routeRepository(w http.ResponseWriter, r *http.Request, view *snapshot, path string) {
+	parts := strings.Split(path, "/")
+	if len(parts) < 3 {
+		fail(w, r, http.StatusNotFound, codeUnsupported, "the distribution specification has no such path")
+		return
+	}
+	name, kind, reference := strings.Join(parts[:len(parts)-2], "/"), parts[len(parts)-2], parts[len(parts)-1]
+	answer := map[string]func(http.ResponseWriter, *request, string){
+		"manifests": s.manifest, "blobs": s.blob, "referrers": s.referrers, "tags": s.tags,
+	}[kind]
+	switch {
+	case answer == nil || kind == "tags" && reference != "list":
+		fail(w, r, http.StatusNotFound, codeUnsupported, "the distribution specification has no such path")
+		return
+	case len(name) > maxName || !validName.MatchString(name):
+		fail(w, r, http.StatusBadRequest, codeNameInvalid, "the name of the repository is not valid")
+		return
+	}
+	repository := view.names.find(r.URL.Query().Get("ns"), name)
+	if repository == nil {
+		fail(w, r, http.StatusNotFound, codeNameUnknown, "no archive has an image of this name")
+		return
+	}
+	answer(w, &request{Request: r, name: name, repository: repository, view: view}, reference)
+}
+
+// manifest answers a request for a manifest or an index by its tag or digest.
+func (s *Server) manifest(w http.ResponseWriter, r *request, reference string) {
+	d := digest.Digest(reference)
+	if !strings.Contains(reference, ":") {
+		img := r.repository.tags[reference]
+		if img == nil {
+			status, code := http.StatusNotFound, codeManifestUnknown
+			if !validTag.MatchString(reference) {
+				status = http.StatusBadRequest
+			}
+			fail(w, r.Request, status, code, "no archive has this tag")
+			return
+		}
+		m, err := img.Manifest(r.Context())
+		if err != nil {
+			s.failReading(w, r, codeManifestUnknown, err)
+			return
+		}
+		send(w, r.Request, m.MediaType, m.Digest, m.Data)
+		return
+	}
+	if !checkDigest(w, r, d) {
+		return
+	}
+	m, err := r.view.manifest(r.Context(), r.repository, d)
+	if err != nil {
+		s.failReading(w, r, codeManifestUnknown, err)
+		return
+	}
+	send(w, r.Request, m.MediaType, m.Digest, m.Data)
+}
+
+// checkDigest reports whether a digest is valid, or fails the request.
+func checkDigest(w http.ResponseWriter, r *request, d digest.Digest) bool {
+	if d.Validate() != nil {
+		fail(w, r.Request, http.StatusBadRequest, codeDigestInvalid, "this is no digest")
+		return false
+	}
+	return true
+}
+
+// failReading answers that something could not be read.
+func (s *Server) failReading(w http.ResponseWriter, r *request, code string, err error) {
+	var damaged *damagedError
+	switch {
+	case r.Context().Err() != nil: // Nobody waits for the answer.
+	case errors.As(err, &damaged): // The content that has this digest is not there.
+		fail(w, r.Request, http.StatusNotFound, code, "it is damaged in the archive")
+	case errors.Is(err, fs.ErrNotExist):
+		fail(w, r.Request, http.StatusNotFound, code, "no archive has it in this repository")
+	default:
+		s.options.Log.Error("content cannot be read", "path", printable.String(r.URL.Path), "error", printable.Error(err))
+		fail(w, r.Request, http.StatusInternalServerError, codeUnknown, "it cannot be read from the archive; the log of the server says why")
+	}
+}
+
+// fail sends an error.
+func fail(w http.ResponseWriter, r *http.Request, status int, code, message string) {
+	type item struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}
+	body, _ := json.Marshal(struct { // Strings can always be written.
+		Errors []item `json:"errors"`
+	}{[]item{{code, message}}})
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body) // The client is gone.
+	}
+}
+
+// send sends a document, if the client has not got it already.
+func send(w http.ResponseWriter, r *http.Request, mediaType string, d digest.Digest, data []byte) {
+	h := w.Header()
+	h.Set("Content-Type", mediaType)
+	h.Set("Content-Length", strconv.Itoa(len(data)))
+	if d != "" {
+		h.Set("Docker-Content-Digest", d.String())
+		h.Set("ETag", fmt.Sprintf("%q", d))
+		if r.Header.Get("If-None-Match") == h.Get("ETag") {
+			h.Del("Content-Length")
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+	}
+	w.WriteHeader(http.StatusOK)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(data) // The client is gone.
+	}
+}
+
+// sendJSON sends what has no digest.
+func sendJSON(w http.ResponseWriter, r *http.Request, mediaType string, v any) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		fail(w, r, http.StatusInternalServerError, codeUnknown, err.Error())
+		return
+	}
+	send(w, r, mediaType, "", data)
+}

@@ -1,0 +1,237 @@
+// Package serving is a registry that serves the images of image archives, read-only
+// and straight from the files: nothing is unpacked, copied or kept elsewhere. A
+// [Server] is an [http.Handler] of the pull side of the OCI distribution
+// specification 1.1, with content discovery: manifests, blobs in ranges, tags, the
+// catalog and referrers.
+//
+//	s, err := serving.New(ctx, []string{"images.tar", "/srv/archives"}, serving.Options{})
+//	go s.Watch(ctx, 2*time.Second)
+//	err = serving.Serve(ctx, listener, s)
+//
+// # Names
+//
+// An image registry.example.com/team/app:1 is found as team/app:1 and as
+// registry.example.com/team/app:1 of this registry, and, for mirrors that say whose
+// they are, as team/app:1 with the query ns=registry.example.com. Where two images
+// have the same path, the first one has it: in the order of the paths given to New,
+// and of an archive. The port of a registry is behind a hyphen instead of a colon,
+// which a path cannot have. An image of docker.io/library is found without that, too.
+// What has no name, or no more than a tag, is found under the name of its archive's
+// file, without what is behind the first dot.
+//
+// # Trust
+//
+// Archives and clients are both taken to be hostile. Manifests are verified before
+// they are sent. Blobs are sent unverified, and verified once after that: clients
+// verify them anyway, and what was found damaged is logged and refused from then on.
+package serving
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Options are how archives are served.
+type Options struct {
+	// Log gets what is worth knowing: archives that come, go or cannot be read, and
+	// content that is damaged. nil is none.
+	Log *slog.Logger
+	// Access, if not nil, is called after each request, concurrently.
+	Access func(Access)
+	// Authorize, if not nil, says who may read: all others are asked for a user and a
+	// password. It is called concurrently. See ParseHtpasswd.
+	Authorize func(user, password string) bool
+	// Patience is how long a client may take to read 256 KB; 0 is 30 seconds. What is
+	// slower is cut off.
+	Patience time.Duration
+}
+
+// Access is a request that was answered.
+type Access struct {
+	Remote   string // address
+	User     string // "" if nobody has to say
+	Method   string
+	Target   string // path and query, as they were asked for
+	Status   int
+	Bytes    int64 // of the body, that were sent
+	Begun    time.Time
+	Duration time.Duration
+}
+
+// Server serves archives. All of its methods may be called concurrently.
+type Server struct {
+	options Options
+	paths   []string
+	ctx     context.Context // of what goes on between requests
+	cancel  context.CancelFunc
+	checks  sync.WaitGroup
+	checker chan struct{} // held by who reads a blob to verify it
+
+	refreshing sync.Mutex
+	refused    map[string]stamp // files that could not be read, as they were
+
+	mu      sync.Mutex
+	current *snapshot // nil when closed
+}
+
+// New returns a Server of the archives at paths: files, or directories of which it
+// serves those files whose names have an extension of a tar archive, compressed or
+// not. A compressed one is unpacked to a temporary file. The error is for a file that
+// is named in paths and cannot be read, and wraps what archive.Open returns; those in
+// directories are left out, and logged. The caller must close the Server.
+func New(ctx context.Context, paths []string, o Options) (*Server, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Patience == 0 {
+		o.Patience = 30 * time.Second
+	}
+	s := &Server{options: o, paths: paths, checker: make(chan struct{}, 1), refused: map[string]stamp{}}
+	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	s.current = newSnapshot(s, nil)
+	if err := s.refresh(ctx, true); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Watch calls Refresh at every interval until ctx ends.
+func (s *Server) Watch(ctx context.Context, interval time.Duration) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			s.Refresh(ctx)
+		}
+	}
+}
+
+// Refresh looks which archives have been added, replaced or removed. Requests that
+// are being answered go on with what was there before, and so do all others until an
+// archive that takes the place of another can be read.
+func (s *Server) Refresh(ctx context.Context) {
+	_ = s.refresh(ctx, false) // Everything is logged.
+}
+
+// Images returns how many images are served, and of how many archives.
+func (s *Server) Images() (images, archives int) {
+	view := s.acquire()
+	if view == nil {
+		return 0, 0
+	}
+	defer s.release(view)
+	for _, a := range view.archives {
+		images += len(a.archive.Images())
+	}
+	return images, len(view.archives)
+}
+
+// Close ends what goes on between requests and closes all archives, those that are
+// in use when their requests end. It may be called more than once.
+func (s *Server) Close() error {
+	s.cancel()
+	s.checks.Wait()
+	s.swap(nil)
+	return nil
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	rw := &responseWriter{ResponseWriter: w, patience: s.options.Patience}
+	begun := time.Now()
+	user, password, given := r.BasicAuth()
+	allowed := s.options.Authorize == nil || given && s.options.Authorize(user, password)
+	if s.options.Access != nil {
+		defer func() {
+			a := Access{Remote: r.RemoteAddr, Method: r.Method, Target: r.URL.RequestURI(), Status: rw.status, Bytes: rw.bytes, Begun: begun, Duration: time.Since(begun)}
+			if s.options.Authorize != nil {
+				a.User = user
+			}
+			s.options.Access(a)
+		}()
+	}
+	rw.extend()
+	rw.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
+	rw.Header().Set("X-Content-Type-Options", "nosniff")
+	if !allowed {
+		rw.Header().Set("WWW-Authenticate", `Basic realm="image archives", charset="UTF-8"`)
+		fail(rw, r, http.StatusUnauthorized, codeUnauthorized, "a user and a password are needed")
+		return
+	}
+	view := s.acquire()
+	if view == nil {
+		fail(rw, r, http.StatusServiceUnavailable, codeUnavailable, "the server is being stopped")
+		return
+	}
+	defer s.release(view)
+	s.route(rw, r, view)
+}
+
+// acquire returns what is served now, to be used until it is released; nil when the
+// Server is closed.
+func (s *Server) acquire() *snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current != nil {
+		s.current.users++
+	}
+	return s.current
+}
+
+func (s *Server) release(view *snapshot) {
+	s.mu.Lock()
+	view.users--
+	unused := s.unused(view)
+	s.mu.Unlock()
+	closeAll(unused)
+}
+
+// swap serves next from now on.
+func (s *Server) swap(next *snapshot) {
+	s.mu.Lock()
+	last := s.current
+	s.current = next
+	if next != nil {
+		for _, a := range next.archives {
+			a.views++
+		}
+	}
+	var unused []*opened
+	if last != nil {
+		unused = s.unused(last)
+	}
+	s.mu.Unlock()
+	closeAll(unused)
+}
+
+// unused returns the archives that nobody uses any more if nobody uses view. It must
+// be called with s.mu held.
+func (s *Server) unused(view *snapshot) []*opened {
+	if view.users > 0 || view == s.current {
+		return nil
+	}
+	var unused []*opened
+	for _, a := range view.archives {
+		if a.views--; a.views == 0 {
+			unused = append(unused, a)
+		}
+	}
+	return unused
+}
+
+func closeAll(archives []*opened) {
+	for _, a := range archives {
+		_ = a.archive.Close() // It has only been read.
+	}
+}
+
+// pathError says which file an error is about, if it does not say so itself.
+func pathError(path string, err error) error { return fmt.Errorf("serving %s: %w", path, err) }

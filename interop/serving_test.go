@@ -1,0 +1,211 @@
+//go:build interop
+
+package interop
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The image of the test of pulling, whose program says hello, by its names.
+const (
+	servedHost = "registry.example.com"
+	servedPath = "team/hello"
+	servedTag  = "v1"
+	hubServed  = "docker.io/library/served-hello:v1"
+)
+
+// startServe serves archives and returns the host and the port.
+func startServe(t *testing.T, args ...string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := l.Addr().String()
+	require.NoError(t, l.Close())
+	server := dockerArchive(t).with("serve", "--listen", address).with(args...)
+	startDaemon(t, daemonDir(t), server, func() error {
+		response, err := http.Get("http://" + address + "/v2/")
+		if err != nil {
+			return err
+		}
+		return response.Body.Close()
+	})
+	return address
+}
+
+// TestServeConforms runs the distribution specification's own tests of pulling and of content
+// discovery.
+func TestServeConforms(t *testing.T) {
+	dir := t.TempDir()
+	path := referrersArchive(t, dir)
+	address := startServe(t, path)
+	crane := built(t, "crane").withEnv("HOME=" + dir)
+	repository := address + "/interop/one"
+	manifest := strings.TrimSpace(crane.run(t, "digest", repository+":v1"))
+	one := layoutImage(t, testLayout, "one")
+	tags := strings.Fields(crane.run(t, "ls", repository))
+	require.Contains(t, tags, "v1")
+	suite := built(t, "conformance").withEnv(
+		"OCI_RESULTS_DIR="+filepath.Join(dir, "results"),
+		"OCI_VERSION=1.1", "OCI_LOG=warn",
+		"OCI_REGISTRY="+address, "OCI_TLS=disabled",
+		"OCI_REPO1=interop/one", "OCI_REPO2=interop/one",
+		"OCI_API_PUSH=false", "OCI_API_BLOBS_DELETE=false", "OCI_API_MANIFESTS_DELETE=false", "OCI_API_TAGS_DELETE=false",
+		"OCI_API_BLOBS_ATOMIC=false", "OCI_API_MANIFESTS_ATOMIC=false", "OCI_API_TAGS_ATOMIC=false",
+		"OCI_RO_DATA_TAGS="+strings.Join(tags, " "),
+		"OCI_RO_DATA_MANIFESTS="+manifest,
+		"OCI_RO_DATA_BLOBS="+one.config.String(),
+		"OCI_RO_DATA_REFERRERS="+manifest)
+	output, err := suite.try(t)
+	if err != nil { // Of this version, it panics after its report if nothing may be pushed.
+		output = err.Error()
+	}
+	assert.Contains(t, output, "OCI Conformance Result: Pass\n", "%s", output)
+	assert.Regexp(t, `Pass\.+: +14\n`, output)
+}
+
+// A puller pulls an image under a name from a registry, runs it if it can, and returns what it
+// printed, or "" and the digest of the manifest.
+type puller struct {
+	name string
+	pull func(t *testing.T, address string) (output string, manifest digest.Digest)
+}
+
+var pullers = []puller{
+	{"docker 20.10", func(t *testing.T, address string) (string, digest.Digest) {
+		return pullDocker(t, address, debian(t, "dockerd"), startDebianContainerd(t), false)
+	}},
+	{"docker 29 graphdriver", func(t *testing.T, address string) (string, digest.Digest) {
+		return pullDocker(t, address, built(t, "dockerd"), startBuiltContainerd(t), false)
+	}},
+	{"docker 29 containerd store", func(t *testing.T, address string) (string, digest.Digest) {
+		return pullDocker(t, address, built(t, "dockerd"), startBuiltContainerd(t), true)
+	}},
+	{"containerd 1.6", func(t *testing.T, address string) (string, digest.Digest) {
+		return pullContainerd(t, address, startDebianContainerd(t))
+	}},
+	{"containerd 2.4", func(t *testing.T, address string) (string, digest.Digest) {
+		return pullContainerd(t, address, startBuiltContainerd(t))
+	}},
+	{"podman", pullPodman},
+	{"skopeo", func(t *testing.T, address string) (string, digest.Digest) {
+		skopeo := debian(t, "skopeo")
+		dir := t.TempDir()
+		skopeo.run(t, "copy", "--insecure-policy", "--src-tls-verify=false", "docker://"+address+"/"+servedPath+":"+servedTag, "dir:"+dir)
+		return "", digest.Digest(strings.TrimSpace(skopeo.run(t, "manifest-digest", filepath.Join(dir, "manifest.json"))))
+	}},
+	{"crane", func(t *testing.T, address string) (string, digest.Digest) {
+		crane := built(t, "crane").withEnv("HOME=" + t.TempDir())
+		name := address + "/" + servedHost + "/" + servedPath + ":" + servedTag
+		crane.run(t, "pull", "--format", "oci", name, filepath.Join(t.TempDir(), "layout"))
+		return "", digest.Digest(strings.TrimSpace(crane.run(t, "digest", name)))
+	}},
+	{"regctl", func(t *testing.T, address string) (string, digest.Digest) {
+		regctl := built(t, "regctl").withEnv("HOME=" + t.TempDir())
+		regctl.run(t, "registry", "set", "--tls", "disabled", address)
+		name := address + "/" + servedPath + ":" + servedTag
+		regctl.run(t, "image", "copy", name, "ocidir://"+filepath.Join(t.TempDir(), "copy")+":"+servedTag)
+		return "", digest.Digest(strings.TrimSpace(regctl.run(t, "image", "digest", name)))
+	}},
+}
+
+// TestServePulls has clients pull from archives of both layouts, directly and as from a mirror,
+// and run the image.
+func TestServePulls(t *testing.T) {
+	dir := t.TempDir()
+	layout := helloLayout(t, dir)
+	name := servedHost + "/" + servedPath + ":" + servedTag
+	kept := filepath.Join(dir, "kept.tar")
+	dockerArchive(t).run(t, "copy", "--insecure-policy", "oci:"+layout+":hello", "image-archive:"+kept+":"+name, "--additional-tag", hubServed)
+	for _, archive := range []struct {
+		name, path string
+		manifest   digest.Digest // that of the source
+	}{
+		{"OCI layout", kept, layoutImage(t, layout, "hello").manifest},
+		{"docker layout", copyArchive(t, dir, "oci:"+layout+":hello", name, hubServed), ""},
+	} {
+		t.Run(archive.name, func(t *testing.T) {
+			address := startServe(t, archive.path)
+			for _, p := range pullers {
+				t.Run(p.name, func(t *testing.T) {
+					output, manifest := p.pull(t, address)
+					if output != "" {
+						assert.Equal(t, helloOutput, strings.TrimSpace(output))
+					}
+					if archive.manifest != "" && manifest != "" {
+						assert.Equal(t, archive.manifest, manifest)
+					}
+				})
+			}
+		})
+	}
+}
+
+// pullDocker has docker pull from the registry itself, and from Docker Hub with the registry as
+// its mirror, and run what it has pulled.
+func pullDocker(t *testing.T, address string, server program, runtime containerd, containerdStore bool) (string, digest.Digest) {
+	t.Helper()
+	d := startDockerd(t, server.with("--registry-mirror", "http://"+address), runtime, containerdStore)
+	name := address + "/" + servedPath + ":" + servedTag
+	d.docker.run(t, "pull", name)
+	repoDigest := d.docker.run(t, "image", "inspect", "--format", "{{index .RepoDigests 0}}", name)
+	_, manifest, _ := strings.Cut(strings.TrimSpace(repoDigest), "@")
+	d.docker.run(t, "pull", hubServed)
+	output, err := d.runImage(t, archive{}, hubServed)
+	require.NoError(t, err)
+	return output, digest.Digest(manifest)
+}
+
+// pullContainerd has containerd pull from another registry with this one as its mirror.
+func pullContainerd(t *testing.T, address string, c containerd) (string, digest.Digest) {
+	t.Helper()
+	hosts := t.TempDir()
+	dir := filepath.Join(hosts, servedHost)
+	require.NoError(t, os.Mkdir(dir, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "hosts.toml"), fmt.Appendf(nil, `server = "https://%s"
+
+[host."http://%s"]
+  capabilities = ["pull", "resolve"]
+`, servedHost, address), 0o600))
+	name := servedHost + "/" + servedPath + ":" + servedTag
+	c.ctr.run(t, "images", "pull", "--hosts-dir", hosts, name)
+	list := c.ctr.run(t, "images", "ls", "name=="+name)
+	fields := strings.Fields(strings.Split(strings.TrimSpace(list), "\n")[1])
+	output, err := c.ctr.try(t, "run", "--rm", name, "container")
+	require.NoError(t, err)
+	return output, digest.Digest(fields[2])
+}
+
+// pullPodman has podman pull from another registry with this one as its mirror.
+func pullPodman(t *testing.T, address string) (string, digest.Digest) {
+	t.Helper()
+	dir := daemonDir(t)
+	config := filepath.Join(dir, "registries.conf")
+	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, `[[registry]]
+prefix = "%[1]s"
+location = "%[1]s"
+
+[[registry.mirror]]
+location = "%[2]s/%[1]s"
+insecure = true
+`, servedHost, address), 0o600))
+	podman := podmanIn(t, dir).withEnv("CONTAINERS_REGISTRIES_CONF=" + config)
+	name := servedHost + "/" + servedPath + ":" + servedTag
+	podman.run(t, "pull", name)
+	manifest := podman.run(t, "image", "inspect", "--format", "{{.Digest}}", name)
+	monitor := filepath.Join(dir, "monitor.pid")
+	output, err := podman.try(t, "run", "--rm", "--network", "none", "--conmon-pidfile", monitor,
+		"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", name)
+	require.NoError(t, err)
+	require.NoError(t, awaitEnd(monitor))
+	return output, digest.Digest(strings.TrimSpace(manifest))
+}

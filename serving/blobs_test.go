@@ -1,0 +1,163 @@
+package serving_test
+
+import (
+	"bytes"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+)
+
+// compressedLayers is an archive of the docker layout whose layers are compressed, so that
+// nothing that is served is in it as it is.
+func compressedLayers(t testing.TB, layer imagetest.Layer, stored []byte) (path string, m *imagetest.Image) {
+	m = imagetest.NewImage(t, "compressed", layer)
+	l := newLayout(t)
+	config := m.ConfigDigest().Encoded() + ".json"
+	l.file("layer.tar", stored)
+	l.file(config, m.Config)
+	l.file("manifest.json", []byte(`[{"Config":"`+config+`","RepoTags":["team/app:1"],"Layers":["layer.tar"]}]`))
+	return l.write(), m
+}
+
+func TestRanges(t *testing.T) {
+	layer := imagetest.Plain(1, 5000)
+	stored := newLayout(t).add(imagetest.NewImage(t, "it", layer), "team/app:1").write()
+	compressed, _ := compressedLayers(t, layer, imagetest.Gzipped(layer.Diff))
+	for name, path := range map[string]string{"stored": stored, "compressed": compressed} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, path)
+			testRanges(t, s, "/v2/team/app/blobs/"+layer.Digest.String(), layer.Blob)
+		})
+	}
+}
+
+func testRanges(t *testing.T, s *served, target string, content []byte) {
+	size := len(content)
+	for _, c := range []struct {
+		asked      string
+		status     int
+		begin, end int
+	}{
+		{"bytes=0-0", 206, 0, 1},
+		{"bytes=0-", 206, 0, size},
+		{"bytes=100-199", 206, 100, 200},
+		{"bytes=100-99999999", 206, 100, size},
+		{"bytes=-10", 206, size - 10, size},
+		{"bytes=-99999999", 206, 0, size},
+		{"bytes=99999999-", 416, 0, 0},
+		{"bytes=9223372036854775807-9223372036854775808", 416, 0, 0},
+		{"bytes=5-2", 416, 0, 0},
+		{"bytes=-", 416, 0, 0},
+		{"bytes=a-b", 416, 0, 0},
+		{"lines=1-2", 416, 0, 0},
+		{"bytes=" + strings.Repeat("0-,", 5000), 200, 0, size}, // more than all of it
+	} {
+		a := s.do("GET", target, "Range", c.asked)
+		assert.Equal(t, c.status, a.StatusCode, c.asked[:min(len(c.asked), 60)])
+		if c.status < 300 {
+			assert.Equal(t, content[c.begin:c.end], a.body, c.asked)
+			assert.Equal(t, int64(c.end-c.begin), a.ContentLength)
+		}
+	}
+	a := s.do("GET", target, "Range", "bytes=1-2,600-609")
+	_, params, err := mime.ParseMediaType(a.Header.Get("Content-Type"))
+	require.NoError(t, err)
+	parts := multipart.NewReader(bytes.NewReader(a.body), params["boundary"])
+	for _, want := range [][]byte{content[1:3], content[600:610]} {
+		part, err := parts.NextPart()
+		require.NoError(t, err)
+		got, err := io.ReadAll(part)
+		require.NoError(t, err)
+		assert.Equal(t, want, got)
+	}
+
+	etag := `"` + digest.FromBytes(content).String() + `"`
+	a = s.do("HEAD", target)
+	assert.Equal(t, http.StatusOK, a.StatusCode)
+	assert.Equal(t, int64(size), a.ContentLength)
+	assert.Equal(t, etag, a.Header.Get("ETag"))
+	assert.Equal(t, strings.Trim(etag, `"`), a.Header.Get("Docker-Content-Digest"))
+	assert.Equal(t, "bytes", a.Header.Get("Accept-Ranges"))
+	assert.Empty(t, a.body)
+	assert.Equal(t, http.StatusNotModified, s.do("GET", target, "If-None-Match", etag).StatusCode)
+	assert.Equal(t, http.StatusPartialContent, s.do("GET", target, "Range", "bytes=1-2", "If-Range", etag).StatusCode)
+	assert.Equal(t, content, s.do("GET", target, "Range", "bytes=1-2", "If-Range", `"other"`).body)
+}
+
+func TestManifestsAreNotSentAgain(t *testing.T) {
+	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 100))
+	s := serve(t, newLayout(t).add(img, "team/app:1").write())
+	a := s.do("GET", "/v2/team/app/manifests/1", "If-None-Match", `"`+img.Digest().String()+`"`)
+	assert.Equal(t, http.StatusNotModified, a.StatusCode)
+	assert.Empty(t, a.body)
+	a = s.do("HEAD", "/v2/team/app/manifests/1")
+	assert.Equal(t, int64(len(img.Raw)), a.ContentLength)
+}
+
+// The manifest that is made up for a docker layout is the same every time.
+func TestMadeManifest(t *testing.T) {
+	layer := imagetest.Plain(1, 500)
+	path, _ := compressedLayers(t, layer, imagetest.Gzipped(layer.Diff))
+	first := serve(t, path).get("team/app/manifests/1")
+	assert.Equal(t, first, serve(t, path).get("team/app/manifests/1"))
+	assert.Contains(t, string(first), `"application/vnd.docker.image.rootfs.diff.tar"`)
+	assert.Contains(t, string(first), layer.DiffID().String())
+}
+
+// Who gets a damaged blob can tell. It is refused when it has been found out, which is
+// logged.
+func TestDamagedBlob(t *testing.T) {
+	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 5000))
+	d := img.Layers[0].Digest
+	l := newLayout(t).add(img, "team/app:1")
+	l.files[blobPath(d)] = append(bytes.Clone(img.Layers[0].Blob[1:]), 'x')
+	s := serve(t, l.write())
+	assert.NotEqual(t, d, digest.FromBytes(s.get("team/app/blobs/"+d.String())))
+	s.AwaitChecks()
+	assert.Contains(t, s.log.String(), "damaged")
+	assert.Contains(t, s.log.String(), d.String())
+	a := s.do("GET", "/v2/team/app/blobs/"+d.String())
+	assert.Equal(t, http.StatusNotFound, a.StatusCode)
+	assert.Equal(t, "BLOB_UNKNOWN", a.code(t))
+	assert.Contains(t, string(a.body), "damaged")
+}
+
+// A layer that is unpacked to be sent is not sent to its end if it is damaged.
+func TestDamagedLayerThatIsUnpacked(t *testing.T) {
+	layer, other := imagetest.Plain(1, 5000), imagetest.Plain(2, 5000)
+	path, _ := compressedLayers(t, layer, imagetest.Gzipped(other.Diff))
+	s := serve(t, path)
+	a := s.do("GET", "/v2/team/app/blobs/"+layer.Digest.String())
+	require.ErrorIs(t, a.err, io.ErrUnexpectedEOF)
+	assert.Contains(t, s.log.String(), "blob cannot be read")
+}
+
+// An archive that is cut short while it is served ends the connection, not the server.
+func TestTruncated(t *testing.T) {
+	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 500_000))
+	path := newLayout(t).add(img, "team/app:1").write()
+	s := serve(t, path)
+	require.NoError(t, os.Truncate(path, 100_000))
+	target := "team/app/blobs/" + img.Layers[0].Digest.String()
+	// The manifests are behind the end, and cannot be found any more.
+	assert.NotEqual(t, http.StatusOK, s.status(target))
+
+	require.NoError(t, os.WriteFile(path, newLayout(t).add(img, "team/app:1").bytes(), 0o600))
+	s.Refresh(t.Context())
+	s.get(target)
+	s.AwaitChecks()
+	require.NoError(t, os.Truncate(path, 100_000))
+	a := s.do("GET", "/v2/"+target)
+	require.ErrorIs(t, a.err, io.ErrUnexpectedEOF)
+	assert.Contains(t, s.log.String(), "cut short")
+}

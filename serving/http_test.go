@@ -1,0 +1,233 @@
+package serving_test
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/serving"
+)
+
+// pipes is a listener whose connections are in memory, for fake time.
+type pipes struct {
+	conns chan net.Conn
+	once  sync.Once
+	ended chan struct{}
+}
+
+func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), ended: make(chan struct{})} }
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.ended:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.ended) })
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (p *pipes) dial() net.Conn {
+	client, server := net.Pipe()
+	p.conns <- server
+	return client
+}
+
+// inMemory has a test talk to a Server in fake time.
+func inMemory(t *testing.T, img *imagetest.Image, test func(t *testing.T, l *pipes, stop func() error)) {
+	path := newLayout(t).add(img, "team/app:1").write()
+	synctest.Test(t, func(t *testing.T) {
+		s, err := serving.New(t.Context(), []string{path}, serving.Options{})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		l := newPipes()
+		done := make(chan error, 1)
+		go func() { done <- serving.Serve(ctx, l, s, "", "", 20*time.Second) }()
+		stopped := sync.OnceValue(func() error {
+			cancel()
+			return <-done
+		})
+		test(t, l, stopped)
+		require.NoError(t, stopped())
+		require.NoError(t, s.Close())
+	})
+}
+
+// ask sends a request for a layer, without reading the answer.
+func ask(t *testing.T, c net.Conn, img *imagetest.Image) {
+	_, err := io.WriteString(c, "GET /v2/team/app/blobs/"+img.Layers[0].Digest.String()+" HTTP/1.1\r\nHost: test\r\n\r\n")
+	require.NoError(t, err)
+}
+
+// A client that reads a byte a second is cut off; one that is slow but not that slow is not.
+func TestSlowClients(t *testing.T) {
+	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 4_000_000))
+	inMemory(t, img, func(t *testing.T, l *pipes, _ func() error) {
+		c := l.dial()
+		ask(t, c, img)
+		begun := time.Now()
+		n := 0
+		for one := make([]byte, 1); ; n++ {
+			time.Sleep(time.Second)
+			if _, err := c.Read(one); err != nil {
+				break
+			}
+		}
+		assert.Less(t, n, 100)
+		assert.Less(t, time.Since(begun), 2*time.Minute)
+
+		c = l.dial()
+		ask(t, c, img)
+		response, err := http.ReadResponse(bufio.NewReaderSize(slowly{c}, 16), nil)
+		require.NoError(t, err)
+		begun = time.Now()
+		body, err := io.ReadAll(response.Body)
+		require.NoError(t, err)
+		assert.Equal(t, img.Layers[0].Blob, body)
+		assert.Greater(t, time.Since(begun), time.Minute, "longer than a piece may take")
+		require.NoError(t, c.Close())
+	})
+}
+
+// slowly waits before it reads.
+type slowly struct{ io.Reader }
+
+func (s slowly) Read(p []byte) (int, error) {
+	time.Sleep(500 * time.Millisecond)
+	return s.Reader.Read(p)
+}
+
+// Connections on which nothing is asked are closed.
+func TestIdleConnections(t *testing.T) {
+	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 100))
+	inMemory(t, img, func(t *testing.T, l *pipes, _ func() error) {
+		begun := time.Now()
+		var all sync.WaitGroup
+		for range 3000 { // More than are served at once.
+			all.Go(func() {
+				_, err := io.Copy(io.Discard, l.dial())
+				assert.NoError(t, err)
+			})
+		}
+		all.Wait()
+		assert.Less(t, time.Since(begun), time.Minute)
+		c := l.dial()
+		ask(t, c, img)
+		response, err := http.ReadResponse(bufio.NewReader(c), nil)
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, response.Body)
+		require.NoError(t, err)
+		begun = time.Now()
+		_, err = io.Copy(io.Discard, c)
+		require.NoError(t, err)
+		assert.Equal(t, time.Minute, time.Since(begun))
+	})
+}
+
+// What is being sent when the server is stopped is sent to its end.
+func TestGracefulStop(t *testing.T) {
+	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 1_000_000))
+	inMemory(t, img, func(t *testing.T, l *pipes, stop func() error) {
+		c := l.dial()
+		ask(t, c, img)
+		response, err := http.ReadResponse(bufio.NewReader(c), nil)
+		require.NoError(t, err)
+		var stopping sync.WaitGroup
+		stopping.Go(func() { assert.NoError(t, stop()) })
+		synctest.Wait()
+		body, err := io.ReadAll(response.Body)
+		require.NoError(t, err)
+		assert.Equal(t, img.Layers[0].Blob, body)
+		stopping.Wait()
+	})
+	inMemory(t, img, func(t *testing.T, l *pipes, stop func() error) {
+		c := l.dial()
+		ask(t, c, img)
+		synctest.Wait()
+		begun := time.Now()
+		require.NoError(t, stop(), "although a client does not read")
+		assert.Equal(t, 20*time.Second, time.Since(begun))
+		require.NoError(t, c.Close())
+	})
+}
+
+func TestHtpasswd(t *testing.T) {
+	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
+	require.NoError(t, err)
+	authorize, err := serving.ParseHtpasswd(strings.NewReader("# users\n\nanna:" + strings.Replace(string(hash), "$2a$", "$2y$", 1) + "\n"))
+	require.NoError(t, err)
+	for range 2 { // What was right is remembered.
+		assert.True(t, authorize("anna", "secret"))
+		assert.False(t, authorize("anna", "wrong"))
+		assert.False(t, authorize("anna", ""))
+		assert.False(t, authorize("bert", "secret"))
+	}
+	for text, want := range map[string]string{
+		"":                         "there is no user",
+		"anna":                     "line 1",
+		":" + string(hash):         "line 1",
+		"anna:{SHA}5en6G6MezRroT3": "line 1: the password is not hashed with bcrypt",
+	} {
+		_, err := serving.ParseHtpasswd(strings.NewReader(text))
+		require.ErrorContains(t, err, want)
+	}
+}
+
+// Only who is allowed to gets anything, and every request is told.
+func TestAuthorization(t *testing.T) {
+	var mu sync.Mutex
+	var accesses []serving.Access
+	path := newLayout(t).add(imagetest.NewImage(t, "it"), "team/app:1").write()
+	s := serveWith(t, serving.Options{
+		Authorize: func(user, password string) bool { return user == "anna" && password == "secret" },
+		Access: func(a serving.Access) {
+			mu.Lock()
+			defer mu.Unlock()
+			accesses = append(accesses, a)
+		},
+	}, path)
+	for _, target := range []string{"/v2/", "/v2/team/app/manifests/1", "/v2/_catalog", "/"} {
+		a := s.do("GET", target)
+		assert.Equal(t, http.StatusUnauthorized, a.StatusCode, target)
+		assert.Equal(t, "UNAUTHORIZED", a.code(t))
+		assert.Contains(t, a.Header.Get("WWW-Authenticate"), "Basic realm=")
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/v2/team/app/manifests/1?ns=", nil)
+	require.NoError(t, err)
+	request.SetBasicAuth("anna", "secret")
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	assert.Equal(t, http.StatusOK, response.StatusCode)
+
+	require.NoError(t, s.Close())
+	assert.Equal(t, http.StatusUnauthorized, s.do("GET", "/v2/").StatusCode)
+	mu.Lock()
+	defer mu.Unlock()
+	require.Len(t, accesses, 6)
+	a := accesses[4]
+	assert.Equal(t, "anna", a.User)
+	assert.Equal(t, "/v2/team/app/manifests/1?ns=", a.Target)
+	assert.Equal(t, http.StatusOK, a.Status)
+	assert.Equal(t, int64(len(body)), a.Bytes)
+}

@@ -7,8 +7,6 @@ import (
 	"net"
 	"net/http"
 	"time"
-
-	"golang.org/x/net/netutil"
 )
 
 // What clients may ask of a server that Serve runs.
@@ -34,25 +32,55 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, certFile, keyFil
 	}
 	ended := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {
-		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+		graceful, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 		defer cancel()
-		err := server.Shutdown(limited)
+		err := server.Shutdown(graceful)
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = server.Close()
 		}
 		ended <- err
 	})
-	l = netutil.LimitListener(l, maxConnections)
+	limited := &limitedListener{Listener: l, places: make(chan struct{}, maxConnections), ended: ctx.Done()}
+	server.ConnState = limited.changed
 	var err error
 	if certFile != "" || keyFile != "" {
-		err = server.ServeTLS(l, certFile, keyFile)
+		err = server.ServeTLS(limited, certFile, keyFile)
 	} else {
-		err = server.Serve(l)
+		err = server.Serve(limited)
 	}
 	if stop() {
 		return errors.Join(err, server.Close())
 	}
 	return <-ended
+}
+
+// limitedListener accepts a connection only when there is a place for it. The connections
+// are not wrapped, which would keep the kernel from sending files.
+type limitedListener struct {
+	net.Listener
+	places chan struct{}
+	ended  <-chan struct{}
+}
+
+// Accept implements net.Listener.
+func (l *limitedListener) Accept() (net.Conn, error) {
+	select {
+	case l.places <- struct{}{}:
+	case <-l.ended:
+		return nil, net.ErrClosed
+	}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		<-l.places
+	}
+	return c, err
+}
+
+// changed is for http.Server.ConnState.
+func (l *limitedListener) changed(_ net.Conn, state http.ConnState) {
+	if state == http.StateClosed || state == http.StateHijacked {
+		<-l.places
+	}
 }
 
 // responseWriter counts what is sent, and gives up on clients that do not read it.

@@ -103,8 +103,7 @@ func (o *serveOptions) run(ctx context.Context, stdout, stderr io.Writer, args [
 	if o.tlsCert != "" {
 		scheme = "https"
 	}
-	images, archives := s.Images()
-	fmt.Fprintf(stderr, "docker-archive: serving %d images of %d archives at %s://%s\n", images, archives, scheme, l.Addr())
+	fmt.Fprintf(stderr, "docker-archive: serving at %s://%s\n", scheme, l.Addr())
 	return serving.Serve(ctx, l, s, o.tlsCert, o.tlsKey, stopGrace)
 }
 

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A started is a standard error that tells when the server has an address.
+type started struct {
+	buffer
+	once    sync.Once
+	address chan string
+}
+
+var servingAt = regexp.MustCompile(`serving at (\S+)\n`)
+
+func (s *started) Write(p []byte) (int, error) {
+	n, err := s.buffer.Write(p)
+	if m := servingAt.FindStringSubmatch(s.String()); m != nil {
+		s.once.Do(func() { s.address <- m[1] })
+	}
+	return n, err
+}
+
+func TestServe(t *testing.T) {
+	users := filepath.Join(t.TempDir(), "users")
+	// The password is "secret", at the least cost.
+	require.NoError(t, os.WriteFile(users, []byte("anna:$2a$04$6NFZ7IZFBBYpQtW.YtfIB./I.2YEjjOPPFf8egzDgMkE8hvkWnqOK\n"), 0o600))
+	stderr := &started{address: make(chan string, 1)}
+	var stdout buffer
+	ctx, cancel := context.WithCancel(t.Context())
+	var done sync.WaitGroup
+	done.Go(func() {
+		root := newRootCommand()
+		root.SetOut(&stdout)
+		root.SetErr(stderr)
+		root.SetArgs([]string{"serve", "--listen", "127.0.0.1:0", "--htpasswd", users, "../../testdata/archives/docker29.tar"})
+		assert.NoError(t, root.ExecuteContext(ctx))
+	})
+	url := <-stderr.address + "/v2/tiny/one/manifests/v1"
+	for _, c := range []struct {
+		password string
+		status   int
+	}{{"wrong", http.StatusUnauthorized}, {"secret", http.StatusOK}} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+		require.NoError(t, err)
+		request.SetBasicAuth("anna", c.password)
+		response, err := http.DefaultClient.Do(request)
+		require.NoError(t, err)
+		body, err := io.ReadAll(response.Body)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		assert.Equal(t, c.status, response.StatusCode)
+		if c.status == http.StatusOK {
+			assert.Equal(t, digest.FromBytes(body).String(), response.Header.Get("Docker-Content-Digest"))
+		}
+	}
+	cancel()
+	done.Wait()
+	assert.Regexp(t, `(?m)^127\.0\.0\.1 - anna \[[^]]+\] "GET /v2/tiny/one/manifests/v1" 200 \d+ [0-9.]+s$`, stdout.String())
+	assert.Contains(t, stderr.String(), "docker29.tar")
+}
+
+func TestServeFails(t *testing.T) {
+	nobody := filepath.Join(t.TempDir(), "nobody")
+	require.NoError(t, os.WriteFile(nobody, nil, 0o600))
+	for want, args := range map[string][]string{
+		"--tls-cert and --tls-key":      {"--tls-cert", "x", "a.tar"},
+		"there is no user":              {"--htpasswd", nobody, "a.tar"},
+		"reading the users":             {"--htpasswd", "missing", "a.tar"},
+		"missing.tar":                   {"--listen", "127.0.0.1:0", "missing.tar"},
+		"nonsense":                      {"--listen", "nonsense", "a.tar"},
+		"requires at least 1 arg":       {},
+		"../../testdata/oci/index.json": {"--listen", "127.0.0.1:0", "../../testdata/oci/index.json"},
+	} {
+		root := newRootCommand()
+		var out bytes.Buffer
+		root.SetOut(&out)
+		root.SetErr(&out)
+		root.SetArgs(append([]string{"serve"}, args...))
+		require.ErrorContains(t, root.ExecuteContext(t.Context()), want)
+	}
+}

@@ -1,0 +1,396 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/transports"
+	"github.com/containers/image/v5/types"
+	"github.com/docker/go-units"
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/copying"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
+)
+
+// pushOptions are the flags of the push command.
+type pushOptions struct {
+	global      *globalOptions
+	registry    registryOptions
+	authfile    string
+	platforms   []string
+	maps        []string
+	keepHost    bool
+	compress    string
+	jobs        int
+	retryTimes  int
+	keepGoing   bool
+	dryRun      bool
+	asJSON      bool
+	quiet       bool
+	printMirror string
+}
+
+func newPushCommand(g *globalOptions) *cobra.Command {
+	o := &pushOptions{global: g}
+	cmd := &cobra.Command{
+		Use:   "push [flags] ARCHIVE[:NAME|:@N]... REGISTRY[/PREFIX]",
+		Short: "Push the images in archives to a registry",
+		Long: `Push all images in archives, or those that are chosen by name or position, to a
+registry. registry.example.com/team/app:1 becomes REGISTRY/PREFIX/team/app:1. Digests are
+kept wherever the archive has the manifests: indexes with all that is there, attestations
+and what is about images, such as signatures and SBOMs, included. Layers of an archive that
+has none, as of docker before version 25, are compressed, in the same way every time.
+
+What the registry has is not sent, and each distinct layer is sent once; a push that was
+interrupted is continued by repeating it. For every image a line with its name and digest
+is printed. An image without a name gets that of the archive's file, which is said before
+anything is sent.`,
+		Example: `  docker-archive push images.tar registry.internal:5000
+  docker-archive push app.tar:example.com/app:1 registry.internal/mirror --keep-host
+  docker-archive push images.tar registry.internal --map registry.example.com/team=apps
+  docker-archive push images.tar registry.internal/mirror --print-mirror containerd`,
+		Args: usageArgs(cobra.MinimumNArgs(2)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.run(cmd, args[:len(args)-1], args[len(args)-1])
+		},
+	}
+	f := cmd.Flags()
+	o.registry.register(f, "", "destination")
+	f.StringVar(&o.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials for registries (default that of docker and podman login)")
+	f.StringSliceVar(&o.platforms, "platform", nil, "push `OS/ARCH[/VARIANT]` of an index instead of all that the archive has; may be repeated")
+	f.StringArrayVar(&o.maps, "map", nil, "`FROM=TO`: what begins with FROM, such as example.com/team, is TO in the registry, below the prefix; the first that fits counts")
+	f.BoolVar(&o.keepHost, "keep-host", false, "keep the host of a name, as in REGISTRY/PREFIX/registry.example.com/team/app:1")
+	f.StringVar(&o.compress, "dest-compress-format", "gzip", "`FORMAT` of layers that have to be compressed: gzip or zstd")
+	f.IntVar(&o.jobs, "jobs", 6, "send up to `N` layers at the same time")
+	f.IntVar(&o.retryTimes, "retry-times", 3, "try up to `N` more times after failures that may pass")
+	f.BoolVar(&o.keepGoing, "keep-going", false, "go on with other images when one cannot be pushed; the exit status is 1 then")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print what would be pushed and how much of it is missing, and send nothing")
+	f.BoolVar(&o.asJSON, "json", false, "print what became of the images as JSON")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
+	f.StringVar(&o.printMirror, "print-mirror", "", "push nothing, but print the configuration by which `CLIENT` finds the images under their old names: containerd, crio, docker, k3s or idms")
+	return cmd
+}
+
+func (o *pushOptions) run(cmd *cobra.Command, archives []string, registry string) error {
+	registry = strings.TrimSuffix(strings.TrimPrefix(registry, "docker://"), "/")
+	if _, err := reference.ParseNamed(registry + "/name"); err != nil {
+		return usagef("%q is not of the form REGISTRY[/PREFIX]: %w", registry, err)
+	}
+	options, err := o.pushOptions()
+	if err != nil {
+		return err
+	}
+	images, release, err := o.images(cmd, options.SourceCtx, archives, registry)
+	defer release()
+	if err != nil {
+		return err
+	}
+	if o.printMirror != "" {
+		return printMirror(cmd.OutOrStdout(), o.printMirror, mirrorOf(registry, images, o.keepHost, !o.registry.tlsVerify))
+	}
+	policy, err := o.global.policy(options.SourceCtx)
+	if err != nil {
+		return err
+	}
+	defer policy.Destroy() // Holds nothing that could be lost.
+	stderr, done := cmd.ErrOrStderr(), func() {}
+	if !o.quiet && !o.dryRun {
+		options.Progress, done = newSending(stderr)
+	}
+	options.Planned = func(planned []copying.PushResult) error {
+		sayUnnamed(stderr, planned)
+		return nil
+	}
+	results, err := copying.Push(cmd.Context(), policy, images, options)
+	done()
+	if results == nil || err != nil && !errors.Is(err, copying.ErrNotAllPushed) {
+		return err
+	}
+	if printErr := o.print(cmd.OutOrStdout(), results); printErr != nil {
+		return printErr
+	}
+	return reportPushed(stderr, err, results)
+}
+
+// pushOptions translates the flags for the library.
+func (o *pushOptions) pushOptions() (*copying.PushOptions, error) {
+	if o.jobs < 1 {
+		return nil, usagef("--jobs must be at least 1")
+	}
+	base, err := o.global.systemContext()
+	if err != nil {
+		return nil, err
+	}
+	sys, err := o.registry.apply(*base, o.authfile)
+	if err != nil {
+		return nil, err
+	}
+	options := &copying.PushOptions{SourceCtx: sys, DestinationCtx: sys, Jobs: o.jobs, RetryTimes: o.retryTimes, KeepGoing: o.keepGoing, DryRun: o.dryRun}
+	for _, s := range o.platforms {
+		p, err := parsePlatform(s)
+		if err != nil {
+			return nil, err
+		}
+		options.Platforms = append(options.Platforms, p)
+	}
+	switch o.compress {
+	case "gzip":
+	case "zstd":
+		options.Compression = copying.ZstdLayers
+	default:
+		return nil, usagef("--dest-compress-format %q is neither gzip nor zstd", o.compress)
+	}
+	return options, nil
+}
+
+// images returns the images of archives with their targets. release is never nil.
+func (o *pushOptions) images(cmd *cobra.Command, sys *types.SystemContext, archives []string, registry string) (images []copying.PushImage, release func(), err error) {
+	rules, err := parseRules(o.maps)
+	var releases []func() error
+	release = func() {
+		for _, r := range releases {
+			_ = r() // It has only been read from.
+		}
+	}
+	if err != nil {
+		return nil, release, err
+	}
+	for _, arg := range archives {
+		ref, err := archiveReference(arg)
+		if err != nil {
+			return nil, release, usagef("%s: %w", arg, err)
+		}
+		found, r, err := copying.AllImages(cmd.Context(), sys, ref)
+		releases = append(releases, r)
+		if err != nil {
+			return nil, release, err
+		}
+		of, err := o.targets(found, arg, rules, registry)
+		if err != nil {
+			return nil, release, err
+		}
+		images = append(images, of...)
+	}
+	return images, release, nil
+}
+
+// archiveReference returns what an argument refers to: TRANSPORT:DETAILS, or the path of
+// an archive, perhaps with the name of an image.
+func archiveReference(arg string) (types.ImageReference, error) {
+	if transport, details, ok := cutTransport(arg); ok && !isPath(arg) {
+		return transport.ParseReference(details)
+	}
+	return dockerarchive.ImageTransport.ParseReference(arg)
+}
+
+func isPath(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// targets puts the names of an image together, which AllImages returns one by one, and
+// says what they are in the registry.
+func (o *pushOptions) targets(found []copying.SaveImage, arg string, rules []rule, registry string) ([]copying.PushImage, error) {
+	var images []copying.PushImage
+	byPlace := map[string]int{}
+	unnamed := 0
+	for _, img := range found {
+		place := img.Source.StringWithinTransport()
+		n, ok := byPlace[place]
+		if !ok {
+			n = len(images)
+			byPlace[place] = n
+			images = append(images, copying.PushImage{SaveImage: img})
+		}
+		if img.Name == nil {
+			tag := img.FreeName
+			if !validTag.MatchString(tag) {
+				tag = fmt.Sprintf("image-%d", unnamed)
+				unnamed++
+			}
+			var err error
+			if images[n].Otherwise, err = o.unnamed(registry, arg, tag); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		target, err := o.target(registry, rules, img.Name)
+		if err != nil {
+			return nil, err
+		}
+		images[n].Names = append(images[n].Names, img.Name)
+		if !slices.ContainsFunc(images[n].Targets, func(t reference.Named) bool { return t.String() == target.String() }) {
+			images[n].Targets = append(images[n].Targets, target)
+		}
+	}
+	return images, nil
+}
+
+// target returns what an image is called in the registry.
+func (o *pushOptions) target(registry string, rules []rule, name reference.Named) (reference.Named, error) {
+	for _, r := range rules {
+		if mapped, ok := r.apply(name.String()); ok {
+			named, err := reference.ParseNamed(registry + "/" + mapped)
+			if err != nil {
+				return nil, fmt.Errorf("--map makes %s/%s of %s: %w", registry, mapped, name, err)
+			}
+			return reference.TagNameOnly(named), nil
+		}
+	}
+	return copying.PushTarget(registry, name, o.keepHost)
+}
+
+var (
+	validTag  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+	notInName = regexp.MustCompile(`[^a-z0-9]+`)
+)
+
+// unnamed returns what an image without a name is called: by the file that it is in.
+func (o *pushOptions) unnamed(registry, arg, tag string) (reference.Named, error) {
+	_, path, ok := cutTransport(arg)
+	if !ok {
+		path = arg
+	}
+	base, _, _ := strings.Cut(filepath.Base(path), ".")
+	repository := strings.Trim(notInName.ReplaceAllString(strings.ToLower(base), "-"), "-")
+	if repository == "" {
+		repository = "archive"
+	}
+	named, err := reference.ParseNamed(registry + "/" + repository)
+	if err != nil {
+		return nil, err
+	}
+	return reference.WithTag(named, tag)
+}
+
+// rule is a --map.
+type rule struct{ from, to string }
+
+func parseRules(args []string) ([]rule, error) {
+	var rules []rule
+	for _, arg := range args {
+		from, to, ok := strings.Cut(arg, "=")
+		if !ok || from == "" || to == "" {
+			return nil, usagef("--map %q is not of the form FROM=TO", arg)
+		}
+		rules = append(rules, rule{strings.TrimSuffix(from, "/"), strings.Trim(to, "/")})
+	}
+	return rules, nil
+}
+
+// apply returns what becomes of a name that the rule is for.
+func (r rule) apply(name string) (string, bool) {
+	rest, ok := strings.CutPrefix(name, r.from)
+	if !ok || rest != "" && !strings.ContainsAny(rest[:1], "/:@") {
+		return "", false
+	}
+	rest, _, _ = strings.Cut(rest, "@")
+	return r.to + rest, true
+}
+
+// sayUnnamed says what images are called that have no name.
+func sayUnnamed(stderr io.Writer, planned []copying.PushResult) {
+	for _, r := range planned {
+		if r.Otherwise != nil && len(r.Targets) == 1 && r.Targets[0].String() == r.Otherwise.String() {
+			fmt.Fprintf(stderr, "docker-archive: %s has no name, and is pushed as %s\n", printable.String(transports.ImageName(r.Source)), r.Otherwise)
+		}
+	}
+}
+
+// pushedJSON is a result for programs.
+type pushedJSON struct {
+	Source   string
+	Targets  []string
+	Digest   digest.Digest `json:",omitempty"`
+	UpToDate bool
+	Sent     int64
+	There    int64
+	Warnings []string `json:",omitempty"`
+	Error    string   `json:",omitempty"`
+}
+
+// print prints a line for each name, or all as JSON.
+func (o *pushOptions) print(out io.Writer, results []copying.PushResult) error {
+	if o.asJSON {
+		all := []pushedJSON{}
+		for _, r := range results {
+			j := pushedJSON{Source: transports.ImageName(r.Source), Targets: []string{}, Digest: r.Digest, UpToDate: r.UpToDate, Sent: r.Sent, There: r.There, Warnings: r.Warnings}
+			for _, t := range r.Targets {
+				j.Targets = append(j.Targets, t.String())
+			}
+			if r.Err != nil {
+				j.Error = r.Err.Error()
+			}
+			all = append(all, j)
+		}
+		return printJSON(out, all)
+	}
+	if o.quiet {
+		return nil
+	}
+	for _, r := range results {
+		if r.Err != nil {
+			continue
+		}
+		for _, t := range r.Targets {
+			said := "up to date"
+			if !r.UpToDate {
+				said = fmt.Sprintf("sent %s, %s was there", units.HumanSize(float64(r.Sent)), units.HumanSize(float64(r.There)))
+			}
+			if o.dryRun && !r.UpToDate {
+				said = fmt.Sprintf("to be sent: %s, %s is there", units.HumanSize(float64(r.Sent)), units.HumanSize(float64(r.There)))
+			}
+			if _, err := fmt.Fprintf(out, "%s %s (%s)\n", printable.String(t.String()), r.Digest, said); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// reportPushed prints what should be known of images and, if err says that some were not
+// pushed, why.
+func reportPushed(stderr io.Writer, err error, results []copying.PushResult) error {
+	for _, r := range results {
+		for _, w := range r.Warnings {
+			fmt.Fprintf(stderr, "docker-archive: warning: %s: %s\n", printable.String(transports.ImageName(r.Source)), printable.String(w))
+		}
+		if r.Err != nil {
+			printError(stderr, r.Err)
+		}
+	}
+	if err != nil {
+		return errReported
+	}
+	return nil
+}
+
+// newSending shows on w which blobs are sent: with bars on a terminal, else a line for
+// each. The returned function ends it.
+func newSending(w io.Writer) (func(copying.Event), func()) {
+	if isTerminal(w) {
+		return newProgress(w)
+	}
+	var mu sync.Mutex
+	return func(e copying.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case e.Kind == copying.Retried:
+			fmt.Fprintln(w, printable.String(fmt.Sprintf("trying again after: %v", e.Err)))
+		case e.Kind == copying.Finished && e.Err == nil:
+			fmt.Fprintf(w, "sent %s %s\n", short(e.Blob), units.HumanSize(float64(e.Size)))
+		}
+	}, func() {}
+}

@@ -1,0 +1,263 @@
+package copying
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/pkg/blobinfocache/none"
+	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
+
+	"github.com/dockerarchive/dockerarchive/copying/internal/registries"
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/image"
+)
+
+// sentBlobs knows which blobs registries have got, so that each is sent once.
+type sentBlobs struct {
+	pusher *pusher
+	client *registries.Client
+	jobs   chan struct{} // held by who sends
+
+	mu    sync.Mutex
+	known map[sentBlob]*sending
+}
+
+// sentBlob is a blob in a registry.
+type sentBlob struct {
+	registry string
+	digest   digest.Digest
+}
+
+// sending is what is known of a blob in a registry.
+type sending struct {
+	turn         chan struct{}              // held by who asks for it or sends it
+	repositories map[string]reference.Named // that have it, by name
+	first        reference.Named            // one of them
+}
+
+func newSentBlobs(p *pusher) *sentBlobs {
+	return &sentBlobs{pusher: p, client: registries.New(p.options.DestinationCtx), jobs: make(chan struct{}, p.options.Jobs), known: map[sentBlob]*sending{}}
+}
+
+func (s *sentBlobs) of(b sentBlob) *sending {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known[b] == nil {
+		s.known[b] = &sending{turn: make(chan struct{}, 1), repositories: map[string]reference.Named{}}
+	}
+	return s.known[b]
+}
+
+// acquire takes a place in a channel that bounds something.
+func acquire(ctx context.Context, places chan struct{}) error {
+	select {
+	case places <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// put sees to it that a repository has a blob.
+func (s *sentBlobs) put(ctx context.Context, img *pushedImage, to *repository, b image.Blob) error {
+	sending := s.of(sentBlob{reference.Domain(to.name), b.Digest})
+	if err := acquire(ctx, sending.turn); err != nil {
+		return err
+	}
+	defer func() { <-sending.turn }()
+	if sending.repositories[to.name.Name()] != nil {
+		img.count(0, b.Size)
+		return nil
+	}
+	if err := acquire(ctx, s.jobs); err != nil {
+		return err
+	}
+	defer func() { <-s.jobs }()
+	var err error
+	switch mounted := s.mount(ctx, sending, to, b); {
+	case mounted:
+		img.count(0, b.Size)
+	case s.pusher.options.DryRun:
+		err = s.ask(ctx, img, to, b)
+	default:
+		err = s.send(ctx, img, to, b)
+	}
+	if err != nil {
+		return err
+	}
+	sending.repositories[to.name.Name()], sending.first = to.name, to.name
+	return nil
+}
+
+// mount has the registry take a blob from another of its repositories, if one is known
+// to have it. Whatever is in the way, the blob can still be sent.
+func (s *sentBlobs) mount(ctx context.Context, sending *sending, to *repository, b image.Blob) bool {
+	if sending.first == nil {
+		return false
+	}
+	if s.pusher.options.DryRun { // It would be there by then.
+		return true
+	}
+	mounted, err := s.client.Mount(ctx, to.name, sending.first, b.Digest)
+	if err != nil {
+		logrus.Debugf("%v", err)
+	}
+	return mounted
+}
+
+// ask finds out whether a blob would be sent.
+func (s *sentBlobs) ask(ctx context.Context, img *pushedImage, to *repository, b image.Blob) error {
+	there := false
+	err := to.do(ctx, img, b.Digest, func(dest types.ImageDestination) (err error) {
+		there, _, err = dest.TryReusingBlob(ctx, infoOf(b), none.NoCache, false)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("asking for blob %s: %w", b.Digest, err)
+	}
+	if there {
+		img.count(0, b.Size)
+	} else {
+		img.count(b.Size, 0)
+	}
+	return nil
+}
+
+func infoOf(b image.Blob) types.BlobInfo { return types.BlobInfo{Digest: b.Digest, Size: b.Size} }
+
+func (i *pushedImage) count(sent, there int64) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.result.Sent += sent
+	i.result.There += there
+}
+
+// send sends a blob, unless the repository turns out to have it.
+func (s *sentBlobs) send(ctx context.Context, img *pushedImage, to *repository, b image.Blob) error {
+	progress := s.pusher.options.Progress
+	begun := false
+	err := to.do(ctx, img, b.Digest, func(dest types.ImageDestination) error {
+		body, err := s.pusher.open(ctx, img, b)
+		if err != nil {
+			return err
+		}
+		watched := &sentReader{r: body, want: b, digester: b.Digest.Algorithm().Digester(), read: func(n int) {
+			if !begun {
+				begun = true
+				progress(Event{Kind: Started, Blob: b.Digest, Size: b.Size})
+			}
+			progress(Event{Kind: Read, Blob: b.Digest, Bytes: n})
+		}}
+		_, err = dest.PutBlob(ctx, watched, infoOf(b), none.NoCache, b.Kind == image.KindConfig)
+		if watched.err != nil { // Which says more than that a request was broken off.
+			err = watched.err
+		}
+		_ = body.Close() // It has only been read.
+		return err
+	})
+	if begun {
+		progress(Event{Kind: Finished, Blob: b.Digest, Size: b.Size, Err: err})
+	}
+	if err != nil {
+		return fmt.Errorf("sending blob %s: %w", b.Digest, err)
+	}
+	if begun {
+		img.count(b.Size, 0)
+	} else {
+		img.count(0, b.Size)
+	}
+	return nil
+}
+
+// open returns the content of a blob.
+func (p *pusher) open(ctx context.Context, img *pushedImage, b image.Blob) (io.ReadCloser, error) {
+	if body := p.made.open(b.Digest); body != nil {
+		return body, nil
+	}
+	return img.Open(ctx, b.Descriptor, 0)
+}
+
+// sentReader verifies what is sent, and remembers why that could not be read.
+type sentReader struct {
+	r        io.Reader
+	want     image.Blob
+	digester digest.Digester
+	n        int64
+	read     func(int)
+	err      error
+}
+
+func (r *sentReader) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	if n > 0 {
+		r.read(n)
+		r.n += int64(n)
+		r.digester.Hash().Write(p[:n]) // Never fails.
+	}
+	// The last bytes are only sent when they are known to be right.
+	if err == io.EOF || err == nil && r.n == r.want.Size {
+		if got := r.digester.Digest(); got != r.want.Digest {
+			err = &errdef.MismatchError{Name: "blob " + r.want.Digest.String(), Want: r.want.Digest, Got: got}
+		}
+	}
+	if err != nil && err != io.EOF {
+		r.err = err
+		return 0, err
+	}
+	return n, err
+}
+
+// repository is where something is sent.
+type repository struct {
+	pusher *pusher
+	ref    types.ImageReference
+	name   reference.Named
+
+	mu     sync.Mutex
+	dest   types.ImageDestination // nil before it is needed, and after something failed
+	opened []types.ImageDestination
+}
+
+// do calls f with a destination, again and with a new one if it fails for a reason that
+// may pass: one of containers/image that could not reach its registry at first never
+// tries again.
+func (r *repository) do(ctx context.Context, img *pushedImage, blob digest.Digest, f func(types.ImageDestination) error) error {
+	return r.pusher.retry(ctx, img, blob, func() error {
+		dest, err := r.open(ctx)
+		if err == nil {
+			err = f(dest)
+		}
+		if err != nil {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if r.dest == dest {
+				r.dest = nil
+			}
+		}
+		return err
+	})
+}
+
+func (r *repository) open(ctx context.Context) (types.ImageDestination, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.dest == nil {
+		dest, err := r.ref.NewImageDestination(ctx, r.pusher.options.DestinationCtx)
+		if err != nil {
+			return nil, err
+		}
+		r.dest, r.opened = dest, append(r.opened, dest)
+	}
+	return r.dest, nil
+}
+
+func (r *repository) close() {
+	for _, dest := range r.opened {
+		_ = dest.Close() // Everything has been answered.
+	}
+}

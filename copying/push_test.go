@@ -1,0 +1,550 @@
+package copying_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/containers/image/v5/copy"
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/copying"
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+)
+
+// pushed is a registry that counts what it is sent.
+type pushed struct {
+	*imagetest.Registry
+	mu        sync.Mutex
+	uploads   map[string]int // completed, by digest
+	manifests int
+	mounts    []string // FROM DIGEST
+	requests  int
+
+	// fault, if not nil, may answer the nth request.
+	fault func(n int, w http.ResponseWriter, r *http.Request) bool
+}
+
+func newPushed(t testing.TB) *pushed {
+	p := &pushed{Registry: imagetest.NewRegistry(t), uploads: map[string]int{}}
+	p.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+		p.mu.Lock()
+		p.requests++
+		n, fault := p.requests, p.fault
+		p.mu.Unlock()
+		if fault != nil && fault(n, w, r) {
+			return true
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		switch {
+		case r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/"):
+			p.manifests++
+		case r.Method == http.MethodPut:
+			p.uploads[r.URL.Query().Get("digest")]++
+		}
+		return false
+	}
+	return p
+}
+
+// forget empties what has been counted.
+func (p *pushed) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.uploads)
+	p.manifests, p.requests, p.mounts = 0, 0, nil
+}
+
+func pushing(t testing.TB) *copying.PushOptions {
+	t.Helper()
+	sys := imagetest.RegistryContext(t)
+	sys.BigFilesTemporaryDir = t.TempDir()
+	o := &copying.PushOptions{SourceCtx: sys, DestinationCtx: sys}
+	o.RetryAtOnce()
+	return o
+}
+
+// archived returns the images of an archive, which are to be pushed to a registry.
+func (p *pushed) archived(t testing.TB, path string) []copying.PushImage {
+	t.Helper()
+	ref, err := dockerarchive.ImageTransport.ParseReference(path)
+	require.NoError(t, err)
+	found, release, err := copying.AllImages(t.Context(), imagetest.Isolated(), ref)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, release()) })
+	var images []copying.PushImage
+	for _, img := range found {
+		if n := len(images); n > 0 && images[n-1].Source == img.Source {
+			images[n-1].Targets = append(images[n-1].Targets, p.target(t, img.Name))
+			continue
+		}
+		to := copying.PushImage{SaveImage: img}
+		if img.Name != nil {
+			to.Targets = []reference.Named{p.target(t, img.Name)}
+		}
+		images = append(images, to)
+	}
+	return images
+}
+
+func (p *pushed) target(t testing.TB, name reference.Named) reference.Named {
+	t.Helper()
+	target, err := copying.PushTarget(p.Address, name, false)
+	require.NoError(t, err)
+	return target
+}
+
+// get returns what the registry has at a path under /v2/.
+func (p *pushed) get(t testing.TB, path string) []byte {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.Address+"/v2/"+path, nil)
+	require.NoError(t, err)
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	if response.StatusCode != http.StatusOK {
+		return nil
+	}
+	return body
+}
+
+// saveSigned saves an index, an image that shares a layer with it, an SBOM of the image
+// and a proof of the SBOM.
+func saveSigned(t testing.TB) string {
+	t.Helper()
+	reg := imagetest.NewRegistry(t)
+	app := imagetest.NewImage(t, "app", imagetest.Gzip(1, 3000), imagetest.Gzip(2, 3000))
+	subject := app.Descriptor()
+	sbom := imagetest.NewArtifact(t, "application/spdx+json", "sbom", &subject)
+	about := sbom.Descriptor()
+	proof := imagetest.NewArtifact(t, "application/vnd.example.proof", "proof", &about)
+	src := reg.Push(t, "team/app:1", app)
+	reg.Push(t, "team/app@"+sbom.Digest().String(), sbom)
+	reg.Push(t, "team/app@"+proof.Digest().String(), proof)
+	options := saving(t)
+	options.Referrers = &copying.ReferrerOptions{}
+	options.AllPlatforms = true
+	file := filepath.Join(t.TempDir(), "images.tar")
+	multi, err := dockerarchive.ImageTransport.ParseReference("../testdata/archives/ctr24.tar:@0")
+	require.NoError(t, err)
+	_, err = copying.Save(t.Context(), imagetest.Trusting(t), file, []copying.SaveImage{
+		{Source: src, Name: imagetest.Tagged(t, "registry.example.com/team/app:1"), Names: []reference.Named{imagetest.Tagged(t, "registry.example.com/team/app:2"), imagetest.Tagged(t, "registry.example.com/other:1")}},
+		{Source: multi, Name: imagetest.Tagged(t, "registry.example.com/multi:1")},
+	}, options)
+	require.NoError(t, err)
+	return file
+}
+
+// Everything arrives as it is in the archive, each distinct blob is sent once, and
+// nothing a second time.
+func TestPush(t *testing.T) {
+	file, to := saveSigned(t), newPushed(t)
+	images := to.archived(t, file)
+	var planned []copying.PushResult
+	options := pushing(t)
+	options.Planned = func(results []copying.PushResult) error {
+		assert.Zero(t, to.requests)
+		planned = results
+		return nil
+	}
+	results, err := copying.Push(t.Context(), imagetest.Trusting(t), images, options)
+	require.NoError(t, err)
+	require.Len(t, results, 4)
+	require.Len(t, planned, 4)
+	sent := int64(0)
+	for n, r := range results {
+		assert.False(t, r.UpToDate)
+		assert.Equal(t, planned[n].Targets, r.Targets)
+		assert.NotEmpty(t, r.Targets)
+		sent += r.Sent
+		for _, target := range r.Targets {
+			to.checkThere(t, target, r.Digest)
+		}
+	}
+	assert.Len(t, results[2].Targets, 2, "what is about an image goes where that goes")
+	size := int64(0)
+	for d, times := range to.uploads {
+		assert.Equal(t, 1, times, d)
+		size += int64(len(to.get(t, "team/app/blobs/"+d)))
+	}
+	assert.Equal(t, size, sent)
+
+	to.forget()
+	results, err = copying.Push(t.Context(), imagetest.Trusting(t), images, pushing(t))
+	require.NoError(t, err)
+	for _, r := range results {
+		assert.True(t, r.UpToDate)
+		assert.Zero(t, r.Sent)
+	}
+	assert.Empty(t, to.uploads)
+	assert.Zero(t, to.manifests)
+}
+
+// checkThere fails unless a registry has an image and all that it leads to.
+func (p *pushed) checkThere(t testing.TB, target reference.Named, d digest.Digest) {
+	t.Helper()
+	repository := reference.Path(target)
+	at := d.String()
+	if tagged, ok := target.(reference.Tagged); ok {
+		at = tagged.Tag()
+	}
+	raw := p.get(t, repository+"/manifests/"+at)
+	require.Equal(t, d, digest.FromBytes(raw), target)
+	var m struct {
+		Config    *imgspecv1.Descriptor
+		Layers    []imgspecv1.Descriptor
+		Manifests []imgspecv1.Descriptor
+	}
+	require.NoError(t, json.Unmarshal(raw, &m))
+	for _, child := range m.Manifests {
+		named, err := reference.WithDigest(reference.TrimNamed(target), child.Digest)
+		require.NoError(t, err)
+		p.checkThere(t, named, child.Digest)
+	}
+	if m.Config != nil {
+		m.Layers = append(m.Layers, *m.Config)
+	}
+	for _, b := range m.Layers {
+		assert.Equal(t, b.Digest, digest.FromBytes(p.get(t, repository+"/blobs/"+b.Digest.String())))
+	}
+}
+
+// A layer that is in another repository is mounted from there.
+func TestPushMounts(t *testing.T) {
+	layer := imagetest.Gzip(1, 3000)
+	to := newPushed(t)
+	has := map[string]bool{} // blobs, with their repositories
+	to.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+		to.mu.Lock()
+		defer to.mu.Unlock()
+		repository, kind, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/blobs/")
+		switch {
+		case r.Method == http.MethodHead && kind != "" && !has[repository+kind]:
+			w.WriteHeader(http.StatusNotFound)
+			return true
+		case r.Method == http.MethodPost && r.URL.Query().Has("mount"):
+			d := r.URL.Query().Get("mount")
+			to.mounts = append(to.mounts, r.URL.Query().Get("from")+" "+d)
+			has[repository+d] = true
+			w.Header().Set("Location", path.Dir(r.URL.Path)+"/"+d)
+			w.WriteHeader(http.StatusCreated)
+			return true
+		case r.Method == http.MethodPut && kind != "":
+			has[repository+r.URL.Query().Get("digest")] = true
+		}
+		return false
+	}
+	var images []copying.PushImage
+	for _, name := range []string{"one", "two", "three"} {
+		images = append(images, copying.PushImage{
+			SaveImage: copying.SaveImage{Source: imagetest.NewImage(t, name, layer)},
+			Targets:   []reference.Named{imagetest.Tagged(t, to.Address+"/"+name+":1")},
+		})
+	}
+	_, err := copying.Push(t.Context(), imagetest.Trusting(t), images, pushing(t))
+	require.NoError(t, err)
+	assert.Equal(t, 1, to.uploads[layer.Digest.String()])
+	assert.Len(t, to.mounts, 2)
+}
+
+// An image without a manifest gets the same one every time, of compressed layers.
+func TestPushMakesManifests(t *testing.T) {
+	for compression, types := range map[copying.LayerCompression][2]string{
+		copying.GzipLayers: {"application/vnd.docker.distribution.manifest.v2+json", "application/vnd.docker.image.rootfs.diff.tar.gzip"},
+		copying.ZstdLayers: {imgspecv1.MediaTypeImageManifest, imgspecv1.MediaTypeImageLayerZstd},
+	} {
+		var digests []digest.Digest
+		for range 2 {
+			to := newPushed(t)
+			options := pushing(t)
+			options.Compression = compression
+			images := to.archived(t, "../testdata/archives/podman-multi.tar")
+			results, err := copying.Push(t.Context(), imagetest.Trusting(t), images, options)
+			require.NoError(t, err)
+			for _, r := range results {
+				digests = append(digests, r.Digest)
+				for _, target := range r.Targets {
+					to.checkThere(t, target, r.Digest)
+				}
+			}
+			var m imgspecv1.Manifest
+			require.NoError(t, json.Unmarshal(to.get(t, "tiny/one/manifests/v1"), &m))
+			assert.Equal(t, types[0], m.MediaType)
+			assert.Equal(t, types[1], m.Layers[0].MediaType)
+			// Who pulls it verifies it against its config.
+			back := filepath.Join(t.TempDir(), "back.tar")
+			ref, err := dockerarchive.ParseReference(back)
+			require.NoError(t, err)
+			require.NoError(t, imagetest.Copy(t, ref, to.Ref(t, "tiny/one:v1"), &copy.Options{SourceCtx: imagetest.RegistryContext(t), DestinationCtx: imagetest.Isolated()}))
+
+			to.forget()
+			results, err = copying.Push(t.Context(), imagetest.Trusting(t), images, options)
+			require.NoError(t, err)
+			assert.True(t, results[0].UpToDate)
+			assert.Empty(t, to.uploads)
+			assert.Empty(t, imagetest.Leftovers(t, options.SourceCtx.BigFilesTemporaryDir))
+		}
+		assert.Equal(t, digests[:len(digests)/2], digests[len(digests)/2:])
+	}
+}
+
+func TestPushDryRun(t *testing.T) {
+	to := newPushed(t)
+	options := pushing(t)
+	options.DryRun = true
+	images := to.archived(t, saveSigned(t))
+	results, err := copying.Push(t.Context(), imagetest.Trusting(t), images, options)
+	require.NoError(t, err)
+	assert.Empty(t, to.uploads)
+	assert.Zero(t, to.manifests)
+	expected := int64(0)
+	for _, r := range results {
+		expected += r.Sent
+	}
+	results, err = copying.Push(t.Context(), imagetest.Trusting(t), images, pushing(t))
+	require.NoError(t, err)
+	for _, r := range results {
+		expected -= r.Sent
+	}
+	assert.Zero(t, expected)
+}
+
+// Whatever a registry answers once, at whichever request, is got over if it may pass;
+// and whatever it goes on answering is an error, after which the name is not there.
+func TestPushFaults(t *testing.T) {
+	img := imagetest.NewImage(t, "it", imagetest.Gzip(1, 3000))
+	images := func(to *pushed) []copying.PushImage {
+		return []copying.PushImage{{SaveImage: copying.SaveImage{Source: img}, Targets: []reference.Named{imagetest.Tagged(t, to.Address+"/app:1")}}}
+	}
+	counted := newPushed(t)
+	_, err := copying.Push(t.Context(), imagetest.Trusting(t), images(counted), pushing(t))
+	require.NoError(t, err)
+	for name, answer := range map[string]func(w http.ResponseWriter){
+		"500": func(w http.ResponseWriter) { w.WriteHeader(http.StatusInternalServerError) },
+		"503": func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) },
+		"429": func(w http.ResponseWriter) {
+			w.Header().Set("Retry-After", "0")
+			w.WriteHeader(http.StatusTooManyRequests)
+		},
+		"a page":  func(w http.ResponseWriter) { _, _ = io.WriteString(w, "<html>It works!</html>") },
+		"no JSON": func(w http.ResponseWriter) { w.WriteHeader(http.StatusForbidden); _, _ = io.WriteString(w, "\x1b[2J{") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for n := 1; n <= counted.requests; n++ {
+				to := newPushed(t)
+				to.fault = func(i int, w http.ResponseWriter, _ *http.Request) bool {
+					if i == n {
+						answer(w)
+					}
+					return i == n
+				}
+				options := pushing(t)
+				options.RetryTimes = 3
+				_, err := copying.Push(t.Context(), imagetest.Trusting(t), images(to), options)
+				if err == nil {
+					if name != "a page" { // Which may be taken for an answer.
+						to.checkThere(t, images(to)[0].Targets[0], img.Digest())
+					}
+				} else {
+					assert.Contains(t, []string{"a page", "no JSON"}, name, "request %d: %v", n, err)
+					var failed *copying.PushError
+					assert.ErrorAs(t, err, &failed)
+				}
+
+				to = newPushed(t)
+				to.fault = func(i int, w http.ResponseWriter, _ *http.Request) bool {
+					if i >= n {
+						answer(w)
+					}
+					return i >= n
+				}
+				options = pushing(t)
+				options.RetryTimes = 1
+				_, err = copying.Push(t.Context(), imagetest.Trusting(t), images(to), options)
+				if name != "a page" {
+					require.Error(t, err, "from request %d", n)
+				}
+				to.mu.Lock()
+				to.fault = nil
+				to.mu.Unlock()
+				assert.Nil(t, to.get(t, "app/manifests/1"))
+			}
+		})
+	}
+}
+
+// One image that cannot be pushed keeps others back, unless it is not to.
+func TestPushKeepsGoing(t *testing.T) {
+	file := saveSigned(t)
+	for _, keepGoing := range []bool{false, true} {
+		to := newPushed(t)
+		to.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+			refused := r.Method != http.MethodGet && strings.HasPrefix(r.URL.Path, "/v2/multi/")
+			if refused {
+				w.WriteHeader(http.StatusForbidden)
+			}
+			return refused
+		}
+		options := pushing(t)
+		options.KeepGoing, options.Jobs = keepGoing, 1
+		results, err := copying.Push(t.Context(), imagetest.Trusting(t), to.archived(t, file), options)
+		var failed *copying.PushError
+		if !keepGoing {
+			require.ErrorAs(t, err, &failed)
+			continue
+		}
+		require.ErrorIs(t, err, copying.ErrNotAllPushed)
+		require.ErrorAs(t, results[1].Err, &failed)
+		for _, n := range []int{0, 2, 3} {
+			require.NoError(t, results[n].Err)
+			to.checkThere(t, results[n].Targets[0], results[n].Digest)
+		}
+	}
+}
+
+// A damaged blob does not get a name in the registry, and the error says which it is.
+func TestPushVerifies(t *testing.T) {
+	img := imagetest.NewImage(t, "it", imagetest.Gzip(1, 3000))
+	img.Disturb = func(_ context.Context, d digest.Digest, r io.Reader) io.Reader {
+		if d == img.Layers[0].Digest {
+			return io.MultiReader(strings.NewReader("x"), io.LimitReader(r, int64(len(img.Layers[0].Blob)-1)))
+		}
+		return r
+	}
+	to := newPushed(t)
+	_, err := copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{
+		{SaveImage: copying.SaveImage{Source: img}, Targets: []reference.Named{imagetest.Tagged(t, to.Address+"/app:1")}},
+	}, pushing(t))
+	var mismatch *errdef.MismatchError
+	require.ErrorAs(t, err, &mismatch)
+	assert.Equal(t, img.Layers[0].Digest, mismatch.Want)
+	assert.Zero(t, to.uploads[img.Layers[0].Digest.String()])
+	assert.Zero(t, to.manifests)
+}
+
+func TestPushIsInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	img := imagetest.NewImage(t, "it", imagetest.Gzip(1, 300_000))
+	img.Disturb = func(_ context.Context, _ digest.Digest, r io.Reader) io.Reader {
+		cancel(errTest)
+		return r
+	}
+	to := newPushed(t)
+	_, err := copying.Push(ctx, imagetest.Trusting(t), []copying.PushImage{
+		{SaveImage: copying.SaveImage{Source: img}, Targets: []reference.Named{imagetest.Tagged(t, to.Address+"/app:1")}},
+	}, pushing(t))
+	require.Error(t, err)
+	assert.Nil(t, to.get(t, "app/manifests/1"))
+}
+
+func TestPushRefuses(t *testing.T) {
+	one, two := imagetest.NewImage(t, "one"), imagetest.NewImage(t, "two")
+	to := newPushed(t)
+	at := func(name string) []reference.Named {
+		return []reference.Named{imagetest.Tagged(t, to.Address+"/"+name)}
+	}
+	bare, err := reference.ParseNormalizedNamed(to.Address + "/app")
+	require.NoError(t, err)
+	image := func(src types.ImageReference, targets ...reference.Named) copying.PushImage {
+		return copying.PushImage{SaveImage: copying.SaveImage{Source: src}, Targets: targets}
+	}
+	for want, images := range map[string][]copying.PushImage{
+		"none is given":       nil,
+		"has no name":         {image(one)},
+		"a tag or a digest":   {image(one, bare)},
+		"two images would be": {image(one, at("app:1")...), image(two, at("app:1")...)},
+	} {
+		_, err := copying.Push(t.Context(), imagetest.Trusting(t), images, pushing(t))
+		require.ErrorContains(t, err, want)
+	}
+	_, err = copying.Push(t.Context(), imagetest.Rejecting(t), []copying.PushImage{image(one, at("app:1")...)}, pushing(t))
+	require.ErrorContains(t, err, "policy")
+	options := pushing(t)
+	options.Planned = func([]copying.PushResult) error { return errTest }
+	_, err = copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{image(one, at("app:1")...)}, options)
+	require.ErrorIs(t, err, errTest)
+	assert.Zero(t, to.requests)
+}
+
+// The error for an index of which not all is there says what is missing.
+func TestPushPartialIndex(t *testing.T) {
+	to := newPushed(t)
+	_, err := copying.Push(t.Context(), imagetest.Trusting(t), to.archived(t, "../testdata/cases/partial-arm64.tar"), pushing(t))
+	require.ErrorContains(t, err, "its source has not got all that its index lists")
+	options := pushing(t)
+	options.Platforms = []imgspecv1.Platform{{OS: "linux", Architecture: "arm64"}}
+	results, err := copying.Push(t.Context(), imagetest.Trusting(t), to.archived(t, "../testdata/cases/partial-arm64.tar"), options)
+	require.NoError(t, err)
+	to.checkThere(t, results[0].Targets[0], results[0].Digest)
+}
+
+func TestPushTarget(t *testing.T) {
+	d := "sha256:" + strings.Repeat("a", 64)
+	for _, c := range []struct {
+		registry, name string
+		keepHost       bool
+		want           string
+	}{
+		{"r:5000", "registry.example.com/team/app:1", false, "r:5000/team/app:1"},
+		{"r:5000/p/q", "registry.example.com/team/app:1", false, "r:5000/p/q/team/app:1"},
+		{"r:5000/p", "registry.example.com/team/app:1", true, "r:5000/p/registry.example.com/team/app:1"},
+		{"r:5000", "localhost:5000/app:1", true, "r:5000/localhost-5000/app:1"},
+		{"r:5000", "alpine", false, "r:5000/library/alpine:latest"},
+		{"r:5000", "alpine@" + d, false, "r:5000/library/alpine@" + d},
+		{"r:5000", "alpine:3@" + d, false, "r:5000/library/alpine:3"},
+	} {
+		named, err := reference.ParseNormalizedNamed(c.name)
+		require.NoError(t, err)
+		got, err := copying.PushTarget(c.registry, named, c.keepHost)
+		require.NoError(t, err)
+		assert.Equal(t, c.want, got.String())
+	}
+}
+
+// Several images at once send no more than one after the other.
+func TestPushSideBySide(t *testing.T) {
+	to := newPushed(t)
+	var images []copying.PushImage
+	distinct := map[digest.Digest]int{}
+	for n := range 20 {
+		img := imagetest.NewImage(t, fmt.Sprint(n), imagetest.Gzip(uint64(n%4), 3000), imagetest.Gzip(uint64(n%7), 2000))
+		for _, l := range img.Layers {
+			distinct[l.Digest] = len(l.Blob)
+		}
+		distinct[img.ConfigDigest()] = len(img.Config)
+		images = append(images, copying.PushImage{SaveImage: copying.SaveImage{Source: img}, Targets: []reference.Named{imagetest.Tagged(t, fmt.Sprintf("%s/app%d:%d", to.Address, n%5, n))}})
+	}
+	var read atomic.Int64
+	options := pushing(t)
+	options.Progress = func(e copying.Event) {
+		if e.Kind == copying.Read {
+			read.Add(int64(e.Bytes))
+		}
+	}
+	_, err := copying.Push(t.Context(), imagetest.Trusting(t), images, options)
+	require.NoError(t, err)
+	want := int64(0)
+	for _, size := range distinct {
+		want += int64(size)
+	}
+	assert.Equal(t, want, read.Load())
+	assert.Len(t, to.uploads, len(distinct))
+}

@@ -1,5 +1,5 @@
 // Package daemon asks a Docker daemon, or another that answers as one, which images
-// it has. How images are read from it is for others to know.
+// it has and what it knows of them. How images are read from it is for others to know.
 package daemon
 
 import (
@@ -16,11 +16,12 @@ import (
 
 	"github.com/docker/go-connections/sockets"
 	"github.com/docker/go-connections/tlsconfig"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 )
 
-// maxAnswer is how many bytes the daemon may say about the images of a repository.
+// maxAnswer is how many bytes the daemon may say at once.
 const maxAnswer = 16 << 20
 
 // Config says where a daemon is and how to connect to it. Its fields mean what
@@ -57,6 +58,26 @@ func Tags(ctx context.Context, config Config, repository string) ([]string, erro
 		tags = append(tags, img.RepoTags...)
 	}
 	return tags, nil
+}
+
+// Image is what a daemon knows of an image and does not write when it saves it alone.
+type Image struct {
+	ID     digest.Digest `json:"Id"` // where the daemon keeps images itself, the digest of the config
+	Parent digest.Digest // ID of the image that it was built on; "" if there is none, or nobody knows
+}
+
+// Inspect asks a daemon for an image by its name or ID.
+func Inspect(ctx context.Context, config Config, image string) (Image, error) {
+	client, base, err := connect(config)
+	if err != nil {
+		return Image{}, fmt.Errorf("connecting to the docker daemon: %w", err)
+	}
+	defer client.CloseIdleConnections()
+	var told Image
+	if err := get(ctx, client, base+"/images/"+image+"/json", &told); err != nil {
+		return Image{}, fmt.Errorf("asking the docker daemon about the image %s: %w", image, err)
+	}
+	return told, nil
 }
 
 // connect returns a client for a daemon and what the addresses of all requests to it

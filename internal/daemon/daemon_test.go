@@ -122,6 +122,26 @@ func write(t testing.TB, path, kind string, raw []byte) {
 	require.NoError(t, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: raw}), 0o600))
 }
 
+func TestInspect(t *testing.T) {
+	const name = "example.com/team/app:1"
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/images/"+name+"/json" {
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, `{"message":"No such image"}`)
+			return
+		}
+		_, _ = io.WriteString(w, `{"Id":"sha256:2","RepoTags":["app:1"],"Parent":"sha256:1"}`)
+	}))
+	defer server.Close()
+	got, err := daemon.Inspect(t.Context(), daemon.Config{Host: server.URL}, name)
+	require.NoError(t, err)
+	assert.Equal(t, daemon.Image{ID: "sha256:2", Parent: "sha256:1"}, got)
+	_, err = daemon.Inspect(t.Context(), daemon.Config{Host: server.URL}, "none")
+	require.EqualError(t, err, "asking the docker daemon about the image none: 404 Not Found: No such image")
+	_, err = daemon.Inspect(t.Context(), daemon.Config{Host: "localhost"}, name)
+	require.ErrorContains(t, err, "not of the form PROTOCOL://ADDRESS")
+}
+
 func TestTagsErrors(t *testing.T) {
 	for want, answer := range map[string]http.HandlerFunc{
 		"500 Internal Server Error: it is ill": func(w http.ResponseWriter, _ *http.Request) {

@@ -1,0 +1,57 @@
+package copying_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/containers/image/v5/docker/daemon"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/copying"
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+)
+
+// A Docker daemon that is asked for one image does not say on which other it was built, but
+// does if it is asked about it.
+func TestSaveAsksADaemonForParents(t *testing.T) {
+	layers := []imagetest.Layer{imagetest.Gzip(1, 100), imagetest.Gzip(2, 100)}
+	base, child := built(t, layers[:1], "FROM scratch"), built(t, layers, "FROM scratch", "RUN true")
+	options := saving(t)
+	options.Transport = dockerarchive.Transport
+	archives := map[string][]byte{}
+	for name, img := range map[string]*imagetest.Image{"base:1": base, "child:1": child} {
+		archives[name], _ = save(t, options, named(t, img, name))
+	}
+	options.SourceCtx.BigFilesTemporaryDir = t.TempDir()
+	image := func(name string) copying.SaveImage {
+		ref, err := daemon.Transport.ParseReference(name)
+		require.NoError(t, err)
+		return named(t, ref, name)
+	}
+	about := func(id, parent any) string { return fmt.Sprintf(`{"Id":"%s","Parent":"%s"}`, id, parent) }
+	known := about(child.ConfigDigest(), base.ConfigDigest())
+	for _, c := range []struct{ name, told, parent, warning string }{
+		{name: "parent", told: known, parent: base.ConfigDigest().String()},
+		{name: "no parent", told: about(child.ConfigDigest(), "")},
+		{name: "parent that is not there", told: about(child.ConfigDigest(), child.Digest())},
+		{name: "image of another", told: about(base.ConfigDigest(), base.ConfigDigest())},
+		{name: "no answer", told: "[]", warning: "whether it was built on another of the images is not known: asking the docker daemon about the image child:1: parsing its answer"},
+	} {
+		options.SourceCtx.DockerDaemonHost = imagetest.DaemonTelling(t, archives, map[string]string{"child:1": c.told})
+		got, results := save(t, options, image("child:1"), image("base:1"))
+		items := dockerItems(t, got)
+		assert.Equal(t, c.parent, items[0].Parent.String(), c.name)
+		assert.Empty(t, items[1].Parent, c.name)
+		if c.warning == "" {
+			assert.Empty(t, results[0].Warnings, c.name)
+		} else if assert.Len(t, results[0].Warnings, 1, c.name) {
+			assert.Contains(t, results[0].Warnings[0], c.warning)
+		}
+		assert.Empty(t, results[1].Warnings, c.name)
+	}
+	options.SourceCtx.DockerDaemonHost = imagetest.DaemonTelling(t, archives, map[string]string{"child:1": known})
+	alone, _ := save(t, options, image("child:1"))
+	assert.Empty(t, dockerItems(t, alone)[0].Parent, "docker load refuses a parent that is not there")
+}

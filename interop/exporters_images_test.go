@@ -7,6 +7,8 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"testing"
 	"time"
@@ -47,8 +49,8 @@ type export struct {
 	name    string
 	sources []string // in a registry; the first has names, if any
 	names   []string // instead of those in the registry
-	unnamed bool
-	archive string // an archive that has the images instead of a registry, under sources
+	digest  string   // of what has no name
+	archive string   // an archive that has the images instead of a registry, under sources
 }
 
 // wanted are the names that an image is asked for by.
@@ -138,11 +140,11 @@ func exportedIndex(t *testing.T) v1.ImageIndex {
 	first, second := ociImage(t, "amd64", "amd64"), ociImage(t, "arm64", "arm64")
 	digest, err := first.Digest()
 	require.NoError(t, err)
-	attestation, err := mutate.Append(empty.Image, mutate.Addendum{
+	attestation, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{Architecture: "unknown", OS: "unknown", RootFS: v1.RootFS{Type: "layers"}})
+	require.NoError(t, err)
+	attestation, err = mutate.Append(attestation, mutate.Addendum{
 		Layer: static.NewLayer([]byte(`{"_type":"https://in-toto.io/Statement/v0.1"}`), "application/vnd.in-toto+json"),
 	})
-	require.NoError(t, err)
-	attestation, err = mutate.ConfigFile(attestation, &v1.ConfigFile{Architecture: "unknown", OS: "unknown", RootFS: v1.RootFS{Type: "layers"}})
 	require.NoError(t, err)
 	attestation = mutate.MediaType(mutate.ConfigMediaType(attestation, types.OCIConfigJSON), types.OCIManifestSchema1)
 	platform := func(os, architecture string) *v1.Platform { return &v1.Platform{OS: os, Architecture: architecture} }
@@ -155,6 +157,20 @@ func exportedIndex(t *testing.T) v1.ImageIndex {
 	)
 }
 
+// serveLayer returns a URL at which a layer is, outside of any registry.
+func serveLayer(t *testing.T, layer v1.Layer) string {
+	t.Helper()
+	body, err := layer.Compressed()
+	require.NoError(t, err)
+	content, err := io.ReadAll(body)
+	require.NoError(t, err)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+	}))
+	t.Cleanup(server.Close)
+	return server.URL + "/layer"
+}
+
 // exports pushes the images to a registry and says what goes into which archive. chain is an
 // archive with chainBase and chainChild.
 func exports(t *testing.T, chain string) []export {
@@ -164,8 +180,9 @@ func exports(t *testing.T, chain string) []export {
 	digest, err := ociImage(t, "amd64", "one").Digest()
 	require.NoError(t, err)
 	twice := fileLayer(t, "twice")
+	far := fileLayer(t, "far")
 	foreign := append(plainLayers(t, "near"), mutate.Addendum{
-		Layer: fileLayer(t, "far"), MediaType: types.DockerForeignLayer, URLs: []string{"http://" + r.host + "/none"},
+		Layer: far, MediaType: types.DockerForeignLayer, URLs: []string{serveLayer(t, far)},
 	})
 	chart := mutate.ConfigMediaType(artifact(t, "application/vnd.cncf.helm.chart.content.v1.tar+gzip"), "application/vnd.cncf.helm.config.v1+json")
 	return []export{
@@ -174,7 +191,7 @@ func exports(t *testing.T, chain string) []export {
 		}},
 		{name: layerTwice, sources: []string{r.push("twice:1", exportedImage(t, "amd64", mutate.Addendum{Layer: twice}, plainLayers(t, "between")[0], mutate.Addendum{Layer: twice}))}},
 		{name: noLayers, sources: []string{r.push("none:1", ociImage(t, "amd64"))}},
-		{name: untagged, sources: []string{plain}, unnamed: true},
+		{name: untagged, sources: []string{plain}, digest: digest.String()},
 		{name: byDigest, sources: []string{r.host + "/plain@" + digest.String()}},
 		{name: parentChain, sources: []string{chainBase, chainChild}, archive: chain},
 		{name: multiPlatform, sources: []string{r.push("multi:1", exportedIndex(t))}},

@@ -1,8 +1,17 @@
 package interop
 
 import (
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // An allowedDifference is something that an exporter does and ours does otherwise. docs/exporters.md
@@ -87,4 +96,85 @@ func allowed(exporter, line string) string {
 		}
 	}
 	return ""
+}
+
+// A docTable is a table of docs/exporters.md: the cells of its header and of the rows below.
+type docTable struct {
+	header []string
+	rows   [][]string
+}
+
+func docTables(t *testing.T) []docTable {
+	t.Helper()
+	content, err := os.ReadFile("../docs/exporters.md")
+	require.NoError(t, err)
+	var tables []docTable
+	inTable := false
+	for line := range strings.Lines(string(content)) {
+		line, ok := strings.CutPrefix(strings.TrimSpace(line), "|")
+		cells := strings.Split(strings.TrimSuffix(line, "|"), "|")
+		for i := range cells {
+			cells[i] = strings.TrimSpace(cells[i])
+		}
+		switch {
+		case ok && !inTable:
+			tables = append(tables, docTable{header: cells})
+		case ok && !strings.HasPrefix(line, "-"):
+			last := &tables[len(tables)-1]
+			require.Len(t, cells, len(last.header), line)
+			last.rows = append(last.rows, cells)
+		}
+		inTable = ok
+	}
+	return tables
+}
+
+// TestExportersAreDocumented holds docs/exporters.md against what TestExporters allows: it has
+// every key and no other, and says of the images which of them an exporter cannot have.
+func TestExportersAreDocumented(t *testing.T) {
+	allowed, documented := map[string]bool{}, map[string]bool{}
+	for _, a := range allowedDifferences {
+		allowed[a.key] = true
+	}
+	var images docTable
+	for _, table := range docTables(t) {
+		if table.header[0] == "image" {
+			images = table
+		}
+		at := slices.Index(table.header, "key")
+		for _, row := range table.rows {
+			if at >= 0 && row[at] != "" {
+				documented[strings.Trim(row[at], "`")] = true
+			}
+		}
+	}
+	assert.Equal(t, slices.Sorted(maps.Keys(allowed)), slices.Sorted(maps.Keys(documented)))
+	require.Len(t, images.rows, 10)
+	for _, row := range images.rows {
+		for i, exporter := range images.header {
+			assert.Equal(t, refusals[exporter][row[0]] != "", strings.HasPrefix(row[i], "cannot"), "%s, %s", exporter, row[0])
+		}
+	}
+}
+
+// TestExportersNamesTests looks for every test that docs/exporters.md names.
+func TestExportersNamesTests(t *testing.T) {
+	content, err := os.ReadFile("../docs/exporters.md")
+	require.NoError(t, err)
+	tests := map[string]bool{}
+	require.NoError(t, filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		for _, found := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllSubmatch(source, -1) {
+			tests[string(found[1])] = true
+		}
+		return err
+	}))
+	named := regexp.MustCompile("`(Test\\w+)`").FindAllSubmatch(content, -1)
+	require.NotEmpty(t, named)
+	for _, name := range named {
+		assert.True(t, tests[string(name[1])], "there is no %s", name[1])
+	}
 }

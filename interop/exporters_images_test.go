@@ -24,20 +24,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The images that every exporter is asked for, by the names that docs/exporters.md gives them.
-const (
-	sharedLayers   = "shared layers"
-	layerTwice     = "one layer twice"
-	noLayers       = "no layers"
-	untagged       = "untagged"
-	byDigest       = "by digest"
-	parentChain    = "parent chain"
-	multiPlatform  = "several platforms, attestation"
-	foreignLayer   = "foreign layer"
-	artifactImage  = "artifact"
-	severalOfNames = "several names"
-)
-
 // chainBase and chainChild are built on each other.
 const (
 	chainBase  = "example.com/exporters/base:1"

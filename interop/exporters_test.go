@@ -61,7 +61,7 @@ func TestExporters(t *testing.T) {
 					exportOurs(t, e, ours, x.layout, x.options)
 					var unknown []string
 					for _, difference := range differences(t, theirs, ours) {
-						key := allowed(x.name, difference)
+						key := allowed(x.name, e.name, difference)
 						if seen[key] = true; key == "" {
 							unknown = append(unknown, difference)
 						}

@@ -62,8 +62,8 @@ func pushArtifact(t *testing.T, repository name.Repository, mediaType types.Medi
 	return v1.Descriptor{MediaType: types.OCIManifestSchema1, Digest: digest, Size: size}
 }
 
-// TestReferrersAreFound has regctl find what is about an image in an unpacked archive. Without
-// the flag it only looks for the tag that containerd would take for an image.
+// TestReferrersAreFound has regctl and oras find what is about an image in an unpacked archive.
+// Without the flag regctl only looks for the tag that containerd would take for an image.
 func TestReferrersAreFound(t *testing.T) {
 	dir := t.TempDir()
 	layout := filepath.Join(dir, "layout")
@@ -72,6 +72,9 @@ func TestReferrersAreFound(t *testing.T) {
 	_, tag, _ := strings.Cut(oneName, ":")
 	found := regctl.run(t, "artifact", "list", "--slow-referrers", "--format", "{{range .Descriptors}}{{.ArtifactType}} {{end}}", "ocidir://"+layout+":"+tag)
 	assert.Equal(t, "application/spdx+json", strings.TrimSpace(found))
+
+	tree := built(t, "oras").run(t, "discover", "--oci-layout", "--format", "go-template={{range .referrers}}{{.artifactType}}: {{range .referrers}}{{.artifactType}}{{end}}{{end}}", layout+":"+tag)
+	assert.Equal(t, "application/spdx+json: application/vnd.example.proof", strings.TrimSpace(tree))
 }
 
 // TestDockerKeepsReferrers has Docker save again what it has loaded: what is about the image comes

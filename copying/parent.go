@@ -5,6 +5,7 @@ import (
 
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/dockerarchive/dockerarchive/internal/daemon"
 	"github.com/dockerarchive/dockerarchive/internal/image"
@@ -34,18 +35,20 @@ func (s *saver) askParents(ctx context.Context) error {
 	if len(given) < 2 { // A parent must be saved too.
 		return nil
 	}
+	var g errgroup.Group
+	g.SetLimit(s.options.Jobs)
 	for _, img := range given {
-		told, err := daemon.Inspect(ctx, daemonConfig(s.options.SourceCtx), img.Source.StringWithinTransport())
-		if ctx.Err() != nil {
+		g.Go(func() error {
+			told, err := daemon.Inspect(ctx, daemonConfig(s.options.SourceCtx), img.Source.StringWithinTransport())
+			if err != nil {
+				img.warn("whether it was built on another of the images is not known: %v", err)
+				return ctx.Err()
+			}
+			img.origins = daemonImage{told}
 			return ctx.Err()
-		}
-		if err != nil {
-			img.warn("whether it was built on another of the images is not known: %v", err)
-			continue
-		}
-		img.origins = daemonImage{told}
+		})
 	}
-	return nil
+	return g.Wait()
 }
 
 // daemonConfig says where the Docker daemon of a context is.

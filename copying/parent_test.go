@@ -1,7 +1,9 @@
 package copying_test
 
 import (
+	"context"
 	"fmt"
+	"path/filepath"
 	"testing"
 
 	"github.com/containers/image/v5/docker/daemon"
@@ -32,6 +34,14 @@ func TestSaveAsksADaemonForParents(t *testing.T) {
 	}
 	about := func(id, parent any) string { return fmt.Sprintf(`{"Id":"%s","Parent":"%s"}`, id, parent) }
 	known := about(child.ConfigDigest(), base.ConfigDigest())
+	telling := func(ofChild string) func(string) string {
+		return func(name string) string {
+			if name == "child:1" {
+				return ofChild
+			}
+			return "{}"
+		}
+	}
 	for _, c := range []struct{ name, told, parent, warning string }{
 		{name: "parent", told: known, parent: base.ConfigDigest().String()},
 		{name: "no parent", told: about(child.ConfigDigest(), "")},
@@ -39,7 +49,7 @@ func TestSaveAsksADaemonForParents(t *testing.T) {
 		{name: "image of another", told: about(base.ConfigDigest(), base.ConfigDigest())},
 		{name: "no answer", told: "[]", warning: "whether it was built on another of the images is not known: asking the docker daemon about the image child:1: parsing its answer"},
 	} {
-		options.SourceCtx.DockerDaemonHost = imagetest.DaemonTelling(t, archives, map[string]string{"child:1": c.told})
+		options.SourceCtx.DockerDaemonHost = imagetest.DaemonTelling(t, archives, telling(c.told))
 		got, results := save(t, options, image("child:1"), image("base:1"))
 		items := dockerItems(t, got)
 		assert.Equal(t, c.parent, items[0].Parent.String(), c.name)
@@ -51,7 +61,15 @@ func TestSaveAsksADaemonForParents(t *testing.T) {
 		}
 		assert.Empty(t, results[1].Warnings, c.name)
 	}
-	options.SourceCtx.DockerDaemonHost = imagetest.DaemonTelling(t, archives, map[string]string{"child:1": known})
+	options.SourceCtx.DockerDaemonHost = imagetest.DaemonTelling(t, archives, telling(known))
 	alone, _ := save(t, options, image("child:1"))
 	assert.Empty(t, dockerItems(t, alone)[0].Parent, "docker load refuses a parent that is not there")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	options.SourceCtx.DockerDaemonHost = imagetest.DaemonTelling(t, archives, func(string) string {
+		cancel()
+		return known
+	})
+	_, err := copying.Save(ctx, imagetest.Trusting(t), filepath.Join(t.TempDir(), "x"), []copying.SaveImage{image("child:1"), image("base:1")}, options)
+	require.ErrorIs(t, err, context.Canceled)
 }

@@ -5,6 +5,7 @@ package interop
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -76,6 +77,20 @@ func TestExporters(t *testing.T) {
 			}
 		})
 	}
+}
+
+// allowed returns the key of the difference that a line about archives of an image is allowed for,
+// "" if it is not.
+func allowed(exporter, image, line string) string {
+	for _, a := range allowedDifferences {
+		if a.images != nil && !slices.Contains(a.images, image) {
+			continue
+		}
+		if slices.Contains(a.exporters, exporter) && regexp.MustCompile("^(?:"+a.lines+")$").MatchString(line) {
+			return a.key
+		}
+	}
+	return ""
 }
 
 // exportOurs writes an archive with the command under test.

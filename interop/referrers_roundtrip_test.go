@@ -167,9 +167,7 @@ func TestReferrersFromRegistryToRegistry(t *testing.T) {
 func digestsIn(answers []string) []string {
 	var digests []string
 	for _, answer := range answers {
-		for _, field := range strings.Fields(answer)[1:] {
-			digests = append(digests, field)
-		}
+		digests = append(digests, strings.Fields(answer)[1:]...)
 	}
 	slices.Sort(digests)
 	return slices.Compact(digests)

@@ -1,7 +1,6 @@
 package imagetest
 
 import (
-	"cmp"
 	"encoding/json"
 	"io"
 	"net"
@@ -21,11 +20,11 @@ import (
 // the names of no image and those of other repositories.
 func Daemon(t testing.TB, archives map[string][]byte) string {
 	t.Helper()
-	return DaemonTelling(t, archives, nil)
+	return DaemonTelling(t, archives, func(string) string { return "{}" })
 }
 
-// DaemonTelling is Daemon with what it tells of each image by its name, a JSON object.
-func DaemonTelling(t testing.TB, archives map[string][]byte, told map[string]string) string {
+// DaemonTelling is Daemon with what it tells if it is asked about an image by its name.
+func DaemonTelling(t testing.TB, archives map[string][]byte, tell func(name string) string) string {
 	t.Helper()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Api-Version", "1.43")
@@ -39,7 +38,7 @@ func DaemonTelling(t testing.TB, archives map[string][]byte, told map[string]str
 			}
 			_ = json.NewEncoder(w).Encode(listed) // Whoever asked notices.
 		case archives[inspected(r)] != nil:
-			_, _ = io.WriteString(w, cmp.Or(told[inspected(r)], "{}"))
+			_, _ = io.WriteString(w, tell(inspected(r)))
 		case path.Base(r.URL.Path) == "get" && archives[name] != nil:
 			_, _ = w.Write(archives[name])
 		default:

@@ -1,0 +1,385 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containers/image/v5/copy"
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/manifest"
+	"github.com/containers/image/v5/signature"
+	"github.com/containers/image/v5/transports"
+	"github.com/containers/image/v5/transports/alltransports"
+	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/compose"
+	"github.com/dockerarchive/dockerarchive/copying"
+	"github.com/dockerarchive/dockerarchive/making"
+)
+
+// makeOptions are the flags of the make command.
+type makeOptions struct {
+	global   *globalOptions
+	registry registryOptions
+	authfile string
+
+	base, rebase string
+	layers       layerFlags
+	config       configFlags
+
+	squash           bool
+	parents          bool
+	omitHistory      bool
+	createdBy        string
+	comment          string
+	timestamp        string
+	rewriteTimestamp bool
+	format           string
+	compress         string
+
+	output     string
+	tags       []string
+	layout     string
+	digestfile string
+	quiet      bool
+}
+
+func newMakeCommand(g *globalOptions) *cobra.Command {
+	o := &makeOptions{global: g}
+	cmd := &cobra.Command{
+		Use:   "make [flags] [DESTINATION]",
+		Short: "Make an image of layers, directories and another image, without a daemon or root",
+		Long: `Make an image: layers and files are put upon those of a base, and its config is
+changed. It is written straight to an archive (--output), or copied to DESTINATION,
+which is TRANSPORT:DETAILS as for skopeo.
+
+--layer, --add, --remove, --opaque, --diff and --rootfs take effect in the order in
+which they are given: each --layer, --diff and --rootfs makes a layer, and so do --add,
+--remove and --opaque that follow each other. The layers of the base are kept as they are, compressed, with
+their digests.
+
+The same input makes the same image, whoever makes it, wherever and when: files are
+sorted, users and groups are numbers, and the image is as old as SOURCE_DATE_EPOCH or
+--timestamp say or, without them, as the newest of what it is made of.`,
+		Example: `  docker-archive make --base alpine:3.20 --add ./app:/usr/bin/app --entrypoint '["app"]' -t app:1 -o app.tar
+  docker-archive make --layer rootfs.tar.gz --cmd '["/bin/sh"]' -t base:1 -o base.tar
+  docker-archive make --base docker-archive:app.tar --squash -t app:flat -o flat.tar
+  docker-archive make --base example.com/app:1 --rebase alpine:3.19=alpine:3.20 docker://example.com/app:2
+  docker-archive make --base app:1 --remove /etc/secret --label cleaned=yes -t app:2 -o app.tar`,
+		Args: usageArgs(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
+	}
+	f := cmd.Flags()
+	o.registry.register(f, "", "other")
+	g.registerPlatform(f)
+	f.StringVar(&o.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials for registries (default that of docker and podman login)")
+	f.StringVarP(&o.base, "base", "b", "", "`IMAGE` to build on: a name in a registry, or TRANSPORT:DETAILS (default none)")
+	f.StringVar(&o.rebase, "rebase", "", "replace the layers of the image OLD, which must be the lowest of the base, by those of NEW, as `OLD=NEW`")
+	o.layers.register(f)
+	o.config.register(f)
+	f.BoolVar(&o.squash, "squash", false, "make one layer of all, those of the base included")
+	f.BoolVar(&o.parents, "parents", false, "give directories into which something is put the owner and mode that they have in the base; it is read for that")
+	f.BoolVar(&o.omitHistory, "omit-history", false, "leave the history out")
+	f.StringVar(&o.createdBy, "created-by", "", "`TEXT` of the history on how a layer was made")
+	f.StringVarP(&o.comment, "message", "m", "", "comment `TEXT` of the history")
+	f.StringVar(&o.timestamp, "timestamp", os.Getenv("SOURCE_DATE_EPOCH"), "`TIME` of the image: seconds since 1970, RFC 3339, or now (default $SOURCE_DATE_EPOCH, or that of the newest input)")
+	f.BoolVar(&o.rewriteTimestamp, "rewrite-timestamp", false, "give the files of new layers that time too")
+	f.StringVarP(&o.format, "format", "f", "oci", "`TYPE` of manifest and config: oci or docker")
+	f.StringVar(&o.compress, "compress", "gzip", "`ALGORITHM[:LEVEL]` for new layers: gzip, zstd or none; an archive of the docker layout has none")
+	f.StringVarP(&o.output, "output", "o", "", "archive `FILE` to write, - for standard output")
+	f.StringArrayVarP(&o.tags, "tag", "t", nil, "`NAME[:TAG]` of the image in the archive; may be repeated")
+	f.StringVar(&o.layout, "layout", "image", "`KIND` of archive: image or docker")
+	f.StringVar(&o.digestfile, "digestfile", "", "write the digest of the manifest to `FILE`")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
+	return cmd
+}
+
+func (o *makeOptions) run(cmd *cobra.Command, args []string) error {
+	names, err := o.check(args)
+	if err != nil {
+		return err
+	}
+	base, err := o.global.systemContext()
+	if err != nil {
+		return err
+	}
+	sys, err := o.registry.apply(*base, o.authfile)
+	if err != nil {
+		return err
+	}
+	policy, err := o.global.policy(sys)
+	if err != nil {
+		return err
+	}
+	defer policy.Destroy() // Holds nothing that could be lost.
+	bases := &openBases{policy: policy, sys: sys}
+	defer bases.close()
+	img, err := o.describe(cmd, bases)
+	if err != nil {
+		return err
+	}
+	var d digest.Digest
+	if len(args) == 1 {
+		d, err = o.copyTo(cmd, policy, sys, img, args[0])
+	} else {
+		d, err = o.write(cmd, img, names)
+	}
+	if err != nil {
+		return err
+	}
+	return writeDigestfile(o.digestfile, d)
+}
+
+// check returns the names of the image, if the flags fit each other.
+func (o *makeOptions) check(args []string) ([]reference.Named, error) {
+	switch {
+	case len(args) == 0 && o.output == "":
+		return nil, usagef("there is neither --output nor a destination")
+	case len(args) == 1 && o.output != "":
+		return nil, usagef("--output and the destination %s contradict each other", args[0])
+	case len(args) == 1 && len(o.tags) > 0:
+		return nil, usagef("--tag is for archives: a destination has its name in it")
+	case o.layout != "image" && o.layout != "docker":
+		return nil, usagef("--layout %q is neither image nor docker", o.layout)
+	case o.format != "oci" && o.format != "docker":
+		return nil, usagef("--format %q is neither oci nor docker", o.format)
+	case o.base == "" && o.rebase != "":
+		return nil, usagef("--rebase needs --base")
+	case o.base == "" && len(o.layers.steps) == 0:
+		return nil, usagef("there is nothing to make an image of: --base, --layer or --add")
+	}
+	var names []reference.Named
+	for _, tag := range o.tags {
+		named, err := reference.ParseNormalizedNamed(tag)
+		if err != nil {
+			return nil, usagef("--tag %q: %w", tag, err)
+		}
+		names = append(names, named)
+	}
+	return names, nil
+}
+
+// describe translates the flags for the library.
+func (o *makeOptions) describe(cmd *cobra.Command, bases *openBases) (*compose.Image, error) {
+	img := &compose.Image{
+		Squash: o.squash, Parents: o.parents, OmitHistory: o.omitHistory, RewriteTimes: o.rewriteTimestamp,
+		Parent: digest.Digest(o.config.parent), TempDir: o.global.tmpdir,
+		Annotations: map[string]string{}, UnsetAnnotations: o.config.unsetAnnotations, ClearAnnotations: o.config.clearAnnotations,
+	}
+	if o.format == "docker" {
+		img.Format = compose.Docker
+	}
+	var err error
+	if img.Compression, err = parseCompression(o.compress); err != nil {
+		return nil, err
+	}
+	if img.Created, err = parseTime(o.timestamp); err != nil {
+		return nil, err
+	}
+	if o.rewriteTimestamp && img.Created.IsZero() {
+		return nil, usagef("--rewrite-timestamp needs --timestamp or SOURCE_DATE_EPOCH")
+	}
+	for _, annotation := range o.config.annotations {
+		name, value, ok := strings.Cut(annotation, "=")
+		if !ok {
+			return nil, usagef("--annotation %q is not of the form NAME=VALUE", annotation)
+		}
+		img.Annotations[name] = value
+	}
+	change, err := o.config.change(o.global, o.base == "")
+	if err != nil {
+		return nil, err
+	}
+	img.Change = change
+	if img.Layers, img.SquashRewriting, err = o.layers.layers(cmd.InOrStdin(), cmd.ErrOrStderr(), o.quiet); err != nil {
+		return nil, err
+	}
+	if len(img.Layers) == 0 && o.rebase == "" && !o.squash {
+		img.Layers = []compose.Layer{{}} // A step of the history.
+	}
+	for i := range img.Layers {
+		h := &img.Layers[i].History
+		h.CreatedBy, h.Comment, h.Author = o.createdBy, o.comment, o.config.author
+	}
+	return img, o.openBases(cmd.Context(), img, bases)
+}
+
+// openBases opens the images that the image is made of.
+func (o *makeOptions) openBases(ctx context.Context, img *compose.Image, bases *openBases) error {
+	if o.base == "" {
+		return nil
+	}
+	base, ref, err := bases.open(ctx, "--base", o.base)
+	if err != nil {
+		return err
+	}
+	img.Base, img.BaseName = base, baseName(ref)
+	if o.rebase == "" {
+		return nil
+	}
+	old, on, ok := strings.Cut(o.rebase, "=")
+	if !ok {
+		return usagef("--rebase %q is not of the form OLD=NEW", o.rebase)
+	}
+	if img.Replace, _, err = bases.open(ctx, "--rebase", old); err != nil {
+		return err
+	}
+	if img.On, ref, err = bases.open(ctx, "--rebase", on); err != nil {
+		return err
+	}
+	img.BaseName = baseName(ref)
+	return nil
+}
+
+// baseName returns what an image is called elsewhere, "" for nothing.
+func baseName(ref types.ImageReference) string {
+	if named := ref.DockerReference(); named != nil {
+		return named.String()
+	}
+	return ""
+}
+
+// openBases are images that others are made of.
+type openBases struct {
+	policy *signature.PolicyContext
+	sys    *types.SystemContext
+	bases  []*making.Base
+}
+
+func (b *openBases) close() {
+	for _, base := range b.bases {
+		_ = base.Close() // It has only been read from.
+	}
+}
+
+// open opens the image that a flag names, if the policy accepts it.
+func (b *openBases) open(ctx context.Context, flag, name string) (compose.Base, types.ImageReference, error) {
+	ref, _, err := parseImage(name)
+	if err != nil {
+		return nil, nil, usagef("%s: %w", flag, err)
+	}
+	base, err := making.OpenBase(ctx, b.sys, b.policy, ref)
+	if err != nil {
+		return nil, nil, fmt.Errorf("opening %s: %w", transports.ImageName(ref), err)
+	}
+	b.bases = append(b.bases, base)
+	return base, ref, nil
+}
+
+// write writes the image straight to an archive.
+func (o *makeOptions) write(cmd *cobra.Command, img *compose.Image, names []reference.Named) (digest.Digest, error) {
+	path, out := o.output, cmd.OutOrStdout()
+	if path == "-" || path == standardOutput {
+		path, out = standardOutput, cmd.ErrOrStderr()
+	}
+	options := &making.ArchiveOptions{Names: names, Transport: dockerarchive.ImageTransport}
+	if o.layout == "docker" {
+		options.Transport = dockerarchive.Transport
+	}
+	d, err := making.WriteArchive(cmd.Context(), path, img, options)
+	if err != nil {
+		return "", fmt.Errorf("making %s: %w", o.output, err)
+	}
+	if o.quiet {
+		return d, nil
+	}
+	if len(names) == 0 {
+		_, err = fmt.Fprintf(out, "- %s\n", d)
+	}
+	for _, name := range names {
+		if err == nil {
+			_, err = fmt.Fprintf(out, "%s %s\n", reference.TagNameOnly(name), d)
+		}
+	}
+	return d, err
+}
+
+// copyTo copies the image to where it is to be.
+func (o *makeOptions) copyTo(cmd *cobra.Command, policy *signature.PolicyContext, sys *types.SystemContext, img *compose.Image, destination string) (digest.Digest, error) {
+	dest, err := alltransports.ParseImageName(destination)
+	if err != nil {
+		return "", usagef("destination: %w", err)
+	}
+	options := &copy.Options{SourceCtx: sys, DestinationCtx: sys}
+	if !o.quiet {
+		options.ReportWriter = reportWriter(cmd.ErrOrStderr())
+	}
+	m, err := copying.Copy(cmd.Context(), policy, dest, making.Reference(img, dest.DockerReference()), options)
+	if err != nil {
+		return "", fmt.Errorf("making %s: %w", transports.ImageName(dest), err)
+	}
+	d, err := manifest.Digest(m)
+	if err == nil && !o.quiet {
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", transports.ImageName(dest), d)
+	}
+	return d, err
+}
+
+// writeDigestfile writes a digest to a file, if there is to be one.
+func writeDigestfile(path string, d digest.Digest) error {
+	if path == "" {
+		return nil
+	}
+	if err := os.WriteFile(path, []byte(d.String()), 0o644); err != nil {
+		return fmt.Errorf("writing the digest: %w", err)
+	}
+	return nil
+}
+
+// parseCompression parses ALGORITHM[:LEVEL].
+func parseCompression(s string) (c compose.Compression, err error) {
+	name, level, leveled := strings.Cut(s, ":")
+	most := 0
+	switch name {
+	case "gzip":
+		c.Algorithm, most = compose.Gzip, 9
+	case "zstd":
+		c.Algorithm, most = compose.Zstd, 22
+	case "none":
+		c.Algorithm = compose.None
+	case "xz", "bzip2":
+		return c, usagef("--compress %q: there is no media type for layers in %s", s, name)
+	default:
+		return c, usagef("--compress %q is neither gzip, zstd nor none", s)
+	}
+	if leveled {
+		if c.Level, err = strconv.Atoi(level); err != nil || c.Level < 1 || c.Level > most {
+			return c, usagef("--compress %q: there is no such level", s)
+		}
+	}
+	return c, nil
+}
+
+// parseTime parses a time as --timestamp takes it; the zero time is for "".
+func parseTime(s string) (time.Time, error) {
+	switch s {
+	case "":
+		return time.Time{}, nil
+	case "now":
+		return time.Now().UTC().Truncate(time.Second), nil
+	}
+	if seconds, err := strconv.ParseInt(s, 10, 64); err == nil {
+		return time.Unix(seconds, 0).UTC(), nil
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return t, usagef("--timestamp %q is neither seconds since 1970, RFC 3339, nor now", s)
+	}
+	return t.UTC(), nil
+}
+
+// discardIf returns where warnings go.
+func discardIf(quiet bool, w io.Writer) io.Writer {
+	if quiet {
+		return io.Discard
+	}
+	return w
+}

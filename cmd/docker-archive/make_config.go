@@ -1,0 +1,218 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/pflag"
+
+	"github.com/dockerarchive/dockerarchive/compose"
+)
+
+// configFlags are the flags of make that change the config of the image.
+type configFlags struct {
+	file             string
+	changes          []string
+	entrypoint, cmd  string
+	env, unsetEnv    []string
+	labels           []string
+	unsetLabels      []string
+	clearLabels      bool
+	annotations      []string
+	unsetAnnotations []string
+	clearAnnotations bool
+	ports, volumes   []string
+	user, workdir    string
+	stopSignal       string
+	shell            string
+	healthcheck      string
+	onBuild          []string
+	author           string
+	platform         string
+	osVersion        string
+	osFeatures       []string
+	parent           string
+	container        string
+	dockerVersion    string
+
+	flags *pflag.FlagSet
+}
+
+func (c *configFlags) register(f *pflag.FlagSet) {
+	c.flags = f
+	f.StringVar(&c.file, "config", "", "JSON `FILE` whose fields replace those of the config: that of an image, or its config alone")
+	f.StringArrayVarP(&c.changes, "change", "c", nil, "Dockerfile `INSTRUCTION` that changes the config, as CMD [\"x\"]; may be repeated")
+	f.StringVar(&c.entrypoint, "entrypoint", "", "what a container runs, as in a Dockerfile: a `LINE` for the shell, or [\"x\", ...]; \"\" is nothing")
+	f.StringVar(&c.cmd, "cmd", "", "arguments of that, or what runs without it, in the same form: a `LINE` or [\"x\", ...]")
+	f.StringArrayVarP(&c.env, "env", "e", nil, "set a variable, `NAME=VALUE`; may be repeated")
+	f.StringArrayVar(&c.unsetEnv, "unset-env", nil, "take the variable `NAME` away; may be repeated")
+	f.StringArrayVarP(&c.labels, "label", "l", nil, "set a label, `NAME=VALUE`; may be repeated")
+	f.StringArrayVar(&c.unsetLabels, "unset-label", nil, "take the label `NAME` away; may be repeated")
+	f.BoolVar(&c.clearLabels, "clear-labels", false, "take all labels of the base away")
+	f.StringArrayVar(&c.annotations, "annotation", nil, "set an annotation of the manifest, `NAME=VALUE`; may be repeated")
+	f.StringArrayVar(&c.unsetAnnotations, "unset-annotation", nil, "take the annotation `NAME` away; may be repeated")
+	f.BoolVar(&c.clearAnnotations, "clear-annotations", false, "take all annotations of the base away, and do not say what it is")
+	f.StringArrayVarP(&c.ports, "port", "p", nil, "`PORT[/PROTOCOL]` that containers listen on; with - before it, no more; may be repeated")
+	f.StringArrayVarP(&c.volumes, "volume", "v", nil, "`PATH` of a volume; with - before it, no more; may be repeated")
+	f.StringVarP(&c.user, "user", "u", "", "`USER[:GROUP]` that runs a container")
+	f.StringVar(&c.workdir, "workdir", "", "`DIR` in which a container starts")
+	f.StringVar(&c.stopSignal, "stop-signal", "", "`SIGNAL` that ends a container")
+	f.StringVar(&c.shell, "shell", "", "what runs shell `LINE`s, as [\"/bin/bash\", \"-c\"]")
+	f.StringVar(&c.healthcheck, "healthcheck", "", "how Docker tests a container, as in a Dockerfile: [--interval=D ...] CMD x, or NONE")
+	f.StringArrayVar(&c.onBuild, "onbuild", nil, "Dockerfile `INSTRUCTION` for what builds on the image; may be repeated")
+	f.StringVar(&c.author, "author", "", "`NAME` of who makes the image")
+	f.StringVar(&c.platform, "set-platform", "", "`OS/ARCH[/VARIANT]` that the image is for (default that of the base, else --platform, else linux and this machine's)")
+	f.StringVar(&c.osVersion, "os-version", "", "`VERSION` of the operating system that the image needs")
+	f.StringArrayVar(&c.osFeatures, "os-feature", nil, "`FEATURE` of the operating system that the image needs; may be repeated")
+	f.StringVar(&c.parent, "parent", "", "`ID` of the image that this one was built on; of --format docker")
+	f.StringVar(&c.container, "container-id", "", "`ID` of the container that the image was made of; of --format docker")
+	f.StringVar(&c.dockerVersion, "docker-version", "", "`VERSION` of Docker that made the image; of --format docker")
+}
+
+// change returns what the flags change. Of an image without a base, that is also what it
+// is for: --platform, or this machine's.
+func (c *configFlags) change(g *globalOptions, scratch bool) (func(*compose.Config) error, error) {
+	var file *compose.Config
+	if c.file != "" {
+		raw, err := os.ReadFile(c.file)
+		if err == nil {
+			file, err = compose.ParseOverrides(raw)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("--config: %w", err)
+		}
+	}
+	platform := imgspecv1.Platform{OS: "linux", Architecture: runtime.GOARCH}
+	if sys, err := g.systemContext(); err != nil {
+		return nil, err
+	} else if sys.ArchitectureChoice != "" || sys.OSChoice != "" {
+		if sys.OSChoice != "" {
+			platform.OS = sys.OSChoice
+		}
+		if sys.ArchitectureChoice != "" {
+			platform.Architecture, platform.Variant = sys.ArchitectureChoice, sys.VariantChoice
+		}
+	}
+	if c.platform != "" {
+		p, err := parsePlatform(c.platform)
+		if err != nil {
+			return nil, err
+		}
+		platform, scratch = p, true
+	}
+	if c.parent != "" {
+		if err := digest.Digest(c.parent).Validate(); err != nil {
+			return nil, usagef("--parent %q: %w", c.parent, err)
+		}
+	}
+	instructions, err := c.instructions()
+	if err != nil {
+		return nil, err
+	}
+	return func(config *compose.Config) error {
+		if scratch { // Nothing else says it, or is to.
+			config.SetPlatform(platform)
+		}
+		if c.clearLabels {
+			config.ClearLabels()
+		}
+		if file != nil {
+			config.Override(file)
+		}
+		if err := config.Apply(instructions...); err != nil {
+			return err
+		}
+		c.set(config)
+		return nil
+	}, nil
+}
+
+// instructions returns those of --change, and what other flags say that have the form of
+// one.
+func (c *configFlags) instructions() ([]string, error) {
+	all := append([]string{}, c.changes...)
+	for flag, instruction := range map[string]string{"shell": "SHELL", "healthcheck": "HEALTHCHECK"} {
+		if value, _ := c.flags.GetString(flag); value != "" {
+			all = append(all, instruction+" "+value)
+		}
+	}
+	if c.entrypoint != "" {
+		all = append(all, "ENTRYPOINT "+c.entrypoint)
+	}
+	if c.cmd != "" {
+		all = append(all, "CMD "+c.cmd)
+	}
+	for _, instruction := range c.onBuild {
+		all = append(all, "ONBUILD "+instruction)
+	}
+	for flag, values := range map[string][]string{"env": c.env, "label": c.labels} {
+		for _, value := range values {
+			if name, _, ok := strings.Cut(value, "="); !ok || name == "" {
+				return nil, usagef("--%s %q is not of the form NAME=VALUE", flag, value)
+			}
+		}
+	}
+	return all, nil
+}
+
+// set changes the config by flags that have a value each.
+func (c *configFlags) set(config *compose.Config) {
+	if c.flags.Changed("entrypoint") && c.entrypoint == "" {
+		config.SetEntrypoint(nil)
+	}
+	if c.flags.Changed("cmd") && c.cmd == "" {
+		config.SetCmd(nil)
+	}
+	for flag, set := range map[string]func(string){
+		"user": config.SetUser, "workdir": config.SetWorkingDir, "stop-signal": config.SetStopSignal, "author": config.SetAuthor,
+		"container-id": config.SetContainer, "docker-version": config.SetDockerVersion,
+	} {
+		if c.flags.Changed(flag) {
+			value, _ := c.flags.GetString(flag) // It is a string.
+			set(value)
+		}
+	}
+	each(c.unsetEnv, config.UnsetEnv)
+	each(c.unsetLabels, config.UnsetLabel)
+	pairs(c.env, config.SetEnv)
+	pairs(c.labels, config.SetLabel)
+	addOrRemove(c.ports, config.AddPort, config.RemovePort)
+	addOrRemove(c.volumes, config.AddVolume, config.RemoveVolume)
+	if c.osVersion != "" || len(c.osFeatures) > 0 {
+		p := config.Platform()
+		if c.osVersion != "" {
+			p.OSVersion = c.osVersion
+		}
+		p.OSFeatures = append(p.OSFeatures, c.osFeatures...)
+		config.SetPlatform(p)
+	}
+}
+
+func each(values []string, do func(string)) {
+	for _, v := range values {
+		do(v)
+	}
+}
+
+// pairs calls set for values of the form NAME=VALUE.
+func pairs(values []string, set func(name, value string)) {
+	for _, v := range values {
+		name, value, _ := strings.Cut(v, "=")
+		set(name, value)
+	}
+}
+
+// addOrRemove calls remove for values with a minus before them, and add for others.
+func addOrRemove(values []string, add, remove func(string)) {
+	for _, v := range values {
+		if rest, ok := strings.CutPrefix(v, "-"); ok {
+			remove(rest)
+		} else {
+			add(v)
+		}
+	}
+}

@@ -49,6 +49,7 @@ type makeOptions struct {
 	tags       []string
 	layout     string
 	digestfile string
+	iidfile    string
 	quiet      bool
 }
 
@@ -98,6 +99,7 @@ sorted, users and groups are numbers, and the image is as old as SOURCE_DATE_EPO
 	f.StringArrayVarP(&o.tags, "tag", "t", nil, "`NAME[:TAG]` of the image in the archive; may be repeated")
 	f.StringVar(&o.layout, "layout", "image", "`KIND` of archive: image or docker")
 	f.StringVar(&o.digestfile, "digestfile", "", "write the digest of the manifest to `FILE`")
+	f.StringVar(&o.iidfile, "iidfile", "", "write the ID of the image, the digest of its config, to `FILE`")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
 	return cmd
 }
@@ -126,16 +128,16 @@ func (o *makeOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	var d digest.Digest
+	var m []byte
 	if len(args) == 1 {
-		d, err = o.copyTo(cmd, policy, sys, img, args[0])
+		m, err = o.copyTo(cmd, policy, sys, img, args[0])
 	} else {
-		d, err = o.write(cmd, img, names)
+		m, err = o.write(cmd, img, names)
 	}
 	if err != nil {
 		return err
 	}
-	return writeDigestfile(o.digestfile, d)
+	return o.writeDigests(m)
 }
 
 // check returns the names of the image, if the flags fit each other.
@@ -274,8 +276,8 @@ func (b *openBases) open(ctx context.Context, flag, name string) (compose.Base, 
 	return base, ref, nil
 }
 
-// write writes the image straight to an archive.
-func (o *makeOptions) write(cmd *cobra.Command, img *compose.Image, names []reference.Named) (digest.Digest, error) {
+// write writes the image straight to an archive, and returns its manifest.
+func (o *makeOptions) write(cmd *cobra.Command, img *compose.Image, names []reference.Named) ([]byte, error) {
 	path, out := o.output, cmd.OutOrStdout()
 	if path == "-" || path == standardOutput {
 		path, out = standardOutput, cmd.ErrOrStderr()
@@ -284,29 +286,29 @@ func (o *makeOptions) write(cmd *cobra.Command, img *compose.Image, names []refe
 	if o.layout == "docker" {
 		options.Transport = dockerarchive.Transport
 	}
-	d, err := making.WriteArchive(cmd.Context(), path, img, options)
+	made, err := making.WriteArchive(cmd.Context(), path, img, options)
 	if err != nil {
-		return "", fmt.Errorf("making %s: %w", o.output, err)
+		return nil, fmt.Errorf("making %s: %w", o.output, err)
 	}
 	if o.quiet {
-		return d, nil
+		return made.Manifest, nil
 	}
 	if len(names) == 0 {
-		_, err = fmt.Fprintf(out, "- %s\n", d)
+		_, err = fmt.Fprintf(out, "- %s\n", made.Digest())
 	}
 	for _, name := range names {
 		if err == nil {
-			_, err = fmt.Fprintf(out, "%s %s\n", reference.TagNameOnly(name), d)
+			_, err = fmt.Fprintf(out, "%s %s\n", reference.TagNameOnly(name), made.Digest())
 		}
 	}
-	return d, err
+	return made.Manifest, err
 }
 
-// copyTo copies the image to where it is to be.
-func (o *makeOptions) copyTo(cmd *cobra.Command, policy *signature.PolicyContext, sys *types.SystemContext, img *compose.Image, destination string) (digest.Digest, error) {
+// copyTo copies the image to where it is to be, and returns the manifest that it has there.
+func (o *makeOptions) copyTo(cmd *cobra.Command, policy *signature.PolicyContext, sys *types.SystemContext, img *compose.Image, destination string) ([]byte, error) {
 	dest, err := alltransports.ParseImageName(destination)
 	if err != nil {
-		return "", usagef("destination: %w", err)
+		return nil, usagef("destination: %w", err)
 	}
 	options := &copy.Options{SourceCtx: sys, DestinationCtx: sys}
 	if !o.quiet {
@@ -314,22 +316,28 @@ func (o *makeOptions) copyTo(cmd *cobra.Command, policy *signature.PolicyContext
 	}
 	m, err := copying.Copy(cmd.Context(), policy, dest, making.Reference(img, dest.DockerReference()), options)
 	if err != nil {
-		return "", fmt.Errorf("making %s: %w", transports.ImageName(dest), err)
+		return nil, fmt.Errorf("making %s: %w", transports.ImageName(dest), err)
 	}
-	d, err := manifest.Digest(m)
-	if err == nil && !o.quiet {
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", transports.ImageName(dest), d)
+	if !o.quiet {
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", transports.ImageName(dest), digest.FromBytes(m))
 	}
-	return d, err
+	return m, err
 }
 
-// writeDigestfile writes a digest to a file, if there is to be one.
-func writeDigestfile(path string, d digest.Digest) error {
-	if path == "" {
-		return nil
+// writeDigests writes the digests of the manifest and of the config to the files that
+// are to have them.
+func (o *makeOptions) writeDigests(m []byte) error {
+	parsed, err := manifest.FromBlob(m, manifest.GuessMIMEType(m))
+	if err != nil {
+		return err
 	}
-	if err := os.WriteFile(path, []byte(d.String()), 0o644); err != nil {
-		return fmt.Errorf("writing the digest: %w", err)
+	for path, d := range map[string]digest.Digest{o.digestfile: digest.FromBytes(m), o.iidfile: parsed.ConfigInfo().Digest} {
+		if path == "" {
+			continue
+		}
+		if err := os.WriteFile(path, []byte(d.String()), 0o644); err != nil {
+			return fmt.Errorf("writing the digest: %w", err)
+		}
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -235,9 +236,12 @@ func TestMakeDestinations(t *testing.T) {
 	dir := sources(t)
 	args := []string{"--base", images + "one", "--add", filepath.Join(dir, "d") + ":/opt"}
 	path, digestfile := filepath.Join(dir, "made.tar"), filepath.Join(dir, "digest")
-	out, stderr, status := runMake(t, nil, append(args, "-t", "app", "-t", "other:2", "-o", path, "--digestfile", digestfile)...)
+	out, stderr, status := runMake(t, nil, append(args, "-t", "app", "-t", "other:2", "-o", path, "--digestfile", digestfile, "--iidfile", digestfile+".id")...)
 	require.Zero(t, status, stderr)
-	d := string(imagetest.ReadFile(t, digestfile))
+	d, id := string(imagetest.ReadFile(t, digestfile)), string(imagetest.ReadFile(t, digestfile+".id"))
+	contents, _ := imagetest.Files(t, imagetest.ReadFile(t, path))
+	assert.Contains(t, string(contents["manifest.json"]), strings.TrimPrefix(id, "sha256:"))
+	require.Contains(t, contents, "blobs/sha256/"+strings.TrimPrefix(d, "sha256:"))
 	assert.Equal(t, "docker.io/library/app:latest "+d+"\ndocker.io/library/other:2 "+d+"\n", out)
 	out, _ = succeeds(t, "list", "--json", path)
 	assert.Contains(t, out, d)

@@ -3,9 +3,12 @@
 package dockerarchive_test
 
 import (
+	"bytes"
 	"path/filepath"
 	"testing"
 
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/copy"
@@ -117,4 +120,31 @@ func TestLayersInTheOrderOfTheConfig(t *testing.T) {
 	for i, layer := range img.LayerInfos() {
 		assert.Equal(t, config.RootFS.DiffIDs[i], layer.Digest)
 	}
+}
+
+// One image in two forms has one place in manifest.json, which contradicts neither.
+func TestOneImageInTwoForms(t *testing.T) {
+	var b bytes.Buffer
+	out := logrus.StandardLogger().Out
+	t.Cleanup(func() { logrus.SetOutput(out) })
+	logrus.SetOutput(&b)
+	packed := imagetest.NewImage(t, "forms", imagetest.Gzip(1, 3000), imagetest.Gzip(2, 3000))
+	plain := imagetest.NewImage(t, "forms", imagetest.NewLayer(packed.Layers[0].Diff, packed.Layers[0].Diff, imgspecv1.MediaTypeImageLayer), packed.Layers[1])
+	require.Equal(t, packed.ConfigDigest(), plain.ConfigDigest())
+	w, path := newTestWriter(t, &dockerarchive.WriterOptions{Transport: dockerarchive.ImageTransport})
+	for name, img := range map[string]*imagetest.Image{"packed:1": packed, "plain:1": plain} {
+		require.NoError(t, imagetest.Copy(t, newReference(t, w, name), img, imagetest.Sequentially()))
+	}
+	require.NoError(t, w.Close())
+	for name, img := range map[string]*imagetest.Image{"packed:1": packed, "plain:1": plain} {
+		ref, err := dockerarchive.NewReference(path, imagetest.Tagged(t, name))
+		require.NoError(t, err)
+		src, err := ref.NewImageSource(t.Context(), nil)
+		require.NoError(t, err)
+		m, _, err := src.GetManifest(t.Context(), nil)
+		require.NoError(t, err)
+		assert.Equal(t, string(img.Raw), string(m), name)
+		assert.NoError(t, src.Close())
+	}
+	assert.NotContains(t, b.String(), "contradicts")
 }

@@ -197,3 +197,14 @@ func (s *imageSource) choosePresent(ctx context.Context, sys *types.SystemContex
 		logrus.Warnf("%s:%s: there is no image for this machine's platform; that for %s is taken", s.ref.transport.name, printable.String(s.ref.StringWithinTransport()), printable.String(image.PlatformString(meant.Platform)))
 	}
 }
+
+// Made reports, for packages of this module that read archives, whether the archive has
+// no manifest of the image, or none that is to be believed, so that GetManifest makes one.
+func (s *imageSource) Made(ctx context.Context) bool {
+	d, stored := s.image.Descriptor()
+	if !stored {
+		return true
+	}
+	raw, _, err := s.image.Manifest(ctx, nil)
+	return err == nil && d.Digest.Algorithm().FromBytes(raw) != d.Digest
+}

@@ -81,7 +81,7 @@ func (c *content) add(s *Server, img *image, m *archive.Manifest, depth int) {
 		}
 		known.images = append(known.images, img)
 	} else {
-		known = c.describe(m, img)
+		c.describe(m, img)
 	}
 	if depth == maxDepth {
 		return

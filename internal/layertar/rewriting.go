@@ -60,7 +60,7 @@ func (r *Rewriting) Apply(h *tar.Header) error {
 		h.Mode &^= 0o6000
 	}
 	if r.StripXattrs {
-		h.Xattrs = nil //nolint:staticcheck // archive/tar fills it beside PAXRecords, and writes both.
+		*h = recorded(h)
 		h.PAXRecords = without(h.PAXRecords, isXattr)
 	}
 	return nil
@@ -140,4 +140,16 @@ func lookup(ranges []IDRange, id int) (int, bool) {
 		}
 	}
 	return id, len(ranges) == 0
+}
+
+// recorded returns a header that has extended attributes only as PAX records.
+// archive/tar reads them into a field of their own too, which is deprecated, and writes
+// both.
+func recorded(h *tar.Header) tar.Header {
+	return tar.Header{
+		Typeflag: h.Typeflag, Name: h.Name, Linkname: h.Linkname, Size: h.Size, Mode: h.Mode,
+		Uid: h.Uid, Gid: h.Gid, Uname: h.Uname, Gname: h.Gname,
+		ModTime: h.ModTime, AccessTime: h.AccessTime, ChangeTime: h.ChangeTime,
+		Devmajor: h.Devmajor, Devminor: h.Devminor, PAXRecords: h.PAXRecords, Format: h.Format,
+	}
 }

@@ -82,9 +82,9 @@ func (w *Writer) Close() error {
 // is a regular one, as archive/tar gives its contents with the holes filled; what
 // has no content has no size; and no record says again what the header says.
 func Plain(h *tar.Header) *tar.Header {
-	plain := *h
+	plain := recorded(h)
 	switch h.Typeflag {
-	case tar.TypeGNUSparse, tar.TypeCont, tar.TypeRegA: //nolint:staticcheck // Old names for a regular file.
+	case tar.TypeGNUSparse, tar.TypeCont: // Other names for a regular file.
 		plain.Typeflag = tar.TypeReg
 	case tar.TypeLink, tar.TypeSymlink, tar.TypeChar, tar.TypeBlock, tar.TypeDir, tar.TypeFifo:
 		plain.Size = 0

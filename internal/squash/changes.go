@@ -87,7 +87,7 @@ func (c *changes) remove(path string) error {
 // check refuses what cannot be a file.
 func check(h *tar.Header, path string) error {
 	switch h.Typeflag {
-	case tar.TypeReg, tar.TypeRegA, tar.TypeCont, tar.TypeGNUSparse, tar.TypeLink, tar.TypeSymlink, tar.TypeChar, tar.TypeBlock, tar.TypeDir, tar.TypeFifo: //nolint:staticcheck // TypeRegA is read as well.
+	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse, tar.TypeLink, tar.TypeSymlink, tar.TypeChar, tar.TypeBlock, tar.TypeDir, tar.TypeFifo:
 	default:
 		return fmt.Errorf("%q is of the unknown type %q: %w", path, h.Typeflag, errdef.ErrDamaged)
 	}
@@ -105,7 +105,6 @@ func check(h *tar.Header, path string) error {
 // kept returns what of a header is kept.
 func kept(h *tar.Header) *tar.Header {
 	h = layertar.Plain(h)
-	h.Xattrs = nil //nolint:staticcheck // PAXRecords has them too.
 	h.Uname, h.Gname = "", ""
 	h.AccessTime, h.ChangeTime = time.Time{}, time.Time{}
 	h.Mode &= 0o7777 // Old tars have the type in it too.

@@ -372,6 +372,9 @@ func (s *saver) read(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if err := s.askParents(ctx); err != nil {
+		return err
+	}
 	if err := s.gatherReferrers(ctx); err != nil {
 		return err
 	}

@@ -93,11 +93,7 @@ func registryTags(ctx context.Context, sys *types.SystemContext, repository refe
 
 // daemonTags returns the tags that a daemon has in a repository.
 func daemonTags(ctx context.Context, sys *types.SystemContext, repository reference.Named) ([]string, error) {
-	var config daemon.Config
-	if sys != nil {
-		config = daemon.Config{Host: sys.DockerDaemonHost, CertDir: sys.DockerDaemonCertPath, InsecureSkipVerify: sys.DockerDaemonInsecureSkipTLSVerify}
-	}
-	told, err := daemon.Tags(ctx, config, reference.FamiliarName(repository))
+	told, err := daemon.Tags(ctx, daemonConfig(sys), reference.FamiliarName(repository))
 	if err != nil {
 		return nil, err
 	}

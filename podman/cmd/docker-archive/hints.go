@@ -19,9 +19,12 @@ import (
 func hintFor(err error) string {
 	var noPlatform *errdef.NoPlatformError
 	var missing *copying.MissingError
+	var pushed *copying.PushError
 	switch status := statusOf(err); {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return loginHint(err)
+	case status == http.StatusNotFound && errors.As(err, &pushed):
+		return "If the registry wants all that an index lists, push what is there with --platform."
 	case status == http.StatusNotFound:
 		return "Check the name and the tag of the image."
 	case errors.As(err, &missing):
@@ -39,11 +42,14 @@ func hintFor(err error) string {
 func loginHint(err error) string {
 	var image *copying.ImageError
 	var repository *copying.RepositoryError
+	var pushed *copying.PushError
 	var name reference.Named
 	if errors.As(err, &image) {
 		name = image.Source.DockerReference()
 	} else if errors.As(err, &repository) {
 		name = repository.Repository
+	} else if errors.As(err, &pushed) {
+		return "Log in with 'docker login' or 'podman login' as somebody who may push, or pass --creds."
 	}
 	if name != nil {
 		registry := reference.Domain(name)

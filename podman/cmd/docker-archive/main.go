@@ -115,7 +115,7 @@ docker-daemon:NAME:TAG, containers-storage:NAME:TAG and others.`,
 	root.SetVersionTemplate("docker-archive {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	g.register(root.PersistentFlags())
-	root.AddCommand(newCopyCommand(g), newSaveCommand(g), newListCommand(g), newInspectCommand(g), newVerifyCommand(g), newManCommand())
+	root.AddCommand(newCopyCommand(g), newSaveCommand(g), newListCommand(g), newInspectCommand(g), newVerifyCommand(g), newMakeCommand(g), newServeCommand(), newPushCommand(g), newManCommand())
 	return root
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,6 +21,12 @@ import (
 // under a name, and returns its host, a socket. Of what it is not asked it tells too, as
 // the names of no image and those of other repositories.
 func Daemon(t testing.TB, archives map[string][]byte) string {
+	t.Helper()
+	return DaemonTelling(t, archives, func(string) string { return "{}" })
+}
+
+// DaemonTelling is Daemon with what it tells if it is asked about an image by its name.
+func DaemonTelling(t testing.TB, archives map[string][]byte, tell func(name string) string) string {
 	t.Helper()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Api-Version", "1.43")
@@ -32,6 +39,8 @@ func Daemon(t testing.TB, archives map[string][]byte) string {
 				listed = append(listed, map[string]any{"RepoTags": []string{name}})
 			}
 			_ = json.NewEncoder(w).Encode(listed) // Whoever asked notices.
+		case archives[inspected(r)] != nil:
+			_, _ = io.WriteString(w, tell(inspected(r)))
 		case path.Base(r.URL.Path) == "get" && archives[name] != nil:
 			_, _ = w.Write(archives[name])
 		default:
@@ -49,4 +58,10 @@ func Daemon(t testing.TB, archives map[string][]byte) string {
 	server.Start()
 	t.Cleanup(server.Close)
 	return "unix://" + socket
+}
+
+// inspected returns the name of the image that a request is about.
+func inspected(r *http.Request) string {
+	name, _ := strings.CutSuffix(r.URL.Path, "/json")
+	return strings.TrimPrefix(name, "/images/")
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/layertar"
@@ -51,48 +52,53 @@ func (b *below) tree(ctx context.Context, digests bool) (*layertar.Tree, error) 
 	return t, nil
 }
 
-// baseLayers returns the layers of the base for squashing, unpacked and verified.
+// baseLayers returns the layers of the base for squashing.
 func (m *maker) baseLayers(ctx context.Context) []squash.Layer {
 	var layers []squash.Layer
 	for i, l := range m.base.layers {
-		kept := m.keep(func() (io.ReadCloser, error) {
-			body, err := m.base.from[i].Blob(ctx, l.Descriptor)
-			if err != nil {
-				return nil, err
-			}
-			return Expected{Digest: l.Digest, Size: l.Size}.verify(body), nil
-		})
-		layers = append(layers, squash.Layer{Name: l.Digest.String() + " of the base", Open: func() (io.ReadCloser, error) {
-			stream, err := kept()
-			if err != nil {
-				return nil, err
-			}
-			tar, err := unpack(ctx, stream)
-			if err != nil {
-				return nil, err
-			}
-			return Expected{Digest: l.diffID}.verify(tar), nil
-		}})
+		// They may come from far away, and are read twice.
+		content := &kept{Content: baseLayer{m.base.from[i], l.Descriptor}, maker: m}
+		layers = append(layers, m.toSquash(ctx, content, Expected{l.Digest, l.Size, l.diffID}))
 	}
 	return layers
 }
 
-// keep returns a function that returns a stream which open need return only once: it is
-// kept in a temporary file.
-func (m *maker) keep(open func() (io.ReadCloser, error)) func() (io.ReadCloser, error) {
-	var file *local.File
-	var size int64
-	return func() (io.ReadCloser, error) {
-		if file == nil {
-			f, n, err := m.copy(open)
-			if err != nil {
-				return nil, err
-			}
-			file, size = f, n
-			m.temporary = append(m.temporary, f)
+// toSquash returns content for squashing, unpacked and verified.
+func (m *maker) toSquash(ctx context.Context, content Content, expected Expected) squash.Layer {
+	return squash.Layer{Name: content.Name(), Open: func() (io.ReadCloser, error) {
+		return openUnpacked(ctx, verified{content, expected}, m.below)
+	}}
+}
+
+// baseLayer is a layer of a base.
+type baseLayer struct {
+	base Base
+	d    v1.Descriptor
+}
+
+// Name implements Content.
+func (l baseLayer) Name() string { return l.d.Digest.String() + " of the base" }
+
+// Open implements Content.
+func (l baseLayer) Open(ctx context.Context) (io.ReadCloser, error) { return l.base.Blob(ctx, l.d) }
+
+// kept is content that is read only once, and kept in a temporary file then.
+type kept struct {
+	Content
+	maker *maker
+	file  *local.File
+	size  int64
+}
+
+func (k *kept) openOn(ctx context.Context, base *below) (_ io.ReadCloser, err error) {
+	if k.file == nil {
+		k.file, k.size, err = k.maker.copy(func() (io.ReadCloser, error) { return open(ctx, k.Content, base) })
+		if err != nil {
+			return nil, err
 		}
-		return io.NopCloser(io.NewSectionReader(file, 0, size)), nil
+		k.maker.temporary = append(k.maker.temporary, k.file)
 	}
+	return io.NopCloser(io.NewSectionReader(k.file, 0, k.size)), nil
 }
 
 // copy copies a stream into a temporary file.
@@ -120,6 +126,28 @@ func (m *maker) close() error {
 		errs = append(errs, f.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// verified is content of which reading fails at its end if it is not what is expected.
+type verified struct {
+	Content
+	expected Expected
+}
+
+func (v verified) openOn(ctx context.Context, base *below) (io.ReadCloser, error) {
+	stream, err := open(ctx, v.Content, base)
+	if err != nil {
+		return nil, err
+	}
+	stream = v.expected.verify(stream)
+	if v.expected.DiffID == "" {
+		return stream, nil
+	}
+	tar, err := unpack(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	return Expected{Digest: v.expected.DiffID}.verify(tar), nil
 }
 
 // verify returns a reader of content that has an error at its end if the content is not

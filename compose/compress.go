@@ -66,7 +66,7 @@ func (c Compression) writer(w io.Writer) (io.WriteCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	const blockSize, blocks = 1 << 20, 4
+	const blockSize, blocks = 256 << 10, 8
 	return z, z.SetConcurrency(blockSize, blocks)
 }
 

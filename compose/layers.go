@@ -57,11 +57,11 @@ type Sink interface {
 
 // makeLayer makes a layer and stores it.
 func (m *maker) makeLayer(ctx context.Context, l Layer) (layer, error) {
-	content := l.Content
-	if m.image.RewriteTimes && !m.image.Squash {
-		content = Filter(content, Rewriting{SetTime: m.image.Created})
+	content, expected := l.Content, l.Expected
+	if m.image.RewriteTimes && !m.image.Squash { // A squashed layer has been rewritten.
+		content, expected = Filter(verified{content, expected}, Rewriting{SetTime: m.image.Created}), Expected{}
 	}
-	made, err := m.storeLayer(ctx, content, l.Expected)
+	made, err := m.storeLayer(ctx, content, expected)
 	if err != nil {
 		return layer{}, fmt.Errorf("layer %s: %w", l.Content.Name(), err)
 	}

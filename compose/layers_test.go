@@ -99,7 +99,7 @@ func TestLayersRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-			for _, c := range []compose.Algorithm{compose.Gzip, compose.Zstd, compose.None} {
+			for _, c := range []compose.Algorithm{compose.Gzip, compose.None} {
 				l := test.layer
 				if c != compose.Gzip && strings.HasPrefix(l.Content.Name(), "stream") {
 					continue // It has been read.
@@ -173,13 +173,13 @@ func TestFilter(t *testing.T) {
 func TestDeterministic(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	var headers []tar.Header
-	for i := range 3000 {
+	for i := range 1500 {
 		headers = append(headers, tar.Header{Name: fmt.Sprint("dir/file", i*i), ModTime: day})
 	}
 	data := tarOf(t, headers...)
 	for _, c := range []compose.Compression{{}, {Level: 1}, {Algorithm: compose.Zstd}} {
 		found := map[digest.Digest]bool{}
-		for _, cores := range []int{1, 2, 8} {
+		for _, cores := range []int{1, 8} {
 			runtime.GOMAXPROCS(cores)
 			for _, r := range []io.Reader{bytes.NewReader(data), iotest.HalfReader(bytes.NewReader(data))} {
 				m := mustMake(t, &compose.Image{Layers: []compose.Layer{{Content: compose.Stream("x", r)}}, Compression: c})

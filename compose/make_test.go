@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dockerarchive/dockerarchive/compose"
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 )
 
@@ -178,8 +179,16 @@ func TestRewriteTimes(t *testing.T) {
 	m := mustMake(t, &compose.Image{Layers: []compose.Layer{layer}, Created: later})
 	assert.Equal(t, day.Unix(), first(t, m.layer(t, 0)).ModTime.Unix())
 
-	// A layer that is compressed is rewritten, too.
-	m = mustMake(t, &compose.Image{Layers: []compose.Layer{{Content: inMemory(imagetest.Zstandard(m.layer(t, 0)))}}, Created: later, RewriteTimes: true})
+	// A layer that is compressed is rewritten, too. What is known of it is of what comes in.
+	zstd := imagetest.Zstandard(m.layer(t, 0))
+	compressed := compose.Layer{Content: inMemory(zstd), Expected: compose.Expected{
+		Digest: digest.FromBytes(zstd), Size: int64(len(zstd)), DiffID: digest.FromBytes(m.layer(t, 0)),
+	}}
+	m = mustMake(t, &compose.Image{Layers: []compose.Layer{compressed}, Created: later, RewriteTimes: true})
+	for _, e := range []compose.Expected{{Digest: m.Digest()}, {Size: 1}, {DiffID: m.Digest()}} {
+		_, err := tryMake(t, &compose.Image{Layers: []compose.Layer{{Content: inMemory(zstd), Expected: e}}, Created: later, RewriteTimes: true})
+		require.ErrorIs(t, err, errdef.ErrDamaged)
+	}
 	assert.Equal(t, later.Unix(), first(t, m.layer(t, 0)).ModTime.Unix())
 	assert.Equal(t, v1.MediaTypeImageLayerGzip, m.man.Layers[0].MediaType)
 }

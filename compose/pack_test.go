@@ -143,5 +143,5 @@ func TestDiffBase(t *testing.T) {
 	img.Squash = false
 	_, err := tryMake(t, img)
 	require.ErrorIs(t, err, errdef.ErrDamaged)
-	require.ErrorContains(t, err, "layer "+dir+": reading the base: open layer "+b.Layers[1].Digest.String()+" of the base: it has 5 bytes instead of")
+	require.ErrorContains(t, err, "layer "+dir+": reading the base: layer "+b.Layers[1].Digest.String()+" of the base: read layer: it has 5 bytes instead of")
 }

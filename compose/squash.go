@@ -24,27 +24,11 @@ func (s squashed) Open(ctx context.Context) (io.ReadCloser, error) {
 func (m *maker) squash(ctx context.Context) (Content, error) {
 	layers := m.baseLayers(ctx)
 	for _, l := range m.image.Layers {
-		open := func() (io.ReadCloser, error) {
-			content, err := open(ctx, l.Content, m.below)
-			if err != nil {
-				return nil, err
-			}
-			return l.Expected.verify(content), nil
+		content := l.Content
+		if isOnce(content) {
+			content = &kept{Content: content, maker: m}
 		}
-		if isOnce(l.Content) {
-			open = m.keep(open)
-		}
-		layers = append(layers, squash.Layer{Name: l.Content.Name(), Open: func() (io.ReadCloser, error) {
-			stream, err := open()
-			if err != nil {
-				return nil, err
-			}
-			tar, err := unpack(ctx, stream)
-			if err != nil {
-				return nil, err
-			}
-			return Expected{Digest: l.Expected.DiffID}.verify(tar), nil
-		}})
+		layers = append(layers, m.toSquash(ctx, content, l.Expected))
 	}
 	rewriting := layertar.Rewriting(m.image.SquashRewriting)
 	if m.image.RewriteTimes {

@@ -58,7 +58,7 @@ func TestSquashRefused(t *testing.T) {
 	for want, img := range map[string]*compose.Image{
 		"squashing: layer memory: ": {Layers: []compose.Layer{{Content: inMemory(layer.Diff[:2000])}}},
 		layer.Digest.String() + " of the base: read layer: its content is damaged":       {Base: lying},
-		layer.Digest.String() + " of the base: it":                                       {Base: swap},
+		layer.Digest.String() + " of the base: read layer: it":                           {Base: swap},
 		"layer memory: read layer: its content is damaged":                               {Base: b, Layers: []compose.Layer{{Content: inMemory(layer.Diff), Expected: compose.Expected{Digest: other.Digest}}}},
 		"layer memory: read layer: its content is damaged: its digest should be sha256:": {Base: b, Layers: []compose.Layer{{Content: inMemory(layer.Diff), Expected: compose.Expected{DiffID: other.Digest}}}},
 	} {

@@ -82,9 +82,30 @@ type Image struct {
 	LeftOut func(fields []string)
 	// Compression is how layers are stored that do not come compressed.
 	Compression Compression
+	// Progress, unless nil, is told how far making is. It may be called concurrently, and
+	// must return soon.
+	Progress func(Event)
 	// TempDir is for unnamed temporary files; "" is the system's directory for large
 	// ones.
 	TempDir string
+}
+
+// Event is what happens to a layer while an image is made.
+type Event struct {
+	// Layer is the name of its content or, of one of the base that package making writes
+	// into an archive, its digest.
+	Layer string
+	// Bytes is how many more bytes of it have been read.
+	Bytes int
+	// Done says that all of it has been stored.
+	Done bool
+}
+
+// report tells Progress of an event.
+func (i *Image) report(e Event) {
+	if i.Progress != nil {
+		i.Progress(e)
+	}
 }
 
 // Layer is a layer of files, or a step that has changed none.

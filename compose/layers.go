@@ -66,7 +66,22 @@ func (m *maker) makeLayer(ctx context.Context, l Layer) (layer, error) {
 		return layer{}, fmt.Errorf("layer %s: %w", l.Content.Name(), err)
 	}
 	made.Annotations = l.Annotations
+	m.image.report(Event{Layer: content.Name(), Done: true})
 	return made, nil
+}
+
+// reporter is a reader that tells how much has been read.
+type reporter struct {
+	io.ReadCloser
+	report func(bytes int)
+}
+
+func (r reporter) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if n > 0 {
+		r.report(n)
+	}
+	return n, err
 }
 
 func (m *maker) storeLayer(ctx context.Context, content Content, expected Expected) (layer, error) {
@@ -76,6 +91,7 @@ func (m *maker) storeLayer(ctx context.Context, content Content, expected Expect
 	if err != nil {
 		return layer{}, err
 	}
+	stream = reporter{stream, func(n int) { m.image.report(Event{Layer: content.Name(), Bytes: n}) }}
 	ahead := async.NewReadCloser(ctx, expected.verify(stream))
 	defer ahead.Close() //nolint:errcheck // It was only read.
 	defer cancel()      // So that it is not waited for.

@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -251,10 +253,22 @@ func TestWriteArchive(t *testing.T) {
 	dir := t.TempDir()
 	names := []reference.Named{imagetest.Tagged(t, "example.com/app:1"), imagetest.Tagged(t, "example.com/app:2")}
 	path := filepath.Join(dir, "image.tar")
+	var mu sync.Mutex
+	read, done := map[string]int{}, map[string]bool{}
+	img.Progress = func(e compose.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		read[e.Layer] += e.Bytes
+		done[e.Layer] = done[e.Layer] || e.Done
+	}
 	made, err := making.WriteArchive(t.Context(), path, img, &making.ArchiveOptions{Names: names})
 	require.NoError(t, err)
 	assert.Empty(t, imagetest.Leftovers(t, img.TempDir))
 	assert.Equal(t, 1, base.Gets[base.Layers[0].Digest])
+	assert.Len(t, done, 4)
+	assert.NotContains(t, slices.Collect(maps.Values(done)), false)
+	assert.Equal(t, len(base.Layers[0].Blob), read[base.Layers[0].Digest.String()])
+	assert.Equal(t, 1536, read["of whiteouts"], "a header, and the end")
 	ref, err := dockerarchive.ImageTransport.ParseReference(path + ":example.com/app:2")
 	require.NoError(t, err)
 	assert.Equal(t, made.Digest(), digest.FromBytes(manifestOf(t, ref)))

@@ -23,6 +23,7 @@ import (
 	"github.com/containers/image/v5/manifest"
 	ocilayout "github.com/containers/image/v5/oci/layout"
 	"github.com/containers/image/v5/pkg/blobinfocache/none"
+	"github.com/containers/image/v5/signature"
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -406,4 +407,20 @@ func TestOneBlobAtATime(t *testing.T) {
 	to, err := directory.NewReference(t.TempDir())
 	require.NoError(t, err)
 	require.NoError(t, imagetest.Copy(t, to, making.Reference(img, nil), nil))
+}
+
+// A policy can say that what is made may be copied, and nothing else.
+func TestPolicy(t *testing.T) {
+	img, base := app(t)
+	policy, err := signature.NewPolicyFromBytes([]byte(`{"default":[{"type":"reject"}],"transports":{"made":{"":[{"type":"insecureAcceptAnything"}]}}}`))
+	require.NoError(t, err)
+	for ref, allowed := range map[types.ImageReference]bool{making.Reference(img, nil): true, base: false} {
+		context, err := signature.NewPolicyContext(policy)
+		require.NoError(t, err)
+		to, err := directory.NewReference(t.TempDir())
+		require.NoError(t, err)
+		_, err = copy.Image(t.Context(), context, to, ref, &copy.Options{DestinationCtx: imagetest.Isolated()})
+		assert.Equal(t, allowed, err == nil, err)
+		require.NoError(t, context.Destroy())
+	}
 }

@@ -18,8 +18,11 @@ func (m *maker) describe(diffIDs []digest.Digest, kept int) error {
 	set(&c.image, "created", m.created, false)
 	set(&c.image, "rootfs", v1.RootFS{Type: "layers", DiffIDs: append([]digest.Digest{}, diffIDs...)}, false)
 	history := c.steps()
+	if m.image.Squash { // What has become of the base has one step.
+		history = nil
+	}
 	// Nobody can complete what never was.
-	if m.image.Squash || m.image.OmitHistory || kept > 0 && len(history) == 0 {
+	if m.image.OmitHistory || kept > 0 && len(history) == 0 {
 		delete(c.image, "history")
 		return nil
 	}
@@ -74,13 +77,24 @@ func (step fields) date(format Format) {
 // newHistory returns the history of what is added to the base.
 func (m *maker) newHistory() []v1.History {
 	var added []v1.History
-	for _, l := range m.image.Layers {
+	layers := m.image.Layers
+	if m.image.Squash {
+		squashed := Layer{Content: Files(time.Time{})} // It has some.
+		if len(layers) > 0 {
+			squashed.History = layers[len(layers)-1].History
+		}
+		layers = []Layer{squashed}
+	}
+	for _, l := range layers {
 		h := l.History
 		h.EmptyLayer = l.Content == nil
 		if m.given || h.Created == nil {
 			h.Created = &m.created
 		} else {
 			h.Created = new(h.Created.UTC())
+		}
+		if h.Author == "" {
+			h.Author = get[string](m.config.image, "author")
 		}
 		if h.CreatedBy == "" {
 			h.CreatedBy = "/bin/sh"

@@ -47,9 +47,9 @@ type Image struct {
 	// RewriteTimes replaces the times of files in Layers, or in the squashed layer, by
 	// Created, which must be given.
 	RewriteTimes bool
-	// Squash makes one layer of all, those of the base included. There is no history
-	// then, so that a Layer without Content is an error. The base is read into a
-	// temporary file.
+	// Squash makes one layer of all, those of the base included. Its history is that of
+	// the last of Layers, so that one without Content is an error. The base is read
+	// into a temporary file.
 	Squash bool
 	// SquashRewriting is done to the files of that layer.
 	SquashRewriting Rewriting
@@ -117,7 +117,7 @@ type Layer struct {
 	Expected Expected
 	// History is how the layer came to be. EmptyLayer is set by whether there is
 	// Content. Created, if it is not given or Image.Created is, is when the image was
-	// made; CreatedBy is the shell by default.
+	// made; CreatedBy is the shell by default, Author that of the image.
 	History v1.History
 	// Annotations are those of the layer in an OCI manifest.
 	Annotations map[string]string

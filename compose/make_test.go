@@ -218,11 +218,14 @@ func TestHistory(t *testing.T) {
 	wrong := newBase(t, `{"history":[{"created_by":"a"},{"created_by":"b"}]}`, layer)
 	_, err := tryMake(t, &compose.Image{Base: wrong, Layers: all[:2]})
 	require.ErrorContains(t, err, "the history tells of 3 layers, the image has 2")
-	for _, change := range []func(*compose.Image){func(i *compose.Image) { i.OmitHistory = true }, func(i *compose.Image) { i.Squash = true }} {
-		img := &compose.Image{Base: wrong, Layers: all[1:2]}
-		change(img)
-		assert.NotContains(t, mustMake(t, img).config, "history")
-	}
+	img := &compose.Image{Base: wrong, Layers: all[1:2], OmitHistory: true}
+	assert.NotContains(t, mustMake(t, img).config, "history")
+	img = &compose.Image{Base: wrong, BaseName: "x", Layers: all[1:2], Created: day, Squash: true}
+	assert.Equal(t, []string{at + "pre-layer comment=FROM x"}, mustMake(t, img).history())
+	img.OmitHistory = true
+	assert.NotContains(t, mustMake(t, img).config, "history")
+	img = &compose.Image{Base: wrong, Created: day, Squash: true}
+	assert.Equal(t, []string{at + "/bin/sh"}, mustMake(t, img).history())
 	for _, id := range []string{wrong.ConfigDigest().String(), wrong.ConfigDigest().Encoded()} {
 		m = mustMake(t, &compose.Image{Base: newBase(t, `{}`), BaseName: newBase(t, `{}`).ConfigDigest().Encoded(), Layers: all[:1]})
 		assert.NotContains(t, m.history()[0], "FROM", "an ID is no name: "+id)

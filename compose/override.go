@@ -66,6 +66,24 @@ func (c *Config) Override(other *Config) {
 	}
 }
 
+// adopted are the fields of containers that Adopt takes over.
+var adopted = []string{
+	"Cmd", "Entrypoint", "Env", "ExposedPorts", "Healthcheck", "Labels", "OnBuild", "Shell", "StopSignal", "User", "Volumes", "WorkingDir",
+}
+
+// Adopt changes the config to what another says, as Override does, and takes away what
+// the other does not say: its variables, labels, ports and volumes are all that there
+// are. The other is one that is known to be whole, as that of a container is.
+func (c *Config) Adopt(other *Config) {
+	for _, name := range adopted {
+		delete(c.run, name)
+		c.run.override(name, other.run)
+	}
+	for _, name := range ofImage {
+		c.image.override(name, other.image)
+	}
+}
+
 // override sets a field to that of others, if they have it and it says something.
 func (f *fields) override(name string, others fields) {
 	raw, ok := others[name]

@@ -65,3 +65,15 @@ func TestClone(t *testing.T) {
 	assert.JSONEq(t, `{"Env":["A=1"]}`, runOf(t, c))
 	assert.NotContains(t, c.image, "author")
 }
+
+// What is adopted is all that there is; what nobody here knows stays.
+func TestAdopt(t *testing.T) {
+	c, err := ParseConfig([]byte(`{"os":"linux","architecture":"amd64","author":"base","config":{"Env":["A=1","B=2"],"Cmd":["x"],"Labels":{"a":"b"},"Unknown":1,"User":"u"}}`))
+	require.NoError(t, err)
+	other, err := ParseConfig([]byte(`{"architecture":"arm64","author":"","config":{"Env":["B=2","A=3"],"Cmd":[],"Labels":null,"Volumes":{"/v":{}},"User":"u","Hostname":"h"}}`))
+	require.NoError(t, err)
+	c.Adopt(other)
+	raw, err := c.encode(OCI, nil)
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"architecture":"arm64","os":"linux","author":"base","config":{"Env":["B=2","A=3"],"Volumes":{"/v":{}},"Unknown":1,"User":"u"}}`, string(raw))
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/containers/storage"
+	"github.com/containers/storage/pkg/unshare"
+
+	"github.com/dockerarchive/dockerarchive/compose"
+	"github.com/dockerarchive/dockerarchive/making/container"
+)
+
+// useContainer makes the image one of a container: of its image, its changes, and what
+// buildah says of it.
+func (o *makeOptions) useContainer(ctx context.Context, img *compose.Image, bases *openBases) error {
+	store, err := openStore()
+	if err != nil {
+		return fmt.Errorf("--container: opening the store: %w", err)
+	}
+	bases.store = store
+	c, err := container.Open(store, o.container)
+	if err != nil {
+		return fmt.Errorf("--container: %w", err)
+	}
+	ref, err := c.Base()
+	if err != nil {
+		return fmt.Errorf("--container: %w", err)
+	}
+	if ref != nil {
+		if img.Base, err = bases.openReference(ctx, ref); err != nil {
+			return err
+		}
+		img.BaseName = baseName(ref)
+	}
+	config, ok, err := c.Config()
+	if err != nil {
+		return fmt.Errorf("--container: %w", err)
+	}
+	if ok {
+		change := img.Change
+		img.Change = func(changed *compose.Config) error {
+			changed.Adopt(config)
+			return change(changed)
+		}
+	}
+	img.Layers = append([]compose.Layer{{Content: c.Changes()}}, img.Layers...)
+	return nil
+}
+
+// openStore opens the store that buildah, podman and CRI-O have, which a user without
+// privileges has in a user namespace.
+func openStore() (storage.Store, error) {
+	if os.Geteuid() != 0 && unshare.IsRootless() {
+		return nil, fmt.Errorf("a user without privileges has it in a user namespace: run this command with buildah unshare")
+	}
+	options, err := storage.DefaultStoreOptions()
+	if err != nil {
+		return nil, err
+	}
+	return storage.GetStore(options)
+}

@@ -1,0 +1,113 @@
+// Package container takes containers of containers/storage, which buildah, podman and
+// CRI-O have, as what images are made of: the image that a container was made of, and what
+// has been changed in it. It is a package of its own so that who does not need
+// containers/storage does not link it. A store needs root or a user namespace, as it does
+// for those who have made it.
+package container
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/containers/image/v5/docker/reference"
+	istorage "github.com/containers/image/v5/storage"
+	"github.com/containers/image/v5/types"
+	"github.com/containers/storage"
+	"github.com/containers/storage/pkg/archive"
+
+	"github.com/dockerarchive/dockerarchive/compose"
+)
+
+// stateFile is where buildah keeps what it knows of a container.
+const stateFile = "buildah.json"
+
+// A Container is a container in a store. It may be used concurrently as its store may. It
+// need not be closed; the store does, when everything made of it has been made.
+type Container struct {
+	store     storage.Store
+	container *storage.Container
+}
+
+// Open finds a container by its ID, the start of its ID, or a name. It is not mounted, and
+// may be running. The error wraps storage.ErrContainerUnknown if there is none.
+func Open(store storage.Store, id string) (*Container, error) {
+	found, err := store.Container(id)
+	if err != nil {
+		return nil, fmt.Errorf("container %q: %w", id, err)
+	}
+	return &Container{store, found}, nil
+}
+
+// ID returns the container's ID.
+func (c *Container) ID() string { return c.container.ID }
+
+// Base returns a reference to the image that the container was made of, under a name if it
+// has one, or nil if it was made of nothing.
+func (c *Container) Base() (types.ImageReference, error) {
+	if c.container.ImageID == "" {
+		return nil, nil
+	}
+	img, err := c.store.Image(c.container.ImageID)
+	if err != nil {
+		return nil, fmt.Errorf("image of container %s: %w", c.container.ID, err)
+	}
+	var named reference.Named
+	for _, name := range img.Names {
+		if parsed, err := reference.ParseNormalizedNamed(name); err == nil {
+			named = parsed
+			break
+		}
+	}
+	ref, err := istorage.Transport.NewStoreReference(c.store, named, img.ID)
+	if err != nil {
+		return nil, fmt.Errorf("image of container %s: %w", c.container.ID, err)
+	}
+	return ref, nil
+}
+
+// Changes returns what is different in the container's file system from that of its image:
+// its read-write layer, with owners as the container sees them.
+func (c *Container) Changes() compose.Content { return changes{c} }
+
+type changes struct{ *Container }
+
+// Name implements compose.Content.
+func (c changes) Name() string { return "container " + c.container.ID }
+
+// Open implements compose.Content.
+func (c changes) Open(ctx context.Context) (io.ReadCloser, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	uncompressed := archive.Uncompressed
+	diff, err := c.store.Diff("", c.container.LayerID, &storage.DiffOptions{Compression: &uncompressed})
+	if err != nil {
+		return nil, fmt.Errorf("reading what container %s has changed: %w", c.container.ID, err)
+	}
+	return diff, nil
+}
+
+// Config returns what buildah says of the image that the container would become, as its
+// config command changes it. ok is false for the containers of others.
+func (c *Container) Config() (config *compose.Config, ok bool, err error) {
+	data, err := c.store.FromContainerDirectory(c.container.ID, stateFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, false, nil
+	}
+	var state struct{ OCIv1, Docker json.RawMessage }
+	if err == nil {
+		err = json.Unmarshal(data, &state)
+	}
+	if err == nil {
+		// What Docker has besides is in this one only.
+		config, err = compose.ParseConfig(state.Docker)
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("reading what buildah says of container %s: %w", c.container.ID, err)
+	}
+	return config, true, nil
+}

@@ -89,7 +89,7 @@ type archiveWriter struct {
 	path    string
 	options ArchiveOptions
 	layout  layout.Layout
-	tempDir string
+	image   *compose.Image
 	out     *output.Output   // until archive has taken it over
 	archive *writing.Archive // nil before the base is known
 	place   *writing.Image
@@ -108,7 +108,7 @@ func (w *archiveWriter) write(ctx context.Context, img *compose.Image) (*compose
 	making, cancel := context.WithCancel(ctx)
 	defer cancel()
 	w.base, making = errgroup.WithContext(making) // If the base cannot be read, nothing is made.
-	w.tempDir = img.TempDir
+	w.image = img
 	made, err := img.MakeTo(making, w)
 	if err != nil {
 		cancel()
@@ -131,7 +131,7 @@ func (w *archiveWriter) PutBase(ctx context.Context, layers []imgspecv1.Descript
 	}
 	out := w.out
 	var err error
-	w.archive, err = writing.New(ctx, out, w.path, writing.Options{Layout: w.layout, Plan: [][]image.Blob{plan}, TempDir: w.tempDir})
+	w.archive, err = writing.New(ctx, out, w.path, writing.Options{Layout: w.layout, Plan: [][]image.Blob{plan}, TempDir: w.image.TempDir})
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,8 @@ func (w *archiveWriter) PutBase(ctx context.Context, layers []imgspecv1.Descript
 			_, _, err := w.archive.Put(ctx, w, r, blob.Digest, blob.Size)
 			return err
 		},
-		Fatal: func(error) bool { return true },
+		Fatal:    func(error) bool { return true },
+		Progress: w.report,
 	})
 	source := fetcher.AddImage(baseSource{layers, open}, func(err error) error { return err })
 	for _, b := range plan {
@@ -153,6 +154,14 @@ func (w *archiveWriter) PutBase(ctx context.Context, layers []imgspecv1.Descript
 	}
 	fetcher.Start(ctx, w.base, fetcher.Blobs())
 	return nil
+}
+
+// report tells who makes the image how far reading the base is.
+func (w *archiveWriter) report(e fetching.Event) {
+	event := compose.Event{Layer: e.Blob.Digest.String(), Bytes: e.N, Done: e.Kind == fetching.Finished}
+	if w.image.Progress != nil && e.Err == nil && (event.Done || e.Kind == fetching.Read) {
+		w.image.Progress(event)
+	}
 }
 
 // baseSource is where the layers of the base are.

@@ -8,8 +8,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -27,6 +29,7 @@ import (
 	"go.podman.io/image/v5/manifest"
 	ocilayout "go.podman.io/image/v5/oci/layout"
 	"go.podman.io/image/v5/pkg/blobinfocache/none"
+	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 	"go.uber.org/goleak"
 
@@ -253,10 +256,22 @@ func TestWriteArchive(t *testing.T) {
 	dir := t.TempDir()
 	names := []reference.Named{imagetest.Tagged(t, "example.com/app:1"), imagetest.Tagged(t, "example.com/app:2")}
 	path := filepath.Join(dir, "image.tar")
+	var mu sync.Mutex
+	read, done := map[string]int{}, map[string]bool{}
+	img.Progress = func(e compose.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		read[e.Layer] += e.Bytes
+		done[e.Layer] = done[e.Layer] || e.Done
+	}
 	made, err := making.WriteArchive(t.Context(), path, img, &making.ArchiveOptions{Names: names})
 	require.NoError(t, err)
 	assert.Empty(t, imagetest.Leftovers(t, img.TempDir))
 	assert.Equal(t, 1, base.Gets[base.Layers[0].Digest])
+	assert.Len(t, done, 4)
+	assert.NotContains(t, slices.Collect(maps.Values(done)), false)
+	assert.Equal(t, len(base.Layers[0].Blob), read[base.Layers[0].Digest.String()])
+	assert.Equal(t, 1536, read["of whiteouts"], "a header, and the end")
 	ref, err := dockerarchive.ImageTransport.ParseReference(path + ":example.com/app:2")
 	require.NoError(t, err)
 	assert.Equal(t, made.Digest(), digest.FromBytes(manifestOf(t, ref)))
@@ -394,4 +409,20 @@ func TestOneBlobAtATime(t *testing.T) {
 	to, err := directory.NewReference(t.TempDir())
 	require.NoError(t, err)
 	require.NoError(t, imagetest.Copy(t, to, making.Reference(img, nil), nil))
+}
+
+// A policy can say that what is made may be copied, and nothing else.
+func TestPolicy(t *testing.T) {
+	img, base := app(t)
+	policy, err := signature.NewPolicyFromBytes([]byte(`{"default":[{"type":"reject"}],"transports":{"made":{"":[{"type":"insecureAcceptAnything"}]}}}`))
+	require.NoError(t, err)
+	for ref, allowed := range map[types.ImageReference]bool{making.Reference(img, nil): true, base: false} {
+		context, err := signature.NewPolicyContext(policy)
+		require.NoError(t, err)
+		to, err := directory.NewReference(t.TempDir())
+		require.NoError(t, err)
+		_, err = copy.Image(t.Context(), context, to, ref, &copy.Options{DestinationCtx: imagetest.Isolated()})
+		assert.Equal(t, allowed, err == nil, err)
+		require.NoError(t, context.Destroy())
+	}
 }

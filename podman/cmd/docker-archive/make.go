@@ -20,6 +20,7 @@ import (
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/transports/alltransports"
 	"go.podman.io/image/v5/types"
+	"go.podman.io/storage"
 
 	"github.com/dockerarchive/dockerarchive/compose"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
@@ -34,6 +35,7 @@ type makeOptions struct {
 	authfile string
 
 	base, rebase string
+	container    string
 	layers       layerFlags
 	config       configFlags
 
@@ -85,6 +87,7 @@ sorted, users and groups are numbers, and the image is as old as SOURCE_DATE_EPO
 	g.registerPlatform(f)
 	f.StringVar(&o.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials for registries (default that of docker and podman login)")
 	f.StringVarP(&o.base, "base", "b", "", "`IMAGE` to build on: a name in a registry, or TRANSPORT:DETAILS (default none)")
+	f.StringVar(&o.container, "container", "", "`CONTAINER` of containers/storage, by its ID or name, whose image is the base and whose changes are the first layer, as buildah commit has it")
 	f.StringVar(&o.rebase, "rebase", "", "replace the layers of the image OLD, which must be the lowest of the base, by those of NEW, as `OLD=NEW`")
 	o.layers.register(f)
 	o.config.register(f)
@@ -155,10 +158,12 @@ func (o *makeOptions) check(args []string) ([]reference.Named, error) {
 		return nil, usagef("--layout %q is neither image nor docker", o.layout)
 	case o.format != "oci" && o.format != "docker":
 		return nil, usagef("--format %q is neither oci nor docker", o.format)
-	case o.base == "" && o.rebase != "":
+	case o.base != "" && o.container != "":
+		return nil, usagef("--base and --container contradict each other")
+	case o.base == "" && o.container == "" && o.rebase != "":
 		return nil, usagef("--rebase needs --base")
-	case o.base == "" && len(o.layers.steps) == 0:
-		return nil, usagef("there is nothing to make an image of: --base, --layer or --add")
+	case o.base == "" && o.container == "" && len(o.layers.steps) == 0:
+		return nil, usagef("there is nothing to make an image of: --base, --container, --layer or --add")
 	}
 	var names []reference.Named
 	for _, tag := range o.tags {
@@ -198,7 +203,7 @@ func (o *makeOptions) describe(cmd *cobra.Command, bases *openBases) (*compose.I
 		}
 		img.Annotations[name] = value
 	}
-	change, err := o.config.change(o.global, o.base == "")
+	change, err := o.config.change(o.global, o.base == "" && o.container == "")
 	if err != nil {
 		return nil, err
 	}
@@ -206,26 +211,31 @@ func (o *makeOptions) describe(cmd *cobra.Command, bases *openBases) (*compose.I
 	if img.Layers, img.SquashRewriting, err = o.layers.layers(cmd.InOrStdin(), cmd.ErrOrStderr(), o.quiet); err != nil {
 		return nil, err
 	}
+	if o.container != "" {
+		if err := o.useContainer(cmd.Context(), img, bases); err != nil {
+			return nil, err
+		}
+	}
 	if len(img.Layers) == 0 && o.rebase == "" && !o.squash {
 		img.Layers = []compose.Layer{{}} // A step of the history.
 	}
 	for i := range img.Layers {
 		h := &img.Layers[i].History
-		h.CreatedBy, h.Comment, h.Author = o.createdBy, o.comment, o.config.author
+		h.CreatedBy, h.Comment = o.createdBy, o.comment
 	}
 	return img, o.openBases(cmd.Context(), img, bases)
 }
 
 // openBases opens the images that the image is made of.
 func (o *makeOptions) openBases(ctx context.Context, img *compose.Image, bases *openBases) error {
-	if o.base == "" {
-		return nil
+	var ref types.ImageReference
+	var err error
+	if o.base != "" {
+		if img.Base, ref, err = bases.open(ctx, "--base", o.base); err != nil {
+			return err
+		}
+		img.BaseName = baseName(ref)
 	}
-	base, ref, err := bases.open(ctx, "--base", o.base)
-	if err != nil {
-		return err
-	}
-	img.Base, img.BaseName = base, baseName(ref)
 	if o.rebase == "" {
 		return nil
 	}
@@ -256,11 +266,15 @@ type openBases struct {
 	policy *signature.PolicyContext
 	sys    *types.SystemContext
 	bases  []*making.Base
+	store  storage.Store // of --container, or nil
 }
 
 func (b *openBases) close() {
 	for _, base := range b.bases {
 		_ = base.Close() // It has only been read from.
+	}
+	if b.store != nil {
+		_, _ = b.store.Shutdown(false) // Nothing was mounted.
 	}
 }
 
@@ -270,12 +284,17 @@ func (b *openBases) open(ctx context.Context, flag, name string) (compose.Base, 
 	if err != nil {
 		return nil, nil, usagef("%s: %w", flag, err)
 	}
+	base, err := b.openReference(ctx, ref)
+	return base, ref, err
+}
+
+func (b *openBases) openReference(ctx context.Context, ref types.ImageReference) (compose.Base, error) {
 	base, err := making.OpenBase(ctx, b.sys, b.policy, ref)
 	if err != nil {
-		return nil, nil, fmt.Errorf("opening %s: %w", transports.ImageName(ref), err)
+		return nil, fmt.Errorf("opening %s: %w", transports.ImageName(ref), err)
 	}
 	b.bases = append(b.bases, base)
-	return base, ref, nil
+	return base, nil
 }
 
 // write writes the image straight to an archive, and returns its manifest.

@@ -101,6 +101,20 @@ type Event struct {
 	Done bool
 }
 
+// AddedLayers returns how many layers are put upon those of the base.
+func (i *Image) AddedLayers() int {
+	if i.Squash {
+		return 1
+	}
+	n := 0
+	for _, l := range i.Layers {
+		if l.Content != nil {
+			n++
+		}
+	}
+	return n
+}
+
 // report tells Progress of an event.
 func (i *Image) report(e Event) {
 	if i.Progress != nil {

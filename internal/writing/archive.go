@@ -26,7 +26,8 @@ type Options struct {
 	Layout layout.Layout
 	// Plan are the blobs of the images that will come, each image's in the order of
 	// an archive that keeps them all; nil if nothing is known of them. It says
-	// where blobs go, not what they are: that is seen when they come.
+	// where blobs go, not what they are: that is seen when they come. A blob whose
+	// digest is not known yet stands there under another, for PutPlanned.
 	Plan [][]image.Blob
 	// TempDir is for temporary files, where they cannot be beside the archive; ""
 	// is the system's directory for large ones.

@@ -37,18 +37,9 @@ func (a *Archive) Release(owner Owner) { a.blobs.release(owner) }
 // That the blob has the digest d is for whoever feeds r to verify, and to fail the
 // last read if it has not.
 func (a *Archive) Put(ctx context.Context, owner Owner, r io.Reader, d digest.Digest, size int64) (digest.Digest, int64, error) {
-	in := received{digest: d, size: size}
+	in := received{digest: d, size: size, place: d}
 	if d == "" {
-		blob, got, err := a.store(ctx, r, in)
-		if err != nil {
-			return "", 0, err
-		}
-		if _, known, err := a.blobs.begin(ctx, owner, got); err != nil {
-			return "", 0, err
-		} else if !known {
-			a.blobs.end(got, blob, true)
-		}
-		return got, blob.size, nil
+		return a.putUnknown(ctx, owner, r, in)
 	}
 	if err := d.Validate(); err != nil {
 		return "", 0, err
@@ -67,6 +58,26 @@ func (a *Archive) Put(ctx context.Context, owner Owner, r io.Reader, d digest.Di
 		return "", 0, err
 	}
 	return d, blob.size, nil
+}
+
+// PutPlanned is Put for a blob of which neither digest nor size are known, and which
+// stands in the plan under place instead.
+func (a *Archive) PutPlanned(ctx context.Context, owner Owner, r io.Reader, place digest.Digest) (digest.Digest, int64, error) {
+	return a.putUnknown(ctx, owner, r, received{size: -1, place: place})
+}
+
+// putUnknown is Put for a blob whose digest is not known.
+func (a *Archive) putUnknown(ctx context.Context, owner Owner, r io.Reader, in received) (digest.Digest, int64, error) {
+	blob, got, err := a.store(ctx, r, in)
+	if err != nil {
+		return "", 0, err
+	}
+	if _, known, err := a.blobs.begin(ctx, owner, got); err != nil {
+		return "", 0, err
+	} else if !known {
+		a.blobs.end(got, blob, true)
+	}
+	return got, blob.size, nil
 }
 
 // PutBytes is Put for a blob in memory, whose digest is known to be right.
@@ -96,7 +107,7 @@ func (a *Archive) store(ctx context.Context, stream io.Reader, info received) (r
 	if !l.Unpacks() {
 		b.algorithm, algorithm = algorithm, compression.None
 	}
-	slot := a.slots[info.digest]
+	slot := a.slots[info.place]
 	size := int64(-1)
 	var header *tar.Header
 	if algorithm == compression.None {
@@ -157,6 +168,7 @@ func (a *Archive) store(ctx context.Context, stream io.Reader, info received) (r
 type received struct {
 	digest digest.Digest // "" if unknown
 	size   int64         // in bytes, -1 if unknown
+	place  digest.Digest // under which the blob is planned
 }
 
 // String is for messages.

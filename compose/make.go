@@ -120,7 +120,7 @@ func (m *maker) prepare(ctx context.Context) error {
 	}
 	var err error
 	if m.base, err = readBase(ctx, i.Base); err != nil {
-		return fmt.Errorf("base %s: %w", i.BaseName, err)
+		return fmt.Errorf("the base%s: %w", strings.TrimRight(" "+i.BaseName, " "), err)
 	}
 	if i.Replace != nil {
 		if m.base, err = m.rebase(ctx); err != nil {

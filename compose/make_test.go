@@ -246,7 +246,7 @@ func TestBaseRefused(t *testing.T) {
 		change(b)
 		_, err := tryMake(t, &compose.Image{Base: b, BaseName: "example.com/base"})
 		assert.ErrorContains(t, err, want)
-		assert.ErrorContains(t, err, "making an image: base example.com/base: ")
+		assert.ErrorContains(t, err, "making an image: the base example.com/base: ")
 	}
 	b := newBase(t, `{}`, imagetest.Plain(1, 1).In(imagetest.XZ, "application/x-xz"))
 	_, err := tryMake(t, &compose.Image{Base: b, Format: compose.Docker})

@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"io"
-	"os"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -36,9 +35,7 @@ func TestSquash(t *testing.T) {
 	assert.NotContains(t, m.config, "parent")
 	assert.Equal(t, []any{"a"}, m.config["config"].(map[string]any)["Cmd"])
 	assert.Equal(t, 1, b.gets[b.Layers[0].Digest])
-	left, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	assert.Empty(t, left)
+	assert.Empty(t, imagetest.Leftovers(t, dir))
 	assert.Equal(t, "2020-01-02T03:04:05Z", m.config["created"])
 }
 
@@ -62,10 +59,11 @@ func TestSquashRefused(t *testing.T) {
 		"layer memory: read layer: its content is damaged":                               {Base: b, Layers: []compose.Layer{{Content: inMemory(layer.Diff), Expected: compose.Expected{Digest: other.Digest}}}},
 		"layer memory: read layer: its content is damaged: its digest should be sha256:": {Base: b, Layers: []compose.Layer{{Content: inMemory(layer.Diff), Expected: compose.Expected{DiffID: other.Digest}}}},
 	} {
-		img.Squash = true
+		img.Squash, img.TempDir = true, t.TempDir()
 		_, err := tryMake(t, img)
 		require.ErrorContains(t, err, want)
 		require.ErrorIs(t, err, errdef.ErrDamaged)
+		assert.Empty(t, imagetest.Leftovers(t, img.TempDir))
 	}
 	_, err := tryMake(t, &compose.Image{Base: b, Squash: true, TempDir: "/dev/null/none"})
 	require.ErrorContains(t, err, "creating a temporary file in /dev/null/none")

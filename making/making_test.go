@@ -433,10 +433,10 @@ func TestWrittenOnce(t *testing.T) {
 	logrus.SetLevel(logrus.DebugLevel)
 	gzip, plain := imagetest.Gzip(1, 100_000), imagetest.Plain(2, 50_000)
 	added := []compose.Layer{
-		{Content: compose.Files(day, compose.File{Path: "a", Content: make([]byte, 1<<20)})},
+		{Content: compose.Files(day, compose.File{Path: "a", Content: make([]byte, 1<<17)})},
 		{Content: compose.Stream("b", bytes.NewReader(imagetest.Gzip(3, 200_000).Blob))},
 		{History: imgspecv1.History{CreatedBy: "nothing"}},
-		{Content: compose.Files(day, compose.File{Path: "c", Content: make([]byte, 1<<20)})},
+		{Content: compose.Files(day, compose.File{Path: "c", Content: make([]byte, 1<<17)})},
 	}
 	for name, layers := range map[string][]imagetest.Layer{"none": nil, "one": {gzip}, "mixed": {gzip, plain}, "twice": {plain, plain}, "again": {imagetest.Gzip(3, 200_000)}} {
 		for _, transport := range []types.ImageTransport{dockerarchive.Transport, dockerarchive.ImageTransport} {

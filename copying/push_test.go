@@ -252,17 +252,22 @@ func TestPushMounts(t *testing.T) {
 		}
 		return false
 	}
-	var images []copying.PushImage
-	for _, name := range []string{"one", "two", "three"} {
-		images = append(images, copying.PushImage{
+	image := func(name string) copying.PushImage {
+		return copying.PushImage{
 			SaveImage: copying.SaveImage{Source: imagetest.NewImage(t, name, layer)},
 			Targets:   []reference.Named{imagetest.Tagged(t, to.Address+"/"+name+":1")},
-		})
+		}
 	}
-	_, err := copying.Push(t.Context(), imagetest.Trusting(t), images, pushing(t))
+	options := pushing(t)
+	options.DestinationCtx.BlobInfoCacheDir = t.TempDir()
+	_, err := copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{image("one"), image("two"), image("three")}, options)
 	require.NoError(t, err)
 	assert.Equal(t, 1, to.uploads[layer.Digest.String()])
 	assert.Len(t, to.mounts, 2)
+	// Another time, containers/image may remember where blobs were put.
+	_, err = copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{image("four")}, options)
+	require.NoError(t, err)
+	assert.Equal(t, 4, to.uploads[layer.Digest.String()]+len(to.mounts))
 }
 
 // An image without a manifest gets the same one every time, of compressed layers.

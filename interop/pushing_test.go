@@ -44,10 +44,8 @@ func startSecured(t *testing.T) secured {
 	require.NoError(t, os.Mkdir(s.certs, 0o755))
 	certificate, key := filepath.Join(s.certs, "ca.crt"), filepath.Join(dir, "server.key")
 	writeCertificate(t, certificate, key)
-	hash, err := bcrypt.GenerateFromPassword([]byte(securedPassword), bcrypt.MinCost)
-	require.NoError(t, err)
 	users := filepath.Join(dir, "users")
-	require.NoError(t, os.WriteFile(users, fmt.Appendf(nil, "%s:%s\n", securedUser, hash), 0o600))
+	writeUsers(t, users)
 	config := filepath.Join(dir, "config.yaml")
 	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, `version: 0.1
 log: {level: warn}
@@ -67,6 +65,14 @@ auth:
 		return conn.Close()
 	})
 	return s
+}
+
+// writeUsers writes a file of the one user.
+func writeUsers(t *testing.T, path string) {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte(securedPassword), bcrypt.MinCost)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, fmt.Appendf(nil, "%s:%s\n", securedUser, hash), 0o600))
 }
 
 // writeCertificate writes a certificate for this machine that is its own authority.

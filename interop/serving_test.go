@@ -5,7 +5,6 @@ package interop
 import (
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,11 +32,11 @@ func startServe(t *testing.T, args ...string) string {
 	require.NoError(t, l.Close())
 	server := dockerArchive(t).with("serve", "--listen", address).with(args...)
 	startDaemon(t, daemonDir(t), server, func() error {
-		response, err := http.Get("http://" + address + "/v2/")
+		conn, err := net.Dial("tcp", address)
 		if err != nil {
 			return err
 		}
-		return response.Body.Close()
+		return conn.Close()
 	})
 	return address
 }
@@ -71,6 +70,24 @@ func TestServeConforms(t *testing.T) {
 	}
 	assert.Contains(t, output, "OCI Conformance Result: Pass\n", "%s", output)
 	assert.Regexp(t, `Pass\.+: +14\n`, output)
+}
+
+// TestServeSecured has skopeo pull with a certificate and a user, and not without.
+func TestServeSecured(t *testing.T) {
+	dir := daemonDir(t)
+	certs := filepath.Join(dir, "certs")
+	require.NoError(t, os.Mkdir(certs, 0o755))
+	certificate, key, users := filepath.Join(certs, "ca.crt"), filepath.Join(dir, "server.key"), filepath.Join(dir, "users")
+	writeCertificate(t, certificate, key)
+	writeUsers(t, users)
+	address := startServe(t, "--tls-cert", certificate, "--tls-key", key, "--htpasswd", users, "../testdata/archives/docker29.tar")
+	skopeo := debian(t, "skopeo")
+	source := "docker://" + address + "/tiny/one:v1"
+	_, err := skopeo.try(t, "inspect", "--no-creds", "--cert-dir", certs, source)
+	require.ErrorContains(t, err, "unauthorized")
+	_, err = skopeo.try(t, "inspect", "--creds", securedUser+":wrong", "--cert-dir", certs, source)
+	require.ErrorContains(t, err, "unauthorized")
+	skopeo.run(t, "copy", "--insecure-policy", "--src-cert-dir", certs, "--src-creds", securedUser+":"+securedPassword, source, "dir:"+filepath.Join(dir, "copy"))
 }
 
 // A puller pulls an image under a name from a registry, runs it if it can, and returns what it

@@ -36,7 +36,7 @@ func newSnapshot(s *Server, archives []*opened) *snapshot {
 			v.images = append(v.images, &image{Image: img, from: a})
 		}
 	}
-	v.names = newNames(v.images)
+	v.names = newNames(s.ctx, v.images)
 	return v
 }
 
@@ -66,6 +66,9 @@ func (v *snapshot) byDigest() *content {
 				continue
 			}
 			c.add(v.server, img, m, 0)
+		}
+		for _, img := range v.names.made {
+			c.documents[img.made.Digest] = &document{Descriptor: img.made.Descriptor, images: []*image{img}}
 		}
 		v.content = c
 	})
@@ -158,7 +161,7 @@ func (v *snapshot) manifest(ctx context.Context, r *repository, d digest.Digest)
 	}
 	var failed error
 	for _, img := range doc.images {
-		m, err := img.Instance(ctx, d)
+		m, err := img.find(ctx, d)
 		if err == nil {
 			return m, nil
 		}
@@ -171,7 +174,7 @@ func (v *snapshot) manifest(ctx context.Context, r *repository, d digest.Digest)
 // fs.ErrNotExist if there is none of this digest.
 func (v *snapshot) blob(ctx context.Context, r *repository, d digest.Digest) (*archive.Blob, *opened, error) {
 	c := v.byDigest()
-	failed := error(fs.ErrNotExist)
+	var failed error
 	for _, owner := range c.owners[d] {
 		if !c.in(r, owner) {
 			continue
@@ -184,10 +187,13 @@ func (v *snapshot) blob(ctx context.Context, r *repository, d digest.Digest) (*a
 			if err == nil {
 				return b, img.from, nil
 			}
-			if failed == error(fs.ErrNotExist) {
+			if failed == nil || errors.Is(failed, fs.ErrNotExist) {
 				failed = err
 			}
 		}
+	}
+	if failed == nil {
+		failed = fs.ErrNotExist
 	}
 	return nil, nil, failed
 }

@@ -1,12 +1,17 @@
 package serving
 
 import (
+	"context"
+	"encoding/json"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dockerarchive/dockerarchive/archive"
 )
@@ -21,12 +26,31 @@ const (
 type image struct {
 	*archive.Image
 	from *opened
+	// made is an index of several images of an archive, which is no Image then.
+	made *archive.Manifest
+}
+
+// top returns what the names of an image stand for.
+func (i *image) top(ctx context.Context) (*archive.Manifest, error) {
+	if i.made != nil {
+		return i.made, nil
+	}
+	return i.Manifest(ctx)
+}
+
+// find returns a manifest or an index by its digest.
+func (i *image) find(ctx context.Context, d digest.Digest) (*archive.Manifest, error) {
+	if i.made != nil {
+		return i.made, nil // Which has no other.
+	}
+	return i.Instance(ctx, d)
 }
 
 // repository is what a name without a tag stands for.
 type repository struct {
 	tags   map[string]*image
-	images map[*image]bool // also those without a tag
+	images map[*image]bool     // also those without a tag
+	rivals map[string][]*image // of the same archive, for a tag that another has
 }
 
 // directory is where repositories are found.
@@ -37,15 +61,18 @@ type directory map[string]*repository
 func (d directory) add(name, tag string, img *image) bool {
 	r := d[name]
 	if r == nil {
-		r = &repository{tags: map[string]*image{}, images: map[*image]bool{}}
+		r = &repository{tags: map[string]*image{}, images: map[*image]bool{}, rivals: map[string][]*image{}}
 		d[name] = r
 	}
 	r.images[img] = true
 	if tag == "" {
 		return true
 	}
-	if r.tags[tag] == nil {
+	switch first := r.tags[tag]; {
+	case first == nil:
 		r.tags[tag] = img
+	case first != img && first.from == img.from:
+		r.rivals[tag] = append(r.rivals[tag], img)
 	}
 	return r.tags[tag] == img
 }
@@ -56,9 +83,10 @@ type names struct {
 	paths   directory
 	aliases directory // other ways to say either
 	listed  []string  // for the catalog, in its order
+	made    []*image  // indexes
 }
 
-func newNames(images []*image) *names {
+func newNames(ctx context.Context, images []*image) *names {
 	n := &names{full: directory{}, paths: directory{}, aliases: directory{}}
 	hidden := map[string]bool{} // full names of which a path means something else
 	for _, img := range images {
@@ -70,6 +98,7 @@ func newNames(images []*image) *names {
 			n.paths.add(fileName(img.from.path), unnamedTag(img), img)
 		}
 	}
+	n.combine(ctx)
 	for name := range n.paths {
 		n.listed = append(n.listed, name)
 	}
@@ -83,6 +112,13 @@ func newNames(images []*image) *names {
 
 // addName makes an image known by one of its names. It returns false for what is none.
 func (n *names) addName(name string, img *image, hidden map[string]bool) bool {
+	if !strings.ContainsAny(name, "/:@") { // An OCI layout may call an image by its tag only.
+		if !validTag.MatchString(name) {
+			return false
+		}
+		n.paths.add(fileName(img.from.path), name, img)
+		return true
+	}
 	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {
 		return false
@@ -93,20 +129,63 @@ func (n *names) addName(name string, img *image, hidden map[string]bool) bool {
 	}
 	host, path := reference.Domain(named), reference.Path(named)
 	full := strings.ToLower(strings.ReplaceAll(host, ":", "-")) + "/" + path
-	n.full.add(full, tag, img)
+	mine := n.full.add(full, tag, img)
 	if host+"/"+path != full {
 		n.aliases.add(host+"/"+path, tag, img)
 	}
-	if !n.paths.add(path, tag, img) {
+	if !n.paths.add(path, tag, img) && mine {
 		hidden[full] = true
 	}
 	if short, ok := strings.CutPrefix(path, dockerLibrary); ok && host == dockerHub {
 		n.aliases.add(short, tag, img)
 	}
-	if !strings.ContainsAny(name, "/:@") { // An OCI layout may call an image by its tag only.
-		n.aliases.add(fileName(img.from.path), name, img)
-	}
 	return true
+}
+
+// combine makes indexes of images that an archive has under one name for different
+// platforms.
+func (n *names) combine(ctx context.Context) {
+	known := map[string]*image{}
+	for _, d := range []directory{n.full, n.paths, n.aliases} {
+		for _, r := range d {
+			for tag, rivals := range r.rivals {
+				made := combined(ctx, append([]*image{r.tags[tag]}, rivals...))
+				if made == nil {
+					continue // The first one is meant.
+				}
+				if known[made.made.Digest.String()] == nil {
+					known[made.made.Digest.String()] = made
+					n.made = append(n.made, made)
+				}
+				made = known[made.made.Digest.String()]
+				r.tags[tag], r.images[made] = made, true
+			}
+		}
+	}
+}
+
+// combined returns an index of images, nil if these are not for different platforms.
+func combined(ctx context.Context, images []*image) *image {
+	index := imgspecv1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imgspecv1.MediaTypeImageIndex}
+	seen := map[string]bool{}
+	for _, img := range images {
+		m, err := img.Manifest(ctx)
+		if err != nil || m.Platform == nil {
+			return nil
+		}
+		platform := strings.Join([]string{m.Platform.OS, m.Platform.Architecture, m.Platform.Variant, m.Platform.OSVersion}, "/")
+		if seen[platform] {
+			return nil
+		}
+		seen[platform] = true
+		index.Manifests = append(index.Manifests, imgspecv1.Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: m.Size, Platform: m.Platform})
+	}
+	data, err := json.Marshal(index)
+	if err != nil {
+		return nil
+	}
+	descriptor := imgspecv1.Descriptor{MediaType: index.MediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
+	return &image{from: images[0].from, made: &archive.Manifest{Descriptor: descriptor, Data: data, Made: true}}
 }
 
 // find returns a repository, nil if there is none. namespace is the registry that a

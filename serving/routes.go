@@ -108,7 +108,7 @@ func (s *Server) manifest(w http.ResponseWriter, r *request, reference string) {
 			fail(w, r.Request, status, code, "no archive has this tag")
 			return
 		}
-		m, err := img.Manifest(r.Context())
+		m, err := img.top(r.Context())
 		if err != nil {
 			s.failReading(w, r, codeManifestUnknown, err)
 			return

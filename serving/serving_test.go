@@ -139,6 +139,25 @@ func TestNamesOfFiles(t *testing.T) {
 	tagged.index.Manifests = []v1.Descriptor{d}
 	s = serve(t, tagged.write())
 	assert.Equal(t, img.Raw, s.get("images/manifests/v1"))
+	assert.Equal(t, http.StatusNotFound, s.status("library/v1/manifests/latest"))
+	s = serve(t, "../testdata/cases/free-ref-name.tar")
+	assert.NotZero(t, s.pull("free-ref-name", "V1.0_RC"))
+}
+
+// Images that an archive has under one name for different platforms are an index.
+func TestNamesOfPlatforms(t *testing.T) {
+	s := serve(t, "../testdata/cases/same-name-per-arch.tar")
+	assert.Equal(t, 6, s.pull("library/multiarch", "latest"))
+	assert.Equal(t, 6, s.pull("multiarch", "latest"))
+	first := s.get("docker.io/library/multiarch/manifests/latest")
+	var index v1.Index
+	require.NoError(t, json.Unmarshal(first, &index))
+	assert.Equal(t, "arm64", index.Manifests[1].Platform.Architecture)
+	assert.Equal(t, first, serve(t, "../testdata/cases/same-name-per-arch.tar").get("multiarch/manifests/latest"))
+	assert.JSONEq(t, `{"repositories":["library/multiarch"]}`, string(s.get("_catalog")))
+	one, two := imagetest.NewImage(t, "one"), imagetest.NewImage(t, "two")
+	s = serve(t, newLayout(t).add(one, "team/app:1").add(two, "team/app:1").write())
+	assert.Equal(t, one.Raw, s.get("team/app/manifests/1"), "nobody can choose")
 }
 
 func TestErrors(t *testing.T) {

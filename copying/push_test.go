@@ -227,6 +227,24 @@ func (p *pushed) checkThere(t testing.TB, target reference.Named, d digest.Diges
 	}
 }
 
+// A signature goes where the image goes, whatever name that gets.
+func TestPushDigestTags(t *testing.T) {
+	to := newPushed(t)
+	img := imagetest.NewImage(t, "it")
+	key, _ := imagetest.NewKey(t)
+	signature := imagetest.NewSignature(t, key, "old.example.com/name", img.Digest())
+	tag := "sha256-" + img.Digest().Encoded() + ".sig"
+	results, err := copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{
+		{SaveImage: copying.SaveImage{Source: signature}, Targets: []reference.Named{imagetest.Tagged(t, to.Address+"/name:"+tag)}},
+		{SaveImage: copying.SaveImage{Source: img}, Targets: []reference.Named{imagetest.Tagged(t, to.Address+"/new:1")}},
+	}, pushing(t))
+	require.NoError(t, err)
+	require.Len(t, results[0].Targets, 2)
+	for _, target := range results[0].Targets {
+		to.checkThere(t, target, signature.Digest())
+	}
+}
+
 // A layer that is in another repository is mounted from there.
 func TestPushMounts(t *testing.T) {
 	layer := imagetest.Gzip(1, 3000)

@@ -59,7 +59,7 @@ var rooms = []struct{ name, mayImport string }{
 	{"archive", "errdef internal/catalog internal/image internal/input internal/tarfile internal/verify"},
 
 	// A registry of archives that are read.
-	{"serving", "archive errdef internal/printable"},
+	{"serving", "archive errdef internal/image internal/printable"},
 
 	// An archive that is written. The layouts know no files and no sources; who
 	// writes does not know where blobs come from, and who fetches does not know

@@ -14,7 +14,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
-// maxDepth bounds indexes of indexes, and what is about what is about something.
+// maxDepth bounds indexes of indexes.
 const maxDepth = 8
 
 // snapshot is what is served at a time.
@@ -134,21 +134,54 @@ func (c *content) describe(m *archive.Manifest, img *image) *document {
 	return d
 }
 
-// in reports whether a repository has a document: that of one of its images, or what
+// membership finds out what a repository has, each document once.
+type membership struct {
+	content    *content
+	repository *repository
+	not        map[*document]bool // that it has not, or of which that is being found out
+}
+
+func (c *content) of(r *repository) *membership {
+	return &membership{content: c, repository: r, not: map[*document]bool{}}
+}
+
+// has reports whether the repository has a document: that of one of its images, or what
 // is about one.
-func (c *content) in(r *repository, d *document) bool {
-	for range maxDepth {
-		if d == nil {
-			return false
+func (m *membership) has(d *document) bool {
+	if d == nil || m.not[d] {
+		return false
+	}
+	m.not[d] = true
+	for _, img := range d.images {
+		if m.repository.images[img] {
+			return true
 		}
-		for _, img := range d.images {
-			if r.images[img] {
+		for _, subject := range img.about {
+			if m.has(m.content.documents[subject]) {
 				return true
 			}
 		}
-		d = c.documents[d.subject]
 	}
-	return false
+	return d.subject != "" && m.has(m.content.documents[d.subject])
+}
+
+// tagged returns what a repository has under a tag, nil if that is nothing.
+func (v *snapshot) tagged(r *repository, tag string) *image {
+	if img := r.tags[tag]; img != nil {
+		return img
+	}
+	img := v.names.digestTags[tag]
+	if img == nil {
+		return nil
+	}
+	c := v.byDigest()
+	members := c.of(r)
+	for _, subject := range img.about {
+		if members.has(c.documents[subject]) {
+			return img
+		}
+	}
+	return nil
 }
 
 // manifest reads a manifest or an index of a repository. The error wraps
@@ -156,7 +189,7 @@ func (c *content) in(r *repository, d *document) bool {
 func (v *snapshot) manifest(ctx context.Context, r *repository, d digest.Digest) (*archive.Manifest, error) {
 	c := v.byDigest()
 	doc := c.documents[d]
-	if !c.in(r, doc) {
+	if !c.of(r).has(doc) {
 		return nil, fs.ErrNotExist
 	}
 	var failed error
@@ -174,9 +207,10 @@ func (v *snapshot) manifest(ctx context.Context, r *repository, d digest.Digest)
 // fs.ErrNotExist if there is none of this digest.
 func (v *snapshot) blob(ctx context.Context, r *repository, d digest.Digest) (*archive.Blob, *opened, error) {
 	c := v.byDigest()
+	members := c.of(r)
 	var failed error
 	for _, owner := range c.owners[d] {
-		if !c.in(r, owner) {
+		if !members.has(owner) {
 			continue
 		}
 		for _, img := range owner.images {

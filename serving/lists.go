@@ -73,7 +73,7 @@ func (s *Server) referrers(w http.ResponseWriter, r *request, reference string) 
 	wanted := r.URL.Query().Get("artifactType")
 	content := r.view.byDigest()
 	for _, doc := range content.referrers[d] {
-		if content.in(r.repository, doc) && (wanted == "" || wanted == doc.ArtifactType) {
+		if content.of(r.repository).has(doc) && (wanted == "" || wanted == doc.ArtifactType) {
 			index.Manifests = append(index.Manifests, doc.Descriptor)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dockerarchive/dockerarchive/archive"
+	imagedoc "github.com/dockerarchive/dockerarchive/internal/image"
 )
 
 const (
@@ -28,6 +29,8 @@ type image struct {
 	from *opened
 	// made is an index of several images of an archive, which is no Image then.
 	made *archive.Manifest
+	// about are what the image is about by its tags, as cosign's signatures are.
+	about []digest.Digest
 }
 
 // top returns what the names of an image stand for.
@@ -84,10 +87,13 @@ type names struct {
 	aliases directory // other ways to say either
 	listed  []string  // for the catalog, in its order
 	made    []*image  // indexes
+	// digestTags are images by tags that say what they are about: these belong to where
+	// that is, too, whatever its name was when they were saved.
+	digestTags map[string]*image
 }
 
 func newNames(ctx context.Context, images []*image) *names {
-	n := &names{full: directory{}, paths: directory{}, aliases: directory{}}
+	n := &names{full: directory{}, paths: directory{}, aliases: directory{}, digestTags: map[string]*image{}}
 	hidden := map[string]bool{} // full names of which a path means something else
 	for _, img := range images {
 		known := false
@@ -126,6 +132,12 @@ func (n *names) addName(name string, img *image, hidden map[string]bool) bool {
 	tag := ""
 	if tagged, ok := reference.TagNameOnly(named).(reference.Tagged); ok {
 		tag = tagged.Tag()
+	}
+	if subject, _, ok := imagedoc.ParseDigestTag(tag); ok {
+		img.about = append(img.about, subject)
+		if n.digestTags[tag] == nil {
+			n.digestTags[tag] = img
+		}
 	}
 	host, path := reference.Domain(named), reference.Path(named)
 	full := strings.ToLower(strings.ReplaceAll(host, ":", "-")) + "/" + path

@@ -99,7 +99,7 @@ func (s *Server) routeRepository(w http.ResponseWriter, r *http.Request, view *s
 func (s *Server) manifest(w http.ResponseWriter, r *request, reference string) {
 	d := digest.Digest(reference)
 	if !strings.Contains(reference, ":") {
-		img := r.repository.tags[reference]
+		img := r.view.tagged(r.repository, reference)
 		if img == nil {
 			status, code := http.StatusNotFound, codeManifestUnknown
 			if !validTag.MatchString(reference) {

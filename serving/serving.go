@@ -17,7 +17,7 @@
 // and of an archive. The port of a registry is behind a hyphen instead of a colon,
 // which a path cannot have. An image of docker.io/library is found without that, too.
 // What has no name, or no more than a tag, is found under the name of its archive's
-// file, without what is behind the first dot.
+// file, without what is behind the first dot; what is about an image, with that.
 //
 // # Trust
 //

@@ -284,6 +284,21 @@ func TestReferrers(t *testing.T) {
 	assert.Equal(t, proof.Layers[0].Blob, s.get("team/app/blobs/"+proof.Layers[0].Digest.String()))
 }
 
+// What has the digest of an image in its tag is found with the image, whatever that was
+// called when both were saved.
+func TestDigestTags(t *testing.T) {
+	img, other := imagetest.NewImage(t, "it"), imagetest.NewImage(t, "other")
+	key, _ := imagetest.NewKey(t)
+	signature := imagetest.NewSignature(t, key, "old.example.com/name", img.Digest())
+	tag := "sha256-" + img.Digest().Encoded() + ".sig"
+	s := serve(t, newLayout(t).add(img, "team/app:1").add(signature, "old.example.com/name:"+tag).add(other, "team/other:1").write())
+	for _, repository := range []string{"team/app", "name"} {
+		assert.Equal(t, 2, s.pull(repository, tag), repository)
+	}
+	assert.Equal(t, http.StatusNotFound, s.status("team/other/manifests/"+tag))
+	assert.Equal(t, http.StatusNotFound, s.status("team/other/blobs/"+signature.Layers[0].Digest.String()))
+}
+
 // An archive that lacks a platform or a layer says so of these, and of nothing else.
 func TestPartial(t *testing.T) {
 	s := serve(t, "../testdata/cases/partial-arm64.tar")

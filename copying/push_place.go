@@ -1,0 +1,103 @@
+package copying
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/transports"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/dockerarchive/dockerarchive/internal/image"
+)
+
+// place finds the repositories of images that are about others.
+func (p *pusher) place() {
+	repositories := map[digest.Digest][]reference.Named{} // that get a document
+	note := func(img *pushedImage) {
+		for _, document := range img.documents {
+			d := document.Descriptor.Digest
+			for _, target := range img.result.Targets {
+				repositories[d] = append(repositories[d], reference.TrimNamed(target))
+			}
+		}
+	}
+	var unplaced []*pushedImage
+	for _, img := range p.images {
+		if len(img.result.Targets) > 0 {
+			note(img)
+		} else if img.result.Err == nil {
+			unplaced = append(unplaced, img)
+		}
+	}
+	for progress := true; progress; {
+		progress = false
+		for _, img := range unplaced {
+			before := len(img.result.Targets)
+			for _, subject := range img.about {
+				for _, repository := range repositories[subject] {
+					img.addTarget(reference.WithDigest(repository, img.digest))
+				}
+			}
+			if len(img.result.Targets) > before {
+				progress = true
+				note(img)
+			}
+		}
+	}
+	for _, img := range p.images {
+		for _, target := range slices.Clone(img.result.Targets) {
+			tagged, ok := target.(reference.Tagged)
+			if !ok {
+				continue
+			}
+			subject, _, ok := image.ParseDigestTag(tagged.Tag())
+			if !ok {
+				continue
+			}
+			for _, repository := range repositories[subject] {
+				img.addTarget(reference.WithTag(repository, tagged.Tag()))
+			}
+		}
+	}
+}
+
+// addTarget adds a name, unless the image has it or there is none.
+func (i *pushedImage) addTarget(target reference.Named, err error) {
+	has := func(t reference.Named) bool { return t.String() == target.String() }
+	if err == nil && len(i.result.Targets) < maxReferrers && !slices.ContainsFunc(i.result.Targets, has) {
+		i.result.Targets = append(i.result.Targets, target)
+	}
+}
+
+// checkTaken fails if two images are to have one name.
+func (p *pusher) checkTaken() error {
+	taken := map[string]*pushedImage{}
+	for _, img := range p.images {
+		for _, target := range img.result.Targets {
+			other := taken[target.String()]
+			if other != nil && other.digest != img.digest {
+				return fmt.Errorf("two images would be %s: %s and %s; map them to different names, or push them separately", target, transports.ImageName(other.Source), transports.ImageName(img.Source))
+			}
+			taken[target.String()] = img
+		}
+	}
+	return nil
+}
+
+// phases returns what is pushed together: images, and then what is about them.
+func (p *pusher) phases() [][]*pushedImage {
+	phases := make([][]*pushedImage, 2)
+	for _, img := range p.images {
+		if img.result.Err != nil {
+			continue
+		}
+		phase := 0
+		if len(img.about) > 0 {
+			phase = 1
+		}
+		phases[phase] = append(phases[phase], img)
+	}
+	return phases
+}
+

@@ -100,4 +100,3 @@ func (p *pusher) phases() [][]*pushedImage {
 	}
 	return phases
 }
-

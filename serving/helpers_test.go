@@ -113,9 +113,10 @@ func (l *logged) String() string {
 // served is a Server that a test asks.
 type served struct {
 	*serving.Server
-	t   testing.TB
-	url string
-	log *logged
+	t    testing.TB
+	url  string
+	log  *logged
+	http *httptest.Server
 }
 
 func serve(t testing.TB, paths ...string) *served {
@@ -130,10 +131,10 @@ func serveWith(t testing.TB, o serving.Options, paths ...string) *served {
 	var err error
 	s.Server, err = serving.New(t.Context(), paths, o)
 	require.NoError(t, err)
-	server := httptest.NewServer(s)
-	s.url = server.URL
+	s.http = httptest.NewServer(s)
+	s.url = s.http.URL
 	t.Cleanup(func() {
-		server.Close()
+		s.http.Close()
 		assert.NoError(t, s.Close())
 	})
 	return s
@@ -169,6 +170,17 @@ func (s *served) get(path string) []byte {
 	require.NoError(s.t, a.err)
 	require.Equal(s.t, http.StatusOK, a.StatusCode, "%s: %s", path, a.body)
 	return a.body
+}
+
+// getAndCheck is get without a network between: it returns when what was sent has been
+// verified.
+func (s *served) getAndCheck(path string) []byte {
+	s.t.Helper()
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, httptest.NewRequestWithContext(s.t.Context(), http.MethodGet, "/v2/"+path, nil))
+	require.Equal(s.t, http.StatusOK, w.Code)
+	s.AwaitChecks()
+	return w.Body.Bytes()
 }
 
 // status returns the status of a GET request under /v2/.

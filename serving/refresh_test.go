@@ -110,7 +110,7 @@ func TestPullGoesOn(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())
 	assert.True(t, bytes.Equal(layer.Blob, append(begin, rest...)))
-	s.AwaitChecks()
+	s.http.Close()
 	require.NoError(t, s.Close())
 	assert.Empty(t, imagetest.Leftovers(t, dir))
 	assert.NotContains(t, s.log.String(), "level=ERROR")

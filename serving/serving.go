@@ -138,8 +138,8 @@ func (s *Server) Images() (images, archives int) {
 // in use when their requests end. It may be called more than once.
 func (s *Server) Close() error {
 	s.cancel()
+	s.swap(nil) // No check begins after that.
 	s.checks.Wait()
-	s.swap(nil)
 	return nil
 }
 

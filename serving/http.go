@@ -26,7 +26,6 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, certFile, keyFil
 	server := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       headerTimeout, // Nobody has to send anything but a header.
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 	}

@@ -55,7 +55,10 @@ func (p *pipes) dial() net.Conn {
 
 // inMemory has a test talk to a Server in fake time.
 func inMemory(t *testing.T, img *imagetest.Image, test func(t *testing.T, l *pipes, stop func() error)) {
-	path := newLayout(t).add(img, "team/app:1").write()
+	inMemoryAt(t, newLayout(t).add(img, "team/app:1").write(), test)
+}
+
+func inMemoryAt(t *testing.T, path string, test func(t *testing.T, l *pipes, stop func() error)) {
 	synctest.Test(t, func(t *testing.T) {
 		s, err := serving.New(t.Context(), []string{path}, serving.Options{})
 		require.NoError(t, err)
@@ -106,6 +109,38 @@ func TestSlowClients(t *testing.T) {
 		assert.Equal(t, img.Layers[0].Blob, body)
 		assert.Greater(t, time.Since(begun), time.Minute, "longer than a piece may take")
 		require.NoError(t, c.Close())
+	})
+}
+
+// So is one to whom a layer is sent that is unpacked meanwhile.
+func TestSlowClientOfUnpackedLayer(t *testing.T) {
+	layer := imagetest.Plain(1, 2_000_000)
+	path, img := compressedLayers(t, layer, imagetest.Gzipped(layer.Diff))
+	inMemoryAt(t, path, func(t *testing.T, l *pipes, _ func() error) {
+		c := l.dial()
+		ask(t, c, img)
+		response, err := http.ReadResponse(bufio.NewReaderSize(slowly{c}, 16), nil)
+		require.NoError(t, err)
+		begun := time.Now()
+		body, err := io.ReadAll(response.Body)
+		require.NoError(t, err)
+		assert.Equal(t, layer.Diff, body)
+		assert.Greater(t, time.Since(begun), 20*time.Second, "longer than a header may take")
+		require.NoError(t, c.Close())
+	})
+}
+
+// Who promises a body, and does not send it, is not waited for.
+func TestSlowBody(t *testing.T) {
+	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 100))
+	inMemory(t, img, func(t *testing.T, l *pipes, _ func() error) {
+		c := l.dial()
+		begun := time.Now()
+		_, err := io.WriteString(c, "PUT /v2/team/app/manifests/1 HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\n{")
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, c)
+		require.NoError(t, err)
+		assert.Less(t, time.Since(begun), time.Minute)
 	})
 }
 

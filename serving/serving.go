@@ -159,6 +159,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}()
 	}
 	rw.extend()
+	if r.Body != http.NoBody { // Nobody has to send one, and none is waited for.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(headerTimeout)) // As for extend.
+	}
 	rw.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
 	rw.Header().Set("X-Content-Type-Options", "nosniff")
 	if !allowed {

@@ -40,17 +40,23 @@ type copyOptions struct {
 func newCopyCommand(g *globalOptions) *cobra.Command {
 	o := &copyOptions{global: g}
 	cmd := &cobra.Command{
-		Use:   "copy [flags] SOURCE DESTINATION",
-		Short: "Copy an image to, from or between archives, registries and other stores",
-		Long: `Copy an image. SOURCE and DESTINATION are TRANSPORT:DETAILS, as for skopeo.
+		Use:        "copy [flags] SOURCE DESTINATION",
+		Short:      "Copy an image to, from or between archives, registries and other stores",
+		SuggestFor: []string{"push", "pull", "load", "sync"},
+		Long: `Copy an image. SOURCE and DESTINATION are TRANSPORT:DETAILS, as for skopeo:
+docker://, docker-archive:, image-archive: (an archive that keeps digests, compressed
+layers and all platforms), oci:, dir:, docker-daemon:, containers-storage: and others.
 
 An archive appears at its path when it is complete; what was there is kept if
 the copy fails. An archive can be written to /dev/stdout, a pipe or a device;
 progress is reported on standard error.`,
 		Example: `  docker-archive copy docker://docker.io/library/alpine:3.20 docker-archive:alpine.tar:alpine:3.20
+  docker-archive copy --all docker://docker.io/library/alpine:3.20 image-archive:all.tar:alpine:3.20
   docker-archive copy oci:layout:app docker-archive:/dev/stdout:example.com/app:1 | docker load
+  docker save app:1 | docker-archive copy docker-archive:/dev/stdin oci:layout:saved
+  docker-archive copy image-archive:images.tar:alpine:3.20 docker://example.com/mirror/alpine:3.20
   docker-archive copy docker-archive:alpine.tar dir:alpine`,
-		Args: usageArgs(cobra.ExactArgs(2)),
+		Args: exactArgs(2, "a source and a destination"),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0], args[1]) },
 	}
 	f := cmd.Flags()

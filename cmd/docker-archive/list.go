@@ -21,9 +21,10 @@ import (
 func newListCommand(g *globalOptions) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "list ARCHIVE",
-		Aliases: []string{"ls"},
-		Short:   "List the images in an archive",
+		Use:        "list ARCHIVE",
+		Aliases:    []string{"ls"},
+		SuggestFor: []string{"images", "tags"},
+		Short:      "List the images in an archive",
 		Long: `List the images in an archive: one line for each name, with the digest of the
 manifest or, if the archive has none, of the config. An image that is known to be
 broken is marked; of something else than an image, its type is in the place of the
@@ -31,7 +32,7 @@ platform. What is about an image, such as signatures and SBOMs, is listed after 
 images, with what it is about. ARCHIVE may be compressed, and - for the standard input.`,
 		Example: `  docker-archive list images.tar
   curl -s https://example.com/images.tar.zst | docker-archive list -`,
-		Args: usageArgs(cobra.ExactArgs(1)),
+		Args: exactArgs(1, "one archive"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sys, err := g.systemContext()
 			if err != nil {

@@ -10,12 +10,14 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/containers/storage/pkg/reexec"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"github.com/dockerarchive/dockerarchive"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	_ "github.com/dockerarchive/dockerarchive/register"
 )
@@ -33,7 +35,14 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // A second signal ends the process at once.
-	if err := newRootCommand().ExecuteContext(ctx); err != nil {
+	root := newRootCommand()
+	out := &results{file: os.Stdout}
+	root.SetOut(out)
+	err := root.ExecuteContext(ctx)
+	if lost := out.close(); err == nil {
+		err = lost
+	}
+	if err != nil {
 		os.Exit(report(ctx, os.Stderr, err))
 	}
 }
@@ -43,7 +52,7 @@ func report(ctx context.Context, w io.Writer, err error) int {
 	var usage usageError
 	switch {
 	case errors.As(err, &usage):
-		fmt.Fprintf(w, "docker-archive: %s\nSee 'docker-archive --help'.\n", printable.Error(err))
+		fmt.Fprintf(w, "docker-archive: %s\n%s\n", printable.Error(err), usageHint(err))
 		return exitUsage
 	case errors.Is(err, errReported):
 	case ctx.Err() != nil:
@@ -56,7 +65,8 @@ func report(ctx context.Context, w io.Writer, err error) int {
 
 // printError prints an error and what can be done about it.
 func printError(w io.Writer, err error) {
-	fmt.Fprintf(w, "docker-archive: %s\n", printable.Error(err))
+	// Some errors begin with the name of the transport, which is that of the command.
+	fmt.Fprintf(w, "docker-archive: %s\n", strings.TrimPrefix(printable.Error(err), dockerarchive.Transport.Name()+": "))
 	if hint := hintFor(err); hint != "" {
 		fmt.Fprintf(w, "%s\n", printable.String(hint))
 	}
@@ -64,25 +74,6 @@ func printError(w io.Writer, err error) {
 
 // errReported is returned by commands that have printed what is wrong.
 var errReported = errors.New("already reported")
-
-// usageError is a wrong command line.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
-func usagef(format string, args ...any) error {
-	return usageError{fmt.Errorf(format, args...)}
-}
-
-// usageArgs makes a cobra validator's errors usage errors.
-func usageArgs(validate cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := validate(cmd, args); err != nil {
-			return usageError{err}
-		}
-		return nil
-	}
-}
 
 func newRootCommand() *cobra.Command {
 	g := &globalOptions{}
@@ -94,11 +85,17 @@ func newRootCommand() *cobra.Command {
 
 Images are named as TRANSPORT:DETAILS, as skopeo does: docker://HOST/NAME:TAG,
 docker-archive:FILE[:NAME:TAG], oci:DIRECTORY[:TAG], dir:DIRECTORY,
-docker-daemon:NAME:TAG, containers-storage:NAME:TAG and others.`,
+docker-daemon:NAME:TAG, containers-storage:NAME:TAG and others.
+
+image-archive:FILE[:NAME:TAG] is an archive that keeps digests, compressed layers and
+all platforms, which docker-archive: does not; docker load and others read both.`,
+		Example: `  docker-archive save -o images.tar alpine:3.20 quay.io/podman/hello
+  docker-archive list images.tar
+  docker-archive verify images.tar`,
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          usageArgs(cobra.NoArgs),
+		Args:          knownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},
@@ -111,9 +108,12 @@ docker-daemon:NAME:TAG, containers-storage:NAME:TAG and others.`,
 		},
 	}
 	root.SetVersionTemplate("docker-archive {{.Version}}\n")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	g.register(root.PersistentFlags())
-	root.AddCommand(newCopyCommand(g), newSaveCommand(g), newListCommand(g), newInspectCommand(g), newVerifyCommand(g), newMakeCommand(g), newServeCommand(), newPushCommand(g), newManCommand())
+	root.AddCommand(
+		newCopyCommand(g), newSaveCommand(g), newListCommand(g), newInspectCommand(g), newVerifyCommand(g),
+		newMakeCommand(g), newServeCommand(), newPushCommand(g), newManCommand(), newVersionCommand(),
+	)
+	tellUsage(root)
 	return root
 }
 

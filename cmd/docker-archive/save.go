@@ -48,19 +48,20 @@ type saveOptions struct {
 func newSaveCommand(g *globalOptions) *cobra.Command {
 	o := &saveOptions{global: g}
 	cmd := &cobra.Command{
-		Use:   "save [flags] IMAGE...",
-		Short: "Save images, from anywhere, to one archive",
+		Use:        "save [flags] IMAGE...",
+		Short:      "Save images, from anywhere, to one archive",
+		SuggestFor: []string{"export", "pull"},
 		Long: `Save images to one archive. IMAGE is a name in a registry, or TRANSPORT:DETAILS as
-for skopeo: docker://, docker-daemon:, containers-storage:, oci:, docker-archive:
-and others. Each distinct layer is fetched and stored once.
+for skopeo: docker://, docker-daemon:, containers-storage:, oci:, docker-archive:,
+image-archive: and others. Each distinct layer is fetched and stored once.
 
 An archive (docker-archive:, image-archive:, oci-archive:) or an OCI layout (oci:)
 without the name of an image means all that is there, with names, digests and all
 platforms: so archives are merged. docker-daemon:NAME without a tag means all tags
 that the daemon has, and with --all-tags a name in a registry means all tags there.
 
-The archive is an OCI image layout and a docker archive at once, or one of them
-(--layout); layers and digests are those of the source. Of an image for several
+The archive is an OCI image layout and a docker archive at once (image-archive:), or one
+of them (--layout); layers and digests are those of the source. Of an image for several
 platforms, that of this machine is saved unless --platform or --all-platforms say
 otherwise: one platform under its own digest, all platforms as the original index,
 several as an index that lists only these, or with --keep-index the original one.
@@ -154,7 +155,9 @@ func (o *saveOptions) save(cmd *cobra.Command, images []copying.SaveImage, optio
 		return err
 	}
 	if !o.quiet {
-		printSaved(out, results)
+		if err := printSaved(out, results); err != nil {
+			return fmt.Errorf("printing what %s holds: %w", path, err)
+		}
 	}
 	return reportImages(cmd.ErrOrStderr(), err, results)
 }
@@ -247,7 +250,7 @@ func (o *saveOptions) listed(stdin io.Reader) ([]string, error) {
 }
 
 // printSaved prints a line for every name of the images in the archive.
-func printSaved(out io.Writer, results []copying.SaveResult) {
+func printSaved(out io.Writer, results []copying.SaveResult) error {
 	for _, r := range results {
 		if r.Err != nil {
 			continue
@@ -257,9 +260,12 @@ func printSaved(out io.Writer, results []copying.SaveResult) {
 			names = []string{savedName(r)}
 		}
 		for _, name := range names {
-			fmt.Fprintln(out, printable.String(name), r.Digest)
+			if _, err := fmt.Fprintln(out, printable.String(name), r.Digest); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
 }
 
 // savedName returns what to call an image by: its first name, or where it is from.
@@ -290,7 +296,9 @@ func reportImages(stderr io.Writer, err error, results []copying.SaveResult) err
 }
 
 func printPlan(out io.Writer, plan *copying.SavePlan) error {
-	printSaved(out, plan.Images)
+	if err := printSaved(out, plan.Images); err != nil {
+		return err
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\nOFFSET\tSIZE\t  ENTRY")
 	for _, e := range plan.Entries {

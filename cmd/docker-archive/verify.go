@@ -28,7 +28,7 @@ the repository that the image is called by. Nobody else is asked: no registry, a
 transparency log.`,
 		Example: `  docker-archive verify images.tar
   docker-archive verify --key cosign.pub images.tar`,
-		Args: usageArgs(cobra.ExactArgs(1)),
+		Args: exactArgs(1, "one archive"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sys, err := g.systemContext()
 			if err != nil {

@@ -41,6 +41,11 @@ func inherited(path string) (*os.File, error) {
 	if fd < 0 {
 		return nil, nil
 	}
+	if fd == 1 || fd == 2 {
+		if err := checkOpen(fd); err != nil {
+			return nil, err
+		}
+	}
 	copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,94 @@
+//go:build unix
+
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// processVariable makes this test's program the command itself.
+const processVariable = "DOCKERARCHIVE_TEST_PROCESS"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(processVariable) != "" {
+		main()
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// shell runs a script in dir, for which docker-archive is a program, and returns what
+// it printed on both outputs.
+func shell(t *testing.T, dir, script string, env ...string) (string, error) {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	bin := t.TempDir()
+	require.NoError(t, os.Symlink(self, filepath.Join(bin, "docker-archive")))
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
+	cmd.Dir = dir
+	cmd.Env = append(append(os.Environ(), processVariable+"=1", "PATH="+bin+":"+os.Getenv("PATH")), env...)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// testdata returns the absolute name of a directory or file of testdata.
+func testdata(t *testing.T, name string) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("..", "..", "testdata", name))
+	require.NoError(t, err)
+	return path
+}
+
+// A result that nobody gets is a failure, and so is an archive.
+func TestLostOutput(t *testing.T) {
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skip(err)
+	}
+	dir := t.TempDir()
+	image, archive := "oci:"+testdata(t, "oci")+":one", testdata(t, "archives/skopeo.tar")
+	for script, want := range map[string]string{
+		"save -o a.tar " + image + " > /dev/full":                             "no space left",
+		"save " + image + " > b.tar 2> /dev/full":                             "",
+		"save " + image + " > /dev/full":                                      "no space left",
+		"save " + image + " >&-":                                              "creating /dev/stdout: it is closed",
+		"copy " + image + " docker-archive:/dev/stdout:x:1 >&-":               "creating /dev/stdout: it is closed",
+		"copy " + image + " docker-archive:/dev/stdout:x:1 > /dev/full":       "no space left",
+		"save --dry-run " + image + " > /dev/full":                            "no space left",
+		"list " + archive + " > /dev/full":                                    "/dev/stdout: no space left",
+		"list --json " + archive + " > /dev/full":                             "no space left",
+		"inspect " + archive + " > /dev/full":                                 "no space left",
+		"inspect --raw " + archive + " > /dev/full":                           "no space left",
+		"verify " + archive + " > /dev/full":                                  "/dev/stdout: no space left",
+		"--help > /dev/full":                                                  "/dev/stdout: no space left",
+		"--version > /dev/full":                                               "/dev/stdout: no space left",
+		"version > /dev/full":                                                 "no space left",
+		"copy --digestfile /dev/full -q " + image + " docker-archive:c.tar:x": "no space left",
+	} {
+		out, err := shell(t, dir, "docker-archive "+script)
+		var exit *exec.ExitError
+		require.ErrorAs(t, err, &exit, script)
+		assert.Equal(t, exitFailure, exit.ExitCode(), script)
+		assert.Contains(t, out, want, script)
+	}
+	for _, script := range []string{"save " + image + " > /dev/null", "save -o d.tar " + image + " >&-", "list " + archive + " | head -1"} {
+		out, err := shell(t, dir, "docker-archive "+script)
+		require.NoError(t, err, script+out)
+	}
+}
+
+// The name of the command is said once.
+func TestOnePrefix(t *testing.T) {
+	for _, args := range []string{"list none.tar", "verify none.tar", "inspect none.tar", "save -o x.tar docker-archive:none.tar"} {
+		out, err := shell(t, t.TempDir(), "docker-archive "+args)
+		require.Error(t, err)
+		assert.Contains(t, out, "docker-archive: open none.tar: no such file or directory\n", args)
+		assert.NotContains(t, out, "docker-archive: docker-archive", args)
+	}
+}

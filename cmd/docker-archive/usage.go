@@ -1,0 +1,132 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// usageError is a wrong command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error {
+	return usageError{fmt.Errorf(format, args...)}
+}
+
+// commandError is a usageError that knows which command it is of.
+type commandError struct {
+	error
+	command string
+}
+
+func (e commandError) Unwrap() error { return e.error }
+
+// usageHint says where to read how a command is used.
+func usageHint(err error) string {
+	command := "docker-archive"
+	var of commandError
+	if errors.As(err, &of) {
+		command = of.command
+	}
+	return fmt.Sprintf("See '%s --help'.", command)
+}
+
+// usageArgs makes a cobra validator's errors usage errors.
+func usageArgs(validate cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := validate(cmd, args); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
+}
+
+// exactArgs demands n arguments, which what names: "one archive".
+func exactArgs(n int, what string) cobra.PositionalArgs {
+	return usageArgs(func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) == n:
+			return nil
+		case len(args) == 0:
+			return fmt.Errorf("%s takes %s", cmd.Name(), what)
+		}
+		return fmt.Errorf("%s takes %s, but is given %q", cmd.Name(), what, args)
+	})
+}
+
+// knownCommand is for the command of commands, whose argument is none that there is.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	return usagef("unknown command %q%s", args[0], didYouMean("", cmd.SuggestionsFor(args[0])))
+}
+
+// unknownFlag says which flag may have been meant by one that there is not.
+func unknownFlag(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) || unknown.GetSpecifiedShortnames() != "" {
+		return commandError{usageError{err}, cmd.CommandPath()}
+	}
+	// cobra knows which of its commands is like a word.
+	flags := &cobra.Command{SuggestionsMinimumDistance: 2}
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			flags.AddCommand(&cobra.Command{Use: f.Name, Run: func(*cobra.Command, []string) {}})
+		}
+	})
+	return commandError{usagef("%w%s", err, didYouMean("--", flags.SuggestionsFor(unknown.GetSpecifiedName()))), cmd.CommandPath()}
+}
+
+func didYouMean(prefix string, names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %s%s?", prefix, strings.Join(names, " or "+prefix))
+}
+
+// tellUsage has the errors of wrong command lines say which command they are of.
+func tellUsage(root *cobra.Command) {
+	root.SetFlagErrorFunc(unknownFlag)
+	for _, cmd := range append(root.Commands(), root) {
+		validate, run := cmd.Args, cmd.RunE
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if validate == nil {
+				return nil
+			}
+			return ofCommand(cmd, validate(cmd, args))
+		}
+		if run != nil {
+			cmd.RunE = func(cmd *cobra.Command, args []string) error { return ofCommand(cmd, run(cmd, args)) }
+		}
+	}
+}
+
+func ofCommand(cmd *cobra.Command, err error) error {
+	var usage usageError
+	if errors.As(err, &usage) {
+		return commandError{err, cmd.CommandPath()}
+	}
+	return err
+}
+
+// newVersionCommand returns the command that is the flag --version for people who
+// look for a command.
+func newVersionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version",
+		Example: `  docker-archive version`,
+		Args:    usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "docker-archive", cmd.Root().Version)
+			return err
+		},
+	}
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// Who mistypes is told what may have been meant, and where to read on.
+func TestWrongCommandLines(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"sav"}, "unknown command \"sav\"; did you mean save?\nSee 'docker-archive --help'.\n"},
+		{[]string{"lst"}, `unknown command "lst"; did you mean list?`},
+		{[]string{"images"}, `unknown command "images"; did you mean list?`},
+		{[]string{"frobnicate"}, "unknown command \"frobnicate\"\nSee "},
+		{[]string{"save", "--otput", "x", "y"}, "unknown flag: --otput; did you mean --output?\nSee 'docker-archive save --help'.\n"},
+		{[]string{"copy", "--tls-verfy"}, "unknown flag: --tls-verfy\nSee 'docker-archive copy --help'.\n"},
+		{[]string{"save", "--platfrom=linux/arm64"}, "did you mean --platform?"},
+		{[]string{"save", "-x"}, "unknown shorthand flag: 'x' in -x\nSee 'docker-archive save --help'.\n"},
+		{[]string{"list"}, "list takes one archive\nSee 'docker-archive list --help'.\n"},
+		{[]string{"list", "a", "b"}, `list takes one archive, but is given ["a" "b"]`},
+		{[]string{"verify"}, "verify takes one archive\n"},
+		{[]string{"inspect"}, "inspect takes one archive, or image in an archive\n"},
+		{[]string{"copy", "a"}, "copy takes a source and a destination, but is given [\"a\"]\nSee 'docker-archive copy --help'.\n"},
+		{[]string{"save"}, "there is no image to save\nSee 'docker-archive save --help'.\n"},
+		{[]string{"man"}, "man takes one directory\n"},
+	} {
+		_, errOut, status := command(t, c.args...)
+		assert.Equal(t, exitUsage, status, c.args)
+		assert.Contains(t, errOut, c.want)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	flag, _ := succeeds(t, "--version")
+	called, _ := succeeds(t, "version")
+	assert.Equal(t, flag, called)
+}
+
+// What is written here is named where people look for it.
+func TestHelpNamesTheLayouts(t *testing.T) {
+	for _, name := range []string{"", "copy", "save"} {
+		out, _ := succeeds(t, "help", name)
+		assert.Contains(t, out, "image-archive:", name)
+		assert.Contains(t, out, "Examples:", name)
+	}
+}

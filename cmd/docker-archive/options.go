@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"strings"
 
+	"github.com/containers/image/v5/pkg/cli/environment"
 	"github.com/containers/image/v5/signature"
 	"github.com/containers/image/v5/types"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -19,6 +20,7 @@ type globalOptions struct {
 	policyPath     string
 	insecurePolicy bool
 	registriesDir  string
+	registriesConf string
 	tmpdir         string
 	platform       string
 	overrideOS     string
@@ -31,6 +33,7 @@ func (g *globalOptions) register(f *pflag.FlagSet) {
 	f.StringVar(&g.policyPath, "policy", "", "`FILE` with the signature policy; without it the system's, and where there is none, every image is accepted")
 	f.BoolVar(&g.insecurePolicy, "insecure-policy", false, "accept every image, whatever the system's signature policy says")
 	f.StringVar(&g.registriesDir, "registries.d", "", "`DIRECTORY` with the configuration of registries")
+	f.StringVar(&g.registriesConf, "registries-conf", "", "`FILE` that says where registries and their mirrors are (default $CONTAINERS_REGISTRIES_CONF, or the system's)")
 	f.StringVar(&g.tmpdir, "tmpdir", "", "`DIRECTORY` for large temporary files (default $TMPDIR or /var/tmp)")
 }
 
@@ -51,6 +54,10 @@ func (g *globalOptions) systemContext() (*types.SystemContext, error) {
 		ArchitectureChoice:      g.overrideArch,
 		VariantChoice:           g.overrideVar,
 		DockerRegistryUserAgent: "docker-archive/" + version(),
+	}
+	sys.SystemRegistriesConfPath = g.registriesConf
+	if err := environment.UpdateRegistriesConf(sys); err != nil {
+		return nil, err
 	}
 	if g.platform == "" {
 		return sys, nil

@@ -33,7 +33,7 @@ func shell(t *testing.T, dir, script string, env ...string) (string, error) {
 	require.NoError(t, os.Symlink(self, filepath.Join(bin, "docker-archive")))
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
 	cmd.Dir = dir
-	cmd.Env = append(append(os.Environ(), processVariable+"=1", "PATH="+bin+":"+os.Getenv("PATH")), env...)
+	cmd.Env = append(append(os.Environ(), processVariable+"=1", "SELF="+self, "PATH="+bin+":"+os.Getenv("PATH")), env...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

@@ -1,0 +1,166 @@
+//go:build unix
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+)
+
+// The examples of help name places that a test cannot have. Each stands for one that
+// it has.
+const (
+	exampleRegistry = "example.com"
+	// fakeDocker is a docker of which pipes are all that is asked.
+	fakeDocker = `#!/bin/sh
+case "$1" in
+load) exec docker-archive list - ;;
+save) exec cat '%s' ;;
+esac
+exit 9
+`
+	// local is docker-archive where a registry has no certificate, and the system's
+	// policy is not looked at.
+	local = `#!/bin/sh
+command=$1
+shift
+case $command in
+save) set -- --tls-verify=false --insecure-policy "$@" ;;
+copy) set -- --src-tls-verify=false --dest-tls-verify=false --insecure-policy "$@" ;;
+esac
+exec "$SELF" "$command" "$@"
+`
+	fakeCurl = "#!/bin/sh\nexec cat images.tar\n"
+)
+
+// exampleDir returns a directory with all that examples read, and the environment in
+// which all registries are that one.
+func exampleDir(t *testing.T, reg *imagetest.Registry) (dir string, env []string) {
+	t.Helper()
+	dir = t.TempDir()
+	bin := filepath.Join(dir, "bin")
+	require.NoError(t, os.Mkdir(bin, 0o700))
+	for name, script := range map[string]string{
+		"docker": fmt.Sprintf(fakeDocker, testdata(t, "archives/docker20.tar")),
+		"podman": fmt.Sprintf(fakeDocker, testdata(t, "archives/podman-multi.tar")),
+		"curl":   fakeCurl,
+
+		"docker-archive": local,
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte(script), 0o700))
+	}
+	conf := filepath.Join(dir, "registries.conf")
+	var mirrors strings.Builder
+	for _, host := range []string{"docker.io", "quay.io"} {
+		fmt.Fprintf(&mirrors, "[[registry]]\nlocation = %q\n[[registry.mirror]]\nlocation = \"%s/%s\"\ninsecure = true\n", host, reg.Address, host)
+	}
+	require.NoError(t, os.WriteFile(conf, []byte(mirrors.String()), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "images.txt"), []byte("# two of them\nalpine:3.20\nquay.io/podman/hello\n"), 0o600))
+	key, public := imagetest.NewKey(t)
+	signed := imagetest.NewImage(t, "signed", imagetest.Gzip(1, 3000))
+	reg.Push(t, "docker.io/library/alpine:signed", signed)
+	reg.Push(t, "docker.io/library/alpine:sha256-"+signed.Digest().Encoded()+".sig", imagetest.NewSignature(t, key, "docker.io/library/alpine", signed.Digest()))
+	reg.Push(t, "app:1", signed)
+	reg.Push(t, "app:sha256-"+signed.Digest().Encoded()+".sig", imagetest.NewSignature(t, key, reg.Address+"/app", signed.Digest()))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "cosign.pub"), public, 0o600))
+	env = []string{"TOOLS=" + bin, "CONTAINERS_REGISTRIES_CONF=" + conf, "IMAGES=oci:" + testdata(t, "oci"), "REGISTRY=" + reg.Address}
+	out, err := shell(t, dir, `set -e
+cp='docker-archive copy -q --insecure-policy --dest-tls-verify=false'
+for name in docker.io/library/alpine:3.20 docker.io/library/alpine:latest quay.io/podman/hello:latest example.com/tool:1; do
+	$cp --all $IMAGES:multi docker://$REGISTRY/${name#example.com/}
+done
+$cp $IMAGES:one oci:layout:app
+docker-archive save -q --insecure-policy --any-platform --referrers -o images.tar --name alpine:3.20 alpine:signed
+cp images.tar image.tar; cp images.tar one.tar
+docker-archive save -q --insecure-policy -o two.tar --name two $IMAGES:two
+docker-archive save -q --insecure-policy --layout docker -o alpine.tar --name alpine:3.20 $IMAGES:one
+`, env...)
+	require.NoError(t, err, out)
+	return dir, env
+}
+
+// Every example of every command's help works as it stands.
+func TestExamplesOfHelp(t *testing.T) {
+	reg := imagetest.NewRegistry(t)
+	ready, env := exampleDir(t, reg)
+	root := newRootCommand()
+	for _, cmd := range append(root.Commands(), root) {
+		if !cmd.IsAvailableCommand() && cmd != root {
+			continue
+		}
+		assert.NotEmpty(t, cmd.Example, "%s has no example", cmd.Name())
+		for example := range strings.Lines(cmd.Example) {
+			t.Run(cmd.Name(), func(t *testing.T) {
+				runExample(t, strings.TrimSpace(example), ready, reg.Address, env)
+			})
+		}
+	}
+}
+
+func runExample(t *testing.T, example, ready, address string, env []string) {
+	dir := filepath.Join(t.TempDir(), "work")
+	require.NoError(t, os.CopyFS(dir, os.DirFS(ready)))
+	for _, name := range written(example) { // What an example writes must not be there.
+		require.NoError(t, os.RemoveAll(filepath.Join(dir, name)))
+	}
+	example = strings.ReplaceAll(example, exampleRegistry+"/", address+"/")
+	assert.Contains(t, example, "docker-archive")
+	out, err := shell(t, dir, "set -e; PATH=$TOOLS:$PATH\n"+example, env...)
+	require.NoError(t, err, example+"\n"+out)
+}
+
+// written returns the files that an example makes.
+func written(example string) []string {
+	fields := strings.Fields(example)
+	var names []string
+	for i, field := range fields {
+		if field == "-o" {
+			names = append(names, fields[i+1])
+		}
+	}
+	if len(fields) > 1 && fields[1] == "copy" {
+		_, path, _ := strings.Cut(fields[len(fields)-1], ":")
+		path, _, _ = strings.Cut(path, ":")
+		if path != "" {
+			names = append(names, path)
+		}
+	}
+	return names
+}
+
+// So does every line of the README that begins with the command, one after the other.
+func TestExamplesOfReadme(t *testing.T) {
+	reg := imagetest.NewRegistry(t)
+	dir, env := exampleDir(t, reg)
+	for _, name := range []string{"images.tar", "image.tar", "alpine.tar"} {
+		require.NoError(t, os.Remove(filepath.Join(dir, name)))
+	}
+	require.NoError(t, os.Rename(filepath.Join(dir, "two.tar"), filepath.Join(dir, "more.tar")))
+	require.NoError(t, os.Symlink(testdata(t, "."), filepath.Join(dir, "testdata")))
+	readme, err := os.ReadFile(testdata(t, "../README.md"))
+	require.NoError(t, err)
+	count := 0
+	for line := range strings.Lines(string(readme)) {
+		line, code := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "    ")
+		line = strings.TrimPrefix(line, "$ ")
+		if !code || !strings.HasPrefix(line, "docker") || !strings.Contains(line, "docker-archive ") {
+			continue
+		}
+		count++
+		for _, name := range written(line) { // Each example is of its own.
+			require.NoError(t, os.RemoveAll(filepath.Join(dir, name)))
+		}
+		line = strings.ReplaceAll(line, "localhost:5000/", reg.Address+"/")
+		out, err := shell(t, dir, "set -e; PATH=$TOOLS:$PATH\n"+line, env...)
+		require.NoError(t, err, line+"\n"+out)
+	}
+	assert.GreaterOrEqual(t, count, 8)
+}

@@ -1,6 +1,7 @@
 package copying
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -185,7 +186,8 @@ var ErrImagesLeftOut = errors.New("not all images could be saved")
 //
 // It returns a result for each image, in their order, and for each of the Referrers,
 // in the order of the archive. An error means that there
-// is no archive, unless it is ErrImagesLeftOut and there are images left.
+// is no archive, unless it is ErrImagesLeftOut and there are images left. If manifests
+// of several images cannot be read, it is an *ImagesError, of one an *ImageError.
 func Save(ctx context.Context, policyContext *signature.PolicyContext, path string, images []SaveImage, options *SaveOptions) ([]SaveResult, error) {
 	return save(ctx, policyContext, path, images, options, func() (*output.Output, error) { return output.Create(ctx, path) })
 }
@@ -358,16 +360,23 @@ func (s *saver) read(ctx context.Context) error {
 	for _, img := range s.images {
 		g.Go(func() error {
 			err := s.resolve(gctx, img)
-			if err == nil {
-				return nil
+			if err == nil || gctx.Err() != nil && errors.Is(err, context.Canceled) {
+				return err // Another image is the reason.
 			}
-			return s.fail(img, err)
+			if err := s.fail(img, err); err != nil && endsReading(err) {
+				return err
+			}
+			return nil
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return err
+	err := g.Wait()
+	if ctxErr := ctx.Err(); ctxErr != nil {
+		return cmp.Or(err, ctxErr)
 	}
-	if err := ctx.Err(); err != nil {
+	if !s.options.KeepGoing {
+		err = s.faults()
+	}
+	if err != nil {
 		return err
 	}
 	if err := s.askParents(ctx); err != nil {

@@ -115,7 +115,7 @@ func (e *NoPlatformError) Error() string {
 
 // list names images for a message, but not thousands of them.
 func list(images []string) string {
-	const enough = 20
+	const enough = 10
 	switch {
 	case len(images) == 0:
 		return "no image"

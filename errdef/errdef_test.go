@@ -42,8 +42,7 @@ func TestErrorsAreFoundAndSayWhatIsWrong(t *testing.T) {
 		{err: &errdef.AmbiguousError{Matches: 2, Available: []string{"@0", "@1"}}, message: "2 images are in the archive, choose one of them: @0, @1"},
 		{
 			err: &errdef.AmbiguousError{Matches: 25, Available: many},
-			message: "25 images are in the archive, choose one of them: @0, @1, @2, @3, @4, @5, @6, @7, @8, @9, @10, @11, @12, @13, " +
-				"@14, @15, @16, @17, @18, @19, and 5 more",
+			message: "25 images are in the archive, choose one of them: @0, @1, @2, @3, @4, @5, @6, @7, @8, @9, and 15 more",
 		},
 		{
 			err:     &errdef.AmbiguousError{Wanted: "a:b", Matches: 2, Available: []string{"@0 a:b", "@1 a:b", "@2"}},

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dockerarchive/dockerarchive/copying"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
 // dockerDaemon is the name of the transport of which a name may mean a repository.
@@ -24,7 +25,8 @@ const dockerDaemon = "docker-daemon"
 type imageList struct {
 	images   []copying.SaveImage
 	releases []func() error
-	leftOut  bool // something could not be listed, and was reported
+	leftOut  bool              // something could not be listed, and was reported
+	places   map[string]string // in files, of images by their sources
 }
 
 // release closes what the images are read from.
@@ -44,7 +46,7 @@ func (l *imageList) report(err error) error {
 
 // images returns the images of the command line with their names. What cannot be
 // listed is reported and left out with --keep-going.
-func (o *saveOptions) images(cmd *cobra.Command, sys *types.SystemContext, args []string) (*imageList, error) {
+func (o *saveOptions) images(cmd *cobra.Command, sys *types.SystemContext, args []argument) (*imageList, error) {
 	if len(args) == 0 {
 		return nil, usagef("there is no image to save")
 	}
@@ -52,29 +54,36 @@ func (o *saveOptions) images(cmd *cobra.Command, sys *types.SystemContext, args 
 	if err != nil {
 		return nil, err
 	}
-	list := &imageList{}
+	list := &imageList{places: map[string]string{}}
+	var wrong faults
 	for _, arg := range args {
-		images, err := o.list(cmd.Context(), sys, list, arg, cmd.ErrOrStderr())
+		images, err := o.list(cmd.Context(), sys, list, arg.text, cmd.ErrOrStderr())
 		if err == nil && len(names) > 0 {
-			images, err = rename(images, names, arg)
+			images, err = rename(images, names, arg.text)
 		}
 		var usage usageError
 		switch {
 		case err == nil:
-			list.images = append(list.images, images...)
-		case !o.keepGoing || errors.As(err, &usage) || cmd.Context().Err() != nil:
+			list.add(images, arg.place)
+		case cmd.Context().Err() != nil:
 			list.release()
 			return nil, err
+		case !o.keepGoing || errors.As(err, &usage):
+			wrong = append(wrong, arg.wrong(err))
 		default:
-			printError(cmd.ErrOrStderr(), err)
+			printError(cmd.ErrOrStderr(), arg.wrong(err))
 			list.leftOut = true
 		}
+	}
+	if len(wrong) > 0 {
+		list.release()
+		return nil, wrong.err()
 	}
 	return list, nil
 }
 
 // parseNames parses the names of --name.
-func (o *saveOptions) parseNames(args []string) ([]reference.Named, error) {
+func (o *saveOptions) parseNames(args []argument) ([]reference.Named, error) {
 	if len(o.names) > 0 && len(args) > 1 {
 		return nil, usagef("--name is for a single image")
 	}
@@ -112,7 +121,7 @@ func (o *saveOptions) list(ctx context.Context, sys *types.SystemContext, list *
 		var images []copying.SaveImage
 		err := copying.Retry(ctx, o.retryTimes, func(err error) {
 			if !o.quiet {
-				fmt.Fprintf(stderr, "docker-archive: %v; trying again\n", err)
+				fmt.Fprintf(stderr, "docker-archive: %s; trying again\n", printable.Error(err))
 			}
 		}, func() (err error) {
 			images, err = copying.AllTags(ctx, sys, transport, repository)
@@ -122,7 +131,7 @@ func (o *saveOptions) list(ctx context.Context, sys *types.SystemContext, list *
 	}
 	ref, name, err := parseImage(arg)
 	if err != nil {
-		return nil, usagef("image %q: %w", arg, err)
+		return nil, usagef("image %q: %w", shortened(arg), err)
 	}
 	if name != nil {
 		return []copying.SaveImage{{Source: ref, Name: name}}, nil
@@ -155,7 +164,7 @@ func (o *saveOptions) parseRepository(arg string) (types.ImageTransport, referen
 	case !o.allTags:
 		return nil, nil, nil // It is for the transport to say what it means.
 	case err != nil:
-		return nil, nil, usagef("image %q: %w", arg, err)
+		return nil, nil, usagef("image %q: %w", shortened(arg), err)
 	}
 	return nil, nil, usagef("--all-tags is for all tags of a repository, and %q has a tag or a digest", arg)
 }

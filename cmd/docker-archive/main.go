@@ -52,7 +52,8 @@ func report(ctx context.Context, w io.Writer, err error) int {
 	var usage usageError
 	switch {
 	case errors.As(err, &usage):
-		fmt.Fprintf(w, "docker-archive: %s\n%s\n", printable.Error(err), usageHint(err))
+		printError(w, err)
+		fmt.Fprintln(w, usageHint(err))
 		return exitUsage
 	case errors.Is(err, errReported):
 	case ctx.Err() != nil:
@@ -65,10 +66,21 @@ func report(ctx context.Context, w io.Writer, err error) int {
 
 // printError prints an error and what can be done about it.
 func printError(w io.Writer, err error) {
-	// Some errors begin with the name of the transport, which is that of the command.
-	fmt.Fprintf(w, "docker-archive: %s\n", strings.TrimPrefix(printable.Error(err), dockerarchive.Transport.Name()+": "))
-	if hint := hintFor(err); hint != "" {
-		fmt.Fprintf(w, "%s\n", printable.String(hint))
+	var several faults
+	if !errors.As(err, &several) {
+		several = faults{err}
+	}
+	shown := several.shown()
+	for i, err := range shown {
+		// Some errors begin with the name of the transport, which is that of the command.
+		fmt.Fprintf(w, "docker-archive: %s\n", strings.TrimPrefix(printable.Error(err), dockerarchive.Transport.Name()+": "))
+		hint := hintFor(err)
+		if hint != "" && (i == len(shown)-1 || hintFor(shown[i+1]) != hint) { // Once for all.
+			fmt.Fprintf(w, "%s\n", printable.String(hint))
+		}
+	}
+	if more := several.more(); more > 0 {
+		fmt.Fprintf(w, "docker-archive: and %d more images\n", more)
 	}
 }
 

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/containers/image/v5/transports"
@@ -113,7 +111,7 @@ func (o *saveOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	images, err := o.images(cmd, options.SourceCtx, append(args, listed...))
+	images, err := o.images(cmd, options.SourceCtx, append(given(args), listed...))
 	if err != nil {
 		return err
 	}
@@ -121,25 +119,25 @@ func (o *saveOptions) run(cmd *cobra.Command, args []string) error {
 	if len(images.images) == 0 {
 		return errReported
 	}
-	return images.report(o.save(cmd, images.images, options))
+	return images.report(images.place(o.save(cmd, images, options)))
 }
 
 // save saves images, or says what there is to save.
-func (o *saveOptions) save(cmd *cobra.Command, images []copying.SaveImage, options *copying.SaveOptions) error {
+func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying.SaveOptions) error {
 	policy, err := o.global.policy(options.SourceCtx)
 	if err != nil {
 		return err
 	}
 	defer policy.Destroy() // Holds nothing that could be lost.
 	if o.dryRun {
-		plan, err := copying.PlanSave(cmd.Context(), policy, images, options)
+		plan, err := copying.PlanSave(cmd.Context(), policy, list.images, options)
 		if plan == nil {
 			return err
 		}
 		if err := printPlan(cmd.OutOrStdout(), plan); err != nil {
 			return err
 		}
-		return reportImages(cmd.ErrOrStderr(), err, plan.Images)
+		return list.reportImages(cmd.ErrOrStderr(), err, plan.Images)
 	}
 	path, out := o.output, cmd.OutOrStdout()
 	if path == "-" || path == standardOutput {
@@ -149,7 +147,7 @@ func (o *saveOptions) save(cmd *cobra.Command, images []copying.SaveImage, optio
 	if !o.quiet {
 		options.Progress, done = newProgress(cmd.ErrOrStderr())
 	}
-	results, err := copying.Save(cmd.Context(), policy, path, images, options)
+	results, err := copying.Save(cmd.Context(), policy, path, list.images, options)
 	done()
 	if err != nil && !errors.Is(err, copying.ErrImagesLeftOut) {
 		return err
@@ -159,7 +157,7 @@ func (o *saveOptions) save(cmd *cobra.Command, images []copying.SaveImage, optio
 			return fmt.Errorf("printing what %s holds: %w", path, err)
 		}
 	}
-	return reportImages(cmd.ErrOrStderr(), err, results)
+	return list.reportImages(cmd.ErrOrStderr(), err, results)
 }
 
 // saveOptions translates the flags for the library.
@@ -221,34 +219,6 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 	return options, nil
 }
 
-// listed returns the images in the file of --from-file.
-func (o *saveOptions) listed(stdin io.Reader) ([]string, error) {
-	if o.fromFile == "" {
-		return nil, nil
-	}
-	in := stdin
-	if o.fromFile != "-" {
-		f, err := os.Open(o.fromFile)
-		if err != nil {
-			return nil, fmt.Errorf("reading the list of images: %w", err)
-		}
-		defer f.Close() // It is only read.
-		in = f
-	}
-	var images []string
-	lines := bufio.NewScanner(in)
-	for lines.Scan() {
-		line, _, _ := strings.Cut(lines.Text(), "#")
-		if line = strings.TrimSpace(line); line != "" {
-			images = append(images, line)
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("reading the list of images from %s: %w", o.fromFile, err)
-	}
-	return images, nil
-}
-
 // printSaved prints a line for every name of the images in the archive.
 func printSaved(out io.Writer, results []copying.SaveResult) error {
 	for _, r := range results {
@@ -278,7 +248,7 @@ func savedName(r copying.SaveResult) string {
 
 // reportImages prints what should be known of images and, if err says that some are
 // left out, why.
-func reportImages(stderr io.Writer, err error, results []copying.SaveResult) error {
+func (l *imageList) reportImages(stderr io.Writer, err error, results []copying.SaveResult) error {
 	for _, r := range results {
 		for _, w := range r.Warnings {
 			fmt.Fprintf(stderr, "docker-archive: warning: %s: %s\n", printable.String(savedName(r)), printable.String(w))
@@ -289,7 +259,7 @@ func reportImages(stderr io.Writer, err error, results []copying.SaveResult) err
 	}
 	for _, r := range results {
 		if r.Err != nil {
-			printError(stderr, r.Err)
+			printError(stderr, l.place(r.Err))
 		}
 	}
 	return errReported

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/containers/image/v5/transports"
+
+	"github.com/dockerarchive/dockerarchive/copying"
+)
+
+// argument is an image of the command line, or of a file.
+type argument struct {
+	text  string
+	place string // FILE:LINE, empty of the command line
+}
+
+// given returns the arguments of the command line.
+func given(args []string) []argument {
+	arguments := make([]argument, len(args))
+	for i, arg := range args {
+		arguments[i] = argument{text: arg}
+	}
+	return arguments
+}
+
+// wrong says where an image that is wrong was given.
+func (a argument) wrong(err error) error { return placed(a.place, err) }
+
+func placed(place string, err error) error {
+	if place == "" {
+		return err
+	}
+	return fmt.Errorf("%s: %w", place, err)
+}
+
+// maxLine is how long a line of a list may be. No name of an image is longer.
+const maxLine = 64 << 10
+
+// listed returns the images in the file of --from-file.
+func (o *saveOptions) listed(stdin io.Reader) ([]argument, error) {
+	if o.fromFile == "" {
+		return nil, nil
+	}
+	in, name := stdin, "standard input"
+	if o.fromFile != "-" {
+		f, err := os.Open(o.fromFile)
+		if err != nil {
+			return nil, fmt.Errorf("reading the list of images: %w", err)
+		}
+		defer f.Close() // It is only read.
+		in, name = f, o.fromFile
+	}
+	var images []argument
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, maxLine)
+	n := 0
+	for lines.Scan() {
+		n++
+		if !utf8.Valid(lines.Bytes()) || bytes.IndexByte(lines.Bytes(), 0) >= 0 {
+			return nil, usagef("%s:%d: a list of images is text, with one on a line", name, n)
+		}
+		line, _, _ := strings.Cut(lines.Text(), "#")
+		if line = strings.TrimSpace(line); line != "" {
+			images = append(images, argument{line, fmt.Sprintf("%s:%d", name, n)})
+		}
+	}
+	switch err := lines.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return nil, usagef("%s:%d: the line is longer than %d bytes; a list of images has one on a line", name, n+1, maxLine)
+	case err != nil:
+		return nil, fmt.Errorf("reading the list of images from %s: %w", name, err)
+	}
+	return images, nil
+}
+
+// shortened returns as much of what the user gave as a message should have.
+func shortened(s string) string {
+	const enough = 200
+	if len(s) <= enough {
+		return s
+	}
+	return strings.ToValidUTF8(s[:enough], "") + "…"
+}
+
+// add appends images, and keeps where they were given.
+func (l *imageList) add(images []copying.SaveImage, place string) {
+	l.images = append(l.images, images...)
+	if place == "" {
+		return
+	}
+	for _, img := range images {
+		if name := transports.ImageName(img.Source); l.places[name] == "" {
+			l.places[name] = place
+		}
+	}
+}
+
+// place says of an error of images where they were given.
+func (l *imageList) place(err error) error {
+	var several *copying.ImagesError
+	var one *copying.ImageError
+	switch {
+	case errors.As(err, &several):
+		var wrong faults
+		for _, img := range several.Images {
+			wrong = append(wrong, placed(l.places[transports.ImageName(img.Source)], img))
+		}
+		return wrong.err()
+	case errors.As(err, &one):
+		return placed(l.places[transports.ImageName(one.Source)], err)
+	}
+	return err
+}
+
+// faults are the errors of several images.
+type faults []error
+
+// err returns the error if there is one only, else all.
+func (f faults) err() error {
+	if len(f) == 1 {
+		return f[0]
+	}
+	return f
+}
+
+// Error has a line for each of the errors, but ten at most.
+func (f faults) Error() string {
+	var lines []string
+	for _, err := range f.shown() {
+		lines = append(lines, err.Error())
+	}
+	if more := f.more(); more > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more images", more))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap gives all to errors.Is and errors.As.
+func (f faults) Unwrap() []error { return f }
+
+// maxShown is how many images one message names.
+const maxShown = 10
+
+func (f faults) shown() []error { return f[:min(len(f), maxShown)] }
+
+func (f faults) more() int { return len(f) - len(f.shown()) }

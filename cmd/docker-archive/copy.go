@@ -9,8 +9,8 @@ import (
 	"github.com/containers/image/v5/copy"
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/manifest"
-	"github.com/containers/image/v5/transports"
 	"github.com/containers/image/v5/transports/alltransports"
+	"github.com/containers/image/v5/types"
 	encconfig "github.com/containers/ocicrypt/config"
 	enchelpers "github.com/containers/ocicrypt/helpers"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -80,15 +80,25 @@ progress is reported on standard error.`,
 func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error {
 	src, err := alltransports.ParseImageName(source)
 	if err != nil {
-		return usagef("source: %w", err)
+		return wrongImage("source", source, err)
 	}
 	dest, err := alltransports.ParseImageName(destination)
 	if err != nil {
-		return usagef("destination: %w", err)
+		return wrongImage("destination", destination, err)
 	}
 	options, err := o.copyOptions()
 	if err != nil {
 		return err
+	}
+	for _, end := range []struct {
+		ref types.ImageReference
+		sys *types.SystemContext
+	}{{src, options.SourceCtx}, {dest, options.DestinationCtx}} {
+		if end.ref.Transport().Name() == dockerDaemon {
+			if err := locateDaemon(end.sys); err != nil {
+				return err
+			}
+		}
 	}
 	policy, err := o.global.policy(options.SourceCtx)
 	if err != nil {
@@ -104,7 +114,7 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("copying %s to %s: %w", transports.ImageName(src), transports.ImageName(dest), err)
+		return o.failure(src, dest, err)
 	}
 	return o.writeDigest(m)
 }

@@ -27,9 +27,9 @@ save) exec cat '%s' ;;
 esac
 exit 9
 `
-	// local is docker-archive where a registry has no certificate, and the system's
+	// wrapped is docker-archive where a registry has no certificate, and the system's
 	// policy is not looked at.
-	local = `#!/bin/sh
+	wrapped = `#!/bin/sh
 command=$1
 shift
 case $command in
@@ -53,7 +53,7 @@ func exampleDir(t *testing.T, reg *imagetest.Registry) (dir string, env []string
 		"podman": fmt.Sprintf(fakeDocker, testdata(t, "archives/podman-multi.tar")),
 		"curl":   fakeCurl,
 
-		"docker-archive": local,
+		"docker-archive": wrapped,
 	} {
 		require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte(script), 0o700))
 	}

@@ -25,7 +25,8 @@ const dockerDaemon = "docker-daemon"
 type imageList struct {
 	images   []copying.SaveImage
 	releases []func() error
-	leftOut  bool              // something could not be listed, and was reported
+	leftOut  bool // something could not be listed, and was reported
+	registry *registryOptions
 	places   map[string]string // in files, of images by their sources
 }
 
@@ -54,9 +55,14 @@ func (o *saveOptions) images(cmd *cobra.Command, sys *types.SystemContext, args 
 	if err != nil {
 		return nil, err
 	}
-	list := &imageList{places: map[string]string{}}
+	list := &imageList{places: map[string]string{}, registry: &o.source}
 	var wrong faults
 	for _, arg := range args {
+		if strings.HasPrefix(arg.text, dockerDaemon+":") {
+			if err := locateDaemon(sys); err != nil {
+				return nil, err
+			}
+		}
 		images, err := o.list(cmd.Context(), sys, list, arg.text, cmd.ErrOrStderr())
 		if err == nil && len(names) > 0 {
 			images, err = rename(images, names, arg.text)

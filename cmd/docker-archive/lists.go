@@ -110,11 +110,11 @@ func (l *imageList) place(err error) error {
 	case errors.As(err, &several):
 		var wrong faults
 		for _, img := range several.Images {
-			wrong = append(wrong, placed(l.places[transports.ImageName(img.Source)], img))
+			wrong = append(wrong, placed(l.places[transports.ImageName(img.Source)], l.registry.refused(img)))
 		}
 		return wrong.err()
 	case errors.As(err, &one):
-		return placed(l.places[transports.ImageName(one.Source)], err)
+		return placed(l.places[transports.ImageName(one.Source)], l.registry.refused(err))
 	}
 	return err
 }

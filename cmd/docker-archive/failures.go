@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/containers/image/v5/docker"
+	"github.com/containers/image/v5/transports"
+	"github.com/containers/image/v5/types"
+)
+
+// copyError is an error of copying an image.
+type copyError struct {
+	source, destination types.ImageReference
+	err                 error
+}
+
+// Error names both ends.
+func (e *copyError) Error() string {
+	return fmt.Sprintf("copying %s to %s: %v", transports.ImageName(e.source), transports.ImageName(e.destination), e.err)
+}
+
+// Unwrap returns the error without the names.
+func (e *copyError) Unwrap() error { return e.err }
+
+// credentialsError says that a registry refused what the user gave.
+type credentialsError struct {
+	error
+	user string
+}
+
+func (e *credentialsError) Unwrap() error { return e.error }
+
+// refused marks an error that is about credentials of the flags.
+func (r *registryOptions) refused(err error) error {
+	status := statusOf(err)
+	if status != http.StatusUnauthorized && status != http.StatusForbidden {
+		return err
+	}
+	if auth, authErr := r.auth(); authErr == nil && auth != nil && auth.Username != "" {
+		return &credentialsError{err, auth.Username}
+	}
+	return err
+}
+
+// transportHint says what a name without a transport may have meant.
+func transportHint(name string) string {
+	info, err := os.Stat(name)
+	switch {
+	case err == nil && info.IsDir():
+		return fmt.Sprintf("; did you mean oci:%s or dir:%s?", name, name)
+	case err == nil, looksLikeArchive(name):
+		return fmt.Sprintf("; did you mean docker-archive:%s?", name)
+	}
+	return fmt.Sprintf("; did you mean docker://%s?", name)
+}
+
+// wrongImage is the error for an end of a copy that is none.
+func wrongImage(end, name string, err error) error {
+	transport, _, ok := strings.Cut(name, ":")
+	if ok && transports.Get(transport) != nil {
+		return usagef("%s: %w", end, err)
+	}
+	return usagef("%s: %q does not begin with a transport%s", end, shortened(name), transportHint(name))
+}
+
+// failure is the error of a copy that has failed.
+func (o *copyOptions) failure(src, dest types.ImageReference, err error) error {
+	switch docker.Transport.Name() {
+	case src.Transport().Name():
+		err = o.src.refused(err)
+	case dest.Transport().Name():
+		err = o.dest.refused(err)
+	}
+	return &copyError{src, dest, err}
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// hinted runs a command that fails, and demands what it says.
+func hinted(t *testing.T, want string, args ...string) {
+	t.Helper()
+	_, errOut, status := command(t, args...)
+	assert.NotZero(t, status, args)
+	assert.Contains(t, errOut, want, args)
+}
+
+// What is wrong with a registry is told with what helps, and with its name.
+func TestHintsOfRegistries(t *testing.T) {
+	html := "<html><body>Sign in</body></html>"
+	answer := func(status int, header, value, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/v2/" && status != http.StatusOK {
+				return
+			}
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set(header, value)
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, body)
+		}
+	}
+	dir := t.TempDir()
+	for name, c := range map[string]struct {
+		handler http.Handler
+		secure  bool
+		flags   []string
+		want    string
+	}{
+		"page":        {answer(http.StatusOK, "Content-Type", "text/html", html), false, nil, " answers with a web page"},
+		"too many":    {answer(http.StatusTooManyRequests, "Retry-After", "0", ""), false, nil, " has been asked too often"},
+		"login":       {answer(http.StatusUnauthorized, "X", "", `{"errors":[{"code":"UNAUTHORIZED"}]}`), false, nil, "Log in with 'docker login"},
+		"credentials": {answer(http.StatusUnauthorized, "X", "", `{"errors":[{"code":"UNAUTHORIZED"}]}`), false, []string{"--creds", "jane:x"}, " refuses the user name jane"},
+		"plain HTTP":  {answer(http.StatusOK, "X", "", ""), false, []string{"--tls-verify"}, " speaks plain HTTP. If that is how it should be, pass --tls-verify=false."},
+		"certificate": {answer(http.StatusOK, "X", "", ""), true, []string{"--tls-verify"}, " is signed by nobody who is known here. Pass --cert-dir"},
+	} {
+		server := httptest.NewUnstartedServer(c.handler)
+		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		if c.secure {
+			server.StartTLS()
+		} else {
+			server.Start()
+		}
+		_, address, _ := strings.Cut(server.URL, "://")
+		save := append([]string{"save", "--tls-verify=false", "--retry-times", "0", "-o", filepath.Join(dir, "x.tar")}, append(c.flags, address+"/app:1")...)
+		want := c.want
+		if strings.HasPrefix(want, " ") {
+			want = address + want // It says of whom it speaks.
+		}
+		hinted(t, want, save...)
+		copied := append([]string{"copy", "--src-tls-verify=false"}, append(c.flags, "docker://"+address+"/app:1", "dir:"+filepath.Join(dir, "x"))...)
+		for i := range copied {
+			if strings.HasPrefix(copied[i], "--creds") || copied[i] == "--tls-verify" {
+				copied[i] = strings.Replace(copied[i], "--", "--src-", 1)
+			}
+		}
+		if name != "too many" { // containers/image waits long before it says so.
+			hinted(t, want, copied...)
+		}
+		server.Close()
+	}
+}
+
+// Files that are taken for images, and places that cannot be used.
+func TestHintsOfThisMachine(t *testing.T) {
+	dir := t.TempDir()
+	saved := filepath.Join(dir, "saved.tar")
+	data, err := os.ReadFile(archives + "skopeo.tar.bz2")
+	assert.NoError(t, err)
+	packed := filepath.Join(dir, "packed.tar")
+	assert.NoError(t, os.WriteFile(packed, data, 0o600))
+	one, err := filepath.Abs("../../testdata/oci")
+	assert.NoError(t, err)
+	t.Chdir(dir)
+	hinted(t, "did you mean docker-archive:foo.tar?", "copy", "oci:"+one+":one", "foo.tar")
+	hinted(t, `"localhost:5000/app" does not begin with a transport; did you mean docker://localhost:5000/app?`, "copy", "localhost:5000/app", "dir:x")
+	hinted(t, "did you mean oci:. or dir:.?", "copy", ".", "dir:x")
+	conf := filepath.Join(dir, "registries.conf") // Nobody is asked.
+	assert.NoError(t, os.WriteFile(conf, []byte("[[registry]]\nlocation = \"docker.io\"\nblocked = true\n"), 0o600))
+	hinted(t, "packed.tar is in this directory: if that is meant, it is called docker-archive:packed.tar.", "save", "--registries-conf", conf, "-o", saved, "packed.tar")
+	hinted(t, "There is no file imgs.tar here. If one is meant, it is called docker-archive:PATH.", "save", "--registries-conf", conf, "-o", saved, "imgs.tar")
+
+	t.Setenv("DOCKER_HOST", "unix://"+filepath.Join(dir, "none.sock"))
+	for _, args := range [][]string{{"save", "-o", saved, "docker-daemon:x:1"}, {"copy", "docker-daemon:x:1", "dir:x"}, {"save", "-o", saved, "docker-daemon:x"}} {
+		hinted(t, "Start the daemon, or say where it is with --daemon-host or DOCKER_HOST.", append(args, "--retry-times", "0")...)
+	}
+	hinted(t, "Choose another directory with --tmpdir or TMPDIR.", "list", "--tmpdir", filepath.Join(dir, "none"), packed)
+	hinted(t, "An image-archive can, and docker load reads it too: image-archive:all.tar:docker.io/library/x:1", "copy", "--all", "oci:"+one+":multi", "docker-archive:all.tar:x:1")
+	succeeds(t, "save", "--all-platforms", "-o", saved, "oci:"+one+":multi")
+	hinted(t, "Choose one of them with --platform.\n", "inspect", "--platform", "linux/s390x", saved)
+	hinted(t, "Choose one of them with --platform.\n", "copy", "--platform", "linux/s390x", "docker-archive:"+saved, "dir:x")
+}

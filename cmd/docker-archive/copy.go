@@ -24,6 +24,7 @@ import (
 type copyOptions struct {
 	global           *globalOptions
 	src, dest        registryOptions
+	skopeo           skopeoOptions
 	authfile         string
 	additionalTags   []string
 	all              bool
@@ -63,6 +64,7 @@ progress is reported on standard error.`,
 	g.registerPlatform(f)
 	o.src.register(f, "src-", "source")
 	o.dest.register(f, "dest-", "destination")
+	o.skopeo.register(f)
 	f.StringVar(&o.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials for registries (default that of docker and podman login)")
 	f.StringSliceVar(&o.additionalTags, "additional-tag", nil, "another `NAME:TAG` for the image in an archive; may be repeated")
 	f.BoolVarP(&o.all, "all", "a", false, "copy all images if SOURCE is an index and DESTINATION can hold one")
@@ -72,7 +74,7 @@ progress is reported on standard error.`,
 	f.StringSliceVar(&o.decryptionKeys, "decryption-key", nil, "`KEY[:PASSPHRASE]` to decrypt the image with; may be repeated")
 	f.StringVar(&o.digestfile, "digestfile", "", "write the digest of the copied manifest to `FILE`")
 	f.UintVar(&o.jobs, "jobs", 6, "copy up to `N` layers at the same time")
-	f.IntVar(&o.retryTimes, "retry-times", 0, "try up to `N` more times after failures that may pass")
+	f.IntVar(&o.retryTimes, "retry-times", 3, "try up to `N` more times after failures that may pass")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
 	return cmd
 }
@@ -130,6 +132,9 @@ func (o *copyOptions) copyOptions() (*copy.Options, error) {
 	if o.jobs == 0 {
 		return nil, usagef("--jobs must be at least 1")
 	}
+	if err := checkRetries(o.retryTimes); err != nil {
+		return nil, err
+	}
 	base, err := o.global.systemContext()
 	if err != nil {
 		return nil, err
@@ -167,6 +172,9 @@ func (o *copyOptions) copyOptions() (*copy.Options, error) {
 		options.ForceManifestMIMEType = manifest.DockerV2Schema2MediaType
 	default:
 		return nil, usagef("--format %q is neither oci nor v2s2", o.format)
+	}
+	if err := o.skopeo.apply(options); err != nil {
+		return nil, err
 	}
 	options.OciDecryptConfig, err = decryptConfig(o.decryptionKeys)
 	return options, err

@@ -156,14 +156,15 @@ func (r *registryOptions) apply(base types.SystemContext, authfile string) (*typ
 	if r.authfile != "" {
 		sys.AuthFilePath = r.authfile
 	}
+	if err := checkAuthfile(sys.AuthFilePath); err != nil {
+		return nil, err
+	}
 	sys.DockerCertPath, sys.DockerDaemonCertPath = r.certDir, r.certDir
 	sys.OCISharedBlobDirPath = r.blobDir
 	sys.DockerDaemonHost = r.daemonHost
 	sys.DockerBearerRegistryToken = r.token
 	if r.flags.Changed(r.prefix + "tls-verify") {
-		sys.DockerInsecureSkipTLSVerify = types.NewOptionalBool(!r.tlsVerify)
-		sys.DockerDaemonInsecureSkipTLSVerify = !r.tlsVerify
-		sys.OCIInsecureSkipTLSVerify = !r.tlsVerify
+		setTLSVerify(&sys, r.tlsVerify)
 	}
 	auth, err := r.auth()
 	if err != nil {

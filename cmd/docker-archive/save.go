@@ -165,6 +165,9 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 	if o.jobs < 1 {
 		return nil, usagef("--jobs must be at least 1")
 	}
+	if err := checkRetries(o.retryTimes); err != nil {
+		return nil, err
+	}
 	base, err := o.global.systemContext()
 	if err != nil {
 		return nil, err

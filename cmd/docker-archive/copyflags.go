@@ -1,0 +1,162 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/containers/image/v5/copy"
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/pkg/cli"
+	"github.com/containers/image/v5/pkg/compression"
+	"github.com/containers/image/v5/types"
+	encconfig "github.com/containers/ocicrypt/config"
+	enchelpers "github.com/containers/ocicrypt/helpers"
+	"github.com/spf13/pflag"
+)
+
+// skopeoOptions are the flags of skopeo copy that containers/image does the work of.
+type skopeoOptions struct {
+	flags            *pflag.FlagSet
+	tlsVerify        bool
+	multiArch        string
+	compressFormat   string
+	compressLevel    int
+	compress         bool
+	decompress       bool
+	uncompressed     bool
+	precompute       bool
+	sigstoreKey      string
+	passphraseFile   string
+	identity         string
+	encryptionKeys   []string
+	encryptionLayers []int
+}
+
+func (o *skopeoOptions) register(f *pflag.FlagSet) {
+	o.flags = f
+	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and verify certificates of both registries or daemons")
+	f.StringVar(&o.multiArch, "multi-arch", "", "of an index, copy `WHICH` images: system, the one for this machine, or all")
+	f.StringVar(&o.compressFormat, "dest-compress-format", "", "compress layers with `FORMAT`: gzip, zstd or zstd:chunked, where the destination lets that be chosen")
+	f.IntVar(&o.compressLevel, "dest-compress-level", 0, "`LEVEL` of that compression")
+	f.BoolVar(&o.compress, "dest-compress", false, "compress layers in a dir: destination")
+	f.BoolVar(&o.decompress, "dest-decompress", false, "decompress layers in a dir: destination")
+	f.BoolVar(&o.uncompressed, "dest-oci-accept-uncompressed-layers", false, "do not compress layers for an oci: destination")
+	f.BoolVar(&o.precompute, "dest-precompute-digests", false, "read layers once before they are pushed, so as not to push what the registry has")
+	f.StringVar(&o.sigstoreKey, "sign-by-sigstore-private-key", "", "sign the copy with the sigstore key in `FILE`")
+	f.StringVar(&o.passphraseFile, "sign-passphrase-file", "", "`FILE` with the passphrase of that key")
+	f.StringVar(&o.identity, "sign-identity", "", "`NAME:TAG` to sign for, if not the destination's")
+	f.StringSliceVar(&o.encryptionKeys, "encryption-key", nil, "`PROTOCOL:KEY`, such as jwe:public.pem, to encrypt the copy with; may be repeated")
+	f.IntSliceVar(&o.encryptionLayers, "encrypt-layer", nil, "encrypt only the layer with this `INDEX`, from 0, or from -1 backwards; may be repeated")
+}
+
+// apply translates the flags for copy.Image.
+func (o *skopeoOptions) apply(options *copy.Options) error {
+	if o.flags.Changed("tls-verify") {
+		for end, sys := range map[string]*types.SystemContext{"src-": options.SourceCtx, "dest-": options.DestinationCtx} {
+			if !o.flags.Changed(end + "tls-verify") {
+				setTLSVerify(sys, o.tlsVerify)
+			}
+		}
+	}
+	switch o.multiArch {
+	case "", "system":
+	case "all":
+		options.ImageListSelection = copy.CopyAllImages
+	default:
+		return usagef("--multi-arch %q is neither system nor all", o.multiArch)
+	}
+	if err := o.applyCompression(options.DestinationCtx); err != nil {
+		return err
+	}
+	if err := o.applySigning(options); err != nil {
+		return err
+	}
+	return o.applyEncryption(options)
+}
+
+func (o *skopeoOptions) applyCompression(sys *types.SystemContext) error {
+	if o.compress && o.decompress {
+		return usagef("--dest-compress and --dest-decompress contradict each other")
+	}
+	sys.DirForceCompress, sys.DirForceDecompress = o.compress, o.decompress
+	sys.OCIAcceptUncompressedLayers = o.uncompressed
+	sys.DockerRegistryPushPrecomputeDigests = o.precompute
+	if o.compressFormat != "" {
+		format, err := compression.AlgorithmByName(o.compressFormat)
+		if err != nil {
+			return usagef("--dest-compress-format: %w", err)
+		}
+		sys.CompressionFormat = &format
+	}
+	if o.flags.Changed("dest-compress-level") {
+		sys.CompressionLevel = &o.compressLevel
+	}
+	return nil
+}
+
+func (o *skopeoOptions) applySigning(options *copy.Options) error {
+	if o.sigstoreKey == "" {
+		if o.passphraseFile != "" || o.identity != "" {
+			return usagef("--sign-passphrase-file and --sign-identity need --sign-by-sigstore-private-key")
+		}
+		return nil
+	}
+	options.SignBySigstorePrivateKeyFile = o.sigstoreKey
+	options.SignSigstorePrivateKeyPassphrase = []byte{}
+	if o.passphraseFile != "" {
+		passphrase, err := cli.ReadPassphraseFile(o.passphraseFile)
+		if err != nil {
+			return err
+		}
+		options.SignSigstorePrivateKeyPassphrase = []byte(passphrase)
+	}
+	if o.identity != "" {
+		named, err := reference.ParseNamed(o.identity)
+		if err != nil {
+			return usagef("--sign-identity %q: %w", o.identity, err)
+		}
+		options.SignIdentity = named
+	}
+	return nil
+}
+
+func (o *skopeoOptions) applyEncryption(options *copy.Options) error {
+	if len(o.encryptionKeys) == 0 {
+		if len(o.encryptionLayers) > 0 {
+			return usagef("--encrypt-layer needs --encryption-key")
+		}
+		return nil
+	}
+	config, err := enchelpers.CreateCryptoConfig(o.encryptionKeys, nil)
+	if err != nil {
+		return usagef("--encryption-key: %w", err)
+	}
+	options.OciEncryptLayers = &o.encryptionLayers
+	options.OciEncryptConfig = encconfig.CombineCryptoConfigs([]encconfig.CryptoConfig{config}).EncryptConfig
+	return nil
+}
+
+func setTLSVerify(sys *types.SystemContext, verify bool) {
+	sys.DockerInsecureSkipTLSVerify = types.NewOptionalBool(!verify)
+	sys.DockerDaemonInsecureSkipTLSVerify = !verify
+	sys.OCIInsecureSkipTLSVerify = !verify
+}
+
+// checkRetries refuses what can only be a mistake.
+func checkRetries(times int) error {
+	if times < 0 {
+		return usagef("--retry-times must not be negative")
+	}
+	return nil
+}
+
+// checkAuthfile fails if there is no file with the credentials that are to be used.
+func checkAuthfile(path string) error {
+	if path == "" {
+		return nil
+	}
+	if _, err := os.Stat(path); err != nil {
+		return fmt.Errorf("reading credentials: %w", err)
+	}
+	return nil
+}

@@ -56,6 +56,8 @@ func imageHint(err error) string {
 		return "Choose one of them with --platform; save --all-platforms saves them all."
 	case errors.As(err, &noPlatform):
 		return "Choose one of them with --platform."
+	case errors.Is(err, errdef.ErrNotEmpty):
+		return "With --force, save replaces it once the new one is complete."
 	case errors.Is(err, errdef.ErrTerminal):
 		return "For example: docker-archive save ... > out.tar, or docker-archive copy ... docker-archive:/dev/stdout > out.tar"
 	case strings.Contains(err.Error(), "does not support copying multiple images as a group"):

@@ -40,6 +40,7 @@ type saveOptions struct {
 	retryTimes           int
 	keepGoing            bool
 	dryRun               bool
+	force                bool
 	quiet                bool
 }
 
@@ -97,6 +98,7 @@ archive goes to standard output.`,
 	f.IntVar(&o.jobs, "jobs", 6, "read up to `N` layers at the same time")
 	f.IntVar(&o.retryTimes, "retry-times", 3, "resume reading a layer up to `N` times after failures that may pass")
 	f.BoolVar(&o.keepGoing, "keep-going", false, "leave out images that cannot be saved; the exit status is 1 then")
+	f.BoolVar(&o.force, "force", false, "replace an archive that is there, once the new one is complete")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what the archive would hold, and write nothing")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
 	return cmd
@@ -143,6 +145,12 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 	if path == "-" || path == standardOutput {
 		path, out = standardOutput, cmd.ErrOrStderr()
 	}
+	replace := func() error { return nil }
+	if o.force && path != standardOutput {
+		if path, replace, err = replacing(path); err != nil {
+			return err
+		}
+	}
 	done := func() {}
 	if !o.quiet {
 		options.Progress, done = newProgress(cmd.ErrOrStderr())
@@ -152,9 +160,12 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 	if err != nil && !errors.Is(err, copying.ErrImagesLeftOut) {
 		return err
 	}
+	if err := replace(); err != nil {
+		return err
+	}
 	if !o.quiet {
 		if err := printSaved(out, results); err != nil {
-			return fmt.Errorf("printing what %s holds: %w", path, err)
+			return fmt.Errorf("printing what %s holds: %w", o.output, err)
 		}
 	}
 	return list.reportImages(cmd.ErrOrStderr(), err, results)

@@ -17,7 +17,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"images"}, `unknown command "images"; did you mean list?`},
 		{[]string{"frobnicate"}, "unknown command \"frobnicate\"\nSee "},
 		{[]string{"save", "--otput", "x", "y"}, "unknown flag: --otput; did you mean --output?\nSee 'docker-archive save --help'.\n"},
-		{[]string{"copy", "--tls-verfy"}, "unknown flag: --tls-verfy\nSee 'docker-archive copy --help'.\n"},
+		{[]string{"copy", "--tls-verfy"}, "unknown flag: --tls-verfy; did you mean --tls-verify?\nSee 'docker-archive copy --help'.\n"},
 		{[]string{"save", "--platfrom=linux/arm64"}, "did you mean --platform?"},
 		{[]string{"save", "-x"}, "unknown shorthand flag: 'x' in -x\nSee 'docker-archive save --help'.\n"},
 		{[]string{"list"}, "list takes one archive\nSee 'docker-archive list --help'.\n"},

@@ -45,6 +45,9 @@ type SaveImage struct {
 	// images of archives are. Nothing comes of it if the layout holds one platform of
 	// an image, or SaveOptions says what to choose.
 	Whole bool
+	// Platform, if not nil, is what is chosen from the image instead of
+	// SaveOptions.Platforms. AllPlatforms takes all the same.
+	Platform *imgspecv1.Platform
 }
 
 // SaveOptions are the options of Save and PlanSave; the zero value will do.

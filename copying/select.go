@@ -61,7 +61,7 @@ func (i *savedImage) Open(ctx context.Context, blob imgspecv1.Descriptor, offset
 func (s *saver) resolve(ctx context.Context, img *savedImage) error {
 	s.checkName(img)
 	err := s.retry(ctx, img, func() error {
-		several := s.whole(img) || len(s.options.Platforms) > 0
+		several := s.whole(img) || len(s.platforms(img)) > 0
 		src, err := img.Source.NewImageSource(ctx, openingContext(s.options.SourceCtx, several))
 		if err == nil {
 			img.origins, _ = src.(origins)
@@ -118,7 +118,15 @@ func (s *saver) whole(img *savedImage) bool {
 // asItIs reports whether an index is saved as it is because it is that of a whole
 // image.
 func (s *saver) asItIs(img *savedImage) bool {
-	return img.Whole && !s.options.AllPlatforms && len(s.options.Platforms) == 0 && !s.layout.Unpacks()
+	return img.Whole && !s.options.AllPlatforms && len(s.platforms(img)) == 0 && !s.layout.Unpacks()
+}
+
+// platforms returns what is to be chosen from an image.
+func (s *saver) platforms(img *savedImage) []imgspecv1.Platform {
+	if img.Platform != nil && !s.options.AllPlatforms {
+		return []imgspecv1.Platform{*img.Platform}
+	}
+	return s.options.Platforms
 }
 
 // skipsMissing reports whether an index need not be all there.
@@ -150,12 +158,12 @@ func (s *saver) resolveIndex(ctx context.Context, img *savedImage, top *ctrimage
 	if err != nil {
 		return nil, err
 	}
-	chosen, err := s.choose(list, index)
+	chosen, err := s.choose(img, list, index)
 	if err != nil {
 		return nil, err
 	}
 	keep := s.keepsIndex(img, raw)
-	if len(s.options.Platforms) < 2 && !keep {
+	if len(s.platforms(img)) < 2 && !keep {
 		return s.readInstance(ctx, img, ctrimage.UnparsedInstance(img.src, &chosen[0]), chosen[0], -1)
 	}
 	if err := s.allow(ctx, top); err != nil {
@@ -187,7 +195,7 @@ func (s *saver) keepsIndex(img *savedImage, raw []byte) bool {
 // checkPlatform fails if an image that is not an index is for no platform that is
 // wanted. One that does not say what it is for is for any.
 func (s *saver) checkPlatform(ctx context.Context, img *savedImage, unparsed *ctrimage.UnparsedImage) error {
-	if len(s.options.Platforms) == 0 || s.options.AnyPlatform {
+	if len(s.platforms(img)) == 0 || s.options.AnyPlatform {
 		return nil
 	}
 	parsed, err := ctrimage.FromUnparsedImage(ctx, s.options.SourceCtx, unparsed)
@@ -205,7 +213,7 @@ func (s *saver) checkPlatform(ctx context.Context, img *savedImage, unparsed *ct
 	have := config.Platform
 	name := image.PlatformString(&have)
 	var others []string
-	for _, p := range s.options.Platforms {
+	for _, p := range s.platforms(img) {
 		if p.OS != have.OS || p.Architecture != have.Architecture || p.Variant != have.Variant && p.Variant != "" && have.Variant != "" {
 			others = append(others, image.PlatformString(&p))
 		}
@@ -213,7 +221,7 @@ func (s *saver) checkPlatform(ctx context.Context, img *savedImage, unparsed *ct
 	switch len(others) {
 	case 0:
 		return nil
-	case len(s.options.Platforms):
+	case len(s.platforms(img)):
 		return fmt.Errorf("it is %s: %w", name, &errdef.NoPlatformError{Wanted: strings.Join(others, ", "), Available: []string{name}})
 	}
 	img.warn("it is for %s only, and not for %s", name, strings.Join(others, ", "))
@@ -221,12 +229,12 @@ func (s *saver) checkPlatform(ctx context.Context, img *savedImage, unparsed *ct
 }
 
 // choose returns the manifests for the platforms that are wanted.
-func (s *saver) choose(list manifest.List, index *parsedIndex) ([]digest.Digest, error) {
+func (s *saver) choose(img *savedImage, list manifest.List, index *parsedIndex) ([]digest.Digest, error) {
 	contexts := []*types.SystemContext{s.options.SourceCtx}
-	if len(s.options.Platforms) > 0 {
+	if len(s.platforms(img)) > 0 {
 		contexts = nil
 	}
-	for _, p := range s.options.Platforms {
+	for _, p := range s.platforms(img) {
 		contexts = append(contexts, choosing(s.options.SourceCtx, p))
 	}
 	var chosen []digest.Digest

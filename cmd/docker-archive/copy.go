@@ -33,6 +33,7 @@ type copyOptions struct {
 	removeSignatures bool
 	decryptionKeys   []string
 	digestfile       string
+	maps             []string
 	jobs             uint
 	retryTimes       int
 	quiet            bool
@@ -73,6 +74,7 @@ progress is reported on standard error.`,
 	f.BoolVar(&o.removeSignatures, "remove-signatures", false, "do not copy signatures")
 	f.StringSliceVar(&o.decryptionKeys, "decryption-key", nil, "`KEY[:PASSPHRASE]` to decrypt the image with; may be repeated")
 	f.StringVar(&o.digestfile, "digestfile", "", "write the digest of the copied manifest to `FILE`")
+	f.StringArrayVar(&o.maps, "map", nil, "give a DESTINATION that has none the name of SOURCE, with TO instead of FROM at its start, as in `FROM=TO`; may be repeated")
 	f.UintVar(&o.jobs, "jobs", 6, "copy up to `N` layers at the same time")
 	f.IntVar(&o.retryTimes, "retry-times", 3, "try up to `N` more times after failures that may pass")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
@@ -83,6 +85,9 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 	src, err := alltransports.ParseImageName(source)
 	if err != nil {
 		return wrongImage("source", source, err)
+	}
+	if destination, err = o.mapped(cmd.ErrOrStderr(), src, destination); err != nil {
+		return err
 	}
 	dest, err := alltransports.ParseImageName(destination)
 	if err != nil {

@@ -64,6 +64,7 @@ func exampleDir(t *testing.T, reg *imagetest.Registry) (dir string, env []string
 	}
 	require.NoError(t, os.WriteFile(conf, []byte(mirrors.String()), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "images.txt"), []byte("# two of them\nalpine:3.20\nquay.io/podman/hello\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "manifests.yaml"), []byte("containers:\n- image: alpine:3.20\n"), 0o600))
 	key, public := imagetest.NewKey(t)
 	signed := imagetest.NewImage(t, "signed", imagetest.Gzip(1, 3000))
 	reg.Push(t, "docker.io/library/alpine:signed", signed)

@@ -55,6 +55,10 @@ func (o *saveOptions) images(cmd *cobra.Command, sys *types.SystemContext, args 
 	if err != nil {
 		return nil, err
 	}
+	renamed, err := parseMap(o.maps)
+	if err != nil {
+		return nil, err
+	}
 	list := &imageList{places: map[string]string{}, registry: &o.source}
 	var wrong faults
 	for _, arg := range args {
@@ -66,6 +70,12 @@ func (o *saveOptions) images(cmd *cobra.Command, sys *types.SystemContext, args 
 		images, err := o.list(cmd.Context(), sys, list, arg.text, cmd.ErrOrStderr())
 		if err == nil && len(names) > 0 {
 			images, err = rename(images, names, arg.text)
+		}
+		if err == nil {
+			images, err = arg.apply(o, images)
+		}
+		if err == nil && arg.name == "" && len(names) == 0 { // What is said of one image goes before.
+			err = renamed.images(images)
 		}
 		var usage usageError
 		switch {
@@ -85,6 +95,7 @@ func (o *saveOptions) images(cmd *cobra.Command, sys *types.SystemContext, args 
 		list.release()
 		return nil, wrong.err()
 	}
+	renamed.warn(cmd.ErrOrStderr())
 	return list, nil
 }
 
@@ -110,7 +121,7 @@ func rename(images []copying.SaveImage, names []reference.Named, arg string) ([]
 	img := images[0]
 	for _, other := range images[1:] {
 		if other.Source.StringWithinTransport() != img.Source.StringWithinTransport() {
-			return nil, usagef("--name is for a single image: %s means several", arg)
+			return nil, usagef("a name is for a single image: %s means several", arg)
 		}
 	}
 	img.FreeName, img.Name, img.Names = "", names[0], names[1:]

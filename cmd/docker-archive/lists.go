@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -17,15 +18,17 @@ import (
 
 // argument is an image of the command line, or of a file.
 type argument struct {
-	text  string
-	place string // FILE:LINE, empty of the command line
+	text     string
+	place    string // FILE:LINE, empty of the command line
+	name     string // what to call it, empty if that is its own name
+	platform string // to choose from it, empty if the flags say that
 }
 
 // given returns the arguments of the command line.
 func given(args []string) []argument {
 	arguments := make([]argument, len(args))
 	for i, arg := range args {
-		arguments[i] = argument{text: arg}
+		arguments[i] = namedArgument(arg)
 	}
 	return arguments
 }
@@ -43,20 +46,47 @@ func placed(place string, err error) error {
 // maxLine is how long a line of a list may be. No name of an image is longer.
 const maxLine = 64 << 10
 
-// listed returns the images in the file of --from-file.
+// listed returns the images in the files of --from-file and --from-yaml.
 func (o *saveOptions) listed(stdin io.Reader) ([]argument, error) {
-	if o.fromFile == "" {
-		return nil, nil
+	if slices.Contains(o.fromFiles, "-") && slices.Contains(o.fromYAML, "-") {
+		return nil, usagef("only one of --from-file and --from-yaml can be the standard input")
 	}
-	in, name := stdin, "standard input"
-	if o.fromFile != "-" {
-		f, err := os.Open(o.fromFile)
-		if err != nil {
-			return nil, fmt.Errorf("reading the list of images: %w", err)
+	var images []argument
+	for _, kind := range []struct {
+		files []string
+		read  func(in io.Reader, name string) ([]argument, error)
+	}{{o.fromFiles, readList}, {o.fromYAML, yamlImages}} {
+		for _, file := range kind.files {
+			more, err := readFile(stdin, file, kind.read)
+			if err != nil {
+				return nil, err
+			}
+			images = append(images, more...)
 		}
-		defer f.Close() // It is only read.
-		in, name = f, o.fromFile
 	}
+	seen := map[argument]bool{}
+	return slices.DeleteFunc(images, func(a argument) bool { // Manifests name one image again and again.
+		a.place = ""
+		defer func() { seen[a] = true }()
+		return seen[a]
+	}), nil
+}
+
+// readFile has a file read that names images.
+func readFile(stdin io.Reader, file string, read func(in io.Reader, name string) ([]argument, error)) ([]argument, error) {
+	if file == "-" {
+		return read(stdin, "standard input")
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading the list of images: %w", err)
+	}
+	defer f.Close() // It is only read.
+	return read(f, file)
+}
+
+// readList reads a list with one image on a line, and maybe its name.
+func readList(in io.Reader, name string) ([]argument, error) {
 	var images []argument
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, maxLine)
@@ -68,7 +98,9 @@ func (o *saveOptions) listed(stdin io.Reader) ([]argument, error) {
 		}
 		line, _, _ := strings.Cut(lines.Text(), "#")
 		if line = strings.TrimSpace(line); line != "" {
-			images = append(images, argument{line, fmt.Sprintf("%s:%d", name, n)})
+			arg := listedArgument(line)
+			arg.place = fmt.Sprintf("%s:%d", name, n)
+			images = append(images, arg)
 		}
 	}
 	switch err := lines.Err(); {

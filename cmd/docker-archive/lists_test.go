@@ -62,7 +62,7 @@ func TestListsThatAreNone(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "list")
 	for name, c := range map[string]struct{ content, want string }{
-		"names": {"a\nNo Name\nb:1\n\n" + strings.Repeat("x", 5000) + "\n", file + `:2: image "No Name": invalid reference format`},
+		"names": {"a\nNo Name\nb:1\n\n" + strings.Repeat("x", 5000) + "\n", file + `:2: image "No": invalid reference format`},
 		"tar":   {"images\nx\x00\x00\x00", file + ":2: a list of images is text"},
 		"text":  {"\xff\xfe", file + ":1: a list of images is text"},
 		"long":  {"a\n" + strings.Repeat("x", maxLine+1), file + ":2: the line is longer than 65536 bytes"},

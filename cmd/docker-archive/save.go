@@ -27,7 +27,9 @@ type saveOptions struct {
 	output               string
 	layout               string
 	names                []string
-	fromFile             string
+	fromFiles            []string
+	fromYAML             []string
+	maps                 []string
 	allTags              bool
 	platforms            []string
 	allPlatforms         bool
@@ -59,6 +61,10 @@ without the name of an image means all that is there, with names, digests and al
 platforms: so archives are merged. docker-daemon:NAME without a tag means all tags
 that the daemon has, and with --all-tags a name in a registry means all tags there.
 
+An image is called as its source is, but SOURCE=NAME says another name, and --map
+another host or prefix for all. --from-file takes lists, --from-yaml what people have
+instead: manifests of Kubernetes, also of custom resources, and compose files.
+
 The archive is an OCI image layout and a docker archive at once (image-archive:), or one
 of them (--layout); layers and digests are those of the source. Of an image for several
 platforms, that of this machine is saved unless --platform or --all-platforms say
@@ -75,6 +81,7 @@ archive goes to standard output.`,
 		Example: `  docker-archive save -o images.tar alpine:3.20 quay.io/podman/hello
   docker-archive save alpine | docker load
   docker-archive save --all-platforms --from-file images.txt -o images.tar
+  docker-archive save --from-yaml manifests.yaml --map docker.io=registry.example -o images.tar
   docker-archive save --layout docker --name app:1,app:latest -o app.tar oci:layout:app
   docker-archive save --all-tags --all-platforms -o app.tar example.com/app
   docker-archive save -o both.tar docker-archive:one.tar docker-archive:two.tar`,
@@ -86,7 +93,9 @@ archive goes to standard output.`,
 	f.StringVarP(&o.output, "output", "o", "-", "`FILE` to write, - for standard output")
 	f.StringVar(&o.layout, "layout", "image", "`KIND` of archive: image; oci, which is that without manifest.json; or docker, for readers that need layers uncompressed")
 	f.StringSliceVar(&o.names, "name", nil, "`NAME[:TAG]` of the image in the archive, if only one is saved; may be repeated")
-	f.StringVar(&o.fromFile, "from-file", "", "`FILE` with more images, one per line, - for standard input")
+	f.StringArrayVar(&o.fromFiles, "from-file", nil, "`FILE` with more images, one per line and maybe what to call it, - for standard input; may be repeated")
+	f.StringArrayVar(&o.fromYAML, "from-yaml", nil, "`FILE` of Kubernetes or compose that names more images, - for standard input; may be repeated")
+	f.StringArrayVar(&o.maps, "map", nil, mapUsage)
 	f.BoolVar(&o.allTags, "all-tags", false, "save all tags of the repositories that are given, each under its tag")
 	f.StringSliceVar(&o.platforms, "platform", nil, "save `OS/ARCH[/VARIANT]` instead of this machine's platform, or of all that an archive has; may be repeated")
 	f.BoolVar(&o.allPlatforms, "all-platforms", false, "save all platforms")

@@ -49,6 +49,9 @@ type WriterOptions struct {
 	// podman, skopeo and Docker with the containerd store read it, Docker before 25
 	// does not.
 	SkipDockerManifest bool
+	// Compression is none, gzip or zstd. If it is empty, the archive is compressed as
+	// its path says: .tar.gz and .tgz, .tar.zst and .tzst, anything else is not.
+	Compression string
 }
 
 // Plan is what is known of an image that will be copied. Its parts are added in
@@ -141,7 +144,14 @@ func newWriter(ctx context.Context, sys *types.SystemContext, path string, optio
 	if sys != nil {
 		o.TempDir = sys.BigFilesTemporaryDir
 	}
+	algorithm, err := output.Compression(path, options.Compression)
+	if err != nil {
+		return nil, fmt.Errorf("creating %s: %w", path, err)
+	}
 	out, err := create()
+	if err == nil {
+		out, err = out.With(output.Options{Compress: algorithm})
+	}
 	if err != nil {
 		return nil, err
 	}

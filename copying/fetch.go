@@ -153,6 +153,7 @@ func (s *saver) assembleImage(ctx context.Context, img *savedImage, place *writi
 		}
 	}
 	content := s.contentOf(img)
+	img.describe(content)
 	if err := s.archive.Check(content); err != nil {
 		return err
 	}

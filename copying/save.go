@@ -94,6 +94,13 @@ type SaveOptions struct {
 	// image-archive holds it.
 	Referrers *ReferrerOptions
 
+	// Compression is none, gzip or zstd. If it is empty, the archive is compressed as
+	// its path says: .tar.gz and .tgz, .tar.zst and .tzst, anything else is not.
+	Compression string
+	// ArchiveDigest, if not nil, becomes the SHA-256 of the archive as it is written,
+	// compressed or not. A file that is not compressed is read again for it.
+	ArchiveDigest *digest.Digest
+
 	// Jobs is how many blobs, or manifests, are read at the same time; 0 means 6.
 	Jobs int
 	// RetryTimes is how often reading a blob or a manifest is resumed after an
@@ -149,6 +156,12 @@ type SaveResult struct {
 	// Digest is that of the manifest or index in the archive; in the layout that
 	// keeps neither, that which the other would have had.
 	Digest digest.Digest
+	// Size is how many bytes its layers and configs have at the source, each counted
+	// once; -1 if that is not known.
+	Size int64
+	// Platforms are what its configs say it is for, as os/architecture[/variant], in
+	// their order.
+	Platforms []string
 	// Warnings say what else should be known of the image: that it is not in
 	// manifest.json, that another platform was taken, what was corrected.
 	Warnings []string
@@ -209,8 +222,16 @@ func save(ctx context.Context, policyContext *signature.PolicyContext, path stri
 	defer s.close()
 	// Before anything is read, so that nobody waits to hear that the path is
 	// taken. Nothing is written yet.
+	algorithm, err := output.Compression(path, s.options.Compression)
+	if err != nil {
+		return nil, fmt.Errorf("saving images: %w", err)
+	}
 	out, err := create()
 	if err != nil {
+		return nil, err
+	}
+	sum := s.newSum(out, algorithm)
+	if out, err = out.With(output.Options{Compress: algorithm, Hash: sum.hash}); err != nil {
 		return nil, err
 	}
 	if err := s.prepare(ctx, path, out); err != nil {
@@ -225,6 +246,9 @@ func save(ctx context.Context, policyContext *signature.PolicyContext, path stri
 	}
 	if err := s.archive.Close(ctx); err != nil {
 		return s.results(), s.explain(err, path, out)
+	}
+	if err := sum.finish(ctx, path); err != nil {
+		return s.results(), err
 	}
 	if s.anyFailed() {
 		return s.results(), ErrImagesLeftOut
@@ -442,7 +466,7 @@ func (s *saver) anySaved() bool {
 func (s *saver) results() []SaveResult {
 	results := make([]SaveResult, len(s.images))
 	for i, img := range s.images {
-		results[i] = SaveResult{Subject: img.subject(), SaveImage: img.SaveImage, Digest: img.digest, Warnings: img.warnings, Err: s.fetcher.Err(img.fetched)}
+		results[i] = SaveResult{Subject: img.subject(), SaveImage: img.SaveImage, Digest: img.digest, Size: img.size(), Platforms: img.platforms, Warnings: img.warnings, Err: s.fetcher.Err(img.fetched)}
 	}
 	return results
 }

@@ -44,6 +44,7 @@ type savedImage struct {
 	documents []*image.Document // in the order of the archive
 	needed    []*fetching.Blob  // layers and configs, likewise, each document's
 	warnings  []string
+	platforms []string // of the configs, once these have been read
 }
 
 // origins are sources that know what Docker's manifest.json says of an image.

@@ -41,7 +41,7 @@ var rooms = []struct{ name, mayImport string }{
 	// Files of this machine. They know nothing of what is in them.
 	{"internal/spool", "errdef internal/local"},
 	{"internal/input", "errdef internal/async internal/compression internal/local internal/spool"},
-	{"internal/output", "errdef internal/local internal/spool"},
+	{"internal/output", "errdef internal/compression internal/local internal/spool"},
 
 	// The tar container knows names, sizes and offsets, and no images; what an
 	// image is knows no tar.

@@ -19,7 +19,8 @@ import (
 )
 
 func newListCommand(g *globalOptions) *cobra.Command {
-	var asJSON bool
+	var asJSON, quiet bool
+	var format string
 	cmd := &cobra.Command{
 		Use:        "list ARCHIVE",
 		Aliases:    []string{"ls"},
@@ -34,6 +35,9 @@ images, with what it is about. ARCHIVE may be compressed, and - for the standard
   curl -s https://example.com/images.tar.zst | docker-archive list -`,
 		Args: exactArgs(1, "one archive"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if asJSON && quiet || (asJSON || quiet) && format != "" {
+				return usagef("only one of --json, --quiet and --format can be given")
+			}
 			sys, err := g.systemContext()
 			if err != nil {
 				return err
@@ -47,13 +51,20 @@ images, with what it is about. ARCHIVE may be compressed, and - for the standard
 			if err != nil {
 				return err
 			}
-			if asJSON {
+			switch {
+			case asJSON:
 				return printJSON(cmd.OutOrStdout(), images)
+			case quiet:
+				return printFormatted(cmd.OutOrStdout(), "{{.Name}}", images)
+			case format != "":
+				return printFormatted(cmd.OutOrStdout(), format, images)
 			}
 			return printList(cmd.OutOrStdout(), images)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print all that is known, as JSON")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print names only, or @N of what has none")
+	cmd.Flags().StringVar(&format, "format", "", "print each name of an image by this Go `TEMPLATE`, as in '{{.Repository}}:{{.Tag}} {{.ID}}'")
 	return cmd
 }
 

@@ -25,7 +25,8 @@ func replacing(path string) (string, func() error, error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("replacing %s: %w", path, err)
 	}
-	beside := fmt.Sprintf("%s.new-%08x", target, rand.Uint32())
+	// The end of the name says how the archive is compressed.
+	beside := filepath.Join(filepath.Dir(target), fmt.Sprintf("new-%08x-%s", rand.Uint32(), filepath.Base(path)))
 	return beside, func() error {
 		err := os.Chmod(beside, info.Mode().Perm())
 		if errors.Is(err, fs.ErrNotExist) {

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/containers/image/v5/transports"
 	"github.com/docker/go-units"
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/dockerarchive/dockerarchive"
@@ -30,6 +32,10 @@ type saveOptions struct {
 	fromFiles            []string
 	fromYAML             []string
 	maps                 []string
+	compress             string
+	json                 bool
+	digestfile           string
+	sha256               bool
 	allTags              bool
 	platforms            []string
 	allPlatforms         bool
@@ -75,6 +81,9 @@ under several names is stored once. With --referrers, what registries have
 about what is saved is saved too: signatures, SBOMs, attestations, and what is
 about those.
 
+FILE.tar.gz, FILE.tgz and FILE.tar.zst are compressed as their names say; --compress says
+it where there is no name.
+
 The archive appears when it is complete; what was there is kept if saving fails.
 For every image a line with name and digest is printed, on standard error if the
 archive goes to standard output.`,
@@ -109,6 +118,10 @@ archive goes to standard output.`,
 	f.BoolVar(&o.keepGoing, "keep-going", false, "leave out images that cannot be saved; the exit status is 1 then")
 	f.BoolVar(&o.force, "force", false, "replace an archive that is there, once the new one is complete")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what the archive would hold, and write nothing")
+	f.StringVar(&o.compress, "compress", "", "`HOW` to compress the archive: none, gzip or zstd (default as the suffix of FILE says: .tar.gz, .tgz, .tar.zst)")
+	f.BoolVar(&o.json, "json", false, "print what has been saved as JSON")
+	f.StringVar(&o.digestfile, "digestfile", "", "write name and digest of every image to `FILE`")
+	f.BoolVar(&o.sha256, "sha256", false, "print also the SHA-256 of the archive; a file that is not compressed is read again for it")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
 	return cmd
 }
@@ -154,6 +167,7 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 	if path == "-" || path == standardOutput {
 		path, out = standardOutput, cmd.ErrOrStderr()
 	}
+	shown := path
 	replace := func() error { return nil }
 	if o.force && path != standardOutput {
 		if path, replace, err = replacing(path); err != nil {
@@ -172,10 +186,8 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 	if err := replace(); err != nil {
 		return err
 	}
-	if !o.quiet {
-		if err := printSaved(out, results); err != nil {
-			return fmt.Errorf("printing what %s holds: %w", o.output, err)
-		}
+	if err := o.tell(out, shown, results, options); err != nil {
+		return err
 	}
 	return list.reportImages(cmd.ErrOrStderr(), err, results)
 }
@@ -204,6 +216,7 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 		KeepIndex:            o.keepIndex,
 		SkipNonDistributable: o.skipNonDistributable,
 		Referrers:            referrerOptions(o.referrers),
+		Compression:          o.compress,
 		Jobs:                 o.jobs,
 		RetryTimes:           o.retryTimes,
 		KeepGoing:            o.keepGoing,
@@ -223,6 +236,12 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 			return nil, err
 		}
 		options.Platforms = append(options.Platforms, p)
+	}
+	if !slices.Contains([]string{"", "none", "gzip", "zstd"}, o.compress) {
+		return nil, usagef("--compress %q is neither none, gzip nor zstd", o.compress)
+	}
+	if o.sha256 {
+		options.ArchiveDigest = new(digest.Digest)
 	}
 	if o.allPlatforms && len(o.platforms) > 0 {
 		return nil, usagef("--platform and --all-platforms contradict each other")

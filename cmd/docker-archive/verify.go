@@ -13,7 +13,7 @@ import (
 )
 
 func newVerifyCommand(g *globalOptions) *cobra.Command {
-	var quiet bool
+	var quiet, asJSON bool
 	var signed signedOptions
 	cmd := &cobra.Command{
 		Use:   "verify ARCHIVE",
@@ -53,6 +53,13 @@ transparency log.`,
 				return err
 			}
 			report.Problems = append(report.Problems, unsigned...)
+			if asJSON {
+				err := printJSON(cmd.OutOrStdout(), newVerifiedJSON(args[0], report))
+				if err == nil && len(report.Problems) > 0 {
+					err = errReported
+				}
+				return err
+			}
 			for _, p := range report.Problems {
 				fmt.Fprintln(cmd.OutOrStdout(), printable.String(p.Error()))
 			}
@@ -71,6 +78,7 @@ transparency log.`,
 		},
 	}
 	signed.register(cmd.Flags())
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print what is found as JSON")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print problems only")
 	return cmd
 }

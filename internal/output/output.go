@@ -50,8 +50,10 @@ type Output struct {
 	writer io.Writer // nil if it is a file
 	dir    string
 	stream bool
-	finish func() error // makes the file appear at its path; closes it
-	undo   func() error // leaves the path as it was; closes the file
+	// appears is set of a stream that is a file all the same, compressed.
+	appears bool
+	finish  func() error // makes the file appear at its path; closes it
+	undo    func() error // leaves the path as it was; closes the file
 }
 
 // Create prepares to write to path. A regular file appears there, with mode
@@ -193,7 +195,7 @@ func (o *Output) Commit(ctx context.Context) error {
 	}
 	finish := o.finish
 	o.finish, o.undo = nil, nil
-	if o.stream {
+	if o.stream && !o.appears {
 		return o.failure("completing", closeStream(ctx, finish))
 	}
 	return o.failure("completing", finish())

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/transports"
+	"github.com/docker/go-units"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/archive"
+	"github.com/dockerarchive/dockerarchive/copying"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
+)
+
+// The types below are what --json prints. docs/json.md says what is in them, and what
+// stays as it is.
+
+// savedJSON is the result of save.
+type savedJSON struct {
+	Archive string           `json:"archive"`
+	SHA256  string           `json:"sha256,omitempty"`
+	Images  []savedImageJSON `json:"images"`
+}
+
+// savedImageJSON is an image that has been saved, or not.
+type savedImageJSON struct {
+	Name      string        `json:"name,omitempty"`
+	Names     []string      `json:"names"`
+	Digest    digest.Digest `json:"digest,omitempty"`
+	Size      int64         `json:"size"`
+	Platforms []string      `json:"platforms"`
+	Source    string        `json:"source"`
+	Subject   digest.Digest `json:"subject,omitempty"`
+	Warnings  []string      `json:"warnings,omitempty"`
+	Error     string        `json:"error,omitempty"`
+}
+
+func newSavedJSON(path string, results []copying.SaveResult, options *copying.SaveOptions) savedJSON {
+	saved := savedJSON{Archive: path, Images: []savedImageJSON{}}
+	if options.ArchiveDigest != nil {
+		saved.SHA256 = options.ArchiveDigest.Encoded()
+	}
+	for _, r := range results {
+		img := savedImageJSON{
+			Names: append([]string{}, r.AllNames()...), Digest: r.Digest, Size: r.Size, Platforms: append([]string{}, r.Platforms...),
+			Source: transports.ImageName(r.Source), Subject: r.Subject, Warnings: r.Warnings,
+		}
+		if len(img.Names) > 0 {
+			img.Name = img.Names[0]
+		}
+		if r.Err != nil {
+			img.Error = r.Err.Error()
+		}
+		saved.Images = append(saved.Images, img)
+	}
+	return saved
+}
+
+// tell says what has been saved, in all ways that are asked for.
+func (o *saveOptions) tell(out io.Writer, path string, results []copying.SaveResult, options *copying.SaveOptions) error {
+	if o.digestfile != "" {
+		var lines bytes.Buffer
+		err := printSaved(&lines, results)
+		if err == nil {
+			err = os.WriteFile(o.digestfile, lines.Bytes(), 0o644)
+		}
+		if err != nil {
+			return fmt.Errorf("writing the digests to %s: %w", o.digestfile, err)
+		}
+	}
+	var err error
+	switch {
+	case o.json:
+		err = printJSON(out, newSavedJSON(path, results, options))
+	case !o.quiet:
+		err = printSaved(out, results)
+	}
+	if err == nil && o.sha256 && !o.json {
+		_, err = fmt.Fprintf(out, "%s  %s\n", options.ArchiveDigest.Encoded(), printable.String(path))
+	}
+	if err != nil {
+		return fmt.Errorf("printing what %s holds: %w", path, err)
+	}
+	return nil
+}
+
+// verifiedJSON is the result of verify.
+type verifiedJSON struct {
+	Archive  string   `json:"archive"`
+	OK       bool     `json:"ok"`
+	Problems []string `json:"problems"`
+	Notes    []string `json:"notes"`
+}
+
+func newVerifiedJSON(path string, report *archive.Report) verifiedJSON {
+	verified := verifiedJSON{Archive: path, OK: len(report.Problems) == 0, Problems: []string{}, Notes: append([]string{}, report.Notes...)}
+	for _, p := range report.Problems {
+		verified.Problems = append(verified.Problems, p.Error())
+	}
+	return verified
+}
+
+// listRow is what list --format is given: fields with the names that docker image ls
+// has, and all that --json prints besides.
+type listRow struct {
+	dockerarchive.ImageInfo
+	Name       string // as in the archive, or @N
+	Repository string
+	Tag        string
+	ID         string // of the config, as docker shortens it
+	Platforms  string
+	HumanSize  string
+}
+
+func listRows(images []dockerarchive.ImageInfo) []listRow {
+	var rows []listRow
+	for _, img := range images {
+		for _, name := range rowNames(img) {
+			row := listRow{
+				ImageInfo: img, Name: name, Repository: "<none>", Tag: "<none>",
+				Platforms: platforms(img.ManifestInfo), HumanSize: units.HumanSize(float64(img.Size)),
+			}
+			_, row.ID, _ = strings.Cut(short(cmp.Or(img.Config, img.Digest)), ":")
+			if named, err := reference.ParseNormalizedNamed(name); err == nil {
+				row.Repository = reference.FamiliarName(named)
+				if tagged, ok := named.(reference.Tagged); ok {
+					row.Tag = tagged.Tag()
+				}
+			}
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+// printFormatted prints a line for each name of each image.
+func printFormatted(out io.Writer, format string, images []dockerarchive.ImageInfo) error {
+	for _, row := range listRows(images) {
+		if err := printFormat(shown(out), format, row); err != nil {
+			return err
+		}
+	}
+	return nil
+}

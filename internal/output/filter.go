@@ -1,0 +1,159 @@
+package output
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/pgzip"
+
+	"github.com/dockerarchive/dockerarchive/internal/compression"
+)
+
+// Options say what becomes of the bytes on their way to an Output.
+type Options struct {
+	// Compress is how they are compressed: None, Gzip or Zstd.
+	Compress compression.Algorithm
+	// Hash, if not nil, gets what a stream gets, after it has been compressed. A file
+	// that is not compressed is not written from start to end, and does not.
+	Hash hash.Hash
+}
+
+// CreateWith is Create with options. What is compressed is a stream, also where it
+// appears at its path complete or not at all, as any file.
+func CreateWith(ctx context.Context, path string, options Options) (*Output, error) {
+	o, err := Create(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	return o.With(options)
+}
+
+// With gives an Output to which nothing has been written options. If it fails, the
+// Output is aborted.
+func (o *Output) With(options Options) (*Output, error) {
+	var below io.Writer = o.writer
+	if o.file != nil {
+		if options.Compress == compression.None {
+			return o, nil
+		}
+		below = o.file
+	}
+	if options.Hash != nil {
+		below = io.MultiWriter(below, options.Hash)
+	}
+	if options.Compress == compression.None {
+		o.writer = below
+		return o, nil
+	}
+	gate := &gate{w: below}
+	compressor, err := newCompressor(gate, options.Compress)
+	if err != nil {
+		return nil, errors.Join(o.failure("creating", err), o.Abort())
+	}
+	z := &compressed{below: gate, compressor: compressor}
+	finish, undo := o.finish, o.undo
+	o.finish = func() error {
+		if err := z.close(); err != nil {
+			return errors.Join(err, undo())
+		}
+		return finish()
+	}
+	o.undo = func() error {
+		gate.shut.Store(true)
+		err := undo() // Whoever is writing fails now.
+		go z.close()  // Which ends its goroutines, and writes nothing any more.
+		return err
+	}
+	o.appears, o.file, o.writer, o.stream = o.file != nil, nil, z, true
+	return o, nil
+}
+
+// compressed is a stream that is compressed. Close may be called while it is written.
+type compressed struct {
+	mu         sync.Mutex
+	below      *gate
+	compressor io.WriteCloser
+}
+
+// Write implements io.Writer.
+func (z *compressed) Write(p []byte) (int, error) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.compressor.Write(p)
+}
+
+func (z *compressed) close() error {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.compressor.Close()
+}
+
+// gate lets nothing through once it is shut: what has been cut off has no end.
+type gate struct {
+	w    io.Writer
+	shut atomic.Bool
+}
+
+// Write implements io.Writer.
+func (g *gate) Write(p []byte) (int, error) {
+	if g.shut.Load() {
+		return 0, fs.ErrClosed
+	}
+	return g.w.Write(p)
+}
+
+// Compression returns how an archive at path is compressed: as name says, which is none,
+// gzip or zstd, or if that is empty, as the path does.
+func Compression(path, name string) (compression.Algorithm, error) {
+	switch name {
+	case "":
+		return bySuffix(path), nil
+	case "none":
+		return compression.None, nil
+	case "gzip":
+		return compression.Gzip, nil
+	case "zstd":
+		return compression.Zstd, nil
+	}
+	return compression.None, fmt.Errorf("compression %q is neither none, gzip nor zstd", name)
+}
+
+// bySuffix returns how readers that go by the name take an archive to be compressed.
+func bySuffix(path string) compression.Algorithm {
+	switch {
+	case strings.HasSuffix(path, ".tar.zst"), strings.HasSuffix(path, ".tzst"):
+		return compression.Zstd
+	case strings.HasSuffix(path, ".tar.gz"), strings.HasSuffix(path, ".tgz"):
+		return compression.Gzip
+	}
+	return compression.None
+}
+
+// The bytes depend on these, and not on how many processors there are.
+const (
+	// gzipBlock is how much each block has that is compressed on its own.
+	gzipBlock = 1 << 20
+	// zstdWindow is what a reader has to keep: k3s refuses more than 32 MiB.
+	zstdWindow = 8 << 20
+	// compressors is how many blocks are compressed at the same time.
+	compressors = 8
+)
+
+func newCompressor(w io.Writer, a compression.Algorithm) (io.WriteCloser, error) {
+	switch a {
+	case compression.Gzip:
+		z := pgzip.NewWriter(w) // Its header has neither a name nor a time.
+		return z, z.SetConcurrency(gzipBlock, compressors)
+	case compression.Zstd:
+		return zstd.NewWriter(w, zstd.WithEncoderConcurrency(compressors), zstd.WithWindowSize(zstdWindow))
+	}
+	return nil, errors.New("cannot compress with " + a.String())
+}

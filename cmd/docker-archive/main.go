@@ -26,6 +26,8 @@ import (
 const (
 	exitFailure = 1
 	exitUsage   = 2
+
+	exitInterrupted = 130 // as a shell says it of a process that SIGINT has ended
 )
 
 func main() {
@@ -58,6 +60,7 @@ func report(ctx context.Context, w io.Writer, err error) int {
 	case errors.Is(err, errReported):
 	case ctx.Err() != nil:
 		fmt.Fprintln(w, "docker-archive: interrupted")
+		return exitInterrupted
 	default:
 		printError(w, err)
 	}
@@ -114,8 +117,11 @@ all platforms, which docker-archive: does not; docker load and others read both.
 		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
 			logrus.SetOutput(cmd.ErrOrStderr())
 			logrus.SetFormatter(newLogFormatter(cmd.ErrOrStderr()))
-			if g.debug {
+			switch quiet := cmd.Flag("quiet"); {
+			case g.debug:
 				logrus.SetLevel(logrus.DebugLevel)
+			case quiet != nil && quiet.Value.String() == "true":
+				logrus.SetLevel(logrus.ErrorLevel) // Libraries warn of much that is no error.
 			}
 		},
 	}

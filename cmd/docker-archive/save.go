@@ -181,6 +181,9 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 	results, err := copying.Save(cmd.Context(), policy, path, list.images, options)
 	done()
 	if err != nil && !errors.Is(err, copying.ErrImagesLeftOut) {
+		if cmd.Context().Err() != nil && path != standardOutput {
+			fmt.Fprintf(cmd.ErrOrStderr(), "docker-archive: nothing has been written to %s\n", printable.String(path))
+		}
 		return err
 	}
 	if err := replace(); err != nil {

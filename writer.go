@@ -52,6 +52,9 @@ type WriterOptions struct {
 	// Compression is none, gzip or zstd. If it is empty, the archive is compressed as
 	// its path says: .tar.gz and .tgz, .tar.zst and .tzst, anything else is not.
 	Compression string
+	// NoSync leaves it to the system when the archive gets to the disk. Otherwise it is
+	// there when Close returns, under its name, and never a part of it.
+	NoSync bool
 }
 
 // Plan is what is known of an image that will be copied. Its parts are added in
@@ -154,6 +157,9 @@ func newWriter(ctx context.Context, sys *types.SystemContext, path string, optio
 	}
 	if err != nil {
 		return nil, err
+	}
+	if options.NoSync {
+		out.NoSync()
 	}
 	archive, err := writing.New(ctx, out, path, o)
 	if err != nil {

@@ -83,6 +83,9 @@ type SaveOptions struct {
 	// SkipDockerManifest leaves manifest.json out, as
 	// dockerarchive.WriterOptions.SkipDockerManifest does.
 	SkipDockerManifest bool
+	// NoSync leaves it to the system when the archive gets to the disk, as
+	// dockerarchive.WriterOptions.NoSync does.
+	NoSync bool
 	// SkipNonDistributable leaves out layers of the non-distributable media types.
 	// Otherwise they are saved if they can be read.
 	SkipNonDistributable bool
@@ -229,6 +232,9 @@ func save(ctx context.Context, policyContext *signature.PolicyContext, path stri
 	out, err := create()
 	if err != nil {
 		return nil, err
+	}
+	if s.options.NoSync {
+		out.NoSync()
 	}
 	sum := s.newSum(out, algorithm)
 	if out, err = out.With(output.Options{Compress: algorithm, Hash: sum.hash}); err != nil {

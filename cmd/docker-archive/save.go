@@ -47,6 +47,7 @@ type saveOptions struct {
 	jobs                 int
 	retryTimes           int
 	keepGoing            bool
+	noSync               bool
 	dryRun               bool
 	force                bool
 	quiet                bool
@@ -117,6 +118,7 @@ archive goes to standard output.`,
 	f.IntVar(&o.retryTimes, "retry-times", 3, "resume reading a layer up to `N` times after failures that may pass")
 	f.BoolVar(&o.keepGoing, "keep-going", false, "leave out images that cannot be saved; the exit status is 1 then")
 	f.BoolVar(&o.force, "force", false, "replace an archive that is there, once the new one is complete")
+	f.BoolVar(&o.noSync, "no-sync", false, "do not wait until the archive is on the disk")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what the archive would hold, and write nothing")
 	f.StringVar(&o.compress, "compress", "", "`HOW` to compress the archive: none, gzip or zstd (default as the suffix of FILE says: .tar.gz, .tgz, .tar.zst)")
 	f.BoolVar(&o.json, "json", false, "print what has been saved as JSON")
@@ -223,6 +225,7 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 		Jobs:                 o.jobs,
 		RetryTimes:           o.retryTimes,
 		KeepGoing:            o.keepGoing,
+		NoSync:               o.noSync,
 	}
 	switch o.layout {
 	case "image", "oci":

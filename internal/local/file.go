@@ -28,13 +28,14 @@ func (e *Error) Unwrap() error { return e.Err }
 // File is an open file whose errors, except for io.EOF, are of type *Error. It
 // may be used concurrently, as an *os.File may.
 type File struct {
-	file *os.File
-	name string
+	file      *os.File
+	name      string
+	writeBack *writeBack // nil for what is not going to be synced
 }
 
 // NewFile returns a File that errors call by the given name. An unnamed file has
 // none of its own, and a temporary one has one that means nothing to anybody.
-func NewFile(f *os.File, name string) *File { return &File{f, name} }
+func NewFile(f *os.File, name string) *File { return &File{file: f, name: name} }
 
 // Name returns what errors call the file.
 func (f *File) Name() string { return f.name }
@@ -52,6 +53,7 @@ func (f *File) Write(p []byte) (int, error) {
 // WriteAt implements io.WriterAt.
 func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	n, err := f.file.WriteAt(p, off)
+	f.wrote(n)
 	return n, f.wrap("write", err)
 }
 

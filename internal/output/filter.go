@@ -61,7 +61,11 @@ func (o *Output) With(options Options) (*Output, error) {
 	z := &compressed{below: gate, compressor: compressor}
 	finish, undo := o.finish, o.undo
 	o.finish = func() error {
-		if err := z.close(); err != nil {
+		err := z.close()
+		if err == nil && o.appears && !o.noSync {
+			err = syncFile(o.raw)
+		}
+		if err != nil {
 			return errors.Join(err, undo())
 		}
 		return finish()

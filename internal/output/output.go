@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -27,6 +28,9 @@ var (
 	// ErrBusy means that the target, which cannot be replaced, is being written in
 	// place by another process, or another Output of this one.
 	ErrBusy = errdef.ErrBusy
+	// ErrNotDurable means that the archive is complete at its path, and that its name
+	// may be lost if the machine stops.
+	ErrNotDurable = errors.New("the archive is there, but it could not be made sure that it stays if the machine stops")
 	// ErrTerminal means that the target is a terminal.
 	ErrTerminal = errdef.ErrTerminal
 )
@@ -52,6 +56,7 @@ type Output struct {
 	stream bool
 	// appears is set of a stream that is a file all the same, compressed.
 	appears bool
+	noSync  bool
 	finish  func() error // makes the file appear at its path; closes it
 	undo    func() error // leaves the path as it was; closes the file
 }
@@ -74,9 +79,19 @@ func Create(ctx context.Context, path string) (*Output, error) {
 	if file := local.NewFile(o.raw, path); o.stream {
 		o.writer = file
 	} else {
+		file.WriteBackEarly()
 		o.file = file
 	}
 	return o, nil
+}
+
+// NoSync says that Commit need not wait for the disk. Call it before anything is
+// written.
+func (o *Output) NoSync() {
+	o.noSync = true
+	if o.file != nil {
+		o.file = local.NewFile(o.raw, o.path)
+	}
 }
 
 // ToWriter returns an Output that is a stream to w, which is never closed.
@@ -177,10 +192,14 @@ func (o *Output) Writer() io.Writer { return o.writer }
 // there, else "".
 func (o *Output) Dir() string { return o.dir }
 
-// Commit makes the archive appear at its path. It is not flushed to the disk's
-// medium; like all new files it may be lost if the machine, not just the process,
-// stops. If Commit fails, as it does if ctx has ended before, the path holds what
-// it held before.
+// Commit makes the archive appear at its path. Unless NoSync was called, its bytes
+// are on the disk before it does, and its name when Commit returns: if the machine
+// stops meanwhile, the path leads to what was there before, or to the whole archive.
+// A stream is not synced.
+//
+// If Commit fails, as it does if ctx has ended before, the path holds what
+// it held before, unless all that failed was to have the name on the disk: the
+// error is an ErrNotDurable then.
 //
 // Of two Outputs for the same path one fails with ErrNotEmpty. Where the system
 // can exchange two files (on Linux, most file systems), or give a new file its
@@ -193,12 +212,26 @@ func (o *Output) Commit(ctx context.Context) error {
 	if err := context.Cause(ctx); err != nil {
 		return errors.Join(o.failure("completing", err), o.Abort())
 	}
+	if !o.stream && !o.noSync {
+		if err := syncFile(o.raw); err != nil {
+			return errors.Join(o.failure("syncing", err), o.Abort())
+		}
+	}
 	finish := o.finish
 	o.finish, o.undo = nil, nil
 	if o.stream && !o.appears {
 		return o.failure("completing", closeStream(ctx, finish))
 	}
-	return o.failure("completing", finish())
+	if err := finish(); err != nil {
+		return o.failure("completing", err)
+	}
+	if o.noSync || o.dir == "" { // What was written in place has had its name before.
+		return nil
+	}
+	if err := syncDir(o.dir); err != nil {
+		return o.failure("completing", fmt.Errorf("%w: %w", ErrNotDurable, err))
+	}
+	return nil
 }
 
 // Abort leaves the path as it was, except that a stream cannot be taken back.

@@ -1,0 +1,40 @@
+//go:build unix
+
+package making_test
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/containers/image/v5/types"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/making"
+)
+
+// Into a pipe goes what goes into a file.
+func TestPipe(t *testing.T) {
+	for _, transport := range []types.ImageTransport{dockerarchive.Transport, dockerarchive.ImageTransport} {
+		img, _ := app(t)
+		dir := t.TempDir()
+		o := &making.ArchiveOptions{Transport: transport}
+		_, err := making.WriteArchive(t.Context(), filepath.Join(dir, "file"), img, o)
+		require.NoError(t, err)
+		pipe := filepath.Join(dir, "pipe")
+		require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+		read := make(chan []byte)
+		go func() {
+			data, _ := os.ReadFile(pipe)
+			read <- data
+		}()
+		_, err = making.WriteArchive(t.Context(), pipe, img, o)
+		require.NoError(t, err)
+		assert.Equal(t, imagetest.Sum(imagetest.ReadFile(t, filepath.Join(dir, "file"))), imagetest.Sum(<-read))
+		assert.Empty(t, imagetest.Leftovers(t, img.TempDir))
+	}
+}

@@ -34,6 +34,13 @@ func TestRebase(t *testing.T) {
 	assert.Equal(t, map[string]string{"a": "b", v1.AnnotationBaseImageName: "new", v1.AnnotationBaseImageDigest: on.Digest().String()}, m.man.Annotations)
 	assert.Equal(t, "2021-01-01T00:00:00Z", m.config["created"])
 
+	// Without the history of the old base, its steps are those up to its last layer.
+	rebase.Replace = newBase(t, `{}`, one, two)
+	assert.Equal(t, []string{"<nil> three", "<nil> cmd empty_layer=true", "<nil> app", "2021-01-01T00:00:00Z /bin/sh comment=FROM new"}, mustMake(t, rebase).history())
+	short := *rebase
+	short.Base = newBase(t, `{"history":[{"created_by":"one"}]}`, one, two, app)
+	assert.Empty(t, mustMake(t, &short).history(), "it does not tell of the layers of the old base")
+
 	rebase.Squash = true
 	assert.Len(t, mustMake(t, rebase).man.Layers, 1)
 	rebase.Squash = false

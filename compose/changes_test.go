@@ -63,6 +63,7 @@ func TestApplyRefuses(t *testing.T) {
 		`ENV A="b`:                      "has no end",
 		`ENV A=b\`:                      "has no end",
 		"EXPOSE x":                      "is not a port",
+		"EXPOSE x-80":                   "is not a port",
 		"EXPOSE 9-8":                    "is not a port",
 		"EXPOSE 70000":                  "is not a port",
 		"SHELL bash":                    "a JSON array",

@@ -31,6 +31,7 @@ type Source interface {
 // a whole.
 type Image struct {
 	source Source
+	whole  atomic.Bool // the source gives no ranges
 	wrap   func(error) error
 	err    error // why it failed; guarded by the fetcher's mutex
 }
@@ -46,8 +47,14 @@ type Blob struct {
 
 // Options are how blobs are fetched.
 type Options struct {
-	// Jobs is how many blobs are read at the same time.
+	// Jobs is how many blobs are read at the same time, or ranges of them: a blob that
+	// begins while all are busy with ranges is one more until the first of these ends.
 	Jobs int
+	// RangeSize is the size of the ranges, in bytes, in which a RangeSource is read if
+	// a blob has several; 0 means 2 MiB.
+	RangeSize int
+	// Busy, if not nil, reports whether an error asks for fewer requests at once.
+	Busy func(error) bool
 	// KeepGoing fetches the blobs of other images when one image fails.
 	KeepGoing bool
 	// Backoff returns what decides on trying again, new for every source of a blob.
@@ -96,6 +103,8 @@ type Fetcher struct {
 	options  Options
 	blobs    []*Blob // distinct, in their order
 	byDigest map[digest.Digest]*Blob
+	lines    lines
+	buffers  buffers
 
 	mu sync.Mutex // for the errors of images
 }
@@ -105,7 +114,17 @@ func New(o Options) *Fetcher {
 	if o.Progress == nil {
 		o.Progress = func(Event) {}
 	}
-	return &Fetcher{options: o, byDigest: map[digest.Digest]*Blob{}}
+	if o.Busy == nil {
+		o.Busy = func(error) bool { return false }
+	}
+	if o.RangeSize <= 0 {
+		o.RangeSize = rangeSize
+	}
+	return &Fetcher{
+		options: o, byDigest: map[digest.Digest]*Blob{},
+		lines:   lines{max: o.Jobs},
+		buffers: buffers{left: min(o.Jobs*buffersPerJob, maxBuffers), size: o.RangeSize},
+	}
 }
 
 // AddImage adds an image. wrap makes its errors say which image it is.
@@ -213,16 +232,25 @@ func (f *Fetcher) Fatal(err error) bool {
 }
 
 // fetchFrom fetches a blob from the first image that has it, or else the next. It
-// starts over only for a blob that turned out to be another one.
+// starts over only for a blob that turned out to be another one; of the same image, if
+// it was read in ranges, for that may be why.
 func (f *Fetcher) fetchFrom(ctx context.Context, blob *Blob, images []*Image) error {
+	f.lines.begin()
+	defer f.lines.end()
+	whole := false
 	for {
 		r := newReader(ctx, f, blob, images)
+		r.whole = whole
 		err := f.options.Store(ctx, blob, r)
 		images = r.close()
+		if errors.Is(err, ErrMismatch) && len(images) > 0 && r.ranged && ctx.Err() == nil {
+			whole = true
+			continue
+		}
 		if !errors.Is(err, ErrMismatch) || len(images) < 2 || ctx.Err() != nil {
 			return err
 		}
-		images = images[1:]
+		images, whole = images[1:], false
 	}
 }
 

@@ -2,6 +2,7 @@ package fetching
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -23,6 +24,8 @@ type reader struct {
 
 	images  []*Image // the first of them is being read from
 	backoff *retry.Backoff
+	whole   bool // no ranges are to be read
+	ranged  bool // some were
 	body    io.ReadCloser
 	pending error // of body, after the data that came with it
 	n       int64 // bytes that have been returned
@@ -84,13 +87,23 @@ func (r *reader) readBody(p []byte) (int, error) {
 		return 0, err
 	}
 	if r.body == nil {
-		body, err := r.images[0].source.Open(r.ctx, r.blob.Descriptor, r.n)
+		body, err := r.open()
 		if err != nil {
 			return 0, err
 		}
 		r.body = body
 	}
 	return r.body.Read(p)
+}
+
+// open opens the blob where reading is, in ranges if there are several.
+func (r *reader) open() (io.ReadCloser, error) {
+	source, ok := r.images[0].source.(RangeSource)
+	if ok && !r.whole && !r.images[0].whole.Load() && r.blob.Size-r.n > int64(r.f.options.RangeSize) {
+		r.ranged = true
+		return newRanges(r.ctx, r.f, source, r.blob.Descriptor, r.n), nil
+	}
+	return r.images[0].source.Open(r.ctx, r.blob.Descriptor, r.n)
 }
 
 // advance takes data that has arrived.
@@ -117,14 +130,22 @@ func (r *reader) recover(err error) error {
 	if cause := context.Cause(r.ctx); cause != nil {
 		return cause
 	}
+	if errors.Is(err, ErrNoRanges) && !r.whole {
+		r.whole = true
+		r.images[0].whole.Store(true)
+		return nil
+	}
 	announce := func(err error) { r.f.options.Progress(Event{Kind: Retried, Blob: r.blob.Descriptor, Err: err}) }
-	err = r.backoff.Next(r.ctx, err, announce)
+	if !errors.Is(err, errRange) { // Which has been tried again.
+		err = r.backoff.Next(r.ctx, err, announce)
+	}
 	if err == nil {
 		return nil
 	}
 	if len(r.images) > 1 && r.ctx.Err() == nil {
 		r.images = r.images[1:]
 		r.backoff = r.f.options.Backoff()
+		r.whole = false
 		return nil
 	}
 	return fmt.Errorf("%w: %w", ErrSource, err)

@@ -87,6 +87,10 @@ func (b *Backoff) Next(ctx context.Context, err error, announce func(error)) err
 	return b.wait(ctx, err, max(b.delays.NextBackOff(), verdict.After))
 }
 
+// MayPass reports whether an error is one to try again after, however often that may
+// be done.
+func (b *Backoff) MayPass(err error) bool { return b.policy.Judge(err).Retry }
+
 // wait returns err, with the cause, if ctx ends before delay has passed.
 func (b *Backoff) wait(ctx context.Context, err error, delay time.Duration) error {
 	select {

@@ -104,7 +104,9 @@ type SaveOptions struct {
 	// compressed or not. A file that is not compressed is read again for it.
 	ArchiveDigest *digest.Digest
 
-	// Jobs is how many blobs, or manifests, are read at the same time; 0 means 6.
+	// Jobs is how many blobs, or manifests, are read at the same time; 0 means 6. When
+	// there are fewer blobs than that, those from registries are read in ranges, so many
+	// at the same time; when a registry says that it has too many requests, half as many.
 	Jobs int
 	// RetryTimes is how often reading a blob or a manifest is resumed after an
 	// error that may pass.
@@ -117,6 +119,7 @@ type SaveOptions struct {
 	Progress func(Event)
 
 	retryDelay time.Duration // before the first retry, for tests
+	rangeSize  int           // in bytes, for tests
 }
 
 // defaultJobs is the number that containers/image uses for layers.
@@ -334,6 +337,8 @@ func newSaver(policyContext *signature.PolicyContext, images []SaveImage, option
 		Backoff:   func() *retry.Backoff { return s.retries().Backoff() },
 		Store:     s.store,
 		Fatal:     isLocal,
+		RangeSize: s.options.rangeSize,
+		Busy:      isBusy,
 		Progress:  s.report,
 	})
 	for _, img := range images {

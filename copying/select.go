@@ -57,6 +57,11 @@ func (i *savedImage) Open(ctx context.Context, blob imgspecv1.Descriptor, offset
 	return i.blobs.Open(ctx, blob, offset)
 }
 
+// OpenRange implements fetching.RangeSource.
+func (i *savedImage) OpenRange(ctx context.Context, blob imgspecv1.Descriptor, offset, length int64) (io.ReadCloser, error) {
+	return i.blobs.OpenRange(ctx, blob, offset, length)
+}
+
 // resolve reads the manifests of an image, chooses what will be saved of it, and
 // has the policy accept that.
 func (s *saver) resolve(ctx context.Context, img *savedImage) error {

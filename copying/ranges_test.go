@@ -1,0 +1,221 @@
+package copying_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/containers/image/v5/types"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/copying"
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+)
+
+// rangedRegistry has an image with large layers, and answers for the test registry,
+// which knows of no ranges.
+type rangedRegistry struct {
+	*imagetest.Registry
+	image types.ImageReference
+	layer v1.Descriptor
+	blobs sync.Map // digest → []byte
+	// answer, if not nil, may answer a request for a range instead.
+	answer func(w http.ResponseWriter, r *http.Request, blob []byte) bool
+
+	ranges atomic.Int64 // that were asked for
+	sent   atomic.Int64 // bytes of blobs
+}
+
+func newRangedRegistry(t *testing.T) *rangedRegistry {
+	t.Helper()
+	reg := &rangedRegistry{Registry: imagetest.NewRegistry(t)}
+	img := imagetest.NewImage(t, "a", imagetest.Gzip(1, 5000), imagetest.Gzip(2, 3000), imagetest.Gzip(3, 7))
+	reg.image, reg.layer = reg.Push(t, "a:latest", img), img.Manifest.Layers[0]
+	reg.Intercept = reg.intercept
+	return reg
+}
+
+func (reg *rangedRegistry) intercept(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/blobs/") || r.Header.Get("Test-Direct") != "" {
+		return false
+	}
+	blob := reg.blob(r)
+	if r.Header.Get("Range") != "" {
+		reg.ranges.Add(1)
+		if reg.answer != nil && reg.answer(w, r, blob) {
+			return true
+		}
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	http.ServeContent(&countingResponse{w, &reg.sent}, r, "", time.Time{}, bytes.NewReader(blob))
+	return true
+}
+
+func (reg *rangedRegistry) blob(r *http.Request) []byte {
+	if data, ok := reg.blobs.Load(path.Base(r.URL.Path)); ok {
+		return data.([]byte)
+	}
+	request, _ := http.NewRequest(http.MethodGet, "http://"+reg.Address+r.URL.Path, nil)
+	request.Header.Set("Test-Direct", "yes")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil
+	}
+	defer response.Body.Close()
+	data, _ := io.ReadAll(response.Body)
+	reg.blobs.Store(path.Base(r.URL.Path), data)
+	return data
+}
+
+type countingResponse struct {
+	http.ResponseWriter
+	n *atomic.Int64
+}
+
+func (w *countingResponse) Write(p []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(p)
+	w.n.Add(int64(n))
+	return n, err
+}
+
+// save saves the image in ranges of a size, and returns the archive.
+func (reg *rangedRegistry) save(t *testing.T, transport types.ImageTransport, rangeSize, retries int) ([]byte, error) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "a.tar")
+	options := &copying.SaveOptions{
+		Transport: transport, SourceCtx: imagetest.RegistryContext(t), DestinationCtx: imagetest.Isolated(),
+		RetryTimes: retries,
+	}
+	options.RetryAtOnce()
+	options.InRangesOf(rangeSize)
+	_, err := copying.Save(t.Context(), imagetest.Trusting(t), file, []copying.SaveImage{{Source: reg.image}}, options)
+	if err != nil {
+		return nil, err
+	}
+	data, readErr := os.ReadFile(file)
+	require.NoError(t, readErr)
+	return data, nil
+}
+
+// Law 1: an archive has the same bytes whether its blobs come in ranges or whole, and
+// whatever a registry makes of being asked for ranges.
+func TestSaveInRanges(t *testing.T) {
+	answers := map[string]func(w http.ResponseWriter, r *http.Request, blob []byte) bool{
+		"given": nil,
+		"ignored": func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
+			r.Header.Del("Range")
+			return false
+		},
+		"refused": func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
+			w.WriteHeader(http.StatusBadRequest)
+			return true
+		},
+		"not satisfiable": func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
+			w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+			return true
+		},
+		"of another blob": func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
+			w.Header().Set("Content-Type", "application/octet-stream")
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(make([]byte, len(blob))))
+			return true
+		},
+		"of a wrong length": func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
+			w.Header().Set("Content-Type", "application/octet-stream")
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = w.Write(blob)
+			return true
+		},
+	}
+	for _, transport := range []types.ImageTransport{dockerarchive.Transport, dockerarchive.ImageTransport} {
+		for name, answer := range answers {
+			t.Run(fmt.Sprintf("%s/%s", transport.Name(), name), func(t *testing.T) {
+				reg := newRangedRegistry(t)
+				want, err := reg.save(t, transport, 1<<30, 0)
+				require.NoError(t, err)
+				assert.Zero(t, reg.ranges.Load())
+				reg.answer = answer
+				got, err := reg.save(t, transport, 100, 0)
+				require.NoError(t, err)
+				assert.NotZero(t, reg.ranges.Load())
+				assert.True(t, bytes.Equal(want, got))
+			})
+		}
+	}
+}
+
+// A line that breaks goes on where it was.
+func TestSaveOverALineThatBreaks(t *testing.T) {
+	reg := newRangedRegistry(t)
+	want, err := reg.save(t, nil, 1<<30, 0)
+	require.NoError(t, err)
+	distinct := reg.sent.Swap(0)
+	reg.answer = func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
+		var first, last int
+		_, _ = fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &first, &last)
+		if last-first < 64 {
+			return false
+		}
+		w.Header().Set("Content-Type", "application/octet-stream")
+		w.Header().Set("Content-Length", fmt.Sprint(last+1-first))
+		w.WriteHeader(http.StatusPartialContent)
+		_, _ = (&countingResponse{w, &reg.sent}).Write(blob[first : first+64])
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	got, err := reg.save(t, nil, 100, 1000)
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(want, got))
+	assert.NotZero(t, reg.ranges.Load())
+	assert.Equal(t, distinct, reg.sent.Load(), "no byte twice")
+}
+
+// A range is the bytes that were asked for, and what containers/image says of a registry
+// that has too many requests is understood.
+func TestRangesOfARegistry(t *testing.T) {
+	reg := newRangedRegistry(t)
+	src, err := reg.image.NewImageSource(t.Context(), imagetest.RegistryContext(t))
+	require.NoError(t, err)
+	defer src.Close()
+	blobs := copying.NewBlobSource(src)
+	reg.answer = func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	}
+	blob := reg.layer
+	_, err = blobs.OpenRange(t.Context(), blob, 0, 1)
+	assert.True(t, copying.IsBusy(err), err)
+	reg.answer = nil
+	body, err := blobs.OpenRange(t.Context(), blob, 3, 4)
+	require.NoError(t, err)
+	data, err := io.ReadAll(body)
+	require.NoError(t, err)
+	require.NoError(t, body.Close())
+	whole, _ := reg.blobs.Load(blob.Digest.String())
+	assert.Equal(t, whole.([]byte)[3:7], data)
+}
+
+// A method of another shape is not called.
+func TestIsRanger(t *testing.T) {
+	type chunk struct{ Offset, Length uint64 }
+	type other struct{ Offset, Length int64 }
+	is := func(f any) bool { return copying.IsRanger(reflect.TypeOf(f)) }
+	assert.True(t, is(func(context.Context, types.BlobInfo, []chunk) (a chan io.ReadCloser, b chan error, c error) { return }))
+	assert.False(t, is(func(context.Context, types.BlobInfo, []other) (a chan io.ReadCloser, b chan error, c error) { return }))
+	assert.False(t, is(func(context.Context, types.BlobInfo, ...chunk) (a chan io.ReadCloser, b chan error, c error) { return }))
+	assert.False(t, is(func(context.Context, types.BlobInfo, []chunk) (a chan io.ReadCloser, c error) { return }))
+	assert.False(t, is(func(context.Context, string, []chunk) (a chan io.ReadCloser, b chan error, c error) { return }))
+}

@@ -114,7 +114,7 @@ archive goes to standard output.`,
 	f.BoolVar(&o.keepIndex, "keep-index", false, "of platforms that are chosen, keep the index with its digest although it lists more")
 	f.BoolVar(&o.skipNonDistributable, "skip-non-distributable", false, "leave out layers that are not to be distributed")
 	registerReferrers(f, &o.referrers)
-	f.IntVar(&o.jobs, "jobs", 6, "read up to `N` layers at the same time")
+	f.IntVar(&o.jobs, "jobs", 6, "read up to `N` layers, or parts of them, at the same time")
 	f.IntVar(&o.retryTimes, "retry-times", 3, "resume reading a layer up to `N` times after failures that may pass")
 	f.BoolVar(&o.keepGoing, "keep-going", false, "leave out images that cannot be saved; the exit status is 1 then")
 	f.BoolVar(&o.force, "force", false, "replace an archive that is there, once the new one is complete")

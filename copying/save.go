@@ -104,9 +104,9 @@ type SaveOptions struct {
 	// compressed or not. A file that is not compressed is read again for it.
 	ArchiveDigest *digest.Digest
 
-	// Jobs is how many blobs, or manifests, are read at the same time; 0 means 6. When
-	// there are fewer blobs than that, those from registries are read in ranges, so many
-	// at the same time; when a registry says that it has too many requests, half as many.
+	// Jobs is how many blobs, or manifests, are read at the same time; 0 means 6. Those of
+	// registries are read in ranges if they are large, and several of one blob at once while
+	// fewer blobs are read. When a registry says that it has too many requests, half as many.
 	Jobs int
 	// RetryTimes is how often reading a blob or a manifest is resumed after an
 	// error that may pass.

@@ -55,6 +55,8 @@ type WriterOptions struct {
 	// NoSync leaves it to the system when the archive gets to the disk. Otherwise it is
 	// there when Close returns, under its name, and never a part of it.
 	NoSync bool
+	// Wait has OpenWriter wait for others who change the archive.
+	Wait bool
 }
 
 // Plan is what is known of an image that will be copied. Its parts are added in
@@ -111,17 +113,17 @@ func NewWriter(sys *types.SystemContext, path string) (*Writer, error) {
 // ctx ends the wait for a FIFO's reader, and has no effect later. The caller must
 // call Close or Abort.
 func NewWriterContext(ctx context.Context, sys *types.SystemContext, path string, options *WriterOptions) (*Writer, error) {
-	return newWriter(ctx, sys, path, options, func() (*output.Output, error) { return output.Create(ctx, path) })
+	return newWriter(ctx, sys, path, options, nil, func() (*output.Output, error) { return output.Create(ctx, path) })
 }
 
 // NewWriterTo returns a Writer of an archive that is written to w from start to
 // end, as to a pipe. It does not close w. When it fails, or is aborted, w has got
 // a part of an archive, whose end is missing.
 func NewWriterTo(ctx context.Context, sys *types.SystemContext, w io.Writer, options *WriterOptions) (*Writer, error) {
-	return newWriter(ctx, sys, "a stream", options, func() (*output.Output, error) { return output.ToWriter(w), nil })
+	return newWriter(ctx, sys, "a stream", options, nil, func() (*output.Output, error) { return output.ToWriter(w), nil })
 }
 
-func newWriter(ctx context.Context, sys *types.SystemContext, path string, options *WriterOptions, create func() (*output.Output, error)) (*Writer, error) {
+func newWriter(ctx context.Context, sys *types.SystemContext, path string, options *WriterOptions, existing *writing.Existing, create func() (*output.Output, error)) (*Writer, error) {
 	if options == nil {
 		options = &WriterOptions{}
 	}
@@ -132,8 +134,10 @@ func newWriter(ctx context.Context, sys *types.SystemContext, path string, optio
 			return nil, fmt.Errorf("creating %s: transport %s does not write archives of this package", path, t.Name())
 		}
 	}
-	o := writing.Options{Layout: transport.Layout(sys)}
-	if options.SkipDockerManifest {
+	o := writing.Options{Layout: transport.Layout(sys), Existing: existing}
+	if existing != nil {
+		o.Layout = existing.Layout()
+	} else if options.SkipDockerManifest {
 		var err error
 		if o.Layout, err = layout.WithoutDocker(o.Layout); err != nil {
 			return nil, fmt.Errorf("creating %s: %w", path, err)

@@ -57,6 +57,7 @@ type Output struct {
 	// appears is set of a stream that is a file all the same, compressed.
 	appears bool
 	noSync  bool
+	change  *change      // nil for an archive that is new
 	finish  func() error // makes the file appear at its path; closes it
 	undo    func() error // leaves the path as it was; closes the file
 }
@@ -212,7 +213,7 @@ func (o *Output) Commit(ctx context.Context) error {
 	if err := context.Cause(ctx); err != nil {
 		return errors.Join(o.failure("completing", err), o.Abort())
 	}
-	if !o.stream && !o.noSync {
+	if !o.stream && !o.noSync && (o.change == nil || o.change.block != nil) {
 		if err := syncFile(o.raw); err != nil {
 			return errors.Join(o.failure("syncing", err), o.Abort())
 		}
@@ -225,7 +226,7 @@ func (o *Output) Commit(ctx context.Context) error {
 	if err := finish(); err != nil {
 		return o.failure("completing", err)
 	}
-	if o.noSync || o.dir == "" { // What was written in place has had its name before.
+	if o.noSync || o.dir == "" || o.change != nil { // What was written in place has had its name before.
 		return nil
 	}
 	if err := syncDir(o.dir); err != nil {

@@ -275,6 +275,13 @@ func (w *FileWriter) writingLocked() bool {
 	return false
 }
 
+// Sealed returns the offset up to which everything is final.
+func (w *FileWriter) Sealed() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sealed
+}
+
 // Abort implements Writer. The file keeps whatever has been written.
 func (w *FileWriter) Abort() {
 	w.mu.Lock()

@@ -29,11 +29,13 @@ type Index struct {
 	holes      int64                 // of all of them, in bytes
 	terminated bool
 	trailing   int64
+	end        int64 // of the last entry, where the marker should begin
 }
 
 type record struct {
 	name         string // cleaned
 	link         string // of a symbolic or hard link, as it is in the header
+	start        int64  // of the headers
 	offset, size int64  // of the content
 	kind         byte   // a Typeflag of archive/tar
 }
@@ -68,6 +70,7 @@ func newIndex(ctx context.Context, r io.ReaderAt, size int64, maxEntries, maxNam
 			// archive/tar is content if the marker, two blocks of zeros, is missing.
 			x.terminated = w.pos-end >= 2*blockSize
 			x.trailing = max(size-w.pos, 0)
+			x.end = end
 			return x, nil
 		}
 		if err != nil {
@@ -137,7 +140,7 @@ func damaged(format string, args ...any) error {
 // add notes the entry whose headers begin at start and whose content begins at
 // offset in an archive of size bytes. It returns how many bytes the content takes.
 func (x *Index) add(hdr *tar.Header, start, offset, size int64) (stored int64, err error) {
-	e := record{offset: offset, kind: hdr.Typeflag}
+	e := record{start: start, offset: offset, kind: hdr.Typeflag}
 	switch hdr.Typeflag {
 	case tar.TypeXGlobalHeader: // A comment or a default owner; git and bazel write them.
 		return 0, nil

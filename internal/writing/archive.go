@@ -32,6 +32,9 @@ type Options struct {
 	// TempDir is for temporary files, where they cannot be beside the archive; ""
 	// is the system's directory for large ones.
 	TempDir string
+	// Existing is the archive that images are added to; nil is for a new one. Layout
+	// must be its own.
+	Existing *Existing
 }
 
 // Archive is an archive that is being written. It must be ended by Close or Abort,
@@ -51,6 +54,7 @@ type Archive struct {
 	slots   map[digest.Digest]*tarfile.Slot // places of planned blobs
 	mixed   bool                            // a planned layer may come in two compressions
 	inOrder bool                            // images are sealed in order, not as they are committed
+	old     *Existing                       // nil for a new archive
 
 	sealing lock // held while anything is sealed; before mu
 	table   layout.Table
@@ -60,6 +64,7 @@ type Archive struct {
 	images  []*Image   // in their order
 	next    int        // of the first in images that is not sealed; everything before it is
 	closed  bool
+	broken  error // names have been taken from images for nothing: the archive must not change
 }
 
 // New begins an archive in out, which it takes over: if it fails, out is aborted.
@@ -72,7 +77,12 @@ func New(ctx context.Context, out *output.Output, path string, o Options) (*Arch
 	if out.Stream() {
 		return newArchive(ctx, out, tarfile.NewStreamWriter(out.Writer(), dir), path, o)
 	}
-	return newArchive(ctx, out, tarfile.NewFileWriter(out.File(), 0, dir), path, o)
+	from := int64(0)
+	if o.Existing != nil {
+		from = o.Existing.from
+		o.Existing.begin()
+	}
+	return newArchive(ctx, out, tarfile.NewFileWriter(out.File(), from, dir), path, o)
 }
 
 // newArchive is New for a container that is written to out in its own way.
@@ -85,7 +95,13 @@ func newArchive(ctx context.Context, out *output.Output, tar tarfile.Writer, pat
 		blobs:   newBlobSet(),
 		slots:   map[digest.Digest]*tarfile.Slot{},
 		sealing: newLock(),
-		table:   o.Layout.NewTable(),
+		old:     o.Existing,
+	}
+	if a.old != nil {
+		a.table = a.old.table
+		a.blobs.old = a.old.find
+	} else {
+		a.table = o.Layout.NewTable()
 	}
 	if err := a.start(ctx, o.Plan); err != nil {
 		return nil, errors.Join(fmt.Errorf("creating %s: %w", path, err), a.Abort())
@@ -96,14 +112,16 @@ func newArchive(ctx context.Context, out *output.Output, tar tarfile.Writer, pat
 // start writes what the archive begins with and reserves the places of what is
 // going to be written.
 func (a *Archive) start(ctx context.Context, plan [][]image.Blob) error {
-	head, err := a.table.Head()
-	if err != nil {
-		return err
+	if a.old == nil {
+		head, err := a.table.Head()
+		if err != nil {
+			return err
+		}
+		if err := a.tar.Seal(ctx, nil, nil, head); err != nil {
+			return err
+		}
+		a.debugFiles(head)
 	}
-	if err := a.tar.Seal(ctx, nil, nil, head); err != nil {
-		return err
-	}
-	a.debugFiles(head)
 	a.inOrder = !a.out.Stream() || len(plan) > 0
 	a.mixed = a.layout.Unpacks() && inSeveralForms(plan)
 	for _, blobs := range plan {
@@ -166,21 +184,47 @@ func (a *Archive) complete(ctx context.Context) (bool, error) {
 			}
 		}
 	}
+	if a.broken != nil {
+		return false, a.broken
+	}
 	if a.table.Empty() {
 		return false, nil
 	}
-	files, err := a.table.Tail()
+	files, err := a.tail()
+	if err == nil && files == nil {
+		return false, nil
+	}
 	if err == nil {
 		err = a.tar.Seal(ctx, nil, nil, files)
 	}
 	if err == nil {
 		err = a.tar.Close(ctx)
 	}
+	if err == nil && a.old != nil {
+		err = a.old.change()
+	}
 	if err != nil {
 		return false, fmt.Errorf("completing %s: %w", a.path, err)
 	}
 	a.debugFiles(files)
 	return true, nil
+}
+
+// tail returns the files that the archive ends with, none if it is there already and
+// nothing in it changes.
+func (a *Archive) tail() ([]tarfile.Small, error) {
+	if a.old == nil {
+		return a.table.Tail()
+	}
+	files, err := a.old.files(a.table)
+	if err != nil {
+		return nil, err
+	}
+	written := a.tar.(*tarfile.FileWriter).Sealed() // Streams are not changed.
+	if written == a.old.from && a.old.same(files) {
+		return nil, nil
+	}
+	return files, nil
 }
 
 // Abort gives the archive up, whatever has been committed: the path holds what

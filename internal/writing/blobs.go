@@ -35,6 +35,9 @@ type blobSet struct {
 	received map[digest.Digest]receivedBlob
 	stored   map[digest.Digest]*storedBlob
 	claims   map[digest.Digest]*claim
+	// old finds blobs of an archive that images are added to; not changed. Their
+	// entries are nil: they stay where they are.
+	old func(digest.Digest) (*storedBlob, bool)
 }
 
 // Owner is a token of whoever delivers blobs; it is compared only.
@@ -60,6 +63,7 @@ func newBlobSet() *blobSet {
 		received: map[digest.Digest]receivedBlob{},
 		stored:   map[digest.Digest]*storedBlob{},
 		claims:   map[digest.Digest]*claim{},
+		old:      func(digest.Digest) (*storedBlob, bool) { return nil, false },
 	}
 }
 
@@ -132,6 +136,9 @@ func (s *blobSet) storedLocked(d digest.Digest) (receivedBlob, bool) {
 	if blob, ok := s.stored[d]; ok { // for example a layer that is wanted uncompressed
 		return receivedBlob{stored: blob, size: blob.size}, true
 	}
+	if blob, ok := s.old(d); ok {
+		return receivedBlob{stored: blob, size: blob.size}, true
+	}
 	return receivedBlob{}, false
 }
 
@@ -189,6 +196,9 @@ func (s *blobSet) add(ctx context.Context, blob storedBlob, finish func() (*tarf
 	s.mu.Lock()
 	known := s.stored[blob.digest]
 	s.mu.Unlock()
+	if known == nil {
+		known, _ = s.old(blob.digest)
+	}
 	if known != nil {
 		return known, nil
 	}
@@ -201,4 +211,18 @@ func (s *blobSet) add(ctx context.Context, blob storedBlob, finish func() (*tarf
 	defer s.mu.Unlock()
 	s.stored[blob.digest] = &blob
 	return &blob, nil
+}
+
+// Assume says that a blob that would be received under a digest, with that size, is one
+// that is stored under another: a layer, of which a config tells what it is when it is
+// decompressed. It reports whether the archive has it.
+func (a *Archive) Assume(d digest.Digest, size int64, stored digest.Digest) bool {
+	s := a.blobs
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	blob, ok := s.old(stored)
+	if ok {
+		s.received[d] = receivedBlob{stored: blob, size: size}
+	}
+	return ok
 }

@@ -63,6 +63,9 @@ func (a *Archive) reserve(blobs []image.Blob) *Image {
 	unpacks := a.layout.Unpacks()
 	files := unpacks // Also without a layer.
 	for _, b := range blobs {
+		if _, ok := a.blobs.old(b.Digest); ok {
+			continue
+		}
 		size, stored := b.Size, b.Digest
 		files = files || a.layout.NeedsFiles(b.Digest)
 		if unpacks {
@@ -284,6 +287,7 @@ func (a *Archive) Commit(ctx context.Context, img *Image, content *image.Image) 
 		if a.stateOf(img) != sealed {
 			img.content = nil
 			a.setState(img, open)
+			a.breakOld(err)
 		}
 		return err
 	}
@@ -300,11 +304,26 @@ func (a *Archive) take(ctx context.Context, img *Image, content *image.Image) er
 	if a.closed {
 		return fs.ErrClosed
 	}
-	if err := a.table.Claim(content); err != nil {
+	claim := func() error { return a.table.Claim(content) }
+	if a.old != nil {
+		if err := a.old.makeWay(a.table, content.Names, claim); err != nil {
+			return err
+		}
+	} else if err := claim(); err != nil {
 		return err
 	}
 	img.state, img.content = committed, content
 	return nil
+}
+
+// breakOld keeps an archive from being changed when names were taken from its images
+// for an image that then could not be added.
+func (a *Archive) breakOld(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.old != nil && a.broken == nil {
+		a.broken = err
+	}
 }
 
 func (a *Archive) stateOf(img *Image) imageState {

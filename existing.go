@@ -1,0 +1,57 @@
+package dockerarchive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/containers/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/internal/layout"
+	"github.com/dockerarchive/dockerarchive/internal/output"
+	"github.com/dockerarchive/dockerarchive/internal/writing"
+)
+
+// OpenWriter returns a Writer that adds images to the archive at path, in place.
+// Blobs that the archive has are not written again. A name that an image has moves to
+// the one that is added under it; an image that loses its last name is not in the
+// archive's table of contents any more. The archive's own layout decides how images
+// are stored, whatever options.Transport is.
+//
+// Until Close has succeeded the archive is what it was, for everybody who reads it,
+// and after a failure of the machine too; who has it open then reads on in what it was.
+// Nobody else changes it meanwhile: OpenWriter returns errdef.ErrBusy, wrapped, or waits
+// as long as ctx lasts if options.Wait is set. The caller must call Close or Abort.
+func OpenWriter(ctx context.Context, sys *types.SystemContext, path string, options *WriterOptions) (*Writer, error) {
+	if options == nil {
+		options = &WriterOptions{}
+	}
+	out, err := output.Open(ctx, path, options.Wait)
+	if err != nil {
+		return nil, err
+	}
+	existing, err := writing.ReadExisting(ctx, out, Layouts(sys))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("adding to %s: %w", path, err), out.Abort())
+	}
+	return newWriter(ctx, sys, path, options, existing, func() (*output.Output, error) { return out, nil })
+}
+
+// Layouts returns the layouts that an archive may have. It is for the packages of this
+// module.
+func Layouts(sys *types.SystemContext) []layout.Layout {
+	return []layout.Layout{ImageTransport.Layout(sys), Transport.Layout(sys)}
+}
+
+// openOrCreate returns a Writer of the archive at path, new or not.
+func openOrCreate(ctx context.Context, sys *types.SystemContext, path string, options *WriterOptions) (*Writer, error) {
+	w, err := NewWriterContext(ctx, sys, path, options)
+	if !errors.Is(err, output.ErrNotEmpty) {
+		return w, err
+	}
+	w, openErr := OpenWriter(ctx, sys, path, options)
+	if openErr != nil {
+		return nil, fmt.Errorf("%w; nor can it be added to: %w", err, openErr)
+	}
+	return w, nil
+}

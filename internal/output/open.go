@@ -1,0 +1,165 @@
+package output
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"github.com/dockerarchive/dockerarchive/internal/local"
+)
+
+// How often it is tried whether a lock is free: at first, and at least.
+const (
+	firstLook = time.Millisecond
+	lastLook  = 100 * time.Millisecond
+)
+
+// Open prepares to change an archive that is there, in place. Nobody else does that
+// until it is committed or aborted: if somebody else is at it, Open waits, as long as
+// ctx lasts, or returns ErrBusy if wait is false.
+//
+// Whoever writes behind the archive's end and then calls Supersede has Commit do it;
+// without that call Commit leaves the archive as it was, as Abort does. Restore says what
+// to leave of the file then.
+func Open(ctx context.Context, path string, wait bool) (*Output, error) {
+	f, target, err := openLocked(ctx, path, wait)
+	if err != nil {
+		return nil, &Error{Op: "opening", Path: path, Err: err}
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, &Error{Op: "opening", Path: path, Err: errors.Join(err, f.Close())}
+	}
+	c := &change{target: target, file: f, size: info.Size(), keep: info.Size()}
+	o := &Output{path: path, raw: f, file: local.NewFile(f, path), dir: dirOf(target), change: c}
+	o.file.WriteBackEarly()
+	o.undo = func() error { return errors.Join(c.restore(), f.Close()) }
+	o.finish = func() error { return errors.Join(c.commit(o.noSync), f.Close()) }
+	return o, nil
+}
+
+func openLocked(ctx context.Context, path string, wait bool) (*os.File, string, error) {
+	target, inherited, err := resolve(path)
+	if err != nil {
+		return nil, "", err
+	}
+	if inherited != nil {
+		return nil, "", errors.Join(errors.New("a stream cannot be changed"), inherited.Close())
+	}
+	for delay := firstLook; ; delay = min(2*delay, lastLook) {
+		if err := context.Cause(ctx); err != nil {
+			return nil, "", err
+		}
+		f, err := lockedFile(target)
+		if f != nil || err != nil && (!wait || !errors.Is(err, ErrBusy)) {
+			return f, target, err
+		}
+		timer := time.NewTimer(delay)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
+	}
+}
+
+// lockedFile opens the file at a path, or returns nil if another has been put there
+// before it was locked.
+func lockedFile(target string) (*os.File, error) {
+	info, err := os.Stat(target)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("is not a regular file, and only such can be changed")
+	}
+	f, err := os.OpenFile(target, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := lock(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if err := isAt(f, target); err != nil {
+		return nil, f.Close()
+	}
+	return f, nil
+}
+
+// isAt fails if the file at a path is another one.
+func isAt(f *os.File, path string) error {
+	here, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	there, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(here, there) {
+		return ErrChanged
+	}
+	return nil
+}
+
+// ErrChanged means that somebody else has changed an archive while it was changed
+// here, or has put another file in its place.
+var ErrChanged = errors.New("another program has changed the file meanwhile")
+
+// change is what is going to happen to an archive that is there.
+type change struct {
+	target    string
+	file      *os.File
+	size      int64 // when it was opened, in bytes
+	keep      int64 // what is left of that if nothing comes of the change
+	wrote     bool  // something may have been
+	block     []byte
+	off       int64
+	unchanged func() error
+}
+
+// Size returns how many bytes an archive that was opened has.
+func (o *Output) Size() int64 { return o.change.size }
+
+// Restore says that what stands behind keep bytes of an archive that was opened is
+// nothing, and need not be there again if nothing comes of the change. From now on
+// something may be written there.
+func (o *Output) Restore(keep int64) { o.change.keep, o.change.wrote = keep, true }
+
+// Supersede has Commit write a block, of 512 bytes at a multiple of that, when
+// everything else is on the disk: that alone is the change. Before, unchanged is
+// asked whether the archive is still what it was.
+func (o *Output) Supersede(block []byte, off int64, unchanged func() error) {
+	o.change.block, o.change.off, o.change.unchanged = block, off, unchanged
+}
+
+func (c *change) restore() error {
+	if !c.wrote {
+		return nil
+	}
+	if info, err := c.file.Stat(); err != nil || info.Size() <= c.keep {
+		return err // Somebody else has cut it: what is left is theirs.
+	}
+	return c.file.Truncate(c.keep)
+}
+
+// commit is called when all else is written, and synced unless that is not wanted.
+func (c *change) commit(noSync bool) error {
+	if c.block == nil {
+		return c.restore()
+	}
+	if err := errors.Join(isAt(c.file, c.target), c.unchanged()); err != nil {
+		return errors.Join(err, c.restore())
+	}
+	if _, err := c.file.WriteAt(c.block, c.off); err != nil {
+		return err // Whether it has been written is not known: nothing else is touched.
+	}
+	if noSync {
+		return nil
+	}
+	if err := syncFile(c.file); err != nil {
+		return errors.Join(ErrNotDurable, err)
+	}
+	return nil
+}

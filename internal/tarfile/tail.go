@@ -1,0 +1,88 @@
+package tarfile
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Tail is the end of an archive: the documents that are written anew when the
+// archive changes. An archive changes in place when what is new, and a new tail,
+// have been written behind it, and the header of the old tail's first entry is then
+// overwritten by one of an entry that holds the rest of the old tail: see Supersede.
+type Tail struct {
+	Start int64    // offset of the first document's header, a multiple of 512
+	End   int64    // where the marker ends, a multiple of 512
+	Names []string // of the entries in it, in their order; directories with a slash
+}
+
+// ErrNoTail is returned, wrapped, by Tail for an archive that cannot change in
+// place.
+var ErrNoTail = errors.New("its documents are not at its end")
+
+// Tail returns the tail of an archive whose documents have these names. All that the
+// archive has of those that change must be there; others may be there too.
+func (x *Index) Tail(changing []string, others ...string) (Tail, error) {
+	documents := slices.Concat(changing, others)
+	if !x.terminated {
+		return Tail{}, damaged("it does not end with an end-of-archive marker: it may have been cut short")
+	}
+	t := Tail{Start: x.end, End: x.end + 2*blockSize}
+	var names []string // from the last on
+	for _, e := range slices.Backward(x.entries) {
+		document := e.kind == tar.TypeReg && slices.Contains(documents, e.name) && !x.linked(e)
+		if !document && e.kind != tar.TypeDir {
+			break
+		}
+		if document {
+			names = append(names, e.name)
+			t.Start, t.Names = e.start, slices.Clone(names)
+		} else {
+			names = append(names, e.name+"/")
+		}
+	}
+	slices.Reverse(t.Names)
+	for _, name := range changing {
+		if i, ok := x.byName[name]; ok && x.entries[i].start < t.Start {
+			return Tail{}, fmt.Errorf("%s: %w", name, ErrNoTail)
+		}
+	}
+	if len(t.Names) == 0 {
+		return Tail{}, ErrNoTail
+	}
+	return t, nil
+}
+
+// linked reports whether an entry is a hard link to the content of another one.
+func (x *Index) linked(e record) bool { return e.offset < e.start || x.sparse[e.offset] != nil }
+
+// superseded is the directory of the entries that hold old tails.
+const superseded = ".superseded/"
+
+// Superseded returns how many old tails the archive holds.
+func (x *Index) Superseded() int {
+	n := 0
+	for name := range x.Names() {
+		if strings.HasPrefix(name, superseded) {
+			n++
+		}
+	}
+	return n
+}
+
+// IsSuperseded reports whether an entry holds an old tail.
+func IsSuperseded(name string) bool { return strings.HasPrefix(name, superseded) }
+
+// Supersede returns the block that, written at the start of the tail, makes of it an
+// entry that nobody looks at, so that the archive goes on at offset from. number
+// tells it from the archive's others.
+func (t Tail) Supersede(number int, from int64) ([]byte, error) {
+	header := &tar.Header{Typeflag: tar.TypeReg, Name: fmt.Sprintf("%s%d", superseded, number), Mode: 0o444}
+	block, err := encodeHeader(header, from-t.Start-blockSize)
+	if err == nil && len(block) != blockSize {
+		err = fmt.Errorf("internal error: a header of %d bytes", len(block))
+	}
+	return block, err
+}

@@ -1,0 +1,349 @@
+package writing
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/catalog"
+	"github.com/dockerarchive/dockerarchive/internal/compression"
+	"github.com/dockerarchive/dockerarchive/internal/layout"
+	"github.com/dockerarchive/dockerarchive/internal/output"
+	"github.com/dockerarchive/dockerarchive/internal/tarfile"
+)
+
+// documents are the entries that are written anew when an archive changes.
+var documents = []string{v1.ImageIndexFile, "manifest.json", "repositories"}
+
+// ErrElsewhere is returned, wrapped, for an archive that cannot be changed in place,
+// because not all of its documents are at its end. It can be written again.
+var ErrElsewhere = tarfile.ErrNoTail
+
+// Existing is an archive that is there, and is going to be changed in place.
+type Existing struct {
+	out     *output.Output
+	index   *tarfile.Index
+	catalog *catalog.Catalog
+	layout  layout.Layout
+	table   layout.Table
+	tail    tarfile.Tail
+	sum     [sha256.Size]byte // of the tail, as it was when it was read
+	from    int64             // where what is new begins
+	fresh   map[string]bool   // names of images that are new
+	byName  map[string][]string
+}
+
+// ReadExisting reads the archive in out, which is from output.Open and stays the
+// caller's. layouts are those that it may have. The error wraps ErrElsewhere if the
+// archive cannot be changed in place.
+func ReadExisting(ctx context.Context, out *output.Output, layouts []layout.Layout) (*Existing, error) {
+	e := &Existing{out: out, fresh: map[string]bool{}, byName: map[string][]string{}}
+	if err := e.read(ctx, layouts); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+func (e *Existing) read(ctx context.Context, layouts []layout.Layout) error {
+	file, size := e.out.File(), e.out.Size()
+	prefix := make([]byte, compression.PrefixLen)
+	n, err := file.ReadAt(prefix, 0)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	if a := compression.Detect(prefix[:n]); a != compression.None {
+		return fmt.Errorf("the archive is compressed (%s), and cannot be changed in place: decompress it first", a)
+	}
+	if e.index, err = tarfile.NewIndex(ctx, file, size); err != nil {
+		return err
+	}
+	if e.catalog, err = catalog.Load(ctx, e.index); err != nil {
+		return err
+	}
+	for _, l := range layouts {
+		e.layout = l
+		if e.table, err = l.ReadTable(e.catalog); !errors.Is(err, layout.ErrOther) {
+			break
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if !e.layout.Unpacks() && !e.index.Has("manifest.json") {
+		if e.layout, err = layout.WithoutDocker(e.layout); err != nil {
+			return err
+		}
+	}
+	for _, img := range e.catalog.Images() {
+		for _, name := range img.Names {
+			full := normalized(name)
+			if !slices.Contains(e.byName[full], name) {
+				e.byName[full] = append(e.byName[full], name)
+			}
+		}
+	}
+	if e.tail, err = e.index.Tail(documents, v1.ImageLayoutFile); err != nil {
+		return err
+	}
+	if e.sum, err = e.sumTail(); err != nil {
+		return err
+	}
+	return e.findEnd(size)
+}
+
+func normalized(name string) string {
+	if full, ok := catalog.Normalize(name); ok {
+		return full
+	}
+	return name
+}
+
+// Layout returns the layout of the archive.
+func (e *Existing) Layout() layout.Layout { return e.layout }
+
+// Catalog returns what the archive holds.
+func (e *Existing) Catalog() *catalog.Catalog { return e.catalog }
+
+// maxPadding is how many zeros behind the end of an archive are taken for the
+// padding that tar programs write.
+const maxPadding = 1 << 20
+
+// findEnd finds out where what is new begins: behind the padding that a tar program
+// may have written, or instead of what a change has left that was cut off.
+func (e *Existing) findEnd(size int64) error {
+	e.from = e.tail.End
+	left := size - e.tail.End
+	if left <= 0 || left > maxPadding {
+		return nil
+	}
+	rest := make([]byte, left)
+	if _, err := e.out.File().ReadAt(rest, e.tail.End); err != nil && err != io.EOF {
+		return err
+	}
+	if len(bytes.Trim(rest, "\x00")) == 0 {
+		e.from = e.tail.End + (left+511)/512*512
+	}
+	return nil
+}
+
+// begin says that the archive is going to be written to.
+func (e *Existing) begin() {
+	if e.from > e.tail.End { // Padding, which nobody minds to have again.
+		e.out.Restore(e.out.Size())
+	} else {
+		e.out.Restore(e.from)
+	}
+}
+
+func (e *Existing) sumTail() (sum [sha256.Size]byte, err error) {
+	h := sha256.New()
+	_, err = io.Copy(h, io.NewSectionReader(e.out.File(), e.tail.Start, e.tail.End-e.tail.Start))
+	return [sha256.Size]byte(h.Sum(nil)), err
+}
+
+// unchanged fails if somebody has changed the end of the archive.
+func (e *Existing) unchanged() error {
+	sum, err := e.sumTail()
+	if err == nil && sum != e.sum {
+		err = output.ErrChanged
+	}
+	return err
+}
+
+// find returns a blob that the archive has under a digest.
+func (e *Existing) find(d digest.Digest) (*storedBlob, bool) {
+	if e == nil || d.Validate() != nil {
+		return nil, false
+	}
+	m, err := e.index.Lookup(e.layout.BlobName(d))
+	if err != nil || e.index.IsSparse(m) {
+		return nil, false
+	}
+	return &storedBlob{digest: d, size: m.Size}, true
+}
+
+// makeWay takes the names of an image, which are to be its own now, from those that
+// have them.
+func (e *Existing) makeWay(table layout.Table, names []string, claim func() error) error {
+	for _, name := range names {
+		for _, old := range e.byName[normalized(name)] {
+			if old == name || e.fresh[old] {
+				continue
+			}
+			// The same name in another form: docker save writes the short one.
+			if err := e.remove(table, old); err != nil {
+				return err
+			}
+		}
+	}
+	for {
+		err := claim()
+		var taken *layout.NameError
+		if !errors.As(err, &taken) || e.fresh[taken.Name] {
+			if err == nil {
+				for _, name := range names {
+					e.fresh[name] = true
+				}
+			}
+			return err
+		}
+		if err := e.remove(table, taken.Name); err != nil {
+			return err
+		}
+	}
+}
+
+// remove takes a name away that may be in one of the tables of contents only.
+func (e *Existing) remove(table layout.Table, name string) error {
+	full := normalized(name)
+	e.byName[full] = slices.DeleteFunc(e.byName[full], func(n string) bool { return n == name })
+	var unknown *errdef.NoImageError
+	if err := table.Remove(name); err != nil && !errors.As(err, &unknown) {
+		return err
+	}
+	return nil
+}
+
+// files returns the new tail, with what the old one had and no table of contents is.
+func (e *Existing) files(table layout.Table) ([]tarfile.Small, error) {
+	fresh, err := table.Tail()
+	if err != nil {
+		return nil, err
+	}
+	var files []tarfile.Small
+	for _, name := range e.tail.Names {
+		switch {
+		case strings.HasSuffix(name, "/"):
+			files = append(files, tarfile.Small{Header: &tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755}})
+		case name == v1.ImageLayoutFile:
+			data, err := e.index.ReadFile(name, maxLayoutFile)
+			if err != nil {
+				return nil, err
+			}
+			files = append(files, tarfile.Small{Header: &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o444}, Data: data})
+		}
+	}
+	return append(files, fresh...), nil
+}
+
+// maxLayoutFile is how long the file may be that says that something is an OCI layout.
+const maxLayoutFile = 1 << 16
+
+// same reports whether the new tail says what the old one does.
+func (e *Existing) same(files []tarfile.Small) bool {
+	have := 0
+	for _, name := range e.tail.Names {
+		if !strings.HasSuffix(name, "/") {
+			have++
+		}
+	}
+	for _, f := range files {
+		if f.Header.Typeflag == tar.TypeDir {
+			continue
+		}
+		old, err := e.catalog.ReadTable(f.Header.Name)
+		if err != nil || !bytes.Equal(old, f.Data) {
+			return false
+		}
+		have--
+	}
+	return have == 0
+}
+
+// change has the output take the archive from its old tail to its new one.
+func (e *Existing) change() error {
+	block, err := e.tail.Supersede(e.index.Superseded(), e.from)
+	if err != nil {
+		return err
+	}
+	e.out.Supersede(block, e.tail.Start, e.unchanged)
+	return nil
+}
+
+// Remove takes names away from an archive in out, which is from output.Open, and with
+// its last name an image; @N is the image at a position, with all its names. It commits
+// or aborts out. The error is an *errdef.NoImageError for what is not there.
+func Remove(ctx context.Context, out *output.Output, path string, names []string, layouts []layout.Layout) error {
+	err := remove(ctx, out, names, layouts)
+	if err != nil {
+		return errors.Join(fmt.Errorf("removing from %s: %w", path, err), out.Abort())
+	}
+	return out.Commit(ctx)
+}
+
+func remove(ctx context.Context, out *output.Output, names []string, layouts []layout.Layout) error {
+	e, err := ReadExisting(ctx, out, layouts)
+	if err != nil {
+		return err
+	}
+	var all []string
+	for _, name := range names {
+		found, err := e.named(name)
+		if err != nil {
+			return err
+		}
+		all = append(all, found...)
+	}
+	for _, name := range all {
+		if err := e.remove(e.table, name); err != nil {
+			return err
+		}
+	}
+	if e.table.Empty() {
+		return errors.New("nothing would be left, and an archive without images is none: delete the file instead")
+	}
+	files, err := e.files(e.table)
+	if err != nil {
+		return err
+	}
+	if e.same(files) {
+		return nil
+	}
+	e.begin()
+	w := tarfile.NewFileWriter(out.File(), e.from, out.Dir())
+	defer w.Abort()
+	if err := w.Seal(ctx, nil, nil, files); err != nil {
+		return err
+	}
+	if err := w.Close(ctx); err != nil {
+		return err
+	}
+	return e.change()
+}
+
+// named returns the names that an argument of Remove means, as the archive has them.
+func (e *Existing) named(name string) ([]string, error) {
+	position := -1
+	if number, ok := strings.CutPrefix(name, "@"); ok {
+		if _, err := fmt.Sscanf(number, "%d", &position); err != nil {
+			return nil, fmt.Errorf("%q is not the position of an image: %w", name, err)
+		}
+		img, _, err := e.catalog.Choose("", position, nil)
+		if err != nil {
+			return nil, err
+		}
+		if len(img.Names) == 0 {
+			return nil, fmt.Errorf("%s has no name that could be removed", name)
+		}
+		return img.Names, nil
+	}
+	if found := e.byName[normalized(name)]; len(found) > 0 {
+		return slices.Clone(found), nil
+	}
+	_, _, err := e.catalog.Candidates(name)
+	if err == nil {
+		err = fs.ErrNotExist
+	}
+	return nil, err
+}

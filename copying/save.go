@@ -118,8 +118,13 @@ type SaveOptions struct {
 	// must return soon.
 	Progress func(Event)
 
-	retryDelay time.Duration // before the first retry, for tests
-	rangeSize  int           // in bytes, for tests
+	// Wait has Add wait, as long as the context lasts, for others who change the
+	// archive. Otherwise the error wraps errdef.ErrBusy.
+	Wait bool
+
+	existing   *writing.Existing // the archive that images are added to
+	retryDelay time.Duration     // before the first retry, for tests
+	rangeSize  int               // in bytes, for tests
 }
 
 // defaultJobs is the number that containers/image uses for layers.
@@ -246,7 +251,7 @@ func save(ctx context.Context, policyContext *signature.PolicyContext, path stri
 	if err := s.prepare(ctx, path, out); err != nil {
 		return s.results(), errors.Join(err, out.Abort())
 	}
-	s.archive, err = writing.New(ctx, out, path, writing.Options{Layout: s.layout, Plan: s.plan(), TempDir: s.tempDir()})
+	s.archive, err = writing.New(ctx, out, path, writing.Options{Layout: s.layout, Plan: s.plan(), TempDir: s.tempDir(), Existing: s.options.existing})
 	if err != nil {
 		return s.results(), err
 	}
@@ -316,6 +321,9 @@ func newSaver(policyContext *signature.PolicyContext, images []SaveImage, option
 		return nil, fmt.Errorf("saving images: transport %s does not write archives", s.options.Transport.Name())
 	}
 	s.layout = transport.Layout(s.destinationCtx())
+	if s.options.existing != nil {
+		s.layout, s.options.SkipDockerManifest = s.options.existing.Layout(), false
+	}
 	if len(images) == 0 {
 		return nil, errors.New("saving images: none is given")
 	}

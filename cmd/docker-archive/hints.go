@@ -27,7 +27,7 @@ import (
 
 // hintFor returns what the user can do about an error, or "".
 func hintFor(err error) string {
-	for _, hint := range []func(error) string{fileHint, hereHint, pushHint, registryHint, imageHint} {
+	for _, hint := range []func(error) string{fileHint, hereHint, pushHint, registryHint, growHint, imageHint} {
 		if text := hint(err); text != "" {
 			return text
 		}
@@ -40,6 +40,17 @@ func pushHint(err error) string {
 	var pushed *copying.PushError
 	if errors.As(err, &pushed) && statusOf(err) == http.StatusNotFound {
 		return "If the registry wants all that an index lists, push what is there with --platform."
+	}
+	return ""
+}
+
+// growHint is about an archive that is there already.
+func growHint(err error) string {
+	switch {
+	case errors.Is(err, errdef.ErrBusy):
+		return "Wait for it with --wait."
+	case errors.Is(err, errdef.ErrNotEmpty):
+		return "Add to an archive that is there with 'docker-archive add', or replace it with --force."
 	}
 	return ""
 }

@@ -128,7 +128,8 @@ all platforms, which docker-archive: does not; docker load and others read both.
 	root.SetVersionTemplate("docker-archive {{.Version}}\n")
 	g.register(root.PersistentFlags())
 	root.AddCommand(
-		newCopyCommand(g), newSaveCommand(g), newListCommand(g), newInspectCommand(g), newVerifyCommand(g),
+		newCopyCommand(g), newSaveCommand(g), newAddCommand(g), newRemoveCommand(g), newCompactCommand(g),
+		newListCommand(g), newInspectCommand(g), newVerifyCommand(g),
 		newMakeCommand(g), newServeCommand(), newPushCommand(g), newManCommand(), newVersionCommand(),
 	)
 	tellUsage(root)

@@ -12,6 +12,7 @@ import (
 	"github.com/docker/go-units"
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/dockerarchive/dockerarchive"
 	"github.com/dockerarchive/dockerarchive/copying"
@@ -51,6 +52,9 @@ type saveOptions struct {
 	dryRun               bool
 	force                bool
 	quiet                bool
+
+	archive string // that images are added to; "" is for a new one
+	wait    bool   // for others who change it
 }
 
 func newSaveCommand(g *globalOptions) *cobra.Command {
@@ -98,10 +102,20 @@ archive goes to standard output.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	f := cmd.Flags()
-	o.source.register(f, "", "source")
-	f.StringVar(&o.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials for registries (default that of docker and podman login)")
+	o.register(f)
 	f.StringVarP(&o.output, "output", "o", "-", "`FILE` to write, - for standard output")
 	f.StringVar(&o.layout, "layout", "image", "`KIND` of archive: image; oci, which is that without manifest.json; or docker, for readers that need layers uncompressed")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print what the archive would hold, and write nothing")
+	f.BoolVar(&o.force, "force", false, "replace an archive that is there, once the new one is complete")
+	f.StringVar(&o.compress, "compress", "", "`HOW` to compress the archive: none, gzip or zstd (default as the suffix of FILE says: .tar.gz, .tgz, .tar.zst)")
+	f.BoolVar(&o.sha256, "sha256", false, "print also the SHA-256 of the archive; a file that is not compressed is read again for it")
+	return cmd
+}
+
+// register makes the flags that save and add have in common.
+func (o *saveOptions) register(f *pflag.FlagSet) {
+	o.source.register(f, "", "source")
+	f.StringVar(&o.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials for registries (default that of docker and podman login)")
 	f.StringSliceVar(&o.names, "name", nil, "`NAME[:TAG]` of the image in the archive, if only one is saved; may be repeated")
 	f.StringArrayVar(&o.fromFiles, "from-file", nil, "`FILE` with more images, one per line and maybe what to call it, - for standard input; may be repeated")
 	f.StringArrayVar(&o.fromYAML, "from-yaml", nil, "`FILE` of Kubernetes or compose that names more images, - for standard input; may be repeated")
@@ -117,15 +131,10 @@ archive goes to standard output.`,
 	f.IntVar(&o.jobs, "jobs", 6, "read up to `N` layers, or parts of them, at the same time")
 	f.IntVar(&o.retryTimes, "retry-times", 3, "resume reading a layer up to `N` times after failures that may pass")
 	f.BoolVar(&o.keepGoing, "keep-going", false, "leave out images that cannot be saved; the exit status is 1 then")
-	f.BoolVar(&o.force, "force", false, "replace an archive that is there, once the new one is complete")
 	f.BoolVar(&o.noSync, "no-sync", false, "do not wait until the archive is on the disk")
-	f.BoolVar(&o.dryRun, "dry-run", false, "print what the archive would hold, and write nothing")
-	f.StringVar(&o.compress, "compress", "", "`HOW` to compress the archive: none, gzip or zstd (default as the suffix of FILE says: .tar.gz, .tgz, .tar.zst)")
 	f.BoolVar(&o.json, "json", false, "print what has been saved as JSON")
 	f.StringVar(&o.digestfile, "digestfile", "", "write name and digest of every image to `FILE`")
-	f.BoolVar(&o.sha256, "sha256", false, "print also the SHA-256 of the archive; a file that is not compressed is read again for it")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
-	return cmd
 }
 
 func (o *saveOptions) run(cmd *cobra.Command, args []string) error {
@@ -165,6 +174,10 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 		}
 		return list.reportImages(cmd.ErrOrStderr(), err, plan.Images)
 	}
+	save := copying.Save
+	if o.archive != "" {
+		save, o.output = copying.Add, o.archive
+	}
 	path, out := o.output, cmd.OutOrStdout()
 	if path == "-" || path == standardOutput {
 		path, out = standardOutput, cmd.ErrOrStderr()
@@ -180,7 +193,7 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 	if !o.quiet {
 		options.Progress, done = newProgress(cmd.ErrOrStderr())
 	}
-	results, err := copying.Save(cmd.Context(), policy, path, list.images, options)
+	results, err := save(cmd.Context(), policy, path, list.images, options)
 	done()
 	if err != nil && !errors.Is(err, copying.ErrImagesLeftOut) {
 		if cmd.Context().Err() != nil && path != standardOutput {
@@ -226,6 +239,7 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 		RetryTimes:           o.retryTimes,
 		KeepGoing:            o.keepGoing,
 		NoSync:               o.noSync,
+		Wait:                 o.wait,
 	}
 	switch o.layout {
 	case "image", "oci":

@@ -163,3 +163,38 @@ func (c *change) commit(noSync bool) error {
 	}
 	return nil
 }
+
+// Replace prepares to put another archive in the place of the one at path, which is
+// there until Commit, with its mode and owner. Nobody else changes it meanwhile, as
+// with Open. The error of Commit wraps ErrChanged if another file is there by then.
+func Replace(ctx context.Context, path string, wait bool) (*Output, error) {
+	old, target, err := openLocked(ctx, path, wait)
+	if err != nil {
+		return nil, &Error{Op: "opening", Path: path, Err: err}
+	}
+	info, err := old.Stat()
+	var o *Output
+	if err == nil {
+		o, err = createNamed(target, info)
+	}
+	if err != nil {
+		return nil, &Error{Op: "replacing", Path: path, Err: errors.Join(err, old.Close())}
+	}
+	temporary := o.raw
+	undo := o.undo
+	o.path, o.file = path, local.NewFile(temporary, path)
+	o.file.WriteBackEarly()
+	o.undo = func() error { return errors.Join(undo(), old.Close()) }
+	o.finish = func() error {
+		defer old.Close() // It has only been locked.
+		err := errors.Join(isAt(old, target), temporary.Close())
+		if err == nil {
+			err = os.Rename(temporary.Name(), target)
+		}
+		if err != nil {
+			err = errors.Join(err, os.Remove(temporary.Name()))
+		}
+		return err
+	}
+	return o, nil
+}

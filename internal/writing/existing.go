@@ -71,19 +71,8 @@ func (e *Existing) read(ctx context.Context, layouts []layout.Layout) error {
 	if e.catalog, err = catalog.Load(ctx, e.index); err != nil {
 		return err
 	}
-	for _, l := range layouts {
-		e.layout = l
-		if e.table, err = l.ReadTable(e.catalog); !errors.Is(err, layout.ErrOther) {
-			break
-		}
-	}
-	if err != nil {
+	if e.layout, e.table, err = readTable(e.catalog, layouts); err != nil {
 		return err
-	}
-	if !e.layout.Unpacks() && !e.index.Has("manifest.json") {
-		if e.layout, err = layout.WithoutDocker(e.layout); err != nil {
-			return err
-		}
 	}
 	for _, img := range e.catalog.Images() {
 		for _, name := range img.Names {
@@ -100,6 +89,33 @@ func (e *Existing) read(ctx context.Context, layouts []layout.Layout) error {
 		return err
 	}
 	return e.findEnd(size)
+}
+
+// readTable returns which of the layouts an archive has, and its table of contents.
+func readTable(c *catalog.Catalog, layouts []layout.Layout) (l layout.Layout, table layout.Table, err error) {
+	for _, l = range layouts {
+		if table, err = l.ReadTable(c); !errors.Is(err, layout.ErrOther) {
+			break
+		}
+	}
+	if err == nil && !l.Unpacks() && !c.Has("manifest.json") {
+		l, err = layout.WithoutDocker(l)
+	}
+	return l, table, err
+}
+
+// LayoutOf returns which of the layouts the archive in r has.
+func LayoutOf(ctx context.Context, r io.ReaderAt, size int64, layouts []layout.Layout) (layout.Layout, error) {
+	index, err := tarfile.NewIndex(ctx, r, size)
+	if err != nil {
+		return nil, err
+	}
+	c, err := catalog.Load(ctx, index)
+	if err != nil {
+		return nil, err
+	}
+	l, _, err := readTable(c, layouts)
+	return l, err
 }
 
 func normalized(name string) string {

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+)
+
+func newAddCommand(g *globalOptions) *cobra.Command {
+	o := &saveOptions{global: g, layout: "image"}
+	cmd := &cobra.Command{
+		Use:   "add [flags] ARCHIVE IMAGE...",
+		Short: "Add images to an archive, in place",
+		Long: `Add images to an archive that is there, at the cost of what is new: blobs that it
+has are neither fetched nor written again. IMAGE and the flags are as for save; the
+archive itself decides in which layout images are stored. It may be by another
+program, if its tables of contents are at its end.
+
+A name that is there moves to the new image, and an image that loses its last name
+this way is not listed any more. To add what is there changes no byte.
+
+Until all is written and on the disk, the archive is what it was, whatever happens;
+who reads it meanwhile reads what it was. Two who change it at once do so one after
+the other with --wait; else the second fails.`,
+		Example: `  docker-archive add images.tar alpine:3.21
+  docker-archive add images.tar docker-archive:others.tar`,
+		Args: usageArgs(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.archive = archivePath(args[0])
+			return o.run(cmd, args[1:])
+		},
+	}
+	o.register(cmd.Flags())
+	registerWait(cmd.Flags(), &o.wait)
+	return cmd
+}

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/dockerarchive/dockerarchive/copying"
+)
+
+func newCompactCommand(g *globalOptions) *cobra.Command {
+	var o changeOptions
+	cmd := &cobra.Command{
+		Use:   "compact ARCHIVE",
+		Short: "Write an archive again, without what no image needs",
+		Long: `Write an archive again, without what images that were removed or replaced have left:
+as one 'docker-archive save' of its images, in their order, would have written it. It
+takes the place of the old one when it is complete, so there must be room for both.`,
+		Example: `  docker-archive compact images.tar`,
+		Args:    usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			options, err := o.options(g)
+			if err != nil {
+				return err
+			}
+			policy, err := g.policy(options.Ctx)
+			if err != nil {
+				return err
+			}
+			defer policy.Destroy() // Holds nothing that could be lost.
+			return copying.Compact(cmd.Context(), policy, archivePath(args[0]), options)
+		},
+	}
+	o.register(cmd.Flags())
+	return cmd
+}

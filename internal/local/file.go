@@ -31,6 +31,7 @@ type File struct {
 	file      *os.File
 	name      string
 	writeBack *writeBack // nil for what is not going to be synced
+	observe   func(Change)
 }
 
 // NewFile returns a File that errors call by the given name. An unnamed file has
@@ -54,6 +55,7 @@ func (f *File) Write(p []byte) (int, error) {
 func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	n, err := f.file.WriteAt(p, off)
 	f.wrote(n)
+	f.tell(Change{Off: off, Data: p, Size: -1}, err)
 	return n, f.wrap("write", err)
 }
 
@@ -64,7 +66,11 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // Truncate changes the size of the file, in bytes.
-func (f *File) Truncate(size int64) error { return f.wrap("truncate", f.file.Truncate(size)) }
+func (f *File) Truncate(size int64) error {
+	err := f.file.Truncate(size)
+	f.tell(Change{Size: size}, err)
+	return f.wrap("truncate", err)
+}
 
 // Close closes the file. What waits in Write of a pipe fails.
 func (f *File) Close() error { return f.wrap("close", f.file.Close()) }

@@ -35,4 +35,8 @@ func (f *File) wrote(n int) {
 }
 
 // Sync returns when what was written is on the disk.
-func (f *File) Sync() error { return f.wrap("sync", f.file.Sync()) }
+func (f *File) Sync() error {
+	err := f.file.Sync()
+	f.tell(Change{Size: -1, Sync: true}, err)
+	return f.wrap("sync", err)
+}

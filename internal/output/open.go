@@ -31,11 +31,11 @@ func Open(ctx context.Context, path string, wait bool) (*Output, error) {
 	if err != nil {
 		return nil, &Error{Op: "opening", Path: path, Err: errors.Join(err, f.Close())}
 	}
-	c := &change{target: target, file: f, size: info.Size(), keep: info.Size()}
+	c := &change{target: target, raw: f, size: info.Size(), keep: info.Size()}
 	o := &Output{path: path, raw: f, file: local.NewFile(f, path), dir: dirOf(target), change: c}
 	o.file.WriteBackEarly()
-	o.undo = func() error { return errors.Join(c.restore(), f.Close()) }
-	o.finish = func() error { return errors.Join(c.commit(o.noSync), f.Close()) }
+	o.undo = func() error { return errors.Join(c.restore(o.file), f.Close()) }
+	o.finish = func() error { return errors.Join(c.commit(o.file, o.noSync), f.Close()) }
 	return o, nil
 }
 
@@ -110,7 +110,7 @@ var ErrChanged = errors.New("another program has changed the file meanwhile")
 // change is what is going to happen to an archive that is there.
 type change struct {
 	target    string
-	file      *os.File
+	raw       *os.File
 	size      int64 // when it was opened, in bytes
 	keep      int64 // what is left of that if nothing comes of the change
 	wrote     bool  // something may have been
@@ -134,31 +134,31 @@ func (o *Output) Supersede(block []byte, off int64, unchanged func() error) {
 	o.change.block, o.change.off, o.change.unchanged = block, off, unchanged
 }
 
-func (c *change) restore() error {
+func (c *change) restore(file *local.File) error {
 	if !c.wrote {
 		return nil
 	}
-	if info, err := c.file.Stat(); err != nil || info.Size() <= c.keep {
+	if info, err := c.raw.Stat(); err != nil || info.Size() <= c.keep {
 		return err // Somebody else has cut it: what is left is theirs.
 	}
-	return c.file.Truncate(c.keep)
+	return file.Truncate(c.keep)
 }
 
 // commit is called when all else is written, and synced unless that is not wanted.
-func (c *change) commit(noSync bool) error {
+func (c *change) commit(file *local.File, noSync bool) error {
 	if c.block == nil {
-		return c.restore()
+		return c.restore(file)
 	}
-	if err := errors.Join(isAt(c.file, c.target), c.unchanged()); err != nil {
-		return errors.Join(err, c.restore())
+	if err := errors.Join(isAt(c.raw, c.target), c.unchanged()); err != nil {
+		return errors.Join(err, c.restore(file))
 	}
-	if _, err := c.file.WriteAt(c.block, c.off); err != nil {
+	if _, err := file.WriteAt(c.block, c.off); err != nil {
 		return err // Whether it has been written is not known: nothing else is touched.
 	}
 	if noSync {
 		return nil
 	}
-	if err := syncFile(c.file); err != nil {
+	if err := syncFile(file); err != nil {
 		return errors.Join(ErrNotDurable, err)
 	}
 	return nil

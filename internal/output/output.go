@@ -214,7 +214,7 @@ func (o *Output) Commit(ctx context.Context) error {
 		return errors.Join(o.failure("completing", err), o.Abort())
 	}
 	if !o.stream && !o.noSync && (o.change == nil || o.change.block != nil) {
-		if err := syncFile(o.raw); err != nil {
+		if err := syncFile(cmp.Or(o.file, local.NewFile(o.raw, o.path))); err != nil {
 			return errors.Join(o.failure("syncing", err), o.Abort())
 		}
 	}

@@ -1,10 +1,10 @@
 package output
 
-import "os"
+import "github.com/dockerarchive/dockerarchive/internal/local"
 
 // syncFile and syncDir return when what is in a file, or which names are in a
 // directory, is on the disk. They are variables so that a test can see when.
 var (
-	syncFile = func(f *os.File) error { return f.Sync() }
+	syncFile = func(f *local.File) error { return f.Sync() }
 	syncDir  = syncNames
 )

@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/internal/local"
 )
 
 // recordSyncs notes in the result what is synced, and whether the archive had its
@@ -24,7 +26,7 @@ func recordSyncs(t *testing.T, path string, fileErr, dirErr error) *[]string {
 	}
 	realFile, realDir := syncFile, syncDir
 	t.Cleanup(func() { syncFile, syncDir = realFile, realDir })
-	syncFile = func(f *os.File) error {
+	syncFile = func(f *local.File) error {
 		note("file")
 		return errors.Join(fileErr, realFile(f))
 	}

@@ -98,7 +98,7 @@ func (l OCI) ReadTable(old Archive) (Table, error) {
 		return nil, err
 	}
 	l.Pure = manifest == nil // Whoever wrote it did not want Docker to see a part of it.
-	t := &ociTable{layout: l, index: newTagIndex(l.Metadata), names: names{}, known: map[string]struct{}{}, directories: newDirectories()}
+	t := &ociTable{layout: l, index: newTagIndex(l.Metadata), names: names{}, known: map[string]struct{}{}, directories: newDirectories(), old: old}
 	t.directories.read(old)
 	if err := t.index.read(old, manifest, repositories); err != nil {
 		return nil, err
@@ -135,6 +135,7 @@ type ociTable struct {
 	contents    kept[indexFile]
 	known       map[string]struct{} // digests and names in contents
 	directories directories
+	old         Archive // nil for a new archive
 }
 
 // indexFile is index.json, its fields in the order of the specification.
@@ -265,14 +266,20 @@ func (t *ociTable) Remove(name string) error {
 		return err
 	}
 	contents := t.contents.change()
+	var gone []digest.Digest
 	contents.Manifests = slices.DeleteFunc(contents.Manifests, func(d *kept[v1.Descriptor]) bool {
 		if nameOf(d.value) != name {
 			return false
 		}
 		delete(t.known, knownAs(d.value.Digest, name))
+		gone = append(gone, d.value.Digest)
 		return true
 	})
 	t.index.remove(name)
+	gone = slices.DeleteFunc(gone, func(d digest.Digest) bool {
+		return slices.ContainsFunc(contents.Manifests, func(m *kept[v1.Descriptor]) bool { return m.value.Digest == d })
+	})
+	t.forget(gone)
 	return nil
 }
 

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// runCommand runs a command and returns its standard output, standard error and exit
+// status.
+func runCommand(t *testing.T, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	var out, errOut buffer
+	root := newRootCommand()
+	root.SetArgs(args)
+	root.SetIn(strings.NewReader(""))
+	root.SetOut(&out)
+	root.SetErr(&errOut)
+	if err := root.ExecuteContext(t.Context()); err != nil {
+		status = report(t.Context(), &errOut, err)
+	}
+	return out.String(), errOut.String(), status
+}
+
+func TestAddRemoveCompact(t *testing.T) {
+	dir := t.TempDir()
+	path, want := filepath.Join(dir, "archive.tar"), filepath.Join(dir, "want.tar")
+	run := func(args ...string) string {
+		out, errOut, status := runCommand(t, append([]string{"--insecure-policy"}, args...)...)
+		require.Zero(t, status, errOut)
+		return out
+	}
+	run("save", "-q", "-o", want, images+"two")
+	run("save", "-q", "-o", path, images+"one")
+	assert.Equal(t, "two "+twoDigest+"\n", run("add", path, images+"two"))
+	assert.Contains(t, run("verify", path), "everything is as it should be")
+
+	_, errOut, status := runCommand(t, "--insecure-policy", "save", "-q", "-o", path, images+"one")
+	assert.NotZero(t, status)
+	assert.Contains(t, errOut, "docker-archive add")
+	_, errOut, status = runCommand(t, "remove", path, "three")
+	assert.NotZero(t, status)
+	assert.Contains(t, errOut, "three")
+
+	run("remove", path, "one")
+	assert.NotContains(t, run("list", path), "one")
+	run("compact", path)
+	expected, err := os.ReadFile(want)
+	require.NoError(t, err)
+	got, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.True(t, string(expected) == string(got), "the bytes of one save")
+}

@@ -6,7 +6,7 @@ STATIC    := CGO_ENABLED=0 $(GO)
 PLATFORMS := darwin/arm64 windows/amd64
 MODULES   := . podman bench interop
 
-.PHONY: build demo test test-long generate generate-check interop bench sizes lint cross portable fuzz mutants clean
+.PHONY: build demo test test-long crash generate generate-check interop bench sizes lint cross portable fuzz mutants clean
 
 build: bin/docker-archive
 
@@ -33,6 +33,11 @@ TEST = $$(if $(GO) build -race net 2>/dev/null; then echo $(GO) test -race; else
 # test needs Go, but no C compiler, daemon, network or root.
 test:
 	@test=$(TEST); set -x; $$test -tags $(TAGS) ./...
+
+# crash kills processes that write and change archives, thousands of them.
+CRASHES ?= 20
+crash:
+	DOCKERARCHIVE_TEST_LONG=1 $(GO) test -tags $(TAGS) -timeout 120m -count $(CRASHES) -v -run 'TestKilled' .
 
 # test-long also tests what takes longer, and the generated module as it ships: without C.
 test-long:

@@ -1,8 +1,11 @@
 package copying_test
 
 import (
+	"archive/tar"
 	"bytes"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/containers/image/v5/types"
@@ -56,4 +59,46 @@ func TestAddRemoveCompact(t *testing.T) {
 			assert.Equal(t, []string{"archive.tar"}, imagetest.Leftovers(t, filepath.Dir(path)))
 		})
 	}
+}
+
+// An archive whose documents are not at its end, as tar programs write directories, is
+// written again, and then grows in place.
+func TestAddToAnArchiveOfAnotherOrder(t *testing.T) {
+	one, two := imagetest.NewImage(t, "1", imagetest.Gzip(1, 3000)), imagetest.NewImage(t, "2", imagetest.Gzip(2, 3000))
+	saved, _ := save(t, saving(t), named(t, one, "a:1"))
+	files, names := imagetest.Files(t, saved)
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, first := range []bool{true, false} {
+		for _, name := range names {
+			data, ok := files[name]
+			if document := filepath.Ext(name) == ".json"; !ok || strings.HasSuffix(name, "/") || document != first {
+				continue
+			}
+			require.NoError(t, w.WriteHeader(&tar.Header{Name: "./" + name, Size: int64(len(data)), Mode: 0o644}))
+			_, err := w.Write(data)
+			require.NoError(t, err)
+		}
+	}
+	require.NoError(t, w.Close())
+	path := filepath.Join(t.TempDir(), "archive.tar")
+	require.NoError(t, os.WriteFile(path, b.Bytes(), 0o640))
+	add := func(m *imagetest.Image, name string) {
+		_, err := copying.Add(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{named(t, m, name)}, saving(t))
+		require.NoError(t, err)
+	}
+	add(one, "a:1")
+	assert.True(t, bytes.Equal(b.Bytes(), imagetest.ReadFile(t, path)), "it is there")
+	add(two, "b:1")
+	grown := imagetest.ReadFile(t, path)
+	assert.Equal(t, [][]string{{"docker.io/library/a:1"}, {"docker.io/library/b:1"}}, imagetest.RepoTags(t, grown))
+	add(two, "c:1")
+	assert.Equal(t, []string{"archive.tar"}, imagetest.Leftovers(t, filepath.Dir(path)))
+	assert.Len(t, imagetest.RepoTags(t, imagetest.ReadFile(t, path)), 2)
+	r, err := dockerarchive.NewReaderContext(t.Context(), nil, path)
+	require.NoError(t, err)
+	defer r.Close()
+	report, err := r.Verify(t.Context(), nil)
+	require.NoError(t, err)
+	assert.Empty(t, report.Problems)
 }

@@ -18,7 +18,7 @@ const (
 // loadArchives are the archives that TestLoad loads, written into dir.
 func loadArchives(t *testing.T, dir string) []archive {
 	t.Helper()
-	return slices.Concat(ourArchives(t, dir), imageArchives(t, dir), foreignArchives(t, dir))
+	return slices.Concat(ourArchives(t, dir), imageArchives(t, dir), grownArchives(t, dir), foreignArchives(t, dir))
 }
 
 // ourArchives are written by the command under test, or by the library behind it.

@@ -198,3 +198,43 @@ func Replace(ctx context.Context, path string, wait bool) (*Output, error) {
 	}
 	return o, nil
 }
+
+// Beside has an archive that was opened, and cannot be changed where it is, written
+// again: File is a new and empty one from now on, which takes the place of the old one
+// when Commit has made the change there. old is what is read meanwhile.
+func (o *Output) Beside() (old *local.File, err error) {
+	c, locked := o.change, o.raw
+	info, err := locked.Stat()
+	if err != nil {
+		return nil, err
+	}
+	n, err := createNamed(c.target, info)
+	if err != nil {
+		return nil, err
+	}
+	old, temporary, remove := o.file, n.raw, n.undo
+	o.raw, o.file = temporary, local.NewFile(temporary, o.path)
+	o.file.WriteBackEarly()
+	o.undo = func() error { return errors.Join(remove(), locked.Close()) }
+	o.finish = func() error {
+		defer locked.Close() // It has only been read.
+		if c.block == nil {
+			return remove()
+		}
+		err := errors.Join(c.commit(o.file, o.noSync), temporary.Close())
+		if err == nil {
+			err = os.Rename(temporary.Name(), c.target)
+		}
+		if err != nil {
+			return errors.Join(err, os.Remove(temporary.Name()))
+		}
+		if o.noSync {
+			return nil
+		}
+		return syncDir(o.dir)
+	}
+	return old, nil
+}
+
+// Resize says how many bytes were written to the file that Beside has made.
+func (o *Output) Resize(size int64) { o.change.size = size }

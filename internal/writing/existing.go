@@ -14,6 +14,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
@@ -25,10 +26,6 @@ import (
 
 // documents are the entries that are written anew when an archive changes.
 var documents = []string{v1.ImageIndexFile, "manifest.json", "repositories"}
-
-// ErrElsewhere is returned, wrapped, for an archive that cannot be changed in place,
-// because not all of its documents are at its end. It can be written again.
-var ErrElsewhere = tarfile.ErrNoTail
 
 // Existing is an archive that is there, and is going to be changed in place.
 type Existing struct {
@@ -45,14 +42,30 @@ type Existing struct {
 }
 
 // ReadExisting reads the archive in out, which is from output.Open and stays the
-// caller's. layouts are those that it may have. The error wraps ErrElsewhere if the
-// archive cannot be changed in place.
+// caller's. layouts are those that it may have. An archive that cannot be changed in
+// place, because its documents are not at its end, is written again beside, and
+// replaced when out is committed.
 func ReadExisting(ctx context.Context, out *output.Output, layouts []layout.Layout) (*Existing, error) {
-	e := &Existing{out: out, fresh: map[string]bool{}, byName: map[string][]string{}}
-	if err := e.read(ctx, layouts); err != nil {
+	e, err := readExisting(ctx, out, layouts)
+	if !errors.Is(err, tarfile.ErrNoTail) {
+		return e, err
+	}
+	// Its documents are elsewhere: a copy that has them at its end is changed instead.
+	logrus.Warnf("%s cannot be changed in place, and is written again: %v", out.File().Name(), err)
+	if _, err := out.Beside(); err != nil {
 		return nil, err
 	}
-	return e, nil
+	size, err := e.index.WriteWithTail(out.File(), documents)
+	if err != nil {
+		return nil, err
+	}
+	out.Resize(size)
+	return readExisting(ctx, out, layouts)
+}
+
+func readExisting(ctx context.Context, out *output.Output, layouts []layout.Layout) (*Existing, error) {
+	e := &Existing{out: out, fresh: map[string]bool{}, byName: map[string][]string{}}
+	return e, e.read(ctx, layouts)
 }
 
 func (e *Existing) read(ctx context.Context, layouts []layout.Layout) error {

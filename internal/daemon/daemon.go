@@ -142,7 +142,7 @@ func get(ctx context.Context, client *http.Client, address string, answer any) e
 	case len(data) > maxAnswer:
 		return errdef.Errorf(errdef.ErrLimit, "its answer is longer than %d bytes", maxAnswer)
 	case response.StatusCode != http.StatusOK:
-		return refusal(response.Status, data)
+		return refusal(response, data)
 	}
 	if err := json.Unmarshal(data, answer); err != nil {
 		return fmt.Errorf("parsing its answer: %w", err)
@@ -151,10 +151,11 @@ func get(ctx context.Context, client *http.Client, address string, answer any) e
 }
 
 // refusal returns the error that a daemon answers with.
-func refusal(status string, data []byte) error {
+func refusal(response *http.Response, data []byte) error {
 	var told struct{ Message string }
-	if json.Unmarshal(data, &told) != nil || told.Message == "" {
-		return errors.New(status)
+	message := response.Status
+	if json.Unmarshal(data, &told) == nil && told.Message != "" {
+		message += ": " + told.Message
 	}
-	return fmt.Errorf("%s: %s", status, told.Message)
+	return &RefusedError{Status: response.StatusCode, Message: message}
 }

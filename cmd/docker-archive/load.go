@@ -1,0 +1,202 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/containers/image/v5/transports"
+	"github.com/containers/image/v5/types"
+	"github.com/docker/go-units"
+	"github.com/spf13/cobra"
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+
+	"github.com/dockerarchive/dockerarchive/copying"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
+)
+
+// loadOptions are the flags of the load command.
+type loadOptions struct {
+	global     *globalOptions
+	host       string
+	context    string
+	certDir    string
+	platforms  []string
+	full       bool
+	retryTimes int
+	quiet      bool
+}
+
+func newLoadCommand(g *globalOptions) *cobra.Command {
+	o := &loadOptions{global: g}
+	cmd := &cobra.Command{
+		Use:   "load [flags] ARCHIVE[:NAME|:@N]...",
+		Short: "Load the images in archives into a Docker daemon",
+		Long: `Load all images in archives, or those that are chosen by name or position, into a
+Docker daemon, which is found as the docker command finds it: by --host or --context, by
+DOCKER_HOST or DOCKER_CONTEXT, by the current context.
+
+Layers that the daemon has, in an image with the same layers below, are not sent. If it
+does not accept that, everything is sent. After loading the daemon is asked whether it has
+the images. For every image a line with its name and ID is printed.
+
+A daemon whose images containerd keeps gets all platforms that the archive has, another one
+that which it runs. What is no image, such as a signature or a chart, is left out.`,
+		Example: `  docker-archive load images.tar
+  docker-archive load app.tar:example.com/app:1 other.tar:@0
+  docker-archive load --host tcp://node1:2376 --cert-dir certs images.tar
+  docker-archive load --platform linux/arm64 images.tar`,
+		Args: usageArgs(cobra.MinimumNArgs(1)),
+		RunE: o.run,
+	}
+	f := cmd.Flags()
+	f.StringVarP(&o.host, "host", "H", "", "`HOST` of the docker daemon, as in unix://PATH or tcp://HOST:PORT")
+	f.StringVarP(&o.context, "context", "c", "", "`NAME` of a context of the docker command")
+	f.StringVar(&o.certDir, "cert-dir", "", "`DIRECTORY` with ca.pem, cert.pem and key.pem for TLS")
+	f.StringSliceVar(&o.platforms, "platform", nil, "load `OS/ARCH[/VARIANT]` of an index; may be repeated where the daemon keeps several")
+	f.BoolVar(&o.full, "full", false, "send all layers, whatever the daemon has")
+	f.IntVar(&o.retryTimes, "retry-times", 3, "try up to `N` more times to read what comes from elsewhere than an archive")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
+	return cmd
+}
+
+func (o *loadOptions) run(cmd *cobra.Command, args []string) error {
+	sys, err := o.global.systemContext()
+	if err != nil {
+		return err
+	}
+	daemonCtx := *sys
+	daemonCtx.DockerDaemonCertPath = o.certDir
+	options := &copying.LoadOptions{SourceCtx: sys, DestinationCtx: &daemonCtx, Host: o.host, Context: o.context, Full: o.full, RetryTimes: o.retryTimes}
+	for _, s := range o.platforms {
+		p, err := parsePlatform(s)
+		if err != nil {
+			return err
+		}
+		options.Platforms = append(options.Platforms, p)
+	}
+	images, release, err := archivesImages(cmd, sys, args)
+	defer release()
+	if err != nil {
+		return err
+	}
+	policy, err := o.global.policy(sys)
+	if err != nil {
+		return err
+	}
+	defer policy.Destroy() // Holds nothing that could be lost.
+	stderr, done := cmd.ErrOrStderr(), func() {}
+	if !o.quiet {
+		options.Progress, done = newLoading(stderr)
+	}
+	loaded, err := copying.Load(cmd.Context(), policy, images, options)
+	done()
+	if loaded != nil {
+		for _, img := range loaded.Images {
+			warnLoaded(stderr, img)
+		}
+	}
+	if err != nil || o.quiet {
+		return err
+	}
+	return printLoaded(cmd.OutOrStdout(), stderr, loaded)
+}
+
+// archivesImages returns the images of archives. release is never nil.
+func archivesImages(cmd *cobra.Command, sys *types.SystemContext, archives []string) (images []copying.SaveImage, release func(), err error) {
+	var releases []func() error
+	release = func() {
+		for _, r := range releases {
+			_ = r() // It has only been read from.
+		}
+	}
+	for _, arg := range archives {
+		ref, err := archiveReference(arg)
+		if err != nil {
+			return nil, release, usagef("%s: %w", arg, err)
+		}
+		found, r, err := copying.AllImages(cmd.Context(), sys, ref)
+		releases = append(releases, r)
+		if err != nil {
+			return nil, release, err
+		}
+		images = append(images, found...)
+	}
+	return images, release, nil
+}
+
+func warnLoaded(stderr io.Writer, img copying.LoadedImage) {
+	warnings := img.Warnings
+	if img.Skipped != "" {
+		warnings = append(warnings, "it is not loaded: "+img.Skipped)
+	}
+	for _, w := range warnings {
+		fmt.Fprintf(stderr, "docker-archive: warning: %s: %s\n", printable.String(transports.ImageName(img.Source)), printable.String(w))
+	}
+}
+
+// printLoaded prints a line for each image, and how much was sent.
+func printLoaded(stdout, stderr io.Writer, loaded *copying.Loaded) error {
+	for _, img := range loaded.Images {
+		if img.Skipped != "" {
+			continue
+		}
+		line := img.ID.String()
+		if names := img.AllNames(); len(names) > 0 {
+			line = names[0] + " " + line
+		}
+		if _, err := fmt.Fprintln(stdout, printable.String(line)); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(stderr, "sent %s, %s of layers was there\n", units.HumanSize(float64(loaded.Sent)), units.HumanSize(float64(loaded.LeftOut)))
+	return nil
+}
+
+// newLoading shows on w how much has been sent: with a bar on a terminal, else before and
+// after. The returned function ends it.
+func newLoading(w io.Writer) (func(copying.Event), func()) {
+	retried := func(e copying.Event) string {
+		return printable.String(fmt.Sprintf("sending everything after: %v", e.Err))
+	}
+	if !isTerminal(w) {
+		return func(e copying.Event) {
+			switch e.Kind {
+			case copying.Planned:
+				fmt.Fprintln(w, "sending", units.HumanSize(float64(e.Size)))
+			case copying.Retried:
+				fmt.Fprintln(w, retried(e))
+			}
+		}, func() {}
+	}
+	bars := mpb.New(mpb.WithOutput(w), mpb.WithWidth(60))
+	var mu sync.Mutex
+	var bar *mpb.Bar
+	end := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if bar != nil {
+			bar.Abort(true)
+		}
+	}
+	show := func(e copying.Event) {
+		switch e.Kind {
+		case copying.Planned:
+			end()
+			mu.Lock()
+			defer mu.Unlock()
+			bar = bars.AddBar(max(e.Size, 0), mpb.PrependDecorators(decor.Name("sending ")),
+				mpb.AppendDecorators(decor.CountersKiloByte("% .1f / % .1f"), decor.AverageSpeed(decor.SizeB1000(0), "  % .1f")))
+		case copying.Read:
+			mu.Lock()
+			defer mu.Unlock()
+			if bar != nil {
+				bar.IncrBy(e.Bytes)
+			}
+		case copying.Retried:
+			fmt.Fprintln(bars, retried(e)) // Above the bar.
+		}
+	}
+	return show, func() { end(); bars.Wait() }
+}

@@ -17,3 +17,6 @@ var (
 	IsRanger      = isRanger
 	IsBusy        = isBusy
 )
+
+// RetryAtOnce lets retries not wait.
+func (o *LoadOptions) RetryAtOnce() { o.retryDelay = time.Nanosecond }

@@ -110,6 +110,10 @@ func Load(ctx context.Context, policyContext *signature.PolicyContext, images []
 		return nil, err
 	}
 	defer l.daemon.Close()
+	images = slices.Clone(images)
+	for n := range images {
+		images[n].Whole = true
+	}
 	if err := l.prepare(ctx, images); err != nil {
 		return l.done, ofLoad(err)
 	}

@@ -59,11 +59,11 @@ func (o *Output) With(options Options) (*Output, error) {
 		return nil, errors.Join(o.failure("creating", err), o.Abort())
 	}
 	z := &compressed{below: gate, compressor: compressor}
-	finish, undo := o.finish, o.undo
+	finish, undo, file := o.finish, o.undo, o.file
 	o.finish = func() error {
 		err := z.close()
-		if err == nil && o.appears && !o.noSync {
-			err = syncFile(o.raw)
+		if err == nil && file != nil && !o.noSync {
+			err = syncFile(file)
 		}
 		if err != nil {
 			return errors.Join(err, undo())

@@ -277,7 +277,11 @@ func (l *loader) check(ctx context.Context, img *loadedImage) error {
 		if err := img.complete(l.kind, told); err != nil {
 			return fmt.Errorf("%w: %s: %w", ErrNotLoaded, name, err)
 		}
-		l.done.Images[img.place].ID = told.ID
+		result := &l.done.Images[img.place]
+		if result.ID == "" && img.lacksBlobs(told) {
+			result.Warnings = append(result.Warnings, "the daemon has its layers unpacked, but not all of them as they are in the archive, which docker push and docker save need; if they are to be used, send everything")
+		}
+		result.ID = told.ID
 	}
 	return nil
 }

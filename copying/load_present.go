@@ -149,3 +149,8 @@ func (i *loadedImage) complete(kind daemon.Kind, told *daemon.Inspected) error {
 	}
 	return nil
 }
+
+// lacksBlobs reports whether a daemon can run an image, but not send it on.
+func (i *loadedImage) lacksBlobs(told *daemon.Inspected) bool {
+	return slices.ContainsFunc(i.manifests, func(m *loadedManifest) bool { return m.runs && told.LacksBlobs(m.digest) })
+}

@@ -116,17 +116,31 @@ func TestLoadUnpacked(t *testing.T) {
 	l := []imagetest.Layer{imagetest.Gzip(1, 1000), imagetest.Gzip(2, 2000)}
 	app := imagetest.NewImage(t, "app", l...)
 	path := filepath.Join(t.TempDir(), "docker.tar")
-	options := saving(t)
-	options.Transport = dockerarchive.Transport
-	_, err := copying.Save(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{named(t, app, "example.com/app:1")}, options)
+	docker := saving(t)
+	docker.Transport = dockerarchive.Transport
+	_, err := copying.Save(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{named(t, app, "example.com/app:1")}, docker)
 	require.NoError(t, err)
 	images := inArchive(t, path)
 
 	d := imagetest.NewLoadDaemon(t)
 	load(t, d, loading(t, d), named(t, imagetest.NewImage(t, "base", l[0]), "example.com/base:1"))
-	_, sent := load(t, d, loading(t, d), images...)
+	loaded, sent := load(t, d, loading(t, d), images...)
 	assert.Equal(t, map[digest.Digest]bool{l[1].DiffID(): true}, sent)
 	assert.Equal(t, app.ConfigDigest(), d.Names()["example.com/app:1"])
+	assert.Empty(t, loaded.Images[0].Warnings)
+
+	// To containerd they are different blobs.
+	d = imagetest.NewLoadDaemon(t)
+	d.Containerd = true
+	load(t, d, loading(t, d), images...)
+	options := loading(t, d)
+	loaded, sent = load(t, d, options, named(t, app, "example.com/app:2"))
+	assert.Empty(t, sent)
+	require.Len(t, loaded.Images[0].Warnings, 1)
+	assert.Contains(t, loaded.Images[0].Warnings[0], "docker push and docker save")
+	options.Full = true
+	loaded, _ = load(t, d, options, named(t, app, "example.com/app:2"))
+	assert.Empty(t, loaded.Images[0].Warnings)
 }
 
 func inArchive(t testing.TB, path string) []copying.SaveImage {

@@ -42,7 +42,9 @@ does not accept that, everything is sent. After loading the daemon is asked whet
 the images. For every image a line with its name and ID is printed.
 
 A daemon whose images containerd keeps gets all platforms that the archive has, another one
-that which it runs. What is no image, such as a signature or a chart, is left out.`,
+that which it runs. What is no image, such as a signature or a chart, is left out. An image
+of which containerd has some layers only unpacked runs, but docker push and docker save want
+them packed: there --full sends them.`,
 		Example: `  docker-archive load images.tar
   docker-archive load app.tar:example.com/app:1 other.tar:@0
   docker-archive load --host tcp://node1:2376 --cert-dir certs images.tar

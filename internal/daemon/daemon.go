@@ -1,5 +1,6 @@
 // Package daemon asks a Docker daemon, or another that answers as one, which images
-// it has and what it knows of them. How images are read from it is for others to know.
+// it has and what it knows of them, and sends it archives. How images are read from it,
+// and archives are made, is for others to know.
 package daemon
 
 import (

@@ -151,6 +151,11 @@ func (i *Inspected) Runs(d digest.Digest) bool {
 	})
 }
 
+// LacksBlobs reports whether a manifest is there, but not all that it refers to.
+func (i *Inspected) LacksBlobs(d digest.Digest) bool {
+	return slices.ContainsFunc(i.Manifests, func(m manifest) bool { return m.ID == d && !m.Available })
+}
+
 // Inspect asks for an image by its name or ID, for a platform of it unless that is nil.
 // That there is none is a *RefusedError.
 func (d *Daemon) Inspect(ctx context.Context, image string, platform *imgspecv1.Platform) (*Inspected, error) {

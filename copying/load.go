@@ -24,7 +24,7 @@ type LoadOptions struct {
 	// SourceCtx is for reading the images. Of DestinationCtx, the certificates for the
 	// daemon and the directory for temporary files count.
 	SourceCtx, DestinationCtx *types.SystemContext
-	// Host is where the Docker daemon is, as in unix://PATH or tcp://HOST:PORT, and Context
+	// Host is where the Docker daemon is, as in unix://PATH, tcp://HOST:PORT or ssh://HOST, and Context
 	// the name of a context of the docker command. With neither it is found as that command
 	// finds it.
 	Host, Context string

@@ -48,12 +48,13 @@ them packed: there --full sends them.`,
 		Example: `  docker-archive load images.tar
   docker-archive load app.tar:example.com/app:1 other.tar:@0
   docker-archive load --host tcp://node1:2376 --cert-dir certs images.tar
+  docker-archive load --host ssh://admin@node1 images.tar
   docker-archive load --platform linux/arm64 images.tar`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: o.run,
 	}
 	f := cmd.Flags()
-	f.StringVarP(&o.host, "host", "H", "", "`HOST` of the docker daemon, as in unix://PATH or tcp://HOST:PORT")
+	f.StringVarP(&o.host, "host", "H", "", "`HOST` of the docker daemon, as in unix://PATH, tcp://HOST:PORT or ssh://[USER@]HOST")
 	f.StringVarP(&o.context, "context", "c", "", "`NAME` of a context of the docker command")
 	f.StringVar(&o.certDir, "cert-dir", "", "`DIRECTORY` with ca.pem, cert.pem and key.pem for TLS")
 	f.StringSliceVar(&o.platforms, "platform", nil, "load `OS/ARCH[/VARIANT]` of an index; may be repeated where the daemon keeps several")

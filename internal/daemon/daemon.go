@@ -28,8 +28,8 @@ const maxAnswer = 16 << 20
 // Config says where a daemon is and how to connect to it. Its fields mean what
 // containers/image has them mean.
 type Config struct {
-	// Host is unix://PATH, npipe://PATH, http://HOST:PORT or, with TLS,
-	// tcp://HOST:PORT. Empty is where the daemon of this machine is.
+	// Host is unix://PATH, npipe://PATH, http://HOST:PORT, with TLS tcp://HOST:PORT or,
+	// by running ssh, ssh://[USER@]HOST[:PORT]. Empty is where the daemon of this machine is.
 	Host string
 	// CertDir, if not empty, has the files ca.pem, cert.pem and key.pem for TLS.
 	CertDir string
@@ -93,13 +93,17 @@ func connect(config Config) (client *http.Client, base string, err error) {
 		return nil, "", fmt.Errorf("host %q is not of the form PROTOCOL://ADDRESS", host)
 	}
 	transport := &http.Transport{}
-	if err := sockets.ConfigureTransport(transport, protocol, address); err != nil {
+	if protocol == "ssh" {
+		if transport.DialContext, err = overSSH(host); err != nil {
+			return nil, "", fmt.Errorf("host of ssh: %w", err) // Without the password that it may have.
+		}
+	} else if err := sockets.ConfigureTransport(transport, protocol, address); err != nil {
 		return nil, "", fmt.Errorf("host %q: %w", host, err)
 	}
 	// A redirection is none of the answers that a daemon gives.
 	client = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	switch protocol {
-	case "unix", "npipe":
+	case "unix", "npipe", "ssh":
 		return client, "http://docker", nil // The address is what is dialled, whatever the name.
 	case "http":
 		return client, "http://" + strings.TrimSuffix(address, "/"), nil

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/signature"
 	"github.com/containers/image/v5/transports"
 	"github.com/containers/image/v5/types"
@@ -162,7 +161,7 @@ func (l *loader) prepare(ctx context.Context, images []SaveImage) (err error) {
 		return err
 	}
 	if len(l.images) == 0 {
-		return &LoadError{Source: images[0].Source, Err: errors.New(l.done.Images[0].Skipped)}
+		return l.nothing()
 	}
 	if l.options.Full {
 		return nil
@@ -246,22 +245,12 @@ func (w *sentWriter) Write(p []byte) (int, error) {
 // check fails if the daemon has not got an image under its names.
 func (l *loader) check(ctx context.Context, img *loadedImage) error {
 	ids := img.ids(l.kind)
-	asked := []string{}
-	for _, name := range img.AllNames() {
-		named, err := reference.ParseNormalizedNamed(name)
-		if err != nil {
-			continue // A free name, which Docker makes of what it can.
-		}
-		_, tagged := named.(reference.Tagged)
-		if _, digested := named.(reference.Digested); tagged && !digested {
-			asked = append(asked, named.String())
-		}
+	var asked []string
+	for _, name := range img.tags() {
+		asked = append(asked, name.String())
 	}
 	if len(asked) == 0 {
-		for _, id := range ids {
-			asked = append(asked, id.String())
-		}
-		asked = asked[:1]
+		asked = []string{ids[0].String()}
 	}
 	for _, name := range asked {
 		told, err := l.daemon.Inspect(ctx, name, nil)

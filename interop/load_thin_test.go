@@ -68,6 +68,21 @@ func TestLoadThin(t *testing.T) {
 	}
 }
 
+// TestLoadPodman loads images with docker-archive into podman's storage, twice.
+func TestLoadPodman(t *testing.T) {
+	dir := daemonDir(t)
+	layout, images := thinLayout(t, dir)
+	podman := podmanIn(t, dir)
+	storage := "containers-storage:[vfs@" + filepath.Join(dir, "root") + "+" + filepath.Join(dir, "run") + "]"
+	for _, img := range append(images, images...) {
+		want := layoutImage(t, layout, img.name)
+		output := dockerArchive(t).run(t, "load", "--insecure-policy", "--to", storage, "oci:"+layout+":"+img.name)
+		assert.Equal(t, img.name+" "+want.config.String(), strings.TrimSpace(output))
+		id := podman.run(t, "image", "inspect", "--format", "sha256:{{.Id}}", img.name)
+		assert.Equal(t, want.config.String(), strings.TrimSpace(id))
+	}
+}
+
 // loadThin loads two images, of whose three layers the last differs.
 func loadThin(t *testing.T, d dockerd, images []thinImage, paths []string, sizes [][]int64) {
 	require.NoError(t, d.removeAll(t))

@@ -19,6 +19,7 @@ import (
 // loadOptions are the flags of the load command.
 type loadOptions struct {
 	global     *globalOptions
+	to         string
 	host       string
 	context    string
 	certDir    string
@@ -32,7 +33,7 @@ func newLoadCommand(g *globalOptions) *cobra.Command {
 	o := &loadOptions{global: g}
 	cmd := &cobra.Command{
 		Use:   "load [flags] ARCHIVE[:NAME|:@N]...",
-		Short: "Load the images in archives into a Docker daemon",
+		Short: "Load the images in archives into docker or podman",
 		Long: `Load all images in archives, or those that are chosen by name or position, into a
 Docker daemon, which is found as the docker command finds it: by --host or --context, by
 DOCKER_HOST or DOCKER_CONTEXT, by the current context.
@@ -44,16 +45,20 @@ the images. For every image a line with its name and ID is printed.
 A daemon whose images containerd keeps gets all platforms that the archive has, another one
 that which it runs. What is no image, such as a signature or a chart, is left out. An image
 of which containerd has some layers only unpacked runs, but docker push and docker save want
-them packed: there --full sends them.`,
+them packed: there --full sends them.
+
+With --to podman the images are copied to the storage of podman and CRI-O on this machine.`,
 		Example: `  docker-archive load images.tar
   docker-archive load app.tar:example.com/app:1 other.tar:@0
   docker-archive load --host tcp://node1:2376 --cert-dir certs images.tar
   docker-archive load --host ssh://admin@node1 images.tar
-  docker-archive load --platform linux/arm64 images.tar`,
+  docker-archive load --platform linux/arm64 images.tar
+  docker-archive load --to podman images.tar`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: o.run,
 	}
 	f := cmd.Flags()
+	f.StringVar(&o.to, "to", "docker", "`WHERE` to load: docker, podman (which has its storage in common with CRI-O), or containers-storage:[STORE] for another storage of that kind")
 	f.StringVarP(&o.host, "host", "H", "", "`HOST` of the docker daemon, as in unix://PATH, tcp://HOST:PORT or ssh://[USER@]HOST")
 	f.StringVarP(&o.context, "context", "c", "", "`NAME` of a context of the docker command")
 	f.StringVar(&o.certDir, "cert-dir", "", "`DIRECTORY` with ca.pem, cert.pem and key.pem for TLS")
@@ -79,6 +84,9 @@ func (o *loadOptions) run(cmd *cobra.Command, args []string) error {
 		}
 		options.Platforms = append(options.Platforms, p)
 	}
+	if err := o.checkTo(options.Platforms); err != nil {
+		return err
+	}
 	images, release, err := archivesImages(cmd, sys, args)
 	defer release()
 	if err != nil {
@@ -89,6 +97,9 @@ func (o *loadOptions) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer policy.Destroy() // Holds nothing that could be lost.
+	if o.to != "docker" {
+		return o.toStorage(cmd, policy, images, options)
+	}
 	stderr, done := cmd.ErrOrStderr(), func() {}
 	if !o.quiet {
 		options.Progress, done = newLoading(stderr)
@@ -103,7 +114,11 @@ func (o *loadOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil || o.quiet {
 		return err
 	}
-	return printLoaded(cmd.OutOrStdout(), stderr, loaded)
+	if err := printLoaded(cmd.OutOrStdout(), loaded); err != nil {
+		return err
+	}
+	fmt.Fprintf(stderr, "sent %s, %s of layers was there\n", units.HumanSize(float64(loaded.Sent)), units.HumanSize(float64(loaded.LeftOut)))
+	return nil
 }
 
 // archivesImages returns the images of archives. release is never nil.
@@ -139,8 +154,8 @@ func warnLoaded(stderr io.Writer, img copying.LoadedImage) {
 	}
 }
 
-// printLoaded prints a line for each image, and how much was sent.
-func printLoaded(stdout, stderr io.Writer, loaded *copying.Loaded) error {
+// printLoaded prints a line for each image.
+func printLoaded(stdout io.Writer, loaded *copying.Loaded) error {
 	for _, img := range loaded.Images {
 		if img.Skipped != "" {
 			continue
@@ -153,7 +168,6 @@ func printLoaded(stdout, stderr io.Writer, loaded *copying.Loaded) error {
 			return err
 		}
 	}
-	fmt.Fprintf(stderr, "sent %s, %s of layers was there\n", units.HumanSize(float64(loaded.Sent)), units.HumanSize(float64(loaded.LeftOut)))
 	return nil
 }
 

@@ -53,6 +53,10 @@ func TestLoadFails(t *testing.T) {
 		"no such file or directory":          {"none.tar", "--host", d.Host},
 		"no image is named":                  {archives + "skopeo.tar:none", "--host", d.Host},
 		"Choose one of them with --platform": {archives + "ctr24.tar:@0", "--host", d.Host, "--platform", "linux/s390x"},
+		"is none of docker, podman":          {archives + "skopeo.tar", "--to", "x"},
+		"are for docker":                     {archives + "skopeo.tar", "--to", "podman", "--host", d.Host},
+		"one platform of an image":           {archives + "skopeo.tar", "--to", "podman", "--platform", "linux/amd64,linux/arm64"},
+		"containers-storage":                 {archives + "skopeo.tar", "--to", "containers-storage:[none"},
 	} {
 		_, errOut, status := command(t, append([]string{"load"}, args...)...)
 		assert.NotZero(t, status, want)

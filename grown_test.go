@@ -139,3 +139,51 @@ func TestRestsAreCutOff(t *testing.T) {
 	require.NoError(t, copyTo(t, dockerarchive.ImageTransport, path, "b:1", two))
 	assert.True(t, bytes.Equal(clean, imagetest.ReadFile(t, path)))
 }
+
+// What cannot be changed is left as it is, and the error says why.
+func TestWhatCannotBeAddedTo(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "archive.tar")
+	require.NoError(t, copyTo(t, dockerarchive.ImageTransport, path, "a:1", imagetest.NewImage(t, "1", imagetest.Gzip(1, 3000))))
+	whole := imagetest.ReadFile(t, path)
+	for want, content := range map[string][]byte{
+		"decompress it first":   imagetest.Gzipped(whole),
+		"end-of-archive marker": whole[:len(whole)-1024],
+		"not a valid tar":       []byte("mine"),
+	} {
+		path := filepath.Join(t.TempDir(), "archive.tar")
+		require.NoError(t, os.WriteFile(path, content, 0o600))
+		_, err := dockerarchive.OpenWriter(t.Context(), nil, path, nil)
+		require.ErrorContains(t, err, want)
+		assert.True(t, bytes.Equal(content, imagetest.ReadFile(t, path)))
+	}
+	_, err := dockerarchive.OpenWriter(t.Context(), nil, filepath.Join(t.TempDir(), "none"), nil)
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// Whatever is done to the file while it is added to, nobody's bytes are overwritten.
+func TestDisturbedWhileAdding(t *testing.T) {
+	one, two := imagetest.NewImage(t, "1", imagetest.Gzip(1, 30000)), imagetest.NewImage(t, "2", imagetest.Gzip(2, 50000))
+	for name, disturb := range map[string]func(path string) error{
+		"replaced": func(path string) error {
+			if err := os.WriteFile(path+".new", []byte("theirs"), 0o600); err != nil {
+				return err
+			}
+			return os.Rename(path+".new", path)
+		},
+		"truncated": func(path string) error { return os.Truncate(path, 700) },
+		"removed":   os.Remove,
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "archive.tar")
+			require.NoError(t, copyTo(t, dockerarchive.ImageTransport, path, "a:1", one))
+			w, err := dockerarchive.OpenWriter(t.Context(), nil, path, nil)
+			require.NoError(t, err)
+			require.NoError(t, imagetest.Copy(t, newReference(t, w, "b:1"), two, nil))
+			require.NoError(t, disturb(path))
+			require.Error(t, w.Close())
+			if name == "replaced" {
+				assert.Equal(t, "theirs", string(imagetest.ReadFile(t, path)))
+			}
+		})
+	}
+}

@@ -199,7 +199,12 @@ func (e *Existing) find(d digest.Digest) (*storedBlob, bool) {
 	if err != nil || e.index.IsSparse(m) {
 		return nil, false
 	}
-	return &storedBlob{digest: d, size: m.Size}, true
+	prefix := make([]byte, compression.PrefixLen)
+	n, err := e.index.Open(m).ReadAt(prefix, 0)
+	if err != nil && err != io.EOF {
+		return nil, false
+	}
+	return &storedBlob{digest: d, size: m.Size, algorithm: compression.Detect(prefix[:n])}, true
 }
 
 // makeWay takes the names of an image, which are to be its own now, from those that

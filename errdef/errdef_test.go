@@ -41,7 +41,7 @@ func TestErrorsAreFoundAndSayWhatIsWrong(t *testing.T) {
 		{err: &errdef.NoImageError{Wanted: "@2", Available: []string{"@0"}}, message: "no image at position @2; there is @0"},
 		{err: &errdef.AmbiguousError{Matches: 2, Available: []string{"@0", "@1"}}, message: "2 images are in the archive, choose one of them: @0, @1"},
 		{
-			err: &errdef.AmbiguousError{Matches: 25, Available: many},
+			err:     &errdef.AmbiguousError{Matches: 25, Available: many},
 			message: "25 images are in the archive, choose one of them: @0, @1, @2, @3, @4, @5, @6, @7, @8, @9, and 15 more",
 		},
 		{

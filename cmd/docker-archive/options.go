@@ -1,12 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"strings"
 
-	"github.com/containers/image/v5/pkg/cli/environment"
 	"github.com/containers/image/v5/signature"
 	"github.com/containers/image/v5/types"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -55,10 +56,7 @@ func (g *globalOptions) systemContext() (*types.SystemContext, error) {
 		VariantChoice:           g.overrideVar,
 		DockerRegistryUserAgent: "docker-archive/" + version(),
 	}
-	sys.SystemRegistriesConfPath = g.registriesConf
-	if err := environment.UpdateRegistriesConf(sys); err != nil {
-		return nil, err
-	}
+	sys.SystemRegistriesConfPath = cmp.Or(g.registriesConf, os.Getenv("CONTAINERS_REGISTRIES_CONF"))
 	if g.platform == "" {
 		return sys, nil
 	}

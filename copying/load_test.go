@@ -318,6 +318,7 @@ func TestLoadDamaged(t *testing.T) {
 	var failed *copying.LoadError
 	require.ErrorAs(t, err, &failed)
 	assert.Equal(t, types.ImageReference(app), failed.Source)
+	assert.NotContains(t, err.Error(), "docker daemon", "it is not to blame")
 	assert.Empty(t, d.Names())
 
 	_, err = copying.Load(t.Context(), imagetest.Rejecting(t), []copying.SaveImage{named(t, app, "example.com/app:1")}, loading(t, d))
@@ -340,4 +341,29 @@ func TestLoadDamaged(t *testing.T) {
 	require.ErrorContains(t, err, "not of the form PROTOCOL://ADDRESS")
 	_, err = copying.Load(t.Context(), imagetest.Trusting(t), nil, &copying.LoadOptions{Host: "unix:///x", Context: "y"})
 	require.ErrorContains(t, err, "not both")
+}
+
+// What containerd knows of and has neither packed nor unpacked is sent.
+func TestLoadIncomplete(t *testing.T) {
+	l := []imagetest.Layer{imagetest.Gzip(1, 1000), imagetest.Gzip(2, 2000)}
+	app := imagetest.NewImage(t, "app", l...)
+	d := imagetest.NewLoadDaemon(t)
+	d.Containerd = true
+	id := app.Digest().String()
+	known := `{"Id":"` + id + `","RootFS":{"Layers":["` + l[0].DiffID().String() + `","` + l[1].DiffID().String() + `"]},` +
+		`"Manifests":[{"ID":"` + id + `","Available":false,"ImageData":{"Size":{"Unpacked":0}}}]}`
+	d.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+		switch r.URL.Path {
+		case "/images/json":
+			_, _ = io.WriteString(w, "["+known+"]")
+		case "/images/" + id + "/json":
+			_, _ = io.WriteString(w, known)
+		default:
+			return false
+		}
+		return true
+	}
+	_, sent := load(t, d, loading(t, d), named(t, app, "example.com/app:1"))
+	assert.Equal(t, digests(l...), sent)
+	assert.Len(t, d.Archives, 1)
 }

@@ -107,9 +107,7 @@ func (o *loadOptions) run(cmd *cobra.Command, args []string) error {
 	loaded, err := copying.Load(cmd.Context(), policy, images, options)
 	done()
 	if loaded != nil {
-		for _, img := range loaded.Images {
-			warnLoaded(stderr, img)
-		}
+		warnLoaded(stderr, loaded)
 	}
 	if err != nil || o.quiet {
 		return err
@@ -144,13 +142,21 @@ func archivesImages(cmd *cobra.Command, sys *types.SystemContext, archives []str
 	return images, release, nil
 }
 
-func warnLoaded(stderr io.Writer, img copying.LoadedImage) {
-	warnings := img.Warnings
-	if img.Skipped != "" {
-		warnings = append(warnings, "it is not loaded: "+img.Skipped)
-	}
-	for _, w := range warnings {
-		fmt.Fprintf(stderr, "docker-archive: warning: %s: %s\n", printable.String(transports.ImageName(img.Source)), printable.String(w))
+// warnLoaded prints what should be known of images, once for all names of an image.
+func warnLoaded(stderr io.Writer, loaded *copying.Loaded) {
+	said := map[string]bool{}
+	for _, img := range loaded.Images {
+		warnings := img.Warnings
+		if img.Skipped != "" {
+			warnings = append(warnings, "it is not loaded: "+img.Skipped)
+		}
+		for _, w := range warnings {
+			line := fmt.Sprintf("docker-archive: warning: %s: %s\n", printable.String(transports.ImageName(img.Source)), printable.String(w))
+			if !said[line] {
+				fmt.Fprint(stderr, line)
+			}
+			said[line] = true
+		}
 	}
 }
 

@@ -60,9 +60,7 @@ func (o *loadOptions) toStorage(cmd *cobra.Command, policy *signature.PolicyCont
 	}
 	loaded, err := copying.LoadInto(cmd.Context(), policy, images, place, options)
 	if loaded != nil {
-		for _, img := range loaded.Images {
-			warnLoaded(stderr, img)
-		}
+		warnLoaded(stderr, loaded)
 	}
 	if err != nil || o.quiet {
 		return err

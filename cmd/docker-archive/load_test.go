@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -24,6 +25,9 @@ func TestLoad(t *testing.T) {
 	t.Setenv("DOCKER_HOST", d.Host)
 	_, errOut = succeeds(t, "load", "--full", archives+"ctr24.tar:@0")
 	assert.Contains(t, errOut, ", 0B of layers was there\n")
+
+	_, errOut = succeeds(t, "load", "../../testdata/cases/partial-arm64.tar")
+	assert.Equal(t, 1, strings.Count(errOut, "its source has not got all that its index lists"))
 
 	d.Containerd = false
 	d.Forget()
@@ -52,7 +56,7 @@ func TestLoadFails(t *testing.T) {
 		`docker daemon of the context "none`: {archives + "skopeo.tar", "--context", "none"},
 		"no such file or directory":          {"none.tar", "--host", d.Host},
 		"no image is named":                  {archives + "skopeo.tar:none", "--host", d.Host},
-		"Choose one of them with --platform": {archives + "ctr24.tar:@0", "--host", d.Host, "--platform", "linux/s390x"},
+		"with --platform.\n":                 {archives + "ctr24.tar:@0", "--host", d.Host, "--platform", "linux/s390x"},
 		"is none of docker, podman":          {archives + "skopeo.tar", "--to", "x"},
 		"are for docker":                     {archives + "skopeo.tar", "--to", "podman", "--host", d.Host},
 		"one platform of an image":           {archives + "skopeo.tar", "--to", "podman", "--platform", "linux/amd64,linux/arm64"},

@@ -236,6 +236,9 @@ func (d *LoadDaemon) loadManifest(img *loadedImage, listed v1.Descriptor, files 
 		return err
 	}
 	for _, l := range either.Manifests {
+		if files[blobName(l.Digest)] == nil {
+			continue // An index need not be complete.
+		}
 		if err := d.loadManifest(img, l, files); err != nil {
 			return err
 		}

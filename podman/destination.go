@@ -63,7 +63,7 @@ func newImageDestination(ctx context.Context, sys *types.SystemContext, ref arch
 	writer := ref.writer
 	if writer == nil {
 		var err error
-		if writer, err = NewWriterContext(ctx, sys, ref.path, &WriterOptions{Transport: ref.transport}); err != nil {
+		if writer, err = openOrCreate(ctx, sys, ref.path, &WriterOptions{Transport: ref.transport}); err != nil {
 			return nil, err
 		}
 		d.ownsWriter = true

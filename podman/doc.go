@@ -10,7 +10,8 @@
 //
 // It exists twice, for containers/image under either of its names: the module
 // dockerarchive is for that of github.com/containers, its module dockerarchive/podman,
-// generated from it, for today's, that of go.podman.io. No build tags are needed.
+// generated from it, for today's, that of go.podman.io. No build tags are needed; package
+// copying wants containers_image_openpgp, or the C library gpgme.
 //
 // # Writing
 //

@@ -45,6 +45,8 @@ func TestChild(t *testing.T) {
 	switch what {
 	case "loop":
 		err = writeUntilKilled(t, argument)
+	case "change":
+		err = changeUntilKilled(t, argument)
 	case "stdout":
 		err = copyToPath(t, argument)
 	default:

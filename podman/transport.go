@@ -263,7 +263,8 @@ func (ref archiveReference) NewImageSource(ctx context.Context, sys *types.Syste
 
 // NewImageDestination opens the archive for writing; the caller must close the
 // destination. The archive appears when the destination, or the Writer that the
-// reference comes from, is committed.
+// reference comes from, is committed. An archive that is there is added to, as by
+// OpenWriter.
 func (ref archiveReference) NewImageDestination(ctx context.Context, sys *types.SystemContext) (types.ImageDestination, error) {
 	return newImageDestination(ctx, sys, ref)
 }

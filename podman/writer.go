@@ -51,6 +51,14 @@ type WriterOptions struct {
 	// podman, skopeo and Docker with the containerd store read it, Docker before 25
 	// does not.
 	SkipDockerManifest bool
+	// Compression is none, gzip or zstd. If it is empty, the archive is compressed as
+	// its path says: .tar.gz and .tgz, .tar.zst and .tzst, anything else is not.
+	Compression string
+	// NoSync leaves it to the system when the archive gets to the disk. Otherwise it is
+	// there when Close returns, under its name, and never a part of it.
+	NoSync bool
+	// Wait has OpenWriter wait for others who change the archive.
+	Wait bool
 }
 
 // Plan is what is known of an image that will be copied. Its parts are added in
@@ -107,17 +115,17 @@ func NewWriter(sys *types.SystemContext, path string) (*Writer, error) {
 // ctx ends the wait for a FIFO's reader, and has no effect later. The caller must
 // call Close or Abort.
 func NewWriterContext(ctx context.Context, sys *types.SystemContext, path string, options *WriterOptions) (*Writer, error) {
-	return newWriter(ctx, sys, path, options, func() (*output.Output, error) { return output.Create(ctx, path) })
+	return newWriter(ctx, sys, path, options, nil, func() (*output.Output, error) { return output.Create(ctx, path) })
 }
 
 // NewWriterTo returns a Writer of an archive that is written to w from start to
 // end, as to a pipe. It does not close w. When it fails, or is aborted, w has got
 // a part of an archive, whose end is missing.
 func NewWriterTo(ctx context.Context, sys *types.SystemContext, w io.Writer, options *WriterOptions) (*Writer, error) {
-	return newWriter(ctx, sys, "a stream", options, func() (*output.Output, error) { return output.ToWriter(w), nil })
+	return newWriter(ctx, sys, "a stream", options, nil, func() (*output.Output, error) { return output.ToWriter(w), nil })
 }
 
-func newWriter(ctx context.Context, sys *types.SystemContext, path string, options *WriterOptions, create func() (*output.Output, error)) (*Writer, error) {
+func newWriter(ctx context.Context, sys *types.SystemContext, path string, options *WriterOptions, existing *writing.Existing, create func() (*output.Output, error)) (*Writer, error) {
 	if options == nil {
 		options = &WriterOptions{}
 	}
@@ -128,8 +136,10 @@ func newWriter(ctx context.Context, sys *types.SystemContext, path string, optio
 			return nil, fmt.Errorf("creating %s: transport %s does not write archives of this package", path, t.Name())
 		}
 	}
-	o := writing.Options{Layout: transport.Layout(sys)}
-	if options.SkipDockerManifest {
+	o := writing.Options{Layout: transport.Layout(sys), Existing: existing}
+	if existing != nil {
+		o.Layout = existing.Layout()
+	} else if options.SkipDockerManifest {
 		var err error
 		if o.Layout, err = layout.WithoutDocker(o.Layout); err != nil {
 			return nil, fmt.Errorf("creating %s: %w", path, err)
@@ -143,9 +153,19 @@ func newWriter(ctx context.Context, sys *types.SystemContext, path string, optio
 	if sys != nil {
 		o.TempDir = sys.BigFilesTemporaryDir
 	}
+	algorithm, err := output.Compression(path, options.Compression)
+	if err != nil {
+		return nil, fmt.Errorf("creating %s: %w", path, err)
+	}
 	out, err := create()
+	if err == nil {
+		out, err = out.With(output.Options{Compress: algorithm})
+	}
 	if err != nil {
 		return nil, err
+	}
+	if options.NoSync {
+		out.NoSync()
 	}
 	archive, err := writing.New(ctx, out, path, o)
 	if err != nil {

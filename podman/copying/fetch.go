@@ -29,6 +29,9 @@ func (s *saver) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.assumeLayers(ctx); err != nil {
+		return err
+	}
 	blobs := s.fetcher.Blobs()
 	size := int64(0)
 	for _, blob := range blobs {
@@ -73,7 +76,7 @@ func (s *saver) openImages() (map[*savedImage]*writing.Image, error) {
 // layers that are decompressed are, that would have them wait out of turn; there
 // it is the order of the archive.
 func (s *saver) fetchOrder() []*fetching.Blob {
-	order := slices.Clone(s.fetcher.Blobs())
+	order := slices.DeleteFunc(slices.Clone(s.fetcher.Blobs()), (*fetching.Blob).Fetched)
 	unknown := slices.ContainsFunc(order, func(b *fetching.Blob) bool { return b.Size < 0 })
 	if unknown || s.layout.Unpacks() {
 		return order
@@ -155,6 +158,7 @@ func (s *saver) assembleImage(ctx context.Context, img *savedImage, place *writi
 		}
 	}
 	content := s.contentOf(img)
+	img.describe(content)
 	if err := s.archive.Check(content); err != nil {
 		return err
 	}

@@ -180,6 +180,7 @@ func (p *planner) image(ctx context.Context, img *savedImage) error {
 		}
 	}
 	content := p.s.contentOf(img)
+	img.describe(content)
 	if reason := p.s.layout.LeftOut(content); reason != "" && !img.isReferrer() {
 		img.warn("it is left out of manifest.json, so that docker load does not see it: %s", reason)
 	}

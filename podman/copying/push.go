@@ -28,7 +28,8 @@ type PushImage struct {
 	SaveImage
 	// Targets are the names that the image gets in registries. Each has a tag; one with
 	// a digest, which must be that of the image, has no tag. With no target, an image
-	// that is about others is put into their repositories, under its digest.
+	// that is about others is put into their repositories, under its digest. One whose
+	// tag says so, such as a signature of cosign's, is put there too, under that tag.
 	Targets []reference.Named
 	// Otherwise is the target of an image that has none and is about no other.
 	Otherwise reference.Named
@@ -276,83 +277,6 @@ func (p *pusher) prepare(ctx context.Context) error {
 		return err
 	}
 	return p.options.Planned(p.results())
-}
-
-// place finds the repositories of images that are about others.
-func (p *pusher) place() {
-	repositories := map[digest.Digest][]reference.Named{} // that get a document
-	note := func(img *pushedImage) {
-		for _, document := range img.documents {
-			d := document.Descriptor.Digest
-			for _, target := range img.result.Targets {
-				repositories[d] = append(repositories[d], reference.TrimNamed(target))
-			}
-		}
-	}
-	var unplaced []*pushedImage
-	for _, img := range p.images {
-		if len(img.result.Targets) > 0 {
-			note(img)
-		} else if img.result.Err == nil {
-			unplaced = append(unplaced, img)
-		}
-	}
-	for progress := true; progress; {
-		progress = false
-		for _, img := range unplaced {
-			for _, subject := range img.about {
-				for _, repository := range repositories[subject] {
-					if len(img.result.Targets) < maxReferrers && img.addTarget(repository) {
-						progress = true
-					}
-				}
-			}
-			if progress {
-				note(img)
-			}
-		}
-	}
-}
-
-// addTarget adds a repository, in which the image is found by its digest.
-func (i *pushedImage) addTarget(repository reference.Named) bool {
-	target, err := reference.WithDigest(repository, i.digest)
-	if err != nil || slices.ContainsFunc(i.result.Targets, func(t reference.Named) bool { return t.String() == target.String() }) {
-		return false
-	}
-	i.result.Targets = append(i.result.Targets, target)
-	return true
-}
-
-// checkTaken fails if two images are to have one name.
-func (p *pusher) checkTaken() error {
-	taken := map[string]*pushedImage{}
-	for _, img := range p.images {
-		for _, target := range img.result.Targets {
-			other := taken[target.String()]
-			if other != nil && other.digest != img.digest {
-				return fmt.Errorf("two images would be %s: %s and %s; map them to different names, or push them separately", target, transports.ImageName(other.Source), transports.ImageName(img.Source))
-			}
-			taken[target.String()] = img
-		}
-	}
-	return nil
-}
-
-// phases returns what is pushed together: images, and then what is about them.
-func (p *pusher) phases() [][]*pushedImage {
-	phases := make([][]*pushedImage, 2)
-	for _, img := range p.images {
-		if img.result.Err != nil {
-			continue
-		}
-		phase := 0
-		if len(img.about) > 0 {
-			phase = 1
-		}
-		phases[phase] = append(phases[phase], img)
-	}
-	return phases
 }
 
 // setError records why an image was not pushed.

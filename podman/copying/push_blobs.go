@@ -10,7 +10,9 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
+	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/pkg/blobinfocache"
 	"go.podman.io/image/v5/pkg/blobinfocache/none"
 	"go.podman.io/image/v5/types"
 
@@ -23,7 +25,8 @@ import (
 type sentBlobs struct {
 	pusher *pusher
 	client *registries.Client
-	jobs   chan struct{} // held by who sends
+	cache  types.BlobInfoCache // that of containers/image, which knows where blobs were put before
+	jobs   chan struct{}       // held by who sends
 
 	mu    sync.Mutex
 	known map[sentBlob]*sending
@@ -43,7 +46,7 @@ type sending struct {
 }
 
 func newSentBlobs(p *pusher) *sentBlobs {
-	return &sentBlobs{pusher: p, client: registries.New(p.options.DestinationCtx), jobs: make(chan struct{}, p.options.Jobs), known: map[sentBlob]*sending{}}
+	return &sentBlobs{pusher: p, client: registries.New(p.options.DestinationCtx), cache: blobinfocache.DefaultCache(p.options.DestinationCtx), jobs: make(chan struct{}, p.options.Jobs), known: map[sentBlob]*sending{}}
 }
 
 func (s *sentBlobs) of(b sentBlob) *sending {
@@ -99,17 +102,46 @@ func (s *sentBlobs) put(ctx context.Context, img *pushedImage, to *repository, b
 // mount has the registry take a blob from another of its repositories, if one is known
 // to have it. Whatever is in the way, the blob can still be sent.
 func (s *sentBlobs) mount(ctx context.Context, sending *sending, to *repository, b image.Blob) bool {
-	if sending.first == nil {
+	if s.pusher.options.DryRun { // It would be there by then.
+		return sending.first != nil
+	}
+	from := sending.first
+	if from == nil {
+		from = s.remembered(to, b.Digest)
+	}
+	if from == nil {
 		return false
 	}
-	if s.pusher.options.DryRun { // It would be there by then.
-		return true
-	}
-	mounted, err := s.client.Mount(ctx, to.name, sending.first, b.Digest)
+	mounted, err := s.client.Mount(ctx, to.name, from, b.Digest)
 	if err != nil {
 		logrus.Debugf("%v", err)
 	}
+	if mounted {
+		s.cache.RecordKnownLocation(docker.Transport, scopeOf(to.name), b.Digest, types.BICLocationReference{Opaque: to.name.Name()})
+	}
 	return mounted
+}
+
+// remembered returns another repository that had a blob when something was last copied
+// there, if it is not known that the right one had it.
+func (s *sentBlobs) remembered(to *repository, d digest.Digest) reference.Named {
+	var found reference.Named
+	for _, candidate := range s.cache.CandidateLocations(docker.Transport, scopeOf(to.name), d, false) {
+		named, err := reference.ParseNamed(candidate.Location.Opaque)
+		switch {
+		case err != nil || reference.Domain(named) != reference.Domain(to.name):
+		case named.Name() == to.name.Name():
+			return nil
+		case found == nil:
+			found = named
+		}
+	}
+	return found
+}
+
+// scopeOf is what containers/image calls a registry in its cache.
+func scopeOf(name reference.Named) types.BICTransportScope {
+	return types.BICTransportScope{Opaque: reference.Domain(name)}
 }
 
 // ask finds out whether a blob would be sent.
@@ -155,7 +187,7 @@ func (s *sentBlobs) send(ctx context.Context, img *pushedImage, to *repository, 
 			}
 			progress(Event{Kind: Read, Blob: b.Digest, Bytes: n})
 		}}
-		_, err = dest.PutBlob(ctx, watched, infoOf(b), none.NoCache, b.Kind == image.KindConfig)
+		_, err = dest.PutBlob(ctx, watched, infoOf(b), s.cache, b.Kind == image.KindConfig)
 		if watched.err != nil { // Which says more than that a request was broken off.
 			err = watched.err
 		}

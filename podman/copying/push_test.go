@@ -229,6 +229,24 @@ func (p *pushed) checkThere(t testing.TB, target reference.Named, d digest.Diges
 	}
 }
 
+// A signature goes where the image goes, whatever name that gets.
+func TestPushDigestTags(t *testing.T) {
+	to := newPushed(t)
+	img := imagetest.NewImage(t, "it")
+	key, _ := imagetest.NewKey(t)
+	signature := imagetest.NewSignature(t, key, "old.example.com/name", img.Digest())
+	tag := "sha256-" + img.Digest().Encoded() + ".sig"
+	results, err := copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{
+		{SaveImage: copying.SaveImage{Source: signature}, Targets: []reference.Named{imagetest.Tagged(t, to.Address+"/name:"+tag)}},
+		{SaveImage: copying.SaveImage{Source: img}, Targets: []reference.Named{imagetest.Tagged(t, to.Address+"/new:1")}},
+	}, pushing(t))
+	require.NoError(t, err)
+	require.Len(t, results[0].Targets, 2)
+	for _, target := range results[0].Targets {
+		to.checkThere(t, target, signature.Digest())
+	}
+}
+
 // A layer that is in another repository is mounted from there.
 func TestPushMounts(t *testing.T) {
 	layer := imagetest.Gzip(1, 3000)
@@ -254,17 +272,22 @@ func TestPushMounts(t *testing.T) {
 		}
 		return false
 	}
-	var images []copying.PushImage
-	for _, name := range []string{"one", "two", "three"} {
-		images = append(images, copying.PushImage{
+	image := func(name string) copying.PushImage {
+		return copying.PushImage{
 			SaveImage: copying.SaveImage{Source: imagetest.NewImage(t, name, layer)},
 			Targets:   []reference.Named{imagetest.Tagged(t, to.Address+"/"+name+":1")},
-		})
+		}
 	}
-	_, err := copying.Push(t.Context(), imagetest.Trusting(t), images, pushing(t))
+	options := pushing(t)
+	options.DestinationCtx.BlobInfoCacheDir = t.TempDir()
+	_, err := copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{image("one"), image("two"), image("three")}, options)
 	require.NoError(t, err)
 	assert.Equal(t, 1, to.uploads[layer.Digest.String()])
 	assert.Len(t, to.mounts, 2)
+	// Another time, containers/image may remember where blobs were put.
+	_, err = copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{image("four")}, options)
+	require.NoError(t, err)
+	assert.Equal(t, 4, to.uploads[layer.Digest.String()]+len(to.mounts))
 }
 
 // An image without a manifest gets the same one every time, of compressed layers.

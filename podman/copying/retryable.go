@@ -53,6 +53,15 @@ func judgeStatus(err error) (retry.Verdict, bool) {
 	return retry.Verdict{}, false
 }
 
+// isBusy reports whether an error is a registry's that has too many requests.
+func isBusy(err error) bool {
+	var status docker.UnexpectedHTTPStatusError
+	if errors.As(err, &status) {
+		return status.StatusCode == http.StatusTooManyRequests || status.StatusCode == http.StatusServiceUnavailable
+	}
+	return errors.Is(err, docker.ErrTooManyRequests)
+}
+
 // bodyStatus returns the status of an answer whose body is none that a registry gives,
 // for which containers/image has an error that it does not export.
 func bodyStatus(err error) (code int, ok bool) {

@@ -3,6 +3,7 @@
 package copying
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,6 +47,9 @@ type SaveImage struct {
 	// images of archives are. Nothing comes of it if the layout holds one platform of
 	// an image, or SaveOptions says what to choose.
 	Whole bool
+	// Platform, if not nil, is what is chosen from the image instead of
+	// SaveOptions.Platforms. AllPlatforms takes all the same.
+	Platform *imgspecv1.Platform
 }
 
 // SaveOptions are the options of Save and PlanSave; the zero value will do.
@@ -81,6 +85,9 @@ type SaveOptions struct {
 	// SkipDockerManifest leaves manifest.json out, as
 	// dockerarchive.WriterOptions.SkipDockerManifest does.
 	SkipDockerManifest bool
+	// NoSync leaves it to the system when the archive gets to the disk, as
+	// dockerarchive.WriterOptions.NoSync does.
+	NoSync bool
 	// SkipNonDistributable leaves out layers of the non-distributable media types.
 	// Otherwise they are saved if they can be read.
 	SkipNonDistributable bool
@@ -92,7 +99,16 @@ type SaveOptions struct {
 	// image-archive holds it.
 	Referrers *ReferrerOptions
 
-	// Jobs is how many blobs, or manifests, are read at the same time; 0 means 6.
+	// Compression is none, gzip or zstd. If it is empty, the archive is compressed as
+	// its path says: .tar.gz and .tgz, .tar.zst and .tzst, anything else is not.
+	Compression string
+	// ArchiveDigest, if not nil, becomes the SHA-256 of the archive as it is written,
+	// compressed or not. A file that is not compressed is read again for it.
+	ArchiveDigest *digest.Digest
+
+	// Jobs is how many blobs, or manifests, are read at the same time; 0 means 6. Those of
+	// registries are read in ranges if they are large, and several of one blob at once while
+	// fewer blobs are read. When a registry says that it has too many requests, half as many.
 	Jobs int
 	// RetryTimes is how often reading a blob or a manifest is resumed after an
 	// error that may pass.
@@ -104,7 +120,13 @@ type SaveOptions struct {
 	// must return soon.
 	Progress func(Event)
 
-	retryDelay time.Duration // before the first retry, for tests
+	// Wait has Add wait, as long as the context lasts, for others who change the
+	// archive. Otherwise the error wraps errdef.ErrBusy.
+	Wait bool
+
+	existing   *writing.Existing // the archive that images are added to
+	retryDelay time.Duration     // before the first retry, for tests
+	rangeSize  int               // in bytes, for tests
 }
 
 // defaultJobs is the number that containers/image uses for layers.
@@ -147,6 +169,12 @@ type SaveResult struct {
 	// Digest is that of the manifest or index in the archive; in the layout that
 	// keeps neither, that which the other would have had.
 	Digest digest.Digest
+	// Size is how many bytes its layers and configs have at the source, each counted
+	// once; -1 if that is not known.
+	Size int64
+	// Platforms are what its configs say it is for, as os/architecture[/variant], in
+	// their order.
+	Platforms []string
 	// Warnings say what else should be known of the image: that it is not in
 	// manifest.json, that another platform was taken, what was corrected.
 	Warnings []string
@@ -187,7 +215,8 @@ var ErrImagesLeftOut = errors.New("not all images could be saved")
 //
 // It returns a result for each image, in their order, and for each of the Referrers,
 // in the order of the archive. An error means that there
-// is no archive, unless it is ErrImagesLeftOut and there are images left.
+// is no archive, unless it is ErrImagesLeftOut and there are images left. If manifests
+// of several images cannot be read, it is an *ImagesError, of one an *ImageError.
 func Save(ctx context.Context, policyContext *signature.PolicyContext, path string, images []SaveImage, options *SaveOptions) ([]SaveResult, error) {
 	return save(ctx, policyContext, path, images, options, func() (*output.Output, error) { return output.Create(ctx, path) })
 }
@@ -206,14 +235,25 @@ func save(ctx context.Context, policyContext *signature.PolicyContext, path stri
 	defer s.close()
 	// Before anything is read, so that nobody waits to hear that the path is
 	// taken. Nothing is written yet.
+	algorithm, err := output.Compression(path, s.options.Compression)
+	if err != nil {
+		return nil, fmt.Errorf("saving images: %w", err)
+	}
 	out, err := create()
 	if err != nil {
+		return nil, err
+	}
+	if s.options.NoSync {
+		out.NoSync()
+	}
+	sum := s.newSum(out, algorithm)
+	if out, err = out.With(output.Options{Compress: algorithm, Hash: sum.hash}); err != nil {
 		return nil, err
 	}
 	if err := s.prepare(ctx, path, out); err != nil {
 		return s.results(), errors.Join(err, out.Abort())
 	}
-	s.archive, err = writing.New(ctx, out, path, writing.Options{Layout: s.layout, Plan: s.plan(), TempDir: s.tempDir()})
+	s.archive, err = writing.New(ctx, out, path, writing.Options{Layout: s.layout, Plan: s.plan(), TempDir: s.tempDir(), Existing: s.options.existing})
 	if err != nil {
 		return s.results(), err
 	}
@@ -222,6 +262,9 @@ func save(ctx context.Context, policyContext *signature.PolicyContext, path stri
 	}
 	if err := s.archive.Close(ctx); err != nil {
 		return s.results(), s.explain(err, path, out)
+	}
+	if err := sum.finish(ctx, path); err != nil {
+		return s.results(), err
 	}
 	if s.anyFailed() {
 		return s.results(), ErrImagesLeftOut
@@ -280,6 +323,9 @@ func newSaver(policyContext *signature.PolicyContext, images []SaveImage, option
 		return nil, fmt.Errorf("saving images: transport %s does not write archives", s.options.Transport.Name())
 	}
 	s.layout = transport.Layout(s.destinationCtx())
+	if s.options.existing != nil {
+		s.layout, s.options.SkipDockerManifest = s.options.existing.Layout(), false
+	}
 	if len(images) == 0 {
 		return nil, errors.New("saving images: none is given")
 	}
@@ -301,6 +347,8 @@ func newSaver(policyContext *signature.PolicyContext, images []SaveImage, option
 		Backoff:   func() *retry.Backoff { return s.retries().Backoff() },
 		Store:     s.store,
 		Fatal:     isLocal,
+		RangeSize: s.options.rangeSize,
+		Busy:      isBusy,
 		Progress:  s.report,
 	})
 	for _, img := range images {
@@ -360,16 +408,23 @@ func (s *saver) read(ctx context.Context) error {
 	for _, img := range s.images {
 		g.Go(func() error {
 			err := s.resolve(gctx, img)
-			if err == nil {
-				return nil
+			if err == nil || gctx.Err() != nil && errors.Is(err, context.Canceled) {
+				return err // Another image is the reason.
 			}
-			return s.fail(img, err)
+			if err := s.fail(img, err); err != nil && endsReading(err) {
+				return err
+			}
+			return nil
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return err
+	err := g.Wait()
+	if ctxErr := ctx.Err(); ctxErr != nil {
+		return cmp.Or(err, ctxErr)
 	}
-	if err := ctx.Err(); err != nil {
+	if !s.options.KeepGoing {
+		err = s.faults()
+	}
+	if err != nil {
 		return err
 	}
 	if err := s.askParents(ctx); err != nil {
@@ -432,7 +487,7 @@ func (s *saver) anySaved() bool {
 func (s *saver) results() []SaveResult {
 	results := make([]SaveResult, len(s.images))
 	for i, img := range s.images {
-		results[i] = SaveResult{Subject: img.subject(), SaveImage: img.SaveImage, Digest: img.digest, Warnings: img.warnings, Err: s.fetcher.Err(img.fetched)}
+		results[i] = SaveResult{Subject: img.subject(), SaveImage: img.SaveImage, Digest: img.digest, Size: img.size(), Platforms: img.platforms, Warnings: img.warnings, Err: s.fetcher.Err(img.fetched)}
 	}
 	return results
 }

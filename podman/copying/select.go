@@ -46,6 +46,7 @@ type savedImage struct {
 	documents []*image.Document // in the order of the archive
 	needed    []*fetching.Blob  // layers and configs, likewise, each document's
 	warnings  []string
+	platforms []string // of the configs, once these have been read
 }
 
 // origins are sources that know what Docker's manifest.json says of an image.
@@ -58,12 +59,17 @@ func (i *savedImage) Open(ctx context.Context, blob imgspecv1.Descriptor, offset
 	return i.blobs.Open(ctx, blob, offset)
 }
 
+// OpenRange implements fetching.RangeSource.
+func (i *savedImage) OpenRange(ctx context.Context, blob imgspecv1.Descriptor, offset, length int64) (io.ReadCloser, error) {
+	return i.blobs.OpenRange(ctx, blob, offset, length)
+}
+
 // resolve reads the manifests of an image, chooses what will be saved of it, and
 // has the policy accept that.
 func (s *saver) resolve(ctx context.Context, img *savedImage) error {
 	s.checkName(img)
 	err := s.retry(ctx, img, func() error {
-		several := s.whole(img) || len(s.options.Platforms) > 0
+		several := s.whole(img) || len(s.platforms(img)) > 0
 		src, err := img.Source.NewImageSource(ctx, openingContext(s.options.SourceCtx, several))
 		if err == nil {
 			img.origins, _ = src.(origins)
@@ -120,7 +126,15 @@ func (s *saver) whole(img *savedImage) bool {
 // asItIs reports whether an index is saved as it is because it is that of a whole
 // image.
 func (s *saver) asItIs(img *savedImage) bool {
-	return img.Whole && !s.options.AllPlatforms && len(s.options.Platforms) == 0 && !s.layout.Unpacks()
+	return img.Whole && !s.options.AllPlatforms && len(s.platforms(img)) == 0 && !s.layout.Unpacks()
+}
+
+// platforms returns what is to be chosen from an image.
+func (s *saver) platforms(img *savedImage) []imgspecv1.Platform {
+	if img.Platform != nil && !s.options.AllPlatforms {
+		return []imgspecv1.Platform{*img.Platform}
+	}
+	return s.options.Platforms
 }
 
 // skipsMissing reports whether an index need not be all there.
@@ -152,12 +166,12 @@ func (s *saver) resolveIndex(ctx context.Context, img *savedImage, top *ctrimage
 	if err != nil {
 		return nil, err
 	}
-	chosen, err := s.choose(list, index)
+	chosen, err := s.choose(img, list, index)
 	if err != nil {
 		return nil, err
 	}
 	keep := s.keepsIndex(img, raw)
-	if len(s.options.Platforms) < 2 && !keep {
+	if len(s.platforms(img)) < 2 && !keep {
 		return s.readInstance(ctx, img, ctrimage.UnparsedInstance(img.src, &chosen[0]), chosen[0], -1)
 	}
 	if err := s.allow(ctx, top); err != nil {
@@ -189,7 +203,7 @@ func (s *saver) keepsIndex(img *savedImage, raw []byte) bool {
 // checkPlatform fails if an image that is not an index is for no platform that is
 // wanted. One that does not say what it is for is for any.
 func (s *saver) checkPlatform(ctx context.Context, img *savedImage, unparsed *ctrimage.UnparsedImage) error {
-	if len(s.options.Platforms) == 0 || s.options.AnyPlatform {
+	if len(s.platforms(img)) == 0 || s.options.AnyPlatform {
 		return nil
 	}
 	parsed, err := ctrimage.FromUnparsedImage(ctx, s.options.SourceCtx, unparsed)
@@ -207,7 +221,7 @@ func (s *saver) checkPlatform(ctx context.Context, img *savedImage, unparsed *ct
 	have := config.Platform
 	name := image.PlatformString(&have)
 	var others []string
-	for _, p := range s.options.Platforms {
+	for _, p := range s.platforms(img) {
 		if p.OS != have.OS || p.Architecture != have.Architecture || p.Variant != have.Variant && p.Variant != "" && have.Variant != "" {
 			others = append(others, image.PlatformString(&p))
 		}
@@ -215,7 +229,7 @@ func (s *saver) checkPlatform(ctx context.Context, img *savedImage, unparsed *ct
 	switch len(others) {
 	case 0:
 		return nil
-	case len(s.options.Platforms):
+	case len(s.platforms(img)):
 		return fmt.Errorf("it is %s: %w", name, &errdef.NoPlatformError{Wanted: strings.Join(others, ", "), Available: []string{name}})
 	}
 	img.warn("it is for %s only, and not for %s", name, strings.Join(others, ", "))
@@ -223,12 +237,12 @@ func (s *saver) checkPlatform(ctx context.Context, img *savedImage, unparsed *ct
 }
 
 // choose returns the manifests for the platforms that are wanted.
-func (s *saver) choose(list manifest.List, index *parsedIndex) ([]digest.Digest, error) {
+func (s *saver) choose(img *savedImage, list manifest.List, index *parsedIndex) ([]digest.Digest, error) {
 	contexts := []*types.SystemContext{s.options.SourceCtx}
-	if len(s.options.Platforms) > 0 {
+	if len(s.platforms(img)) > 0 {
 		contexts = nil
 	}
-	for _, p := range s.options.Platforms {
+	for _, p := range s.platforms(img) {
 		contexts = append(contexts, choosing(s.options.SourceCtx, p))
 	}
 	var chosen []digest.Digest

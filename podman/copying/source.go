@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -124,19 +125,29 @@ func isArchived(src types.ImageSource) bool {
 type blobSource struct {
 	src    types.ImageSource
 	serial *sync.Mutex // held while a blob is read, if src allows only one at a time
+	ranger reflect.Value
 }
 
 func newBlobSource(src types.ImageSource) *blobSource {
-	s := &blobSource{src: src}
+	s := &blobSource{src: src, ranger: ranger(src)}
 	if !src.HasThreadSafeGetBlob() {
 		s.serial = new(sync.Mutex)
 	}
 	return s
 }
 
-// Open implements fetching.Source. It reads a blob from its start, and skips what is
-// not wanted.
+// Open implements fetching.Source. If there are no ranges to be had, it reads a blob
+// from its start, and skips what is not wanted.
 func (s *blobSource) Open(ctx context.Context, blob imgspecv1.Descriptor, offset int64) (io.ReadCloser, error) {
+	if offset > 0 && offset < blob.Size && s.hasRanges(blob) {
+		body, err := s.getBlobAt(ctx, blob, uint64(offset), toTheEnd)
+		if err == nil {
+			return body, nil
+		}
+		if !errors.Is(err, fetching.ErrNoRanges) {
+			return nil, err
+		}
+	}
 	unlock := func() {}
 	if s.serial != nil {
 		s.serial.Lock()

@@ -93,6 +93,7 @@ type archiveWriter struct {
 	out     *output.Output   // until archive has taken it over
 	archive *writing.Archive // nil before the base is known
 	place   *writing.Image
+	added   int // layers upon those of the base
 
 	base *errgroup.Group // reads the layers of the base
 }
@@ -125,13 +126,13 @@ func (w *archiveWriter) write(ctx context.Context, img *compose.Image) (*compose
 // PutBase implements compose.Sink. It begins the archive, in which the layers of the
 // base have their places, and to read them.
 func (w *archiveWriter) PutBase(ctx context.Context, layers []imgspecv1.Descriptor, open func(ctx context.Context, i int) (io.ReadCloser, error)) error {
-	var plan []image.Blob
+	var base []image.Blob
 	for _, l := range layers {
-		plan = append(plan, image.Blob{Descriptor: l, Kind: image.KindLayer})
+		base = append(base, image.Blob{Descriptor: l, Kind: image.KindLayer})
 	}
 	out := w.out
 	var err error
-	w.archive, err = writing.New(ctx, out, w.path, writing.Options{Layout: w.layout, Plan: [][]image.Blob{plan}, TempDir: w.image.TempDir})
+	w.archive, err = writing.New(ctx, out, w.path, writing.Options{Layout: w.layout, Plan: [][]image.Blob{w.plan(base)}, TempDir: w.image.TempDir})
 	if err != nil {
 		return err
 	}
@@ -149,12 +150,29 @@ func (w *archiveWriter) PutBase(ctx context.Context, layers []imgspecv1.Descript
 		Progress: w.report,
 	})
 	source := fetcher.AddImage(baseSource{layers, open}, func(err error) error { return err })
-	for _, b := range plan {
+	for _, b := range base {
 		fetcher.Need(source, b)
 	}
 	fetcher.Start(ctx, w.base, fetcher.Blobs())
 	return nil
 }
+
+// plan returns the layers of the base and, under made-up digests, those that are put
+// upon them.
+func (w *archiveWriter) plan(base []image.Blob) []image.Blob {
+	mediaType := imgspecv1.MediaTypeImageLayer
+	if len(base) > 0 {
+		mediaType = base[0].MediaType // As good as any: it is not known yet.
+	}
+	plan := slices.Clone(base)
+	for i := range w.image.AddedLayers() {
+		plan = append(plan, image.Blob{Kind: image.KindLayer, Descriptor: imgspecv1.Descriptor{MediaType: mediaType, Digest: placeOf(i), Size: -1}})
+	}
+	return plan
+}
+
+// placeOf returns under what the added layer with a number is planned.
+func placeOf(i int) digest.Digest { return digest.FromString(fmt.Sprint("added layer ", i)) }
 
 // report tells who makes the image how far reading the base is.
 func (w *archiveWriter) report(e fetching.Event) {
@@ -182,7 +200,8 @@ func (s baseSource) Open(ctx context.Context, blob imgspecv1.Descriptor, offset 
 
 // PutLayer implements compose.Sink.
 func (w *archiveWriter) PutLayer(ctx context.Context, blob io.Reader) (digest.Digest, int64, error) {
-	return w.archive.Put(ctx, w, blob, "", -1)
+	w.added++
+	return w.archive.PutPlanned(ctx, w, blob, placeOf(w.added-1))
 }
 
 // finish writes the documents and makes the image part of the archive.

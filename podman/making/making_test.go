@@ -20,6 +20,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/copy"
@@ -424,5 +425,43 @@ func TestPolicy(t *testing.T) {
 		_, err = copy.Image(t.Context(), context, to, ref, &copy.Options{DestinationCtx: imagetest.Isolated()})
 		assert.Equal(t, allowed, err == nil, err)
 		require.NoError(t, context.Destroy())
+	}
+}
+
+// An archive is written once, and has the bytes that copying would give it.
+func TestWrittenOnce(t *testing.T) {
+	out, level := logrus.StandardLogger().Out, logrus.GetLevel()
+	t.Cleanup(func() { logrus.SetOutput(out); logrus.SetLevel(level) })
+	logrus.SetLevel(logrus.DebugLevel)
+	gzip, plain := imagetest.Gzip(1, 100_000), imagetest.Plain(2, 50_000)
+	added := []compose.Layer{
+		{Content: compose.Files(day, compose.File{Path: "a", Content: make([]byte, 1<<17)})},
+		{Content: compose.Stream("b", bytes.NewReader(imagetest.Gzip(3, 200_000).Blob))},
+		{History: imgspecv1.History{CreatedBy: "nothing"}},
+		{Content: compose.Files(day, compose.File{Path: "c", Content: make([]byte, 1<<17)})},
+	}
+	for name, layers := range map[string][]imagetest.Layer{"none": nil, "one": {gzip}, "mixed": {gzip, plain}, "twice": {plain, plain}, "again": {imagetest.Gzip(3, 200_000)}} {
+		for _, transport := range []types.ImageTransport{dockerarchive.Transport, dockerarchive.ImageTransport} {
+			t.Run(name+" "+transport.Name(), func(t *testing.T) {
+				img := &compose.Image{Base: open(t, imagetest.NewImage(t, "base", layers...)), Layers: slices.Clone(added), TempDir: t.TempDir()}
+				dir := t.TempDir()
+				names := []reference.Named{imagetest.Tagged(t, "example.com/app:1")}
+				var lines bytes.Buffer
+				logrus.SetOutput(&lines)
+				_, err := making.WriteArchive(t.Context(), filepath.Join(dir, "made.tar"), img, &making.ArchiveOptions{Transport: transport, Names: names})
+				require.NoError(t, err)
+				logrus.SetOutput(io.Discard)
+				assert.Contains(t, lines.String(), "in its place")
+				if layers == nil { // Of several layers at once, some wait for their places.
+					assert.NotContains(t, lines.String(), "temporary file")
+				}
+				img.Layers[1].Content = compose.Stream("b", bytes.NewReader(imagetest.Gzip(3, 200_000).Blob))
+				to, err := transport.ParseReference(filepath.Join(dir, "copied.tar") + ":example.com/app:1")
+				require.NoError(t, err)
+				require.NoError(t, imagetest.Copy(t, to, making.Reference(img, nil), imagetest.Sequentially()))
+				assert.Equal(t, digest.FromBytes(imagetest.ReadFile(t, filepath.Join(dir, "copied.tar"))), digest.FromBytes(imagetest.ReadFile(t, filepath.Join(dir, "made.tar"))))
+				added[1].Content = compose.Stream("b", bytes.NewReader(imagetest.Gzip(3, 200_000).Blob))
+			})
+		}
 	}
 }

@@ -5,6 +5,11 @@
 //
 //	import _ "github.com/dockerarchive/dockerarchive/podman/register"
 //
+// No build tags are needed for it. A program that copies images has package signature of
+// containers/image, which needs the C library gpgme or, without, the tag
+// containers_image_openpgp; one with containers-storage: and cgo needs btrfs' headers
+// or exclude_graphdriver_btrfs.
+//
 // Every program that looks its transports up by name, as those built on
 // transports/alltransports do, then reads and writes docker-archive: through
 // this project.
@@ -16,8 +21,6 @@
 // libimage, which podman and buildah use, it is four, in load.go, pull.go, push.go
 // and save.go. The functions of this project take references of the built-in
 // transport too, by what their string says.
-//
-// No build tags are needed.
 package register
 
 import (

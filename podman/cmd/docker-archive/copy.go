@@ -15,8 +15,8 @@ import (
 	"go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/manifest"
-	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/transports/alltransports"
+	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
@@ -26,6 +26,7 @@ import (
 type copyOptions struct {
 	global           *globalOptions
 	src, dest        registryOptions
+	skopeo           skopeoOptions
 	authfile         string
 	additionalTags   []string
 	all              bool
@@ -34,6 +35,7 @@ type copyOptions struct {
 	removeSignatures bool
 	decryptionKeys   []string
 	digestfile       string
+	maps             []string
 	jobs             uint
 	retryTimes       int
 	quiet            bool
@@ -42,23 +44,30 @@ type copyOptions struct {
 func newCopyCommand(g *globalOptions) *cobra.Command {
 	o := &copyOptions{global: g}
 	cmd := &cobra.Command{
-		Use:   "copy [flags] SOURCE DESTINATION",
-		Short: "Copy an image to, from or between archives, registries and other stores",
-		Long: `Copy an image. SOURCE and DESTINATION are TRANSPORT:DETAILS, as for skopeo.
+		Use:        "copy [flags] SOURCE DESTINATION",
+		Short:      "Copy an image to, from or between archives, registries and other stores",
+		SuggestFor: []string{"push", "pull", "load", "sync"},
+		Long: `Copy an image. SOURCE and DESTINATION are TRANSPORT:DETAILS, as for skopeo:
+docker://, docker-archive:, image-archive: (an archive that keeps digests, compressed
+layers and all platforms), oci:, dir:, docker-daemon:, containers-storage: and others.
 
 An archive appears at its path when it is complete; what was there is kept if
 the copy fails. An archive can be written to /dev/stdout, a pipe or a device;
 progress is reported on standard error.`,
 		Example: `  docker-archive copy docker://docker.io/library/alpine:3.20 docker-archive:alpine.tar:alpine:3.20
+  docker-archive copy --all docker://docker.io/library/alpine:3.20 image-archive:all.tar:alpine:3.20
   docker-archive copy oci:layout:app docker-archive:/dev/stdout:example.com/app:1 | docker load
+  docker save app:1 | docker-archive copy docker-archive:/dev/stdin oci:layout:saved
+  docker-archive copy image-archive:images.tar:alpine:3.20 docker://example.com/mirror/alpine:3.20
   docker-archive copy docker-archive:alpine.tar dir:alpine`,
-		Args: usageArgs(cobra.ExactArgs(2)),
+		Args: exactArgs(2, "a source and a destination"),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0], args[1]) },
 	}
 	f := cmd.Flags()
 	g.registerPlatform(f)
 	o.src.register(f, "src-", "source")
 	o.dest.register(f, "dest-", "destination")
+	o.skopeo.register(f)
 	f.StringVar(&o.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials for registries (default that of docker and podman login)")
 	f.StringSliceVar(&o.additionalTags, "additional-tag", nil, "another `NAME:TAG` for the image in an archive; may be repeated")
 	f.BoolVarP(&o.all, "all", "a", false, "copy all images if SOURCE is an index and DESTINATION can hold one")
@@ -67,8 +76,9 @@ progress is reported on standard error.`,
 	f.BoolVar(&o.removeSignatures, "remove-signatures", false, "do not copy signatures")
 	f.StringSliceVar(&o.decryptionKeys, "decryption-key", nil, "`KEY[:PASSPHRASE]` to decrypt the image with; may be repeated")
 	f.StringVar(&o.digestfile, "digestfile", "", "write the digest of the copied manifest to `FILE`")
+	f.StringArrayVar(&o.maps, "map", nil, "give a DESTINATION that has none the name of SOURCE, with TO instead of FROM at its start, as in `FROM=TO`; may be repeated")
 	f.UintVar(&o.jobs, "jobs", 6, "copy up to `N` layers at the same time")
-	f.IntVar(&o.retryTimes, "retry-times", 0, "try up to `N` more times after failures that may pass")
+	f.IntVar(&o.retryTimes, "retry-times", 3, "try up to `N` more times after failures that may pass")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
 	return cmd
 }
@@ -76,15 +86,28 @@ progress is reported on standard error.`,
 func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error {
 	src, err := alltransports.ParseImageName(source)
 	if err != nil {
-		return usagef("source: %w", err)
+		return wrongImage("source", source, err)
+	}
+	if destination, err = o.mapped(cmd.ErrOrStderr(), src, destination); err != nil {
+		return err
 	}
 	dest, err := alltransports.ParseImageName(destination)
 	if err != nil {
-		return usagef("destination: %w", err)
+		return wrongImage("destination", destination, err)
 	}
 	options, err := o.copyOptions()
 	if err != nil {
 		return err
+	}
+	for _, end := range []struct {
+		ref types.ImageReference
+		sys *types.SystemContext
+	}{{src, options.SourceCtx}, {dest, options.DestinationCtx}} {
+		if end.ref.Transport().Name() == dockerDaemon {
+			if err := locateDaemon(end.sys); err != nil {
+				return err
+			}
+		}
 	}
 	policy, err := o.global.policy(options.SourceCtx)
 	if err != nil {
@@ -100,7 +123,7 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("copying %s to %s: %w", transports.ImageName(src), transports.ImageName(dest), err)
+		return o.failure(src, dest, err)
 	}
 	return o.writeDigest(m)
 }
@@ -115,6 +138,9 @@ func (o *copyOptions) logRetry(stderr io.Writer, err error) {
 func (o *copyOptions) copyOptions() (*copy.Options, error) {
 	if o.jobs == 0 {
 		return nil, usagef("--jobs must be at least 1")
+	}
+	if err := checkRetries(o.retryTimes); err != nil {
+		return nil, err
 	}
 	base, err := o.global.systemContext()
 	if err != nil {
@@ -153,6 +179,9 @@ func (o *copyOptions) copyOptions() (*copy.Options, error) {
 		options.ForceManifestMIMEType = manifest.DockerV2Schema2MediaType
 	default:
 		return nil, usagef("--format %q is neither oci nor v2s2", o.format)
+	}
+	if err := o.skopeo.apply(options); err != nil {
+		return nil, err
 	}
 	options.OciDecryptConfig, err = decryptConfig(o.decryptionKeys)
 	return options, err

@@ -3,59 +3,234 @@
 package main
 
 import (
+	"cmp"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
 
 	"github.com/docker/distribution/registry/api/errcode"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/local"
+	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
 
 // hintFor returns what the user can do about an error, or "".
 func hintFor(err error) string {
-	var noPlatform *errdef.NoPlatformError
-	var missing *copying.MissingError
-	var pushed *copying.PushError
-	switch status := statusOf(err); {
-	case status == http.StatusUnauthorized, status == http.StatusForbidden:
-		return loginHint(err)
-	case status == http.StatusNotFound && errors.As(err, &pushed):
-		return "If the registry wants all that an index lists, push what is there with --platform."
-	case status == http.StatusNotFound:
-		return "Check the name and the tag of the image."
-	case errors.As(err, &missing):
-		return "Save what is there with --skip-missing."
-	case errors.As(err, &noPlatform):
-		return "Choose one of them with --platform; save --all-platforms saves them all."
-	case errors.Is(err, errdef.ErrTerminal):
-		return "For example: docker-archive save ... > out.tar, or docker-archive copy ... docker-archive:/dev/stdout > out.tar"
+	for _, hint := range []func(error) string{fileHint, hereHint, pushHint, registryHint, growHint, imageHint} {
+		if text := hint(err); text != "" {
+			return text
+		}
 	}
 	return ""
 }
 
+// pushHint is about a registry that does not take what is pushed.
+func pushHint(err error) string {
+	var pushed *copying.PushError
+	if errors.As(err, &pushed) && statusOf(err) == http.StatusNotFound {
+		return "If the registry wants all that an index lists, push what is there with --platform."
+	}
+	return ""
+}
+
+// growHint is about an archive that is there already.
+func growHint(err error) string {
+	switch {
+	case errors.Is(err, errdef.ErrBusy):
+		return "Wait for it with --wait."
+	case errors.Is(err, errdef.ErrNotEmpty):
+		return "Add to an archive that is there with 'docker-archive add', or replace it with --force."
+	}
+	return ""
+}
+
+// imageHint is about what an image is.
+func imageHint(err error) string {
+	var noPlatform *errdef.NoPlatformError
+	var missing *copying.MissingError
+	var saving *copying.ImageError
+	switch {
+	case errors.As(err, &missing):
+		return "Save what is there with --skip-missing."
+	case errors.As(err, &noPlatform) && errors.As(err, &saving):
+		return "Choose one of them with --platform; save --all-platforms saves them all."
+	case errors.As(err, &noPlatform):
+		return "Choose one of them with --platform."
+	case errors.Is(err, errdef.ErrNotEmpty):
+		return "With --force, save replaces it once the new one is complete."
+	case errors.Is(err, errdef.ErrTerminal):
+		return "For example: docker-archive save ... > out.tar, or docker-archive copy ... docker-archive:/dev/stdout > out.tar"
+	case strings.Contains(err.Error(), "does not support copying multiple images as a group"):
+		return severalHint(err)
+	}
+	return ""
+}
+
+// severalHint says which transport can hold what the destination of a copy cannot.
+func severalHint(err error) string {
+	var copied *copyError
+	if errors.As(err, &copied) && copied.destination.Transport().Name() == dockerarchive.Transport.Name() {
+		return fmt.Sprintf("An image-archive can, and docker load reads it too: %s:%s",
+			dockerarchive.ImageTransport.Name(), copied.destination.StringWithinTransport())
+	}
+	return "image-archive:, oci:, dir: and docker:// can."
+}
+
+// hereHint is about this machine: its disks, files and daemon.
+func hereHint(err error) string {
+	var file *local.Error
+	var path *fs.PathError
+	text := err.Error()
+	switch {
+	case errors.Is(err, syscall.ENOSPC) && !strings.Contains(text, "the disk is too small"):
+		return "The disk is full. Free some of it or choose another; --tmpdir says where large temporary files go."
+	case errors.As(err, &file) && strings.HasPrefix(file.Op, "creating a temporary file"):
+		return fmt.Sprintf("Large temporary files cannot be made in %s. Choose another directory with --tmpdir or TMPDIR.", file.Path)
+	case errors.As(err, &path) && isTemporary(path.Path):
+		return fmt.Sprintf("Large temporary files cannot be made in %s. Choose another directory with --tmpdir or TMPDIR.", filepath.Dir(path.Path))
+	case errors.Is(err, fs.ErrPermission) && strings.Contains(text, "auth.json"):
+		return "The file with credentials cannot be used by you. Say which can with --authfile or REGISTRY_AUTH_FILE, or set XDG_RUNTIME_DIR to a directory of yours."
+	case strings.Contains(text, "Cannot connect to the Docker daemon"), strings.Contains(text, "docker daemon") && isDial(err):
+		return "Start the daemon, or say where it is with --daemon-host or DOCKER_HOST. An archive of its images is made without it by 'docker save'."
+	}
+	return ""
+}
+
+// isDial reports whether somebody could not be reached at all.
+func isDial(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}
+
+// isTemporary reports whether containers/image wanted to make a file among large
+// temporary ones.
+func isTemporary(path string) bool {
+	return filepath.Dir(path) == filepath.Clean(cmp.Or(os.Getenv("TMPDIR"), "/var/tmp"))
+}
+
+// fileHint is about a file that is taken for an image in a registry.
+func fileHint(err error) string {
+	image, ok := imageOf(err)
+	if !ok {
+		return ""
+	}
+	name := strings.TrimSuffix(reference.FamiliarString(image), ":latest")
+	if strings.Contains(name, "/") || strings.Contains(name, ":") {
+		return ""
+	}
+	if info, err := os.Stat(name); err == nil {
+		transport := dockerarchive.Transport.Name()
+		if info.IsDir() {
+			transport = "oci"
+		}
+		return fmt.Sprintf("%s is in this directory: if that is meant, it is called %s:%s.", name, transport, name)
+	}
+	if looksLikeArchive(name) {
+		return fmt.Sprintf("There is no file %s here. If one is meant, it is called docker-archive:PATH.", name)
+	}
+	return ""
+}
+
+// looksLikeArchive reports whether a name is one that people give to archives.
+func looksLikeArchive(name string) bool {
+	for _, suffix := range []string{".tar", ".tgz", ".tar.gz", ".tar.zst", ".tar.xz", ".tar.bz2"} {
+		if strings.HasSuffix(name, suffix) {
+			return true
+		}
+	}
+	return false
+}
+
+// registryHint is about what a registry, or what stands before it, answers.
+func registryHint(err error) string {
+	host := registryOf(err)
+	var unknownCA x509.UnknownAuthorityError
+	text := err.Error()
+	switch status := statusOf(err); {
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		return loginHint(err, host)
+	case status == http.StatusNotFound:
+		return "Check the name and the tag of the image."
+	case status == http.StatusTooManyRequests:
+		return tooManyHint(err, host)
+	case host == "":
+	case strings.Contains(text, "server gave HTTP response to HTTPS client"), strings.Contains(text, "first record does not look like a TLS handshake"):
+		return fmt.Sprintf("The registry %s speaks plain HTTP. If that is how it should be, pass --tls-verify=false.", host)
+	case errors.As(err, &unknownCA):
+		return fmt.Sprintf("The certificate of %s is signed by nobody who is known here. Pass --cert-dir with a directory that has the CA's as *.crt, or --tls-verify=false.", host)
+	case strings.Contains(text, "invalid character '<'"):
+		return fmt.Sprintf("%s answers with a web page, not as a registry does. A proxy or a login page may be between; look at HTTPS_PROXY and NO_PROXY.", host)
+	}
+	return ""
+}
+
+// tooManyHint says how to be served by a registry that limits how often it is asked.
+func tooManyHint(err error, host string) string {
+	wait := "Wait"
+	var asks interface{ RetryAfter() time.Duration }
+	if errors.As(err, &asks) && asks.RetryAfter() > 0 {
+		wait = fmt.Sprintf("Wait %s", asks.RetryAfter())
+	}
+	return fmt.Sprintf("%s has been asked too often. %s, or log in, which may raise the limit.", cmp.Or(host, "The registry"), wait)
+}
+
 // loginHint says how to log in to the registry of the image that could not be
 // read.
-func loginHint(err error) string {
-	var image *copying.ImageError
-	var repository *copying.RepositoryError
-	var pushed *copying.PushError
-	var name reference.Named
-	if errors.As(err, &image) {
-		name = image.Source.DockerReference()
-	} else if errors.As(err, &repository) {
-		name = repository.Repository
-	} else if errors.As(err, &pushed) {
-		return "Log in with 'docker login' or 'podman login' as somebody who may push, or pass --creds."
+func loginHint(err error, host string) string {
+	var refused docker.ErrUnauthorizedForCredentials
+	var given *credentialsError
+	switch {
+	case errors.As(err, &given):
+		return fmt.Sprintf("The registry %s refuses the user name %s with that password, or this user may not have the image.", host, given.user)
+	case host == "":
+		return "Log in with 'docker login' or 'podman login', or pass --src-creds or --dest-creds."
+	case errors.As(err, &refused):
+		return fmt.Sprintf("The registry %s refuses the credentials that are stored for it. Log in again with 'docker login %s' or 'podman login %s', or pass --creds.", host, host, host)
 	}
-	if name != nil {
-		registry := reference.Domain(name)
-		return fmt.Sprintf("The registry %s wants to know who asks, or has no such image. Log in with 'docker login %s' or 'podman login %s', or pass --creds.", registry, registry, registry)
+	return fmt.Sprintf("The registry %s wants to know who asks, or has no such image. Log in with 'docker login %s' or 'podman login %s', or pass --creds.", host, host, host)
+}
+
+// imageOf returns the name of the image in a registry that an error is of.
+func imageOf(err error) (reference.Named, bool) {
+	var saved *copying.ImageError
+	var copied *copyError
+	var listed *copying.RepositoryError
+	var refs []types.ImageReference
+	switch {
+	case errors.As(err, &saved):
+		refs = []types.ImageReference{saved.Source}
+	case errors.As(err, &copied):
+		refs = []types.ImageReference{copied.source, copied.destination}
+	case errors.As(err, &listed):
+		return listed.Repository, true
 	}
-	return "Log in with 'docker login' or 'podman login', or pass --src-creds or --dest-creds."
+	for _, ref := range refs {
+		if ref.Transport().Name() == docker.Transport.Name() {
+			return ref.DockerReference(), true
+		}
+	}
+	return nil, false
+}
+
+// registryOf returns the registry of the image that an error is of, or "".
+func registryOf(err error) string {
+	if name, ok := imageOf(err); ok {
+		return reference.Domain(name)
+	}
+	return ""
 }
 
 // statusOf returns the HTTP status that a registry answered with, or 0.
@@ -63,6 +238,9 @@ func statusOf(err error) int {
 	var unauthorized docker.ErrUnauthorizedForCredentials
 	if errors.As(err, &unauthorized) {
 		return http.StatusUnauthorized
+	}
+	if errors.Is(err, docker.ErrTooManyRequests) {
+		return http.StatusTooManyRequests
 	}
 	var status docker.UnexpectedHTTPStatusError
 	if errors.As(err, &status) {
@@ -72,5 +250,24 @@ func statusOf(err error) int {
 	if errors.As(err, &coded) {
 		return coded.ErrorCode().Descriptor().HTTPStatusCode
 	}
-	return 0
+	return bodyStatus(err)
+}
+
+// bodyStatus returns the status of an answer that has not the body of a registry's, for
+// which containers/image has an error that it does not export.
+func bodyStatus(err error) int {
+	var code int
+	switch wrapper := err.(type) {
+	case nil:
+		return 0
+	case interface{ Unwrap() []error }:
+		for _, err := range wrapper.Unwrap() {
+			code = cmp.Or(code, bodyStatus(err))
+		}
+		return code
+	}
+	if n, _ := fmt.Sscanf(err.Error(), "error parsing HTTP %d response body:", &code); n == 1 {
+		return code
+	}
+	return bodyStatus(errors.Unwrap(err))
 }

@@ -16,6 +16,7 @@ import (
 	"go.podman.io/image/v5/transports/alltransports"
 	"go.podman.io/image/v5/types"
 
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
 
@@ -27,6 +28,8 @@ type imageList struct {
 	images   []copying.SaveImage
 	releases []func() error
 	leftOut  bool // something could not be listed, and was reported
+	registry *registryOptions
+	places   map[string]string // in files, of images by their sources
 }
 
 // release closes what the images are read from.
@@ -46,7 +49,7 @@ func (l *imageList) report(err error) error {
 
 // images returns the images of the command line with their names. What cannot be
 // listed is reported and left out with --keep-going.
-func (o *saveOptions) images(cmd *cobra.Command, sys *types.SystemContext, args []string) (*imageList, error) {
+func (o *saveOptions) images(cmd *cobra.Command, sys *types.SystemContext, args []argument) (*imageList, error) {
 	if len(args) == 0 {
 		return nil, usagef("there is no image to save")
 	}
@@ -54,29 +57,52 @@ func (o *saveOptions) images(cmd *cobra.Command, sys *types.SystemContext, args 
 	if err != nil {
 		return nil, err
 	}
-	list := &imageList{}
+	renamed, err := parseMap(o.maps)
+	if err != nil {
+		return nil, err
+	}
+	list := &imageList{places: map[string]string{}, registry: &o.source}
+	var wrong faults
 	for _, arg := range args {
-		images, err := o.list(cmd.Context(), sys, list, arg, cmd.ErrOrStderr())
+		if strings.HasPrefix(arg.text, dockerDaemon+":") {
+			if err := locateDaemon(sys); err != nil {
+				return nil, err
+			}
+		}
+		images, err := o.list(cmd.Context(), sys, list, arg.text, cmd.ErrOrStderr())
 		if err == nil && len(names) > 0 {
-			images, err = rename(images, names, arg)
+			images, err = rename(images, names, arg.text)
+		}
+		if err == nil {
+			images, err = arg.apply(o, images)
+		}
+		if err == nil && arg.name == "" && len(names) == 0 { // What is said of one image goes before.
+			err = renamed.images(images)
 		}
 		var usage usageError
 		switch {
 		case err == nil:
-			list.images = append(list.images, images...)
-		case !o.keepGoing || errors.As(err, &usage) || cmd.Context().Err() != nil:
+			list.add(images, arg.place)
+		case cmd.Context().Err() != nil:
 			list.release()
 			return nil, err
+		case !o.keepGoing || errors.As(err, &usage):
+			wrong = append(wrong, arg.wrong(err))
 		default:
-			printError(cmd.ErrOrStderr(), err)
+			printError(cmd.ErrOrStderr(), arg.wrong(err))
 			list.leftOut = true
 		}
 	}
+	if len(wrong) > 0 {
+		list.release()
+		return nil, wrong.err()
+	}
+	renamed.warn(cmd.ErrOrStderr())
 	return list, nil
 }
 
 // parseNames parses the names of --name.
-func (o *saveOptions) parseNames(args []string) ([]reference.Named, error) {
+func (o *saveOptions) parseNames(args []argument) ([]reference.Named, error) {
 	if len(o.names) > 0 && len(args) > 1 {
 		return nil, usagef("--name is for a single image")
 	}
@@ -97,7 +123,7 @@ func rename(images []copying.SaveImage, names []reference.Named, arg string) ([]
 	img := images[0]
 	for _, other := range images[1:] {
 		if other.Source.StringWithinTransport() != img.Source.StringWithinTransport() {
-			return nil, usagef("--name is for a single image: %s means several", arg)
+			return nil, usagef("a name is for a single image: %s means several", arg)
 		}
 	}
 	img.FreeName, img.Name, img.Names = "", names[0], names[1:]
@@ -114,7 +140,7 @@ func (o *saveOptions) list(ctx context.Context, sys *types.SystemContext, list *
 		var images []copying.SaveImage
 		err := copying.Retry(ctx, o.retryTimes, func(err error) {
 			if !o.quiet {
-				fmt.Fprintf(stderr, "docker-archive: %v; trying again\n", err)
+				fmt.Fprintf(stderr, "docker-archive: %s; trying again\n", printable.Error(err))
 			}
 		}, func() (err error) {
 			images, err = copying.AllTags(ctx, sys, transport, repository)
@@ -124,7 +150,7 @@ func (o *saveOptions) list(ctx context.Context, sys *types.SystemContext, list *
 	}
 	ref, name, err := parseImage(arg)
 	if err != nil {
-		return nil, usagef("image %q: %w", arg, err)
+		return nil, usagef("image %q: %w", shortened(arg), err)
 	}
 	if name != nil {
 		return []copying.SaveImage{{Source: ref, Name: name}}, nil
@@ -157,7 +183,7 @@ func (o *saveOptions) parseRepository(arg string) (types.ImageTransport, referen
 	case !o.allTags:
 		return nil, nil, nil // It is for the transport to say what it means.
 	case err != nil:
-		return nil, nil, usagef("image %q: %w", arg, err)
+		return nil, nil, usagef("image %q: %w", shortened(arg), err)
 	}
 	return nil, nil, usagef("--all-tags is for all tags of a repository, and %q has a tag or a digest", arg)
 }

@@ -55,7 +55,7 @@ On a terminal, what does not print is shown escaped, as in \x1b; in a pipe or a 
 		Example: `  docker-archive inspect images.tar:alpine:3.20
   docker-archive inspect --config images.tar:@0
   docker-archive inspect --format '{{.Digest}}' image.tar`,
-		Args: usageArgs(cobra.ExactArgs(1)),
+		Args: exactArgs(1, "one archive, or image in an archive"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if format != "" && (raw || config) {
 				return usagef("--format cannot be used together with --raw or --config")

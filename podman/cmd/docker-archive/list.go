@@ -21,11 +21,13 @@ import (
 )
 
 func newListCommand(g *globalOptions) *cobra.Command {
-	var asJSON bool
+	var asJSON, quiet bool
+	var format string
 	cmd := &cobra.Command{
-		Use:     "list ARCHIVE",
-		Aliases: []string{"ls"},
-		Short:   "List the images in an archive",
+		Use:        "list ARCHIVE",
+		Aliases:    []string{"ls"},
+		SuggestFor: []string{"images", "tags"},
+		Short:      "List the images in an archive",
 		Long: `List the images in an archive: one line for each name, with the digest of the
 manifest or, if the archive has none, of the config. An image that is known to be
 broken is marked; of something else than an image, its type is in the place of the
@@ -33,8 +35,11 @@ platform. What is about an image, such as signatures and SBOMs, is listed after 
 images, with what it is about. ARCHIVE may be compressed, and - for the standard input.`,
 		Example: `  docker-archive list images.tar
   curl -s https://example.com/images.tar.zst | docker-archive list -`,
-		Args: usageArgs(cobra.ExactArgs(1)),
+		Args: exactArgs(1, "one archive"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if asJSON && quiet || (asJSON || quiet) && format != "" {
+				return usagef("only one of --json, --quiet and --format can be given")
+			}
 			sys, err := g.systemContext()
 			if err != nil {
 				return err
@@ -48,13 +53,20 @@ images, with what it is about. ARCHIVE may be compressed, and - for the standard
 			if err != nil {
 				return err
 			}
-			if asJSON {
+			switch {
+			case asJSON:
 				return printJSON(cmd.OutOrStdout(), images)
+			case quiet:
+				return printFormatted(cmd.OutOrStdout(), "{{.Name}}", images)
+			case format != "":
+				return printFormatted(cmd.OutOrStdout(), format, images)
 			}
 			return printList(cmd.OutOrStdout(), images)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print all that is known, as JSON")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print names only, or @N of what has none")
+	cmd.Flags().StringVar(&format, "format", "", "print each name of an image by this Go `TEMPLATE`, as in '{{.Repository}}:{{.Tag}} {{.ID}}'")
 	return cmd
 }
 

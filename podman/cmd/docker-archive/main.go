@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/sirupsen/logrus"
@@ -19,6 +20,7 @@ import (
 	"go.podman.io/storage/pkg/reexec"
 
 	"github.com/dockerarchive/dockerarchive/internal/printable"
+	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	_ "github.com/dockerarchive/dockerarchive/podman/register"
 )
 
@@ -26,6 +28,8 @@ import (
 const (
 	exitFailure = 1
 	exitUsage   = 2
+
+	exitInterrupted = 130 // as a shell says it of a process that SIGINT has ended
 )
 
 func main() {
@@ -35,7 +39,14 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // A second signal ends the process at once.
-	if err := newRootCommand().ExecuteContext(ctx); err != nil {
+	root := newRootCommand()
+	out := &results{file: os.Stdout}
+	root.SetOut(out)
+	err := root.ExecuteContext(ctx)
+	if lost := out.close(); err == nil {
+		err = lost
+	}
+	if err != nil {
 		os.Exit(report(ctx, os.Stderr, err))
 	}
 }
@@ -45,11 +56,13 @@ func report(ctx context.Context, w io.Writer, err error) int {
 	var usage usageError
 	switch {
 	case errors.As(err, &usage):
-		fmt.Fprintf(w, "docker-archive: %s\nSee 'docker-archive --help'.\n", printable.Error(err))
+		printError(w, err)
+		fmt.Fprintln(w, usageHint(err))
 		return exitUsage
 	case errors.Is(err, errReported):
 	case ctx.Err() != nil:
 		fmt.Fprintln(w, "docker-archive: interrupted")
+		return exitInterrupted
 	default:
 		printError(w, err)
 	}
@@ -58,33 +71,26 @@ func report(ctx context.Context, w io.Writer, err error) int {
 
 // printError prints an error and what can be done about it.
 func printError(w io.Writer, err error) {
-	fmt.Fprintf(w, "docker-archive: %s\n", printable.Error(err))
-	if hint := hintFor(err); hint != "" {
-		fmt.Fprintf(w, "%s\n", printable.String(hint))
+	var several faults
+	if !errors.As(err, &several) {
+		several = faults{err}
+	}
+	shown := several.shown()
+	for i, err := range shown {
+		// Some errors begin with the name of the transport, which is that of the command.
+		fmt.Fprintf(w, "docker-archive: %s\n", strings.TrimPrefix(printable.Error(err), dockerarchive.Transport.Name()+": "))
+		hint := hintFor(err)
+		if hint != "" && (i == len(shown)-1 || hintFor(shown[i+1]) != hint) { // Once for all.
+			fmt.Fprintf(w, "%s\n", printable.String(hint))
+		}
+	}
+	if more := several.more(); more > 0 {
+		fmt.Fprintf(w, "docker-archive: and %d more images\n", more)
 	}
 }
 
 // errReported is returned by commands that have printed what is wrong.
 var errReported = errors.New("already reported")
-
-// usageError is a wrong command line.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
-func usagef(format string, args ...any) error {
-	return usageError{fmt.Errorf(format, args...)}
-}
-
-// usageArgs makes a cobra validator's errors usage errors.
-func usageArgs(validate cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := validate(cmd, args); err != nil {
-			return usageError{err}
-		}
-		return nil
-	}
-}
 
 func newRootCommand() *cobra.Command {
 	g := &globalOptions{}
@@ -96,26 +102,39 @@ func newRootCommand() *cobra.Command {
 
 Images are named as TRANSPORT:DETAILS, as skopeo does: docker://HOST/NAME:TAG,
 docker-archive:FILE[:NAME:TAG], oci:DIRECTORY[:TAG], dir:DIRECTORY,
-docker-daemon:NAME:TAG, containers-storage:NAME:TAG and others.`,
+docker-daemon:NAME:TAG, containers-storage:NAME:TAG and others.
+
+image-archive:FILE[:NAME:TAG] is an archive that keeps digests, compressed layers and
+all platforms, which docker-archive: does not; docker load and others read both.`,
+		Example: `  docker-archive save -o images.tar alpine:3.20 quay.io/podman/hello
+  docker-archive list images.tar
+  docker-archive verify images.tar`,
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          usageArgs(cobra.NoArgs),
+		Args:          knownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},
 		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
 			logrus.SetOutput(cmd.ErrOrStderr())
 			logrus.SetFormatter(newLogFormatter(cmd.ErrOrStderr()))
-			if g.debug {
+			switch quiet := cmd.Flag("quiet"); {
+			case g.debug:
 				logrus.SetLevel(logrus.DebugLevel)
+			case quiet != nil && quiet.Value.String() == "true":
+				logrus.SetLevel(logrus.ErrorLevel) // Libraries warn of much that is no error.
 			}
 		},
 	}
 	root.SetVersionTemplate("docker-archive {{.Version}}\n")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	g.register(root.PersistentFlags())
-	root.AddCommand(newCopyCommand(g), newSaveCommand(g), newListCommand(g), newInspectCommand(g), newVerifyCommand(g), newMakeCommand(g), newServeCommand(), newPushCommand(g), newManCommand())
+	root.AddCommand(
+		newCopyCommand(g), newSaveCommand(g), newAddCommand(g), newRemoveCommand(g), newCompactCommand(g),
+		newListCommand(g), newInspectCommand(g), newVerifyCommand(g),
+		newMakeCommand(g), newServeCommand(), newPushCommand(g), newLoadCommand(g), newManCommand(), newVersionCommand(),
+	)
+	tellUsage(root)
 	return root
 }
 

@@ -3,9 +3,11 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"strings"
 
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -21,6 +23,7 @@ type globalOptions struct {
 	policyPath     string
 	insecurePolicy bool
 	registriesDir  string
+	registriesConf string
 	tmpdir         string
 	platform       string
 	overrideOS     string
@@ -33,6 +36,7 @@ func (g *globalOptions) register(f *pflag.FlagSet) {
 	f.StringVar(&g.policyPath, "policy", "", "`FILE` with the signature policy; without it the system's, and where there is none, every image is accepted")
 	f.BoolVar(&g.insecurePolicy, "insecure-policy", false, "accept every image, whatever the system's signature policy says")
 	f.StringVar(&g.registriesDir, "registries.d", "", "`DIRECTORY` with the configuration of registries")
+	f.StringVar(&g.registriesConf, "registries-conf", "", "`FILE` that says where registries and their mirrors are (default $CONTAINERS_REGISTRIES_CONF, or the system's)")
 	f.StringVar(&g.tmpdir, "tmpdir", "", "`DIRECTORY` for large temporary files (default $TMPDIR or /var/tmp)")
 }
 
@@ -54,6 +58,7 @@ func (g *globalOptions) systemContext() (*types.SystemContext, error) {
 		VariantChoice:           g.overrideVar,
 		DockerRegistryUserAgent: "docker-archive/" + version(),
 	}
+	sys.SystemRegistriesConfPath = cmp.Or(g.registriesConf, os.Getenv("CONTAINERS_REGISTRIES_CONF"))
 	if g.platform == "" {
 		return sys, nil
 	}
@@ -151,14 +156,15 @@ func (r *registryOptions) apply(base types.SystemContext, authfile string) (*typ
 	if r.authfile != "" {
 		sys.AuthFilePath = r.authfile
 	}
+	if err := checkAuthfile(sys.AuthFilePath); err != nil {
+		return nil, err
+	}
 	sys.DockerCertPath, sys.DockerDaemonCertPath = r.certDir, r.certDir
 	sys.OCISharedBlobDirPath = r.blobDir
 	sys.DockerDaemonHost = r.daemonHost
 	sys.DockerBearerRegistryToken = r.token
 	if r.flags.Changed(r.prefix + "tls-verify") {
-		sys.DockerInsecureSkipTLSVerify = types.NewOptionalBool(!r.tlsVerify)
-		sys.DockerDaemonInsecureSkipTLSVerify = !r.tlsVerify
-		sys.OCIInsecureSkipTLSVerify = !r.tlsVerify
+		setTLSVerify(&sys, r.tlsVerify)
 	}
 	auth, err := r.auth()
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 	"go.podman.io/image/v5/transports"
@@ -22,7 +23,12 @@ import (
 func newProgress(w io.Writer) (func(copying.Event), func()) {
 	if isTerminal(w) {
 		b := &barProgress{bars: mpb.New(mpb.WithOutput(w), mpb.WithWidth(60)), blobs: map[digest.Digest]*mpb.Bar{}}
-		return b.show, b.end
+		before := logrus.StandardLogger().Out
+		logrus.SetOutput(b.bars) // What libraries log stands above the bars.
+		return b.show, func() {
+			b.end()
+			logrus.SetOutput(before)
+		}
 	}
 	l := &lineProgress{w: w, sizes: map[digest.Digest]int64{}}
 	return l.show, func() {}

@@ -3,16 +3,17 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strings"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/docker/go-units"
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"go.podman.io/image/v5/transports"
 
 	"github.com/dockerarchive/dockerarchive/internal/printable"
@@ -31,7 +32,13 @@ type saveOptions struct {
 	output               string
 	layout               string
 	names                []string
-	fromFile             string
+	fromFiles            []string
+	fromYAML             []string
+	maps                 []string
+	compress             string
+	json                 bool
+	digestfile           string
+	sha256               bool
 	allTags              bool
 	platforms            []string
 	allPlatforms         bool
@@ -43,26 +50,36 @@ type saveOptions struct {
 	jobs                 int
 	retryTimes           int
 	keepGoing            bool
+	noSync               bool
 	dryRun               bool
+	force                bool
 	quiet                bool
+
+	archive string // that images are added to; "" is for a new one
+	wait    bool   // for others who change it
 }
 
 func newSaveCommand(g *globalOptions) *cobra.Command {
 	o := &saveOptions{global: g}
 	cmd := &cobra.Command{
-		Use:   "save [flags] IMAGE...",
-		Short: "Save images, from anywhere, to one archive",
+		Use:        "save [flags] IMAGE...",
+		Short:      "Save images, from anywhere, to one archive",
+		SuggestFor: []string{"export", "pull"},
 		Long: `Save images to one archive. IMAGE is a name in a registry, or TRANSPORT:DETAILS as
-for skopeo: docker://, docker-daemon:, containers-storage:, oci:, docker-archive:
-and others. Each distinct layer is fetched and stored once.
+for skopeo: docker://, docker-daemon:, containers-storage:, oci:, docker-archive:,
+image-archive: and others. Each distinct layer is fetched and stored once.
 
 An archive (docker-archive:, image-archive:, oci-archive:) or an OCI layout (oci:)
 without the name of an image means all that is there, with names, digests and all
 platforms: so archives are merged. docker-daemon:NAME without a tag means all tags
 that the daemon has, and with --all-tags a name in a registry means all tags there.
 
-The archive is an OCI image layout and a docker archive at once, or one of them
-(--layout); layers and digests are those of the source. Of an image for several
+An image is called as its source is, but SOURCE=NAME says another name, and --map
+another host or prefix for all. --from-file takes lists, --from-yaml what people have
+instead: manifests of Kubernetes, also of custom resources, and compose files.
+
+The archive is an OCI image layout and a docker archive at once (image-archive:), or one
+of them (--layout); layers and digests are those of the source. Of an image for several
 platforms, that of this machine is saved unless --platform or --all-platforms say
 otherwise: one platform under its own digest, all platforms as the original index,
 several as an index that lists only these, or with --keep-index the original one.
@@ -71,24 +88,40 @@ under several names is stored once. With --referrers, what registries have
 about what is saved is saved too: signatures, SBOMs, attestations, and what is
 about those.
 
+FILE.tar.gz, FILE.tgz and FILE.tar.zst are compressed as their names say; --compress says
+it where there is no name.
+
 The archive appears when it is complete; what was there is kept if saving fails.
 For every image a line with name and digest is printed, on standard error if the
 archive goes to standard output.`,
 		Example: `  docker-archive save -o images.tar alpine:3.20 quay.io/podman/hello
   docker-archive save alpine | docker load
   docker-archive save --all-platforms --from-file images.txt -o images.tar
+  docker-archive save --from-yaml manifests.yaml --map docker.io=registry.example -o images.tar
   docker-archive save --layout docker --name app:1,app:latest -o app.tar oci:layout:app
   docker-archive save --all-tags --all-platforms -o app.tar example.com/app
   docker-archive save -o both.tar docker-archive:one.tar docker-archive:two.tar`,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	f := cmd.Flags()
-	o.source.register(f, "", "source")
-	f.StringVar(&o.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials for registries (default that of docker and podman login)")
+	o.register(f)
 	f.StringVarP(&o.output, "output", "o", "-", "`FILE` to write, - for standard output")
 	f.StringVar(&o.layout, "layout", "image", "`KIND` of archive: image; oci, which is that without manifest.json; or docker, for readers that need layers uncompressed")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print what the archive would hold, and write nothing")
+	f.BoolVar(&o.force, "force", false, "replace an archive that is there, once the new one is complete")
+	f.StringVar(&o.compress, "compress", "", "`HOW` to compress the archive: none, gzip or zstd (default as the suffix of FILE says: .tar.gz, .tgz, .tar.zst)")
+	f.BoolVar(&o.sha256, "sha256", false, "print also the SHA-256 of the archive; a file that is not compressed is read again for it")
+	return cmd
+}
+
+// register makes the flags that save and add have in common.
+func (o *saveOptions) register(f *pflag.FlagSet) {
+	o.source.register(f, "", "source")
+	f.StringVar(&o.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials for registries (default that of docker and podman login)")
 	f.StringSliceVar(&o.names, "name", nil, "`NAME[:TAG]` of the image in the archive, if only one is saved; may be repeated")
-	f.StringVar(&o.fromFile, "from-file", "", "`FILE` with more images, one per line, - for standard input")
+	f.StringArrayVar(&o.fromFiles, "from-file", nil, "`FILE` with more images, one per line and maybe what to call it, - for standard input; may be repeated")
+	f.StringArrayVar(&o.fromYAML, "from-yaml", nil, "`FILE` of Kubernetes or compose that names more images, - for standard input; may be repeated")
+	f.StringArrayVar(&o.maps, "map", nil, mapUsage)
 	f.BoolVar(&o.allTags, "all-tags", false, "save all tags of the repositories that are given, each under its tag")
 	f.StringSliceVar(&o.platforms, "platform", nil, "save `OS/ARCH[/VARIANT]` instead of this machine's platform, or of all that an archive has; may be repeated")
 	f.BoolVar(&o.allPlatforms, "all-platforms", false, "save all platforms")
@@ -97,12 +130,13 @@ archive goes to standard output.`,
 	f.BoolVar(&o.keepIndex, "keep-index", false, "of platforms that are chosen, keep the index with its digest although it lists more")
 	f.BoolVar(&o.skipNonDistributable, "skip-non-distributable", false, "leave out layers that are not to be distributed")
 	registerReferrers(f, &o.referrers)
-	f.IntVar(&o.jobs, "jobs", 6, "read up to `N` layers at the same time")
+	f.IntVar(&o.jobs, "jobs", 6, "read up to `N` layers, or parts of them, at the same time")
 	f.IntVar(&o.retryTimes, "retry-times", 3, "resume reading a layer up to `N` times after failures that may pass")
 	f.BoolVar(&o.keepGoing, "keep-going", false, "leave out images that cannot be saved; the exit status is 1 then")
-	f.BoolVar(&o.dryRun, "dry-run", false, "print what the archive would hold, and write nothing")
+	f.BoolVar(&o.noSync, "no-sync", false, "do not wait until the archive is on the disk")
+	f.BoolVar(&o.json, "json", false, "print what has been saved as JSON")
+	f.StringVar(&o.digestfile, "digestfile", "", "write name and digest of every image to `FILE`")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
-	return cmd
 }
 
 func (o *saveOptions) run(cmd *cobra.Command, args []string) error {
@@ -114,7 +148,7 @@ func (o *saveOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	images, err := o.images(cmd, options.SourceCtx, append(args, listed...))
+	images, err := o.images(cmd, options.SourceCtx, append(given(args), listed...))
 	if err != nil {
 		return err
 	}
@@ -122,49 +156,69 @@ func (o *saveOptions) run(cmd *cobra.Command, args []string) error {
 	if len(images.images) == 0 {
 		return errReported
 	}
-	return images.report(o.save(cmd, images.images, options))
+	return images.report(images.place(o.save(cmd, images, options)))
 }
 
 // save saves images, or says what there is to save.
-func (o *saveOptions) save(cmd *cobra.Command, images []copying.SaveImage, options *copying.SaveOptions) error {
+func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying.SaveOptions) error {
 	policy, err := o.global.policy(options.SourceCtx)
 	if err != nil {
 		return err
 	}
 	defer policy.Destroy() // Holds nothing that could be lost.
 	if o.dryRun {
-		plan, err := copying.PlanSave(cmd.Context(), policy, images, options)
+		plan, err := copying.PlanSave(cmd.Context(), policy, list.images, options)
 		if plan == nil {
 			return err
 		}
 		if err := printPlan(cmd.OutOrStdout(), plan); err != nil {
 			return err
 		}
-		return reportImages(cmd.ErrOrStderr(), err, plan.Images)
+		return list.reportImages(cmd.ErrOrStderr(), err, plan.Images)
+	}
+	save := copying.Save
+	if o.archive != "" {
+		save, o.output = copying.Add, o.archive
 	}
 	path, out := o.output, cmd.OutOrStdout()
 	if path == "-" || path == standardOutput {
 		path, out = standardOutput, cmd.ErrOrStderr()
 	}
+	shown := path
+	replace := func() error { return nil }
+	if o.force && path != standardOutput {
+		if path, replace, err = replacing(path); err != nil {
+			return err
+		}
+	}
 	done := func() {}
 	if !o.quiet {
 		options.Progress, done = newProgress(cmd.ErrOrStderr())
 	}
-	results, err := copying.Save(cmd.Context(), policy, path, images, options)
+	results, err := save(cmd.Context(), policy, path, list.images, options)
 	done()
 	if err != nil && !errors.Is(err, copying.ErrImagesLeftOut) {
+		if cmd.Context().Err() != nil && path != standardOutput {
+			fmt.Fprintf(cmd.ErrOrStderr(), "docker-archive: nothing has been written to %s\n", printable.String(path))
+		}
 		return err
 	}
-	if !o.quiet {
-		printSaved(out, results)
+	if err := replace(); err != nil {
+		return err
 	}
-	return reportImages(cmd.ErrOrStderr(), err, results)
+	if err := o.tell(out, shown, results, options); err != nil {
+		return err
+	}
+	return list.reportImages(cmd.ErrOrStderr(), err, results)
 }
 
 // saveOptions translates the flags for the library.
 func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 	if o.jobs < 1 {
 		return nil, usagef("--jobs must be at least 1")
+	}
+	if err := checkRetries(o.retryTimes); err != nil {
+		return nil, err
 	}
 	base, err := o.global.systemContext()
 	if err != nil {
@@ -182,9 +236,12 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 		KeepIndex:            o.keepIndex,
 		SkipNonDistributable: o.skipNonDistributable,
 		Referrers:            referrerOptions(o.referrers),
+		Compression:          o.compress,
 		Jobs:                 o.jobs,
 		RetryTimes:           o.retryTimes,
 		KeepGoing:            o.keepGoing,
+		NoSync:               o.noSync,
+		Wait:                 o.wait,
 	}
 	switch o.layout {
 	case "image", "oci":
@@ -201,6 +258,12 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 			return nil, err
 		}
 		options.Platforms = append(options.Platforms, p)
+	}
+	if !slices.Contains([]string{"", "none", "gzip", "zstd"}, o.compress) {
+		return nil, usagef("--compress %q is neither none, gzip nor zstd", o.compress)
+	}
+	if o.sha256 {
+		options.ArchiveDigest = new(digest.Digest)
 	}
 	if o.allPlatforms && len(o.platforms) > 0 {
 		return nil, usagef("--platform and --all-platforms contradict each other")
@@ -220,36 +283,8 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 	return options, nil
 }
 
-// listed returns the images in the file of --from-file.
-func (o *saveOptions) listed(stdin io.Reader) ([]string, error) {
-	if o.fromFile == "" {
-		return nil, nil
-	}
-	in := stdin
-	if o.fromFile != "-" {
-		f, err := os.Open(o.fromFile)
-		if err != nil {
-			return nil, fmt.Errorf("reading the list of images: %w", err)
-		}
-		defer f.Close() // It is only read.
-		in = f
-	}
-	var images []string
-	lines := bufio.NewScanner(in)
-	for lines.Scan() {
-		line, _, _ := strings.Cut(lines.Text(), "#")
-		if line = strings.TrimSpace(line); line != "" {
-			images = append(images, line)
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("reading the list of images from %s: %w", o.fromFile, err)
-	}
-	return images, nil
-}
-
 // printSaved prints a line for every name of the images in the archive.
-func printSaved(out io.Writer, results []copying.SaveResult) {
+func printSaved(out io.Writer, results []copying.SaveResult) error {
 	for _, r := range results {
 		if r.Err != nil {
 			continue
@@ -259,9 +294,12 @@ func printSaved(out io.Writer, results []copying.SaveResult) {
 			names = []string{savedName(r)}
 		}
 		for _, name := range names {
-			fmt.Fprintln(out, printable.String(name), r.Digest)
+			if _, err := fmt.Fprintln(out, printable.String(name), r.Digest); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
 }
 
 // savedName returns what to call an image by: its first name, or where it is from.
@@ -274,7 +312,7 @@ func savedName(r copying.SaveResult) string {
 
 // reportImages prints what should be known of images and, if err says that some are
 // left out, why.
-func reportImages(stderr io.Writer, err error, results []copying.SaveResult) error {
+func (l *imageList) reportImages(stderr io.Writer, err error, results []copying.SaveResult) error {
 	for _, r := range results {
 		for _, w := range r.Warnings {
 			fmt.Fprintf(stderr, "docker-archive: warning: %s: %s\n", printable.String(savedName(r)), printable.String(w))
@@ -285,14 +323,16 @@ func reportImages(stderr io.Writer, err error, results []copying.SaveResult) err
 	}
 	for _, r := range results {
 		if r.Err != nil {
-			printError(stderr, r.Err)
+			printError(stderr, l.place(r.Err))
 		}
 	}
 	return errReported
 }
 
 func printPlan(out io.Writer, plan *copying.SavePlan) error {
-	printSaved(out, plan.Images)
+	if err := printSaved(out, plan.Images); err != nil {
+		return err
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\nOFFSET\tSIZE\t  ENTRY")
 	for _, e := range plan.Entries {

@@ -4,7 +4,6 @@ package main
 
 import (
 	"io"
-	"os"
 	"strings"
 
 	"github.com/sirupsen/logrus"
@@ -17,8 +16,8 @@ import (
 // and documents are those of whoever made an archive, and errors quote them.
 
 func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	f := fileOf(w)
+	return f != nil && term.IsTerminal(int(f.Fd()))
 }
 
 // shown returns a writer for what scripts want byte for byte, and people printable.

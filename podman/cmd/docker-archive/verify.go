@@ -15,7 +15,7 @@ import (
 )
 
 func newVerifyCommand(g *globalOptions) *cobra.Command {
-	var quiet bool
+	var quiet, asJSON bool
 	var signed signedOptions
 	cmd := &cobra.Command{
 		Use:   "verify ARCHIVE",
@@ -30,7 +30,7 @@ the repository that the image is called by. Nobody else is asked: no registry, a
 transparency log.`,
 		Example: `  docker-archive verify images.tar
   docker-archive verify --key cosign.pub images.tar`,
-		Args: usageArgs(cobra.ExactArgs(1)),
+		Args: exactArgs(1, "one archive"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sys, err := g.systemContext()
 			if err != nil {
@@ -55,6 +55,13 @@ transparency log.`,
 				return err
 			}
 			report.Problems = append(report.Problems, unsigned...)
+			if asJSON {
+				err := printJSON(cmd.OutOrStdout(), newVerifiedJSON(args[0], report))
+				if err == nil && len(report.Problems) > 0 {
+					err = errReported
+				}
+				return err
+			}
 			for _, p := range report.Problems {
 				fmt.Fprintln(cmd.OutOrStdout(), printable.String(p.Error()))
 			}
@@ -73,6 +80,7 @@ transparency log.`,
 		},
 	}
 	signed.register(cmd.Flags())
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print what is found as JSON")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print problems only")
 	return cmd
 }

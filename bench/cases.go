@@ -73,7 +73,7 @@ var cases = []benchCase{
 	},
 }
 
-func allCases() []benchCase { return slices.Concat(cases, saveCases) }
+func allCases() []benchCase { return slices.Concat(cases, saveCases, makingCases) }
 
 func findCase(name string) (benchCase, error) {
 	for _, c := range allCases() {

@@ -34,8 +34,8 @@ TEST = $$(if $(GO) build -race net 2>/dev/null; then echo $(GO) test -race; else
 test:
 	@test=$(TEST); set -x; $$test -tags $(TAGS) ./...
 
-# crash kills processes that write and change archives, thousands of them.
-CRASHES ?= 20
+# crash kills processes that write and change archives, ten thousand of them.
+CRASHES ?= 34
 crash:
 	DOCKERARCHIVE_TEST_LONG=1 $(GO) test -tags $(TAGS) -timeout 120m -count $(CRASHES) -v -run 'TestKilled' .
 

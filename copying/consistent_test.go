@@ -28,7 +28,7 @@ import (
 func TestConsistentOrRefused(t *testing.T) {
 	quiet(t)
 	ways := imagetest.Rounds(t, 1, 4)
-	for seed := range imagetest.Rounds(t, 200, 5_000) {
+	for seed := range imagetest.Rounds(t, 200, 2_000) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			m, data := makeArchive(t, uint64(seed))

@@ -58,7 +58,7 @@ func changeUntilKilled(t testing.TB, path string) error {
 // A process that is killed while it changes an archive leaves the old one or the new
 // one, and whoever comes next can change it.
 func TestKilledWhileChanging(t *testing.T) {
-	kills := imagetest.Rounds(t, 60, 3000)
+	kills := imagetest.Rounds(t, 30, 300)
 	one := imagetest.NewImage(t, "1", imagetest.Gzip(1, 3000))
 	states := [][][]string{{{"docker.io/library/a:1"}}, {{"docker.io/library/a:1"}, {"docker.io/library/added:1"}}}
 	seen := [2]int{}

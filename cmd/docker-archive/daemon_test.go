@@ -44,9 +44,9 @@ func TestWhereTheDaemonIs(t *testing.T) {
 		"plain":      {map[string]string{"DOCKER_CONTEXT": "plain"}, types.SystemContext{}, types.SystemContext{DockerDaemonHost: "http://h:2375"}, ""},
 		"secure":     {map[string]string{"DOCKER_CONTEXT": "secure"}, types.SystemContext{}, types.SystemContext{DockerDaemonHost: "tcp://h:2376", DockerDaemonCertPath: secure}, ""},
 		"default":    {map[string]string{"DOCKER_CONTEXT": "default"}, types.SystemContext{}, types.SystemContext{}, ""},
-		"ssh":        {map[string]string{"DOCKER_CONTEXT": "far"}, types.SystemContext{}, types.SystemContext{}, `docker context "far": ssh://me@h is reached by ssh`},
-		"none":       {map[string]string{"DOCKER_CONTEXT": "none"}, types.SystemContext{}, types.SystemContext{}, `docker context "none": open `},
-		"no address": {map[string]string{"DOCKER_HOST": "x"}, types.SystemContext{}, types.SystemContext{}, `DOCKER_HOST: "x" is no address`},
+		"ssh":        {map[string]string{"DOCKER_CONTEXT": "far"}, types.SystemContext{}, types.SystemContext{}, `ssh://h is reached by ssh`},
+		"none":       {map[string]string{"DOCKER_CONTEXT": "none"}, types.SystemContext{}, types.SystemContext{}, `the context "none": open `},
+		"no address": {map[string]string{"DOCKER_HOST": "x"}, types.SystemContext{}, types.SystemContext{}, `"x" is no address`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, variable := range []string{"DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_TLS", "DOCKER_CERT_PATH"} {

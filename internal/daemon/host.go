@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,7 +24,8 @@ type Chosen struct {
 // Find returns the daemon that the docker command would talk to: that of the host or the
 // context that is given, of DOCKER_HOST, of DOCKER_CONTEXT, of the context that is
 // current, or that of this machine. Other than in Config, tcp:// is without TLS unless
-// there are certificates or DOCKER_TLS_VERIFY is set.
+// there are certificates or DOCKER_TLS_VERIFY is set, or DOCKER_TLS, which does without
+// verifying the certificate of the daemon.
 func Find(chosen Chosen) (Config, error) {
 	if chosen.Host != "" && chosen.Context != "" {
 		return Config{}, errors.New("either a host or a context can be given, not both")
@@ -36,19 +38,21 @@ func Find(chosen Chosen) (Config, error) {
 	if config.Host == "" {
 		return inContext(config, name)
 	}
-	verify := os.Getenv("DOCKER_TLS_VERIFY") != ""
-	if config.CertDir == "" && verify {
-		config.CertDir = os.Getenv("DOCKER_CERT_PATH")
-		if config.CertDir == "" {
-			config.CertDir = settings()
-		}
+	if !strings.Contains(config.Host, "://") {
+		return Config{}, fmt.Errorf("%q is no address of a docker daemon, such as unix://PATH or tcp://HOST:PORT", config.Host)
 	}
-	return plain(config, verify), nil
+	verify := os.Getenv("DOCKER_TLS_VERIFY") != ""
+	secure := verify || os.Getenv("DOCKER_TLS") != ""
+	if config.CertDir == "" && secure {
+		config.CertDir = cmp.Or(os.Getenv("DOCKER_CERT_PATH"), settings())
+	}
+	config.InsecureSkipVerify = config.InsecureSkipVerify || secure && !verify
+	return plain(config, secure), nil
 }
 
 // plain does without TLS where nothing asks for it.
-func plain(config Config, verify bool) Config {
-	if address, ok := strings.CutPrefix(config.Host, "tcp://"); ok && config.CertDir == "" && !verify && !config.InsecureSkipVerify {
+func plain(config Config, secure bool) Config {
+	if address, ok := strings.CutPrefix(config.Host, "tcp://"); ok && config.CertDir == "" && !secure && !config.InsecureSkipVerify {
 		config.Host = "http://" + address
 	}
 	return config

@@ -44,6 +44,8 @@ func TestFind(t *testing.T) {
 		"tcp":                     {env: map[string]string{"DOCKER_HOST": "tcp://y:2375"}, want: host("http://y:2375")},
 		"tcp with TLS":            {env: map[string]string{"DOCKER_HOST": "tcp://y:2376", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/certs"}, want: daemon.Config{Host: "tcp://y:2376", CertDir: "/certs"}},
 		"tcp with its settings":   {env: map[string]string{"DOCKER_HOST": "tcp://y:2376", "DOCKER_TLS_VERIFY": "1"}, want: daemon.Config{Host: "tcp://y:2376", CertDir: dir}},
+		"tcp, not verified":       {env: map[string]string{"DOCKER_HOST": "tcp://y:2376", "DOCKER_TLS": "1", "DOCKER_CERT_PATH": "/certs"}, want: daemon.Config{Host: "tcp://y:2376", CertDir: "/certs", InsecureSkipVerify: true}},
+		"no address":              {env: map[string]string{"DOCKER_HOST": "y"}, err: `"y" is no address`},
 		"context":                 {chosen: daemon.Chosen{Context: "far"}, env: map[string]string{"DOCKER_HOST": "unix:///y"}, want: daemon.Config{Host: "tcp://far:2376", CertDir: tls}},
 		"context without TLS":     {chosen: daemon.Chosen{Context: "plain"}, want: host("http://plain:2375")},
 		"the environment's one":   {env: map[string]string{"DOCKER_CONTEXT": "near"}, current: "far", want: host("unix:///near.sock")},
@@ -55,7 +57,7 @@ func TestFind(t *testing.T) {
 		"broken":                  {chosen: daemon.Chosen{Context: "broken"}, err: "parsing "},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, v := range []string{"DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"} {
+			for _, v := range []string{"DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_TLS", "DOCKER_CERT_PATH"} {
 				t.Setenv(v, c.env[v])
 			}
 			t.Setenv("DOCKER_CONFIG", dir)

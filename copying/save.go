@@ -111,6 +111,9 @@ type SaveOptions struct {
 	// RetryTimes is how often reading a blob or a manifest is resumed after an
 	// error that may pass.
 	RetryTimes int
+	// RetryDelay is how long to wait before each further attempt, unless a registry asks
+	// for more. 0 is a second, and twice as long each time.
+	RetryDelay time.Duration
 	// KeepGoing leaves out images that cannot be saved. To a stream, parts of
 	// them may have been written already.
 	KeepGoing bool

@@ -136,7 +136,7 @@ func (o *saveOptions) list(ctx context.Context, sys *types.SystemContext, list *
 	}
 	if repository != nil {
 		var images []copying.SaveImage
-		err := copying.Retry(ctx, o.retryTimes, func(err error) {
+		err := copying.RetryEvery(ctx, o.retryTimes, o.retryDelay, func(err error) {
 			if !o.quiet {
 				fmt.Fprintf(stderr, "docker-archive: %s; trying again\n", printable.Error(err))
 			}

@@ -66,6 +66,7 @@ anything is sent.`,
 		},
 	}
 	f := cmd.Flags()
+	o.registry.stdin = cmd.InOrStdin
 	o.registry.register(f, "", "destination")
 	f.StringVar(&o.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials for registries (default that of docker and podman login)")
 	f.StringSliceVar(&o.platforms, "platform", nil, "push `OS/ARCH[/VARIANT]` of an index instead of all that the archive has; may be repeated")

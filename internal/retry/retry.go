@@ -40,6 +40,7 @@ type Classifier func(error) (Verdict, bool)
 type Policy struct {
 	Times       int           // how often to try again
 	FirstDelay  time.Duration // before the second attempt; 0 stands for the constant
+	Delay       time.Duration // before every further attempt; 0 is what FirstDelay leads to
 	Classifiers []Classifier  // asked in this order, and before what the package itself knows
 }
 
@@ -84,7 +85,11 @@ func (b *Backoff) Next(ctx context.Context, err error, announce func(error)) err
 		announce(err)
 	}
 	b.left--
-	return b.wait(ctx, err, max(b.delays.NextBackOff(), verdict.After))
+	delay := b.policy.Delay
+	if delay == 0 {
+		delay = b.delays.NextBackOff()
+	}
+	return b.wait(ctx, err, max(delay, verdict.After))
 }
 
 // MayPass reports whether an error is one to try again after, however often that may

@@ -69,6 +69,15 @@ func TestDoDoublesTheDelay(t *testing.T) {
 	})
 }
 
+func TestDelayThatIsFixed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		policy := Policy{Times: 3, Delay: 5 * time.Second}
+		delays, err := attempts(t, policy, errPassing, asking(time.Minute), asking(time.Second))
+		require.NoError(t, err)
+		assert.Equal(t, []time.Duration{5 * time.Second, time.Minute, 5 * time.Second}, delays)
+	})
+}
+
 // Clients that failed together do not come back together.
 func TestDelaysDiffer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+)
+
+// reading runs a command with something on its standard input.
+func reading(t *testing.T, stdin string, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	var out, errOut buffer
+	root := newRootCommand()
+	root.SetArgs(append(args, "--insecure-policy"))
+	root.SetIn(strings.NewReader(stdin))
+	root.SetOut(&out)
+	root.SetErr(&errOut)
+	if err := root.ExecuteContext(t.Context()); err != nil {
+		status = report(t.Context(), &errOut, err)
+	}
+	return out.String(), errOut.String(), status
+}
+
+// guarded is a registry with app:1 that wants a password, and returns its address.
+func guarded(t *testing.T, user, password string) string {
+	t.Helper()
+	reg := imagetest.NewRegistry(t)
+	reg.Push(t, "app:1", imagetest.NewImage(t, "1", imagetest.Gzip(1, 3000)))
+	behind, err := url.Parse("http://" + reg.Address)
+	require.NoError(t, err)
+	proxy := httputil.NewSingleHostReverseProxy(behind)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if u, p, _ := r.BasicAuth(); u != user || p != password {
+			w.Header().Set("WWW-Authenticate", `Basic realm="here"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	return strings.TrimPrefix(server.URL, "http://")
+}
+
+func TestPasswordFromStdin(t *testing.T) {
+	const password = "of several words "
+	source := "docker://" + guarded(t, "me", password) + "/app:1"
+	dir := t.TempDir()
+	for end, line := range []string{password, password + "\n", password + "\r\n"} {
+		_, stderr, status := reading(t, line, "save", "-q", "--tls-verify=false", "--username", "me", "--password-stdin", "-o", filepath.Join(dir, fmt.Sprint(end)), source)
+		require.Equal(t, 0, status, stderr)
+	}
+	_, stderr, status := reading(t, password, "copy", "-q", "--src-tls-verify=false", "--src-username", "me", "--src-password-stdin", source, "dir:"+filepath.Join(dir, "copied"))
+	require.Equal(t, 0, status, stderr)
+	_, _, status = reading(t, "wrong", "save", "-q", "--tls-verify=false", "--username", "me", "--password-stdin", "-o", filepath.Join(dir, "wrong"), source)
+	assert.Equal(t, exitFailure, status)
+
+	for want, args := range map[string][]string{
+		"needs --username":               {"save", "--password-stdin"},
+		"no other password":              {"save", "--password-stdin", "--username", "me", "--password", "x"},
+		"only one of --creds":            {"save", "--password-stdin", "--username", "me", "--creds", "x:y"},
+		"either a password or a list":    {"save", "--password-stdin", "--username", "me", "--from-file", "-"},
+		"contradict each other":          {"copy", "--src-password-stdin", "--src-username", "me", "--dest-password-stdin", "--dest-username", "me"},
+		"no password on standard input":  {"save", "--password-stdin", "--username", "me"},
+		"--retry-delay must not be":      {"save", "--retry-delay", "-1s"},
+		"--command-timeout must not be":  {"save", "--command-timeout", "-1s"},
+		"images are saved encrypted, as": {"save", "--decryption-key", "key.pem"},
+	} {
+		_, stderr, status := reading(t, "", append(args, source, "dir:"+filepath.Join(dir, "none"))...)
+		assert.Equal(t, exitUsage, status, args)
+		assert.Contains(t, stderr, want)
+	}
+}
+
+func TestCommandTimeout(t *testing.T) {
+	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer hanging.Close()
+	out := filepath.Join(t.TempDir(), "x.tar")
+	_, stderr, status := reading(t, "", "save", "--command-timeout", "50ms", "--tls-verify=false", "-o", out, strings.TrimPrefix(hanging.URL, "http://")+"/app:1")
+	assert.Equal(t, exitFailure, status)
+	assert.Contains(t, stderr, "docker-archive: the 50ms of --command-timeout have passed: ")
+	assert.NoFileExists(t, out)
+	succeeds(t, "version", "--command-timeout", "1h")
+}
+
+// What is signed is saved, and that its signatures are not is said once.
+func TestSaveOfSignedImages(t *testing.T) {
+	dir := t.TempDir()
+	sources := []string{}
+	for n := range 2 {
+		path := filepath.Join(dir, fmt.Sprint(n))
+		reg := imagetest.NewRegistry(t)
+		reg.Push(t, "app:1", imagetest.NewImage(t, fmt.Sprint(n), imagetest.Gzip(uint64(n), 3000)))
+		succeeds(t, "copy", "-q", "--tls-verify=false", "docker://"+reg.Address+"/app:1", "dir:"+path)
+		require.NoError(t, os.WriteFile(filepath.Join(path, "signature-1"), []byte("\x88 as OpenPGP has it"), 0o600))
+		sources = append(sources, "dir:"+path)
+	}
+	args := []string{"save", "-o", filepath.Join(dir, "x.tar"), sources[0] + "=one:1", sources[1] + "=two:1"}
+	_, stderr, status := reading(t, "", args...)
+	assert.Equal(t, 0, status)
+	assert.Contains(t, stderr, "warning: docker.io/library/one:1 and 1 more: it is signed, and the signatures do not travel with it\n")
+	assert.Equal(t, 1, strings.Count(stderr, "it is signed"))
+}

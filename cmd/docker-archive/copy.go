@@ -11,7 +11,6 @@ import (
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/manifest"
 	"github.com/containers/image/v5/transports/alltransports"
-	"github.com/containers/image/v5/types"
 	encconfig "github.com/containers/ocicrypt/config"
 	enchelpers "github.com/containers/ocicrypt/helpers"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -86,6 +85,13 @@ progress is reported on standard error.`,
 }
 
 func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error {
+	options, err := o.copyOptions()
+	if err != nil {
+		return err
+	}
+	if source, err = wholeID(cmd.Context(), options.SourceCtx, source); err != nil {
+		return err
+	}
 	src, err := alltransports.ParseImageName(source)
 	if err != nil {
 		return wrongImage("source", source, err)
@@ -97,18 +103,9 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 	if err != nil {
 		return wrongImage("destination", destination, err)
 	}
-	options, err := o.copyOptions()
-	if err != nil {
-		return err
-	}
-	for _, end := range []struct {
-		ref types.ImageReference
-		sys *types.SystemContext
-	}{{src, options.SourceCtx}, {dest, options.DestinationCtx}} {
-		if end.ref.Transport().Name() == dockerDaemon {
-			if err := locateDaemon(end.sys); err != nil {
-				return err
-			}
+	if dest.Transport().Name() == dockerDaemon {
+		if err := locateDaemon(options.DestinationCtx); err != nil {
+			return err
 		}
 	}
 	policy, err := o.global.policy(options.SourceCtx)

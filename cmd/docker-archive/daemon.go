@@ -1,10 +1,15 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"regexp"
 	"strings"
 
 	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/dockerarchive/dockerarchive/internal/daemon"
 )
@@ -28,4 +33,36 @@ func locateDaemon(sys *types.SystemContext) error {
 	sys.DockerDaemonHost, sys.DockerDaemonCertPath = found.Host, found.CertDir
 	sys.DockerDaemonInsecureSkipTLSVerify = found.InsecureSkipVerify
 	return nil
+}
+
+// shortID is what may be an ID of an image, or the beginning of one, as docker takes it.
+var shortID = regexp.MustCompile(`^(sha256:)?[0-9a-f]{1,64}$`)
+
+// wholeID returns an image with its ID in full if it is docker-daemon: and the beginning of
+// an ID, which the daemon knows to complete; another as it is. A name that could be an ID
+// stays a name if the daemon has an image of that name.
+func wholeID(ctx context.Context, sys *types.SystemContext, image string) (string, error) {
+	id, ok := strings.CutPrefix(image, dockerDaemon+":")
+	if !ok {
+		return image, nil
+	}
+	if err := locateDaemon(sys); err != nil {
+		return "", err
+	}
+	if _, err := digest.Parse(id); err == nil || !shortID.MatchString(id) {
+		return image, nil
+	}
+	told, err := daemon.Inspect(ctx, daemon.Config{
+		Host: sys.DockerDaemonHost, CertDir: sys.DockerDaemonCertPath, InsecureSkipVerify: sys.DockerDaemonInsecureSkipTLSVerify,
+	}, id)
+	var refused *daemon.RefusedError
+	switch {
+	case errors.As(err, &refused) && refused.Status == http.StatusNotFound:
+		return image, nil // It may be the name of a repository.
+	case err != nil:
+		return "", err
+	case told.ID.Validate() == nil && strings.HasPrefix(told.ID.Encoded(), strings.TrimPrefix(id, "sha256:")):
+		return dockerDaemon + ":" + told.ID.String(), nil
+	}
+	return image, nil
 }

@@ -64,10 +64,14 @@ func (o *saveOptions) images(cmd *cobra.Command, sys *types.SystemContext, args 
 	for _, arg := range args {
 		if strings.HasPrefix(arg.text, dockerDaemon+":") {
 			if err := locateDaemon(sys); err != nil {
-				return nil, err
+				return nil, err // Of all alike.
 			}
 		}
-		images, err := o.list(cmd.Context(), sys, list, arg.text, cmd.ErrOrStderr())
+		var images []copying.SaveImage
+		text, err := wholeID(cmd.Context(), sys, arg.text)
+		if err == nil {
+			images, err = o.list(cmd.Context(), sys, list, text, cmd.ErrOrStderr())
+		}
 		if err == nil && len(names) > 0 {
 			images, err = rename(images, names, arg.text)
 		}

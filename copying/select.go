@@ -80,6 +80,7 @@ func (s *saver) resolve(ctx context.Context, img *savedImage) error {
 		return err
 	}
 	img.blobs = newBlobSource(img.src)
+	img.blobs.waiting = s.waiting
 	img.found = map[digest.Digest]*image.Document{}
 	top := ctrimage.UnparsedInstance(img.src, nil)
 	raw, mimeType, err := s.manifest(ctx, img, top)

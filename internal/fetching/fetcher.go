@@ -81,10 +81,11 @@ const (
 
 // Event is something that happens to a blob.
 type Event struct {
-	Kind EventKind
-	Blob v1.Descriptor
-	N    int   // of Read: how many more bytes have arrived
-	Err  error // of Retried and Finished
+	Kind  EventKind
+	Blob  v1.Descriptor
+	Image *Image // of Started: the only image that needs it, nil if several do
+	N     int    // of Read: how many more bytes have arrived
+	Err   error  // of Retried and Finished
 }
 
 // ErrSource is found in errors of a source, as opposed to those of Store.
@@ -206,7 +207,11 @@ func (f *Fetcher) Fetch(ctx context.Context, blob *Blob) error {
 		blob.err = errNotNeeded
 		return nil
 	}
-	f.options.Progress(Event{Kind: Started, Blob: blob.Descriptor})
+	started := Event{Kind: Started, Blob: blob.Descriptor}
+	if len(blob.images) == 1 {
+		started.Image = blob.images[0]
+	}
+	f.options.Progress(started)
 	blob.err = f.fetchFrom(ctx, blob, images)
 	f.options.Progress(Event{Kind: Finished, Blob: blob.Descriptor, Err: blob.err})
 	if blob.err == nil {

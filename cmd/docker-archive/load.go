@@ -183,7 +183,7 @@ func newLoading(w io.Writer) (func(copying.Event), func()) {
 	retried := func(e copying.Event) string {
 		return printable.String(fmt.Sprintf("sending everything after: %v", e.Err))
 	}
-	if !isTerminal(w) {
+	if !drawsBars(w) {
 		return func(e copying.Event) {
 			switch e.Kind {
 			case copying.Planned:

@@ -380,7 +380,7 @@ func reportPushed(stderr io.Writer, err error, results []copying.PushResult) err
 // newSending shows on w which blobs are sent: with bars on a terminal, else a line for
 // each. The returned function ends it.
 func newSending(w io.Writer) (func(copying.Event), func()) {
-	if isTerminal(w) {
+	if drawsBars(w) {
 		return newProgress(w)
 	}
 	var mu sync.Mutex

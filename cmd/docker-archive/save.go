@@ -204,8 +204,8 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 	results, err := save(cmd.Context(), policy, path, list.images, options)
 	done()
 	if err != nil && !errors.Is(err, copying.ErrImagesLeftOut) {
-		if cmd.Context().Err() != nil && path != standardOutput {
-			fmt.Fprintf(cmd.ErrOrStderr(), "docker-archive: nothing has been written to %s\n", printable.String(path))
+		if cmd.Context().Err() != nil {
+			fmt.Fprintf(cmd.ErrOrStderr(), "docker-archive: %s\n", printable.String(left(shown)))
 		}
 		return err
 	}
@@ -216,6 +216,22 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 		return err
 	}
 	return list.reportImages(cmd.ErrOrStderr(), err, results)
+}
+
+// left says what is at a path when saving to it has been interrupted.
+func left(path string) string {
+	if path == standardOutput {
+		return "what has gone to standard output is not a complete archive"
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err != nil || info.Mode().IsRegular() && info.Size() == 0:
+		return "nothing has been written to " + path
+	case info.Mode().IsRegular():
+		return path + " is what it was before"
+	default:
+		return "what has gone to " + path + " is not a complete archive"
+	}
 }
 
 // saveOptions translates the flags for the library.

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+
+	"github.com/docker/go-units"
+	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+
+	"github.com/dockerarchive/dockerarchive/copying"
+)
+
+// wide is how many columns a terminal has that has room for names beside what the line
+// for all says.
+const wide = 90
+
+// barProgress shows a bar for each blob that is being read, and one for all.
+type barProgress struct {
+	w    io.Writer
+	bars *mpb.Progress
+
+	mu    sync.Mutex
+	all   *measuredBar // once it is planned
+	blobs map[digest.Digest]*measuredBar
+}
+
+// measuredBar is a bar with what its line says.
+type measuredBar struct {
+	*mpb.Bar
+	meter *meter
+}
+
+func newBars(w io.Writer) (func(copying.Event), func()) {
+	p := &barProgress{w: w, bars: mpb.New(mpb.WithOutput(w), mpb.WithWidth(60)), blobs: map[digest.Digest]*measuredBar{}}
+	before := logrus.StandardLogger().Out
+	logrus.SetOutput(p.bars) // What libraries log stands above the bars.
+	return p.show, func() {
+		p.end()
+		logrus.SetOutput(before)
+	}
+}
+
+func (p *barProgress) show(e copying.Event) {
+	switch e.Kind { // Above the bars.
+	case copying.Retried:
+		fmt.Fprintln(p.bars, retried(e))
+		return
+	case copying.Waiting:
+		fmt.Fprintln(p.bars, waiting(e))
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch e.Kind {
+	case copying.Planned:
+		p.all = p.newBar(fmt.Sprintf("%d blobs", e.Blobs), "", e.Size, describeAll, mpb.BarPriority(1<<20)) // Below the others.
+	case copying.Started:
+		name, narrow := blobName(e), short(e.Blob)
+		if e.Image != nil {
+			narrow = imageName(e.Image)
+			name = narrow + " " + strings.TrimPrefix(short(e.Blob), "sha256:")
+		}
+		p.blobs[e.Blob] = p.newBar(name, narrow, e.Size, describeBlob)
+	case copying.Read:
+		if blob := p.blobs[e.Blob]; blob != nil {
+			blob.add(e.Bytes)
+		}
+		if p.all != nil {
+			p.all.add(e.Bytes)
+		}
+	case copying.Finished:
+		if blob := p.blobs[e.Blob]; blob != nil {
+			delete(p.blobs, e.Blob)
+			blob.Abort(true)
+		}
+	}
+}
+
+func (b *measuredBar) add(n int) {
+	b.meter.add(n)
+	b.IncrBy(n)
+}
+
+// newBar adds a bar: its name, another where there is little room, and after it what
+// describe says.
+func (p *barProgress) newBar(name, narrow string, size int64, describe func(*meter, bool) string, options ...mpb.BarOption) *measuredBar {
+	m := newMeter(size)
+	room := 0 // Both are called for a line, the first one first.
+	before := decor.Any(func(s decor.Statistics) string {
+		room = s.AvailableWidth
+		if room < wide {
+			return fitted(narrow, room/3)
+		}
+		return fitted(name, room/3)
+	})
+	after := decor.Any(func(decor.Statistics) string { return describe(m, room >= wide) })
+	options = append(options, mpb.PrependDecorators(before), mpb.AppendDecorators(after))
+	bar := p.bars.AddBar(0, options...)
+	bar.SetTotal(max(size, 0), false) // So that it stays, full, until it is taken away.
+	return &measuredBar{bar, m}
+}
+
+// fitted returns a name in as many columns: of a long one the end, which says most.
+func fitted(name string, columns int) string {
+	runes := []rune(name)
+	if len(runes) == 0 || columns < 1 {
+		return ""
+	}
+	if len(runes) > columns {
+		return "…" + string(runes[len(runes)-columns+1:])
+	}
+	return fmt.Sprintf("%-*s", columns, name)
+}
+
+// describeAll is what stands behind the bar for all: in 44 columns, or in 21.
+func describeAll(m *meter, roomy bool) string {
+	if !roomy {
+		return fmt.Sprintf("%4s %8s %7s", m.percent(), m.rate(), m.left())
+	}
+	left := m.left()
+	if left != "" {
+		left += " left"
+	}
+	return fmt.Sprintf("%4s %-16s %9s %-12s", m.percent(), ofTotal(m), m.rate(), left)
+}
+
+// describeBlob is what stands behind the bar of a blob.
+func describeBlob(m *meter, roomy bool) string {
+	if !roomy {
+		return fmt.Sprintf("%4s", m.percent())
+	}
+	return fmt.Sprintf("%4s %-16s %22s", m.percent(), ofTotal(m), "") // In as many columns as that for all.
+}
+
+func ofTotal(m *meter) string {
+	come := units.HumanSize(float64(m.come()))
+	if m.total < 0 {
+		return come
+	}
+	return come + " / " + units.HumanSize(float64(m.total))
+}
+
+// end takes the bars off the screen, and what the terminal shows of an interrupt.
+func (p *barProgress) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprint(p.w, "\r")
+	for _, blob := range p.blobs {
+		blob.Abort(true)
+	}
+	if p.all != nil {
+		p.all.Abort(true)
+	}
+	p.bars.Wait()
+}

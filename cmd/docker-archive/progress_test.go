@@ -1,0 +1,68 @@
+package main
+
+import (
+	"bytes"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/containers/image/v5/transports/alltransports"
+	"github.com/opencontainers/go-digest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/copying"
+)
+
+// Without bars a line says every ten seconds how far it has come, if it has.
+func TestProgressLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		image, err := alltransports.ParseImageName("docker://alpine:3.20")
+		require.NoError(t, err)
+		var out bytes.Buffer
+		show, end := newProgress(&out)
+		defer end()
+		said := func() string {
+			synctest.Wait()
+			defer out.Reset()
+			return out.String()
+		}
+		blob := digest.FromString("blob")
+		show(copying.Event{Kind: copying.Planned, Blobs: 2, Size: 100e6})
+		show(copying.Event{Kind: copying.Started, Blob: blob, Image: image, Size: 60e6})
+		assert.Equal(t, "fetching 2 blobs, 100MB\n", said())
+		for range 11 {
+			show(copying.Event{Kind: copying.Read, Blob: blob, Bytes: 1e6})
+			time.Sleep(time.Second - time.Millisecond)
+		}
+		assert.Equal(t, "11% of 100MB, 1.1MB/s, 1m21s left\n", said())
+		time.Sleep(30 * time.Second)
+		assert.Empty(t, said(), "nothing has come")
+		for range 49 {
+			show(copying.Event{Kind: copying.Read, Blob: blob, Bytes: 1e6})
+		}
+		show(copying.Event{Kind: copying.Finished, Blob: blob, Size: 60e6})
+		assert.Equal(t, "fetched "+short(blob)+" of alpine:3.20 60MB\n", said())
+	})
+}
+
+// The speed is that of the last seconds, and what is read twice is not more than all.
+func TestMeter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMeter(100e6)
+		assert.Equal(t, "0% of 100MB", m.String())
+		for range 60 {
+			time.Sleep(time.Second)
+			m.add(1e6)
+		}
+		assert.Equal(t, "60% of 100MB, 1MB/s, 40s left", m.String())
+		time.Sleep(time.Hour)
+		assert.Equal(t, "60% of 100MB, 4.15kB/s, 2h40m40s left", m.String())
+		m.add(41e6)
+		assert.Equal(t, "100%", m.percent())
+		assert.Empty(t, m.left())
+		unknown := newMeter(-1)
+		unknown.add(5)
+		assert.Equal(t, "5B", unknown.String())
+	})
+}

@@ -390,6 +390,8 @@ func newSending(w io.Writer) (func(copying.Event), func()) {
 		switch {
 		case e.Kind == copying.Retried:
 			fmt.Fprintln(w, printable.String(fmt.Sprintf("trying again after: %v", e.Err)))
+		case e.Kind == copying.Waiting:
+			fmt.Fprintln(w, waiting(e))
 		case e.Kind == copying.Finished && e.Err == nil:
 			fmt.Fprintf(w, "sent %s %s\n", short(e.Blob), units.HumanSize(float64(e.Size)))
 		}

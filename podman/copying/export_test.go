@@ -16,6 +16,7 @@ func (o *SaveOptions) InRangesOf(size int) { o.rangeSize = size }
 // For tests of how ranges are read.
 var (
 	NewBlobSource = newBlobSource
+	Watched       = watched
 	IsRanger      = isRanger
 	IsBusy        = isBusy
 )

@@ -340,7 +340,7 @@ func TestLoadDamaged(t *testing.T) {
 	_, err = copying.Load(t.Context(), imagetest.Trusting(t), nil, loading(t, d))
 	require.ErrorContains(t, err, "none is given")
 	_, err = copying.Load(t.Context(), imagetest.Trusting(t), nil, &copying.LoadOptions{Host: "localhost"})
-	require.ErrorContains(t, err, "not of the form PROTOCOL://ADDRESS")
+	require.ErrorContains(t, err, "is no address of a docker daemon")
 	_, err = copying.Load(t.Context(), imagetest.Trusting(t), nil, &copying.LoadOptions{Host: "unix:///x", Context: "y"})
 	require.ErrorContains(t, err, "not both")
 }

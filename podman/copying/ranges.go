@@ -67,6 +67,10 @@ func (s *blobSource) OpenRange(ctx context.Context, blob imgspecv1.Descriptor, o
 	if !s.hasRanges(blob) {
 		return nil, fetching.ErrNoRanges
 	}
+	return s.watched(ctx, func(ctx context.Context) (io.ReadCloser, error) { return s.openRange(ctx, blob, offset, length) })
+}
+
+func (s *blobSource) openRange(ctx context.Context, blob imgspecv1.Descriptor, offset, length int64) (io.ReadCloser, error) {
 	body, err := s.getBlobAt(ctx, blob, uint64(offset), uint64(length))
 	if err != nil {
 		return nil, err

@@ -222,6 +222,7 @@ func (g *gathering) openReferrer(ctx context.Context, r *savedImage) error {
 		defer g.mu.Unlock()
 		s.opened = append(s.opened, src)
 		r.blobs = newBlobSource(src)
+		r.blobs.waiting = s.waiting
 		return nil
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/docker/distribution/registry/api/errcode"
 	"go.podman.io/image/v5/docker"
@@ -22,7 +23,15 @@ import (
 // connections and the statuses of a registry that is overloaded may pass. When
 // ctx ends during a wait, its cause is returned together with the error.
 func Retry(ctx context.Context, times int, announce func(error), f func() error) error {
-	return retryPolicy(times).Do(ctx, announce, f)
+	return RetryEvery(ctx, times, 0, announce, f)
+}
+
+// RetryEvery is Retry that waits for delay before every further attempt, or for as long as
+// a registry asks to if that is longer. A delay of 0 is that of Retry.
+func RetryEvery(ctx context.Context, times int, delay time.Duration, announce func(error), f func() error) error {
+	policy := retryPolicy(times)
+	policy.Delay = delay
+	return policy.Do(ctx, announce, f)
 }
 
 func retryPolicy(times int) retry.Policy {

@@ -113,6 +113,9 @@ type SaveOptions struct {
 	// RetryTimes is how often reading a blob or a manifest is resumed after an
 	// error that may pass.
 	RetryTimes int
+	// RetryDelay is how long to wait before each further attempt, unless a registry asks
+	// for more. 0 is a second, and twice as long each time.
+	RetryDelay time.Duration
 	// KeepGoing leaves out images that cannot be saved. To a stream, parts of
 	// them may have been written already.
 	KeepGoing bool
@@ -140,7 +143,8 @@ const (
 	// Planned says how many distinct layers and configs there are, in Blobs, and how
 	// many bytes they have, in Size.
 	Planned EventKind = iota
-	// Started says that a Blob is read, of which Size bytes are expected.
+	// Started says that a Blob is read, of which Size bytes are expected. Image is the
+	// one that needs it when images are saved, nil if several do.
 	Started
 	// Read says that so many more Bytes of a Blob have arrived.
 	Read
@@ -149,6 +153,9 @@ const (
 	Retried
 	// Finished says that a Blob is in the archive or, in Err, why it is not.
 	Finished
+	// Waiting says that a Host has sent nothing of a blob for 50 seconds. After 60 its
+	// connection counts as broken, and reading is tried again.
+	Waiting
 )
 
 // Event is something that happens while images are saved. Which fields are set
@@ -161,6 +168,7 @@ type Event struct {
 	Size  int64 // in bytes, -1 if unknown
 	Bytes int
 	Err   error
+	Host  string
 }
 
 // SaveResult is what became of an image.
@@ -371,7 +379,22 @@ func (s *saver) report(e fetching.Event) {
 	kind := map[fetching.EventKind]EventKind{
 		fetching.Started: Started, fetching.Read: Read, fetching.Retried: Retried, fetching.Finished: Finished,
 	}[e.Kind]
-	s.options.Progress(Event{Kind: kind, Blob: e.Blob.Digest, Size: e.Blob.Size, Bytes: e.N, Err: e.Err})
+	s.options.Progress(Event{Kind: kind, Blob: e.Blob.Digest, Image: s.sourceOf(e.Image), Size: e.Blob.Size, Bytes: e.N, Err: e.Err})
+}
+
+// waiting tells the caller of a registry that sends nothing.
+func (s *saver) waiting(host string) {
+	s.options.Progress(Event{Kind: Waiting, Host: host})
+}
+
+// sourceOf returns what the fetcher calls an image by, nil if it is none that a user named.
+func (s *saver) sourceOf(fetched *fetching.Image) types.ImageReference {
+	for _, img := range s.images {
+		if fetched != nil && img.fetched == fetched && !img.isReferrer() {
+			return img.Source
+		}
+	}
+	return nil
 }
 
 func (s *saver) close() {

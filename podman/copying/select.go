@@ -46,6 +46,7 @@ type savedImage struct {
 	documents []*image.Document // in the order of the archive
 	needed    []*fetching.Blob  // layers and configs, likewise, each document's
 	warnings  []string
+	signed    bool     // or that is not known, and one of the warnings says so
 	platforms []string // of the configs, once these have been read
 }
 
@@ -81,6 +82,7 @@ func (s *saver) resolve(ctx context.Context, img *savedImage) error {
 		return err
 	}
 	img.blobs = newBlobSource(img.src)
+	img.blobs.waiting = s.waiting
 	img.found = map[digest.Digest]*image.Document{}
 	top := ctrimage.UnparsedInstance(img.src, nil)
 	raw, mimeType, err := s.manifest(ctx, img, top)
@@ -174,7 +176,7 @@ func (s *saver) resolveIndex(ctx context.Context, img *savedImage, top *ctrimage
 	if len(s.platforms(img)) < 2 && !keep {
 		return s.readInstance(ctx, img, ctrimage.UnparsedInstance(img.src, &chosen[0]), chosen[0], -1)
 	}
-	if err := s.allow(ctx, top); err != nil {
+	if err := s.allowImage(ctx, img, top); err != nil {
 		return nil, err
 	}
 	subset, instances, err := index.only(chosen)
@@ -280,7 +282,7 @@ func (s *saver) readIndex(ctx context.Context, img *savedImage, unparsed *ctrima
 	if depth > image.MaxIndexDepth {
 		return nil, image.ErrDepth
 	}
-	if err := s.allow(ctx, unparsed); err != nil {
+	if err := s.allowImage(ctx, img, unparsed); err != nil {
 		return nil, err
 	}
 	document, err := image.ParseDocument(raw, mimeType)
@@ -384,7 +386,7 @@ func (s *saver) readInstance(ctx context.Context, img *savedImage, unparsed *ctr
 // readManifest reads a manifest; within is its digest if the archive will have an
 // index that lists it.
 func (s *saver) readManifest(ctx context.Context, img *savedImage, unparsed *ctrimage.UnparsedImage, within *digest.Digest) (*image.Document, error) {
-	if err := s.allow(ctx, unparsed); err != nil {
+	if err := s.allowImage(ctx, img, unparsed); err != nil {
 		return nil, err
 	}
 	raw, mimeType, err := unparsed.Manifest(ctx)
@@ -480,6 +482,23 @@ func (s *saver) manifest(ctx context.Context, img *savedImage, unparsed *ctrimag
 	return raw, mimeType, err
 }
 
+// allowImage asks the policy about a manifest of an image, and says once of the image that
+// signatures, of the kind that registries keep beside images, are not in archives.
+func (s *saver) allowImage(ctx context.Context, img *savedImage, unparsed *ctrimage.UnparsedImage) error {
+	if err := s.allow(ctx, unparsed); err != nil || img.signed {
+		return err
+	}
+	signatures, err := unparsed.Signatures(ctx)
+	if err != nil {
+		img.signed = true // Or it is said of each manifest.
+		img.warn("whether it is signed is not known: %v", err)
+	} else if len(signatures) > 0 {
+		img.signed = true
+		img.warn("it is signed, and the signatures do not travel with it")
+	}
+	return ctx.Err()
+}
+
 // allow asks the policy about a manifest, as copy.Image does.
 func (s *saver) allow(ctx context.Context, unparsed types.UnparsedImage) error {
 	s.policyMu.Lock()
@@ -497,6 +516,6 @@ func (s *saver) retry(ctx context.Context, img *savedImage, f func() error) erro
 
 func (s *saver) retries() retry.Policy {
 	policy := retryPolicy(s.options.RetryTimes)
-	policy.FirstDelay = s.options.retryDelay
+	policy.FirstDelay, policy.Delay = s.options.retryDelay, s.options.RetryDelay
 	return policy
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/directory"
+	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/manifest"
 	ocilayout "go.podman.io/image/v5/oci/layout"
 	"go.podman.io/image/v5/pkg/blobinfocache/none"
@@ -126,10 +127,12 @@ type blobSource struct {
 	src    types.ImageSource
 	serial *sync.Mutex // held while a blob is read, if src allows only one at a time
 	ranger reflect.Value
+
+	waiting func(host string) // is told of a registry that sends nothing
 }
 
 func newBlobSource(src types.ImageSource) *blobSource {
-	s := &blobSource{src: src, ranger: ranger(src)}
+	s := &blobSource{src: src, ranger: ranger(src), waiting: func(string) {}}
 	if !src.HasThreadSafeGetBlob() {
 		s.serial = new(sync.Mutex)
 	}
@@ -139,6 +142,18 @@ func newBlobSource(src types.ImageSource) *blobSource {
 // Open implements fetching.Source. If there are no ranges to be had, it reads a blob
 // from its start, and skips what is not wanted.
 func (s *blobSource) Open(ctx context.Context, blob imgspecv1.Descriptor, offset int64) (io.ReadCloser, error) {
+	return s.watched(ctx, func(ctx context.Context) (io.ReadCloser, error) { return s.open(ctx, blob, offset) })
+}
+
+// watched opens something, of a registry such that it fails when nothing comes.
+func (s *blobSource) watched(ctx context.Context, open func(context.Context) (io.ReadCloser, error)) (io.ReadCloser, error) {
+	if !isRegistry(s.src) {
+		return open(ctx)
+	}
+	return watched(ctx, reference.Domain(s.src.Reference().DockerReference()), s.waiting, open)
+}
+
+func (s *blobSource) open(ctx context.Context, blob imgspecv1.Descriptor, offset int64) (io.ReadCloser, error) {
 	if offset > 0 && offset < blob.Size && s.hasRanges(blob) {
 		body, err := s.getBlobAt(ctx, blob, uint64(offset), toTheEnd)
 		if err == nil {

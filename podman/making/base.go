@@ -18,6 +18,8 @@ import (
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
 // Base is an image of any transport as a base for others. It implements
@@ -70,11 +72,32 @@ func (b *Base) choose(ctx context.Context, sys *types.SystemContext, policy *sig
 			return err
 		}
 	}
-	if policy == nil {
-		return nil
+	if policy != nil {
+		if _, err := policy.IsRunningImageAllowed(ctx, chosen); err != nil {
+			return err
+		}
 	}
-	_, err = policy.IsRunningImageAllowed(ctx, chosen)
-	return err
+	return b.correct(ctx)
+}
+
+// correct has a manifest that was made up say what the layers are: that of
+// containers/image calls all of them compressed.
+func (b *Base) correct(ctx context.Context) error {
+	document, err := image.ParseDocument(b.raw, b.mimeType)
+	if err != nil || document.Config == nil || !b.MadeUp() {
+		return nil // Whoever reads it says what is wrong.
+	}
+	body, err := b.Blob(ctx, *document.Config)
+	if err != nil {
+		return fmt.Errorf("reading config %s: %w", document.Config.Digest, err)
+	}
+	defer body.Close()
+	config, err := io.ReadAll(io.LimitReader(body, image.MaxDocument))
+	if err != nil {
+		return fmt.Errorf("reading config %s: %w", document.Config.Digest, err)
+	}
+	b.raw = image.Truthful(b.raw, config)
+	return nil
 }
 
 // Close closes the image.

@@ -465,3 +465,21 @@ func TestWrittenOnce(t *testing.T) {
 		}
 	}
 }
+
+// The manifest that containers/image makes up for a docker archive is corrected: its layers
+// are not compressed.
+func TestBaseWithoutAManifest(t *testing.T) {
+	saved := imagetest.Theirs(t, imagetest.Named{Source: imagetest.Saved(t, "one"), Name: "app:1"})
+	ref, err := theirs.NewReference(imagetest.WriteFile(t, saved), imagetest.Tagged(t, "app:1"))
+	require.NoError(t, err)
+	base, err := making.OpenBase(t.Context(), nil, nil, ref)
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, base.Close()) }()
+	path := filepath.Join(t.TempDir(), "made.tar")
+	made, err := making.WriteArchive(t.Context(), path, &compose.Image{Base: base, Layers: []compose.Layer{{}}}, nil)
+	require.NoError(t, err)
+	require.NotEmpty(t, made.Base)
+	for _, l := range made.Base {
+		assert.Equal(t, imgspecv1.MediaTypeImageLayer, l.MediaType)
+	}
+}

@@ -30,6 +30,7 @@ the other with --wait; else the second fails.`,
 			return o.run(cmd, args[1:])
 		},
 	}
+	o.source.stdin = cmd.InOrStdin
 	o.register(cmd.Flags())
 	registerWait(cmd.Flags(), &o.wait)
 	return cmd

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	encconfig "github.com/containers/ocicrypt/config"
 	enchelpers "github.com/containers/ocicrypt/helpers"
@@ -16,7 +17,6 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/transports/alltransports"
-	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
@@ -38,6 +38,7 @@ type copyOptions struct {
 	maps             []string
 	jobs             uint
 	retryTimes       int
+	retryDelay       time.Duration
 	quiet            bool
 }
 
@@ -65,6 +66,7 @@ progress is reported on standard error.`,
 	}
 	f := cmd.Flags()
 	g.registerPlatform(f)
+	o.src.stdin, o.dest.stdin = cmd.InOrStdin, cmd.InOrStdin
 	o.src.register(f, "src-", "source")
 	o.dest.register(f, "dest-", "destination")
 	o.skopeo.register(f)
@@ -79,11 +81,19 @@ progress is reported on standard error.`,
 	f.StringArrayVar(&o.maps, "map", nil, "give a DESTINATION that has none the name of SOURCE, with TO instead of FROM at its start, as in `FROM=TO`; may be repeated")
 	f.UintVar(&o.jobs, "jobs", 6, "copy up to `N` layers at the same time")
 	f.IntVar(&o.retryTimes, "retry-times", 3, "try up to `N` more times after failures that may pass")
+	registerRetryDelay(f, &o.retryDelay)
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
 	return cmd
 }
 
 func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error {
+	options, err := o.copyOptions()
+	if err != nil {
+		return err
+	}
+	if source, err = wholeID(cmd.Context(), options.SourceCtx, source); err != nil {
+		return err
+	}
 	src, err := alltransports.ParseImageName(source)
 	if err != nil {
 		return wrongImage("source", source, err)
@@ -95,18 +105,9 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 	if err != nil {
 		return wrongImage("destination", destination, err)
 	}
-	options, err := o.copyOptions()
-	if err != nil {
-		return err
-	}
-	for _, end := range []struct {
-		ref types.ImageReference
-		sys *types.SystemContext
-	}{{src, options.SourceCtx}, {dest, options.DestinationCtx}} {
-		if end.ref.Transport().Name() == dockerDaemon {
-			if err := locateDaemon(end.sys); err != nil {
-				return err
-			}
+	if dest.Transport().Name() == dockerDaemon {
+		if err := locateDaemon(options.DestinationCtx); err != nil {
+			return err
 		}
 	}
 	policy, err := o.global.policy(options.SourceCtx)
@@ -118,7 +119,7 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 		options.ReportWriter = reportWriter(cmd.ErrOrStderr())
 	}
 	var m []byte
-	err = copying.Retry(cmd.Context(), o.retryTimes, func(err error) { o.logRetry(cmd.ErrOrStderr(), err) }, func() error {
+	err = copying.RetryEvery(cmd.Context(), o.retryTimes, o.retryDelay, func(err error) { o.logRetry(cmd.ErrOrStderr(), err) }, func() error {
 		m, err = copying.Copy(cmd.Context(), policy, dest, src, options)
 		return err
 	})
@@ -136,10 +137,13 @@ func (o *copyOptions) logRetry(stderr io.Writer, err error) {
 
 // copyOptions translates the flags for copy.Image.
 func (o *copyOptions) copyOptions() (*copy.Options, error) {
+	if o.src.passwordStdin && o.dest.passwordStdin {
+		return nil, usagef("standard input is the password of one registry only: --src-password-stdin and --dest-password-stdin contradict each other")
+	}
 	if o.jobs == 0 {
 		return nil, usagef("--jobs must be at least 1")
 	}
-	if err := checkRetries(o.retryTimes); err != nil {
+	if err := checkRetries(o.retryTimes, o.retryDelay); err != nil {
 		return nil, err
 	}
 	base, err := o.global.systemContext()

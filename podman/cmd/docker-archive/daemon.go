@@ -3,108 +3,68 @@
 package main
 
 import (
-	"cmp"
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"net/http"
+	"regexp"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/internal/daemon"
 )
 
-// locateDaemon says in sys where the docker daemon is, as docker itself finds it:
-// DOCKER_HOST, else the context of DOCKER_CONTEXT or the one in use. What flags have
-// said stays.
+// locateDaemon says in sys where the docker daemon is, as docker itself finds it. What
+// flags have said stays.
 func locateDaemon(sys *types.SystemContext) error {
 	if sys.DockerDaemonHost != "" {
-		return nil
+		return nil // tcp:// means TLS there, as for skopeo.
 	}
-	config := os.Getenv("DOCKER_CONFIG")
-	if config == "" {
-		if home, err := os.UserHomeDir(); err == nil {
-			config = filepath.Join(home, ".docker")
-		}
-	}
-	if host := os.Getenv("DOCKER_HOST"); host != "" {
-		certificates := ""
-		if os.Getenv("DOCKER_TLS_VERIFY") != "" || os.Getenv("DOCKER_TLS") != "" {
-			certificates = cmp.Or(os.Getenv("DOCKER_CERT_PATH"), config)
-		}
-		return setDaemon(sys, "DOCKER_HOST", host, certificates, os.Getenv("DOCKER_TLS_VERIFY") == "")
-	}
-	name, err := dockerContext(config)
-	if err != nil || name == "" || name == "default" {
-		return err
-	}
-	return useContext(sys, config, name)
-}
-
-// dockerContext returns the name of the context in use, if any.
-func dockerContext(config string) (string, error) {
-	if name := os.Getenv("DOCKER_CONTEXT"); name != "" {
-		return name, nil
-	}
-	var file struct {
-		CurrentContext string `json:"currentContext"`
-	}
-	err := readJSON(filepath.Join(config, "config.json"), &file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	return file.CurrentContext, err
-}
-
-// useContext takes the daemon of a context, whose files are named by its digest.
-func useContext(sys *types.SystemContext, config, name string) error {
-	id := digest.FromString(name).Encoded()
-	var meta struct {
-		Endpoints map[string]struct{ Host string }
-	}
-	if err := readJSON(filepath.Join(config, "contexts", "meta", id, "meta.json"), &meta); err != nil {
-		return fmt.Errorf("docker context %q: %w", name, err)
-	}
-	host := meta.Endpoints["docker"].Host
-	if host == "" {
-		return nil // It says nothing of a daemon.
-	}
-	certificates := filepath.Join(config, "contexts", "tls", id, "docker")
-	if _, err := os.Stat(certificates); err != nil {
-		certificates = ""
-	}
-	return setDaemon(sys, fmt.Sprintf("docker context %q", name), host, certificates, false)
-}
-
-// setDaemon sets the address of a daemon. To containers/image, tcp:// means TLS.
-func setDaemon(sys *types.SystemContext, origin, host, certificates string, insecure bool) error {
-	scheme, address, ok := strings.Cut(host, "://")
-	switch {
-	case !ok:
-		return fmt.Errorf("%s: %q is no address of a daemon, such as unix://PATH or tcp://HOST:PORT", origin, host)
-	case scheme == "ssh":
-		return fmt.Errorf("%s: %s is reached by ssh, which only docker itself does: use 'docker save' there, or forward the socket", origin, host)
-	case scheme == "tcp" && certificates == "":
-		host = "http://" + address
-	case scheme == "tcp":
-		if sys.DockerDaemonCertPath == "" {
-			sys.DockerDaemonCertPath = certificates
-		}
-		sys.DockerDaemonInsecureSkipTLSVerify = sys.DockerDaemonInsecureSkipTLSVerify || insecure
-	}
-	sys.DockerDaemonHost = host
-	return nil
-}
-
-func readJSON(path string, v any) error {
-	data, err := os.ReadFile(path)
+	found, err := daemon.Find(daemon.Chosen{Config: daemon.Config{
+		CertDir: sys.DockerDaemonCertPath, InsecureSkipVerify: sys.DockerDaemonInsecureSkipTLSVerify,
+	}})
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(data, v); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+	if _, address, ok := strings.Cut(found.Host, "ssh://"); ok {
+		return fmt.Errorf("the docker daemon at ssh://%s is reached by ssh, over which no images are copied: use 'docker save' there, or forward the socket",
+			address[strings.LastIndex(address, "@")+1:]) // Without the password that it may have.
 	}
+	sys.DockerDaemonHost, sys.DockerDaemonCertPath = found.Host, found.CertDir
+	sys.DockerDaemonInsecureSkipTLSVerify = found.InsecureSkipVerify
 	return nil
+}
+
+// shortID is what may be an ID of an image, or the beginning of one, as docker takes it.
+var shortID = regexp.MustCompile(`^(sha256:)?[0-9a-f]{1,64}$`)
+
+// wholeID returns an image with its ID in full if it is docker-daemon: and the beginning of
+// an ID, which the daemon knows to complete; another as it is. A name that could be an ID
+// stays a name if the daemon has an image of that name.
+func wholeID(ctx context.Context, sys *types.SystemContext, image string) (string, error) {
+	id, ok := strings.CutPrefix(image, dockerDaemon+":")
+	if !ok {
+		return image, nil
+	}
+	if err := locateDaemon(sys); err != nil {
+		return "", err
+	}
+	if _, err := digest.Parse(id); err == nil || !shortID.MatchString(id) {
+		return image, nil
+	}
+	told, err := daemon.Inspect(ctx, daemon.Config{
+		Host: sys.DockerDaemonHost, CertDir: sys.DockerDaemonCertPath, InsecureSkipVerify: sys.DockerDaemonInsecureSkipTLSVerify,
+	}, id)
+	var refused *daemon.RefusedError
+	switch {
+	case errors.As(err, &refused) && refused.Status == http.StatusNotFound:
+		return image, nil // It may be the name of a repository.
+	case err != nil:
+		return "", err
+	case told.ID.Validate() == nil && strings.HasPrefix(told.ID.Encoded(), strings.TrimPrefix(id, "sha256:")):
+		return dockerDaemon + ":" + told.ID.String(), nil
+	}
+	return image, nil
 }

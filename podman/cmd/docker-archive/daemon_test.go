@@ -5,12 +5,15 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
 // The daemon is where docker would look for it.
@@ -46,9 +49,9 @@ func TestWhereTheDaemonIs(t *testing.T) {
 		"plain":      {map[string]string{"DOCKER_CONTEXT": "plain"}, types.SystemContext{}, types.SystemContext{DockerDaemonHost: "http://h:2375"}, ""},
 		"secure":     {map[string]string{"DOCKER_CONTEXT": "secure"}, types.SystemContext{}, types.SystemContext{DockerDaemonHost: "tcp://h:2376", DockerDaemonCertPath: secure}, ""},
 		"default":    {map[string]string{"DOCKER_CONTEXT": "default"}, types.SystemContext{}, types.SystemContext{}, ""},
-		"ssh":        {map[string]string{"DOCKER_CONTEXT": "far"}, types.SystemContext{}, types.SystemContext{}, `docker context "far": ssh://me@h is reached by ssh`},
-		"none":       {map[string]string{"DOCKER_CONTEXT": "none"}, types.SystemContext{}, types.SystemContext{}, `docker context "none": open `},
-		"no address": {map[string]string{"DOCKER_HOST": "x"}, types.SystemContext{}, types.SystemContext{}, `DOCKER_HOST: "x" is no address`},
+		"ssh":        {map[string]string{"DOCKER_CONTEXT": "far"}, types.SystemContext{}, types.SystemContext{}, `ssh://h is reached by ssh`},
+		"none":       {map[string]string{"DOCKER_CONTEXT": "none"}, types.SystemContext{}, types.SystemContext{}, `the context "none": open `},
+		"no address": {map[string]string{"DOCKER_HOST": "x"}, types.SystemContext{}, types.SystemContext{}, `"x" is no address`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, variable := range []string{"DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_TLS", "DOCKER_CERT_PATH"} {
@@ -64,4 +67,45 @@ func TestWhereTheDaemonIs(t *testing.T) {
 			assert.Equal(t, c.want, c.sys)
 		})
 	}
+}
+
+// What docker shows as an ID is an image to save and copy, unless it is the name of one.
+func TestShortIDs(t *testing.T) {
+	reg := imagetest.NewRegistry(t)
+	reg.Push(t, "app:1", imagetest.NewImage(t, "1", imagetest.Gzip(1, 3000)))
+	dir := t.TempDir()
+	saved := filepath.Join(dir, "saved.tar")
+	succeeds(t, "save", "-q", "--tls-verify=false", "--layout", "docker", "-o", saved, reg.Address+"/app:1=app:1")
+	content, err := os.ReadFile(saved)
+	require.NoError(t, err)
+	const hex = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
+	host := imagetest.DaemonTelling(t, map[string][]byte{
+		hex[:12]: content, "sha256:" + hex[:6]: content, "sha256:" + hex: content, "cafe": content, "cafe:latest": content,
+	}, func(name string) string {
+		if name == "cafe" {
+			return `{"Id":"sha256:` + strings.Repeat("0", 64) + `"}`
+		}
+		return `{"Id":"sha256:` + hex + `"}`
+	})
+	sys := &types.SystemContext{DockerDaemonHost: host}
+	for image, want := range map[string]string{
+		"docker-daemon:" + hex[:12]:             "docker-daemon:sha256:" + hex,
+		"docker-daemon:sha256:" + hex[:6]:       "docker-daemon:sha256:" + hex,
+		"docker-daemon:sha256:" + hex:           "docker-daemon:sha256:" + hex,
+		"docker-daemon:cafe":                    "docker-daemon:cafe",
+		"docker-daemon:facade":                  "docker-daemon:facade", // It has none such.
+		"docker-daemon:" + hex[:12] + ":latest": "docker-daemon:" + hex[:12] + ":latest",
+		hex[:12]:                                hex[:12],
+	} {
+		got, err := wholeID(t.Context(), sys, image)
+		require.NoError(t, err, image)
+		assert.Equal(t, want, got)
+	}
+	_, err = wholeID(t.Context(), &types.SystemContext{DockerDaemonHost: "unix://" + filepath.Join(dir, "none")}, "docker-daemon:cafe")
+	require.ErrorContains(t, err, "asking the docker daemon about the image cafe: ")
+
+	out := filepath.Join(dir, "out.tar")
+	succeeds(t, "save", "-q", "--daemon-host", host, "-o", out, "docker-daemon:"+hex[:12]+"=app:1")
+	succeeds(t, "copy", "-q", "--src-daemon-host", host, "docker-daemon:"+hex[:12], "oci:"+filepath.Join(dir, "layout")+":1")
+	assert.FileExists(t, out)
 }

@@ -66,10 +66,14 @@ func (o *saveOptions) images(cmd *cobra.Command, sys *types.SystemContext, args 
 	for _, arg := range args {
 		if strings.HasPrefix(arg.text, dockerDaemon+":") {
 			if err := locateDaemon(sys); err != nil {
-				return nil, err
+				return nil, err // Of all alike.
 			}
 		}
-		images, err := o.list(cmd.Context(), sys, list, arg.text, cmd.ErrOrStderr())
+		var images []copying.SaveImage
+		text, err := wholeID(cmd.Context(), sys, arg.text)
+		if err == nil {
+			images, err = o.list(cmd.Context(), sys, list, text, cmd.ErrOrStderr())
+		}
 		if err == nil && len(names) > 0 {
 			images, err = rename(images, names, arg.text)
 		}
@@ -138,7 +142,7 @@ func (o *saveOptions) list(ctx context.Context, sys *types.SystemContext, list *
 	}
 	if repository != nil {
 		var images []copying.SaveImage
-		err := copying.Retry(ctx, o.retryTimes, func(err error) {
+		err := copying.RetryEvery(ctx, o.retryTimes, o.retryDelay, func(err error) {
 			if !o.quiet {
 				fmt.Fprintf(stderr, "docker-archive: %s; trying again\n", printable.Error(err))
 			}

@@ -5,12 +5,10 @@ package main
 import (
 	"fmt"
 	"io"
-	"sync"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 
@@ -185,7 +183,7 @@ func newLoading(w io.Writer) (func(copying.Event), func()) {
 	retried := func(e copying.Event) string {
 		return printable.String(fmt.Sprintf("sending everything after: %v", e.Err))
 	}
-	if !isTerminal(w) {
+	if !drawsBars(w) {
 		return func(e copying.Event) {
 			switch e.Kind {
 			case copying.Planned:
@@ -195,33 +193,25 @@ func newLoading(w io.Writer) (func(copying.Event), func()) {
 			}
 		}, func() {}
 	}
-	bars := mpb.New(mpb.WithOutput(w), mpb.WithWidth(60))
-	var mu sync.Mutex
-	var bar *mpb.Bar
-	end := func() {
-		mu.Lock()
-		defer mu.Unlock()
-		if bar != nil {
-			bar.Abort(true)
-		}
-	}
+	p := &barProgress{w: w, bars: mpb.New(mpb.WithOutput(w), mpb.WithWidth(60))}
 	show := func(e copying.Event) {
+		if e.Kind == copying.Retried {
+			fmt.Fprintln(p.bars, retried(e)) // Above the bar.
+			return
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
 		switch e.Kind {
 		case copying.Planned:
-			end()
-			mu.Lock()
-			defer mu.Unlock()
-			bar = bars.AddBar(max(e.Size, 0), mpb.PrependDecorators(decor.Name("sending ")),
-				mpb.AppendDecorators(decor.CountersKiloByte("% .1f / % .1f"), decor.AverageSpeed(decor.SizeB1000(0), "  % .1f")))
-		case copying.Read:
-			mu.Lock()
-			defer mu.Unlock()
-			if bar != nil {
-				bar.IncrBy(e.Bytes)
+			if p.all != nil {
+				p.all.Abort(true)
 			}
-		case copying.Retried:
-			fmt.Fprintln(bars, retried(e)) // Above the bar.
+			p.all = p.newBar("sending", "", e.Size, describeAll)
+		case copying.Read:
+			if p.all != nil {
+				p.all.add(e.Bytes)
+			}
 		}
 	}
-	return show, func() { end(); bars.Wait() }
+	return show, p.end
 }

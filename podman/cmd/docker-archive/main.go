@@ -116,7 +116,7 @@ all platforms, which docker-archive: does not; docker load and others read both.
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},
-		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			logrus.SetOutput(cmd.ErrOrStderr())
 			logrus.SetFormatter(newLogFormatter(cmd.ErrOrStderr()))
 			switch quiet := cmd.Flag("quiet"); {
@@ -125,6 +125,7 @@ all platforms, which docker-archive: does not; docker load and others read both.
 			case quiet != nil && quiet.Value.String() == "true":
 				logrus.SetLevel(logrus.ErrorLevel) // Libraries warn of much that is no error.
 			}
+			return g.limitTime(cmd)
 		},
 	}
 	root.SetVersionTemplate("docker-archive {{.Version}}\n")

@@ -280,6 +280,15 @@ func (b *openBases) close() {
 
 // open opens the image that a flag names, if the policy accepts it.
 func (b *openBases) open(ctx context.Context, flag, name string) (compose.Base, types.ImageReference, error) {
+	if strings.HasPrefix(name, dockerDaemon+":") {
+		if err := locateDaemon(b.sys); err != nil {
+			return nil, nil, err
+		}
+	}
+	name, err := wholeID(ctx, b.sys, name)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", flag, err)
+	}
 	ref, _, err := parseImage(name)
 	if err != nil {
 		return nil, nil, usagef("%s: %w", flag, err)

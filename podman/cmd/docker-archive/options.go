@@ -6,9 +6,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/pflag"
@@ -20,6 +22,7 @@ import (
 // which takes them before the command; here they may stand anywhere.
 type globalOptions struct {
 	debug          bool
+	commandTimeout time.Duration
 	policyPath     string
 	insecurePolicy bool
 	registriesDir  string
@@ -33,6 +36,7 @@ type globalOptions struct {
 
 func (g *globalOptions) register(f *pflag.FlagSet) {
 	f.BoolVar(&g.debug, "debug", false, "print what is done, in detail")
+	f.DurationVar(&g.commandTimeout, "command-timeout", 0, "give up after `DURATION`, such as 10m (default never)")
 	f.StringVar(&g.policyPath, "policy", "", "`FILE` with the signature policy; without it the system's, and where there is none, every image is accepted")
 	f.BoolVar(&g.insecurePolicy, "insecure-policy", false, "accept every image, whatever the system's signature policy says")
 	f.StringVar(&g.registriesDir, "registries.d", "", "`DIRECTORY` with the configuration of registries")
@@ -131,6 +135,10 @@ type registryOptions struct {
 	daemonHost string
 	blobDir    string
 	flags      *pflag.FlagSet
+
+	// stdin, if set before the flags are registered, is where passwords may come from.
+	stdin         func() io.Reader
+	passwordStdin bool
 }
 
 func (r *registryOptions) register(f *pflag.FlagSet, prefix, side string) {
@@ -139,6 +147,9 @@ func (r *registryOptions) register(f *pflag.FlagSet, prefix, side string) {
 	f.StringVar(&r.creds, prefix+"creds", "", "`USER[:PASSWORD]` for the "+side+" registry")
 	f.StringVar(&r.username, prefix+"username", "", "`USER` for the "+side+" registry")
 	f.StringVar(&r.password, prefix+"password", "", "`PASSWORD` for the "+side+" registry")
+	if r.stdin != nil {
+		f.BoolVar(&r.passwordStdin, prefix+"password-stdin", false, "read the password for the "+side+" registry from standard input")
+	}
 	f.BoolVar(&r.noCreds, prefix+"no-creds", false, "access the "+side+" registry anonymously")
 	f.StringVar(&r.token, prefix+"registry-token", "", "bearer `TOKEN` for the "+side+" registry")
 	f.StringVar(&r.certDir, prefix+"cert-dir", "", "`DIRECTORY` with certificates (*.crt, *.cert, *.key) for the "+side+" registry or daemon")
@@ -185,6 +196,8 @@ func (r *registryOptions) auth() (*types.DockerAuthConfig, error) {
 	switch {
 	case given > 1:
 		return nil, usagef("only one of %screds, %susername and %sno-creds can be given", p, p, p)
+	case r.passwordStdin && (r.password != "" || r.username == ""):
+		return nil, usagef("%spassword-stdin needs %susername, and no other password", p, p)
 	case r.noCreds:
 		return &types.DockerAuthConfig{}, nil
 	case r.creds != "":
@@ -193,6 +206,8 @@ func (r *registryOptions) auth() (*types.DockerAuthConfig, error) {
 			return nil, usagef("%screds has no user name", p)
 		}
 		return &types.DockerAuthConfig{Username: user, Password: password}, nil
+	case r.passwordStdin:
+		return r.authFromStdin()
 	case r.username != "":
 		return &types.DockerAuthConfig{Username: r.username, Password: r.password}, nil
 	case r.password != "":

@@ -5,40 +5,71 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"sync"
+	"time"
 
 	"github.com/docker/go-units"
 	"github.com/opencontainers/go-digest"
-	"github.com/sirupsen/logrus"
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
+	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/transports"
+	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
 
-// newProgress shows on w how far saving has come: with bars on a terminal, else
-// a line for each blob. The returned function ends it.
+// lineInterval is how often a line says how far it has come where there are no bars.
+const lineInterval = 10 * time.Second
+
+// newProgress shows on w how far saving has come: with bars where they can be drawn, else
+// a line for each blob, and one for all now and then. The returned function ends it.
 func newProgress(w io.Writer) (func(copying.Event), func()) {
-	if isTerminal(w) {
-		b := &barProgress{bars: mpb.New(mpb.WithOutput(w), mpb.WithWidth(60)), blobs: map[digest.Digest]*mpb.Bar{}}
-		before := logrus.StandardLogger().Out
-		logrus.SetOutput(b.bars) // What libraries log stands above the bars.
-		return b.show, func() {
-			b.end()
-			logrus.SetOutput(before)
-		}
+	if drawsBars(w) {
+		return newBars(w)
 	}
-	l := &lineProgress{w: w, sizes: map[digest.Digest]int64{}}
-	return l.show, func() {}
+	l := &lineProgress{w: w, blobs: map[digest.Digest]*lineBlob{}}
+	return l.show, every(lineInterval, l.tick)
+}
+
+// drawsBars reports whether w is a terminal whose cursor can be moved.
+func drawsBars(w io.Writer) bool { return isTerminal(w) && os.Getenv("TERM") != "dumb" }
+
+// every calls f again and again until the returned function is called, which waits for it.
+func every(interval time.Duration, f func()) (stop func()) {
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	wg.Go(func() {
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				f()
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() {
+		close(done)
+		wg.Wait()
+	}
 }
 
 // lineProgress prints lines.
 type lineProgress struct {
 	mu    sync.Mutex
 	w     io.Writer
-	sizes map[digest.Digest]int64 // of what is being read
+	all   *meter // once it is planned
+	told  int64  // how many bytes of all a line has told of
+	blobs map[digest.Digest]*lineBlob
+}
+
+// lineBlob is a blob that is being read.
+type lineBlob struct {
+	name string
+	size int64 // of what has come
 }
 
 func (p *lineProgress) show(e copying.Event) {
@@ -46,17 +77,38 @@ func (p *lineProgress) show(e copying.Event) {
 	defer p.mu.Unlock()
 	switch e.Kind {
 	case copying.Planned:
+		p.all = newMeter(e.Size)
 		fmt.Fprintln(p.w, "fetching", planned(e))
+	case copying.Started:
+		p.blobs[e.Blob] = &lineBlob{name: blobName(e)}
 	case copying.Read:
-		p.sizes[e.Blob] += int64(e.Bytes)
+		if blob := p.blobs[e.Blob]; blob != nil {
+			blob.size += int64(e.Bytes)
+		}
+		if p.all != nil {
+			p.all.add(e.Bytes)
+		}
 	case copying.Retried:
 		fmt.Fprintln(p.w, retried(e))
+	case copying.Waiting:
+		fmt.Fprintln(p.w, waiting(e))
 	case copying.Finished:
-		if e.Err == nil {
-			fmt.Fprintf(p.w, "fetched %s %s\n", short(e.Blob), units.HumanSize(float64(p.sizes[e.Blob])))
+		if blob := p.blobs[e.Blob]; blob != nil && e.Err == nil {
+			fmt.Fprintf(p.w, "fetched %s %s\n", blob.name, units.HumanSize(float64(blob.size)))
 		}
-		delete(p.sizes, e.Blob)
+		delete(p.blobs, e.Blob)
 	}
+}
+
+// tick prints how far it has come, if it has since the last time.
+func (p *lineProgress) tick() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.all == nil || p.all.come() == p.told {
+		return
+	}
+	p.told = p.all.come()
+	fmt.Fprintln(p.w, p.all)
 }
 
 func planned(e copying.Event) string {
@@ -74,56 +126,26 @@ func retried(e copying.Event) string {
 	return printable.String(fmt.Sprintf("reading %s again after: %v", what, e.Err))
 }
 
-// barProgress shows a bar for each blob that is being read, and one for all.
-type barProgress struct {
-	bars *mpb.Progress
-
-	mu    sync.Mutex
-	total *mpb.Bar
-	blobs map[digest.Digest]*mpb.Bar
+func waiting(e copying.Event) string {
+	return printable.String("still waiting for " + e.Host)
 }
 
-func (p *barProgress) show(e copying.Event) {
-	if e.Kind == copying.Retried {
-		fmt.Fprintln(p.bars, retried(e)) // Above the bars.
-		return
+// blobName returns what to call a blob by: its digest, and its image if that is the only one.
+func blobName(e copying.Event) string {
+	if e.Image == nil {
+		return short(e.Blob)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch e.Kind {
-	case copying.Planned:
-		p.total = p.newBar(planned(e), e.Size, mpb.BarPriority(1<<20)) // Below the others.
-	case copying.Started:
-		p.blobs[e.Blob] = p.newBar(short(e.Blob), e.Size, mpb.BarRemoveOnComplete())
-	case copying.Read:
-		if bar := p.blobs[e.Blob]; bar != nil {
-			bar.IncrBy(e.Bytes)
-		}
-		if p.total != nil {
-			p.total.IncrBy(e.Bytes)
-		}
-	case copying.Finished:
-		if bar := p.blobs[e.Blob]; bar != nil {
-			delete(p.blobs, e.Blob)
-			bar.Abort(true)
-		}
-	}
+	return short(e.Blob) + " of " + imageName(e.Image)
 }
 
-func (p *barProgress) newBar(name string, size int64, options ...mpb.BarOption) *mpb.Bar {
-	options = append(options,
-		mpb.PrependDecorators(decor.Name(name, decor.WCSyncSpaceR)),
-		mpb.AppendDecorators(decor.CountersKiloByte("% .1f / % .1f"), decor.AverageSpeed(decor.SizeB1000(0), "  % .1f")))
-	return p.bars.AddBar(max(size, 0), options...)
-}
-
-// end takes the bars off the screen.
-func (p *barProgress) end() {
-	p.mu.Lock()
-	total := p.total
-	p.mu.Unlock()
-	if total != nil {
-		total.Abort(true)
+// imageName returns the name of an image as people write it.
+func imageName(ref types.ImageReference) string {
+	name := transports.ImageName(ref)
+	if named := ref.DockerReference(); named != nil {
+		name = reference.FamiliarString(named)
+		if pinned, ok := named.(reference.Canonical); ok {
+			name = reference.FamiliarName(named) + "@" + short(pinned.Digest())
+		}
 	}
-	p.bars.Wait()
+	return printable.String(name)
 }

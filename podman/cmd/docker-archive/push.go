@@ -68,6 +68,7 @@ anything is sent.`,
 		},
 	}
 	f := cmd.Flags()
+	o.registry.stdin = cmd.InOrStdin
 	o.registry.register(f, "", "destination")
 	f.StringVar(&o.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials for registries (default that of docker and podman login)")
 	f.StringSliceVar(&o.platforms, "platform", nil, "push `OS/ARCH[/VARIANT]` of an index instead of all that the archive has; may be repeated")
@@ -381,7 +382,7 @@ func reportPushed(stderr io.Writer, err error, results []copying.PushResult) err
 // newSending shows on w which blobs are sent: with bars on a terminal, else a line for
 // each. The returned function ends it.
 func newSending(w io.Writer) (func(copying.Event), func()) {
-	if isTerminal(w) {
+	if drawsBars(w) {
 		return newProgress(w)
 	}
 	var mu sync.Mutex
@@ -391,6 +392,8 @@ func newSending(w io.Writer) (func(copying.Event), func()) {
 		switch {
 		case e.Kind == copying.Retried:
 			fmt.Fprintln(w, printable.String(fmt.Sprintf("trying again after: %v", e.Err)))
+		case e.Kind == copying.Waiting:
+			fmt.Fprintln(w, waiting(e))
 		case e.Kind == copying.Finished && e.Err == nil:
 			fmt.Fprintf(w, "sent %s %s\n", short(e.Blob), units.HumanSize(float64(e.Size)))
 		}

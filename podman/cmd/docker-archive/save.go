@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"text/tabwriter"
+	"time"
 
 	"github.com/docker/go-units"
 	"github.com/opencontainers/go-digest"
@@ -49,6 +50,7 @@ type saveOptions struct {
 	referrers            []string
 	jobs                 int
 	retryTimes           int
+	retryDelay           time.Duration
 	keepGoing            bool
 	noSync               bool
 	dryRun               bool
@@ -104,6 +106,7 @@ archive goes to standard output.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	f := cmd.Flags()
+	o.source.stdin = cmd.InOrStdin
 	o.register(f)
 	f.StringVarP(&o.output, "output", "o", "-", "`FILE` to write, - for standard output")
 	f.StringVar(&o.layout, "layout", "image", "`KIND` of archive: image; oci, which is that without manifest.json; or docker, for readers that need layers uncompressed")
@@ -132,6 +135,8 @@ func (o *saveOptions) register(f *pflag.FlagSet) {
 	registerReferrers(f, &o.referrers)
 	f.IntVar(&o.jobs, "jobs", 6, "read up to `N` layers, or parts of them, at the same time")
 	f.IntVar(&o.retryTimes, "retry-times", 3, "resume reading a layer up to `N` times after failures that may pass")
+	registerRetryDelay(f, &o.retryDelay)
+	refuseDecryption(f)
 	f.BoolVar(&o.keepGoing, "keep-going", false, "leave out images that cannot be saved; the exit status is 1 then")
 	f.BoolVar(&o.noSync, "no-sync", false, "do not wait until the archive is on the disk")
 	f.BoolVar(&o.json, "json", false, "print what has been saved as JSON")
@@ -140,6 +145,9 @@ func (o *saveOptions) register(f *pflag.FlagSet) {
 }
 
 func (o *saveOptions) run(cmd *cobra.Command, args []string) error {
+	if o.source.passwordStdin && (slices.Contains(o.fromFiles, "-") || slices.Contains(o.fromYAML, "-")) {
+		return usagef("standard input is either a password or a list")
+	}
 	options, err := o.saveOptions()
 	if err != nil {
 		return err
@@ -198,8 +206,8 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 	results, err := save(cmd.Context(), policy, path, list.images, options)
 	done()
 	if err != nil && !errors.Is(err, copying.ErrImagesLeftOut) {
-		if cmd.Context().Err() != nil && path != standardOutput {
-			fmt.Fprintf(cmd.ErrOrStderr(), "docker-archive: nothing has been written to %s\n", printable.String(path))
+		if cmd.Context().Err() != nil {
+			fmt.Fprintf(cmd.ErrOrStderr(), "docker-archive: %s\n", printable.String(left(shown)))
 		}
 		return err
 	}
@@ -212,12 +220,28 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 	return list.reportImages(cmd.ErrOrStderr(), err, results)
 }
 
+// left says what is at a path when saving to it has been interrupted.
+func left(path string) string {
+	if path == standardOutput {
+		return "what has gone to standard output is not a complete archive"
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err != nil || info.Mode().IsRegular() && info.Size() == 0:
+		return "nothing has been written to " + path
+	case info.Mode().IsRegular():
+		return path + " is what it was before"
+	default:
+		return "what has gone to " + path + " is not a complete archive"
+	}
+}
+
 // saveOptions translates the flags for the library.
 func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 	if o.jobs < 1 {
 		return nil, usagef("--jobs must be at least 1")
 	}
-	if err := checkRetries(o.retryTimes); err != nil {
+	if err := checkRetries(o.retryTimes, o.retryDelay); err != nil {
 		return nil, err
 	}
 	base, err := o.global.systemContext()
@@ -239,6 +263,7 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 		Compression:          o.compress,
 		Jobs:                 o.jobs,
 		RetryTimes:           o.retryTimes,
+		RetryDelay:           o.retryDelay,
 		KeepGoing:            o.keepGoing,
 		NoSync:               o.noSync,
 		Wait:                 o.wait,
@@ -310,14 +335,31 @@ func savedName(r copying.SaveResult) string {
 	return transports.ImageName(r.Source)
 }
 
+// printWarnings prints each warning once, with the first image that it is about.
+func printWarnings(stderr io.Writer, results []copying.SaveResult) {
+	var texts []string
+	about := map[string][]copying.SaveResult{}
+	for _, r := range results {
+		for _, w := range r.Warnings {
+			if about[w] == nil {
+				texts = append(texts, w)
+			}
+			about[w] = append(about[w], r)
+		}
+	}
+	for _, w := range texts {
+		name := printable.String(savedName(about[w][0]))
+		if more := len(about[w]) - 1; more > 0 {
+			name += fmt.Sprintf(" and %d more", more)
+		}
+		fmt.Fprintf(stderr, "docker-archive: warning: %s: %s\n", name, printable.String(w))
+	}
+}
+
 // reportImages prints what should be known of images and, if err says that some are
 // left out, why.
 func (l *imageList) reportImages(stderr io.Writer, err error, results []copying.SaveResult) error {
-	for _, r := range results {
-		for _, w := range r.Warnings {
-			fmt.Fprintf(stderr, "docker-archive: warning: %s: %s\n", printable.String(savedName(r)), printable.String(w))
-		}
-	}
+	printWarnings(stderr, results)
 	if !errors.Is(err, copying.ErrImagesLeftOut) {
 		return err
 	}

@@ -16,20 +16,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// onTerminal runs the command with both outputs on a pseudo terminal, and returns what
-// that shows.
-func onTerminal(t *testing.T, args ...string) string {
+// openTerminal returns both ends of a pseudo terminal of so many columns.
+func openTerminal(t *testing.T, columns uint16) (master, tty *os.File) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Skip("there are no pseudo terminals: ", err)
 	}
-	defer master.Close()
+	t.Cleanup(func() { master.Close() })
 	require.NoError(t, unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0))
 	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
 	require.NoError(t, err)
-	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
 	require.NoError(t, err)
+	require.NoError(t, unix.IoctlSetWinsize(int(tty.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: columns}))
+	return master, tty
+}
+
+// onTerminal runs the command with both outputs on a pseudo terminal, and returns what
+// that shows.
+func onTerminal(t *testing.T, args ...string) string {
+	t.Helper()
+	master, tty := openTerminal(t, 120)
 	shown := make(chan string)
 	go func() {
 		data, _ := io.ReadAll(master) // Ends with an error when the other end is closed.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
@@ -87,13 +88,15 @@ transparency log.`,
 
 // progressBar shows a bar on out if that is a terminal. done takes it away.
 func progressBar(out io.Writer, total int64) (progress func(bytes int), done func()) {
-	if !isTerminal(out) {
+	if !drawsBars(out) {
 		return nil, func() {}
 	}
 	p := mpb.New(mpb.WithOutput(out))
 	bar := p.AddBar(total,
 		mpb.BarRemoveOnComplete(),
-		mpb.PrependDecorators(decor.Name("verifying "), decor.CountersKibiByte("% .1f / % .1f")),
+		mpb.PrependDecorators(decor.Name("verifying "), decor.Any(func(s decor.Statistics) string {
+			return units.HumanSize(float64(s.Current)) + " / " + units.HumanSize(float64(s.Total))
+		})),
 		mpb.AppendDecorators(decor.Percentage()))
 	return bar.IncrBy, func() {
 		bar.Abort(true)

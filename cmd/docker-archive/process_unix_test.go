@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 )
 
 // processVariable makes this test's program the command itself.
@@ -41,7 +43,7 @@ func shell(t *testing.T, dir, script string, env ...string) (string, error) {
 // testdata returns the absolute name of a directory or file of testdata.
 func testdata(t *testing.T, name string) string {
 	t.Helper()
-	path, err := filepath.Abs(filepath.Join("..", "..", "testdata", name))
+	path, err := filepath.Abs(imagetest.Testdata(t, name))
 	require.NoError(t, err)
 	return path
 }

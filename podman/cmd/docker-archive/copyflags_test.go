@@ -38,7 +38,7 @@ user-agent-prefix version`
 
 // The table of docs/flags.md has every flag of skopeo's, and is true.
 func TestTableOfFlags(t *testing.T) {
-	doc, err := os.ReadFile("../../docs/flags.md")
+	doc, err := os.ReadFile(imagetest.Testdata(t, "../docs/flags.md"))
 	require.NoError(t, err)
 	said := map[string]string{}
 	for _, row := range regexp.MustCompile("(?m)^\\| `--([^`]+)` \\| (.*) \\|$").FindAllStringSubmatch(string(doc), -1) {

@@ -159,7 +159,8 @@ func TestExamplesOfReadme(t *testing.T) {
 		require.NoError(t, os.Remove(filepath.Join(dir, name)))
 	}
 	require.NoError(t, os.Rename(filepath.Join(dir, "two.tar"), filepath.Join(dir, "more.tar")))
-	require.NoError(t, os.Symlink(testdata(t, "."), filepath.Join(dir, "../testdata")))
+	images := testdata(t, ".")
+	require.NoError(t, os.Symlink(images, filepath.Join(dir, filepath.Base(images))))
 	readme, err := os.ReadFile(testdata(t, "../README.md"))
 	require.NoError(t, err)
 	count := 0

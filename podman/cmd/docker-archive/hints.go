@@ -103,7 +103,7 @@ func hereHint(err error) string {
 		return fmt.Sprintf("Large temporary files cannot be made in %s. Choose another directory with --tmpdir or TMPDIR.", filepath.Dir(path.Path))
 	case errors.Is(err, fs.ErrPermission) && strings.Contains(text, "auth.json"):
 		return "The file with credentials cannot be used by you. Say which can with --authfile or REGISTRY_AUTH_FILE, or set XDG_RUNTIME_DIR to a directory of yours."
-	case strings.Contains(text, "Cannot connect to the Docker daemon"), strings.Contains(text, "docker daemon") && isDial(err):
+	case strings.Contains(text, "Cannot connect to the Docker daemon"), strings.Contains(text, "failed to connect to the docker API"), strings.Contains(text, "docker daemon") && isDial(err):
 		return "Start the daemon, or say where it is with --daemon-host or DOCKER_HOST. An archive of its images is made without it by 'docker save'."
 	}
 	return ""

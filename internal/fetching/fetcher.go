@@ -51,7 +51,7 @@ type Options struct {
 	// begins while all are busy with ranges is one more until the first of these ends.
 	Jobs int
 	// RangeSize is the size of the ranges, in bytes, in which a RangeSource is read if
-	// a blob has several; 0 means 2 MiB.
+	// a blob has several; 0 means 1.5 MiB.
 	RangeSize int
 	// Busy, if not nil, reports whether an error asks for fewer requests at once.
 	Busy func(error) bool

@@ -27,14 +27,14 @@ var errRange = errors.New("reading a range")
 const (
 	// rangeSize is the size of a range, in bytes: what a line of 20 MB/s takes much
 	// longer to bring than to ask for, and small enough to be kept until its turn.
-	rangeSize = 2 << 20
+	rangeSize = 3 << 19
 	// runLength is how many ranges that follow each other are asked for at once where
 	// nobody helps: fewer questions for the same bytes.
 	runLength = 8
 	// buffersPerJob is how many ranges are kept for each line: the one that it
 	// brings, and one that came before its turn.
 	buffersPerJob = 2
-	// maxBuffers is where more lines have no more buffers: 32 MB.
+	// maxBuffers is where more lines have no more buffers: 24 MB.
 	maxBuffers = 16
 )
 

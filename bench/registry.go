@@ -13,8 +13,10 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -43,31 +45,53 @@ func (b *layoutBlobs) Stat(_ context.Context, _ string, h v1.Hash) (int64, error
 	return info.Size(), nil
 }
 
-// Get implements registry.BlobHandler.
+// Get implements registry.BlobHandler. ServeHTTP is asked instead.
 func (b *layoutBlobs) Get(_ context.Context, _ string, h v1.Hash) (io.ReadCloser, error) {
-	f, err := os.Open(b.path(h))
-	if err != nil {
-		return nil, err
-	}
-	return &countedFile{File: f, total: &b.fetched}, nil
+	return os.Open(b.path(h))
 }
 
 func (b *layoutBlobs) path(h v1.Hash) string {
 	return b.data.blobPath(digest.NewDigestFromEncoded(digest.Algorithm(h.Algorithm), h.Hex))
 }
 
-// countedFile adds what was read of it to a total when it is closed. It leaves
-// the reading to the file, so that the kernel can send it.
-type countedFile struct {
-	*os.File
+// ServeHTTP sends a blob, or a range of one. The registry package copies ranges itself,
+// where a registry would have the kernel send them.
+func (b *layoutBlobs) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h, err := v1.NewHash(path.Base(r.URL.Path))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	f, err := os.Open(b.path(h))
+	if err != nil {
+		http.NotFound(w, r)
+		return
+	}
+	defer f.Close() // It was only read.
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Docker-Content-Digest", h.String())
+	http.ServeContent(countedResponse{w, &b.fetched}, r, "", time.Time{}, f)
+}
+
+// countedResponse adds what is sent to a total. It leaves the reading to the connection,
+// so that the kernel can send a file.
+type countedResponse struct {
+	http.ResponseWriter
 	total *atomic.Int64
 }
 
-// Close implements io.Closer.
-func (f *countedFile) Close() error {
-	n, err := f.Seek(0, io.SeekCurrent)
-	f.total.Add(n)
-	return errors.Join(err, f.File.Close())
+// Write implements io.Writer.
+func (c countedResponse) Write(p []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(p)
+	c.total.Add(int64(n))
+	return n, err
+}
+
+// ReadFrom implements io.ReaderFrom.
+func (c countedResponse) ReadFrom(r io.Reader) (int64, error) {
+	n, err := io.Copy(c.ResponseWriter, r)
+	c.total.Add(n)
+	return n, err
 }
 
 // serveRegistry serves the dataset until standard input ends, which it does
@@ -78,6 +102,7 @@ func serveRegistry(data *dataset) error {
 	images := registry.New(registry.WithBlobHandler(blobs), registry.Logger(log.New(io.Discard, "", 0)))
 	mux := http.NewServeMux()
 	mux.Handle("/", images)
+	mux.Handle("GET /v2/"+repository+"/blobs/{digest}", blobs)
 	mux.HandleFunc(fetchedPath, func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, blobs.fetched.Load())
 	})

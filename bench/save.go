@@ -26,32 +26,36 @@ const clientsDir = "interop/.clients"
 var saveCases = []benchCase{
 	{
 		name: "save", title: "registry → save, OCI layout", goal: 0.15, images: 1, differ: true,
-		ours: saveImages(1, registrySource), theirs: saveTheirs(1, registrySource),
+		ours: saveImages(1, registrySource, false), theirs: saveTheirs(1, registrySource),
 	},
 	{
 		name: "save-crane", title: "registry → save ÷ crane pull", goal: 0.75, images: 1, differ: true, client: "crane",
-		ours: saveImages(1, registrySource), theirs: cranePull,
+		ours: saveImages(1, registrySource, false), theirs: cranePull,
 	},
 	{
 		name: "save-slow", title: "registry at 20 MB/s a connection → save ÷ crane pull", goal: 0.3, images: 1, differ: true, client: "crane", slow: true,
-		ours: saveImages(1, registrySource), theirs: cranePull,
+		ours: saveImages(1, registrySource, false), theirs: cranePull,
 	},
 	{
 		name: "save-regctl", title: "registry → save ÷ regctl image export", goal: 0.75, images: 1, differ: true, client: "regctl",
-		ours: saveImages(1, registrySource), theirs: regctlExport,
+		ours: saveImages(1, registrySource, false), theirs: regctlExport,
 	},
 	{
 		name: "save-oci", title: "oci: → save ÷ cp and sha256", goal: 1.5, differ: true,
-		ours: saveImages(1, ociSource), theirs: copyAndHash,
+		ours: saveImages(1, ociSource, false), theirs: copyAndHash,
+	},
+	{
+		name: "save-sync", title: "oci: → save ÷ save --no-sync",
+		ours: saveImages(1, ociSource, false), theirs: saveImages(1, ociSource, true),
 	},
 	{
 		name: "save-shared", title: "registry, 2 images → save ÷ 2 copies", images: 2, differ: true,
-		ours: saveImages(2, registrySource), theirs: saveSeparately(2, registrySource),
+		ours: saveImages(2, registrySource, false), theirs: saveSeparately(2, registrySource),
 	},
 }
 
-// saveImages writes images as the save command does.
-func saveImages(images int, from source) func(context.Context, *env) error {
+// saveImages writes images as the save command does, with or without --no-sync.
+func saveImages(images int, from source, noSync bool) func(context.Context, *env) error {
 	return func(ctx context.Context, e *env) error {
 		sources, err := e.sources(images, from)
 		if err != nil {
@@ -71,7 +75,7 @@ func saveImages(images int, from source) func(context.Context, *env) error {
 		if err != nil {
 			return err
 		}
-		_, err = copying.Save(ctx, policy, e.output, list, &copying.SaveOptions{SourceCtx: e.system(), DestinationCtx: e.system()})
+		_, err = copying.Save(ctx, policy, e.output, list, &copying.SaveOptions{SourceCtx: e.system(), DestinationCtx: e.system(), NoSync: noSync})
 		return errors.Join(err, policy.Destroy())
 	}
 }

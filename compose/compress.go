@@ -85,6 +85,7 @@ func (k *errorKeeper) error() error {
 	return k.err
 }
 
+// Write implements io.Writer.
 func (k *errorKeeper) Write(p []byte) (int, error) {
 	if k.error() == nil {
 		_, err := k.w.Write(p)
@@ -101,6 +102,7 @@ type failingWith struct {
 	kept *errorKeeper
 }
 
+// Write implements io.Writer.
 func (f failingWith) Write(p []byte) (int, error) {
 	if err := f.kept.error(); err != nil {
 		return 0, err
@@ -125,6 +127,7 @@ type sourceError struct {
 	err error
 }
 
+// Read implements io.Reader.
 func (s *sourceError) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
 	if err != nil && err != io.EOF {
@@ -145,6 +148,7 @@ type decompressing struct {
 	source *sourceError
 }
 
+// Read implements io.Reader.
 func (d *decompressing) Read(p []byte) (int, error) {
 	n, err := d.ReadCloser.Read(p)
 	return n, d.source.explain(err)

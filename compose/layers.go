@@ -76,6 +76,7 @@ type reporter struct {
 	report func(bytes int)
 }
 
+// Read implements io.Reader.
 func (r reporter) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
 	if n > 0 {

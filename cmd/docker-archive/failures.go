@@ -31,6 +31,7 @@ type credentialsError struct {
 	user string
 }
 
+// Unwrap returns what the registry said.
 func (e *credentialsError) Unwrap() error { return e.error }
 
 // refused marks an error that is about credentials of the flags.

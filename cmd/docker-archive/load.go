@@ -52,7 +52,7 @@ With --to podman the images are copied to the storage of podman and CRI-O on thi
   docker-archive load --host ssh://admin@node1 images.tar
   docker-archive load --platform linux/arm64 images.tar
   docker-archive load --to podman images.tar`,
-		Args: usageArgs(cobra.MinimumNArgs(1)),
+		Args: atLeast(1, "archives, or images in archives"),
 		RunE: o.run,
 	}
 	f := cmd.Flags()

@@ -60,7 +60,7 @@ anything is sent.`,
   docker-archive push app.tar:example.com/app:1 registry.internal/mirror --keep-host
   docker-archive push images.tar registry.internal --map registry.example.com/team=apps
   docker-archive push images.tar registry.internal/mirror --print-mirror containerd`,
-		Args: usageArgs(cobra.MinimumNArgs(2)),
+		Args: atLeast(2, "archives and a registry"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd, args[:len(args)-1], args[len(args)-1])
 		},

@@ -33,7 +33,7 @@ func newRemoveCommand(g *globalOptions) *cobra.Command {
 that position, counted from zero, with all its names. Only a new table of contents is
 written: 'docker-archive compact' gives back the space.`,
 		Example: `  docker-archive remove images.tar alpine:3.20`,
-		Args:    usageArgs(cobra.MinimumNArgs(2)),
+		Args:    atLeast(2, "an archive and names"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			options, err := o.options(g)
 			if err != nil {

@@ -12,6 +12,7 @@ import (
 // usageError is a wrong command line.
 type usageError struct{ error }
 
+// Unwrap returns what is wrong.
 func (e usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error {
@@ -24,6 +25,7 @@ type commandError struct {
 	command string
 }
 
+// Unwrap returns what is wrong.
 func (e commandError) Unwrap() error { return e.error }
 
 // usageHint says where to read how a command is used.
@@ -51,6 +53,19 @@ func exactArgs(n int, what string) cobra.PositionalArgs {
 	return usageArgs(func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) == n:
+			return nil
+		case len(args) == 0:
+			return fmt.Errorf("%s takes %s", cmd.Name(), what)
+		}
+		return fmt.Errorf("%s takes %s, but is given %q", cmd.Name(), what, args)
+	})
+}
+
+// atLeast demands n arguments or more, which what names: "archives".
+func atLeast(n int, what string) cobra.PositionalArgs {
+	return usageArgs(func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) >= n:
 			return nil
 		case len(args) == 0:
 			return fmt.Errorf("%s takes %s", cmd.Name(), what)

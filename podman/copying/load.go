@@ -237,6 +237,7 @@ type sentWriter struct {
 	loader *loader
 }
 
+// Write implements io.Writer.
 func (w *sentWriter) Write(p []byte) (int, error) {
 	n, err := w.w.Write(p)
 	w.loader.done.Sent += int64(n)

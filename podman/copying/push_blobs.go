@@ -226,6 +226,7 @@ type sentReader struct {
 	err      error
 }
 
+// Read implements io.Reader.
 func (r *sentReader) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p)
 	if n > 0 {

@@ -157,6 +157,7 @@ func (m *madeLayers) write(ctx context.Context, img *pushedImage, plain imgspecv
 
 type countingWriter struct{ n int64 }
 
+// Write implements io.Writer.
 func (w *countingWriter) Write(p []byte) (int, error) {
 	w.n += int64(len(p))
 	return len(p), nil

@@ -24,7 +24,7 @@ who reads it meanwhile reads what it was. Two who change it at once do so one af
 the other with --wait; else the second fails.`,
 		Example: `  docker-archive add images.tar alpine:3.21
   docker-archive add images.tar docker-archive:others.tar`,
-		Args: usageArgs(cobra.MinimumNArgs(1)),
+		Args: atLeast(1, "an archive and images"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.archive = archivePath(args[0])
 			return o.run(cmd, args[1:])

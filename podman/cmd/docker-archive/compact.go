@@ -17,7 +17,7 @@ func newCompactCommand(g *globalOptions) *cobra.Command {
 as one 'docker-archive save' of its images, in their order, would have written it. It
 takes the place of the old one when it is complete, so there must be room for both.`,
 		Example: `  docker-archive compact images.tar`,
-		Args:    usageArgs(cobra.ExactArgs(1)),
+		Args:    exactArgs(1, "one archive"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			options, err := o.options(g)
 			if err != nil {

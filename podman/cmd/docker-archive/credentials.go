@@ -34,9 +34,14 @@ func (r *registryOptions) authFromStdin() (*types.DockerAuthConfig, error) {
 // refused is the value of a flag that other commands have.
 type refused struct{ why string }
 
+// Set implements pflag.Value. It always fails.
 func (r refused) Set(string) error { return fmt.Errorf("%s", r.why) }
-func (refused) String() string     { return "" }
-func (refused) Type() string       { return "string" }
+
+// String is for the help, which does not show the flag.
+func (refused) String() string { return "" }
+
+// Type is for the help, too.
+func (refused) Type() string { return "string" }
 
 // refuseDecryption says of skopeo's flag what to do instead: what is saved keeps its
 // digests, and what is decrypted has others.

@@ -104,7 +104,7 @@ func hereHint(err error) string {
 	case errors.Is(err, fs.ErrPermission) && strings.Contains(text, "auth.json"):
 		return "The file with credentials cannot be used by you. Say which can with --authfile or REGISTRY_AUTH_FILE, or set XDG_RUNTIME_DIR to a directory of yours."
 	case strings.Contains(text, "Cannot connect to the Docker daemon"), strings.Contains(text, "failed to connect to the docker API"), strings.Contains(text, "docker daemon") && isDial(err):
-		return "Start the daemon, or say where it is with --daemon-host or DOCKER_HOST. An archive of its images is made without it by 'docker save'."
+		return "Start the daemon, or say where it is with --daemon-host (of load, --host) or DOCKER_HOST. An archive of its images is made without it by 'docker save'."
 	}
 	return ""
 }

@@ -99,7 +99,7 @@ func TestHintsOfThisMachine(t *testing.T) {
 
 	t.Setenv("DOCKER_HOST", "unix://"+filepath.Join(dir, "none.sock"))
 	for _, args := range [][]string{{"save", "-o", saved, "docker-daemon:x:1"}, {"copy", "docker-daemon:x:1", "dir:x"}, {"save", "-o", saved, "docker-daemon:x"}} {
-		hinted(t, "Start the daemon, or say where it is with --daemon-host or DOCKER_HOST.", append(args, "--retry-times", "0")...)
+		hinted(t, "Start the daemon, or say where it is with --daemon-host (of load, --host) or DOCKER_HOST.", append(args, "--retry-times", "0")...)
 	}
 	hinted(t, "Choose another directory with --tmpdir or TMPDIR.", "list", "--tmpdir", filepath.Join(dir, "none"), packed)
 	hinted(t, "An image-archive can, and docker load reads it too: image-archive:all.tar:docker.io/library/x:1", "copy", "--all", "oci:"+one+":multi", "docker-archive:all.tar:x:1")

@@ -79,7 +79,12 @@ sorted, users and groups are numbers, and the image is as old as SOURCE_DATE_EPO
   docker-archive make --base docker-archive:app.tar --squash -t app:flat -o flat.tar
   docker-archive make --base example.com/app:1 --rebase alpine:3.19=alpine:3.20 docker://example.com/app:2
   docker-archive make --base app:1 --remove /etc/secret --label cleaned=yes -t app:2 -o app.tar`,
-		Args: usageArgs(cobra.MaximumNArgs(1)),
+		Args: usageArgs(func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return fmt.Errorf("make takes one destination, but is given %q", args)
+			}
+			return nil
+		}),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	f := cmd.Flags()

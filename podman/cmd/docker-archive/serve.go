@@ -56,7 +56,7 @@ standard error. SIGTERM ends it when what is being sent has been, and after 30 s
 at the latest.`,
 		Example: `  docker-archive serve images.tar
   docker-archive serve --listen :5000 --tls-cert cert.pem --tls-key key.pem --htpasswd users /srv/archives`,
-		Args: usageArgs(cobra.MinimumNArgs(1)),
+		Args: atLeast(1, "archives or directories"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args)
 		},

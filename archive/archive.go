@@ -54,7 +54,8 @@ type Archive struct {
 
 // Open opens the archive at path, "-" and /dev/stdin being the standard input. If
 // it is compressed or comes from a pipe, it is first copied, uncompressed, to a
-// temporary file without a name. The caller must close it. The error wraps
+// temporary file without a name. A directory with an OCI layout is read where it is.
+// The caller must close the Archive. The error wraps
 // errdef.ErrNoImageArchive, ErrDamaged or ErrLimit where the file is to blame.
 func Open(ctx context.Context, path string) (*Archive, error) {
 	file, err := input.Open(ctx, path, options)

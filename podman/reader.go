@@ -49,7 +49,8 @@ func NewReader(sys *types.SystemContext, path string) (*Reader, error) {
 // NewReaderContext opens the archive at path, "-" and /dev/stdin being the
 // standard input. It may be in any format that the package reads, and compressed:
 // such an archive, or one from a pipe, is copied to an unnamed temporary file in
-// sys.BigFilesTemporaryDir, which ctx can end. The caller must close the Reader.
+// sys.BigFilesTemporaryDir, which ctx can end. A directory with an OCI layout is read
+// where it is. The caller must close the Reader.
 func NewReaderContext(ctx context.Context, sys *types.SystemContext, path string) (*Reader, error) {
 	return Transport.newReader(ctx, sys, path)
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 )
 
 // Every command that takes an archive takes it in every form that it has elsewhere,
@@ -21,6 +23,14 @@ func TestFormsOfAnArchive(t *testing.T) {
 		for _, args := range [][]string{{"list", archive}, {"inspect", archive}, {"inspect", archive + ":V1.0_RC"}, {"verify", archive}} {
 			_, err := run(t, args...)
 			require.NoError(t, err, args)
+		}
+	}
+	layout := imagetest.Testdata(t, "oci")
+	for _, dir := range []string{layout, "oci:" + layout} {
+		for _, args := range [][]string{{"list", dir}, {"inspect", dir + ":one"}, {"verify", dir}} {
+			out, err := run(t, args...)
+			require.NoError(t, err, args)
+			assert.NotEmpty(t, out, args)
 		}
 	}
 }

@@ -1,6 +1,6 @@
 // Package input opens what is to be read at random although it may come from
-// anywhere: a file, a device, a pipe, compressed or not. It knows nothing of
-// what is in it.
+// anywhere: a file, a device, a pipe, compressed or not, the directory of an OCI
+// image layout. It knows nothing of what is in it.
 package input
 
 import (
@@ -115,6 +115,14 @@ func open(ctx context.Context, path string, o Options) (*File, error) {
 			return nil, err
 		}
 		closeFile = f.Close
+		if info, err := f.Stat(); err == nil && info.IsDir() {
+			_ = f.Close() // It was not read.
+			file, err := openDirectory(ctx, path)
+			if err != nil {
+				err = fmt.Errorf("reading %s: %w", path, err)
+			}
+			return file, err
+		}
 	}
 	file, err := fromFile(ctx, f, closeFile, o)
 	if err != nil {
@@ -169,7 +177,7 @@ func randomAccess(f *os.File) (*io.SectionReader, error) {
 	}
 	mode := info.Mode()
 	if mode.IsDir() {
-		return nil, errors.New("is a directory")
+		return nil, errIsDirectory
 	}
 	if !mode.IsRegular() && (mode&fs.ModeDevice == 0 || mode&fs.ModeCharDevice != 0) {
 		return nil, nil

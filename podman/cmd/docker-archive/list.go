@@ -32,7 +32,8 @@ func newListCommand(g *globalOptions) *cobra.Command {
 manifest or, if the archive has none, of the config. An image that is known to be
 broken is marked; of something else than an image, its type is in the place of the
 platform. What is about an image, such as signatures and SBOMs, is listed after the
-images, with what it is about. ARCHIVE may be compressed, and - for the standard input.`,
+images, with what it is about. ARCHIVE may be compressed, - for the standard input, and
+the directory of an OCI layout.`,
 		Example: `  docker-archive list images.tar
   curl -s https://example.com/images.tar.zst | docker-archive list -`,
 		Args: exactArgs(1, "one archive"),
@@ -76,7 +77,7 @@ func archivePath(arg string) string {
 	if _, err := os.Stat(arg); err == nil {
 		return arg
 	}
-	for _, transport := range []string{dockerarchive.Transport.Name(), dockerarchive.ImageTransport.Name(), "oci-archive"} {
+	for _, transport := range []string{dockerarchive.Transport.Name(), dockerarchive.ImageTransport.Name(), "oci-archive", "oci"} {
 		if path, ok := strings.CutPrefix(arg, transport+":"); ok {
 			return path
 		}

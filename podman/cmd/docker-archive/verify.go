@@ -23,7 +23,8 @@ func newVerifyCommand(g *globalOptions) *cobra.Command {
 		Short: "Check everything an archive says of itself",
 		Long: `Check every blob in an archive against its name, digest and diff ID, every size,
 every link and every reference. All that is wrong is listed; the exit status is 1
-if anything is. ARCHIVE may be compressed, and - for the standard input.
+if anything is. ARCHIVE may be compressed, - for the standard input, and the directory
+of an OCI layout.
 
 With --key, every image must also be signed with that key, by a signature of cosign's
 that is in the archive ('docker-archive save --referrers' takes them along) and is for

@@ -76,13 +76,13 @@ func TestServeFails(t *testing.T) {
 	nobody := filepath.Join(t.TempDir(), "nobody")
 	require.NoError(t, os.WriteFile(nobody, nil, 0o600))
 	for want, args := range map[string][]string{
-		"--tls-cert and --tls-key":      {"--tls-cert", "x", "a.tar"},
-		"there is no user":              {"--htpasswd", nobody, "a.tar"},
-		"reading the users":             {"--htpasswd", "missing", "a.tar"},
-		"missing.tar":                   {"--listen", "127.0.0.1:0", "missing.tar"},
-		"nonsense":                      {"--listen", "nonsense", "a.tar"},
-		"requires at least 1 arg":       {},
-		"../../testdata/oci/index.json": {"--listen", "127.0.0.1:0", "../../testdata/oci/index.json"},
+		"--tls-cert and --tls-key":            {"--tls-cert", "x", "a.tar"},
+		"there is no user":                    {"--htpasswd", nobody, "a.tar"},
+		"reading the users":                   {"--htpasswd", "missing", "a.tar"},
+		"missing.tar":                         {"--listen", "127.0.0.1:0", "missing.tar"},
+		"nonsense":                            {"--listen", "nonsense", "a.tar"},
+		"serve takes archives or directories": {},
+		"../../testdata/oci/index.json":       {"--listen", "127.0.0.1:0", "../../testdata/oci/index.json"},
 	} {
 		root := newRootCommand()
 		var out bytes.Buffer

@@ -52,17 +52,17 @@ func TestLoadFails(t *testing.T) {
 	d := imagetest.NewLoadDaemon(t)
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
 	for want, args := range map[string][]string{
-		"requires at least 1 arg":            nil,
-		"is not of the form OS/ARCH":         {archives + "skopeo.tar", "--platform", "x"},
-		"either a host or a context":         {archives + "skopeo.tar", "--host", d.Host, "--context", "x"},
-		`docker daemon of the context "none`: {archives + "skopeo.tar", "--context", "none"},
-		"no such file or directory":          {"none.tar", "--host", d.Host},
-		"no image is named":                  {archives + "skopeo.tar:none", "--host", d.Host},
-		"with --platform.\n":                 {archives + "ctr24.tar:@0", "--host", d.Host, "--platform", "linux/s390x"},
-		"is none of docker, podman":          {archives + "skopeo.tar", "--to", "x"},
-		"are for docker":                     {archives + "skopeo.tar", "--to", "podman", "--host", d.Host},
-		"one platform of an image":           {archives + "skopeo.tar", "--to", "podman", "--platform", "linux/amd64,linux/arm64"},
-		"containers-storage":                 {archives + "skopeo.tar", "--to", "containers-storage:[none"},
+		"load takes archives, or images in archives": nil,
+		"is not of the form OS/ARCH":                 {archives + "skopeo.tar", "--platform", "x"},
+		"either a host or a context":                 {archives + "skopeo.tar", "--host", d.Host, "--context", "x"},
+		`docker daemon of the context "none`:         {archives + "skopeo.tar", "--context", "none"},
+		"no such file or directory":                  {"none.tar", "--host", d.Host},
+		"no image is named":                          {archives + "skopeo.tar:none", "--host", d.Host},
+		"with --platform.\n":                         {archives + "ctr24.tar:@0", "--host", d.Host, "--platform", "linux/s390x"},
+		"is none of docker, podman":                  {archives + "skopeo.tar", "--to", "x"},
+		"are for docker":                             {archives + "skopeo.tar", "--to", "podman", "--host", d.Host},
+		"one platform of an image":                   {archives + "skopeo.tar", "--to", "podman", "--platform", "linux/amd64,linux/arm64"},
+		"containers-storage":                         {archives + "skopeo.tar", "--to", "containers-storage:[none"},
 	} {
 		_, errOut, status := command(t, append([]string{"load"}, args...)...)
 		assert.NotZero(t, status, want)

@@ -66,16 +66,16 @@ func TestPushFails(t *testing.T) {
 	empty := filepath.Join(t.TempDir(), "empty.tar")
 	require.NoError(t, os.WriteFile(empty, nil, 0o600))
 	for want, args := range map[string][]string{
-		"requires at least 2 arg":     {"a.tar"},
-		"REGISTRY[/PREFIX]":           {archives + "skopeo.tar", "Not a registry"},
-		"is not of the form FROM=TO":  {archives + "skopeo.tar", reg.Address, "--map", "x"},
-		"neither gzip nor zstd":       {archives + "skopeo.tar", reg.Address, "--dest-compress-format", "xz"},
-		"--jobs must be at least 1":   {archives + "skopeo.tar", reg.Address, "--jobs", "0"},
-		"is not of the form OS/ARCH":  {archives + "skopeo.tar", reg.Address, "--platform", "x"},
-		"is none of containerd, crio": {archives + "skopeo.tar", reg.Address, "--print-mirror", "x"},
-		"mirrors of Docker Hub only":  {archives + "skopeo.tar", reg.Address, "--print-mirror", "docker"},
-		"--map makes":                 {archives + "skopeo.tar", reg.Address, "--map", "127.0.0.1:5111/tiny=UPPER"},
-		"empty.tar":                   {empty, reg.Address},
+		"push takes archives and a registry": {"a.tar"},
+		"REGISTRY[/PREFIX]":                  {archives + "skopeo.tar", "Not a registry"},
+		"is not of the form FROM=TO":         {archives + "skopeo.tar", reg.Address, "--map", "x"},
+		"neither gzip nor zstd":              {archives + "skopeo.tar", reg.Address, "--dest-compress-format", "xz"},
+		"--jobs must be at least 1":          {archives + "skopeo.tar", reg.Address, "--jobs", "0"},
+		"is not of the form OS/ARCH":         {archives + "skopeo.tar", reg.Address, "--platform", "x"},
+		"is none of containerd, crio":        {archives + "skopeo.tar", reg.Address, "--print-mirror", "x"},
+		"mirrors of Docker Hub only":         {archives + "skopeo.tar", reg.Address, "--print-mirror", "docker"},
+		"--map makes":                        {archives + "skopeo.tar", reg.Address, "--map", "127.0.0.1:5111/tiny=UPPER"},
+		"empty.tar":                          {empty, reg.Address},
 	} {
 		_, errOut, status := command(t, append([]string{"push"}, args...)...)
 		assert.NotZero(t, status, want)

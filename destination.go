@@ -32,7 +32,8 @@ type imageDestination struct {
 	place      *writing.Image
 	names      []string
 	absent     map[digest.Digest]bool // layers that stay elsewhere
-	filler     atomic.Bool            // a schema 1 image's empty layer was left out
+	origins    []originator
+	filler     atomic.Bool // a schema 1 image's empty layer was left out
 
 	// What has been put, by digest. Configs and manifests are not put
 	// concurrently with each other.
@@ -67,7 +68,7 @@ func newImageDestination(ctx context.Context, sys *types.SystemContext, ref arch
 		d.ownsWriter = true
 		d.place = writer.archive.NewImage()
 	}
-	d.absent = writer.absent
+	d.absent, d.origins = writer.absent, writer.origins
 	d.archive, d.layout = writer.archive, writer.archive.Layout()
 	var err error
 	if d.place, err = d.archive.Open(d.place); err != nil {
@@ -279,7 +280,7 @@ func (d *imageDestination) putManifest(ctx context.Context, m []byte, instance *
 	if err := d.putFiller(ctx, document); err != nil {
 		return err
 	}
-	img := &image.Image{Names: d.names, Configs: d.configs}
+	img := &image.Image{Names: d.names, Configs: d.configs, Origins: d.originsOf()}
 	if img.Documents, err = image.Order(document, d.put); err != nil {
 		return err
 	}
@@ -296,6 +297,19 @@ func (d *imageDestination) putManifest(ctx context.Context, m []byte, instance *
 		d.complete = img
 	}
 	return nil
+}
+
+// originsOf returns what is known of the image by its configs.
+func (d *imageDestination) originsOf() map[digest.Digest]image.Origin {
+	known := map[digest.Digest]image.Origin{}
+	for config := range d.configs {
+		for _, o := range d.origins {
+			if origin := o.Origin(config); origin.Parent != "" || origin.LayerSources != nil {
+				known[config] = origin
+			}
+		}
+	}
+	return known
 }
 
 // truthful mends the media types of layers in a manifest that the source has made up,

@@ -32,6 +32,7 @@ type Writer struct {
 	transport archiveTransport
 	archive   *writing.Archive
 	absent    map[digest.Digest]bool // layers of planned images; not changed
+	origins   []originator           // of planned images; not changed
 }
 
 // WriterOptions are the options of a Writer; nil and the zero value will do.
@@ -62,8 +63,9 @@ type WriterOptions struct {
 // Plan is what is known of an image that will be copied. Its parts are added in
 // the order of an archive: of an index, each manifest, and then the index.
 type Plan struct {
-	blobs  []image.Blob
-	absent map[digest.Digest]bool
+	blobs   []image.Blob
+	absent  map[digest.Digest]bool
+	origins []originator
 }
 
 // LeaveOut says of a layer that has URLs that it will not be copied: an image-archive
@@ -74,6 +76,20 @@ func (p *Plan) LeaveOut(layer digest.Digest) {
 		p.absent = map[digest.Digest]bool{}
 	}
 	p.absent[layer] = true
+}
+
+// originator is a source that knows what Docker's manifest.json says of an image.
+type originator interface {
+	Origin(config digest.Digest) image.Origin
+}
+
+// TakeFrom has the image keep what only the manifest.json of the archive that src
+// reads says of it: on what it was built, and the URLs of layers. Other sources say
+// nothing. src must be usable until the image is committed.
+func (p *Plan) TakeFrom(src types.ImageSource) {
+	if o, ok := src.(originator); ok {
+		p.origins = append(p.origins, o)
+	}
 }
 
 // AddManifest adds a manifest with all that it refers to, or an index.
@@ -144,9 +160,11 @@ func newWriter(ctx context.Context, sys *types.SystemContext, path string, optio
 		}
 	}
 	absent := map[digest.Digest]bool{}
+	var origins []originator
 	for _, p := range options.Plan {
 		o.Plan = append(o.Plan, p.blobs)
 		maps.Copy(absent, p.absent)
+		origins = append(origins, p.origins...)
 	}
 	if sys != nil {
 		o.TempDir = sys.BigFilesTemporaryDir
@@ -169,13 +187,14 @@ func newWriter(ctx context.Context, sys *types.SystemContext, path string, optio
 	if err != nil {
 		return nil, err
 	}
-	return &Writer{transport: transport, archive: archive, absent: absent}, nil
+	return &Writer{transport: transport, archive: archive, absent: absent, origins: origins}, nil
 }
 
 // NewWriterForReference returns a Writer of the archive that ref names, of which
 // IsArchive must be true, and a reference to the same image within it. It is to
 // writing what NewReaderForReference is to reading. The reference's own transport
-// says which kind of archive is written.
+// says which kind of archive is written. An archive that is there is added to, as by
+// OpenWriter.
 func NewWriterForReference(ctx context.Context, sys *types.SystemContext, ref types.ImageReference, options *WriterOptions) (*Writer, types.ImageReference, error) {
 	standalone, err := own(ref)
 	if err != nil {
@@ -192,7 +211,7 @@ func NewWriterForReference(ctx context.Context, sys *types.SystemContext, ref ty
 		o = *options
 	}
 	o.Transport = standalone.transport
-	w, err := NewWriterContext(ctx, sys, standalone.path, &o)
+	w, err := openOrCreate(ctx, sys, standalone.path, &o)
 	if err != nil {
 		return nil, nil, err
 	}

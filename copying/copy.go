@@ -38,6 +38,7 @@ func Copy(ctx context.Context, policyContext *signature.PolicyContext, destRef, 
 	if err != nil {
 		return nil, err
 	}
+	archiveSource := src
 	src = truthful(src)
 	opened := &openedReference{ImageReference: srcRef, source: concurrently(src)}
 	defer opened.close() // It has only been read from.
@@ -51,6 +52,7 @@ func Copy(ctx context.Context, policyContext *signature.PolicyContext, destRef, 
 	if err != nil {
 		return nil, err
 	}
+	plan.TakeFrom(archiveSource)
 	if plan.elsewhere {
 		// Only then, for that hides sigstore signatures from copy.Image.
 		opened.source = nearSource{opened.source}

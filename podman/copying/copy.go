@@ -40,6 +40,7 @@ func Copy(ctx context.Context, policyContext *signature.PolicyContext, destRef, 
 	if err != nil {
 		return nil, err
 	}
+	archiveSource := src
 	src = truthful(src)
 	opened := &openedReference{ImageReference: srcRef, source: concurrently(src)}
 	defer opened.close() // It has only been read from.
@@ -53,6 +54,7 @@ func Copy(ctx context.Context, policyContext *signature.PolicyContext, destRef, 
 	if err != nil {
 		return nil, err
 	}
+	plan.TakeFrom(archiveSource)
 	if plan.elsewhere {
 		// Only then, for that hides sigstore signatures from copy.Image.
 		opened.source = nearSource{opened.source}

@@ -7,6 +7,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -16,6 +18,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
+	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
@@ -105,6 +108,20 @@ func TestSaveKeepsOrigin(t *testing.T) {
 			assert.Equal(t, items[1].LayerSources, got[0].LayerSources, "%s to %s", from.Name(), to.Name())
 			assert.Empty(t, got[1].Parent)
 			assert.Empty(t, got[1].LayerSources)
+
+			dest := filepath.Join(t.TempDir(), "copied.tar")
+			for _, name := range []string{"example.com/base:1", "example.com/child:1"} {
+				destRef, err := to.ParseReference(dest + ":" + name)
+				require.NoError(t, err)
+				_, err = copying.Copy(t.Context(), imagetest.Trusting(t), destRef, ref(name), nil)
+				require.NoError(t, err)
+			}
+			copied, err := os.ReadFile(dest)
+			require.NoError(t, err)
+			got = dockerItems(t, copied)
+			assert.Equal(t, base.ConfigDigest(), got[1].Parent, "%s copied to %s", from.Name(), to.Name())
+			assert.Equal(t, items[1].LayerSources, got[1].LayerSources, "%s copied to %s", from.Name(), to.Name())
+			assert.Empty(t, got[0].Parent)
 
 			alone, _ := save(t, options, named(t, ref("example.com/child:1"), "example.com/child:1"))
 			assert.Empty(t, dockerItems(t, alone)[0].Parent, "docker load refuses a parent that is not there")

@@ -52,8 +52,8 @@ func newCopyCommand(g *globalOptions) *cobra.Command {
 docker://, docker-archive:, image-archive: (an archive that keeps digests, compressed
 layers and all platforms), oci:, dir:, docker-daemon:, containers-storage: and others.
 
-An archive appears at its path when it is complete; what was there is kept if
-the copy fails. An archive can be written to /dev/stdout, a pipe or a device;
+An archive appears at its path when it is complete. To one that is there already the
+image is added, and the archive is as it was if the copy fails. An archive can be written to /dev/stdout, a pipe or a device;
 progress is reported on standard error.`,
 		Example: `  docker-archive copy docker://docker.io/library/alpine:3.20 docker-archive:alpine.tar:alpine:3.20
   docker-archive copy --all docker://docker.io/library/alpine:3.20 image-archive:all.tar:alpine:3.20

@@ -343,7 +343,9 @@ func (o *makeOptions) copyTo(cmd *cobra.Command, policy *signature.PolicyContext
 	if err != nil {
 		return nil, usagef("destination: %w", err)
 	}
-	options := &copy.Options{SourceCtx: sys, DestinationCtx: sys}
+	destCtx := *sys
+	trustLoopback(&destCtx, inRegistries(dest)...)
+	options := &copy.Options{SourceCtx: sys, DestinationCtx: &destCtx}
 	if !o.quiet {
 		options.ReportWriter = reportWriter(cmd.ErrOrStderr())
 	}

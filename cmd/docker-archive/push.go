@@ -85,13 +85,15 @@ anything is sent.`,
 
 func (o *pushOptions) run(cmd *cobra.Command, archives []string, registry string) error {
 	registry = strings.TrimSuffix(strings.TrimPrefix(registry, "docker://"), "/")
-	if _, err := reference.ParseNamed(registry + "/name"); err != nil {
+	named, err := reference.ParseNamed(registry + "/name")
+	if err != nil {
 		return usagef("%q is not of the form REGISTRY[/PREFIX]: %w", registry, err)
 	}
 	options, err := o.pushOptions()
 	if err != nil {
 		return err
 	}
+	trustLoopback(options.DestinationCtx, named)
 	images, release, err := o.images(cmd, options.SourceCtx, archives, registry)
 	defer release()
 	if err != nil {
@@ -137,7 +139,8 @@ func (o *pushOptions) pushOptions() (*copying.PushOptions, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := &copying.PushOptions{SourceCtx: sys, DestinationCtx: sys, Jobs: o.jobs, RetryTimes: o.retryTimes, KeepGoing: o.keepGoing, DryRun: o.dryRun}
+	destCtx := *sys
+	options := &copying.PushOptions{SourceCtx: sys, DestinationCtx: &destCtx, Jobs: o.jobs, RetryTimes: o.retryTimes, KeepGoing: o.keepGoing, DryRun: o.dryRun}
 	for _, s := range o.platforms {
 		p, err := parsePlatform(s)
 		if err != nil {

@@ -154,7 +154,9 @@ func (o *saveOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	images, err := o.images(cmd, options.SourceCtx, append(given(args), listed...))
+	listed = append(given(args), listed...)
+	trustLoopback(options.SourceCtx, inRegistries(parsed(listed)...)...)
+	images, err := o.images(cmd, options.SourceCtx, listed)
 	if err != nil {
 		return err
 	}

@@ -110,6 +110,8 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 			return err
 		}
 	}
+	trustLoopback(options.SourceCtx, inRegistries(src)...)
+	trustLoopback(options.DestinationCtx, inRegistries(dest)...)
 	policy, err := o.global.policy(options.SourceCtx)
 	if err != nil {
 		return err

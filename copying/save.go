@@ -146,8 +146,8 @@ const (
 	Started
 	// Read says that so many more Bytes of a Blob have arrived.
 	Read
-	// Retried says that reading is about to be tried again after Err: of a Blob, or
-	// of the manifest of an Image.
+	// Retried says that reading is about to be tried again after Err: of a Blob, which
+	// goes on at Offset, or of the manifest of an Image.
 	Retried
 	// Finished says that a Blob is in the archive or, in Err, why it is not.
 	Finished
@@ -167,6 +167,8 @@ type Event struct {
 	Bytes int
 	Err   error
 	Host  string
+
+	Offset int64 // in bytes
 }
 
 // SaveResult is what became of an image.
@@ -377,7 +379,7 @@ func (s *saver) report(e fetching.Event) {
 	kind := map[fetching.EventKind]EventKind{
 		fetching.Started: Started, fetching.Read: Read, fetching.Retried: Retried, fetching.Finished: Finished,
 	}[e.Kind]
-	s.options.Progress(Event{Kind: kind, Blob: e.Blob.Digest, Image: s.sourceOf(e.Image), Size: e.Blob.Size, Bytes: e.N, Err: e.Err})
+	s.options.Progress(Event{Kind: kind, Blob: e.Blob.Digest, Image: s.sourceOf(e.Image), Size: e.Blob.Size, Bytes: e.N, Err: e.Err, Offset: e.Offset})
 }
 
 // waiting tells the caller of a registry that sends nothing.

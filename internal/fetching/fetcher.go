@@ -86,6 +86,9 @@ type Event struct {
 	Image *Image // of Started: the only image that needs it, nil if several do
 	N     int    // of Read: how many more bytes have arrived
 	Err   error  // of Retried and Finished
+
+	// Offset is, of Retried, where reading goes on, in bytes.
+	Offset int64
 }
 
 // ErrSource is found in errors of a source, as opposed to those of Store.

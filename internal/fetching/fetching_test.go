@@ -130,10 +130,14 @@ func TestResuming(t *testing.T) {
 	for _, err := range []error{io.ErrUnexpectedEOF, io.EOF} {
 		var s store
 		var events []fetching.EventKind
+		var offsets []int64
 		o := retrying(s.options(), 3)
 		o.Progress = func(e fetching.Event) {
 			if e.Kind != fetching.Read {
 				events = append(events, e.Kind)
+			}
+			if e.Kind == fetching.Retried {
+				offsets = append(offsets, e.Offset)
 			}
 		}
 		f := fetching.New(o)
@@ -148,6 +152,7 @@ func TestResuming(t *testing.T) {
 		require.NoError(t, run(t.Context(), f, f.Blobs()))
 		require.NoError(t, blob.Await(t.Context()))
 		assert.Equal(t, []int64{0, 100, 200, 300}, src.opens)
+		assert.Equal(t, src.opens[1:], offsets)
 		assert.Equal(t, data, s.blobs[blob.Digest])
 		assert.Zero(t, src.open)
 		assert.Equal(t, []fetching.EventKind{fetching.Started, fetching.Retried, fetching.Retried, fetching.Retried, fetching.Finished}, events)

@@ -242,7 +242,10 @@ func (g *ranges) fetch(run []*piece) bool {
 		if i > before { // Each range has all its attempts.
 			backoff = g.f.options.Backoff()
 		}
-		announce := func(err error) { g.f.options.Progress(Event{Kind: Retried, Blob: g.blob, Err: err}) }
+		offset := run[i].offset + int64(run[i].n)
+		announce := func(err error) {
+			g.f.options.Progress(Event{Kind: Retried, Blob: g.blob, Err: err, Offset: offset})
+		}
 		if next := backoff.Next(g.ctx, err, announce); next != nil {
 			if !backoff.MayPass(err) {
 				next = fmt.Errorf("%w: %w", ErrNoRanges, next) // Open knows what is the matter.

@@ -123,6 +123,10 @@ func retried(e copying.Event) string {
 	if e.Image != nil {
 		what = transports.ImageName(e.Image)
 	}
+	if e.Offset > 0 {
+		what += " on from " + units.HumanSize(float64(e.Offset))
+		return printable.String(fmt.Sprintf("reading %s after: %v", what, e.Err))
+	}
 	return printable.String(fmt.Sprintf("reading %s again after: %v", what, e.Err))
 }
 

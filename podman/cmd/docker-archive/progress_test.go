@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,4 +68,11 @@ func TestMeter(t *testing.T) {
 		unknown.add(5)
 		assert.Equal(t, "5B", unknown.String())
 	})
+}
+
+// Whoever has seen a connection break wants to know what it costs.
+func TestRetriedSaysWhereItGoesOn(t *testing.T) {
+	blob, lost := digest.FromString("x"), errors.New("lost")
+	assert.Equal(t, "reading "+blob.String()+" on from 12.5MB after: lost", retried(copying.Event{Blob: blob, Offset: 12_500_000, Err: lost}))
+	assert.Equal(t, "reading "+blob.String()+" again after: lost", retried(copying.Event{Blob: blob, Err: lost}))
 }

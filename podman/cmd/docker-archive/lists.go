@@ -13,6 +13,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/transports"
 
 	"github.com/dockerarchive/dockerarchive/podman/copying"
@@ -68,10 +70,26 @@ func (o *saveOptions) listed(stdin io.Reader) ([]argument, error) {
 	}
 	seen := map[argument]bool{}
 	return slices.DeleteFunc(images, func(a argument) bool { // Manifests name one image again and again.
-		a.place = ""
+		a.place, a.text = "", o.inFull(a.text)
 		defer func() { seen[a] = true }()
 		return seen[a]
 	}), nil
+}
+
+// inFull returns the whole name of an image in a registry, by which it is the same as
+// another; of anything else, what was given.
+func (o *saveOptions) inFull(arg string) string {
+	if _, _, ok := cutTransport(arg); ok {
+		return arg
+	}
+	named, err := reference.ParseNormalizedNamed(strings.TrimPrefix(arg, docker.Transport.Name()+"://"))
+	if err != nil {
+		return arg
+	}
+	if !o.allTags {
+		named = reference.TagNameOnly(named)
+	}
+	return named.String()
 }
 
 // readFile has a file read that names images.

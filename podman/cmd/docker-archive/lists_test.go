@@ -79,3 +79,24 @@ func TestListsThatAreNone(t *testing.T) {
 		}
 	}
 }
+
+// One image is saved once, however it is written, and where it is named first.
+func TestListedTwice(t *testing.T) {
+	dir := t.TempDir()
+	list, manifests := filepath.Join(dir, "list"), filepath.Join(dir, "pods.yaml")
+	require.NoError(t, os.WriteFile(list, []byte("busybox\nexample.com/app:1\noci:a\ndocker://docker.io/library/busybox:latest\n"), 0o600))
+	require.NoError(t, os.WriteFile(manifests, []byte("containers: [{image: library/busybox}, {image: 'example.com/app:1'}, {image: 'busybox:1'}]"), 0o600))
+	o := &saveOptions{fromFiles: []string{list}, fromYAML: []string{manifests}}
+	var got []string
+	listed, err := o.listed(nil)
+	require.NoError(t, err)
+	for _, a := range listed {
+		got = append(got, a.text)
+	}
+	assert.Equal(t, []string{"busybox", "example.com/app:1", "oci:a", "busybox:1"}, got)
+
+	o.allTags = true // All of them, or the one called latest.
+	listed, err = o.listed(nil)
+	require.NoError(t, err)
+	assert.Len(t, listed, 5)
+}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/containers/image/v5/copy"
@@ -32,9 +34,28 @@ type benchCase struct {
 	input  *input  // what is read, nil if it is the dataset
 	differ bool    // the sides write different things
 	client string  // that theirs needs, in clientsDir; "" if none
+	varies bool    // theirs writes something else every time
 	slow   bool    // over a slow network
 	ours   func(context.Context, *env) error
 	theirs func(context.Context, *env) error
+
+	// Of those that need more; nil if nothing.
+	missing func() error                      // says why the case cannot be run here
+	after   func(context.Context, *env) error // follows each run of theirs, not measured
+}
+
+// leftOut says why a case cannot be run here, nil if it can.
+func (c benchCase) leftOut() error {
+	if c.missing != nil {
+		return c.missing()
+	}
+	if c.client == "" {
+		return nil
+	}
+	if _, err := os.Stat(filepath.Join(clientsDir, c.client)); err != nil {
+		return fmt.Errorf("%w; \"make interop\" builds what it needs", err)
+	}
+	return nil
 }
 
 // env is what a run works with.
@@ -73,7 +94,7 @@ var cases = []benchCase{
 	},
 }
 
-func allCases() []benchCase { return slices.Concat(cases, saveCases, makingCases) }
+func allCases() []benchCase { return slices.Concat(cases, saveCases, makingCases, containerCases) }
 
 func findCase(name string) (benchCase, error) {
 	for _, c := range allCases() {

@@ -112,11 +112,9 @@ func runAll(ctx context.Context, o *options) (err error) {
 	}
 	var rows []row
 	for _, c := range selected {
-		if c.client != "" {
-			if _, err := os.Stat(filepath.Join(clientsDir, c.client)); err != nil {
-				fmt.Fprintf(os.Stderr, "%s is left out: %v; \"make interop\" builds what it needs\n", c.name, err)
-				continue
-			}
+		if err := c.leftOut(); err != nil {
+			fmt.Fprintf(os.Stderr, "%s is left out: %v\n", c.name, err)
+			continue
 		}
 		result, err := r.compare(ctx, c)
 		if err != nil {

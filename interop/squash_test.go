@@ -63,3 +63,50 @@ func withoutUserXattrs(tree map[string]string) map[string]string {
 	}
 	return kept
 }
+
+// TestBuildSquashed builds an image of several steps with buildah, as layers and squashed, and
+// squashes its layers: the trees are the same.
+func TestBuildSquashed(t *testing.T) {
+	dir := daemonDir(t)
+	buildah := buildahIn(t, dir)
+	files := filepath.Join(dir, "context", "files")
+	makeTree(t, files)
+	// Debian's shell and what the steps run, as the base.
+	base := filepath.Join(dir, "base")
+	shell(t, `
+		mkdir -p "$1"
+		for p in /bin/sh /bin/rm /bin/ln /bin/mv /bin/chmod /bin/chown /usr/bin/touch; do
+			cp -L --parents "$p" $(ldd "$p" | grep -o '/[^ ]*') "$1"
+		done`, base)
+	setTimes(t, base)
+	unpackImage(t, filepath.Join(dir, "base"), &compose.Image{Layers: []compose.Layer{{Content: compose.Dir(base, compose.PackOptions{Root: true})}}, Change: forLinux})
+	buildah.run(t, "pull", "--quiet", "oci:"+filepath.Join(dir, "base-layout")+":x")
+	// Hard links are made in one step: a layer that adds one to a file below has a copy of it.
+	dockerfile := filepath.Join(dir, "context", "Dockerfile")
+	writeText(t, dockerfile, `FROM `+strings.TrimSpace(buildah.run(t, "images", "--quiet"))+`
+COPY files /opt
+RUN rm -r /opt/gone /opt/file && touch -d @1000 /opt/made && ln /opt/made /opt/dir/made && chown 3:4 /opt/dir/plain
+COPY --chown=5:6 files/gone /opt/gone
+RUN rm /opt/gone/one && mv /opt/empty /opt/moved && chmod 4755 /opt/moved && ln -s dir /opt/linked && touch -h -d @1000 /opt/linked
+COPY files/gone/one /opt/linked/through
+RUN rm -r /opt/sticky && rm /opt/linked
+COPY files/empty /opt/linked
+`)
+	trees := map[string]map[string]string{}
+	for _, how := range []string{"--layers", "--squash"} {
+		name, layout := "localhost/built"+how, filepath.Join(dir, "built"+how)
+		buildah.run(t, "bud", "--quiet", "--isolation", "chroot", "--pull-never", how, "--tag", name, filepath.Dir(dockerfile))
+		buildah.run(t, "push", "--quiet", name, "oci:"+layout+":x")
+		debian(t, "umoci").run(t, "unpack", "--image", layout+":x", layout+"-bundle")
+		root := filepath.Join(layout+"-bundle", "rootfs")
+		require.NoError(t, os.RemoveAll(filepath.Join(root, "etc"))) // What RUN puts there, new every time.
+		trees[how] = readTree(t, root)
+	}
+	layout := filepath.Join(dir, "built--layers")
+	require.Len(t, layoutImage(t, layout, "x").diffIDs, 8)
+	root := unpackImage(t, filepath.Join(dir, "ours"), &compose.Image{Base: openLayout(t, layout, "x"), Squash: true})
+	require.NoError(t, os.RemoveAll(filepath.Join(root, "etc")))
+	ours := readTree(t, root)
+	requireSameTree(t, trees["--layers"], ours)
+	requireSameTree(t, trees["--squash"], ours)
+}

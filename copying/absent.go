@@ -14,6 +14,8 @@ import (
 	"github.com/docker/distribution/registry/api/errcode"
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/dockerarchive/dockerarchive/internal/answers"
 )
 
 // elsewhereError says of a layer that has URLs why it is neither where the image is
@@ -50,7 +52,7 @@ func notFound(err error) bool {
 	if errors.As(err, &status) {
 		return status.StatusCode == http.StatusNotFound || status.StatusCode == http.StatusGone
 	}
-	if code, ok := bodyStatus(err); ok {
+	if code, ok := answers.BodyStatus(err); ok {
 		return code == http.StatusNotFound
 	}
 	var coded errcode.ErrorCoder

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dockerarchive/dockerarchive/internal/answers"
 	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 	"github.com/dockerarchive/dockerarchive/internal/retry"
 )
@@ -84,11 +85,11 @@ func TestRetryableTokens(t *testing.T) {
 }
 
 func TestRetryableOthers(t *testing.T) {
-	verdict, known := judgeStatus(fmt.Errorf("x: %w", errcode.ErrorCodeUnavailable))
+	verdict, known := answers.Judge(fmt.Errorf("x: %w", errcode.ErrorCodeUnavailable))
 	assert.Equal(t, retry.Verdict{Retry: true}, verdict)
 	assert.True(t, known)
 	for _, err := range []error{errOther, io.ErrUnexpectedEOF, errors.Join(errOther, io.EOF)} {
-		_, known = judgeStatus(err)
+		_, known = answers.Judge(err)
 		assert.False(t, known, "%v", err)
 	}
 }

@@ -1,0 +1,49 @@
+// Package answers knows what containers/image makes of the answers of registries. It is the
+// one package in this directory that knows containers/image.
+package answers
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/containers/image/v5/docker"
+	"github.com/docker/distribution/registry/api/errcode"
+
+	"github.com/dockerarchive/dockerarchive/internal/retry"
+)
+
+// Judge is a retry.Classifier for the errors that containers/image makes of a registry's
+// answers. It has waited for as long as the registry asked to after some of them,
+// and says so of none.
+func Judge(err error) (retry.Verdict, bool) {
+	var status docker.UnexpectedHTTPStatusError
+	if errors.As(err, &status) {
+		return retry.Status(status.StatusCode), true
+	}
+	if errors.Is(err, docker.ErrTooManyRequests) {
+		return retry.Status(http.StatusTooManyRequests), true
+	}
+	var coded errcode.ErrorCoder
+	if errors.As(err, &coded) {
+		if coded.ErrorCode() == errcode.ErrorCodeUnknown {
+			return retry.Verdict{}, true // Was a 4xx, though its descriptor says 500.
+		}
+		return retry.Status(coded.ErrorCode().Descriptor().HTTPStatusCode), true
+	}
+	if code, ok := BodyStatus(err); ok {
+		return retry.Status(code), true
+	}
+	return retry.Verdict{}, false
+}
+
+// BodyStatus returns the status of an answer whose body is none that a registry gives,
+// for which containers/image has an error that it does not export.
+func BodyStatus(err error) (code int, ok bool) {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if n, _ := fmt.Sscanf(err.Error(), "error parsing HTTP %d response body:", &code); n == 1 {
+			return code, true
+		}
+	}
+	return 0, false
+}

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"context"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"strings"
 	"time"
@@ -12,17 +13,48 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/layertar"
 )
 
-// file is a file as a layer has it. Several paths may lead to it.
+// file is a file as a layer has it. Several paths may lead to it. An image has a hundred
+// thousand of them, so they are small.
 type file struct {
-	header       *tar.Header // with the name that it has in its layer
-	layer, index int         // which entry of which layer it is
+	*attributes
+	size        int64
+	seconds     int64 // of its time
+	nanoseconds int32
+	name        uint32 // checksum of the name that it has in its layer
+	layer       int32  // which entry of which layer it is
+	index       int32
+	first       *node // of those that lead to it, if it is no directory; known when all layers are
+}
+
+// attributes are what many files have in common.
+type attributes struct {
+	traits
+	records map[string]string // PAX records
+}
+
+// traits are the attributes that can be compared.
+type traits struct {
+	typeflag           byte
+	mode               int64
+	uid, gid           int
+	devmajor, devminor int64
+	linkname           string
 }
 
 // isDir reports whether it is a directory. One that no entry speaks of is one.
-func (f *file) isDir() bool { return f == nil || f.header.Typeflag == tar.TypeDir }
+func (f *file) isDir() bool { return f == nil || f.typeflag == tar.TypeDir }
 
 // isLink reports whether it is a symbolic link. No hard link is ever kept.
-func (f *file) isLink() bool { return f != nil && f.header.Typeflag == tar.TypeSymlink }
+func (f *file) isLink() bool { return f != nil && f.typeflag == tar.TypeSymlink }
+
+// header returns the header of the file under a name.
+func (f *file) header(name string) *tar.Header {
+	return &tar.Header{
+		Typeflag: f.typeflag, Name: name, Linkname: f.linkname, Size: f.size, Mode: f.mode, Uid: f.uid, Gid: f.gid,
+		ModTime: time.Unix(f.seconds, int64(f.nanoseconds)), Devmajor: f.devmajor, Devminor: f.devminor,
+		PAXRecords: f.records, Format: tar.FormatPAX,
+	}
+}
 
 // change is an entry that puts a file under a path.
 type change struct {
@@ -37,12 +69,25 @@ type changes struct {
 	added   []change // in the layer's order
 }
 
-// readChanges reads a layer.
-func readChanges(ctx context.Context, r io.Reader, layer int, limits *limits) (*changes, error) {
+// reader reads layers.
+type reader struct {
+	limits
+	common map[traits]*attributes // of files without PAX records and links
+}
+
+// changes reads what a layer does. Entries that put a file somewhere are among it unless
+// they are given to add.
+func (in *reader) changes(ctx context.Context, r io.Reader, layer int, add func(change) error) (*changes, error) {
 	found, index := &changes{}, -1
+	if add == nil {
+		add = func(c change) error {
+			found.added = append(found.added, c)
+			return nil
+		}
+	}
 	err := layertar.Each(ctx, r, func(h *tar.Header, _ io.Reader) error {
 		index++
-		if err := limits.take(h); err != nil {
+		if err := in.take(h); err != nil {
 			return err
 		}
 		path, err := layertar.Clean(h.Name)
@@ -55,8 +100,9 @@ func readChanges(ctx context.Context, r io.Reader, layer int, limits *limits) (*
 		if err := check(h, path); err != nil {
 			return err
 		}
-		found.added = append(found.added, change{path, &file{kept(h), layer, index}})
-		return nil
+		f := in.file(h)
+		f.layer, f.index = int32(layer), int32(index)
+		return add(change{path, f})
 	})
 	return found, err
 }
@@ -102,17 +148,28 @@ func check(h *tar.Header, path string) error {
 	return nil
 }
 
-// kept returns what of a header is kept.
-func kept(h *tar.Header) *tar.Header {
+// file returns what of a header is kept.
+func (in *reader) file(h *tar.Header) *file {
+	f := &file{name: checksum(h.Name)}
 	h = layertar.Plain(h)
-	h.Uname, h.Gname = "", ""
-	h.AccessTime, h.ChangeTime = time.Time{}, time.Time{}
-	h.Mode &= 0o7777 // Old tars have the type in it too.
-	if h.Typeflag != tar.TypeLink && h.Typeflag != tar.TypeSymlink {
-		h.Linkname = ""
+	f.size, f.seconds, f.nanoseconds = h.Size, h.ModTime.Unix(), int32(h.ModTime.Nanosecond())
+	t := traits{typeflag: h.Typeflag, mode: h.Mode & 0o7777, uid: h.Uid, gid: h.Gid} // Old tars have the type in the mode too.
+	switch h.Typeflag {
+	case tar.TypeLink, tar.TypeSymlink:
+		t.linkname = h.Linkname
+	case tar.TypeChar, tar.TypeBlock:
+		t.devmajor, t.devminor = h.Devmajor, h.Devminor
 	}
-	if h.Typeflag != tar.TypeChar && h.Typeflag != tar.TypeBlock {
-		h.Devmajor, h.Devminor = 0, 0
+	if len(h.PAXRecords) > 0 || t.linkname != "" {
+		f.attributes = &attributes{t, h.PAXRecords}
+		return f
 	}
-	return h
+	if in.common[t] == nil {
+		in.common[t] = &attributes{traits: t}
+	}
+	f.attributes = in.common[t]
+	return f
 }
+
+// checksum tells names apart, but for malice, which gains nothing by it.
+func checksum(name string) uint32 { return crc32.ChecksumIEEE([]byte(name)) }

@@ -2,7 +2,7 @@
 // unpacked, so it needs no privileges and no disk. What the layers add up to is also
 // to be had as a list of files.
 //
-// The layers are read twice. The first reading keeps what is said of each file, some
+// The layers are read twice. The first reading keeps what is said of each file, two
 // hundred bytes, and no content; the second copies the contents of the files that
 // are left, from those layers that have any. So memory is in proportion to the
 // number of files, and not to what is in them.
@@ -89,10 +89,14 @@ func Merge(ctx context.Context, layers []Layer, options Options) (*Merged, error
 		options.MaxBytes = defaultBytes
 	}
 	t := &tree{root: &node{}}
-	limits := limits{options.MaxEntries, options.MaxBytes}
+	in := reader{limits{options.MaxEntries, options.MaxBytes}, map[traits]*attributes{}}
 	for i, layer := range layers {
 		err := layer.read(ctx, func(r io.Reader) error {
-			changes, err := readChanges(ctx, r, i, &limits)
+			if i == 0 { // There is nothing to take away, nor to wait for that.
+				_, err := in.changes(ctx, r, i, t.add)
+				return err
+			}
+			changes, err := in.changes(ctx, r, i, nil)
 			if err != nil {
 				return err
 			}
@@ -102,6 +106,7 @@ func Merge(ctx context.Context, layers []Layer, options Options) (*Merged, error
 			return nil, err
 		}
 	}
+	t.root.name()
 	return &Merged{layers, options, t.root}, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -367,6 +368,29 @@ func TestTreeAndRewriting(t *testing.T) {
 	assert.Equal(t, "sha256:6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b", e.Digest.String())
 	assert.Equal(t, []int{7, 8}, []int{e.Header.Uid, e.Header.Gid})
 	assert.Equal(t, time.Unix(5, 0), e.Header.ModTime)
+}
+
+// What is kept of a file is small, however long the names of the directories.
+func TestMemory(t *testing.T) {
+	const files = 20_000
+	var entries []entry
+	for i := range files {
+		entries = append(entries, file(fmt.Sprintf("%s/%d/%d", strings.Repeat("long", 20), i/100, i), ""))
+	}
+	layer := pack(t, entries)
+	entries = nil
+	live := func() uint64 {
+		runtime.GC()
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return stats.HeapAlloc
+	}
+	before := live()
+	m, err := squash.Merge(t.Context(), layers(layer), squash.Options{})
+	require.NoError(t, err)
+	assert.Less(t, (live()-before)/files, uint64(256), "bytes of a file")
+	runtime.KeepAlive(m)
+	runtime.KeepAlive(layer)
 }
 
 func TestLayerChanges(t *testing.T) {

@@ -26,7 +26,28 @@ type node struct {
 	file     *file // nil for a directory that no entry speaks of
 	parent   *node
 	children map[string]*node // of a directory
-	length   int              // of its path
+	base     string           // its name there
+	length   int              // of its path, and a slash before it
+}
+
+// path returns the path.
+func (n *node) path() string {
+	path := make([]byte, n.length)
+	for end := n.length; n.parent != nil; n = n.parent {
+		end -= copy(path[end-len(n.base):], n.base) + 1
+		path[end] = '/'
+	}
+	return strings.TrimPrefix(string(path), "/")
+}
+
+// name notes which path of every file below the node is the first.
+func (n *node) name() {
+	if n.file != nil && n.file.first == nil {
+		n.file.first = n
+	}
+	for _, base := range slices.Sorted(maps.Keys(n.children)) {
+		n.children[base].name()
+	}
 }
 
 // tree is what the layers that have been read add up to.
@@ -101,7 +122,7 @@ func (t *tree) add(c change) error {
 		return err
 	}
 	f := c.file
-	if f.header.Typeflag == tar.TypeLink {
+	if f.typeflag == tar.TypeLink {
 		if f, err = t.target(c); err != nil {
 			return err
 		}
@@ -117,7 +138,7 @@ func (t *tree) add(c change) error {
 
 // target returns the file that a hard link is to.
 func (t *tree) target(c change) (*file, error) {
-	path, err := layertar.Clean(c.header.Linkname)
+	path, err := layertar.Clean(c.linkname)
 	if err != nil {
 		return nil, fmt.Errorf("hard link %q: %w", c.path, err)
 	}
@@ -138,7 +159,8 @@ func (t *tree) target(c change) (*file, error) {
 
 // put puts a file into a directory, in the place of whatever has its name there.
 func (n *node) put(base string, f *file) (*node, error) {
-	child := &node{file: f, parent: n, length: n.length + 1 + len(base)}
+	base = strings.Clone(base) // It is part of a path, which need not be kept.
+	child := &node{file: f, parent: n, base: base, length: n.length + 1 + len(base)}
 	if child.length > layertar.MaxPath+1 { // The root has no slash before it.
 		return nil, fmt.Errorf("symbolic links make the path of a file named %.40q longer than %d bytes: %w", base, layertar.MaxPath, errdef.ErrLimit)
 	}
@@ -185,7 +207,7 @@ func (t *tree) resolve(path string, missing func(*node, string) (*node, error), 
 			if isReplaced != nil && links == 0 && isReplaced(strings.TrimSuffix(path[:len(path)-len(rest)], "/")) {
 				return nil, nil
 			}
-			target := child.file.header.Linkname
+			target := child.file.linkname
 			if links++; links > maxLinks || len(target)+len(rest) > 2*layertar.MaxPath {
 				return nil, fmt.Errorf("%q leads through too many symbolic links: %w", path, errdef.ErrDamaged)
 			}

@@ -35,7 +35,7 @@ func (m *Merged) Write(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	err = m.contents(ctx, plan.files, func(f *file, content io.Reader) error {
-		h, err := m.header(plan.paths[f], f)
+		h, err := m.header(f.first.path(), f)
 		if err != nil {
 			return err
 		}
@@ -45,11 +45,11 @@ func (m *Merged) Write(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	for _, link := range plan.links {
-		h, err := m.header(link.path, link.file)
+		h, err := m.header(link.path(), link.file)
 		if err != nil {
 			return err
 		}
-		h.Typeflag, h.Size, h.Linkname, h.PAXRecords = tar.TypeLink, 0, plan.paths[link.file], nil
+		h.Typeflag, h.Size, h.Linkname, h.PAXRecords = tar.TypeLink, 0, link.file.first.path(), nil
 		if err := out.Write(h, nil); err != nil {
 			return err
 		}
@@ -64,7 +64,7 @@ func (m *Merged) Tree(ctx context.Context, digests bool) (*layertar.Tree, error)
 	found := map[*file]digest.Digest{}
 	if digests {
 		plan, err := m.plan(func(_ string, f *file) error {
-			if f.header.Typeflag == tar.TypeReg {
+			if f.typeflag == tar.TypeReg {
 				found[f] = digest.FromBytes(nil)
 			}
 			return nil
@@ -98,44 +98,39 @@ func (m *Merged) Tree(ctx context.Context, digests bool) (*layertar.Tree, error)
 
 // header returns the header of a file under a path.
 func (m *Merged) header(path string, f *file) (*tar.Header, error) {
-	h := *f.header
-	h.Name = path
-	if f.isDir() {
-		h.Name += "/"
+	name := path
+	switch {
+	case path == "":
+		name = "./"
+	case f.isDir():
+		name += "/"
 	}
-	if path == "" {
-		h.Name = "./"
-	}
-	return &h, m.options.Apply(&h)
+	h := f.header(name)
+	return h, m.options.Apply(h)
 }
 
 // plan is what is written after all that has no content.
 type plan struct {
-	paths map[*file]string // the first of every file that is no directory
-	files []*file          // with content, in the order in which the layers have it
-	links []change         // other paths of files, sorted
+	files []*file // with content, in the order in which the layers have it
+	links []*node // other paths of files, sorted
 }
 
 // plan calls a function for each file that has no content, and plans the others.
 func (m *Merged) plan(empty func(path string, f *file) error) (*plan, error) {
-	p := &plan{paths: map[*file]string{}}
+	p := &plan{}
 	err := m.root.walk("", func(path string, n *node) error {
-		if n.file == nil {
+		f := n.file
+		switch {
+		case f == nil:
+			return nil
+		case !f.isDir() && f.first != n:
+			p.links = append(p.links, n)
+			return nil
+		case f.typeflag == tar.TypeReg && f.size > 0:
+			p.files = append(p.files, f)
 			return nil
 		}
-		if n.file.isDir() {
-			return empty(path, n.file)
-		}
-		if _, again := p.paths[n.file]; again {
-			p.links = append(p.links, change{path, n.file})
-			return nil
-		}
-		p.paths[n.file] = path
-		if n.file.header.Typeflag == tar.TypeReg && n.file.header.Size > 0 {
-			p.files = append(p.files, n.file)
-			return nil
-		}
-		return empty(path, n.file)
+		return empty(path, f)
 	})
 	slices.SortFunc(p.files, func(a, b *file) int {
 		return cmp.Or(cmp.Compare(a.layer, b.layer), cmp.Compare(a.index, b.index))
@@ -166,18 +161,18 @@ func contentsOf(ctx context.Context, r io.Reader, files []*file, f func(*file, i
 	index := -1
 	err := layertar.Each(ctx, r, func(h *tar.Header, content io.Reader) error {
 		index++
-		if len(files) == 0 || files[0].index != index {
+		if len(files) == 0 || int(files[0].index) != index {
 			return nil
 		}
 		next := files[0]
 		files = files[1:]
-		if h.Name != next.header.Name || h.Size != next.header.Size {
-			return fmt.Errorf("%q has become %q since the layer was first read: %w", next.header.Name, h.Name, errdef.ErrDamaged)
+		if checksum(h.Name) != next.name || h.Size != next.size {
+			return fmt.Errorf("%q has become %q since the layer was first read: %w", next.first.path(), h.Name, errdef.ErrDamaged)
 		}
 		return f(next, content)
 	})
 	if err == nil && len(files) > 0 {
-		return fmt.Errorf("%q is no longer in the layer: %w", files[0].header.Name, errdef.ErrDamaged)
+		return fmt.Errorf("%q is no longer in the layer: %w", files[0].first.path(), errdef.ErrDamaged)
 	}
 	return err
 }

@@ -143,8 +143,12 @@ func order(moves []*move) (inFile []*move) {
 // moveLocked moves an entry, which may be in spool.
 func (w *FileWriter) moveLocked(e *Entry, to int64) error {
 	if e.place != nil {
-		err := moveRange(w.file, to, w.file, e.place.off, e.span)
+		from := e.place.off
+		err := moveRange(w.file, to, w.file, from, e.span)
 		e.place.off = to
+		if err == nil {
+			w.freeExcept(from, e.span, to)
+		}
 		return err
 	}
 	if err := moveRange(w.file, to, e.spool, 0, e.span); err != nil {
@@ -152,6 +156,21 @@ func (w *FileWriter) moveLocked(e *Entry, to int64) error {
 	}
 	e.place = &extent{off: to, span: e.span, entry: e}
 	return e.unspool()
+}
+
+// freeExcept gives the space of a range back to the disk, which may be too full for
+// everything to be there twice, but for what is now in the range of the same length at to.
+func (w *FileWriter) freeExcept(from, n, to int64) {
+	end := from + n
+	switch {
+	case to <= from:
+		from = max(from, to+n)
+	default:
+		end = min(end, to)
+	}
+	if from < end {
+		punch(w.file, from, end-from)
+	}
 }
 
 const copyBufferSize = 1 << 20

@@ -20,6 +20,7 @@ type Blob struct {
 	header  *tar.Header // may be nil before Finish
 	head    int64       // bytes that are left for the header
 	size    int64       // announced, -1 if unknown
+	guess   int64       // the most that its place holds, 0 if that is not a guess
 	n       int64       // content written so far
 	inPlace bool        // content goes to its place, not to spool
 	sent    bool        // part of it is on a stream
@@ -38,6 +39,11 @@ func (b *Blob) SourceWaits(waits bool) { b.pace.set(waits, time.Now()) }
 func (b *Blob) Write(ctx context.Context, p []byte) error {
 	if b.size >= 0 && b.n+int64(len(p)) > b.size {
 		return fmt.Errorf("%w: more than the %d bytes announced", ErrSize, b.size)
+	}
+	if b.guess > 0 && b.n+int64(len(p)) > b.guess {
+		if err := b.outgrow(); err != nil {
+			return err
+		}
 	}
 	if err := b.admit(ctx); err != nil {
 		return err

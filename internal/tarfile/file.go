@@ -152,10 +152,11 @@ func (w *FileWriter) settleLocked(s *Slot) (bool, error) {
 	if s.off < 0 || s.blob == nil { // Without content it can still be moved.
 		s.off = w.tail
 	}
-	if s.size < 0 {
+	size := s.room()
+	if size < 0 {
 		return false, nil
 	}
-	x := &extent{off: s.off, span: spanOf(s.head, s.size), slot: s}
+	x := &extent{off: s.off, span: spanOf(s.head, size), slot: s}
 	if x.end()-w.written > maxAhead {
 		return false, nil
 	}
@@ -197,7 +198,11 @@ func (w *FileWriter) vacateLocked(s *Slot) {
 
 // admitLocked implements output.
 func (w *FileWriter) admitLocked(b *Blob) (bool, error) {
-	if b.slot.off < 0 {
+	switch {
+	case b.slot.off >= 0:
+	case !b.slot.queued: // It has lost its place, and does not get another before it is sealed.
+		return true, b.openSpool()
+	default:
 		return w.standByLocked(b)
 	}
 	b.inPlace = true
@@ -230,8 +235,29 @@ func (w *FileWriter) completeLocked(b *Blob, e *Entry) {
 	default:
 		e.place, s.place = s.place, nil
 		e.place.fill(e)
+		w.shrinkLocked(e)
 		w.written = max(w.written, e.place.end())
 	}
+}
+
+// shrinkLocked gives back what a place that was guessed has too much. If something
+// follows already, that leaves a gap, which Seal closes.
+func (w *FileWriter) shrinkLocked(e *Entry) {
+	last := e.place.end() == w.tail && (w.first == nil || w.first.blob == nil)
+	e.place.span = e.span
+	if last {
+		w.tail = e.place.end()
+	}
+}
+
+// evict implements output.
+func (w *FileWriter) evict(b *Blob) error {
+	from := b.slot.off + b.head
+	if err := moveRange(b.spool, b.head, w.file, from, b.n); err != nil {
+		return err
+	}
+	punch(w.file, from, b.n)
+	return nil
 }
 
 func (w *FileWriter) deliverLocked(context.Context, *Entry) error { return nil }

@@ -40,6 +40,9 @@ type output interface {
 	// write adds content to a blob in place.
 	write(ctx context.Context, b *Blob, p []byte) error
 
+	// evict copies what a blob in place has of its content to its spool.
+	evict(b *Blob) error
+
 	// frame writes header and padding of a blob in place.
 	frame(ctx context.Context, b *Blob, header, pad []byte) error
 
@@ -105,7 +108,7 @@ func (q *queue) Create(slot *Slot, header *tar.Header, size int64) (*Blob, error
 	if slot.off < 0 || slot.size >= 0 {
 		slot.size = size
 	}
-	b := &Blob{q: q, slot: slot, header: header, head: slot.head, size: size}
+	b := &Blob{q: q, slot: slot, header: header, head: slot.head, size: size, guess: slot.guess}
 	slot.blob = b
 	return b, q.advanceLocked()
 }

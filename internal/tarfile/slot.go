@@ -6,7 +6,10 @@ type Slot struct {
 	q    *queue
 	head int64 // bytes of the header
 	size int64 // of the content, -1 while unknown
-	off  int64 // offset in a file, -1 while unknown
+	// guess is how large the content may be while size is unknown; 0 if nobody has
+	// said. A place that was made by it may turn out to be too large or too small.
+	guess int64
+	off   int64 // offset in a file, -1 while unknown
 	// Range of a file that nothing else may be moved over; nil while its end is
 	// open, or once it belongs to an entry.
 	place    *extent
@@ -44,6 +47,14 @@ func (s *Slot) Release(instead *Entry) error {
 func (s *Slot) Size() int64 {
 	s.q.mu.Lock()
 	defer s.q.mu.Unlock()
+	return s.size
+}
+
+// room is the size of the content that a place can be made for, -1 if that is unknown.
+func (s *Slot) room() int64 {
+	if s.size < 0 && s.guess > 0 {
+		return s.guess
+	}
 	return s.size
 }
 

@@ -2,6 +2,7 @@ package tarfile
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"slices"
@@ -170,6 +171,9 @@ func (w *StreamWriter) settleLocked(s *Slot) (bool, error) {
 }
 
 func (w *StreamWriter) vacateLocked(*Slot) {}
+
+// evict implements output. Nothing on a stream has a place that was guessed.
+func (w *StreamWriter) evict(*Blob) error { return errors.ErrUnsupported }
 
 func (w *StreamWriter) admitLocked(b *Blob) (bool, error) {
 	turn := w.first == b.slot

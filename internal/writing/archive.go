@@ -7,12 +7,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/dockerarchive/dockerarchive/internal/compression"
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/layout"
 	"github.com/dockerarchive/dockerarchive/internal/output"
@@ -32,6 +34,11 @@ type Options struct {
 	// TempDir is for temporary files, where they cannot be beside the archive; ""
 	// is the system's directory for large ones.
 	TempDir string
+	// ReadEnd, if not nil, returns the last n bytes of a blob that is being put, if
+	// they are there to be had: some kinds of compression say there how much becomes
+	// of it, so that layers can be decompressed side by side into their places. Its
+	// errors are of no consequence. It is called concurrently, and should end with ctx.
+	ReadEnd func(ctx context.Context, d digest.Digest, n int) ([]byte, error)
 	// Existing is the archive that images are added to; nil is for a new one. Layout
 	// must be its own.
 	Existing *Existing
@@ -55,6 +62,8 @@ type Archive struct {
 	mixed   bool                            // a planned layer may come in two compressions
 	inOrder bool                            // images are sealed in order, not as they are committed
 	old     *Existing                       // nil for a new archive
+	readEnd func(ctx context.Context, d digest.Digest, n int) ([]byte, error)
+	unpack  func(io.Reader, compression.Algorithm) (io.ReadCloser, error)
 
 	sealing lock // held while anything is sealed; before mu
 	table   layout.Table
@@ -96,6 +105,8 @@ func newArchive(ctx context.Context, out *output.Output, tar tarfile.Writer, pat
 		slots:   map[digest.Digest]*tarfile.Slot{},
 		sealing: newLock(),
 		old:     o.Existing,
+		readEnd: o.ReadEnd,
+		unpack:  compression.NewReader,
 	}
 	if a.old != nil {
 		a.table = a.old.table

@@ -103,7 +103,7 @@ func (a *Archive) store(ctx context.Context, stream io.Reader, info received) (r
 	}
 	l := a.layout
 	algorithm := compression.Detect(prefix)
-	b := &blobWriter{ctx: ctx, header: l.BlobHeader}
+	b := &blobWriter{ctx: ctx, header: l.BlobHeader, unpack: a.unpack}
 	if !l.Unpacks() {
 		b.algorithm, algorithm = algorithm, compression.None
 	}
@@ -136,6 +136,7 @@ func (a *Archive) store(ctx context.Context, stream io.Reader, info received) (r
 	defer b.blob.Abort() // Does nothing once the blob is finished.
 	ahead.OnWait(b.blob.SourceWaits)
 	if algorithm != compression.None {
+		b.sizes = a.guess(ctx, info, algorithm, prefix)
 		a.debugf("decompressing %s, which is in %s", info, algorithm)
 	}
 	if err := b.copy(in, algorithm, cancel); err != nil {
@@ -241,6 +242,8 @@ type blobWriter struct {
 	hash   hash.Hash     // nil if the digest is known
 	digest digest.Digest // under which the blob is stored; "" until the end if it is not known
 	size   int64
+	unpack func(io.Reader, compression.Algorithm) (io.ReadCloser, error)
+	sizes  <-chan int64 // brings, soon or never, how large the blob may become
 	// algorithm is how what is written is compressed.
 	algorithm compression.Algorithm
 }
@@ -249,6 +252,11 @@ type blobWriter struct {
 func (b *blobWriter) Write(p []byte) (int, error) {
 	if b.hash != nil {
 		b.hash.Write(p)
+	}
+	select {
+	case size := <-b.sizes:
+		b.blob.Expect(size)
+	default:
 	}
 	if err := b.blob.Write(b.ctx, p); err != nil {
 		return 0, err
@@ -264,7 +272,7 @@ func (b *blobWriter) copy(in *blobInput, algorithm compression.Algorithm, cancel
 		_, err := in.WriteTo(b)
 		return err
 	}
-	uncompressed, err := compression.NewReader(in, algorithm)
+	uncompressed, err := b.unpack(in, algorithm)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,44 @@
+package compression
+
+import (
+	"encoding/binary"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// maxRatio is how many times larger than it is a stream may say that it becomes. More
+// is possible, and soon decompressed; of those that are worth being believed, few say it.
+const maxRatio = 64
+
+// SizeAtEnd returns how many bytes at the end of a stream Unpacked needs, 0 if the
+// size is not there.
+func (a Algorithm) SizeAtEnd() int {
+	if a == Gzip {
+		return 4
+	}
+	return 0
+}
+
+// Unpacked returns how many bytes a stream of the given size says that it becomes when
+// it is decompressed, from its first PrefixLen and last SizeAtEnd bytes. It may be
+// wrong, of a stream of several parts even without being damaged; what is known to be
+// is not returned.
+func (a Algorithm) Unpacked(start, end []byte, size int64) (unpacked int64, ok bool) {
+	switch a {
+	case Gzip:
+		if len(end) != a.SizeAtEnd() {
+			return 0, false
+		}
+		// Of the last member, and without what is above 4 GiB.
+		unpacked = int64(binary.LittleEndian.Uint32(end))
+	case Zstd:
+		var header zstd.Header // Of the first frame.
+		if header.Decode(start) != nil || !header.HasFCS || header.FrameContentSize > 1<<62 {
+			return 0, false
+		}
+		unpacked = int64(header.FrameContentSize)
+	}
+	// What cannot be made smaller is stored, with a few bytes more for each block.
+	least := size - size/256 - 1024
+	return unpacked, unpacked > 0 && unpacked >= least && unpacked/maxRatio <= size
+}

@@ -1,0 +1,41 @@
+package writing
+
+import (
+	"context"
+
+	"github.com/dockerarchive/dockerarchive/internal/compression"
+)
+
+// smallBlob is a size, in bytes, below which a blob has been decompressed before it
+// could be asked how large it becomes.
+const smallBlob = 64 << 10
+
+// guess returns a channel that brings how large a blob may become when it is
+// decompressed, if it says so at its start or its end. Nothing depends on that: it
+// may come late, be wrong, or never come. It ends with ctx.
+func (a *Archive) guess(ctx context.Context, info received, algorithm compression.Algorithm, start []byte) <-chan int64 {
+	// A stream has no use for what may be wrong. Nor is a place made for a layer that
+	// may be there already, in another form.
+	if a.Stream() || a.mixed || info.size < smallBlob {
+		return nil
+	}
+	sizes := make(chan int64, 1)
+	ask := func(end []byte) {
+		if size, ok := algorithm.Unpacked(start, end, info.size); ok {
+			sizes <- size
+		}
+	}
+	if algorithm.SizeAtEnd() == 0 {
+		ask(nil)
+		return sizes
+	}
+	if a.readEnd == nil || info.digest == "" {
+		return nil
+	}
+	go func() {
+		if end, err := a.readEnd(ctx, info.digest, algorithm.SizeAtEnd()); err == nil {
+			ask(end)
+		}
+	}()
+	return sizes
+}

@@ -45,6 +45,12 @@ type WriterOptions struct {
 	// final places at once, and can be copied at the same time also to a pipe. In
 	// a regular file the bytes of the archive are the same with and without it.
 	Plan []Plan
+	// ReadEnd, if not nil, returns the last n bytes of a layer that is being copied, if
+	// they are there to be had. Gzip says there how much becomes of it, so that an
+	// archive that has layers uncompressed can decompress several at the same time,
+	// each into its place. They are not believed, and errors are of no consequence. It
+	// is called concurrently, and should end with ctx.
+	ReadEnd func(ctx context.Context, layer digest.Digest, n int) ([]byte, error)
 	// SkipDockerManifest leaves manifest.json and repositories out of an
 	// image-archive, which is an OCI image layout and nothing else then: containerd,
 	// podman, skopeo and Docker with the containerd store read it, Docker before 25
@@ -150,7 +156,7 @@ func newWriter(ctx context.Context, sys *types.SystemContext, path string, optio
 			return nil, fmt.Errorf("creating %s: transport %s does not write archives of this package", path, t.Name())
 		}
 	}
-	o := writing.Options{Layout: transport.Layout(sys), Existing: existing}
+	o := writing.Options{Layout: transport.Layout(sys), Existing: existing, ReadEnd: options.ReadEnd}
 	if existing != nil {
 		o.Layout = existing.Layout()
 	} else if options.SkipDockerManifest {

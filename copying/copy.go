@@ -11,6 +11,7 @@ import (
 	"github.com/containers/image/v5/signature"
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dockerarchive/dockerarchive"
 	"github.com/dockerarchive/dockerarchive/internal/image"
@@ -40,7 +41,8 @@ func Copy(ctx context.Context, policyContext *signature.PolicyContext, destRef, 
 	}
 	archiveSource := src
 	src = truthful(src)
-	opened := &openedReference{ImageReference: srcRef, source: concurrently(src)}
+	src = concurrently(src)
+	opened := &openedReference{ImageReference: srcRef, source: src}
 	defer opened.close() // It has only been read from.
 	if err := checkIndex(ctx, src, options); err != nil {
 		return nil, err
@@ -58,7 +60,7 @@ func Copy(ctx context.Context, policyContext *signature.PolicyContext, destRef, 
 		opened.source = nearSource{opened.source}
 	}
 	w, inWriter, err := dockerarchive.NewWriterForReference(ctx, options.DestinationCtx, destRef, &dockerarchive.WriterOptions{
-		Plan: []dockerarchive.Plan{plan.Plan},
+		Plan: []dockerarchive.Plan{plan.Plan}, ReadEnd: plan.readEnd(src),
 	})
 	if err != nil {
 		return nil, err
@@ -74,6 +76,7 @@ func Copy(ctx context.Context, policyContext *signature.PolicyContext, destRef, 
 type copyPlan struct {
 	dockerarchive.Plan
 	elsewhere bool // some layers have URLs
+	layers    map[digest.Digest]imgspecv1.Descriptor
 }
 
 // planCopy returns the blobs that copy.Image will copy, and which layers stay
@@ -155,6 +158,7 @@ func planInstance(ctx context.Context, plan *copyPlan, unpacks bool, src types.I
 	if err != nil {
 		return err
 	}
+	plan.note(document.Layers)
 	plan.elsewhere = plan.elsewhere || hasURLs(document.Layers)
 	for d := range absent {
 		plan.LeaveOut(d)

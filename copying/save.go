@@ -261,7 +261,7 @@ func save(ctx context.Context, policyContext *signature.PolicyContext, path stri
 	if err := s.prepare(ctx, path, out); err != nil {
 		return s.results(), errors.Join(err, out.Abort())
 	}
-	s.archive, err = writing.New(ctx, out, path, writing.Options{Layout: s.layout, Plan: s.plan(), TempDir: s.tempDir(), Existing: s.options.existing})
+	s.archive, err = writing.New(ctx, out, path, writing.Options{Layout: s.layout, Plan: s.plan(), TempDir: s.tempDir(), Existing: s.options.existing, ReadEnd: s.fetcher.ReadEnd})
 	if err != nil {
 		return s.results(), err
 	}

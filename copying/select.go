@@ -58,6 +58,11 @@ func (i *savedImage) Open(ctx context.Context, blob imgspecv1.Descriptor, offset
 	return i.blobs.Open(ctx, blob, offset)
 }
 
+// ReadEnd implements fetching.EndSource.
+func (i *savedImage) ReadEnd(ctx context.Context, blob imgspecv1.Descriptor, n int) ([]byte, error) {
+	return i.blobs.ReadEnd(ctx, blob, n)
+}
+
 // OpenRange implements fetching.RangeSource.
 func (i *savedImage) OpenRange(ctx context.Context, blob imgspecv1.Descriptor, offset, length int64) (io.ReadCloser, error) {
 	return i.blobs.OpenRange(ctx, blob, offset, length)

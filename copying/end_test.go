@@ -1,0 +1,134 @@
+package copying_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"github.com/containers/image/v5/copy"
+	"github.com/containers/image/v5/manifest"
+	"github.com/containers/image/v5/oci/layout"
+	"github.com/containers/image/v5/pkg/blobinfocache/none"
+	"github.com/containers/image/v5/types"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/copying"
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+)
+
+// largeImage has layers that a registry is asked about.
+func largeImage(t *testing.T) *imagetest.Image {
+	return imagetest.NewImage(t, "large", imagetest.Gzip(1, 2<<20), imagetest.Gzip(2, 2<<20), imagetest.Gzip(3, 100))
+}
+
+// The end of a layer is read from a file, and by a request for a range from a
+// registry; small layers are not worth one.
+func TestReadEnd(t *testing.T) {
+	img := largeImage(t)
+	dir, err := layout.NewReference(t.TempDir(), "a")
+	require.NoError(t, err)
+	_, err = copying.Copy(t.Context(), imagetest.Trusting(t), dir, img, nil)
+	require.NoError(t, err)
+	reg := newRangedRegistry(t)
+	for name, c := range map[string]struct {
+		ref     types.ImageReference
+		serial  bool
+		refused []v1.Descriptor
+	}{
+		"oci":      {ref: dir, serial: true},
+		"registry": {ref: reg.Push(t, "large:1", img), refused: img.Manifest.Layers[2:]},
+		"other":    {ref: img, refused: img.Manifest.Layers},
+	} {
+		src, err := c.ref.NewImageSource(t.Context(), imagetest.RegistryContext(t))
+		require.NoError(t, err)
+		defer src.Close()
+		blobs := copying.NewBlobSource(src)
+		if c.serial {
+			_, err := blobs.ReadEnd(t.Context(), img.Manifest.Layers[0], 4)
+			require.Error(t, err, "only one blob at a time")
+			blobs = copying.NewBlobSource(copying.Concurrently(src))
+		}
+		for _, l := range img.Manifest.Layers[:len(img.Manifest.Layers)-len(c.refused)] {
+			end, err := blobs.ReadEnd(t.Context(), l, 4)
+			require.NoError(t, err, name)
+			blob := readBlob(t, src, l)
+			assert.Equal(t, blob[len(blob)-4:], end, name)
+		}
+		for _, l := range c.refused {
+			_, err := blobs.ReadEnd(t.Context(), l, 4)
+			require.Error(t, err, name)
+		}
+	}
+}
+
+// A registry is asked how large layers end, whoever copies them; what it answers makes
+// no difference to the archive.
+func TestRegistryIsAskedForEnds(t *testing.T) {
+	img := largeImage(t)
+	want := saveDocker(t, img)
+	for name, answer := range map[string]func(w http.ResponseWriter) bool{
+		"truth":   func(http.ResponseWriter) bool { return false },
+		"refusal": func(w http.ResponseWriter) bool { w.WriteHeader(http.StatusBadRequest); return true },
+		"lie": func(w http.ResponseWriter) bool {
+			w.Header().Set("Content-Type", "application/octet-stream")
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = w.Write([]byte{0, 0, 0x60, 0x01})
+			return true
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			reg := newRangedRegistry(t)
+			ref := reg.Push(t, "large:1", img)
+			var asked atomic.Int64
+			reg.answer = func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
+				if r.Header.Get("Range") == fmt.Sprintf("bytes=%d-%d", len(blob)-4, len(blob)-1) {
+					asked.Add(1)
+					return answer(w)
+				}
+				return false
+			}
+			assert.True(t, bytes.Equal(want, saveDocker(t, ref)))
+			assert.EqualValues(t, 2, asked.Swap(0))
+
+			path := filepath.Join(t.TempDir(), "copy.tar")
+			dst, err := dockerarchive.NewReference(path, nil)
+			require.NoError(t, err)
+			_, err = copying.Copy(t.Context(), imagetest.Trusting(t), dst, ref, &copy.Options{SourceCtx: imagetest.RegistryContext(t)})
+			require.NoError(t, err)
+			copied, err := os.ReadFile(path)
+			require.NoError(t, err)
+			assert.True(t, bytes.Equal(want, copied))
+			assert.EqualValues(t, 2, asked.Load())
+		})
+	}
+}
+
+// saveDocker returns the archive of an image in the docker layout.
+func saveDocker(t *testing.T, ref types.ImageReference) []byte {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "a.tar")
+	options := &copying.SaveOptions{Transport: dockerarchive.Transport, SourceCtx: imagetest.RegistryContext(t), DestinationCtx: imagetest.Isolated()}
+	_, err := copying.Save(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{{Source: ref}}, options)
+	require.NoError(t, err)
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return data
+}
+
+func readBlob(t *testing.T, src types.ImageSource, l v1.Descriptor) []byte {
+	t.Helper()
+	body, _, err := src.GetBlob(t.Context(), manifest.BlobInfoFromOCI1Descriptor(l), none.NoCache)
+	require.NoError(t, err)
+	defer body.Close()
+	data, err := io.ReadAll(body)
+	require.NoError(t, err)
+	return data
+}

@@ -421,6 +421,6 @@ func (cs *claims) unused() {
 	}
 	const usual = 10 << 10 // tar fills its last record.
 	if n := cs.files.Trailing(); n >= usual {
-		cs.note("%d bytes follow the end of the archive", n)
+		cs.note("%d bytes follow the end of the archive, which nobody reads: add reuses what it needs of them, and cuts the rest off", n)
 	}
 }

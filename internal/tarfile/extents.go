@@ -40,6 +40,28 @@ func (l *extents) append(x *extent) {
 	}
 }
 
+// insert adds an extent between others.
+func (l *extents) insert(x *extent) {
+	next := l.first
+	for next != nil && next.off < x.off {
+		next = next.next
+	}
+	if next == nil {
+		l.append(x)
+		return
+	}
+	x.list, x.prev, x.next = l, next.prev, next
+	if next.prev == nil {
+		l.first = x
+	} else {
+		next.prev.next = x
+	}
+	next.prev = x
+	if x.entry == nil {
+		l.reserved++
+	}
+}
+
 // fill gives a reserved extent the entry that it is for.
 func (x *extent) fill(e *Entry) {
 	x.entry, x.slot = e, nil

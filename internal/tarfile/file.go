@@ -22,6 +22,7 @@ type FileWriter struct {
 	tail    int64   // where the first slot in the queue begins
 	sealed  int64   // everything before this offset is final
 	written int64   // the end of the last entry that is complete
+	gaps    []gap   // between what was adopted, as far as it is not taken
 }
 
 var _ Writer = (*FileWriter)(nil)
@@ -150,6 +151,9 @@ func (w *FileWriter) settleLocked(s *Slot) (bool, error) {
 		return true, nil
 	}
 	if s.off < 0 || s.blob == nil { // Without content it can still be moved.
+		if s.size >= 0 && w.fillGapLocked(s) {
+			return true, nil
+		}
 		s.off = w.tail
 	}
 	size := s.room()

@@ -132,6 +132,8 @@ func (a *Archive) start(ctx context.Context, plan [][]image.Blob) error {
 			return err
 		}
 		a.debugFiles(head)
+	} else if err := a.adopt(ctx, plan); err != nil {
+		return err
 	}
 	a.inOrder = !a.out.Stream() || len(plan) > 0
 	a.mixed = a.layout.Unpacks() && inSeveralForms(plan)

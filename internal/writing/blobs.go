@@ -217,12 +217,31 @@ func (s *blobSet) add(ctx context.Context, blob storedBlob, finish func() (*tarf
 // that is stored under another: a layer, of which a config tells what it is when it is
 // decompressed. It reports whether the archive has it.
 func (a *Archive) Assume(d digest.Digest, size int64, stored digest.Digest) bool {
-	s := a.blobs
+	if !a.blobs.assume(d, size, stored) {
+		return false
+	}
+	if slot := a.slots[d]; slot != nil { // Nothing waits for what will not come.
+		_ = slot.Release(nil) // What is being written keeps its place.
+	}
+	return true
+}
+
+func (s *blobSet) assume(d digest.Digest, size int64, stored digest.Digest) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	blob, ok := s.old(stored)
+	blob, ok := s.stored[stored]
+	if !ok {
+		blob, ok = s.old(stored)
+	}
 	if ok {
 		s.received[d] = receivedBlob{stored: blob, size: size}
 	}
 	return ok
+}
+
+// keep records a blob that the file has already, as an entry that is not sealed.
+func (s *blobSet) keep(blob storedBlob) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stored[blob.digest] = &blob
 }

@@ -63,7 +63,7 @@ func (a *Archive) reserve(blobs []image.Blob) *Image {
 	unpacks := a.layout.Unpacks()
 	files := unpacks // Also without a layer.
 	for _, b := range blobs {
-		if _, ok := a.blobs.old(b.Digest); ok {
+		if _, ok := a.blobs.get(b.Digest); ok {
 			continue
 		}
 		size, stored := b.Size, b.Digest

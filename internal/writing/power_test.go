@@ -64,6 +64,35 @@ func addTo(t *testing.T, l layout.Layout, change func(ctx context.Context, out *
 	return d
 }
 
+// leaveRests adds an image to a copy of the archive in out, and has that end like the copy
+// but for the change and the last layer: as if its process had been killed.
+func leaveRests(t *testing.T, l layout.Layout, layouts map[string]layout.Layout, out *output.Output, m *testImage) {
+	t.Helper()
+	old := make([]byte, out.Size())
+	_, err := out.File().ReadAt(old, 0)
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "copy.tar")
+	require.NoError(t, os.WriteFile(path, old, 0o600))
+	other, err := output.Open(t.Context(), path, false)
+	require.NoError(t, err)
+	e, err := ReadExisting(t.Context(), other, []layout.Layout{layouts["oci"], layouts["docker"]})
+	require.NoError(t, err)
+	a, err := New(t.Context(), other, path, Options{Layout: l, Existing: e})
+	require.NoError(t, err)
+	require.NoError(t, write(a, m))
+	last := m.layers[len(m.layers)-1]
+	content := last.blob
+	if l.Unpacks() {
+		content = last.diff
+	}
+	grown := read(t, path)
+	end := bytes.Index(grown, content) - 512
+	require.Greater(t, end, len(old))
+	_, err = out.File().WriteAt(grown[len(old):end], int64(len(old)))
+	require.NoError(t, err)
+	out.Resize(int64(end))
+}
+
 // survive returns what a disk has of a file if of each sector that was written, counted
 // over all writes, only those survive that keep wants.
 func survive(old []byte, log []local.Change, keep func(sector int) bool) []byte {
@@ -135,6 +164,26 @@ func TestPowerFailure(t *testing.T) {
 				a, err := New(ctx, out, path, Options{Layout: l, Existing: e})
 				require.NoError(t, err)
 				require.NoError(t, write(a, newImage(t, "two", zipped(1, 900), zipped(2, 5000))))
+			}
+		},
+		"add to rests": func(t *testing.T, l layout.Layout) func(context.Context, *output.Output, string) {
+			return func(ctx context.Context, out *output.Output, path string) {
+				two := newImage(t, "two", zipped(1, 900), zipped(2, 5000), zipped(4, 3000))
+				leaveRests(t, l, layouts, out, two)
+				e, err := ReadExisting(ctx, out, []layout.Layout{layouts["oci"], layouts["docker"]})
+				require.NoError(t, err)
+				a, err := New(ctx, out, path, Options{Layout: l, Existing: e})
+				require.NoError(t, err)
+				for i, layer := range two.layers {
+					stored := layer.digest()
+					if l.Unpacks() {
+						stored = digest.FromBytes(layer.diff)
+					}
+					blob, there := a.blobs.get(stored)
+					require.Equal(t, i < 2, there, "layer %d", i)
+					require.Equal(t, i == 1, there && blob.stored.entry != nil, "layer %d is among the rests", i)
+				}
+				require.NoError(t, write(a, two))
 			}
 		},
 		"remove": func(t *testing.T, l layout.Layout) func(context.Context, *output.Output, string) {

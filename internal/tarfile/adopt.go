@@ -1,0 +1,47 @@
+package tarfile
+
+import "fmt"
+
+// gap is a range of a file between entries that were adopted.
+type gap struct{ off, end int64 }
+
+// Adopt makes an entry of what is complete in the file already, its header at off, a
+// multiple of 512, as a Finish of the blob would have done. What is adopted must be in
+// the order of the file, and before any slot is reserved. Blobs of known size go to the
+// gaps between, so that the bytes that were there once get to where they were.
+func (w *FileWriter) Adopt(off, span int64) (*Entry, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return nil, w.err
+	}
+	if off < w.tail || off%blockSize != 0 || span <= 0 || span > maxSize || span%blockSize != 0 || w.first != nil {
+		return nil, fmt.Errorf("internal error: %d bytes at offset %d cannot be adopted", span, off)
+	}
+	if off > w.tail {
+		w.gaps = append(w.gaps, gap{w.tail, off})
+	}
+	e := &Entry{span: span}
+	w.live[e] = struct{}{}
+	w.occupyLocked(e, off)
+	return e, nil
+}
+
+// fillGapLocked gives a slot of known size a place in the first gap that has room for
+// it, if there is one.
+func (w *FileWriter) fillGapLocked(s *Slot) bool {
+	span := spanOf(s.head, s.size)
+	for i := range w.gaps {
+		g := &w.gaps[i]
+		g.off = max(g.off, w.sealed)
+		if g.end-g.off < span {
+			continue
+		}
+		s.off = g.off
+		s.place = &extent{off: g.off, span: span, slot: s}
+		g.off += span
+		w.extents.insert(s.place)
+		return true
+	}
+	return false
+}

@@ -1,0 +1,92 @@
+package tarfile
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+)
+
+// magicOffset is where the block of a header says that it is one.
+const magicOffset = 257
+
+var ustar = []byte("ustar")
+
+// Rest is what looks like an entry behind the end of an archive. What it says may be a
+// lie.
+type Rest struct {
+	Name   string
+	Offset int64 // of the header, in bytes
+	Size   int64 // of the content, all of which is there
+}
+
+// Rests calls each for what looks like an entry of a regular file with a header of one
+// block in the bytes of r from one offset, a multiple of 512, to another, in their
+// order. Where each returns true, it goes on behind the entry; else behind its header.
+// It ends with the first error, that of ctx for one.
+func Rests(ctx context.Context, r io.ReaderAt, from, to int64, each func(Rest) (bool, error)) error {
+	buf := make([]byte, maxWindow)
+	for from+blockSize <= to {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, err := r.ReadAt(buf[:min(int64(len(buf)), (to-from)/blockSize*blockSize)], from)
+		if n < blockSize {
+			if err == io.EOF {
+				err = nil // Somebody has cut it: there is nothing.
+			}
+			return err
+		}
+		next := from + int64(n)/blockSize*blockSize
+		for off := from; off < next; off += blockSize {
+			rest, ok := restAt(buf[off-from:][:blockSize], off, to)
+			if !ok {
+				continue
+			}
+			taken, err := each(rest)
+			if err != nil {
+				return err
+			}
+			if taken {
+				next = off + spanOf(blockSize, rest.Size)
+				break
+			}
+		}
+		from = next
+	}
+	return nil
+}
+
+// restAt reads a block that may be a header.
+func restAt(block []byte, off, to int64) (Rest, bool) {
+	if !bytes.Equal(block[magicOffset:][:len(ustar)], ustar) {
+		return Rest{}, false
+	}
+	h, err := tar.NewReader(bytes.NewReader(block)).Next()
+	if err != nil || h.Typeflag != tar.TypeReg || h.Size < 0 || h.Size > to-off-blockSize {
+		return Rest{}, false
+	}
+	return Rest{Name: h.Name, Offset: off, Size: h.Size}, spanOf(blockSize, h.Size) <= to-off
+}
+
+// HeaderIs reports whether an entry has the header that a Writer would give it.
+func (x Rest) HeaderIs(r io.ReaderAt, header *tar.Header) (bool, error) {
+	want, err := encodeHeader(header, x.Size)
+	if err != nil || len(want) != blockSize {
+		return false, err
+	}
+	got := make([]byte, blockSize)
+	if _, err := r.ReadAt(got, x.Offset); err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	return bytes.Equal(got, want), nil
+}
+
+// Span returns how many bytes the entry takes.
+func (x Rest) Span() int64 { return spanOf(blockSize, x.Size) }
+
+// Content returns the content of the entry.
+func (x Rest) Content(r io.ReaderAt) *io.SectionReader {
+	return io.NewSectionReader(r, x.Offset+blockSize, x.Size)
+}

@@ -1,0 +1,83 @@
+package tarfile
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// restsOf returns the names and sizes of what Rests finds, where take says whether it is
+// one.
+func restsOf(t *testing.T, data []byte, take func(Rest) bool) (all []Rest) {
+	t.Helper()
+	require.NoError(t, Rests(t.Context(), bytes.NewReader(data), 0, int64(len(data)), func(r Rest) (bool, error) {
+		all = append(all, r)
+		return take(r), nil
+	}))
+	return all
+}
+
+func TestRests(t *testing.T) {
+	inner := reference(t, file{"inner", []byte("x")})
+	data := append(make([]byte, 3*blockSize), reference(t, file{"a", content("a", 700)}, file{"b", inner}, file{"c", []byte("c")})...)
+	a, b := Rest{"a", 3 * blockSize, 700}, Rest{"b", 6 * blockSize, int64(len(inner))}
+	c := Rest{"c", b.Offset + b.Span(), 1}
+	yes, no := func(Rest) bool { return true }, func(Rest) bool { return false }
+	assert.Equal(t, []Rest{a, b, c}, restsOf(t, data, yes))
+	assert.Equal(t, []Rest{a, b, {"inner", 7 * blockSize, 1}, c}, restsOf(t, data, no), "what is not taken may hold some")
+	assert.Equal(t, []Rest{a, {"inner", 7 * blockSize, 1}}, restsOf(t, data[:c.Offset-1], yes), "the second is cut short, but not what it holds")
+	assert.Empty(t, restsOf(t, data[:100], yes))
+	assert.Equal(t, []byte("c"), data[c.Offset+blockSize:][:1])
+
+	claims, err := encodeHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "huge", Format: tar.FormatGNU}, maxSize)
+	require.NoError(t, err)
+	assert.Empty(t, restsOf(t, append(claims, data...)[:2*blockSize], yes), "it claims more than there is")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, Rests(ctx, bytes.NewReader(data), 0, int64(len(data)), nil), context.Canceled)
+	failure := errors.New("failure")
+	require.ErrorIs(t, Rests(t.Context(), bytes.NewReader(data), 0, int64(len(data)), func(Rest) (bool, error) { return false, failure }), failure)
+	require.NoError(t, Rests(t.Context(), bytes.NewReader(nil), 0, int64(len(data)), nil), "the file has been cut")
+}
+
+// What is adopted stays where it is if that is its place, and what is missing between
+// goes there.
+func TestAdopt(t *testing.T) {
+	want := reference(t, file{"a", content("a", 700)}, file{"b", content("b", 5000)}, file{"c", content("c", 600)}, file{"x", []byte("x")})
+	f := tempFile(t)
+	_, err := f.WriteAt(want, 0)
+	require.NoError(t, err)
+	spanA, spanB := spanOf(blockSize, 700), spanOf(blockSize, 5000)
+	_, err = f.WriteAt(make([]byte, spanA), 0)
+	require.NoError(t, err)
+	w := NewFileWriter(f, 0, t.TempDir())
+	b, err := w.Adopt(spanA, spanB)
+	require.NoError(t, err)
+	for _, wrong := range [][2]int64{{spanA, spanB}, {1 << 20, 0}, {1<<20 + 1, 512}, {1 << 20, 511}} {
+		_, err := w.Adopt(wrong[0], wrong[1])
+		require.ErrorContains(t, err, "cannot be adopted")
+	}
+	put := func(name string, n int, size int64) *Entry {
+		t.Helper()
+		blob, err := w.Create(w.Reserve(name, size), nil, size)
+		require.NoError(t, err)
+		require.NoError(t, blob.Write(t.Context(), content(name, n)))
+		e, err := blob.Finish(t.Context(), header(name))
+		require.NoError(t, err)
+		return e
+	}
+	c := put("c", 600, -1)
+	a := put("a", 700, 700)
+	assert.Equal(t, []int64{0, spanA, spanA + spanB}, []int64{a.place.off, b.place.off, c.place.off}, "nothing has to be moved")
+	_, err = w.Adopt(1<<20, 512)
+	require.NoError(t, err, "it comes to nothing")
+	require.NoError(t, w.Seal(t.Context(), nil, []*Entry{a, b, c}, []Small{small("x", "x")}))
+	require.NoError(t, w.Close(t.Context()))
+	assert.Equal(t, want, readAll(t, f))
+}

@@ -152,6 +152,11 @@ func (c *change) commit(file *local.File, noSync bool) error {
 	if err := errors.Join(isAt(c.raw, c.target), c.unchanged()); err != nil {
 		return errors.Join(err, c.restore(file))
 	}
+	return c.write(file, noSync)
+}
+
+// write writes the block.
+func (c *change) write(file *local.File, noSync bool) error {
 	if _, err := file.WriteAt(c.block, c.off); err != nil {
 		return err // Whether it has been written is not known: nothing else is touched.
 	}
@@ -172,29 +177,19 @@ func Replace(ctx context.Context, path string, wait bool) (*Output, error) {
 	if err != nil {
 		return nil, &Error{Op: "opening", Path: path, Err: err}
 	}
-	info, err := old.Stat()
-	var o *Output
-	if err == nil {
-		o, err = createNamed(target, info)
-	}
+	r, err := newReplacement(old, target)
 	if err != nil {
 		return nil, &Error{Op: "replacing", Path: path, Err: errors.Join(err, old.Close())}
 	}
-	temporary := o.raw
-	undo := o.undo
-	o.path, o.file = path, local.NewFile(temporary, path)
+	o := &Output{path: path, raw: r.file, file: local.NewFile(r.file, path), dir: dirOf(target)}
 	o.file.WriteBackEarly()
-	o.undo = func() error { return errors.Join(undo(), old.Close()) }
+	o.undo = func() error { return errors.Join(r.discard(), old.Close()) }
 	o.finish = func() error {
 		defer old.Close() // It has only been locked.
-		err := errors.Join(isAt(old, target), temporary.Close())
-		if err == nil {
-			err = os.Rename(temporary.Name(), target)
+		if err := isAt(old, target); err != nil {
+			return errors.Join(err, r.discard())
 		}
-		if err != nil {
-			err = errors.Join(err, os.Remove(temporary.Name()))
-		}
-		return err
+		return r.replace()
 	}
 	return o, nil
 }
@@ -204,32 +199,24 @@ func Replace(ctx context.Context, path string, wait bool) (*Output, error) {
 // when Commit has made the change there. old is what is read meanwhile.
 func (o *Output) Beside() (old *local.File, err error) {
 	c, locked := o.change, o.raw
-	info, err := locked.Stat()
+	r, err := newReplacement(locked, c.target)
 	if err != nil {
 		return nil, err
 	}
-	n, err := createNamed(c.target, info)
-	if err != nil {
-		return nil, err
-	}
-	old, temporary, remove := o.file, n.raw, n.undo
-	o.raw, o.file = temporary, local.NewFile(temporary, o.path)
+	old = o.file
+	o.raw, o.file = r.file, local.NewFile(r.file, o.path)
 	o.file.WriteBackEarly()
-	o.undo = func() error { return errors.Join(remove(), locked.Close()) }
+	o.undo = func() error { return errors.Join(r.discard(), locked.Close()) }
 	o.finish = func() error {
 		defer locked.Close() // It has only been read.
 		if c.block == nil {
-			return remove()
+			return r.discard()
 		}
-		err := errors.Join(c.commit(o.file, o.noSync), temporary.Close())
-		if err == nil {
-			err = os.Rename(temporary.Name(), c.target)
+		if err := errors.Join(isAt(locked, c.target), c.write(o.file, o.noSync)); err != nil {
+			return errors.Join(err, r.discard())
 		}
-		if err != nil {
-			return errors.Join(err, os.Remove(temporary.Name()))
-		}
-		if o.noSync {
-			return nil
+		if err := r.replace(); err != nil || o.noSync {
+			return err
 		}
 		return syncDir(o.dir)
 	}

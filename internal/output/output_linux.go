@@ -17,17 +17,12 @@ import (
 // where the file system or the lack of /proc does not allow that.
 func createBeside(target string, old fs.FileInfo) (*Output, error) {
 	dir := dirOf(target)
-	f, err := os.OpenFile(dir, unix.O_TMPFILE|os.O_RDWR|unix.O_CLOEXEC, 0o644)
+	f, self, err := unnamed(dir)
 	if err != nil {
 		if _, dirErr := os.Stat(dir); dirErr != nil {
 			return nil, dirErr
 		}
 		return createNamed(target, old) // Fails again if it is not for lack of O_TMPFILE.
-	}
-	self := fmt.Sprintf("/proc/self/fd/%d", f.Fd())
-	if _, err := os.Stat(self); err != nil {
-		f.Close()
-		return createNamed(target, old)
 	}
 	if old != nil {
 		if err := dress(f, old); err != nil {
@@ -42,6 +37,29 @@ func createBeside(target string, old fs.FileInfo) (*Output, error) {
 		},
 		undo: f.Close,
 	}, nil
+}
+
+// unnamed makes a file without a name, which self is the way to.
+func unnamed(dir string) (f *os.File, self string, err error) {
+	f, err = os.OpenFile(dir, unix.O_TMPFILE|os.O_RDWR|unix.O_CLOEXEC, 0o644)
+	if err != nil {
+		return nil, "", err
+	}
+	self = fmt.Sprintf("/proc/self/fd/%d", f.Fd())
+	if _, err := os.Stat(self); err != nil {
+		return nil, "", errors.Join(err, f.Close())
+	}
+	return f, self, nil
+}
+
+// openUnnamed makes a file without a name in a directory. give gives it one that nothing
+// has.
+func openUnnamed(dir string) (f *os.File, give func(name string) error, err error) {
+	f, self, err := unnamed(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	return f, func(name string) error { return linkSelf(self, name) }, nil
 }
 
 // link gives an unnamed file its name.

@@ -2,11 +2,20 @@
 
 package output
 
-import "io/fs"
+import (
+	"errors"
+	"io/fs"
+	"os"
+)
 
 // createBeside writes to a temporary file beside the target.
 func createBeside(target string, old fs.FileInfo) (*Output, error) {
 	return createNamed(target, old)
+}
+
+// openUnnamed fails: there are no such files.
+func openUnnamed(string) (*os.File, func(string) error, error) {
+	return nil, nil, errors.ErrUnsupported
 }
 
 // move is moveInto but for the cleaning up.

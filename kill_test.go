@@ -45,6 +45,9 @@ func TestChild(t *testing.T) {
 		err = writeUntilKilled(t, argument)
 	case "change":
 		err = changeUntilKilled(t, argument)
+	case "full":
+		noRoomForAChange(t)
+		return
 	case "stdout":
 		err = copyToPath(t, argument)
 	default:

@@ -30,6 +30,13 @@ func runChild(ctx context.Context, o *options) error {
 	}
 	scratch := filepath.Dir(o.output)
 	e := &env{data: data, output: o.output, scratch: scratch, registry: o.registry}
+	if o.child == growChild {
+		stop, err := startProfile(o)
+		if err != nil {
+			return err
+		}
+		return errors.Join(grow(ctx, e, o.only), stop())
+	}
 	work, err := findWork(o.child)
 	if err != nil {
 		return err
@@ -69,7 +76,7 @@ func findWork(child string) (func(context.Context, *env) error, error) {
 
 func startProfile(o *options) (stop func() error, err error) {
 	name, ours := strings.CutSuffix(o.child, "/"+oursSide)
-	if o.cpuProfile == "" || !ours {
+	if o.cpuProfile == "" || !ours && o.child != growChild {
 		return func() error { return nil }, nil
 	}
 	f, err := os.Create(o.cpuProfile + "." + name + ".prof")

@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -122,7 +123,15 @@ func runAll(ctx context.Context, o *options) (err error) {
 		}
 		rows = append(rows, result)
 	}
-	return printTable(os.Stdout, rows)
+	if len(rows) > 0 {
+		if err := printTable(os.Stdout, rows); err != nil {
+			return err
+		}
+	}
+	if o.only == "" || slices.ContainsFunc(strings.Split(o.only, ","), isGrowing) {
+		return r.printGrowing(ctx, os.Stdout)
+	}
+	return nil
 }
 
 func selectCases(names string) ([]benchCase, error) {
@@ -131,6 +140,9 @@ func selectCases(names string) ([]benchCase, error) {
 	}
 	var selected []benchCase
 	for name := range strings.SplitSeq(names, ",") {
+		if isGrowing(name) {
+			continue
+		}
 		c, err := findCase(name)
 		if err != nil {
 			return nil, err

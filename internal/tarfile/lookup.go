@@ -93,7 +93,7 @@ func (x *Index) linkNow(e *record) {
 	}
 	if i, ok := x.byName[target]; ok && x.entries[i].kind == tar.TypeReg {
 		other := x.entries[i]
-		*e = record{name: e.name, offset: other.offset, size: other.size, kind: tar.TypeReg}
+		*e = record{name: e.name, start: e.start, offset: other.offset, size: other.size, kind: tar.TypeReg}
 	}
 }
 

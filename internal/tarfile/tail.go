@@ -61,15 +61,23 @@ func (x *Index) linked(e record) bool { return e.offset < e.start || x.sparse[e.
 // superseded is the directory of the entries that hold old tails.
 const superseded = ".superseded/"
 
-// Superseded returns how many old tails the archive holds.
-func (x *Index) Superseded() int {
+// Superseded returns a number for one more entry that holds an old tail: that of those
+// there are, unless something has its name already. It fails where such an entry could
+// not be unpacked, because what should be its directory is something else.
+func (x *Index) Superseded() (int, error) {
+	if i, ok := x.byName[strings.TrimSuffix(superseded, "/")]; ok && x.entries[i].kind != tar.TypeDir {
+		return 0, fmt.Errorf("%s is there, and not a directory: the archive cannot be changed in place", strings.TrimSuffix(superseded, "/"))
+	}
 	n := 0
 	for name := range x.Names() {
 		if strings.HasPrefix(name, superseded) {
 			n++
 		}
 	}
-	return n
+	for x.Has(fmt.Sprintf("%s%d", superseded, n)) {
+		n++
+	}
+	return n, nil
 }
 
 // IsSuperseded reports whether an entry holds an old tail.

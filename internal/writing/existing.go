@@ -297,7 +297,11 @@ func (e *Existing) same(files []tarfile.Small) bool {
 
 // change has the output take the archive from its old tail to its new one.
 func (e *Existing) change() error {
-	block, err := e.tail.Supersede(e.index.Superseded(), e.from)
+	number, err := e.index.Superseded()
+	if err != nil {
+		return err
+	}
+	block, err := e.tail.Supersede(number, e.from)
 	if err != nil {
 		return err
 	}

@@ -118,11 +118,15 @@ func (r *Reader) Verify(ctx context.Context, progress func(bytes int)) (*archive
 	if err != nil {
 		return nil, err
 	}
-	mismatches, err := verify.Claims(ctx, findings.Claims, progress)
+	parts, err := r.file.CheckParts(ctx)
+	var mismatches []error
+	if err == nil {
+		mismatches, err = verify.Claims(ctx, findings.Claims, progress)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: verifying %s: %w", r.transport.name, r.path, err)
 	}
-	return &archive.Report{Problems: append(findings.Problems, mismatches...), Notes: findings.Notes}, nil
+	return &archive.Report{Problems: slices.Concat(parts, findings.Problems, mismatches), Notes: findings.Notes}, nil
 }
 
 // Size returns how many bytes the archive has when it is not compressed.

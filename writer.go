@@ -62,8 +62,19 @@ type WriterOptions struct {
 	// NoSync leaves it to the system when the archive gets to the disk. Otherwise it is
 	// there when Close returns, under its name, and never a part of it.
 	NoSync bool
+	// Split, if not 0, is the size in bytes, at least 1 MiB, of the parts that a new archive
+	// is written in, PATH.000, PATH.001 and so on. All have their names only when all are
+	// complete. They are read where they are, and joined they are the archive.
+	Split int64
 	// Wait has OpenWriter wait for others who change the archive.
 	Wait bool
+}
+
+func (o *WriterOptions) split() int64 {
+	if o == nil {
+		return 0
+	}
+	return o.Split
 }
 
 // Plan is what is known of an image that will be copied. Its parts are added in
@@ -135,7 +146,7 @@ func NewWriter(sys *types.SystemContext, path string) (*Writer, error) {
 // ctx ends the wait for a FIFO's reader, and has no effect later. The caller must
 // call Close or Abort.
 func NewWriterContext(ctx context.Context, sys *types.SystemContext, path string, options *WriterOptions) (*Writer, error) {
-	return newWriter(ctx, sys, path, options, nil, func() (*output.Output, error) { return output.Create(ctx, path) })
+	return newWriter(ctx, sys, path, options, nil, func() (*output.Output, error) { return output.CreateSplit(ctx, path, options.split()) })
 }
 
 // NewWriterTo returns a Writer of an archive that is written to w from start to
@@ -181,7 +192,7 @@ func newWriter(ctx context.Context, sys *types.SystemContext, path string, optio
 	}
 	out, err := create()
 	if err == nil {
-		out, err = out.With(output.Options{Compress: algorithm})
+		out, err = out.With(output.Options{Compress: algorithm, Split: options.Split})
 	}
 	if err != nil {
 		return nil, err

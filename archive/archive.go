@@ -31,6 +31,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -50,12 +51,15 @@ type Archive struct {
 	images  []*Image
 	size    int64
 	close   func() error
+
+	checkParts func(ctx context.Context) ([]error, error)
 }
 
-// Open opens the archive at path, "-" and /dev/stdin being the standard input. If
-// it is compressed or comes from a pipe, it is first copied, uncompressed, to a
-// temporary file without a name. A directory with an OCI layout is read where it is.
-// The caller must close the Archive. The error wraps
+// Open opens the archive at path, "-" and /dev/stdin being the standard input; of one
+// in parts path is any of them, or the directory that holds them and no others. If it is
+// compressed or comes from a pipe, it is first copied, uncompressed, to a temporary file
+// without a name. A directory with an OCI layout is read where it is. The caller must
+// close the Archive. The error wraps
 // errdef.ErrNoImageArchive, ErrDamaged or ErrLimit where the file is to blame.
 func Open(ctx context.Context, path string) (*Archive, error) {
 	file, err := input.Open(ctx, path, options)
@@ -108,7 +112,7 @@ func open(ctx context.Context, file *input.File) (*Archive, error) {
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	a := &Archive{catalog: c, size: file.Size(), close: sync.OnceValue(file.Close)}
+	a := &Archive{catalog: c, size: file.Size(), close: sync.OnceValue(file.Close), checkParts: file.CheckParts}
 	for _, img := range c.Images() {
 		a.images = append(a.images, &Image{Position: img.Position, Names: img.Names, catalog: c, image: img})
 	}
@@ -171,9 +175,13 @@ func (a *Archive) Verify(ctx context.Context, progress func(bytes int)) (*Report
 	if err != nil {
 		return nil, err
 	}
-	mismatches, err := verify.Claims(ctx, findings.Claims, progress)
+	parts, err := a.checkParts(ctx)
+	var mismatches []error
+	if err == nil {
+		mismatches, err = verify.Claims(ctx, findings.Claims, progress)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("verifying the archive: %w", err)
 	}
-	return &Report{Problems: append(findings.Problems, mismatches...), Notes: findings.Notes}, nil
+	return &Report{Problems: slices.Concat(parts, findings.Problems, mismatches), Notes: findings.Notes}, nil
 }

@@ -100,6 +100,9 @@ type SaveOptions struct {
 	// Compression is none, gzip or zstd. If it is empty, the archive is compressed as
 	// its path says: .tar.gz and .tgz, .tar.zst and .tzst, anything else is not.
 	Compression string
+	// Split, if not 0, is the size in bytes of the parts that the archive is written in,
+	// as dockerarchive.WriterOptions.Split is.
+	Split int64
 	// ArchiveDigest, if not nil, becomes the SHA-256 of the archive as it is written,
 	// compressed or not. A file that is not compressed is read again for it.
 	ArchiveDigest *digest.Digest
@@ -226,13 +229,20 @@ var ErrImagesLeftOut = errors.New("not all images could be saved")
 // is no archive, unless it is ErrImagesLeftOut and there are images left. If manifests
 // of several images cannot be read, it is an *ImagesError, of one an *ImageError.
 func Save(ctx context.Context, policyContext *signature.PolicyContext, path string, images []SaveImage, options *SaveOptions) ([]SaveResult, error) {
-	return save(ctx, policyContext, path, images, options, func() (*output.Output, error) { return output.Create(ctx, path) })
+	return save(ctx, policyContext, path, images, options, func() (*output.Output, error) { return output.CreateSplit(ctx, path, options.split()) })
 }
 
 // SaveTo is Save to a writer, to which the archive is written from start to end,
 // as to a pipe. If it fails, w has got a part of an archive, whose end is missing.
 func SaveTo(ctx context.Context, policyContext *signature.PolicyContext, w io.Writer, images []SaveImage, options *SaveOptions) ([]SaveResult, error) {
 	return save(ctx, policyContext, "a stream", images, options, func() (*output.Output, error) { return output.ToWriter(w), nil })
+}
+
+func (o *SaveOptions) split() int64 {
+	if o == nil {
+		return 0
+	}
+	return o.Split
 }
 
 func save(ctx context.Context, policyContext *signature.PolicyContext, path string, images []SaveImage, options *SaveOptions, create func() (*output.Output, error)) ([]SaveResult, error) {
@@ -255,7 +265,7 @@ func save(ctx context.Context, policyContext *signature.PolicyContext, path stri
 		out.NoSync()
 	}
 	sum := s.newSum(out, algorithm)
-	if out, err = out.With(output.Options{Compress: algorithm, Hash: sum.hash}); err != nil {
+	if out, err = out.With(output.Options{Compress: algorithm, Hash: sum.hash, Split: s.options.Split}); err != nil {
 		return nil, err
 	}
 	if err := s.prepare(ctx, path, out); err != nil {

@@ -40,8 +40,9 @@ var rooms = []struct{ name, mayImport string }{
 
 	// Files of this machine. They know nothing of what is in them.
 	{"internal/spool", "errdef internal/local"},
-	{"internal/input", "errdef internal/async internal/compression internal/local internal/spool"},
-	{"internal/output", "errdef internal/compression internal/local internal/spool"},
+	{"internal/parts", "errdef"},
+	{"internal/input", "errdef internal/async internal/compression internal/local internal/parts internal/spool"},
+	{"internal/output", "errdef internal/compression internal/local internal/parts internal/spool"},
 
 	// The tar container knows names, sizes and offsets, and no images; what an
 	// image is knows no tar.

@@ -38,6 +38,7 @@ type saveOptions struct {
 	json                 bool
 	digestfile           string
 	sha256               bool
+	split                string
 	allTags              bool
 	platforms            []string
 	allPlatforms         bool
@@ -88,6 +89,10 @@ under several names is stored once. With --referrers, what registries have
 about what is saved is saved too: signatures, SBOMs, attestations, and what is
 about those.
 
+With --split, FILE.000, FILE.001 and so on are written, for media and file systems that
+hold no more. Every command reads them where they are, given the first or the directory;
+'cat FILE.[0-9]*' is the archive.
+
 FILE.tar.gz, FILE.tgz and FILE.tar.zst are compressed as their names say; --compress says
 it where there is no name.
 
@@ -100,6 +105,7 @@ archive goes to standard output.`,
   docker-archive save --from-yaml manifests.yaml --map docker.io=registry.example -o images.tar
   docker-archive save --layout docker --name app:1,app:latest -o app.tar oci:layout:app
   docker-archive save --all-tags --all-platforms -o app.tar example.com/app
+  docker-archive save --split 4G -o /media/stick/images.tar --from-file images.txt
   docker-archive save -o both.tar docker-archive:one.tar docker-archive:two.tar`,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
@@ -111,6 +117,7 @@ archive goes to standard output.`,
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what the archive would hold, and write nothing")
 	f.BoolVar(&o.force, "force", false, "replace an archive that is there, once the new one is complete")
 	f.StringVar(&o.compress, "compress", "", "`HOW` to compress the archive: none, gzip or zstd (default as the suffix of FILE says: .tar.gz, .tgz, .tar.zst)")
+	f.StringVar(&o.split, "split", "", "write parts of at most `SIZE` bytes, FILE.000, FILE.001 and so on: 4G is 4,000,000,000, 4GiB is 4,294,967,296")
 	f.BoolVar(&o.sha256, "sha256", false, "print also the SHA-256 of the archive; a file that is not compressed is read again for it")
 	return cmd
 }
@@ -286,6 +293,9 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 	}
 	if !slices.Contains([]string{"", "none", "gzip", "zstd"}, o.compress) {
 		return nil, usagef("--compress %q is neither none, gzip nor zstd", o.compress)
+	}
+	if options.Split, err = o.splitSize(); err != nil {
+		return nil, err
 	}
 	if o.sha256 {
 		options.ArchiveDigest = new(digest.Digest)

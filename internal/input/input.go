@@ -37,12 +37,16 @@ type File struct {
 	// Copied is set if it is a temporary file.
 	Copied bool
 	close  func() error
+	parts  *joined // nil if it is not in parts
 }
 
 // Close frees what the file takes on disk, if it is a temporary one.
 func (f *File) Close() error { return f.close() }
 
-// Open opens the file at path. If it is a stream, or compressed, it is first
+// Open opens the file at path. Of one in parts (PATH.000, PATH.001 and so on) path is
+// any part, or the directory with the parts of this one; all must be there, and are read
+// where they are. What is wrong with them is named, as far as it is seen without reading
+// them from start to end: see CheckParts. If the file is a stream, or compressed, it is first
 // copied, uncompressed, to a temporary file without a name, unless it is too large
 // (ErrTooLarge) or does not look right (Options). When ctx ends, Open returns, with
 // its cause, even while nothing comes from the stream.
@@ -106,6 +110,9 @@ func interruptible(ctx context.Context, open func() (*File, error)) (*File, erro
 }
 
 func open(ctx context.Context, path string, o Options) (*File, error) {
+	if file, err := openParts(path); file != nil || err != nil {
+		return file, err
+	}
 	f, closeFile := os.Stdin, func() error { return nil }
 	if path == Stdin || path == "/dev/stdin" {
 		path = "standard input"

@@ -24,6 +24,8 @@ type Options struct {
 	// Hash, if not nil, gets what a stream gets, after it has been compressed. A file
 	// that is not compressed is not written from start to end, and does not.
 	Hash hash.Hash
+	// Split is what CreateSplit has been given, if it was that.
+	Split int64
 }
 
 // CreateWith is Create with options. What is compressed is a stream, also where it
@@ -39,6 +41,12 @@ func CreateWith(ctx context.Context, path string, options Options) (*Output, err
 // With gives an Output to which nothing has been written options. If it fails, the
 // Output is aborted.
 func (o *Output) With(options Options) (*Output, error) {
+	if err := o.checkSplit(options); err != nil {
+		return nil, errors.Join(o.failure("creating", err), o.Abort())
+	}
+	if o.split != nil {
+		return o, nil
+	}
 	var below io.Writer = o.writer
 	if o.file != nil {
 		if options.Compress == compression.None {

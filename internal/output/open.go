@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dockerarchive/dockerarchive/internal/local"
+	"github.com/dockerarchive/dockerarchive/internal/parts"
 )
 
 // How often it is tried whether a lock is free: at first, and at least.
@@ -67,6 +68,9 @@ func openLocked(ctx context.Context, path string, wait bool) (*os.File, string, 
 // lockedFile opens the file at a path, or returns nil if another has been put there
 // before it was locked.
 func lockedFile(target string) (*os.File, error) {
+	if parts.Contains(target) {
+		return nil, errParts
+	}
 	info, err := os.Stat(target)
 	if err != nil {
 		return nil, err
@@ -86,6 +90,9 @@ func lockedFile(target string) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// errParts means that what is to be changed is not one file.
+var errParts = errors.New("the archive is in parts, which are not changed: join them (cat NAME.[0-9]* > NAME) and change that, or save it anew")
 
 // isAt fails if the file at a path is another one.
 func isAt(f *os.File, path string) error {

@@ -50,7 +50,8 @@ type File = local.File
 type Output struct {
 	path   string // as the caller gave it, for errors
 	raw    *os.File
-	file   *File     // nil if it is a stream
+	file   *File     // nil if it is a stream, or in parts
+	split  *split    // nil unless it is in parts
 	writer io.Writer // nil if it is a file
 	dir    string
 	stream bool
@@ -90,6 +91,9 @@ func Create(ctx context.Context, path string) (*Output, error) {
 // written.
 func (o *Output) NoSync() {
 	o.noSync = true
+	if o.split != nil {
+		o.split.doNotSync()
+	}
 	if o.file != nil {
 		o.file = local.NewFile(o.raw, o.path)
 	}
@@ -182,8 +186,25 @@ func dirOf(path string) string {
 func (o *Output) Stream() bool { return o.stream }
 
 // File returns the file to write to, any part of it at any time, or nil if the
-// output is a stream.
+// output is a stream, or several files.
 func (o *Output) File() *File { return o.file }
+
+// RandomAccess is what any part of can be written at any time. Its errors are of type
+// *Error.
+type RandomAccess interface {
+	io.ReaderAt
+	io.WriterAt
+	Truncate(size int64) error
+}
+
+// RandomAccess returns what to write to, one file or several, if the output is no
+// stream.
+func (o *Output) RandomAccess() RandomAccess {
+	if o.split != nil {
+		return o.split
+	}
+	return o.file
+}
 
 // Writer returns what to write to from start to end if the output is a stream,
 // else nil. Its errors are of type *Error.
@@ -213,7 +234,11 @@ func (o *Output) Commit(ctx context.Context) error {
 	if err := context.Cause(ctx); err != nil {
 		return errors.Join(o.failure("completing", err), o.Abort())
 	}
-	if !o.stream && !o.noSync && (o.change == nil || o.change.block != nil) {
+	if o.split != nil {
+		if err := o.split.complete(ctx); err != nil {
+			return errors.Join(o.failure("completing", err), o.Abort())
+		}
+	} else if !o.stream && !o.noSync && (o.change == nil || o.change.block != nil) {
 		if err := syncFile(cmp.Or(o.file, local.NewFile(o.raw, o.path))); err != nil {
 			return errors.Join(o.failure("syncing", err), o.Abort())
 		}

@@ -179,7 +179,7 @@ const copyBufferSize = 1 << 20
 // overlap. The kernel does it where it can.
 func moveRange(dst File, dstOff int64, src File, srcOff, n int64) error {
 	if dst != src || dstOff+n <= srcOff || srcOff+n <= dstOff {
-		done, err := kernelCopy(dst, dstOff, src, srcOff, n)
+		done, err := kernelCopyPieces(dst, dstOff, src, srcOff, n)
 		if err != nil {
 			return err
 		}

@@ -91,7 +91,7 @@ func New(ctx context.Context, out *output.Output, path string, o Options) (*Arch
 		from = o.Existing.from
 		o.Existing.begin()
 	}
-	return newArchive(ctx, out, tarfile.NewFileWriter(out.File(), from, dir), path, o)
+	return newArchive(ctx, out, tarfile.NewFileWriter(out.RandomAccess(), from, dir), path, o)
 }
 
 // newArchive is New for a container that is written to out in its own way.

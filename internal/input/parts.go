@@ -100,7 +100,7 @@ func (f *File) CheckParts(ctx context.Context) (problems []error, err error) {
 
 // openParts opens an archive in parts, or returns nil if there is none at path.
 func openParts(path string) (*File, error) {
-	archive, err := archiveOf(path)
+	archive, inDir, err := archiveOf(path)
 	if archive == "" || err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func openParts(path string) (*File, error) {
 		return nil, err
 	}
 	list, problems := set.best()
-	if list == nil && (len(numbers) == 0 || looksWhole(path)) {
+	if !inDir && !set.hasList() && (len(numbers) == 0 || looksWhole(path)) {
 		return nil, set.close(nil) // An ordinary file, whatever it is called, or none.
 	}
 	if len(problems) > 0 {
@@ -129,16 +129,15 @@ func openParts(path string) (*File, error) {
 
 // archiveOf returns the path of the archive that path may be a part of, or a directory
 // with the parts of; "" if it is neither.
-func archiveOf(path string) (string, error) {
+func archiveOf(path string) (archive string, inDir bool, err error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		archive, err := parts.InDir(path)
-		if err != nil {
-			return "", fmt.Errorf("reading %s: %w", path, err)
+		if archive, err = parts.InDir(path); err != nil {
+			err = fmt.Errorf("reading %s: %w", path, err)
 		}
-		return archive, nil
+		return archive, true, err
 	}
-	archive, _, _ := parts.Split(path)
-	return archive, nil
+	archive, _, _ = parts.Split(path)
+	return archive, false, nil
 }
 
 // looksWhole reports whether a file is none that has been cut into parts, of which the

@@ -56,6 +56,16 @@ func (s *partSet) close(err error) error {
 	return err
 }
 
+// hasList reports whether any of the files has one, be it damaged.
+func (s *partSet) hasList() bool {
+	for _, f := range s.files {
+		if f.list != nil || f.bad != nil {
+			return true
+		}
+	}
+	return false
+}
+
 // best returns the list that most of the files agree with, and in what they do not. The
 // list is nil if there is none: the last part is missing then.
 func (s *partSet) best() (best *parts.List, problems []string) {

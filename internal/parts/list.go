@@ -54,10 +54,15 @@ func (l *List) Encode() ([]byte, error) {
 	if len(document) > maxDocument {
 		return nil, fmt.Errorf("internal error: a list of parts of %d bytes", len(document))
 	}
+	return frame(document), nil
+}
+
+// frame makes of the JSON what Encode returns.
+func frame(document []byte) []byte {
 	b := make([]byte, encodedSize(len(document)))
 	copy(b, document)
 	copy(b[len(b)-blockSize:], fmt.Sprintf("%s %d %x\n", magic, len(document), sha256.Sum256(document)))
-	return b, nil
+	return b
 }
 
 func encodedSize(document int) int {
@@ -78,15 +83,15 @@ func Read(r io.ReaderAt, size int64) (*List, error) {
 		return nil, nil
 	}
 	var length int
-	var sum []byte
-	if _, err := fmt.Sscanf(string(block), magic+" %d %x\n", &length, &sum); err != nil || length < 0 || length > maxDocument || int64(encodedSize(length)) > size {
+	if _, err := fmt.Sscanf(string(block), magic+" %d ", &length); err != nil || length < 0 || length > maxDocument || int64(encodedSize(length)) > size {
 		return nil, damaged("its list of parts has no valid end")
 	}
-	document := make([]byte, length)
-	if err := readAt(r, document, size-int64(encodedSize(length))); err != nil {
+	framed := make([]byte, encodedSize(length))
+	if err := readAt(r, framed, size-int64(len(framed))); err != nil {
 		return nil, err
 	}
-	if got := sha256.Sum256(document); !bytes.Equal(got[:], sum) {
+	document := framed[:length]
+	if !bytes.Equal(framed, frame(document)) {
 		return nil, damaged("its list of parts is not what its SHA-256 says")
 	}
 	l := &List{}

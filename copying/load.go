@@ -92,13 +92,7 @@ var ErrNotLoaded = errors.New("the docker daemon has not got what it was sent")
 // Layers are verified as they are sent; the table of contents, without which the daemon
 // makes no image, comes last.
 func Load(ctx context.Context, policyContext *signature.PolicyContext, images []SaveImage, options *LoadOptions) (*Loaded, error) {
-	l := &loader{policy: policyContext, done: &Loaded{}}
-	if options != nil {
-		l.options = *options
-	}
-	if l.options.Progress == nil {
-		l.options.Progress = func(Event) {}
-	}
+	l := newLoader(policyContext, options)
 	config := daemonConfig(l.options.DestinationCtx)
 	config.Host = l.options.Host
 	config, err := daemon.Find(daemon.Chosen{Config: config, Context: l.options.Context})
@@ -109,11 +103,7 @@ func Load(ctx context.Context, policyContext *signature.PolicyContext, images []
 		return nil, err
 	}
 	defer l.daemon.Close()
-	images = slices.Clone(images)
-	for n := range images {
-		images[n].Whole = true
-	}
-	if err := l.prepare(ctx, images); err != nil {
+	if err := l.prepare(ctx, whole(images)); err != nil {
 		return l.done, ofLoad(err)
 	}
 	err = l.sendAndCheck(ctx)
@@ -139,11 +129,32 @@ func ofLoad(err error) error {
 type loader struct {
 	options LoadOptions
 	policy  *signature.PolicyContext
-	daemon  *daemon.Daemon
+	daemon  *daemon.Daemon // nil if store is not
+	store   ContentStore
 	kind    daemon.Kind
 	images  []*loadedImage         // those that are sent
 	leftOut map[digest.Digest]bool // layers
 	done    *Loaded
+}
+
+func newLoader(policyContext *signature.PolicyContext, options *LoadOptions) *loader {
+	l := &loader{policy: policyContext, done: &Loaded{}}
+	if options != nil {
+		l.options = *options
+	}
+	if l.options.Progress == nil {
+		l.options.Progress = func(Event) {}
+	}
+	return l
+}
+
+// whole returns images of which all is taken that the source has.
+func whole(images []SaveImage) []SaveImage {
+	images = slices.Clone(images)
+	for n := range images {
+		images[n].Whole = true
+	}
+	return images
 }
 
 // prepare finds out what there is on both sides.
@@ -196,10 +207,10 @@ func (l *loader) sendAndCheck(ctx context.Context) error {
 	return nil
 }
 
-// errAnswered stops an archive of which the daemon does not want more.
-var errAnswered = errors.New("the docker daemon has answered")
+// errAnswered stops an archive of which the daemon or the store does not want more.
+var errAnswered = errors.New("who gets it has answered")
 
-// send streams an archive to the daemon.
+// send streams an archive to the daemon or the content store.
 func (l *loader) send(ctx context.Context) error {
 	images := make([]SaveImage, len(l.images))
 	for n, img := range l.images {
@@ -217,7 +228,11 @@ func (l *loader) send(ctx context.Context) error {
 		w.CloseWithError(err)
 		saved <- err
 	}()
-	err = l.daemon.Load(ctx, r)
+	if l.store != nil {
+		err = l.store.Receive(ctx, r)
+	} else {
+		err = l.daemon.Load(ctx, r)
+	}
 	r.CloseWithError(errAnswered)
 	saveErr := <-saved
 	switch {

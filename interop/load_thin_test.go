@@ -126,7 +126,7 @@ func loadThin(t *testing.T, d dockerd, images []thinImage, paths []string, sizes
 type proxy struct {
 	socket string
 	sent   atomic.Int64
-	before atomic.Pointer[func()] // called before an archive is passed on
+	before atomic.Pointer[func()] // called before an archive, or a large part of one, is passed on
 }
 
 func startProxy(t *testing.T, to string) *proxy {
@@ -166,7 +166,7 @@ func (p *proxy) pass(client net.Conn, to string) {
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := client.Read(buffer)
-		if before := p.before.Load(); before != nil && bytes.HasPrefix(buffer[:n], []byte("POST ")) {
+		if before := p.before.Load(); before != nil && (bytes.HasPrefix(buffer[:n], []byte("POST ")) || n >= 16<<10) {
 			(*before)()
 		}
 		p.sent.Add(int64(n))

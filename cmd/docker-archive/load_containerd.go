@@ -1,0 +1,58 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"os"
+	"strings"
+
+	"github.com/containers/image/v5/signature"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/cobra"
+
+	"github.com/dockerarchive/dockerarchive/copying"
+	"github.com/dockerarchive/dockerarchive/copying/containerd"
+)
+
+// Where images are loaded.
+const (
+	toDocker     = "docker"
+	toPodman     = "podman"
+	toContainerd = "containerd"
+)
+
+// checkTo fails if what is to be loaded where does not fit together.
+func (o *loadOptions) checkTo(cmd *cobra.Command, platforms []imgspecv1.Platform) error {
+	ofDocker := o.host != "" || o.context != "" || o.certDir != "" || o.full
+	ofContainerd := o.containerd != containerd.Config{} || o.noUnpack
+	if ofContainerd && !cmd.Flags().Changed("to") {
+		o.to = toContainerd
+	}
+	switch {
+	case o.to != toDocker && o.to != toPodman && o.to != toContainerd && !strings.HasPrefix(o.to, storageTransport):
+		return usagef("--to %q is none of docker, podman, containerd and %s[STORE]", o.to, storageTransport)
+	case ofDocker && o.to != toDocker:
+		return usagef("--host, --context, --cert-dir and --full are for docker")
+	case ofContainerd && o.to != toContainerd:
+		return usagef("--address, --namespace, --snapshotter and --no-unpack are for containerd")
+	case len(platforms) > 1 && o.to != toDocker && o.to != toContainerd:
+		return usagef("a storage gets one platform of an image; choose one")
+	}
+	return nil
+}
+
+// toContainerd loads images into containerd. What it is not told, the environment tells, as
+// it tells ctr.
+func (o *loadOptions) toContainerd(ctx context.Context, policy *signature.PolicyContext, images []copying.SaveImage, options *copying.LoadOptions) (loaded *copying.Loaded, err error) {
+	store, err := containerd.Open(ctx, containerd.Config{
+		Address:     cmp.Or(o.containerd.Address, os.Getenv("CONTAINERD_ADDRESS")),
+		Namespace:   cmp.Or(o.containerd.Namespace, os.Getenv("CONTAINERD_NAMESPACE")),
+		Snapshotter: cmp.Or(o.containerd.Snapshotter, os.Getenv("CONTAINERD_SNAPSHOTTER")),
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	return copying.LoadContent(ctx, policy, images, store, o.noUnpack, options)
+}

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/containers/image/v5/copy"
@@ -52,7 +50,7 @@ func (c benchCase) leftOut() error {
 	if c.client == "" {
 		return nil
 	}
-	if _, err := os.Stat(filepath.Join(clientsDir, c.client)); err != nil {
+	if err := findClient(c.client); err != nil {
 		return fmt.Errorf("%w; \"make interop\" builds what it needs", err)
 	}
 	return nil
@@ -94,7 +92,9 @@ var cases = []benchCase{
 	},
 }
 
-func allCases() []benchCase { return slices.Concat(cases, saveCases, makingCases, containerCases) }
+func allCases() []benchCase {
+	return slices.Concat(cases, saveCases, pushCases, makingCases, containerCases)
+}
 
 func findCase(name string) (benchCase, error) {
 	for _, c := range allCases() {

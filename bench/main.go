@@ -15,6 +15,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -132,6 +133,17 @@ func runAll(ctx context.Context, o *options) (err error) {
 		return r.printGrowing(ctx, os.Stdout)
 	}
 	return nil
+}
+
+// findClient fails if a client has neither been built nor installed.
+func findClient(name string) error {
+	_, err := os.Stat(filepath.Join(clientsDir, name))
+	if err != nil {
+		if _, lookErr := exec.LookPath(name); lookErr == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 func selectCases(names string) ([]benchCase, error) {

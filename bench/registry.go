@@ -100,8 +100,10 @@ func (c countedResponse) ReadFrom(r io.Reader) (int64, error) {
 func serveRegistry(data *dataset) error {
 	blobs := &layoutBlobs{data: data}
 	images := registry.New(registry.WithBlobHandler(blobs), registry.Logger(log.New(io.Discard, "", 0)))
-	mux := http.NewServeMux()
+	mux, pushed := http.NewServeMux(), newSink()
 	mux.Handle("/", images)
+	mux.Handle(forgetPath, pushed)
+	mux.Handle("/v2/"+sinkRepository+"/", pushed)
 	mux.Handle("GET /v2/"+repository+"/blobs/{digest}", blobs)
 	mux.HandleFunc(fetchedPath, func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, blobs.fetched.Load())

@@ -109,14 +109,19 @@ func cranePull(ctx context.Context, e *env) error {
 }
 
 func regctlExport(ctx context.Context, e *env) error {
+	if err := e.configureRegctl(); err != nil {
+		return err
+	}
+	return runClient(ctx, "regctl", "image", "export", e.imageName(), e.output)
+}
+
+// configureRegctl tells regctl that the registry is without TLS.
+func (e *env) configureRegctl() error {
 	config := filepath.Join(e.scratch, "regctl.json")
 	if err := os.WriteFile(config, fmt.Appendf(nil, `{"hosts":{%q:{"tls":"disabled"}}}`, e.registry), 0o600); err != nil {
 		return err
 	}
-	if err := os.Setenv("REGCTL_CONFIG", config); err != nil {
-		return err
-	}
-	return runClient(ctx, "regctl", "image", "export", e.imageName(), e.output)
+	return os.Setenv("REGCTL_CONFIG", config)
 }
 
 // imageName returns the name by which clients know image 0.

@@ -93,7 +93,7 @@ var cases = []benchCase{
 }
 
 func allCases() []benchCase {
-	return slices.Concat(cases, saveCases, pushCases, makingCases, containerCases)
+	return slices.Concat(cases, saveCases, pushCases, serveCases, makingCases, containerCases)
 }
 
 func findCase(name string) (benchCase, error) {

@@ -38,6 +38,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
 	"github.com/dockerarchive/dockerarchive/internal/input"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
@@ -163,7 +164,18 @@ type Report struct {
 	// Notes are what is worth knowing and wrong by nobody: parts of images that were
 	// never there, and content that no image refers to.
 	Notes []string
+	// LeftOut are layers that images need and the archive says that it is without on
+	// purpose, and where they are: it is complete but for these.
+	LeftOut []errdef.LeftOut
 }
+
+// Held is which layers of its images an archive has in full: by the digests, and the
+// sizes in bytes, that manifests give them and, of what no manifest describes, by diff ID.
+type Held = catalog.Held
+
+// Held returns which layers of its images the archive has, as far as names and sizes
+// tell: Verify reads them. It fails for an image that cannot be read.
+func (a *Archive) Held(ctx context.Context) (*Held, error) { return a.catalog.Held(ctx) }
 
 // Verify tests everything that the archive says of itself: every blob against its
 // name, its digest and its diff ID, every size and media type in a descriptor,
@@ -183,5 +195,5 @@ func (a *Archive) Verify(ctx context.Context, progress func(bytes int)) (*Report
 	if err != nil {
 		return nil, fmt.Errorf("verifying the archive: %w", err)
 	}
-	return &Report{Problems: slices.Concat(parts, findings.Problems, mismatches), Notes: findings.Notes}, nil
+	return &Report{Problems: slices.Concat(parts, findings.Problems, mismatches), Notes: findings.Notes, LeftOut: findings.LeftOut}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
 )
 
@@ -36,6 +37,9 @@ type Description struct {
 	Subject digest.Digest
 	// ArtifactType is the type of something else than an image; empty of an image.
 	ArtifactType string
+	// LeftOut are layers that the archive is without on purpose, as it says; of an index,
+	// those of all its manifests.
+	LeftOut []errdef.LeftOut
 	// Manifests are those of an index, in its order.
 	Manifests []Description
 	// Fault is why the image, or this manifest, cannot be read, as far as that is known
@@ -68,6 +72,7 @@ func describe(d catalog.Description) Description {
 		Attestation:  d.Attestation,
 		Subject:      d.Subject,
 		ArtifactType: d.ArtifactType,
+		LeftOut:      d.LeftOut,
 		Fault:        d.Fault,
 	}
 	for _, m := range d.Manifests {

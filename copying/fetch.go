@@ -30,6 +30,11 @@ func (s *saver) write(ctx context.Context) error {
 	if err := s.assumeLayers(ctx); err != nil {
 		return err
 	}
+	if s.options.existing != nil {
+		if err := s.checkLeftOut(s.archive.Has); err != nil {
+			return err
+		}
+	}
 	blobs := s.fetcher.Blobs()
 	size := int64(0)
 	for _, blob := range blobs {

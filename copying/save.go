@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/fetching"
 	"github.com/dockerarchive/dockerarchive/internal/layout"
 	"github.com/dockerarchive/dockerarchive/internal/local"
@@ -93,6 +94,12 @@ type SaveOptions struct {
 	// another way. Only who has them can use the image. It may be called concurrently.
 	LeaveOut func(layer imgspecv1.Descriptor) bool
 
+	// Without, if not nil, leaves out the layers that other archives have, of which it
+	// says where they are in the archive's table of contents. Only with those is the
+	// archive complete: to Add its images to one of those, or to load them where the
+	// layers are, is what it is for. Only an image-archive that is new can be so.
+	Without *Without
+
 	// Referrers, if not nil, saves what registries have about the images too. Only an
 	// image-archive holds it.
 	Referrers *ReferrerOptions
@@ -128,7 +135,12 @@ type SaveOptions struct {
 	// archive. Otherwise the error wraps errdef.ErrBusy.
 	Wait bool
 
+	// KeepUntagged has Add keep an image in the table of contents that loses its last
+	// name, as an image without one.
+	KeepUntagged bool
+
 	existing   *writing.Existing // the archive that images are added to
+	keepThin   bool              // leave out what archives that are read say that they leave out
 	retryDelay time.Duration     // before the first retry, for tests
 	rangeSize  int               // in bytes, for tests
 }
@@ -186,6 +198,9 @@ type SaveResult struct {
 	// Platforms are what its configs say it is for, as os/architecture[/variant], in
 	// their order.
 	Platforms []string
+	// LeftOut are the layers that other archives have and this one has not, because of
+	// SaveOptions.Without.
+	LeftOut []errdef.LeftOut
 	// Warnings say what else should be known of the image: that it is not in
 	// manifest.json, that another platform was taken, what was corrected.
 	Warnings []string
@@ -297,6 +312,11 @@ func (s *saver) prepare(ctx context.Context, path string, out *output.Output) er
 	}
 	if !s.anySaved() {
 		return ErrImagesLeftOut
+	}
+	if s.options.existing == nil {
+		if err := s.checkLeftOut(func(digest.Digest) bool { return false }); err != nil {
+			return err
+		}
 	}
 	return s.checkSpace(path, out)
 }
@@ -520,7 +540,7 @@ func (s *saver) anySaved() bool {
 func (s *saver) results() []SaveResult {
 	results := make([]SaveResult, len(s.images))
 	for i, img := range s.images {
-		results[i] = SaveResult{Subject: img.subject(), SaveImage: img.SaveImage, Digest: img.digest, Size: img.size(), Platforms: img.platforms, Warnings: img.warnings, Err: s.fetcher.Err(img.fetched)}
+		results[i] = SaveResult{Subject: img.subject(), SaveImage: img.SaveImage, Digest: img.digest, Size: img.size(), Platforms: img.platforms, LeftOut: img.leftOut(), Warnings: img.warnings, Err: s.fetcher.Err(img.fetched)}
 	}
 	return results
 }

@@ -13,6 +13,7 @@ package errdef
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -83,6 +84,46 @@ func (e *NoImageError) Error() string {
 	}
 	return fmt.Sprintf("no image is named %s; there is %s", printable.String(e.Wanted), list(e.Available))
 }
+
+// LeftOut is a layer that an archive is without on purpose.
+type LeftOut struct {
+	// Digest is that of the layer, Size its size in bytes, as its manifest has them; -1
+	// if the size is not known.
+	Digest digest.Digest `json:"digest"`
+	Size   int64         `json:"size"`
+	// Archive is the name of the archive that has it, as the one that has it not says.
+	Archive string `json:"archive"`
+}
+
+// LeftOutError means that layers are needed that an archive was saved without. It is an
+// fs.ErrNotExist.
+type LeftOutError struct{ Layers []LeftOut }
+
+// Error names ten of the layers at most, and where they are.
+func (e *LeftOutError) Error() string {
+	const enough = 10
+	var b strings.Builder
+	fmt.Fprintf(&b, "the archive was saved without %d layers that are needed", len(e.Layers))
+	if len(e.Layers) == 1 {
+		b.Reset()
+		b.WriteString("the archive was saved without a layer that is needed")
+	}
+	for i, l := range e.Layers {
+		if i == enough {
+			fmt.Fprintf(&b, ", and %d more", len(e.Layers)-enough)
+			break
+		}
+		separator := ", "
+		if i == 0 {
+			separator = ": "
+		}
+		fmt.Fprintf(&b, "%s%s is in %s", separator, printable.String(l.Digest.String()), printable.String(l.Archive))
+	}
+	return b.String()
+}
+
+// Unwrap makes it an fs.ErrNotExist.
+func (e *LeftOutError) Unwrap() error { return fs.ErrNotExist }
 
 // AmbiguousError means that one of several images has to be chosen.
 type AmbiguousError struct {

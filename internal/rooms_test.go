@@ -166,7 +166,7 @@ func TestRooms(t *testing.T) {
 					assert.Fail(t, name+" depends on "+p.Deps[crosses])
 				}
 				if name == "errdef" { // Everybody imports it, for two words.
-					assert.Equal(t, []string{"errors", "fmt", module + "internal/printable", "github.com/opencontainers/go-digest", "strings"}, p.Imports)
+					assert.Equal(t, []string{"errors", "fmt", module + "internal/printable", "github.com/opencontainers/go-digest", "io/fs", "strings"}, p.Imports)
 				}
 			}
 		})

@@ -84,6 +84,8 @@ docker-archive save -q --insecure-policy --any-platform --referrers -o images.ta
 cp images.tar image.tar; cp images.tar one.tar
 docker-archive save -q --insecure-policy -o two.tar --name two $IMAGES:two
 docker-archive save -q --insecure-policy -o others.tar --name others $IMAGES:two
+docker-archive save -q --insecure-policy -o january.tar --name january $IMAGES:one
+docker-archive save -q --insecure-policy -o february.tar --without january.tar --name february $IMAGES:one
 docker-archive save -q --insecure-policy --layout docker -o alpine.tar --name alpine:3.20 $IMAGES:one
 `, env...)
 	require.NoError(t, err, out)

@@ -26,6 +26,7 @@ import (
 const (
 	exitFailure = 1
 	exitUsage   = 2
+	exitLeftOut = 3
 
 	exitInterrupted = 130 // as a shell says it of a process that SIGINT has ended
 )
@@ -58,6 +59,8 @@ func report(ctx context.Context, w io.Writer, err error) int {
 		fmt.Fprintln(w, usageHint(err))
 		return exitUsage
 	case errors.Is(err, errReported):
+	case errors.Is(err, errLeftOut):
+		return exitLeftOut
 	case ctx.Err() != nil:
 		fmt.Fprintln(w, "docker-archive: interrupted")
 		return exitInterrupted
@@ -89,6 +92,10 @@ func printError(w io.Writer, err error) {
 
 // errReported is returned by commands that have printed what is wrong.
 var errReported = errors.New("already reported")
+
+// errLeftOut is returned by commands that have printed that an archive is complete but for
+// what it says is left out.
+var errLeftOut = errors.New("not all is in the archive, as it says")
 
 func newRootCommand() *cobra.Command {
 	g := &globalOptions{}

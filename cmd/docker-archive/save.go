@@ -46,6 +46,8 @@ type saveOptions struct {
 	skipMissing          bool
 	keepIndex            bool
 	skipNonDistributable bool
+	without              []string
+	keepUntagged         bool
 	referrers            []string
 	jobs                 int
 	retryTimes           int
@@ -93,6 +95,10 @@ With --split, FILE.000, FILE.001 and so on are written, for media and file syste
 hold no more. Every command reads them where they are, given the first or the directory;
 'cat FILE.[0-9]*' is the archive.
 
+With --without, layers that another archive has are left out: of one that has crossed a
+gap already, or of list --json on the other side. 'docker-archive add' completes that
+archive there, and daemons that have the layers load the small one as it is.
+
 FILE.tar.gz, FILE.tgz and FILE.tar.zst are compressed as their names say; --compress says
 it where there is no name.
 
@@ -106,6 +112,7 @@ archive goes to standard output.`,
   docker-archive save --layout docker --name app:1,app:latest -o app.tar oci:layout:app
   docker-archive save --all-tags --all-platforms -o app.tar example.com/app
   docker-archive save --split 4G -o /media/stick/images.tar --from-file images.txt
+  docker-archive save --without january.tar --from-file images.txt -o february.tar
   docker-archive save -o both.tar docker-archive:one.tar docker-archive:two.tar`,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
@@ -115,6 +122,7 @@ archive goes to standard output.`,
 	f.StringVarP(&o.output, "output", "o", "-", "`FILE` to write, - for standard output")
 	f.StringVar(&o.layout, "layout", "image", "`KIND` of archive: image; oci, which is that without manifest.json; or docker, for readers that need layers uncompressed")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what the archive would hold, and write nothing")
+	f.StringSliceVar(&o.without, "without", nil, "leave out the layers that `ARCHIVE` has, or a list: list --json of one, or digests; - for standard input; may be repeated")
 	f.BoolVar(&o.force, "force", false, "replace an archive that is there, once the new one is complete")
 	f.StringVar(&o.compress, "compress", "", "`HOW` to compress the archive: none, gzip or zstd (default as the suffix of FILE says: .tar.gz, .tgz, .tar.zst)")
 	f.StringVar(&o.split, "split", "", "write parts of at most `SIZE` bytes, FILE.000, FILE.001 and so on: 4G is 4,000,000,000, 4GiB is 4,294,967,296")
@@ -153,6 +161,9 @@ func (o *saveOptions) run(cmd *cobra.Command, args []string) error {
 	if o.source.passwordStdin && (slices.Contains(o.fromFiles, "-") || slices.Contains(o.fromYAML, "-")) {
 		return usagef("standard input is either a password or a list")
 	}
+	if slices.Contains(o.without, "-") && (o.source.passwordStdin || slices.Contains(o.fromFiles, "-") || slices.Contains(o.fromYAML, "-")) {
+		return usagef("standard input is read once: as what --without leaves out, a list of images or a password")
+	}
 	options, err := o.saveOptions()
 	if err != nil {
 		return err
@@ -163,6 +174,9 @@ func (o *saveOptions) run(cmd *cobra.Command, args []string) error {
 	}
 	listed = append(given(args), listed...)
 	trustLoopback(options.SourceCtx, inRegistries(parsed(listed)...)...)
+	if options.Without, err = readWithout(cmd, o.without); err != nil {
+		return err
+	}
 	images, err := o.images(cmd, options.SourceCtx, listed)
 	if err != nil {
 		return err
@@ -187,6 +201,9 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 			return err
 		}
 		if err := printPlan(cmd.OutOrStdout(), plan); err != nil {
+			return err
+		}
+		if err := o.tellLeftOut(cmd.OutOrStdout(), plan.Images); err != nil {
 			return err
 		}
 		return list.reportImages(cmd.ErrOrStderr(), err, plan.Images)
@@ -274,6 +291,7 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 		KeepGoing:            o.keepGoing,
 		NoSync:               o.noSync,
 		Wait:                 o.wait,
+		KeepUntagged:         o.keepUntagged,
 	}
 	switch o.layout {
 	case "image", "oci":
@@ -308,6 +326,9 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 	}
 	if o.layout == "docker" && (o.keepIndex || o.skipNonDistributable) {
 		return nil, usagef("--layout docker has no index, and holds all layers of an image: --keep-index and --skip-non-distributable are for the others")
+	}
+	if o.layout == "docker" && len(o.without) > 0 {
+		return nil, usagef("--layout docker holds all layers of an image: --without is for the others")
 	}
 	if o.keepIndex && o.allPlatforms {
 		return nil, usagef("--all-platforms keeps the index anyway")

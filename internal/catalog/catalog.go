@@ -29,6 +29,9 @@ type Catalog struct {
 	items  []manifestItem // of manifest.json
 	byName map[string][]tagged
 	layers *layerCache
+
+	leftOut    image.LeftOut // as index.json says
+	leftOutErr error         // why it says nothing that can be read
 }
 
 // Image is one image of an archive, or one image index with all its platforms.

@@ -66,6 +66,9 @@ type Findings struct {
 	Claims   []*Claim
 	Problems []error
 	Notes    []string
+	// LeftOut are the layers that images need and the archive is without on purpose, as
+	// it says.
+	LeftOut []errdef.LeftOut
 }
 
 // claims collects Findings.
@@ -88,6 +91,7 @@ func (c *Catalog) Claims(ctx context.Context) (*Findings, error) {
 		cs.damaged("the archive does not end with an end-of-archive marker: it may have been cut short")
 	}
 	cs.entries()
+	cs.claimsOfLeftOut()
 	cs.names()
 	for _, img := range c.oci {
 		i := img.contents.(*ociImage)
@@ -265,7 +269,9 @@ func (cs *claims) manifest(label string, i *ociImage, doc *image.Fields) {
 	cs.descriptor(label, *doc.Config)
 	layers := make([]*Claim, len(doc.Layers))
 	for n, l := range doc.Layers {
-		layers[n] = cs.descriptor(label, l)
+		if !cs.leavesOut(l) {
+			layers[n] = cs.descriptor(label, l)
+		}
 	}
 	if err := i.wrongSize(doc); err != nil {
 		cs.damaged("%s: %w", label, err)

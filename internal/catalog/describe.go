@@ -3,12 +3,15 @@ package catalog
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
@@ -36,10 +39,29 @@ type Description struct {
 	// ArtifactType is the type of what is not an image; empty of an image.
 	ArtifactType string
 	Manifests    []Description // of an index, in its order
+	// LayerBlobs are the layers of a manifest that are there in full, each once, as
+	// digests and sizes, in bytes, of what is stored tell; of an image without a
+	// manifest, their diff IDs and what they take.
+	LayerBlobs []LayerBlob
+	// LeftOut are layers that the archive is without on purpose, each once; of an index
+	// those of all platforms.
+	LeftOut []errdef.LeftOut
 	// Fault is why the image, or this manifest of it, cannot be read, as far as that
 	// is known without reading its layers; nil if nothing is known to be wrong. What
 	// is missing from an index is none.
 	Fault error
+}
+
+// LayerBlob is a layer that is in an archive.
+type LayerBlob struct {
+	Digest digest.Digest `json:"digest"`
+	Size   int64         `json:"size"` // in bytes
+}
+
+func (d *Description) addLayer(l LayerBlob) {
+	if !slices.Contains(d.LayerBlobs, l) {
+		d.LayerBlobs = append(d.LayerBlobs, l)
+	}
 }
 
 // Describe describes the image. If it fails, because the image cannot be read, it
@@ -80,6 +102,9 @@ func (i *dockerImage) describe(ctx context.Context) (Description, error) {
 	}
 	for _, l := range p.layers {
 		d.Size += l.Member.Size
+	}
+	for _, diffID := range p.diffIDs {
+		d.addLayer(LayerBlob{diffID, p.layers[diffID].Member.Size})
 	}
 	return d, nil
 }
@@ -126,6 +151,7 @@ func (c *Catalog) describeOCI(ctx context.Context, descriptor v1.Descriptor, dep
 		}
 		for _, m := range d.Manifests {
 			d.Layers += m.Layers
+			d.leaveOut(m.LeftOut...)
 		}
 	} else {
 		c.describeManifest(&d, doc, sizes)
@@ -150,9 +176,17 @@ func (c *Catalog) describeManifest(d *Description, doc *image.Fields, sizes map[
 			var f tarfile.Member
 			if f, err = c.files.Lookup(name); err == nil {
 				sizes[b.Digest] = f.Size
+				if f.Size == b.Size && !isConfig(doc, b) {
+					d.addLayer(LayerBlob{b.Digest, b.Size})
+				}
+				continue
 			}
 		}
-		if err != nil && len(b.URLs) == 0 && !image.IsNonDistributable(b.MediaType) {
+		if archive, ok := c.leftOut[b.Digest]; ok && !isConfig(doc, b) && errors.Is(err, fs.ErrNotExist) {
+			d.leaveOut(errdef.LeftOut{Digest: b.Digest, Size: b.Size, Archive: archive})
+			continue
+		}
+		if len(b.URLs) == 0 && !image.IsNonDistributable(b.MediaType) {
 			d.Fault = cmp.Or(d.Fault, fmt.Errorf("blob %s: %w", b.Digest, err))
 		}
 	}

@@ -46,6 +46,7 @@ func blobName(d digest.Digest) (string, error) {
 type ociImage struct {
 	files      *tarfile.Index
 	layers     *layerCache
+	leftOut    image.LeftOut
 	descriptor v1.Descriptor
 	items      map[digest.Digest]*manifestItem // of manifest.json, by config
 	// namesake is what manifest.json has under a name of the image, if that is of
@@ -70,6 +71,7 @@ func (c *Catalog) loadOCI() ([]*Image, error) {
 	if err := image.Decode(indexJSON, data, &index); err != nil {
 		return nil, err
 	}
+	c.readLeftOut(data)
 	var images []*Image
 	byDigest := map[digest.Digest]*Image{}
 	for n, d := range index.Manifests {
@@ -78,7 +80,7 @@ func (c *Catalog) loadOCI() ([]*Image, error) {
 		}
 		img, ok := byDigest[d.Digest]
 		if !ok {
-			img = &Image{contents: &ociImage{files: c.files, layers: c.layers, descriptor: d, items: map[digest.Digest]*manifestItem{}}}
+			img = &Image{contents: &ociImage{files: c.files, layers: c.layers, leftOut: c.leftOut, descriptor: d, items: map[digest.Digest]*manifestItem{}}}
 			byDigest[d.Digest] = img
 			images = append(images, img)
 		}
@@ -185,6 +187,9 @@ func (i *ociImage) Blob(ctx context.Context, d digest.Digest) (Blob, error) {
 		return s.instead.Blob(ctx, d)
 	}
 	f, err := i.lookup(d)
+	if archive, ok := i.leftOut[d]; ok && errors.Is(err, fs.ErrNotExist) {
+		return Blob{}, &errdef.LeftOutError{Layers: []errdef.LeftOut{{Digest: d, Size: -1, Archive: archive}}}
+	}
 	if err != nil {
 		return Blob{}, err
 	}

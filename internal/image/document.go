@@ -46,10 +46,12 @@ type Document struct {
 	Subject *v1.Descriptor
 	// ArtifactType is the type by which it is known then.
 	ArtifactType string
-	// Absent are layers that are kept elsewhere, at their URLs, and not with the
-	// document. It belongs to whoever has parsed the document; nil is none.
+	// Absent are layers that are kept elsewhere, at their URLs or in other archives, and
+	// not with the document. It belongs to whoever has parsed the document; nil is none.
 	Absent map[digest.Digest]bool
-	index  bool
+	// LeftOut are those of Absent that are in other archives.
+	LeftOut LeftOut
+	index   bool
 }
 
 // Fields is what matters here of a manifest or an index.

@@ -201,11 +201,11 @@ func (t *dockerTable) Add(img *image.Image) error {
 }
 
 // Remove implements Table.
-func (t *dockerTable) Remove(name string) error {
+func (t *dockerTable) Remove(name string, keep bool) error {
 	if err := t.names.remove(name); err != nil {
 		return err
 	}
-	t.index.remove(name)
+	t.index.remove(name, keep)
 	return nil
 }
 

@@ -95,9 +95,9 @@ type Table interface {
 	// Add records an image whose entries have been written, or more names for one
 	// that is there.
 	Add(img *image.Image) error
-	// Remove takes a name away and, if that was its last one, the image. It returns an
-	// *errdef.NoImageError if nothing has that name.
-	Remove(name string) error
+	// Remove takes a name away and, if that was its last one and keep is not set, the
+	// image. It returns an *errdef.NoImageError if nothing has that name.
+	Remove(name string, keep bool) error
 	// Tail returns the files that an archive ends with.
 	Tail() ([]tarfile.Small, error)
 	// Empty reports whether there is no image.

@@ -106,6 +106,8 @@ func (l OCI) ReadTable(old Archive) (Table, error) {
 	if err := image.Decode(v1.ImageIndexFile, index, &t.contents); err != nil {
 		return nil, err
 	}
+	// What cannot be read of it says nothing, and stays as it is.
+	t.leftOut, _ = image.ParseLeftOut(t.contents.value.Annotations[image.AnnotationLeftOut])
 	for _, d := range t.contents.value.Manifests {
 		if d == nil {
 			return nil, errdef.Errorf(errdef.ErrDamaged, "%s: a descriptor is null", v1.ImageIndexFile)
@@ -135,6 +137,7 @@ type ociTable struct {
 	contents    kept[indexFile]
 	known       map[string]struct{} // digests and names in contents
 	directories directories
+	leftOut     image.LeftOut
 	old         Archive // nil for a new archive
 }
 
@@ -198,6 +201,7 @@ func (t *ociTable) Add(img *image.Image) error {
 		return err
 	}
 	t.directories.add(t.directories.missing(img))
+	t.noteLeftOut(img)
 	if item == nil {
 		t.describe(img.Top(), img.Names, artifactAnnotations)
 		return nil
@@ -261,21 +265,27 @@ func (t *ociTable) addDescriptor(d v1.Descriptor, name string) {
 func knownAs(d digest.Digest, name string) string { return d.String() + " " + name }
 
 // Remove implements Table.
-func (t *ociTable) Remove(name string) error {
+func (t *ociTable) Remove(name string, keep bool) error {
 	if err := t.names.remove(name); err != nil {
 		return err
 	}
 	contents := t.contents.change()
 	var gone []digest.Digest
+	others := t.otherwiseListed(name)
 	contents.Manifests = slices.DeleteFunc(contents.Manifests, func(d *kept[v1.Descriptor]) bool {
 		if nameOf(d.value) != name {
 			return false
 		}
 		delete(t.known, knownAs(d.value.Digest, name))
+		if keep && !others[d.value.Digest] {
+			others[d.value.Digest] = true
+			t.untag(d)
+			return false
+		}
 		gone = append(gone, d.value.Digest)
 		return true
 	})
-	t.index.remove(name)
+	t.index.remove(name, keep)
 	gone = slices.DeleteFunc(gone, func(d digest.Digest) bool {
 		return slices.ContainsFunc(contents.Manifests, func(m *kept[v1.Descriptor]) bool { return m.value.Digest == d })
 	})

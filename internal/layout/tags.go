@@ -109,13 +109,13 @@ func (x *tagIndex) add(item *dockerItem, names []string) {
 	}
 }
 
-// remove takes a name away, and with its last name the image.
-func (x *tagIndex) remove(name string) {
+// remove takes a name away, and with its last name the image unless that is kept.
+func (x *tagIndex) remove(name string, keep bool) {
 	for _, item := range x.items {
 		if i := slices.Index(item.value.RepoTags, name); i >= 0 {
 			changed := item.change()
 			changed.RepoTags = slices.Delete(changed.RepoTags, i, i+1)
-			if len(changed.RepoTags) == 0 {
+			if len(changed.RepoTags) == 0 && !keep {
 				x.removeItem(item)
 			}
 			break

@@ -213,6 +213,12 @@ func (s *blobSet) add(ctx context.Context, blob storedBlob, finish func() (*tarf
 	return &blob, nil
 }
 
+// Has reports whether the archive has a blob that would be received under a digest.
+func (a *Archive) Has(d digest.Digest) bool {
+	_, ok := a.blobs.get(d)
+	return ok
+}
+
 // Assume says that a blob that would be received under a digest, with that size, is one
 // that is stored under another: a layer, of which a config tells what it is when it is
 // decompressed. It reports whether the archive has it.

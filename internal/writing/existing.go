@@ -39,7 +39,13 @@ type Existing struct {
 	from    int64             // where what is new begins
 	fresh   map[string]bool   // names of images that are new
 	byName  map[string][]string
+	// keepUntagged keeps an image that loses its last name to another.
+	keepUntagged bool
 }
+
+// KeepUntagged has images stay in the table of contents that lose their last names to
+// those that are added.
+func (e *Existing) KeepUntagged() { e.keepUntagged = true }
 
 // ReadExisting reads the archive in out, which is from output.Open and stays the
 // caller's. layouts are those that it may have. An archive that cannot be changed in
@@ -243,7 +249,7 @@ func (e *Existing) remove(table layout.Table, name string) error {
 	full := normalized(name)
 	e.byName[full] = slices.DeleteFunc(e.byName[full], func(n string) bool { return n == name })
 	var unknown *errdef.NoImageError
-	if err := table.Remove(name); err != nil && !errors.As(err, &unknown) {
+	if err := table.Remove(name, e.keepUntagged); err != nil && !errors.As(err, &unknown) {
 		return err
 	}
 	return nil

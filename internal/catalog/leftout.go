@@ -1,0 +1,171 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/compression"
+	"github.com/dockerarchive/dockerarchive/internal/image"
+)
+
+// An archive may be without layers that another archive has, and say so in index.json.
+// What it says is believed of layers only, and only if they are not there.
+
+// readLeftOut reads what index.json says of it. What cannot be read says nothing, and is
+// a problem of whoever verifies the archive.
+func (c *Catalog) readLeftOut(indexFile []byte) {
+	var raw struct{ Annotations map[string]json.RawMessage }
+	var value string
+	if json.Unmarshal(indexFile, &raw) != nil || raw.Annotations[image.AnnotationLeftOut] == nil {
+		return // Annotations of others may be anything.
+	}
+	err := json.Unmarshal(raw.Annotations[image.AnnotationLeftOut], &value)
+	if err == nil {
+		c.leftOut, err = image.ParseLeftOut(value)
+	}
+	if err != nil {
+		c.leftOutErr = errdef.Errorf(errdef.ErrDamaged, "%s does not say what is left out: %w", indexJSON, err)
+	}
+}
+
+// LeftOut returns the name of the archive that has a layer, as this one says, which has
+// it not.
+func (c *Catalog) LeftOut(d digest.Digest) (archive string, ok bool) {
+	archive, ok = c.leftOut[d]
+	if !ok {
+		return "", false
+	}
+	name, err := blobName(d)
+	return archive, err == nil && !c.files.Has(name)
+}
+
+// leaveOut adds layers that are not described as left out yet.
+func (d *Description) leaveOut(layers ...errdef.LeftOut) {
+	for _, l := range layers {
+		if !slices.ContainsFunc(d.LeftOut, func(other errdef.LeftOut) bool { return other.Digest == l.Digest }) {
+			d.LeftOut = append(d.LeftOut, l)
+		}
+	}
+}
+
+func isConfig(doc *image.Fields, b v1.Descriptor) bool {
+	return doc.Config != nil && doc.Config.Digest == b.Digest
+}
+
+// claimsOfLeftOut looks at what the archive says that it leaves out.
+func (cs *claims) claimsOfLeftOut() {
+	if cs.leftOutErr != nil {
+		cs.found.Problems = append(cs.found.Problems, cs.leftOutErr)
+	}
+	count := 0
+	for d := range cs.leftOut {
+		if name, err := blobName(d); err == nil && cs.files.Has(name) {
+			count++
+		}
+	}
+	if count > 0 {
+		cs.note("%s says of %d blobs that they are left out, but they are there", indexJSON, count)
+	}
+}
+
+// leavesOut reports whether the archive is without a layer on purpose, and records it.
+func (cs *claims) leavesOut(l v1.Descriptor) bool {
+	name, err := blobName(l.Digest)
+	if err != nil {
+		return false
+	}
+	archive, ok := cs.LeftOut(l.Digest)
+	if !ok {
+		return false
+	}
+	if !cs.elsewhere[name] {
+		cs.elsewhere[name] = true
+		cs.found.LeftOut = append(cs.found.LeftOut, errdef.LeftOut{Digest: l.Digest, Size: l.Size, Archive: archive})
+	}
+	return true
+}
+
+// Held is what an archive has of the layers of its images.
+type Held struct {
+	// Blobs are layers as manifests describe them, that are there in full, by digest:
+	// their sizes in bytes.
+	Blobs map[digest.Digest]int64
+	// DiffIDs are those of layers that are there in a form that no manifest describes.
+	DiffIDs map[digest.Digest]bool
+}
+
+// Held returns which layers of its images the archive has, as far as names and sizes
+// tell: their content is not read. Of archives of Docker before 1.10, which have no
+// configs, it is. The error is for what no image can be read of, or that of ctx.
+func (c *Catalog) Held(ctx context.Context) (*Held, error) {
+	h := &Held{Blobs: map[digest.Digest]int64{}, DiffIDs: map[digest.Digest]bool{}}
+	for _, img := range c.images {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		switch i := img.contents.(type) {
+		case *ociImage:
+			if err := c.heldBlobs(ctx, i, h); err != nil {
+				return nil, fmt.Errorf("%s: %w", label(img), err)
+			}
+		case *dockerImage:
+			if err := i.heldDiffIDs(ctx, h.DiffIDs); err != nil {
+				return nil, fmt.Errorf("%s: %w", label(img), err)
+			}
+		}
+	}
+	return h, nil
+}
+
+func (c *Catalog) heldBlobs(ctx context.Context, i *ociImage, h *Held) error {
+	s, err := i.settle(ctx, i.descriptor)
+	switch {
+	case err != nil:
+		return err
+	case s.err != nil:
+		return s.err
+	case s.instead != nil:
+		return s.instead.heldDiffIDs(ctx, h.DiffIDs)
+	}
+	return walk(c.files, i.descriptor, func(d v1.Descriptor, _ []byte, doc *image.Fields, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && d.Digest != i.descriptor.Digest:
+			return nil // Another platform, which was never there.
+		case err != nil:
+			return err
+		}
+		for _, l := range doc.Layers {
+			f, err := i.lookup(l.Digest)
+			if err == nil && f.Size == l.Size {
+				h.Blobs[l.Digest] = l.Size
+			}
+		}
+		return nil
+	})
+}
+
+// heldDiffIDs adds the diff IDs of an image whose layers are all there. Those that are
+// named by a digest have to be named by that.
+func (i *dockerImage) heldDiffIDs(ctx context.Context, diffIDs map[digest.Digest]bool) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	p, err := i.load(ctx)
+	if err != nil {
+		return err
+	}
+	for d, l := range p.layers {
+		named, ok := digestInName(l.Name)
+		if l.Member.Size > 0 && (!ok || named == d || l.algorithm != compression.None) {
+			diffIDs[d] = true
+		}
+	}
+	return nil
+}

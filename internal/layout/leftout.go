@@ -1,0 +1,38 @@
+package layout
+
+import (
+	"maps"
+
+	"github.com/dockerarchive/dockerarchive/internal/image"
+)
+
+// noteLeftOut has index.json say which layers of an image are in other archives, and not
+// say it any more of those that have come with it.
+func (t *ociTable) noteLeftOut(img *image.Image) {
+	now := maps.Clone(t.leftOut)
+	if now == nil {
+		now = image.LeftOut{}
+	}
+	for _, document := range img.Documents {
+		for _, l := range document.Layers {
+			if archive, ok := document.LeftOut[l.Digest]; ok {
+				now[l.Digest] = archive
+			} else if !document.Absent[l.Digest] {
+				delete(now, l.Digest)
+			}
+		}
+	}
+	if maps.Equal(now, t.leftOut) {
+		return
+	}
+	t.leftOut = now
+	contents := t.contents.change()
+	if len(now) == 0 {
+		delete(contents.Annotations, image.AnnotationLeftOut)
+		return
+	}
+	if contents.Annotations == nil {
+		contents.Annotations = map[string]string{}
+	}
+	contents.Annotations[image.AnnotationLeftOut] = now.String()
+}

@@ -1,0 +1,34 @@
+package layout
+
+import (
+	"maps"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/dockerarchive/dockerarchive/internal/image"
+)
+
+// otherwiseListed returns what index.json lists under another name than this, or none.
+func (t *ociTable) otherwiseListed(name string) map[digest.Digest]bool {
+	listed := map[digest.Digest]bool{}
+	for _, d := range t.contents.value.Manifests {
+		if nameOf(d.value) != name {
+			listed[d.value.Digest] = true
+		}
+	}
+	return listed
+}
+
+// untag takes the name from a descriptor, which stays with what else it says.
+func (t *ociTable) untag(d *kept[v1.Descriptor]) {
+	changed := d.change()
+	changed.Annotations = maps.Clone(changed.Annotations)
+	for _, name := range []string{containerdName, image.AnnotationTag, v1.AnnotationRefName} {
+		delete(changed.Annotations, name)
+	}
+	if len(changed.Annotations) == 0 {
+		changed.Annotations = nil
+	}
+	t.known[knownAs(changed.Digest, "")] = struct{}{}
+}

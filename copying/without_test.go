@@ -387,3 +387,23 @@ func TestAddKeepUntagged(t *testing.T) {
 		})
 	}
 }
+
+// An archive of what is new is loaded where the daemon has the rest.
+func TestLoadThinArchive(t *testing.T) {
+	first, second := versions(t)
+	full, _ := save(t, saving(t), named(t, first, "app:1"))
+	delta, results := save(t, thin(t, "old.tar", full), named(t, second, "app:2"))
+	for _, containerd := range []bool{false, true} {
+		d := imagetest.NewLoadDaemon(t)
+		d.Containerd = containerd
+		image := copying.SaveImage{Source: inFile(t, delta), Name: imagetest.Tagged(t, "app:2")}
+		var leftOut *errdef.LeftOutError
+		_, err := copying.Load(t.Context(), imagetest.Trusting(t), []copying.SaveImage{image}, loading(t, d))
+		require.ErrorAs(t, err, &leftOut)
+		assert.Equal(t, results[0].LeftOut, leftOut.Layers)
+
+		load(t, d, loading(t, d), named(t, first, "app:1"))
+		_, sent := load(t, d, loading(t, d), image)
+		assert.Equal(t, digests(second.Layers[2]), sent)
+	}
+}

@@ -64,7 +64,7 @@ func TestLoadDelta(t *testing.T) {
 }
 
 // TestImportDelta does the same with containerd, which fails to unpack an image that is not
-// complete, and lists it all the same: ctr run fails too.
+// complete. 1.6 lists it all the same: ctr run fails then.
 func TestImportDelta(t *testing.T) {
 	images, full, delta := deltaArchives(t, t.TempDir())
 	for name, start := range map[string]func(*testing.T) containerd{"1.6": startDebianContainerd, "2": startBuiltContainerd} {
@@ -74,7 +74,8 @@ func TestImportDelta(t *testing.T) {
 			output, err := c.namespace(empty.id()).ctr.try(t, "images", "import", delta)
 			t.Logf("empty: %q, %v", output, err)
 			require.Error(t, err)
-			assert.Contains(t, c.namespace(empty.id()).ctr.run(t, "images", "ls", "--quiet"), images[1].name)
+			listed := c.namespace(empty.id()).ctr.run(t, "images", "ls", "--quiet")
+			assert.Equal(t, name == "1.6", strings.Contains(listed, images[1].name))
 			_, err = c.runImage(t, empty, images[1].name)
 			require.Error(t, err)
 

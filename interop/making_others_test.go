@@ -123,9 +123,13 @@ func TestManyFiles(t *testing.T) {
 	setTimes(t, root)
 	want := readTree(t, root)
 	img := &compose.Image{Layers: []compose.Layer{{Content: compose.Dir(root, compose.PackOptions{Root: true})}}, Change: forLinux}
-	requireSameTree(t, want, readTree(t, unpackImage(t, filepath.Join(dir, "one"), img)))
-	img.Squash = true
-	requireSameTree(t, want, readTree(t, unpackImage(t, filepath.Join(dir, "squashed"), img)))
+	for _, squash := range []bool{false, true} {
+		img.Squash = squash
+		name := filepath.Join(dir, fmt.Sprint("squash-", squash))
+		writeLayout(t, name+"-layout", img)
+		debian(t, "umoci").within(10*time.Minute).run(t, "raw", "unpack", "--image", name+"-layout:x", name)
+		requireSameTree(t, want, readTree(t, name))
+	}
 }
 
 // hardTars writes the tar of a directory that has everything, as GNU tar packs it, and one upon

@@ -261,15 +261,21 @@ func setTimes(t *testing.T, root string) {
 // unpackImage makes an image into a layout, NAME-layout, and has umoci unpack it.
 func unpackImage(t *testing.T, name string, img *compose.Image) string {
 	t.Helper()
+	writeLayout(t, name+"-layout", img)
+	debian(t, "umoci").run(t, "unpack", "--image", name+"-layout:x", name+"-bundle")
+	return filepath.Join(name+"-bundle", "rootfs")
+}
+
+// writeLayout makes an image into a layout, where it is tagged x.
+func writeLayout(t *testing.T, path string, img *compose.Image) {
+	t.Helper()
 	policy, err := signature.NewPolicyContext(&signature.Policy{Default: []signature.PolicyRequirement{signature.NewPRInsecureAcceptAnything()}})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, policy.Destroy()) }()
-	layout, err := ocilayout.NewReference(name+"-layout", "x")
+	layout, err := ocilayout.NewReference(path, "x")
 	require.NoError(t, err)
 	_, err = copy.Image(t.Context(), policy, layout, making.Reference(img, nil), nil)
 	require.NoError(t, err)
-	debian(t, "umoci").run(t, "unpack", "--image", name+"-layout:x", name+"-bundle")
-	return filepath.Join(name+"-bundle", "rootfs")
 }
 
 // requireSameTree compares what readTree returned, and shows the files that differ.

@@ -4,6 +4,7 @@ package interop
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -24,6 +25,8 @@ type program struct {
 	name string   // as it is called in failures
 	argv []string // the binary and its global options
 	env  []string // what is added to the environment
+
+	timeout time.Duration // 0 is programTimeout
 }
 
 // debian is the program that a Debian package brought, told apart from others of its name by
@@ -92,6 +95,12 @@ func (p program) withEnv(variables ...string) program {
 	return p
 }
 
+// within is the program with another time after which it hangs.
+func (p program) within(timeout time.Duration) program {
+	p.timeout = timeout
+	return p
+}
+
 // run runs the program and returns its standard output. A failure ends the test.
 func (p program) run(t *testing.T, args ...string) string {
 	t.Helper()
@@ -104,7 +113,7 @@ func (p program) run(t *testing.T, args ...string) string {
 // arguments and all that it said.
 func (p program) try(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), programTimeout)
+	ctx, cancel := context.WithTimeout(t.Context(), cmp.Or(p.timeout, programTimeout))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, p.argv[0], append(append([]string{}, p.argv[1:]...), args...)...)
 	cmd.Env = append(os.Environ(), p.env...)

@@ -10,7 +10,8 @@ import (
 // FileWriter is a Writer to a regular file. A blob is written where it stays if
 // its place is known, so its bytes are written once: one of known size into a
 // range of its own, one of unknown size at the end of the file, behind a header
-// that is filled in later.
+// that is filled in later. One of which a size is guessed (see Blob.Expect) gets a range
+// of that size, and loses it if it grows larger.
 //
 // Its Seal moves entries that stand elsewhere to where they belong, and what is
 // in their way out of it. It returns ErrBusy, and does nothing, if blobs that

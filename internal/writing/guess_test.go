@@ -192,3 +192,43 @@ func TestLaw4DiskFullWhileGuessing(t *testing.T) {
 		require.Empty(t, a.leftovers(t))
 	}
 }
+
+// cancellingReader ends a context before it returns what stands at some offset.
+type cancellingReader struct {
+	r      io.Reader
+	left   int
+	cancel context.CancelFunc
+}
+
+func (r *cancellingReader) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p[:min(len(p), 4096)])
+	if r.left -= n; r.left < 0 {
+		r.cancel()
+	}
+	return n, err
+}
+
+// Wherever a layer is cancelled that has a place by a guess, right or wrong, that is
+// the error, and nothing is left.
+func TestLaw8CancelledWhileGuessing(t *testing.T) {
+	layers := []testLayer{randomLayer(1, 200_000), randomLayer(2, 70_000)}
+	m := newImage(t, "m", layers...)
+	for i := range 200 {
+		dir := t.TempDir()
+		a := newArchiveOver(t, dir, dir, layouts["docker"], plan(m), func(f tarfile.File) tarfile.File { return f })
+		a.readEnd = func(context.Context, digest.Digest, int) ([]byte, error) {
+			return binary.LittleEndian.AppendUint32(nil, uint32(200_000+i%3*500)), nil
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			r := &cancellingReader{bytes.NewReader(layers[0].blob), i * 1000, cancel}
+			_, _, err := a.Put(ctx, "test", r, layers[0].digest(), int64(len(layers[0].blob)))
+			assert.ErrorIs(t, err, context.Canceled, "%d", i)
+		})
+		wg.Go(func() { assert.NoError(t, put(a.Archive, layers[1])) })
+		wg.Wait()
+		require.NoError(t, a.Abort())
+		require.Empty(t, a.leftovers(t))
+	}
+}

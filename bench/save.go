@@ -37,6 +37,10 @@ var saveCases = []benchCase{
 		ours: saveImages(1, registrySource, false), theirs: cranePull,
 	},
 	{
+		name: "save-slow-regctl", title: "registry at 20 MB/s a connection → save ÷ regctl image export", goal: 0.25, images: 1, differ: true, client: "regctl", slow: true,
+		ours: saveImages(1, registrySource, false), theirs: regctlExport,
+	},
+	{
 		name: "save-regctl", title: "registry → save ÷ regctl image export", goal: 0.75, images: 1, differ: true, client: "regctl",
 		ours: saveImages(1, registrySource, false), theirs: regctlExport,
 	},

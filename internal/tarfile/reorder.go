@@ -2,15 +2,16 @@ package tarfile
 
 import (
 	"archive/tar"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 )
 
 // WriteWithTail writes the archive with documents of these names as its last entries, so
-// that it has a Tail, and returns how many bytes it takes. All else keeps its order.
-func (x *Index) WriteWithTail(w io.WriterAt, documents []string) (int64, error) {
-	type span struct{ from, to int64 }
+// that it has a Tail, and returns how many bytes it takes. All else keeps its order. The
+// kernel copies where it can, and has both files share what the file system can share.
+func (x *Index) WriteWithTail(w File, documents []string) (int64, error) {
 	var others, last []span
 	for i, e := range x.entries {
 		s := span{e.start, x.end}
@@ -19,6 +20,10 @@ func (x *Index) WriteWithTail(w io.WriterAt, documents []string) (int64, error) 
 		}
 		switch {
 		case !slices.Contains(documents, e.name):
+			if n := len(others); n > 0 && others[n-1].to == s.from { // The longer, the more can be shared.
+				others[n-1].to = s.to
+				continue
+			}
 			others = append(others, s)
 		case x.byName[e.name] != int32(i): // A later one replaces it.
 		case e.kind != tar.TypeReg || x.linked(e):
@@ -29,9 +34,10 @@ func (x *Index) WriteWithTail(w io.WriterAt, documents []string) (int64, error) 
 	}
 	var end int64
 	for _, s := range append(others, last...) {
-		n, err := io.Copy(io.NewOffsetWriter(w, end), io.NewSectionReader(x.r, s.from, s.to-s.from))
-		if err == nil && n < s.to-s.from {
-			err = damaged("cut short at offset %d", s.from+n)
+		n := s.to - s.from
+		err := x.copyTo(w, end, s.from, n)
+		if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+			err = damaged("cut short before offset %d", s.to)
 		}
 		if err != nil {
 			return 0, err
@@ -40,4 +46,19 @@ func (x *Index) WriteWithTail(w io.WriterAt, documents []string) (int64, error) 
 	}
 	_, err := w.WriteAt(make([]byte, 2*blockSize), end)
 	return end + 2*blockSize, err
+}
+
+// span is a range of an archive.
+type span struct{ from, to int64 }
+
+// copyTo copies n bytes from an offset of the archive to one of a file.
+func (x *Index) copyTo(w File, to, from, n int64) error {
+	if r, ok := x.r.(File); ok {
+		return moveRange(w, to, r, from, n)
+	}
+	copied, err := io.Copy(io.NewOffsetWriter(w, to), io.NewSectionReader(x.r, from, n))
+	if err == nil && copied < n {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
 }

@@ -126,6 +126,7 @@ func (g *grower) repeated(title string, runs int, added int64, prepare, call fun
 }
 
 func (g *grower) row(title string, c cost, added int64) {
+	fmt.Fprintf(os.Stderr, "%s: %.3f s, %.3f MB\n", title, c.seconds, mb(c.written))
 	fmt.Fprintf(g.out, "%s\t%.3f s\t%.3f MB\t%.3f MB\n", title, c.seconds, mb(c.written), mb(added))
 }
 

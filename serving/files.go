@@ -28,13 +28,16 @@ type opened struct {
 }
 
 // stamp tells whether a file is still the one that it was.
-type stamp struct{ info fs.FileInfo }
+type stamp struct {
+	info  fs.FileInfo
+	parts string // of the other files, if this is the first part of an archive
+}
 
 func (s stamp) same(other stamp) bool {
 	if s.info == nil || other.info == nil {
 		return s.info == other.info
 	}
-	return os.SameFile(s.info, other.info) && s.info.Size() == other.info.Size() && s.info.ModTime().Equal(other.info.ModTime())
+	return s.parts == other.parts && os.SameFile(s.info, other.info) && s.info.Size() == other.info.Size() && s.info.ModTime().Equal(other.info.ModTime())
 }
 
 // file is what was found to be served.
@@ -123,7 +126,7 @@ func (s *Server) find(strict bool) ([]file, error) {
 			return nil
 		}
 		seen[path] = true
-		files = append(files, file{path: path, stamp: stamp{info}, named: named})
+		files = append(files, file{path: path, stamp: stamp{info, partsStamp(path)}, named: named})
 		return nil
 	}
 	for _, path := range s.paths {
@@ -136,10 +139,11 @@ func (s *Server) find(strict bool) ([]file, error) {
 			continue
 		}
 		for _, e := range entries {
-			if !tarName.MatchString(e.Name()) {
+			inDir := filepath.Join(path, e.Name())
+			if !tarName.MatchString(e.Name()) || otherPart(inDir) {
 				continue
 			}
-			if err := add(filepath.Join(path, e.Name()), false); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := add(inDir, false); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				s.options.Log.Warn("file cannot be read", "error", printable.Error(err))
 			}
 		}

@@ -32,7 +32,7 @@ func (o *saveOptions) splitSize() (int64, error) {
 // 1000, as on the label of a medium; with an i, as in GiB, powers of 1024.
 func parseSize(s string) (int64, error) {
 	if strings.ContainsAny(s, "iI") {
-		return units.RAMInBytes(s)
+		return units.RAMInBytes(strings.TrimRight(s, "bB") + "B")
 	}
 	return units.FromHumanSize(s)
 }

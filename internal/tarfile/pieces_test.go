@@ -53,7 +53,9 @@ func (p *inPieces) each(b []byte, off int64, do func(f *local.File, b []byte, at
 	return done, nil
 }
 
-func (p *inPieces) ReadAt(b []byte, off int64) (int, error) { return p.each(b, off, (*local.File).ReadAt) }
+func (p *inPieces) ReadAt(b []byte, off int64) (int, error) {
+	return p.each(b, off, (*local.File).ReadAt)
+}
 
 func (p *inPieces) WriteAt(b []byte, off int64) (int, error) {
 	return p.each(b, off, (*local.File).WriteAt)

@@ -70,7 +70,7 @@ anything is sent.`,
 	o.registry.register(f, "", "destination")
 	f.StringVar(&o.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials for registries (default that of docker and podman login)")
 	f.StringSliceVar(&o.platforms, "platform", nil, "push `OS/ARCH[/VARIANT]` of an index instead of all that the archive has; may be repeated")
-	f.StringArrayVar(&o.maps, "map", nil, "`FROM=TO`: what begins with FROM, such as example.com/team, is TO in the registry, below the prefix; the first that fits counts")
+	f.StringArrayVar(&o.maps, "map", nil, "`FROM=TO`: what begins with FROM, such as example.com/team, is TO in the registry, below the prefix; the longest that fits counts")
 	f.BoolVar(&o.keepHost, "keep-host", false, "keep the host of a name, as in REGISTRY/PREFIX/registry.example.com/team/app:1")
 	f.StringVar(&o.compress, "dest-compress-format", "gzip", "`FORMAT` of layers that have to be compressed: gzip or zstd")
 	f.IntVar(&o.jobs, "jobs", 6, "send up to `N` layers at the same time")
@@ -160,7 +160,7 @@ func (o *pushOptions) pushOptions() (*copying.PushOptions, error) {
 
 // images returns the images of archives with their targets. release is never nil.
 func (o *pushOptions) images(cmd *cobra.Command, sys *types.SystemContext, archives []string, registry string) (images []copying.PushImage, release func(), err error) {
-	rules, err := parseRules(o.maps)
+	m, err := parseMap(o.maps, registry)
 	var releases []func() error
 	release = func() {
 		for _, r := range releases {
@@ -180,12 +180,13 @@ func (o *pushOptions) images(cmd *cobra.Command, sys *types.SystemContext, archi
 		if err != nil {
 			return nil, release, err
 		}
-		of, err := o.targets(found, arg, rules, registry)
+		of, err := o.targets(found, arg, m, registry)
 		if err != nil {
 			return nil, release, err
 		}
 		images = append(images, of...)
 	}
+	m.warn(cmd.ErrOrStderr())
 	return images, release, nil
 }
 
@@ -205,7 +206,7 @@ func isPath(path string) bool {
 
 // targets puts the names of an image together, which AllImages returns one by one, and
 // says what they are in the registry.
-func (o *pushOptions) targets(found []copying.SaveImage, arg string, rules []rule, registry string) ([]copying.PushImage, error) {
+func (o *pushOptions) targets(found []copying.SaveImage, arg string, m nameMap, registry string) ([]copying.PushImage, error) {
 	var images []copying.PushImage
 	byPlace := map[string]int{}
 	unnamed := 0
@@ -229,7 +230,7 @@ func (o *pushOptions) targets(found []copying.SaveImage, arg string, rules []rul
 			}
 			continue
 		}
-		target, err := o.target(registry, rules, img.Name)
+		target, err := o.target(registry, m, img.Name)
 		if err != nil {
 			return nil, err
 		}
@@ -242,17 +243,19 @@ func (o *pushOptions) targets(found []copying.SaveImage, arg string, rules []rul
 }
 
 // target returns what an image is called in the registry.
-func (o *pushOptions) target(registry string, rules []rule, name reference.Named) (reference.Named, error) {
-	for _, r := range rules {
-		if mapped, ok := r.apply(name.String()); ok {
-			named, err := reference.ParseNamed(registry + "/" + mapped)
-			if err != nil {
-				return nil, fmt.Errorf("--map makes %s/%s of %s: %w", registry, mapped, name, err)
-			}
-			return reference.TagNameOnly(named), nil
+func (o *pushOptions) target(registry string, m nameMap, name reference.Named) (reference.Named, error) {
+	mapped, err := m.name(name)
+	if err != nil || mapped == name {
+		if err == nil {
+			mapped, err = copying.PushTarget(registry, name, o.keepHost)
 		}
+		return mapped, err
 	}
-	return copying.PushTarget(registry, name, o.keepHost)
+	target := reference.TrimNamed(mapped)
+	if tagged, ok := mapped.(reference.Tagged); ok {
+		return reference.WithTag(target, tagged.Tag())
+	}
+	return reference.TagNameOnly(target), nil
 }
 
 var (
@@ -276,31 +279,6 @@ func (o *pushOptions) unnamed(registry, arg, tag string) (reference.Named, error
 		return nil, err
 	}
 	return reference.WithTag(named, tag)
-}
-
-// rule is a --map.
-type rule struct{ from, to string }
-
-func parseRules(args []string) ([]rule, error) {
-	var rules []rule
-	for _, arg := range args {
-		from, to, ok := strings.Cut(arg, "=")
-		if !ok || from == "" || to == "" {
-			return nil, usagef("--map %q is not of the form FROM=TO", arg)
-		}
-		rules = append(rules, rule{strings.TrimSuffix(from, "/"), strings.Trim(to, "/")})
-	}
-	return rules, nil
-}
-
-// apply returns what becomes of a name that the rule is for.
-func (r rule) apply(name string) (string, bool) {
-	rest, ok := strings.CutPrefix(name, r.from)
-	if !ok || rest != "" && !strings.ContainsAny(rest[:1], "/:@") {
-		return "", false
-	}
-	rest, _, _ = strings.Cut(rest, "@")
-	return r.to + rest, true
 }
 
 // sayUnnamed says what images are called that have no name.

@@ -36,6 +36,9 @@ type LoadOptions struct {
 	Jobs int
 	// RetryTimes is how often reading is tried again after an error that may pass.
 	RetryTimes int
+	// RetryDelay is how long to wait before each further attempt; 0 is a second, and twice
+	// as long each time.
+	RetryDelay time.Duration
 	// Progress, if not nil, is told what happens: Planned with the Size of what will be
 	// sent, Read with how many more Bytes have been, and Retried with why all is sent
 	// after all, after which it begins anew. It must return soon.
@@ -191,7 +194,7 @@ func (l *loader) saveOptions() *SaveOptions {
 		SourceCtx: l.options.SourceCtx, DestinationCtx: l.options.DestinationCtx,
 		Platforms: l.options.Platforms, AnyPlatform: true,
 		LeaveOut: func(layer imgspecv1.Descriptor) bool { return l.leftOut[layer.Digest] },
-		Jobs:     l.options.Jobs, RetryTimes: l.options.RetryTimes, retryDelay: l.options.retryDelay,
+		Jobs:     l.options.Jobs, RetryTimes: l.options.RetryTimes, RetryDelay: l.options.RetryDelay, retryDelay: l.options.retryDelay,
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/containers/image/v5/transports"
 	"github.com/containers/image/v5/types"
@@ -27,6 +28,7 @@ type loadOptions struct {
 	platforms  []string
 	full       bool
 	retryTimes int
+	retryDelay time.Duration
 	quiet      bool
 }
 
@@ -77,18 +79,22 @@ images import: of several platforms that of this machine, or those that are chos
 	f.StringSliceVar(&o.platforms, "platform", nil, "load `OS/ARCH[/VARIANT]` of an index; may be repeated where the daemon keeps several")
 	f.BoolVar(&o.full, "full", false, "send all layers, whatever the daemon has")
 	f.IntVar(&o.retryTimes, "retry-times", 3, "try up to `N` more times to read what comes from elsewhere than an archive")
+	registerRetryDelay(f, &o.retryDelay)
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
 	return cmd
 }
 
 func (o *loadOptions) run(cmd *cobra.Command, args []string) error {
+	if err := checkRetries(o.retryTimes, o.retryDelay); err != nil {
+		return err
+	}
 	sys, err := o.global.systemContext()
 	if err != nil {
 		return err
 	}
 	daemonCtx := *sys
 	daemonCtx.DockerDaemonCertPath = o.certDir
-	options := &copying.LoadOptions{SourceCtx: sys, DestinationCtx: &daemonCtx, Host: o.host, Context: o.context, Full: o.full, RetryTimes: o.retryTimes}
+	options := &copying.LoadOptions{SourceCtx: sys, DestinationCtx: &daemonCtx, Host: o.host, Context: o.context, Full: o.full, RetryTimes: o.retryTimes, RetryDelay: o.retryDelay}
 	for _, s := range o.platforms {
 		p, err := parsePlatform(s)
 		if err != nil {
@@ -194,21 +200,17 @@ func printLoaded(stdout io.Writer, loaded *copying.Loaded) error {
 	return nil
 }
 
-// newLoading shows on w how much has been sent: with a bar on a terminal, else before and
-// after. The returned function ends it.
+// newLoading shows on w how much has been sent: with a bar on a terminal, else in lines,
+// also now and then while it is. The returned function ends it.
 func newLoading(w io.Writer) (func(copying.Event), func()) {
 	retried := func(e copying.Event) string {
 		return printable.String(fmt.Sprintf("sending everything after: %v", e.Err))
 	}
 	if !drawsBars(w) {
-		return func(e copying.Event) {
-			switch e.Kind {
-			case copying.Planned:
-				fmt.Fprintln(w, "sending", units.HumanSize(float64(e.Size)))
-			case copying.Retried:
-				fmt.Fprintln(w, retried(e))
-			}
-		}, func() {}
+		l := &lineProgress{w: w, retried: retried, planned: func(e copying.Event) string {
+			return "sending " + units.HumanSize(float64(e.Size))
+		}}
+		return l.show, every(lineInterval, l.tick)
 	}
 	p := &barProgress{w: w, bars: mpb.New(mpb.WithOutput(w), mpb.WithWidth(60))}
 	show := func(e copying.Event) {

@@ -9,7 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
+	"time"
 
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/transports"
@@ -34,6 +34,7 @@ type pushOptions struct {
 	compress    string
 	jobs        int
 	retryTimes  int
+	retryDelay  time.Duration
 	keepGoing   bool
 	dryRun      bool
 	asJSON      bool
@@ -75,6 +76,7 @@ anything is sent.`,
 	f.StringVar(&o.compress, "dest-compress-format", "gzip", "`FORMAT` of layers that have to be compressed: gzip or zstd")
 	f.IntVar(&o.jobs, "jobs", 6, "send up to `N` layers at the same time")
 	f.IntVar(&o.retryTimes, "retry-times", 3, "try up to `N` more times after failures that may pass")
+	registerRetryDelay(f, &o.retryDelay)
 	f.BoolVar(&o.keepGoing, "keep-going", false, "go on with other images when one cannot be pushed; the exit status is 1 then")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what would be pushed and how much of it is missing, and send nothing")
 	f.BoolVar(&o.asJSON, "json", false, "print what became of the images as JSON")
@@ -131,6 +133,9 @@ func (o *pushOptions) pushOptions() (*copying.PushOptions, error) {
 	if o.jobs < 1 {
 		return nil, usagef("--jobs must be at least 1")
 	}
+	if err := checkRetries(o.retryTimes, o.retryDelay); err != nil {
+		return nil, err
+	}
 	base, err := o.global.systemContext()
 	if err != nil {
 		return nil, err
@@ -140,7 +145,7 @@ func (o *pushOptions) pushOptions() (*copying.PushOptions, error) {
 		return nil, err
 	}
 	destCtx := *sys
-	options := &copying.PushOptions{SourceCtx: sys, DestinationCtx: &destCtx, Jobs: o.jobs, RetryTimes: o.retryTimes, KeepGoing: o.keepGoing, DryRun: o.dryRun}
+	options := &copying.PushOptions{SourceCtx: sys, DestinationCtx: &destCtx, Jobs: o.jobs, RetryTimes: o.retryTimes, RetryDelay: o.retryDelay, KeepGoing: o.keepGoing, DryRun: o.dryRun}
 	for _, s := range o.platforms {
 		p, err := parsePlatform(s)
 		if err != nil {
@@ -356,25 +361,4 @@ func reportPushed(stderr io.Writer, err error, results []copying.PushResult) err
 		return errReported
 	}
 	return nil
-}
-
-// newSending shows on w which blobs are sent: with bars on a terminal, else a line for
-// each. The returned function ends it.
-func newSending(w io.Writer) (func(copying.Event), func()) {
-	if drawsBars(w) {
-		return newProgress(w)
-	}
-	var mu sync.Mutex
-	return func(e copying.Event) {
-		mu.Lock()
-		defer mu.Unlock()
-		switch {
-		case e.Kind == copying.Retried:
-			fmt.Fprintln(w, printable.String(fmt.Sprintf("trying again after: %v", e.Err)))
-		case e.Kind == copying.Waiting:
-			fmt.Fprintln(w, waiting(e))
-		case e.Kind == copying.Finished && e.Err == nil:
-			fmt.Fprintf(w, "sent %s %s\n", short(e.Blob), units.HumanSize(float64(e.Size)))
-		}
-	}, func() {}
 }

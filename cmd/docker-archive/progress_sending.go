@@ -1,0 +1,81 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/docker/go-units"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/dockerarchive/dockerarchive/copying"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
+)
+
+// newSending shows on w which blobs are sent: with bars on a terminal, else a line for
+// each when it has been, and now and then while it is. The returned function ends it.
+func newSending(w io.Writer) (func(copying.Event), func()) {
+	if drawsBars(w) {
+		return newProgress(w)
+	}
+	l := &sendingLines{w: w, blobs: map[digest.Digest]*sentBlob{}}
+	return l.show, every(lineInterval, l.tick)
+}
+
+// sendingLines prints lines about blobs that are sent.
+type sendingLines struct {
+	mu    sync.Mutex
+	w     io.Writer
+	blobs map[digest.Digest]*sentBlob
+	order []digest.Digest // of those in blobs
+}
+
+// sentBlob is a blob that is being sent.
+type sentBlob struct {
+	*meter
+	told int64 // how many bytes a line has told of
+}
+
+func (p *sendingLines) show(e copying.Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	blob := p.blobs[e.Blob]
+	switch e.Kind {
+	case copying.Started:
+		p.blobs[e.Blob] = &sentBlob{meter: newMeter(e.Size)}
+		p.order = append(p.order, e.Blob)
+	case copying.Read:
+		if blob != nil {
+			blob.add(e.Bytes)
+		}
+	case copying.Retried:
+		at := ""
+		if blob != nil { // It is sent from the beginning.
+			at = fmt.Sprintf(", at %s of %s", units.HumanSize(float64(blob.come())), units.HumanSize(float64(blob.total)))
+			p.blobs[e.Blob] = &sentBlob{meter: newMeter(blob.total)}
+		}
+		fmt.Fprintln(p.w, printable.String(fmt.Sprintf("trying again after: %v%s", e.Err, at)))
+	case copying.Waiting:
+		fmt.Fprintln(p.w, waiting(e))
+	case copying.Finished:
+		if e.Err == nil {
+			fmt.Fprintf(p.w, "sent %s %s\n", short(e.Blob), units.HumanSize(float64(e.Size)))
+		}
+		delete(p.blobs, e.Blob)
+		p.order = slices.DeleteFunc(p.order, func(d digest.Digest) bool { return d == e.Blob })
+	}
+}
+
+// tick prints how far the blobs have come that have since the last time.
+func (p *sendingLines) tick() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, d := range p.order {
+		blob := p.blobs[d]
+		if come := blob.come(); come != blob.told {
+			blob.told = come
+			fmt.Fprintf(p.w, "sending %s: %s\n", short(d), blob)
+		}
+	}
+}

@@ -1,0 +1,136 @@
+//go:build unix
+
+package main
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+)
+
+// eachExample calls f with the examples of a command's help.
+func eachExample(t *testing.T, name string, f func(t *testing.T, example string)) {
+	t.Helper()
+	cmd, _, err := newRootCommand().Find([]string{name})
+	require.NoError(t, err)
+	require.NotEmpty(t, cmd.Example)
+	for example := range strings.Lines(cmd.Example) {
+		example = strings.TrimSpace(example)
+		t.Run(example, func(t *testing.T) { f(t, example) })
+	}
+}
+
+// preparedDir is exampleDir in which a script has been run.
+func preparedDir(t *testing.T, reg *imagetest.Registry, script string) (dir string, env []string) {
+	t.Helper()
+	dir, env = exampleDir(t, reg)
+	env = append(env, "DOCKER_CONFIG="+t.TempDir())
+	out, err := shell(t, dir, "set -e; PATH=$TOOLS:$PATH\n"+script, env...)
+	require.NoError(t, err, out)
+	return dir, env
+}
+
+func TestExamplesOfPush(t *testing.T) {
+	reg := imagetest.NewRegistry(t)
+	dir, env := preparedDir(t, reg, "docker-archive save -q -o app.tar --name example.com/app:1 $IMAGES:one")
+	eachExample(t, "push", func(t *testing.T, example string) {
+		example = strings.NewReplacer("registry.internal:5000", reg.Address, "registry.internal", reg.Address).Replace(example)
+		out, err := shell(t, dir, example+" --insecure-policy", env...)
+		require.NoError(t, err, out)
+		assert.Contains(t, out, reg.Address)
+	})
+}
+
+func TestExamplesOfLoad(t *testing.T) {
+	dir, env := preparedDir(t, imagetest.NewRegistry(t), `docker-archive save -q -o app.tar --name example.com/app:1 $IMAGES:one
+docker-archive save -q -o other.tar --name other $IMAGES:two
+rm images.tar
+docker-archive save -q --all-platforms -o images.tar --name multi $IMAGES:multi
+`)
+	eachExample(t, "load", func(t *testing.T, example string) {
+		for _, elsewhere := range []string{"tcp://", "ssh://", "--to podman"} {
+			if strings.Contains(example, elsewhere) {
+				t.Skip("needs " + elsewhere) // Tests of internal/daemon, and those with clients, have that.
+			}
+		}
+		d := imagetest.NewLoadDaemon(t)
+		d.Containerd = true
+		out, err := shell(t, dir, example+" --insecure-policy", append(env, "DOCKER_HOST="+d.Host)...)
+		require.NoError(t, err, out)
+		assert.NotEmpty(t, d.Names())
+	})
+}
+
+func TestExamplesOfMake(t *testing.T) {
+	reg := imagetest.NewRegistry(t)
+	dir, env := preparedDir(t, reg, `echo program > app; echo password > secret
+mkdir rootfs; echo file > rootfs/file; tar czf rootfs.tar.gz -C rootfs .
+docker-archive copy -q --all $IMAGES:multi docker://$REGISTRY/docker.io/library/alpine:3.19
+make='docker-archive make -q --insecure-policy'
+$make --base alpine:3.19 --add ./app:/usr/bin/app docker://$REGISTRY/app:1
+$make --base alpine:3.20 --add ./secret:/etc/secret docker://$REGISTRY/docker.io/library/app:1
+`)
+	eachExample(t, "make", func(t *testing.T, example string) {
+		work := filepath.Join(t.TempDir(), "work")
+		require.NoError(t, os.CopyFS(work, os.DirFS(dir)))
+		for _, name := range written(example) {
+			require.NoError(t, os.RemoveAll(filepath.Join(work, name)))
+		}
+		script := strings.ReplaceAll(example, exampleRegistry+"/", reg.Address+"/") + " --insecure-policy --tls-verify=false"
+		if strings.Contains(example, "docker-archive:app.tar") {
+			script = "docker-archive save -q --layout docker -o app.tar --name app:1 $IMAGES:one\n" + script
+		}
+		out, err := shell(t, work, "set -e; PATH=$TOOLS:$PATH\n"+script, env...)
+		require.NoError(t, err, out)
+		for _, name := range written(example) {
+			out, err := shell(t, work, "docker-archive verify "+name)
+			assert.NoError(t, err, out)
+		}
+	})
+}
+
+func TestExamplesOfServe(t *testing.T) {
+	dir, env := preparedDir(t, imagetest.NewRegistry(t), "mkdir archives; cp images.tar archives\n")
+	writeCertificate(t, dir)
+	// The password is "secret", at the least cost.
+	users := "anna:$2a$04$6NFZ7IZFBBYpQtW.YtfIB./I.2YEjjOPPFf8egzDgMkE8hvkWnqOK\n"
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "users"), []byte(users), 0o600))
+	eachExample(t, "serve", func(t *testing.T, example string) {
+		example = strings.NewReplacer(" --listen :5000", "", "/srv/archives", "archives").Replace(example)
+		// It is told to end when it serves.
+		out, err := shell(t, dir, "rm -f log; mkfifo log\n"+example+` --listen 127.0.0.1:0 2>log & server=$!
+while read -r line; do
+	echo "$line"
+	case $line in *'serving at'*) kill $server;; esac
+done <log
+wait $server`, env...)
+		require.NoError(t, err, out)
+		assert.Contains(t, out, "serving at http")
+	})
+}
+
+// writeCertificate writes a certificate and its key.
+func writeCertificate(t *testing.T, dir string) {
+	t.Helper()
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	certificate := server.TLS.Certificates[0]
+	key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
+	require.NoError(t, err)
+	for name, block := range map[string]*pem.Block{
+		"cert.pem": {Type: "CERTIFICATE", Bytes: certificate.Certificate[0]},
+		"key.pem":  {Type: "PRIVATE KEY", Bytes: key},
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600))
+	}
+}

@@ -28,6 +28,12 @@ import (
 // image for the platform that options.SourceCtx asks for. If it fails, an archive
 // that was to be made is not there.
 func Copy(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *copy.Options) ([]byte, error) {
+	return CopyWith(ctx, policyContext, destRef, srcRef, options, nil)
+}
+
+// CopyWith is Copy that writes an archive as the Compression and NoSync of how say. If the
+// destination is no archive, or how is nil, it is Copy.
+func CopyWith(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *copy.Options, how *dockerarchive.WriterOptions) ([]byte, error) {
 	if options == nil {
 		options = &copy.Options{}
 	}
@@ -59,9 +65,7 @@ func Copy(ctx context.Context, policyContext *signature.PolicyContext, destRef, 
 		// Only then, for that hides sigstore signatures from copy.Image.
 		opened.source = nearSource{opened.source}
 	}
-	w, inWriter, err := dockerarchive.NewWriterForReference(ctx, options.DestinationCtx, destRef, &dockerarchive.WriterOptions{
-		Plan: []dockerarchive.Plan{plan.Plan}, ReadEnd: plan.readEnd(src),
-	})
+	w, inWriter, err := dockerarchive.NewWriterForReference(ctx, options.DestinationCtx, destRef, writerOptions(how, plan, src))
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +74,14 @@ func Copy(ctx context.Context, policyContext *signature.PolicyContext, destRef, 
 		return nil, errors.Join(err, w.Abort())
 	}
 	return m, w.CloseContext(ctx)
+}
+
+func writerOptions(how *dockerarchive.WriterOptions, plan copyPlan, src types.ImageSource) *dockerarchive.WriterOptions {
+	options := &dockerarchive.WriterOptions{Plan: []dockerarchive.Plan{plan.Plan}, ReadEnd: plan.readEnd(src)}
+	if how != nil {
+		options.Compression, options.NoSync = how.Compression, how.NoSync
+	}
+	return options
 }
 
 // copyPlan is what is known of an image before it is copied.

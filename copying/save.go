@@ -87,6 +87,14 @@ type SaveOptions struct {
 	// NoSync leaves it to the system when the archive gets to the disk, as
 	// dockerarchive.WriterOptions.NoSync does.
 	NoSync bool
+	// Resume has Save write to a file of the archive's name and ".partial", which stays if
+	// Save fails or the process is killed, and go on with one that is there. Blobs in it
+	// are verified as any other, and not fetched again; of those that are not complete
+	// the rest is fetched. The archive has the same bytes as without. Others who write to
+	// that file get errdef.ErrBusy. It is for regular files that are not compressed, of
+	// layouts that keep layers as they are, and for systems with file locks; Read events
+	// tell of bytes that are there as well.
+	Resume bool
 	// SkipNonDistributable leaves out layers of the non-distributable media types.
 	// Otherwise they are saved if they can be read.
 	SkipNonDistributable bool
@@ -244,13 +252,23 @@ var ErrImagesLeftOut = errors.New("not all images could be saved")
 // is no archive, unless it is ErrImagesLeftOut and there are images left. If manifests
 // of several images cannot be read, it is an *ImagesError, of one an *ImageError.
 func Save(ctx context.Context, policyContext *signature.PolicyContext, path string, images []SaveImage, options *SaveOptions) ([]SaveResult, error) {
-	return save(ctx, policyContext, path, images, options, func() (*output.Output, error) { return output.CreateSplit(ctx, path, options.split()) })
+	return save(ctx, policyContext, path, images, options, func() (*output.Output, error) {
+		if options != nil && options.Resume && options.Split == 0 {
+			return output.CreatePartial(ctx, path)
+		}
+		return output.CreateSplit(ctx, path, options.split())
+	})
 }
 
 // SaveTo is Save to a writer, to which the archive is written from start to end,
 // as to a pipe. If it fails, w has got a part of an archive, whose end is missing.
 func SaveTo(ctx context.Context, policyContext *signature.PolicyContext, w io.Writer, images []SaveImage, options *SaveOptions) ([]SaveResult, error) {
-	return save(ctx, policyContext, "a stream", images, options, func() (*output.Output, error) { return output.ToWriter(w), nil })
+	return save(ctx, policyContext, "a stream", images, options, func() (*output.Output, error) {
+		if options != nil && options.Resume {
+			return nil, errors.New("saving images: what is written to a stream cannot be resumed")
+		}
+		return output.ToWriter(w), nil
+	})
 }
 
 func (o *SaveOptions) split() int64 {
@@ -271,6 +289,9 @@ func save(ctx context.Context, policyContext *signature.PolicyContext, path stri
 	algorithm, err := output.Compression(path, s.options.Compression)
 	if err != nil {
 		return nil, fmt.Errorf("saving images: %w", err)
+	}
+	if err := s.checkResume(algorithm); err != nil {
+		return nil, err
 	}
 	out, err := create()
 	if err != nil {
@@ -318,7 +339,10 @@ func (s *saver) prepare(ctx context.Context, path string, out *output.Output) er
 			return err
 		}
 	}
-	return s.checkSpace(path, out)
+	if err := s.checkSpace(path, out); err != nil {
+		return err
+	}
+	return s.resume(ctx, out)
 }
 
 // saver is one call of Save or PlanSave.
@@ -330,6 +354,8 @@ type saver struct {
 	images   []*savedImage
 	fetcher  *fetching.Fetcher
 	archive  *writing.Archive // nil in PlanSave
+	partial  *output.File     // that is gone on with; nil if none is
+	places   writing.Places   // of blobs in it
 
 	opened []types.ImageSource // of referrers
 
@@ -383,6 +409,7 @@ func newSaver(policyContext *signature.PolicyContext, images []SaveImage, option
 		Jobs:      s.options.Jobs,
 		KeepGoing: s.options.KeepGoing,
 		Backoff:   func() *retry.Backoff { return s.retries().Backoff() },
+		Kept:      s.kept,
 		Store:     s.store,
 		Fatal:     isLocal,
 		RangeSize: s.options.rangeSize,
@@ -555,7 +582,7 @@ func (s *saver) checkSpace(path string, out *output.Output) error {
 		return nil
 	}
 	free, ok := local.Free(out.Dir())
-	if !ok || need <= free {
+	if !ok || need <= free+out.Allocated() {
 		return nil
 	}
 	return spaceError(path, need, free, syscall.ENOSPC)

@@ -59,6 +59,10 @@ type Options struct {
 	KeepGoing bool
 	// Backoff returns what decides on trying again, new for every source of a blob.
 	Backoff func() *retry.Backoff
+	// Kept, if not nil, returns what is here of a blob already, from its start on, or nil.
+	// It is verified with the rest, which alone is fetched; if it turns out to be
+	// something else, all of the blob is.
+	Kept func(ctx context.Context, blob *Blob) io.Reader
 	// Store takes a blob. It reads r, which verifies the blob at its end, to its end.
 	Store func(ctx context.Context, blob *Blob, r io.Reader) error
 	// Fatal reports whether an error of Store is the end of all images, because it
@@ -120,6 +124,9 @@ func New(o Options) *Fetcher {
 	}
 	if o.Busy == nil {
 		o.Busy = func(error) bool { return false }
+	}
+	if o.Kept == nil {
+		o.Kept = func(context.Context, *Blob) io.Reader { return nil }
 	}
 	if o.RangeSize <= 0 {
 		o.RangeSize = rangeSize
@@ -241,16 +248,20 @@ func (f *Fetcher) Fatal(err error) bool {
 
 // fetchFrom fetches a blob from the first image that has it, or else the next. It
 // starts over only for a blob that turned out to be another one; of the same image, if
-// it was read in ranges, for that may be why.
+// it was read in ranges or a part of it was kept, for that may be why.
 func (f *Fetcher) fetchFrom(ctx context.Context, blob *Blob, images []*Image) error {
 	f.lines.begin()
 	defer f.lines.end()
-	whole := false
+	whole, kept := false, f.options.Kept(ctx, blob)
 	for {
 		r := newReader(ctx, f, blob, images)
-		r.whole = whole
+		r.whole, r.kept = whole, kept
 		err := f.options.Store(ctx, blob, r)
 		images = r.close()
+		if errors.Is(err, ErrMismatch) && len(images) > 0 && kept != nil && ctx.Err() == nil {
+			kept = nil
+			continue
+		}
 		if errors.Is(err, ErrMismatch) && len(images) > 0 && r.ranged && ctx.Err() == nil {
 			whole = true
 			continue

@@ -26,6 +26,7 @@ type reader struct {
 	backoff *retry.Backoff
 	whole   bool // no ranges are to be read
 	ranged  bool // some were
+	kept    io.Reader // what need not be fetched; nil if there is nothing, or no more
 	body    io.ReadCloser
 	pending error // of body, after the data that came with it
 	n       int64 // bytes that have been returned
@@ -85,6 +86,15 @@ func (r *reader) readBody(p []byte) (int, error) {
 	if err := r.pending; err != nil {
 		r.pending = nil
 		return 0, err
+	}
+	if r.kept != nil {
+		if n, err := r.kept.Read(p); n > 0 || err == nil {
+			return n, nil
+		}
+		r.kept = nil // At its end, or where it cannot be read, the source goes on.
+		if r.n > 0 && r.n == r.blob.Size {
+			return 0, io.EOF
+		}
 	}
 	if r.body == nil {
 		body, err := r.open()

@@ -59,6 +59,7 @@ type Output struct {
 	appears bool
 	noSync  bool
 	change  *change      // nil for an archive that is new
+	partial string       // the name of the file while it is not complete, if it stays then
 	finish  func() error // makes the file appear at its path; closes it
 	undo    func() error // leaves the path as it was; closes the file
 }

@@ -102,3 +102,11 @@ func dress(f *os.File, old fs.FileInfo) error {
 	}
 	return f.Chmod(old.Mode().Perm())
 }
+
+func allocated(f *os.File) int64 {
+	var st unix.Stat_t
+	if unix.Fstat(int(f.Fd()), &st) != nil {
+		return 0
+	}
+	return st.Blocks * 512
+}

@@ -58,6 +58,17 @@ func (s *Slot) room() int64 {
 	return s.size
 }
 
+// Offset returns where in a file the content will begin, in bytes, -1 if that is not
+// known, as behind content of unknown size.
+func (s *Slot) Offset() int64 {
+	s.q.mu.Lock()
+	defer s.q.mu.Unlock()
+	if s.place == nil {
+		return -1
+	}
+	return s.place.off + s.head
+}
+
 // takeLocked gives s an entry that waits in a later slot.
 func (s *Slot) takeLocked(e *Entry) {
 	later := e.slot

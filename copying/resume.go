@@ -1,0 +1,53 @@
+package copying
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/dockerarchive/dockerarchive/internal/compression"
+	"github.com/dockerarchive/dockerarchive/internal/fetching"
+	"github.com/dockerarchive/dockerarchive/internal/output"
+	"github.com/dockerarchive/dockerarchive/internal/writing"
+)
+
+// checkResume fails if what is written could not be gone on with.
+func (s *saver) checkResume(algorithm compression.Algorithm) error {
+	switch {
+	case !s.options.Resume:
+		return nil
+	case s.options.existing != nil:
+		return errors.New("saving images: images that are added to an archive cannot be resumed; what was complete is found again without that")
+	case algorithm != compression.None:
+		return fmt.Errorf("saving images: an archive that is compressed with %s cannot be resumed", algorithm)
+	case s.layout.Unpacks():
+		return errors.New("saving images: an archive whose layers are decompressed cannot be resumed, as their places are not known before; write the other layout")
+	}
+	return nil
+}
+
+// resume prepares to go on with what somebody has left who wanted to write the archive.
+func (s *saver) resume(ctx context.Context, out *output.Output) error {
+	if !s.options.Resume {
+		return nil
+	}
+	places, err := writing.PlanPlaces(ctx, writing.Options{Layout: s.layout, Plan: s.plan()})
+	if err != nil {
+		return err
+	}
+	if err := writing.Resume(ctx, out, places); err != nil {
+		return err
+	}
+	s.places, s.partial = places, out.File()
+	return nil
+}
+
+// kept returns what is here of a blob already.
+func (s *saver) kept(_ context.Context, blob *fetching.Blob) io.Reader {
+	place, ok := s.places[blob.Digest]
+	if !ok || place.Size != blob.Size {
+		return nil
+	}
+	return writing.Kept(s.partial, place, blob.Digest)
+}

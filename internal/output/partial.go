@@ -1,0 +1,166 @@
+package output
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/dockerarchive/dockerarchive/internal/local"
+)
+
+// PartialSuffix is what CreatePartial appends to the path of an archive.
+const PartialSuffix = ".partial"
+
+// renewedSuffix is appended to the name of a partial file for the one that Renew makes.
+const renewedSuffix = ".new"
+
+// CreatePartial is Create for an archive that is written to a file of its own name and
+// PartialSuffix, which is still there, and not empty, if it was left by somebody who did
+// not come to an end: File has what that one wrote. It stays also if the Output is
+// aborted, unless it is empty. It is locked: the error is ErrBusy if somebody else
+// writes to it, and errors.ErrUnsupported where there are no locks.
+//
+// Streams have no such file, and an archive at the path, which must be a regular file,
+// is not replaced.
+func CreatePartial(ctx context.Context, path string) (*Output, error) {
+	o, err := createPartial(ctx, path)
+	if err != nil {
+		return nil, &Error{Op: "creating", Path: path, Err: err}
+	}
+	return o, nil
+}
+
+func createPartial(ctx context.Context, path string) (*Output, error) {
+	if !hasLocks {
+		return nil, fmt.Errorf("a file that can be gone on with needs a lock: %w", errors.ErrUnsupported)
+	}
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	target, open, err := resolve(path)
+	if err != nil {
+		return nil, err
+	}
+	if open != nil {
+		return nil, errors.Join(errStream, open.Close())
+	}
+	if _, err := vacant(target); err != nil { // Before there is a file beside it.
+		return nil, err
+	}
+	name := target + PartialSuffix
+	f, err := openPartial(name)
+	if err != nil {
+		return nil, err
+	}
+	o := &Output{path: path, dir: dirOf(target), partial: name}
+	o.setFile(f)
+	o.undo = func() error { return errors.Join(removeIfEmpty(o.raw, name), o.raw.Close()) }
+	old, err := vacant(target) // Whoever had the lock may have completed it.
+	if err != nil {
+		return nil, errors.Join(err, o.undo())
+	}
+	o.finish = func() error {
+		_ = os.Remove(name + renewedSuffix) // It may have been left by a kill.
+		var err error
+		if old != nil {
+			err = dress(o.raw, old)
+		}
+		if err == nil {
+			err = move(name, target, old)
+		}
+		return errors.Join(err, o.raw.Close()) // Not before, so that nobody else begins to write to it.
+	}
+	return o, nil
+}
+
+var errStream = errors.New("what is written to a stream cannot be gone on with; name a file")
+
+// vacant returns the empty file at a path, nil if there is none, or an error if something
+// else is there.
+func vacant(target string) (fs.FileInfo, error) {
+	info, err := os.Stat(target)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		return nil, errors.New("is a directory")
+	case !info.Mode().IsRegular():
+		return nil, errStream
+	case info.Size() != 0:
+		return nil, ErrNotEmpty
+	}
+	return info, nil
+}
+
+// openPartial opens and locks the file at a path, which it makes if there is none.
+func openPartial(name string) (*os.File, error) {
+	for {
+		info, err := os.Lstat(name)
+		if err == nil && !info.Mode().IsRegular() {
+			return nil, fmt.Errorf("%s is not a regular file", name)
+		}
+		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+		if err != nil {
+			return nil, err
+		}
+		if err := lock(f); err != nil {
+			return nil, errors.Join(fmt.Errorf("%s: %w", name, err), f.Close())
+		}
+		if isAt(f, name) == nil {
+			return f, nil
+		}
+		if err := f.Close(); err != nil { // Whoever had the lock has renamed it.
+			return nil, err
+		}
+	}
+}
+
+func removeIfEmpty(f *os.File, name string) error {
+	info, err := f.Stat()
+	if err != nil || info.Size() > 0 {
+		return err
+	}
+	return os.Remove(name)
+}
+
+func (o *Output) setFile(f *os.File) {
+	o.raw, o.file = f, local.NewFile(f, o.path)
+	if !o.noSync {
+		o.file.WriteBackEarly()
+	}
+}
+
+// Renew puts a new file in the place of a partial one, once fill has copied to it what is
+// still wanted. If it fails, all is as it was. File is the new one afterwards.
+func (o *Output) Renew(fill func(old, renewed *File) error) error {
+	name := o.partial + renewedSuffix
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return o.failure("creating", err)
+	}
+	err = lock(f) // Before it has the name that others look for.
+	if err == nil {
+		err = fill(o.file, local.NewFile(f, o.path))
+	}
+	if err == nil {
+		err = os.Rename(name, o.partial)
+	}
+	if err != nil {
+		return o.failure("rearranging", errors.Join(err, os.Remove(name), f.Close()))
+	}
+	old := o.raw
+	o.setFile(f)
+	return old.Close()
+}
+
+// Allocated returns how many bytes of the disk the file takes already.
+func (o *Output) Allocated() int64 {
+	if o.partial == "" {
+		return 0
+	}
+	return allocated(o.raw)
+}

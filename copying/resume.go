@@ -19,6 +19,8 @@ func (s *saver) checkResume(algorithm compression.Algorithm) error {
 		return nil
 	case s.options.existing != nil:
 		return errors.New("saving images: images that are added to an archive cannot be resumed; what was complete is found again without that")
+	case s.options.Split > 0:
+		return errors.New("saving images: an archive in parts cannot be resumed")
 	case algorithm != compression.None:
 		return fmt.Errorf("saving images: an archive that is compressed with %s cannot be resumed", algorithm)
 	case s.layout.Unpacks():

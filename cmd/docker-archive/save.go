@@ -56,6 +56,7 @@ type saveOptions struct {
 	noSync               bool
 	dryRun               bool
 	force                bool
+	resume               bool
 	quiet                bool
 
 	archive string // that images are added to; "" is for a new one
@@ -102,7 +103,9 @@ archive there, and daemons that have the layers load the small one as it is.
 FILE.tar.gz, FILE.tgz and FILE.tar.zst are compressed as their names say; --compress says
 it where there is no name.
 
-The archive appears when it is complete; what was there is kept if saving fails.
+The archive appears when it is complete; what was there is kept if saving fails. With
+--resume, what has been fetched is kept too, in FILE.partial, and the same command
+goes on with it.
 For every image a line with name and digest is printed, on standard error if the
 archive goes to standard output.`,
 		Example: `  docker-archive save -o images.tar alpine:3.20 quay.io/podman/hello
@@ -124,6 +127,7 @@ archive goes to standard output.`,
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what the archive would hold, and write nothing")
 	f.StringSliceVar(&o.without, "without", nil, "leave out the layers that `ARCHIVE` has, or a list: list --json of one, or digests; - for standard input; may be repeated")
 	f.BoolVar(&o.force, "force", false, "replace an archive that is there, once the new one is complete")
+	f.BoolVar(&o.resume, "resume", false, "write to FILE.partial, keep that after a failure, and go on with it if it is there")
 	f.StringVar(&o.compress, "compress", "", "`HOW` to compress the archive: none, gzip or zstd (default as the suffix of FILE says: .tar.gz, .tgz, .tar.zst)")
 	f.StringVar(&o.split, "split", "", "write parts of at most `SIZE` bytes, FILE.000, FILE.001 and so on: 4G is 4,000,000,000, 4GiB is 4,294,967,296")
 	f.BoolVar(&o.sha256, "sha256", false, "print also the SHA-256 of the archive; a file that is not compressed is read again for it")
@@ -246,6 +250,9 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 
 // left says what is at a path when saving to it has been interrupted.
 func left(path string) string {
+	if _, err := os.Stat(path + ".partial"); err == nil {
+		return "what has been fetched is in " + path + ".partial; --resume goes on with it"
+	}
 	if path == standardOutput {
 		return "what has gone to standard output is not a complete archive"
 	}
@@ -292,6 +299,10 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 		NoSync:               o.noSync,
 		Wait:                 o.wait,
 		KeepUntagged:         o.keepUntagged,
+		Resume:               o.resume,
+	}
+	if err := o.checkResume(); err != nil {
+		return nil, err
 	}
 	switch o.layout {
 	case "image", "oci":
@@ -337,6 +348,23 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 		return nil, usagef("--layout docker has no manifests that --referrers could be about")
 	}
 	return options, nil
+}
+
+// checkResume refuses what leaves nothing that could be gone on with.
+func (o *saveOptions) checkResume() error {
+	switch algorithm := o.compress; {
+	case !o.resume:
+		return nil
+	case o.output == "-" || o.output == standardOutput:
+		return usagef("--resume needs --output FILE: a stream cannot be gone on with")
+	case o.force:
+		return usagef("--resume does not replace an archive: leave out --force, and remove the old one before")
+	case o.layout == "docker":
+		return usagef("--resume is not for --layout docker, whose layers have no place before they are decompressed")
+	case algorithm == "gzip" || algorithm == "zstd":
+		return usagef("--resume is for archives that are not compressed")
+	}
+	return nil
 }
 
 // printSaved prints a line for every name of the images in the archive.

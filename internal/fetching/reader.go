@@ -24,8 +24,8 @@ type reader struct {
 
 	images  []*Image // the first of them is being read from
 	backoff *retry.Backoff
-	whole   bool // no ranges are to be read
-	ranged  bool // some were
+	whole   bool      // no ranges are to be read
+	ranged  bool      // some were
 	kept    io.Reader // what need not be fetched; nil if there is nothing, or no more
 	body    io.ReadCloser
 	pending error // of body, after the data that came with it

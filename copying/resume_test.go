@@ -1,0 +1,192 @@
+package copying_test
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"github.com/containers/image/v5/types"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/copying"
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+)
+
+// resumed is an image that is saved to one path until it is complete.
+type resumed struct {
+	*rangedRegistry
+	path, partial string
+	want          []byte       // of an undisturbed run
+	size          int64        // of what an undisturbed run fetches
+	cutAt         atomic.Int64 // when so many bytes of blobs have been sent, the process is "killed"; 0 is never
+	cancel        atomic.Pointer[context.CancelFunc]
+}
+
+func newResumed(t *testing.T) *resumed {
+	t.Helper()
+	r := &resumed{rangedRegistry: newRangedRegistry(t)}
+	img := imagetest.NewImage(t, "a", imagetest.Gzip(1, 300_000), imagetest.Gzip(2, 200_000), imagetest.Plain(3, 100_000), imagetest.Gzip(4, 7))
+	r.image = r.Push(t, "large:latest", img)
+	r.path = filepath.Join(t.TempDir(), "a.tar")
+	r.partial = r.path + ".partial"
+	var err error
+	r.want, err = r.save(t, nil, 20_000, 0)
+	require.NoError(t, err)
+	r.size = r.sent.Swap(0)
+	inner := r.Intercept
+	r.Intercept = func(w http.ResponseWriter, req *http.Request) bool {
+		return inner(&cuttingResponse{w, r}, req)
+	}
+	return r
+}
+
+// cuttingResponse has the client give up at some byte.
+type cuttingResponse struct {
+	http.ResponseWriter
+	r *resumed
+}
+
+func (w *cuttingResponse) Write(p []byte) (int, error) {
+	if at := w.r.cutAt.Load(); at > 0 && w.r.sent.Load() >= at {
+		(*w.r.cancel.Load())()
+		return 0, context.Canceled
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// resume saves the images, until so many bytes have been sent if that is not 0.
+func (r *resumed) resume(t *testing.T, cutAt int64, images ...types.ImageReference) error {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r.cancel.Store(&cancel)
+	r.cutAt.Store(cutAt)
+	options := &copying.SaveOptions{
+		SourceCtx: imagetest.RegistryContext(t), DestinationCtx: imagetest.Isolated(), Resume: true, NoSync: true, Jobs: 2,
+	}
+	options.RetryAtOnce()
+	options.InRangesOf(20_000)
+	var list []copying.SaveImage
+	for _, ref := range images {
+		list = append(list, copying.SaveImage{Source: ref})
+	}
+	_, err := copying.Save(ctx, imagetest.Trusting(t), r.path, list, options)
+	return err
+}
+
+// complete resumes to the end, and sees that the archive is what it should be.
+func (r *resumed) complete(t *testing.T) {
+	t.Helper()
+	require.NoError(t, r.resume(t, 0, r.image))
+	assert.Equal(t, imagetest.Sum(r.want), imagetest.Sum(imagetest.ReadFile(t, r.path)))
+	assert.Equal(t, []string{"a.tar"}, imagetest.Leftovers(t, filepath.Dir(r.path)))
+	require.NoError(t, os.Remove(r.path))
+}
+
+// However often it is interrupted, nothing is fetched again but what was under way.
+func TestResume(t *testing.T) {
+	r := newResumed(t)
+	const kills = 24
+	for i := range int64(kills) {
+		require.ErrorIs(t, r.resume(t, (i+1)*r.size/(kills+2), r.image), context.Canceled)
+		require.FileExists(t, r.partial)
+		require.NoFileExists(t, r.path)
+	}
+	r.complete(t)
+	// Ranges that were on their way, and the config, which is in memory until its image is complete.
+	assert.LessOrEqual(t, r.sent.Load(), r.size*105/100+kills*6*20_000)
+	assert.Less(t, r.sent.Load(), 4*r.size)
+}
+
+// Of an archive that lacks its end only, no layer is fetched.
+func TestResumeFetchesWhatIsMissing(t *testing.T) {
+	r := newResumed(t)
+	require.NoError(t, os.WriteFile(r.partial, r.want[:len(r.want)-20_000], 0o600))
+	r.complete(t)
+	assert.Less(t, r.sent.Load(), int64(60_000))
+}
+
+// Nothing in the file is believed.
+func TestResumeTrustsNothing(t *testing.T) {
+	r := newResumed(t)
+	require.ErrorIs(t, r.resume(t, r.size*2/3, r.image), context.Canceled)
+	left := imagetest.ReadFile(t, r.partial)
+	end := bytes.LastIndexByte(left[:len(r.want)], left[600]) // Something that was written.
+	files := map[string][]byte{
+		"as it was left": left,
+		"cut off":        left[:len(r.want)/3],
+		"one byte":       {1},
+		"garbage":        bytes.Repeat([]byte("garbage "), len(left)/4),
+		"another tar":    append(bytes.Clone(r.want[512:]), r.want...),
+		"a lying plan":   append(bytes.Clone(left[:len(left)-64]), "docker-archive partial 9223372036854775807\n                     "...),
+		"no plan":        bytes.Clone(left[:len(left)-64]),
+	}
+	for i := 0; i < len(r.want); i += len(r.want) / 10 {
+		flipped := bytes.Clone(left)
+		flipped[min(i, end)] ^= 1
+		files["flipped at "+string(rune('0'+i*10/len(r.want)))] = flipped
+	}
+	for name, data := range files {
+		t.Run(name, func(t *testing.T) {
+			require.NoError(t, os.WriteFile(r.partial, data, 0o600))
+			r.complete(t)
+		})
+	}
+}
+
+// When other images are saved, what they share is where it was not before.
+func TestResumeOtherPlan(t *testing.T) {
+	r := newResumed(t)
+	first := r.Push(t, "first:latest", imagetest.NewImage(t, "first", imagetest.Gzip(9, 50_000), imagetest.Gzip(1, 300_000), imagetest.Gzip(2, 200_000)))
+	whole := r.sent.Load()
+	require.ErrorIs(t, r.resume(t, whole+r.size*9/10, first, r.image), context.Canceled)
+	before := r.sent.Load()
+	r.complete(t)
+	assert.Less(t, r.sent.Load()-before, r.size/2, "layers are found although they are at other places now")
+}
+
+// Two do not write to one file, and an error of the archive leaves it there.
+func TestResumeLocked(t *testing.T) {
+	r := newResumed(t)
+	var second error
+	r.answer = func(http.ResponseWriter, *http.Request, []byte) bool {
+		if second == nil {
+			second = r.other(t)
+		}
+		return false
+	}
+	r.complete(t)
+	require.ErrorIs(t, second, errdef.ErrBusy)
+}
+
+func (r *resumed) other(t *testing.T) error {
+	_, err := copying.Save(t.Context(), imagetest.Trusting(t), r.path, []copying.SaveImage{{Source: r.image}},
+		&copying.SaveOptions{SourceCtx: imagetest.RegistryContext(t), Resume: true})
+	return err
+}
+
+// What could not be gone on with is refused, and nothing is left of it.
+func TestResumeRefused(t *testing.T) {
+	dir := t.TempDir()
+	images := []copying.SaveImage{{Source: imagetest.Small(t)}}
+	save := func(name string, options copying.SaveOptions) error {
+		options.Resume = true
+		_, err := copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(dir, name), images, &options)
+		return err
+	}
+	require.ErrorContains(t, save("a.tar.zst", copying.SaveOptions{}), "compressed with zstd cannot be resumed")
+	require.ErrorContains(t, save("a.tar", copying.SaveOptions{Transport: dockerarchive.Transport}), "decompressed cannot be resumed")
+	_, err := copying.SaveTo(t.Context(), imagetest.Trusting(t), &bytes.Buffer{}, images, &copying.SaveOptions{Resume: true})
+	require.ErrorContains(t, err, "stream cannot be resumed")
+	assert.Empty(t, imagetest.Leftovers(t, dir))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "a.tar"), []byte("theirs"), 0o600))
+	require.ErrorIs(t, save("a.tar", copying.SaveOptions{}), errdef.ErrNotEmpty)
+	assert.Equal(t, []string{"a.tar"}, imagetest.Leftovers(t, dir))
+}

@@ -12,6 +12,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/archive"
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/verify"
@@ -62,6 +63,12 @@ type ManifestInfo struct {
 	Subject digest.Digest `json:"subject,omitempty"`
 	// ArtifactType is the type of something else than an image; empty of an image.
 	ArtifactType string `json:"artifactType,omitempty"`
+	// LayerBlobs are the layers of a manifest that the archive has in full, each once;
+	// of an image without a manifest, its diff IDs.
+	LayerBlobs []catalog.LayerBlob `json:"layerBlobs,omitempty"`
+	// LeftOut are layers that the archive is without on purpose; of an index, those of
+	// all its manifests.
+	LeftOut []errdef.LeftOut `json:"leftOut,omitempty"`
 	// Manifests are those of an index.
 	Manifests []ManifestInfo `json:"manifests,omitempty"`
 }
@@ -103,6 +110,8 @@ func manifestInfo(d catalog.Description) ManifestInfo {
 		Attestation:  d.Attestation,
 		Subject:      d.Subject,
 		ArtifactType: d.ArtifactType,
+		LayerBlobs:   d.LayerBlobs,
+		LeftOut:      d.LeftOut,
 	}
 	for _, child := range d.Manifests {
 		m.Manifests = append(m.Manifests, manifestInfo(child))
@@ -120,11 +129,15 @@ func (r *Reader) Verify(ctx context.Context, progress func(bytes int)) (*archive
 	if err != nil {
 		return nil, err
 	}
-	mismatches, err := verify.Claims(ctx, findings.Claims, progress)
+	parts, err := r.file.CheckParts(ctx)
+	var mismatches []error
+	if err == nil {
+		mismatches, err = verify.Claims(ctx, findings.Claims, progress)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: verifying %s: %w", r.transport.name, r.path, err)
 	}
-	return &archive.Report{Problems: append(findings.Problems, mismatches...), Notes: findings.Notes}, nil
+	return &archive.Report{Problems: slices.Concat(parts, findings.Problems, mismatches), Notes: findings.Notes, LeftOut: findings.LeftOut}, nil
 }
 
 // Size returns how many bytes the archive has when it is not compressed.

@@ -47,6 +47,11 @@ func TestChild(t *testing.T) {
 		err = writeUntilKilled(t, argument)
 	case "change":
 		err = changeUntilKilled(t, argument)
+	case "add":
+		err = copyTo(t, dockerarchive.ImageTransport, argument, "b:1", imagetest.NewImage(t, "2", imagetest.Gzip(2, 5000)))
+	case "full":
+		noRoomForAChange(t)
+		return
 	case "stdout":
 		err = copyToPath(t, argument)
 	default:

@@ -159,6 +159,12 @@ func (s *imageSource) LayerInfosForCopy(context.Context, *digest.Digest) ([]type
 	return nil, nil
 }
 
+// LeftOut returns, for packages of this module that read archives, the name of the
+// archive that has a layer which this one was saved without, as it says.
+func (s *imageSource) LeftOut(d digest.Digest) (archive string, ok bool) {
+	return s.reader.catalog.LeftOut(d)
+}
+
 // Origin returns what the archive says of an image of the source with this config,
 // for packages of this module that write another archive.
 func (s *imageSource) Origin(config digest.Digest) image.Origin { return s.image.Origin(config) }

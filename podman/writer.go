@@ -47,6 +47,12 @@ type WriterOptions struct {
 	// final places at once, and can be copied at the same time also to a pipe. In
 	// a regular file the bytes of the archive are the same with and without it.
 	Plan []Plan
+	// ReadEnd, if not nil, returns the last n bytes of a layer that is being copied, if
+	// they are there to be had. Gzip says there how much becomes of it, so that an
+	// archive that has layers uncompressed can decompress several at the same time,
+	// each into its place. They are not believed, and errors are of no consequence. It
+	// is called concurrently, and should end with ctx.
+	ReadEnd func(ctx context.Context, layer digest.Digest, n int) ([]byte, error)
 	// SkipDockerManifest leaves manifest.json and repositories out of an
 	// image-archive, which is an OCI image layout and nothing else then: containerd,
 	// podman, skopeo and Docker with the containerd store read it, Docker before 25
@@ -58,8 +64,19 @@ type WriterOptions struct {
 	// NoSync leaves it to the system when the archive gets to the disk. Otherwise it is
 	// there when Close returns, under its name, and never a part of it.
 	NoSync bool
+	// Split, if not 0, is the size in bytes, at least 1 MiB, of the parts that a new archive
+	// is written in, PATH.000, PATH.001 and so on. All have their names only when all are
+	// complete. They are read where they are, and joined they are the archive.
+	Split int64
 	// Wait has OpenWriter wait for others who change the archive.
 	Wait bool
+}
+
+func (o *WriterOptions) split() int64 {
+	if o == nil {
+		return 0
+	}
+	return o.Split
 }
 
 // Plan is what is known of an image that will be copied. Its parts are added in
@@ -131,7 +148,7 @@ func NewWriter(sys *types.SystemContext, path string) (*Writer, error) {
 // ctx ends the wait for a FIFO's reader, and has no effect later. The caller must
 // call Close or Abort.
 func NewWriterContext(ctx context.Context, sys *types.SystemContext, path string, options *WriterOptions) (*Writer, error) {
-	return newWriter(ctx, sys, path, options, nil, func() (*output.Output, error) { return output.Create(ctx, path) })
+	return newWriter(ctx, sys, path, options, nil, func() (*output.Output, error) { return output.CreateSplit(ctx, path, options.split()) })
 }
 
 // NewWriterTo returns a Writer of an archive that is written to w from start to
@@ -152,7 +169,7 @@ func newWriter(ctx context.Context, sys *types.SystemContext, path string, optio
 			return nil, fmt.Errorf("creating %s: transport %s does not write archives of this package", path, t.Name())
 		}
 	}
-	o := writing.Options{Layout: transport.Layout(sys), Existing: existing}
+	o := writing.Options{Layout: transport.Layout(sys), Existing: existing, ReadEnd: options.ReadEnd}
 	if existing != nil {
 		o.Layout = existing.Layout()
 	} else if options.SkipDockerManifest {
@@ -177,7 +194,7 @@ func newWriter(ctx context.Context, sys *types.SystemContext, path string, optio
 	}
 	out, err := create()
 	if err == nil {
-		out, err = out.With(output.Options{Compress: algorithm})
+		out, err = out.With(output.Options{Compress: algorithm, Split: options.Split})
 	}
 	if err != nil {
 		return nil, err

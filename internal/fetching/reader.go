@@ -145,7 +145,9 @@ func (r *reader) recover(err error) error {
 		r.images[0].whole.Store(true)
 		return nil
 	}
-	announce := func(err error) { r.f.options.Progress(Event{Kind: Retried, Blob: r.blob.Descriptor, Err: err, Offset: r.n}) }
+	announce := func(err error) {
+		r.f.options.Progress(Event{Kind: Retried, Blob: r.blob.Descriptor, Err: err, Offset: r.n})
+	}
 	if !errors.Is(err, errRange) { // Which has been tried again.
 		err = r.backoff.Next(r.ctx, err, announce)
 	}

@@ -16,6 +16,8 @@ import (
 	ocilayout "go.podman.io/image/v5/oci/layout"
 	"go.podman.io/image/v5/pkg/blobinfocache/none"
 	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/podman/internal/answers"
 )
 
 // elsewhereError says of a layer that has URLs why it is neither where the image is
@@ -52,7 +54,7 @@ func notFound(err error) bool {
 	if errors.As(err, &status) {
 		return status.StatusCode == http.StatusNotFound || status.StatusCode == http.StatusGone
 	}
-	if code, ok := bodyStatus(err); ok {
+	if code, ok := answers.BodyStatus(err); ok {
 		return code == http.StatusNotFound
 	}
 	var coded errcode.ErrorCoder

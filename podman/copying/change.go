@@ -39,6 +39,9 @@ func Add(ctx context.Context, policyContext *signature.PolicyContext, path strin
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("adding to %s: %w", path, err), out.Abort())
 	}
+	if o.KeepUntagged {
+		o.existing.KeepUntagged()
+	}
 	results, err := save(ctx, policyContext, path, images, &o, func() (*output.Output, error) { return out, nil })
 	return results, errors.Join(err, out.Abort()) // Which does nothing unless it was never begun.
 }
@@ -104,7 +107,7 @@ func compact(ctx context.Context, policyContext *signature.PolicyContext, path s
 		return err
 	}
 	o := &SaveOptions{
-		Transport: dockerarchive.ImageTransport, SourceCtx: options.Ctx, DestinationCtx: options.Ctx, NoSync: options.NoSync,
+		Transport: dockerarchive.ImageTransport, SourceCtx: options.Ctx, DestinationCtx: options.Ctx, NoSync: options.NoSync, keepThin: true,
 	}
 	if oci, ok := l.(layout.OCI); !ok {
 		o.Transport = dockerarchive.Transport

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/signature"
@@ -29,6 +30,12 @@ import (
 // image for the platform that options.SourceCtx asks for. If it fails, an archive
 // that was to be made is not there.
 func Copy(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *copy.Options) ([]byte, error) {
+	return CopyWith(ctx, policyContext, destRef, srcRef, options, nil)
+}
+
+// CopyWith is Copy that writes an archive as the Compression and NoSync of how say. If the
+// destination is no archive, or how is nil, it is Copy.
+func CopyWith(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *copy.Options, how *dockerarchive.WriterOptions) ([]byte, error) {
 	if options == nil {
 		options = &copy.Options{}
 	}
@@ -42,7 +49,8 @@ func Copy(ctx context.Context, policyContext *signature.PolicyContext, destRef, 
 	}
 	archiveSource := src
 	src = truthful(src)
-	opened := &openedReference{ImageReference: srcRef, source: concurrently(src)}
+	src = concurrently(src)
+	opened := &openedReference{ImageReference: srcRef, source: src}
 	defer opened.close() // It has only been read from.
 	if err := checkIndex(ctx, src, options); err != nil {
 		return nil, err
@@ -59,9 +67,7 @@ func Copy(ctx context.Context, policyContext *signature.PolicyContext, destRef, 
 		// Only then, for that hides sigstore signatures from copy.Image.
 		opened.source = nearSource{opened.source}
 	}
-	w, inWriter, err := dockerarchive.NewWriterForReference(ctx, options.DestinationCtx, destRef, &dockerarchive.WriterOptions{
-		Plan: []dockerarchive.Plan{plan.Plan},
-	})
+	w, inWriter, err := dockerarchive.NewWriterForReference(ctx, options.DestinationCtx, destRef, writerOptions(how, plan, src))
 	if err != nil {
 		return nil, err
 	}
@@ -72,10 +78,19 @@ func Copy(ctx context.Context, policyContext *signature.PolicyContext, destRef, 
 	return m, w.CloseContext(ctx)
 }
 
+func writerOptions(how *dockerarchive.WriterOptions, plan copyPlan, src types.ImageSource) *dockerarchive.WriterOptions {
+	options := &dockerarchive.WriterOptions{Plan: []dockerarchive.Plan{plan.Plan}, ReadEnd: plan.readEnd(src)}
+	if how != nil {
+		options.Compression, options.NoSync = how.Compression, how.NoSync
+	}
+	return options
+}
+
 // copyPlan is what is known of an image before it is copied.
 type copyPlan struct {
 	dockerarchive.Plan
 	elsewhere bool // some layers have URLs
+	layers    map[digest.Digest]imgspecv1.Descriptor
 }
 
 // planCopy returns the blobs that copy.Image will copy, and which layers stay
@@ -157,6 +172,7 @@ func planInstance(ctx context.Context, plan *copyPlan, unpacks bool, src types.I
 	if err != nil {
 		return err
 	}
+	plan.note(document.Layers)
 	plan.elsewhere = plan.elsewhere || hasURLs(document.Layers)
 	for d := range absent {
 		plan.LeaveOut(d)

@@ -19,6 +19,7 @@ var (
 	Watched       = watched
 	IsRanger      = isRanger
 	IsBusy        = isBusy
+	Concurrently  = concurrently
 )
 
 // RetryAtOnce lets retries not wait.

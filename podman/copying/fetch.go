@@ -32,6 +32,11 @@ func (s *saver) write(ctx context.Context) error {
 	if err := s.assumeLayers(ctx); err != nil {
 		return err
 	}
+	if s.options.existing != nil {
+		if err := s.checkLeftOut(s.archive.Has); err != nil {
+			return err
+		}
+	}
 	blobs := s.fetcher.Blobs()
 	size := int64(0)
 	for _, blob := range blobs {
@@ -72,9 +77,9 @@ func (s *saver) openImages() (map[*savedImage]*writing.Image, error) {
 
 // fetchOrder returns the blobs in the order in which to start with them: where
 // each has its place from the start, the largest first, so that none is left to
-// be waited for at the end. Where places are known only as blobs end, as those of
-// layers that are decompressed are, that would have them wait out of turn; there
-// it is the order of the archive.
+// be waited for at the end. Where the place of one is known only when those before it
+// have begun, or ended, as of layers that are decompressed, that would have them wait
+// out of turn; there it is the order of the archive.
 func (s *saver) fetchOrder() []*fetching.Blob {
 	order := slices.DeleteFunc(slices.Clone(s.fetcher.Blobs()), (*fetching.Blob).Fetched)
 	unknown := slices.ContainsFunc(order, func(b *fetching.Blob) bool { return b.Size < 0 })

@@ -19,6 +19,12 @@ func (s *saver) leaveOut() (err error) {
 	if s.layout.Unpacks() && (o.KeepIndex || o.SkipNonDistributable || o.LeaveOut != nil) {
 		return errors.New("an archive of this kind has no index, and holds all layers of an image or none; write an image-archive")
 	}
+	if o.Without != nil && s.layout.Unpacks() {
+		return errors.New("an archive of this kind holds all layers of an image: what other archives have can be left out of an image-archive only")
+	}
+	if o.Without != nil && o.existing != nil {
+		return errors.New("what other archives have can be left out of a new archive only: one that is added to does not store again what it has")
+	}
 	if o.KeepIndex && o.AllPlatforms {
 		return errors.New("an index of which all is saved is kept anyway")
 	}
@@ -35,9 +41,9 @@ func (s *saver) leavesOut(layer imgspecv1.Descriptor) bool {
 }
 
 // markLeftOut has the archive be without the layers of a document that are not wanted.
-func (s *saver) markLeftOut(document *image.Document) {
+func markLeftOut(document *image.Document, leavesOut func(imgspecv1.Descriptor) bool) {
 	for _, l := range document.Layers {
-		if !s.leavesOut(l) {
+		if !leavesOut(l) {
 			continue
 		}
 		if document.Absent == nil {

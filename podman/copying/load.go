@@ -38,6 +38,9 @@ type LoadOptions struct {
 	Jobs int
 	// RetryTimes is how often reading is tried again after an error that may pass.
 	RetryTimes int
+	// RetryDelay is how long to wait before each further attempt; 0 is a second, and twice
+	// as long each time.
+	RetryDelay time.Duration
 	// Progress, if not nil, is told what happens: Planned with the Size of what will be
 	// sent, Read with how many more Bytes have been, and Retried with why all is sent
 	// after all, after which it begins anew. It must return soon.
@@ -94,13 +97,7 @@ var ErrNotLoaded = errors.New("the docker daemon has not got what it was sent")
 // Layers are verified as they are sent; the table of contents, without which the daemon
 // makes no image, comes last.
 func Load(ctx context.Context, policyContext *signature.PolicyContext, images []SaveImage, options *LoadOptions) (*Loaded, error) {
-	l := &loader{policy: policyContext, done: &Loaded{}}
-	if options != nil {
-		l.options = *options
-	}
-	if l.options.Progress == nil {
-		l.options.Progress = func(Event) {}
-	}
+	l := newLoader(policyContext, options)
 	config := daemonConfig(l.options.DestinationCtx)
 	config.Host = l.options.Host
 	config, err := daemon.Find(daemon.Chosen{Config: config, Context: l.options.Context})
@@ -111,11 +108,7 @@ func Load(ctx context.Context, policyContext *signature.PolicyContext, images []
 		return nil, err
 	}
 	defer l.daemon.Close()
-	images = slices.Clone(images)
-	for n := range images {
-		images[n].Whole = true
-	}
-	if err := l.prepare(ctx, images); err != nil {
+	if err := l.prepare(ctx, whole(images)); err != nil {
 		return l.done, ofLoad(err)
 	}
 	err = l.sendAndCheck(ctx)
@@ -141,11 +134,32 @@ func ofLoad(err error) error {
 type loader struct {
 	options LoadOptions
 	policy  *signature.PolicyContext
-	daemon  *daemon.Daemon
+	daemon  *daemon.Daemon // nil if store is not
+	store   ContentStore
 	kind    daemon.Kind
 	images  []*loadedImage         // those that are sent
 	leftOut map[digest.Digest]bool // layers
 	done    *Loaded
+}
+
+func newLoader(policyContext *signature.PolicyContext, options *LoadOptions) *loader {
+	l := &loader{policy: policyContext, done: &Loaded{}}
+	if options != nil {
+		l.options = *options
+	}
+	if l.options.Progress == nil {
+		l.options.Progress = func(Event) {}
+	}
+	return l
+}
+
+// whole returns images of which all is taken that the source has.
+func whole(images []SaveImage) []SaveImage {
+	images = slices.Clone(images)
+	for n := range images {
+		images[n].Whole = true
+	}
+	return images
 }
 
 // prepare finds out what there is on both sides.
@@ -182,7 +196,7 @@ func (l *loader) saveOptions() *SaveOptions {
 		SourceCtx: l.options.SourceCtx, DestinationCtx: l.options.DestinationCtx,
 		Platforms: l.options.Platforms, AnyPlatform: true,
 		LeaveOut: func(layer imgspecv1.Descriptor) bool { return l.leftOut[layer.Digest] },
-		Jobs:     l.options.Jobs, RetryTimes: l.options.RetryTimes, retryDelay: l.options.retryDelay,
+		Jobs:     l.options.Jobs, RetryTimes: l.options.RetryTimes, RetryDelay: l.options.RetryDelay, retryDelay: l.options.retryDelay,
 	}
 }
 
@@ -198,10 +212,10 @@ func (l *loader) sendAndCheck(ctx context.Context) error {
 	return nil
 }
 
-// errAnswered stops an archive of which the daemon does not want more.
-var errAnswered = errors.New("the docker daemon has answered")
+// errAnswered stops an archive of which the daemon or the store does not want more.
+var errAnswered = errors.New("who gets it has answered")
 
-// send streams an archive to the daemon.
+// send streams an archive to the daemon or the content store.
 func (l *loader) send(ctx context.Context) error {
 	images := make([]SaveImage, len(l.images))
 	for n, img := range l.images {
@@ -219,7 +233,11 @@ func (l *loader) send(ctx context.Context) error {
 		w.CloseWithError(err)
 		saved <- err
 	}()
-	err = l.daemon.Load(ctx, r)
+	if l.store != nil {
+		err = l.store.Receive(ctx, r)
+	} else {
+		err = l.daemon.Load(ctx, r)
+	}
 	r.CloseWithError(errAnswered)
 	saveErr := <-saved
 	switch {

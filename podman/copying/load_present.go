@@ -21,14 +21,16 @@ type loadedImage struct {
 	SaveImage
 	place     int               // among all that were given
 	digest    digest.Digest     // of the manifest or index
-	manifests []*loadedManifest // without indexes
+	documents []*image.Document // in the order in which they refer to each other, that one last
+	manifests []*loadedManifest // those of them that are no indexes
 }
 
 // loadedManifest is one that is sent to a daemon.
 type loadedManifest struct {
-	digest digest.Digest
-	config digest.Digest
-	layers []imgspecv1.Descriptor
+	digest   digest.Digest
+	platform imgspecv1.Platform // of the config, if this is something to run
+	config   digest.Digest
+	layers   []imgspecv1.Descriptor
 	// diffIDs are those of the layers, one for each, nil if this is nothing to run.
 	diffIDs []digest.Digest
 	runs    bool
@@ -56,7 +58,7 @@ func (l *loader) read(ctx context.Context, images []SaveImage) error {
 		if reason != "" {
 			continue
 		}
-		img := &loadedImage{SaveImage: saved.SaveImage, place: place, digest: saved.digest}
+		img := &loadedImage{SaveImage: saved.SaveImage, place: place, digest: saved.digest, documents: saved.documents}
 		for _, document := range saved.documents {
 			if document.IsIndex() {
 				continue
@@ -64,7 +66,7 @@ func (l *loader) read(ctx context.Context, images []SaveImage) error {
 			m := &loadedManifest{digest: document.Descriptor.Digest, config: document.Config.Digest, layers: document.Layers}
 			config, err := image.ParseConfig(m.config.String(), content.Configs[m.config])
 			if err == nil && config.HasRootFS && len(config.DiffIDs) == len(m.layers) && config.Platform.OS != image.UnknownPlatform {
-				m.diffIDs, m.runs = config.DiffIDs, true
+				m.diffIDs, m.platform, m.runs = config.DiffIDs, config.Platform, true
 			}
 			img.manifests = append(img.manifests, m)
 		}

@@ -48,6 +48,9 @@ func PlanSave(ctx context.Context, policyContext *signature.PolicyContext, image
 	if err := s.read(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.checkLeftOut(func(digest.Digest) bool { return false }); err != nil {
+		return nil, err
+	}
 	p := &planner{s: s, table: s.layout.NewTable(), seen: map[digest.Digest]bool{}}
 	if err := p.run(ctx); err != nil {
 		return nil, err

@@ -61,6 +61,9 @@ type PushOptions struct {
 	Jobs int
 	// RetryTimes is how often something is tried again after an error that may pass.
 	RetryTimes int
+	// RetryDelay is how long to wait before each further attempt, unless a registry asks
+	// for longer waits; 0 is a second, and twice as long each time.
+	RetryDelay time.Duration
 	// KeepGoing goes on with the other images when one cannot be pushed.
 	KeepGoing bool
 	// DryRun asks what is there, and sends nothing.
@@ -190,7 +193,7 @@ func newPusher(policyContext *signature.PolicyContext, images []PushImage, optio
 	var err error
 	p.reading, err = newSaver(policyContext, saved, &SaveOptions{
 		SourceCtx: p.options.SourceCtx, DestinationCtx: p.options.SourceCtx, Platforms: p.options.Platforms, AnyPlatform: true,
-		Jobs: p.options.Jobs, RetryTimes: p.options.RetryTimes, KeepGoing: p.options.KeepGoing, Progress: p.options.Progress,
+		Jobs: p.options.Jobs, RetryTimes: p.options.RetryTimes, RetryDelay: p.options.RetryDelay, KeepGoing: p.options.KeepGoing, Progress: p.options.Progress,
 		retryDelay: p.options.retryDelay,
 	})
 	if err != nil {

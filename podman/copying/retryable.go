@@ -5,15 +5,14 @@ package copying
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
-	"github.com/docker/distribution/registry/api/errcode"
 	"go.podman.io/image/v5/docker"
 
 	"github.com/dockerarchive/dockerarchive/internal/retry"
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/registries"
+	"github.com/dockerarchive/dockerarchive/podman/internal/answers"
 )
 
 // Retry calls f until it succeeds, fails for a reason that will not pass, or has
@@ -35,31 +34,7 @@ func RetryEvery(ctx context.Context, times int, delay time.Duration, announce fu
 }
 
 func retryPolicy(times int) retry.Policy {
-	return retry.Policy{Times: times, Classifiers: []retry.Classifier{judgeStatus, registries.Judge}}
-}
-
-// judgeStatus judges the errors that containers/image makes of a registry's
-// answers. It has waited for as long as the registry asked to after some of them,
-// and says so of none.
-func judgeStatus(err error) (retry.Verdict, bool) {
-	var status docker.UnexpectedHTTPStatusError
-	if errors.As(err, &status) {
-		return retry.Status(status.StatusCode), true
-	}
-	if errors.Is(err, docker.ErrTooManyRequests) {
-		return retry.Status(http.StatusTooManyRequests), true
-	}
-	var coded errcode.ErrorCoder
-	if errors.As(err, &coded) {
-		if coded.ErrorCode() == errcode.ErrorCodeUnknown {
-			return retry.Verdict{}, true // Was a 4xx, though its descriptor says 500.
-		}
-		return retry.Status(coded.ErrorCode().Descriptor().HTTPStatusCode), true
-	}
-	if code, ok := bodyStatus(err); ok {
-		return retry.Status(code), true
-	}
-	return retry.Verdict{}, false
+	return retry.Policy{Times: times, Classifiers: []retry.Classifier{answers.Judge, registries.Judge}}
 }
 
 // isBusy reports whether an error is a registry's that has too many requests.
@@ -69,15 +44,4 @@ func isBusy(err error) bool {
 		return status.StatusCode == http.StatusTooManyRequests || status.StatusCode == http.StatusServiceUnavailable
 	}
 	return errors.Is(err, docker.ErrTooManyRequests)
-}
-
-// bodyStatus returns the status of an answer whose body is none that a registry gives,
-// for which containers/image has an error that it does not export.
-func bodyStatus(err error) (code int, ok bool) {
-	for ; err != nil; err = errors.Unwrap(err) {
-		if n, _ := fmt.Sscanf(err.Error(), "error parsing HTTP %d response body:", &code); n == 1 {
-			return code, true
-		}
-	}
-	return 0, false
 }

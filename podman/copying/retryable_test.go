@@ -17,6 +17,7 @@ import (
 	"go.podman.io/image/v5/docker"
 
 	"github.com/dockerarchive/dockerarchive/internal/retry"
+	"github.com/dockerarchive/dockerarchive/podman/internal/answers"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
@@ -86,11 +87,11 @@ func TestRetryableTokens(t *testing.T) {
 }
 
 func TestRetryableOthers(t *testing.T) {
-	verdict, known := judgeStatus(fmt.Errorf("x: %w", errcode.ErrorCodeUnavailable))
+	verdict, known := answers.Judge(fmt.Errorf("x: %w", errcode.ErrorCodeUnavailable))
 	assert.Equal(t, retry.Verdict{Retry: true}, verdict)
 	assert.True(t, known)
 	for _, err := range []error{errOther, io.ErrUnexpectedEOF, errors.Join(errOther, io.EOF)} {
-		_, known = judgeStatus(err)
+		_, known = answers.Judge(err)
 		assert.False(t, known, "%v", err)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/fetching"
 	"github.com/dockerarchive/dockerarchive/internal/layout"
 	"github.com/dockerarchive/dockerarchive/internal/local"
@@ -88,12 +89,26 @@ type SaveOptions struct {
 	// NoSync leaves it to the system when the archive gets to the disk, as
 	// dockerarchive.WriterOptions.NoSync does.
 	NoSync bool
+	// Resume has Save write to a file of the archive's name and ".partial", which stays if
+	// Save fails or the process is killed, and go on with one that is there. Blobs in it
+	// are verified as any other, and not fetched again; of those that are not complete
+	// the rest is fetched. The archive has the same bytes as without. Others who write to
+	// that file get errdef.ErrBusy. It is for regular files that are not compressed, of
+	// layouts that keep layers as they are, and for systems with file locks; Read events
+	// tell of bytes that are there as well.
+	Resume bool
 	// SkipNonDistributable leaves out layers of the non-distributable media types.
 	// Otherwise they are saved if they can be read.
 	SkipNonDistributable bool
 	// LeaveOut, if not nil, says which layers to leave out: for whoever gets them
 	// another way. Only who has them can use the image. It may be called concurrently.
 	LeaveOut func(layer imgspecv1.Descriptor) bool
+
+	// Without, if not nil, leaves out the layers that other archives have, of which it
+	// says where they are in the archive's table of contents. Only with those is the
+	// archive complete: to Add its images to one of those, or to load them where the
+	// layers are, is what it is for. Only an image-archive that is new can be so.
+	Without *Without
 
 	// Referrers, if not nil, saves what registries have about the images too. Only an
 	// image-archive holds it.
@@ -102,6 +117,9 @@ type SaveOptions struct {
 	// Compression is none, gzip or zstd. If it is empty, the archive is compressed as
 	// its path says: .tar.gz and .tgz, .tar.zst and .tzst, anything else is not.
 	Compression string
+	// Split, if not 0, is the size in bytes of the parts that the archive is written in,
+	// as dockerarchive.WriterOptions.Split is.
+	Split int64
 	// ArchiveDigest, if not nil, becomes the SHA-256 of the archive as it is written,
 	// compressed or not. A file that is not compressed is read again for it.
 	ArchiveDigest *digest.Digest
@@ -127,7 +145,12 @@ type SaveOptions struct {
 	// archive. Otherwise the error wraps errdef.ErrBusy.
 	Wait bool
 
+	// KeepUntagged has Add keep an image in the table of contents that loses its last
+	// name, as an image without one.
+	KeepUntagged bool
+
 	existing   *writing.Existing // the archive that images are added to
+	keepThin   bool              // leave out what archives that are read say that they leave out
 	retryDelay time.Duration     // before the first retry, for tests
 	rangeSize  int               // in bytes, for tests
 }
@@ -185,6 +208,9 @@ type SaveResult struct {
 	// Platforms are what its configs say it is for, as os/architecture[/variant], in
 	// their order.
 	Platforms []string
+	// LeftOut are the layers that other archives have and this one has not, because of
+	// SaveOptions.Without.
+	LeftOut []errdef.LeftOut
 	// Warnings say what else should be known of the image: that it is not in
 	// manifest.json, that another platform was taken, what was corrected.
 	Warnings []string
@@ -228,13 +254,30 @@ var ErrImagesLeftOut = errors.New("not all images could be saved")
 // is no archive, unless it is ErrImagesLeftOut and there are images left. If manifests
 // of several images cannot be read, it is an *ImagesError, of one an *ImageError.
 func Save(ctx context.Context, policyContext *signature.PolicyContext, path string, images []SaveImage, options *SaveOptions) ([]SaveResult, error) {
-	return save(ctx, policyContext, path, images, options, func() (*output.Output, error) { return output.Create(ctx, path) })
+	return save(ctx, policyContext, path, images, options, func() (*output.Output, error) {
+		if options != nil && options.Resume && options.Split == 0 {
+			return output.CreatePartial(ctx, path)
+		}
+		return output.CreateSplit(ctx, path, options.split())
+	})
 }
 
 // SaveTo is Save to a writer, to which the archive is written from start to end,
 // as to a pipe. If it fails, w has got a part of an archive, whose end is missing.
 func SaveTo(ctx context.Context, policyContext *signature.PolicyContext, w io.Writer, images []SaveImage, options *SaveOptions) ([]SaveResult, error) {
-	return save(ctx, policyContext, "a stream", images, options, func() (*output.Output, error) { return output.ToWriter(w), nil })
+	return save(ctx, policyContext, "a stream", images, options, func() (*output.Output, error) {
+		if options != nil && options.Resume {
+			return nil, errors.New("saving images: what is written to a stream cannot be resumed")
+		}
+		return output.ToWriter(w), nil
+	})
+}
+
+func (o *SaveOptions) split() int64 {
+	if o == nil {
+		return 0
+	}
+	return o.Split
 }
 
 func save(ctx context.Context, policyContext *signature.PolicyContext, path string, images []SaveImage, options *SaveOptions, create func() (*output.Output, error)) ([]SaveResult, error) {
@@ -249,6 +292,9 @@ func save(ctx context.Context, policyContext *signature.PolicyContext, path stri
 	if err != nil {
 		return nil, fmt.Errorf("saving images: %w", err)
 	}
+	if err := s.checkResume(algorithm); err != nil {
+		return nil, err
+	}
 	out, err := create()
 	if err != nil {
 		return nil, err
@@ -257,13 +303,13 @@ func save(ctx context.Context, policyContext *signature.PolicyContext, path stri
 		out.NoSync()
 	}
 	sum := s.newSum(out, algorithm)
-	if out, err = out.With(output.Options{Compress: algorithm, Hash: sum.hash}); err != nil {
+	if out, err = out.With(output.Options{Compress: algorithm, Hash: sum.hash, Split: s.options.Split}); err != nil {
 		return nil, err
 	}
 	if err := s.prepare(ctx, path, out); err != nil {
 		return s.results(), errors.Join(err, out.Abort())
 	}
-	s.archive, err = writing.New(ctx, out, path, writing.Options{Layout: s.layout, Plan: s.plan(), TempDir: s.tempDir(), Existing: s.options.existing})
+	s.archive, err = writing.New(ctx, out, path, writing.Options{Layout: s.layout, Plan: s.plan(), TempDir: s.tempDir(), Existing: s.options.existing, ReadEnd: s.fetcher.ReadEnd})
 	if err != nil {
 		return s.results(), err
 	}
@@ -290,7 +336,15 @@ func (s *saver) prepare(ctx context.Context, path string, out *output.Output) er
 	if !s.anySaved() {
 		return ErrImagesLeftOut
 	}
-	return s.checkSpace(path, out)
+	if s.options.existing == nil {
+		if err := s.checkLeftOut(func(digest.Digest) bool { return false }); err != nil {
+			return err
+		}
+	}
+	if err := s.checkSpace(path, out); err != nil {
+		return err
+	}
+	return s.resume(ctx, out)
 }
 
 // saver is one call of Save or PlanSave.
@@ -302,6 +356,8 @@ type saver struct {
 	images   []*savedImage
 	fetcher  *fetching.Fetcher
 	archive  *writing.Archive // nil in PlanSave
+	partial  *output.File     // that is gone on with; nil if none is
+	places   writing.Places   // of blobs in it
 
 	opened []types.ImageSource // of referrers
 
@@ -355,6 +411,7 @@ func newSaver(policyContext *signature.PolicyContext, images []SaveImage, option
 		Jobs:      s.options.Jobs,
 		KeepGoing: s.options.KeepGoing,
 		Backoff:   func() *retry.Backoff { return s.retries().Backoff() },
+		Kept:      s.kept,
 		Store:     s.store,
 		Fatal:     isLocal,
 		RangeSize: s.options.rangeSize,
@@ -512,7 +569,7 @@ func (s *saver) anySaved() bool {
 func (s *saver) results() []SaveResult {
 	results := make([]SaveResult, len(s.images))
 	for i, img := range s.images {
-		results[i] = SaveResult{Subject: img.subject(), SaveImage: img.SaveImage, Digest: img.digest, Size: img.size(), Platforms: img.platforms, Warnings: img.warnings, Err: s.fetcher.Err(img.fetched)}
+		results[i] = SaveResult{Subject: img.subject(), SaveImage: img.SaveImage, Digest: img.digest, Size: img.size(), Platforms: img.platforms, LeftOut: img.leftOut(), Warnings: img.warnings, Err: s.fetcher.Err(img.fetched)}
 	}
 	return results
 }
@@ -527,7 +584,7 @@ func (s *saver) checkSpace(path string, out *output.Output) error {
 		return nil
 	}
 	free, ok := local.Free(out.Dir())
-	if !ok || need <= free {
+	if !ok || need <= free+out.Allocated() {
 		return nil
 	}
 	return spaceError(path, need, free, syscall.ENOSPC)

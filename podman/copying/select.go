@@ -38,6 +38,7 @@ type savedImage struct {
 	blobs   *blobSource // of src
 	fetched *fetching.Image
 	origins origins   // nil if src has none
+	partial partial   // nil if src is no archive
 	about   *referrer // nil of an image that is asked for
 
 	// Known once its manifests have been read.
@@ -55,9 +56,19 @@ type origins interface {
 	Origin(config digest.Digest) image.Origin
 }
 
+// partial are sources that may be without layers on purpose, and say where those are.
+type partial interface {
+	LeftOut(d digest.Digest) (archive string, ok bool)
+}
+
 // Open implements fetching.Source.
 func (i *savedImage) Open(ctx context.Context, blob imgspecv1.Descriptor, offset int64) (io.ReadCloser, error) {
 	return i.blobs.Open(ctx, blob, offset)
+}
+
+// ReadEnd implements fetching.EndSource.
+func (i *savedImage) ReadEnd(ctx context.Context, blob imgspecv1.Descriptor, n int) ([]byte, error) {
+	return i.blobs.ReadEnd(ctx, blob, n)
 }
 
 // OpenRange implements fetching.RangeSource.
@@ -74,6 +85,7 @@ func (s *saver) resolve(ctx context.Context, img *savedImage) error {
 		src, err := img.Source.NewImageSource(ctx, openingContext(s.options.SourceCtx, several))
 		if err == nil {
 			img.origins, _ = src.(origins)
+			img.partial, _ = src.(partial)
 			img.src = concurrently(truthful(src))
 		}
 		return err
@@ -420,7 +432,15 @@ func (s *saver) readManifest(ctx context.Context, img *savedImage, unparsed *ctr
 	if err := s.layout.Check(document); err != nil {
 		return nil, err
 	}
-	wanted := slices.DeleteFunc(slices.Clone(document.Layers), s.leavesOut)
+	leftOut, err := s.leftOut(ctx, img, document, parsed)
+	if err != nil {
+		return nil, err
+	}
+	leavesOut := func(l imgspecv1.Descriptor) bool {
+		_, ok := leftOut[l.Digest]
+		return ok || s.leavesOut(l)
+	}
+	wanted := slices.DeleteFunc(slices.Clone(document.Layers), leavesOut)
 	absent, reason, err := absentLayers(ctx, img.src, wanted, func(f func() error) error { return s.retry(ctx, img, f) })
 	if err == nil && s.layout.Unpacks() {
 		err = reason
@@ -432,7 +452,8 @@ func (s *saver) readManifest(ctx context.Context, img *savedImage, unparsed *ctr
 	for d := range absent {
 		img.warn("layer %s stays where it is: %v", d, reason)
 	}
-	s.markLeftOut(document)
+	document.LeftOut = leftOut
+	markLeftOut(document, leavesOut)
 	// Before layers are fetched that will not be needed.
 	if s.layout.Unpacks() && !image.IsConfigType(document.Config.MediaType) {
 		config, err := parsed.ConfigBlob(ctx)

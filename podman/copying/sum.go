@@ -24,7 +24,7 @@ type sum struct {
 
 func (s *saver) newSum(out *output.Output, algorithm compression.Algorithm) *sum {
 	wanted := &sum{into: s.options.ArchiveDigest}
-	if wanted.into != nil && (out.Stream() || algorithm != compression.None) {
+	if wanted.into != nil && (out.Stream() || algorithm != compression.None || s.options.Split != 0) {
 		wanted.hash = sha256.New()
 	}
 	return wanted

@@ -35,7 +35,8 @@ type ArchiveOptions struct {
 	Names []reference.Named
 	// Jobs is how many layers of the base are read at the same time; 0 means 6.
 	Jobs int
-	// RetryTimes is how often reading one is resumed after an error that may pass.
+	// RetryTimes is how often reading one is resumed after an error that may pass. A
+	// Base resumes by itself, and knows of more errors that they may.
 	RetryTimes int
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -25,11 +26,17 @@ import (
 // Base is an image of any transport as a base for others. It implements
 // compose.StoredBase and compose.MadeUpBase, and may be used concurrently.
 type Base struct {
+	// RetryTimes is how often reading a blob is tried again, or resumed where it broke
+	// off, after an error that may pass, such as a registry's that has too many requests.
+	// It must not be changed while a blob is read.
+	RetryTimes int
+
 	source   types.ImageSource
 	instance *digest.Digest // of an index
 	raw      []byte
 	mimeType string
-	serial   *sync.Mutex // held while a blob is read, if source allows only one at a time
+	serial   *sync.Mutex   // held while a blob is read, if source allows only one at a time
+	delay    time.Duration // before the second attempt, if it is not that of the policy
 }
 
 // OpenBase opens an image, of an index the one for the platform that sys asks for,
@@ -125,8 +132,8 @@ func (b *Base) Layers(ctx context.Context) ([]imgspecv1.Descriptor, error) {
 	return layers, nil
 }
 
-// Blob implements compose.Base.
-func (b *Base) Blob(ctx context.Context, d imgspecv1.Descriptor) (io.ReadCloser, error) {
+// open opens a blob.
+func (b *Base) open(ctx context.Context, d imgspecv1.Descriptor) (io.ReadCloser, error) {
 	unlock := func() {}
 	if b.serial != nil {
 		b.serial.Lock()

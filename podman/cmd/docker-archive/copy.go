@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	encconfig "github.com/containers/ocicrypt/config"
@@ -19,6 +21,7 @@ import (
 	"go.podman.io/image/v5/transports/alltransports"
 
 	"github.com/dockerarchive/dockerarchive/internal/printable"
+	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
 
@@ -39,6 +42,8 @@ type copyOptions struct {
 	jobs             uint
 	retryTimes       int
 	retryDelay       time.Duration
+	force            bool
+	noSync           bool
 	quiet            bool
 }
 
@@ -82,6 +87,8 @@ progress is reported on standard error.`,
 	f.UintVar(&o.jobs, "jobs", 6, "copy up to `N` layers at the same time")
 	f.IntVar(&o.retryTimes, "retry-times", 3, "try up to `N` more times after failures that may pass")
 	registerRetryDelay(f, &o.retryDelay)
+	f.BoolVar(&o.force, "force", false, "replace an archive that is there instead of adding to it, once the new one is complete")
+	f.BoolVar(&o.noSync, "no-sync", false, "do not wait until an archive is on the disk")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
 	return cmd
 }
@@ -99,6 +106,10 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 		return wrongImage("source", source, err)
 	}
 	if destination, err = o.mapped(cmd.ErrOrStderr(), src, destination); err != nil {
+		return err
+	}
+	destination, replace, err := o.replacing(destination)
+	if err != nil {
 		return err
 	}
 	dest, err := alltransports.ParseImageName(destination)
@@ -122,13 +133,32 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 	}
 	var m []byte
 	err = copying.RetryEvery(cmd.Context(), o.retryTimes, o.retryDelay, func(err error) { o.logRetry(cmd.ErrOrStderr(), err) }, func() error {
-		m, err = copying.Copy(cmd.Context(), policy, dest, src, options)
+		m, err = copying.CopyWith(cmd.Context(), policy, dest, src, options, &dockerarchive.WriterOptions{NoSync: o.noSync})
 		return err
 	})
+	if err == nil {
+		err = replace()
+	}
 	if err != nil {
 		return o.failure(src, dest, err)
 	}
 	return o.writeDigest(m)
+}
+
+// replacing returns the destination with another path if an archive there is to be
+// replaced, and what puts the new one in its place.
+func (o *copyOptions) replacing(destination string) (string, func() error, error) {
+	transport, rest, _ := strings.Cut(destination, ":")
+	archives := []string{dockerarchive.Transport.Name(), dockerarchive.ImageTransport.Name()}
+	if !o.force || !slices.Contains(archives, transport) {
+		return destination, func() error { return nil }, nil
+	}
+	path, name, named := strings.Cut(rest, ":")
+	path, replace, err := replacing(path)
+	if named {
+		path += ":" + name
+	}
+	return transport + ":" + path, replace, err
 }
 
 func (o *copyOptions) logRetry(stderr io.Writer, err error) {

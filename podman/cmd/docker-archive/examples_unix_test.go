@@ -55,6 +55,7 @@ func exampleDir(t *testing.T, reg *imagetest.Registry) (dir string, env []string
 		"docker": fmt.Sprintf(fakeDocker, testdata(t, "archives/docker20.tar")),
 		"podman": fmt.Sprintf(fakeDocker, testdata(t, "archives/podman-multi.tar")),
 		"curl":   fakeCurl,
+		"helm":   "#!/bin/sh\nexec cat manifests.yaml\n",
 
 		"docker-archive": wrapped,
 	} {
@@ -86,6 +87,8 @@ docker-archive save -q --insecure-policy --any-platform --referrers -o images.ta
 cp images.tar image.tar; cp images.tar one.tar
 docker-archive save -q --insecure-policy -o two.tar --name two $IMAGES:two
 docker-archive save -q --insecure-policy -o others.tar --name others $IMAGES:two
+docker-archive save -q --insecure-policy -o january.tar --name january $IMAGES:one
+docker-archive save -q --insecure-policy -o february.tar --without january.tar --name february $IMAGES:one
 docker-archive save -q --insecure-policy --layout docker -o alpine.tar --name alpine:3.20 $IMAGES:one
 `, env...)
 	require.NoError(t, err, out)
@@ -93,7 +96,7 @@ docker-archive save -q --insecure-policy --layout docker -o alpine.tar --name al
 }
 
 // elsewhere are commands whose examples need a server, a daemon or files of the user, or do
-// not end. Their tests have what it takes.
+// not end. They have tests of their own.
 var elsewhere = []string{"load", "make", "push", "serve"}
 
 // Every other example of every command's help works as it stands.
@@ -167,7 +170,7 @@ func TestExamplesOfReadme(t *testing.T) {
 	for line := range strings.Lines(string(readme)) {
 		line, code := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "    ")
 		line = strings.TrimPrefix(line, "$ ")
-		if !code || !strings.HasPrefix(line, "docker") || !strings.Contains(line, "docker-archive ") {
+		if !code || !strings.HasPrefix(line, "docker") && !strings.HasPrefix(line, "helm ") || !strings.Contains(line, "docker-archive ") {
 			continue
 		}
 		count++

@@ -61,8 +61,11 @@ func growHint(err error) string {
 func imageHint(err error) string {
 	var noPlatform *errdef.NoPlatformError
 	var missing *copying.MissingError
+	var leftOut *errdef.LeftOutError
 	var saving *copying.ImageError
 	switch {
+	case errors.As(err, &leftOut):
+		return "Add its images to the archive that has the layers: docker-archive add FULL.tar image-archive:FILE."
 	case errors.As(err, &missing):
 		return "Save what is there with --skip-missing."
 	case errors.As(err, &noPlatform) && errors.As(err, &saving):

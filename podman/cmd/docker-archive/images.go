@@ -57,7 +57,7 @@ func (o *saveOptions) images(cmd *cobra.Command, sys *types.SystemContext, args 
 	if err != nil {
 		return nil, err
 	}
-	renamed, err := parseMap(o.maps)
+	renamed, err := parseMap(o.maps, "")
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ import (
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
@@ -38,6 +39,8 @@ type inspection struct {
 	Layers        []string
 	LayersData    []types.ImageInspectLayer `json:",omitempty"`
 	Env           []string
+	// Not of skopeo's: layers that are in other archives.
+	LeftOut []errdef.LeftOut `json:",omitempty"`
 }
 
 func newInspectCommand(g *globalOptions) *cobra.Command {
@@ -48,7 +51,8 @@ func newInspectCommand(g *globalOptions) *cobra.Command {
 		Short: "Show an image's manifest, config or a summary of both",
 		Long: `Show an image in an archive, as "skopeo inspect" does. Which image need not be
 said if there is only one. Of an image for several platforms, the summary and the
-config are those for this machine, unless --platform says otherwise.
+config are those for this machine, unless --platform says otherwise. LeftOut in the
+summary are layers that the archive says are in another.
 
 On a terminal, what does not print is shown escaped, as in \x1b; in a pipe or a file,
 --raw and --format give every byte as it is.`,
@@ -168,6 +172,15 @@ func inspect(ctx context.Context, sys *types.SystemContext, src types.ImageSourc
 		Layers:        info.Layers,
 		LayersData:    info.LayersData,
 		Env:           info.Env,
+	}
+	if archive, ok := src.(interface {
+		LeftOut(digest.Digest) (string, bool)
+	}); ok {
+		for _, l := range img.LayerInfos() {
+			if name, ok := archive.LeftOut(l.Digest); ok {
+				summary.LeftOut = append(summary.LeftOut, errdef.LeftOut{Digest: l.Digest, Size: l.Size, Archive: name})
+			}
+		}
 	}
 	if name := src.Reference().DockerReference(); name != nil {
 		summary.Name = name.Name()

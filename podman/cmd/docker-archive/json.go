@@ -16,6 +16,7 @@ import (
 	"go.podman.io/image/v5/transports"
 
 	"github.com/dockerarchive/dockerarchive/archive"
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
@@ -33,15 +34,16 @@ type savedJSON struct {
 
 // savedImageJSON is an image that has been saved, or not.
 type savedImageJSON struct {
-	Name      string        `json:"name,omitempty"`
-	Names     []string      `json:"names"`
-	Digest    digest.Digest `json:"digest,omitempty"`
-	Size      int64         `json:"size"`
-	Platforms []string      `json:"platforms"`
-	Source    string        `json:"source"`
-	Subject   digest.Digest `json:"subject,omitempty"`
-	Warnings  []string      `json:"warnings,omitempty"`
-	Error     string        `json:"error,omitempty"`
+	Name      string           `json:"name,omitempty"`
+	Names     []string         `json:"names"`
+	Digest    digest.Digest    `json:"digest,omitempty"`
+	Size      int64            `json:"size"`
+	Platforms []string         `json:"platforms"`
+	Source    string           `json:"source"`
+	Subject   digest.Digest    `json:"subject,omitempty"`
+	LeftOut   []errdef.LeftOut `json:"leftOut,omitempty"`
+	Warnings  []string         `json:"warnings,omitempty"`
+	Error     string           `json:"error,omitempty"`
 }
 
 func newSavedJSON(path string, results []copying.SaveResult, options *copying.SaveOptions) savedJSON {
@@ -52,7 +54,7 @@ func newSavedJSON(path string, results []copying.SaveResult, options *copying.Sa
 	for _, r := range results {
 		img := savedImageJSON{
 			Names: append([]string{}, r.AllNames()...), Digest: r.Digest, Size: r.Size, Platforms: append([]string{}, r.Platforms...),
-			Source: transports.ImageName(r.Source), Subject: r.Subject, Warnings: r.Warnings,
+			Source: transports.ImageName(r.Source), Subject: r.Subject, LeftOut: r.LeftOut, Warnings: r.Warnings,
 		}
 		if len(img.Names) > 0 {
 			img.Name = img.Names[0]
@@ -82,7 +84,9 @@ func (o *saveOptions) tell(out io.Writer, path string, results []copying.SaveRes
 	case o.json:
 		err = printJSON(out, newSavedJSON(path, results, options))
 	case !o.quiet:
-		err = printSaved(out, results)
+		if err = printSaved(out, results); err == nil {
+			err = o.tellLeftOut(out, results)
+		}
 	}
 	if err == nil && o.sha256 && !o.json {
 		_, err = fmt.Fprintf(out, "%s  %s\n", options.ArchiveDigest.Encoded(), printable.String(path))
@@ -95,14 +99,15 @@ func (o *saveOptions) tell(out io.Writer, path string, results []copying.SaveRes
 
 // verifiedJSON is the result of verify.
 type verifiedJSON struct {
-	Archive  string   `json:"archive"`
-	OK       bool     `json:"ok"`
-	Problems []string `json:"problems"`
-	Notes    []string `json:"notes"`
+	Archive  string           `json:"archive"`
+	OK       bool             `json:"ok"`
+	Problems []string         `json:"problems"`
+	Notes    []string         `json:"notes"`
+	LeftOut  []errdef.LeftOut `json:"leftOut,omitempty"`
 }
 
 func newVerifiedJSON(path string, report *archive.Report) verifiedJSON {
-	verified := verifiedJSON{Archive: path, OK: len(report.Problems) == 0, Problems: []string{}, Notes: append([]string{}, report.Notes...)}
+	verified := verifiedJSON{Archive: path, OK: len(report.Problems) == 0, Problems: []string{}, Notes: append([]string{}, report.Notes...), LeftOut: report.LeftOut}
 	for _, p := range report.Problems {
 		verified.Problems = append(verified.Problems, p.Error())
 	}

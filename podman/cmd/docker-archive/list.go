@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 )
@@ -32,8 +33,9 @@ func newListCommand(g *globalOptions) *cobra.Command {
 manifest or, if the archive has none, of the config. An image that is known to be
 broken is marked; of something else than an image, its type is in the place of the
 platform. What is about an image, such as signatures and SBOMs, is listed after the
-images, with what it is about. ARCHIVE may be compressed, - for the standard input, and
-the directory of an OCI layout.`,
+images, with what it is about. Layers that the archive says are in another are counted
+last ('docker-archive save --without'); --json names each. ARCHIVE may be compressed,
+- for the standard input, and the directory of an OCI layout.`,
 		Example: `  docker-archive list images.tar
   curl -s https://example.com/images.tar.zst | docker-archive list -`,
 		Args: exactArgs(1, "one archive"),
@@ -119,7 +121,18 @@ func printList(out io.Writer, images []dockerarchive.ImageInfo) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	return printReferrers(out, images)
+	if err := printReferrers(out, images); err != nil {
+		return err
+	}
+	var leftOut []errdef.LeftOut
+	for _, img := range images {
+		leftOut = append(leftOut, img.LeftOut...)
+	}
+	if len(leftOut) > 0 {
+		fmt.Fprintln(out, "\nLEFT OUT:")
+	}
+	printLeftOut(out, leftOut)
+	return nil
 }
 
 // rowNames returns the names of an image as the archive has them, or how else to

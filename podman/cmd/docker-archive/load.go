@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
@@ -12,6 +13,7 @@ import (
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 
+	"github.com/dockerarchive/dockerarchive/copying/containerd"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
@@ -23,9 +25,12 @@ type loadOptions struct {
 	host       string
 	context    string
 	certDir    string
+	containerd containerd.Config
+	noUnpack   bool
 	platforms  []string
 	full       bool
 	retryTimes int
+	retryDelay time.Duration
 	quiet      bool
 }
 
@@ -33,7 +38,7 @@ func newLoadCommand(g *globalOptions) *cobra.Command {
 	o := &loadOptions{global: g}
 	cmd := &cobra.Command{
 		Use:   "load [flags] ARCHIVE[:NAME|:@N]...",
-		Short: "Load the images in archives into docker or podman",
+		Short: "Load the images in archives into docker, podman or containerd",
 		Long: `Load all images in archives, or those that are chosen by name or position, into a
 Docker daemon, which is found as the docker command finds it: by --host or --context, by
 DOCKER_HOST or DOCKER_CONTEXT, by the current context.
@@ -47,36 +52,51 @@ that which it runs. What is no image, such as a signature or a chart, is left ou
 of which containerd has some layers only unpacked runs, but docker push and docker save want
 them packed: there --full sends them.
 
-With --to podman the images are copied to the storage of podman and CRI-O on this machine.`,
+With --to podman the images are copied to the storage of podman and CRI-O on this machine.
+
+With --to containerd, or with --address or --namespace, they go into a namespace of
+containerd, which is found as ctr finds it: by these, by CONTAINERD_ADDRESS and
+CONTAINERD_NAMESPACE. Blobs that it has are not sent. Images get their names when all of
+them is there; one without a name is called import@DIGEST. They are unpacked, as by ctr
+images import: of several platforms that of this machine, or those that are chosen.`,
 		Example: `  docker-archive load images.tar
   docker-archive load app.tar:example.com/app:1 other.tar:@0
   docker-archive load --host tcp://node1:2376 --cert-dir certs images.tar
   docker-archive load --host ssh://admin@node1 images.tar
   docker-archive load --platform linux/arm64 images.tar
-  docker-archive load --to podman images.tar`,
+  docker-archive load --to podman images.tar
+  docker-archive load --namespace k8s.io images.tar`,
 		Args: atLeast(1, "archives, or images in archives"),
 		RunE: o.run,
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.to, "to", "docker", "`WHERE` to load: docker, podman (which has its storage in common with CRI-O), or containers-storage:[STORE] for another storage of that kind")
+	f.StringVar(&o.to, "to", toDocker, "`WHERE` to load: docker, podman (which has its storage in common with CRI-O), containerd, or containers-storage:[STORE] for another storage of that kind")
 	f.StringVarP(&o.host, "host", "H", "", "`HOST` of the docker daemon, as in unix://PATH, tcp://HOST:PORT or ssh://[USER@]HOST")
 	f.StringVarP(&o.context, "context", "c", "", "`NAME` of a context of the docker command")
 	f.StringVar(&o.certDir, "cert-dir", "", "`DIRECTORY` with ca.pem, cert.pem and key.pem for TLS")
+	f.StringVar(&o.containerd.Address, "address", "", "`SOCKET` of containerd (default "+containerd.DefaultAddress+")")
+	f.StringVarP(&o.containerd.Namespace, "namespace", "n", "", "`NAME` of the namespace of containerd (default "+containerd.DefaultNamespace+")")
+	f.StringVar(&o.containerd.Snapshotter, "snapshotter", "", "`NAME` of what keeps unpacked layers in containerd (default that of the namespace, or overlayfs)")
+	f.BoolVar(&o.noUnpack, "no-unpack", false, "leave it to the first use in containerd to unpack images")
 	f.StringSliceVar(&o.platforms, "platform", nil, "load `OS/ARCH[/VARIANT]` of an index; may be repeated where the daemon keeps several")
 	f.BoolVar(&o.full, "full", false, "send all layers, whatever the daemon has")
 	f.IntVar(&o.retryTimes, "retry-times", 3, "try up to `N` more times to read what comes from elsewhere than an archive")
+	registerRetryDelay(f, &o.retryDelay)
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
 	return cmd
 }
 
 func (o *loadOptions) run(cmd *cobra.Command, args []string) error {
+	if err := checkRetries(o.retryTimes, o.retryDelay); err != nil {
+		return err
+	}
 	sys, err := o.global.systemContext()
 	if err != nil {
 		return err
 	}
 	daemonCtx := *sys
 	daemonCtx.DockerDaemonCertPath = o.certDir
-	options := &copying.LoadOptions{SourceCtx: sys, DestinationCtx: &daemonCtx, Host: o.host, Context: o.context, Full: o.full, RetryTimes: o.retryTimes}
+	options := &copying.LoadOptions{SourceCtx: sys, DestinationCtx: &daemonCtx, Host: o.host, Context: o.context, Full: o.full, RetryTimes: o.retryTimes, RetryDelay: o.retryDelay}
 	for _, s := range o.platforms {
 		p, err := parsePlatform(s)
 		if err != nil {
@@ -84,7 +104,7 @@ func (o *loadOptions) run(cmd *cobra.Command, args []string) error {
 		}
 		options.Platforms = append(options.Platforms, p)
 	}
-	if err := o.checkTo(options.Platforms); err != nil {
+	if err := o.checkTo(cmd, options.Platforms); err != nil {
 		return err
 	}
 	images, release, err := archivesImages(cmd, sys, args)
@@ -97,14 +117,19 @@ func (o *loadOptions) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer policy.Destroy() // Holds nothing that could be lost.
-	if o.to != "docker" {
+	if o.to != toDocker && o.to != toContainerd {
 		return o.toStorage(cmd, policy, images, options)
 	}
 	stderr, done := cmd.ErrOrStderr(), func() {}
 	if !o.quiet {
 		options.Progress, done = newLoading(stderr)
 	}
-	loaded, err := copying.Load(cmd.Context(), policy, images, options)
+	var loaded *copying.Loaded
+	if o.to == toContainerd {
+		loaded, err = o.toContainerd(cmd.Context(), policy, images, options)
+	} else {
+		loaded, err = copying.Load(cmd.Context(), policy, images, options)
+	}
 	done()
 	if loaded != nil {
 		warnLoaded(stderr, loaded)
@@ -177,21 +202,17 @@ func printLoaded(stdout io.Writer, loaded *copying.Loaded) error {
 	return nil
 }
 
-// newLoading shows on w how much has been sent: with a bar on a terminal, else before and
-// after. The returned function ends it.
+// newLoading shows on w how much has been sent: with a bar on a terminal, else in lines,
+// also now and then while it is. The returned function ends it.
 func newLoading(w io.Writer) (func(copying.Event), func()) {
 	retried := func(e copying.Event) string {
 		return printable.String(fmt.Sprintf("sending everything after: %v", e.Err))
 	}
 	if !drawsBars(w) {
-		return func(e copying.Event) {
-			switch e.Kind {
-			case copying.Planned:
-				fmt.Fprintln(w, "sending", units.HumanSize(float64(e.Size)))
-			case copying.Retried:
-				fmt.Fprintln(w, retried(e))
-			}
-		}, func() {}
+		l := &lineProgress{w: w, retried: retried, planned: func(e copying.Event) string {
+			return "sending " + units.HumanSize(float64(e.Size))
+		}}
+		return l.show, every(lineInterval, l.tick)
 	}
 	p := &barProgress{w: w, bars: mpb.New(mpb.WithOutput(w), mpb.WithWidth(60))}
 	show := func(e copying.Event) {

@@ -4,10 +4,8 @@ package main
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/signature"
@@ -20,25 +18,10 @@ import (
 // storageTransport is what references to the storage of podman and CRI-O begin with.
 const storageTransport = "containers-storage:"
 
-// checkTo fails if what is to be loaded where does not fit together.
-func (o *loadOptions) checkTo(platforms []imgspecv1.Platform) error {
-	switch {
-	case o.to == "docker":
-		return nil
-	case o.to != "podman" && !strings.HasPrefix(o.to, storageTransport):
-		return usagef("--to %q is none of docker, podman and %s[STORE]", o.to, storageTransport)
-	case o.host != "" || o.context != "" || o.certDir != "" || o.full:
-		return usagef("--host, --context, --cert-dir and --full are for docker")
-	case len(platforms) > 1:
-		return usagef("a storage gets one platform of an image; choose one")
-	}
-	return nil
-}
-
 // toStorage loads images into the storage of podman and CRI-O.
 func (o *loadOptions) toStorage(cmd *cobra.Command, policy *signature.PolicyContext, images []copying.SaveImage, docker *copying.LoadOptions) error {
 	prefix := o.to
-	if prefix == "podman" {
+	if prefix == toPodman {
 		prefix = storageTransport
 	}
 	place := func(name reference.NamedTagged, config digest.Digest) (types.ImageReference, error) {

@@ -62,6 +62,8 @@ func TestLoadFails(t *testing.T) {
 		"is none of docker, podman":                  {archives + "skopeo.tar", "--to", "x"},
 		"are for docker":                             {archives + "skopeo.tar", "--to", "podman", "--host", d.Host},
 		"one platform of an image":                   {archives + "skopeo.tar", "--to", "podman", "--platform", "linux/amd64,linux/arm64"},
+		"are for containerd":                         {archives + "skopeo.tar", "--to", "podman", "--namespace", "x"},
+		"/none: taking a lease":                      {archives + "skopeo.tar", "--address", "/none"},
 		"containers-storage":                         {archives + "skopeo.tar", "--to", "containers-storage:[none"},
 	} {
 		_, errOut, status := command(t, append([]string{"load"}, args...)...)

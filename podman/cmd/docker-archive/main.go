@@ -28,6 +28,7 @@ import (
 const (
 	exitFailure = 1
 	exitUsage   = 2
+	exitLeftOut = 3
 
 	exitInterrupted = 130 // as a shell says it of a process that SIGINT has ended
 )
@@ -60,6 +61,8 @@ func report(ctx context.Context, w io.Writer, err error) int {
 		fmt.Fprintln(w, usageHint(err))
 		return exitUsage
 	case errors.Is(err, errReported):
+	case errors.Is(err, errLeftOut):
+		return exitLeftOut
 	case ctx.Err() != nil:
 		fmt.Fprintln(w, "docker-archive: interrupted")
 		return exitInterrupted
@@ -91,6 +94,10 @@ func printError(w io.Writer, err error) {
 
 // errReported is returned by commands that have printed what is wrong.
 var errReported = errors.New("already reported")
+
+// errLeftOut is returned by commands that have printed that an archive is complete but for
+// what it says is left out.
+var errLeftOut = errors.New("not all is in the archive, as it says")
 
 func newRootCommand() *cobra.Command {
 	g := &globalOptions{}
@@ -133,7 +140,7 @@ all platforms, which docker-archive: does not; docker load and others read both.
 	root.AddCommand(
 		newCopyCommand(g), newSaveCommand(g), newAddCommand(g), newRemoveCommand(g), newCompactCommand(g),
 		newListCommand(g), newInspectCommand(g), newVerifyCommand(g),
-		newMakeCommand(g), newServeCommand(), newPushCommand(g), newLoadCommand(g), newManCommand(), newVersionCommand(),
+		newMakeCommand(g), newServeCommand(g), newPushCommand(g), newLoadCommand(g), newManCommand(), newVersionCommand(),
 	)
 	tellUsage(root)
 	return root

@@ -55,6 +55,8 @@ type makeOptions struct {
 	digestfile string
 	iidfile    string
 	quiet      bool
+
+	retryTimes int
 }
 
 func newMakeCommand(g *globalOptions) *cobra.Command {
@@ -111,6 +113,7 @@ sorted, users and groups are numbers, and the image is as old as SOURCE_DATE_EPO
 	f.StringVar(&o.digestfile, "digestfile", "", "write the digest of the manifest to `FILE`")
 	f.StringVar(&o.iidfile, "iidfile", "", "write the ID of the image, the digest of its config, to `FILE`")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
+	f.IntVar(&o.retryTimes, "retry-times", 3, "try up to `N` more times to read a base after failures that may pass")
 	return cmd
 }
 
@@ -132,7 +135,7 @@ func (o *makeOptions) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer policy.Destroy() // Holds nothing that could be lost.
-	bases := &openBases{policy: policy, sys: sys}
+	bases := &openBases{policy: policy, sys: sys, retryTimes: o.retryTimes}
 	defer bases.close()
 	img, err := o.describe(cmd, bases)
 	if err != nil {
@@ -152,6 +155,9 @@ func (o *makeOptions) run(cmd *cobra.Command, args []string) error {
 
 // check returns the names of the image, if the flags fit each other.
 func (o *makeOptions) check(args []string) ([]reference.Named, error) {
+	if err := checkRetries(o.retryTimes, 0); err != nil {
+		return nil, err
+	}
 	switch {
 	case len(args) == 0 && o.output == "":
 		return nil, usagef("there is neither --output nor a destination")
@@ -272,6 +278,8 @@ type openBases struct {
 	sys    *types.SystemContext
 	bases  []*making.Base
 	store  storage.Store // of --container, or nil
+
+	retryTimes int
 }
 
 func (b *openBases) close() {
@@ -303,10 +311,15 @@ func (b *openBases) open(ctx context.Context, flag, name string) (compose.Base, 
 }
 
 func (b *openBases) openReference(ctx context.Context, ref types.ImageReference) (compose.Base, error) {
-	base, err := making.OpenBase(ctx, b.sys, b.policy, ref)
+	var base *making.Base
+	err := copying.Retry(ctx, b.retryTimes, nil, func() (err error) {
+		base, err = making.OpenBase(ctx, b.sys, b.policy, ref)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", transports.ImageName(ref), err)
 	}
+	base.RetryTimes = b.retryTimes
 	b.bases = append(b.bases, base)
 	return base, nil
 }

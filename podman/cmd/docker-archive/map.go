@@ -31,8 +31,9 @@ type mapping struct {
 	used     bool
 }
 
-// parseMap parses the values of --map.
-func parseMap(values []string) (nameMap, error) {
+// parseMap parses the values of --map. What names are mapped to is below a registry, which may
+// be followed by a prefix, or has a host of its own if that is empty.
+func parseMap(values []string, below string) (nameMap, error) {
 	var m nameMap
 	for _, value := range values {
 		from, to, ok := strings.Cut(value, "=")
@@ -40,11 +41,14 @@ func parseMap(values []string) (nameMap, error) {
 		if !ok || from == "" || to == "" {
 			return nil, usagef("--map %q is not of the form FROM=TO", value)
 		}
+		if below != "" {
+			to = below + "/" + strings.TrimPrefix(to, "/")
+		}
 		for _, part := range []string{from, to} {
 			if !hasHost(part) {
 				return nil, usagef("--map %q: %q does not start with the host of a registry, as docker.io is one", value, part)
 			}
-			if _, err := reference.ParseNormalizedNamed(part + "/name:tag"); err != nil {
+			if err := checkStart(part); err != nil {
 				return nil, usagef("--map %q: %q: %w", value, part, err)
 			}
 		}
@@ -56,6 +60,15 @@ func parseMap(values []string) (nameMap, error) {
 	// The longest, which says most, first.
 	slices.SortStableFunc(m, func(a, b *mapping) int { return len(b.from) - len(a.from) })
 	return m, nil
+}
+
+// checkStart fails if no name starts with a part, which may be a name with a tag itself.
+func checkStart(part string) error {
+	_, err := reference.ParseNormalizedNamed(part + "/name:tag")
+	if named, wholeErr := reference.ParseNormalizedNamed(part); wholeErr == nil && !reference.IsNameOnly(named) {
+		return nil
+	}
+	return err
 }
 
 // hasHost reports whether a name starts with a host as all clients tell it.
@@ -70,8 +83,7 @@ func (m nameMap) name(name reference.Named) (reference.Named, error) {
 		return nil, nil
 	}
 	for _, mapping := range m {
-		rest, ok := strings.CutPrefix(name.Name(), mapping.from)
-		if !ok || rest != "" && rest[0] != '/' {
+		if !mapping.fits(name.String()) {
 			continue
 		}
 		mapping.used = true
@@ -82,6 +94,16 @@ func (m nameMap) name(name reference.Named) (reference.Named, error) {
 		return mapped, nil
 	}
 	return name, nil
+}
+
+// fits reports whether a name starts with what is mapped, and with the whole of a part of it.
+func (m *mapping) fits(name string) bool {
+	rest, ok := strings.CutPrefix(name, m.from)
+	after := "/:@"
+	if !strings.Contains(m.from, "/") { // A host, which is another with another port.
+		after = "/"
+	}
+	return ok && (rest == "" || strings.ContainsAny(rest[:1], after))
 }
 
 // images gives images their names.
@@ -114,7 +136,7 @@ func (m nameMap) warn(stderr io.Writer) {
 // mapped adds to a destination without a name that of the source, as --map has it: to
 // an archive's path, or to docker://.
 func (o *copyOptions) mapped(stderr io.Writer, src types.ImageReference, destination string) (string, error) {
-	m, err := parseMap(o.maps)
+	m, err := parseMap(o.maps, "")
 	if err != nil || len(m) == 0 {
 		return destination, err
 	}

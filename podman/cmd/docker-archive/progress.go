@@ -28,7 +28,9 @@ func newProgress(w io.Writer) (func(copying.Event), func()) {
 	if drawsBars(w) {
 		return newBars(w)
 	}
-	l := &lineProgress{w: w, blobs: map[digest.Digest]*lineBlob{}}
+	l := &lineProgress{w: w, blobs: map[digest.Digest]*lineBlob{}, retried: retried, planned: func(e copying.Event) string {
+		return "fetching " + planned(e)
+	}}
 	return l.show, every(lineInterval, l.tick)
 }
 
@@ -64,6 +66,9 @@ type lineProgress struct {
 	all   *meter // once it is planned
 	told  int64  // how many bytes of all a line has told of
 	blobs map[digest.Digest]*lineBlob
+
+	planned func(copying.Event) string // says what there is to do
+	retried func(copying.Event) string // says that it goes on
 }
 
 // lineBlob is a blob that is being read.
@@ -77,8 +82,8 @@ func (p *lineProgress) show(e copying.Event) {
 	defer p.mu.Unlock()
 	switch e.Kind {
 	case copying.Planned:
-		p.all = newMeter(e.Size)
-		fmt.Fprintln(p.w, "fetching", planned(e))
+		p.all, p.told = newMeter(e.Size), 0
+		fmt.Fprintln(p.w, p.planned(e))
 	case copying.Started:
 		p.blobs[e.Blob] = &lineBlob{name: blobName(e)}
 	case copying.Read:
@@ -89,7 +94,7 @@ func (p *lineProgress) show(e copying.Event) {
 			p.all.add(e.Bytes)
 		}
 	case copying.Retried:
-		fmt.Fprintln(p.w, retried(e))
+		fmt.Fprintln(p.w, p.retried(e))
 	case copying.Waiting:
 		fmt.Fprintln(p.w, waiting(e))
 	case copying.Finished:
@@ -125,6 +130,9 @@ func retried(e copying.Event) string {
 	}
 	if e.Offset > 0 {
 		what += " on from " + units.HumanSize(float64(e.Offset))
+		if e.Size > 0 {
+			what += " of " + units.HumanSize(float64(e.Size))
+		}
 		return printable.String(fmt.Sprintf("reading %s after: %v", what, e.Err))
 	}
 	return printable.String(fmt.Sprintf("reading %s again after: %v", what, e.Err))

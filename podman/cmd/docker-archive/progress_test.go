@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,6 +50,57 @@ func TestProgressLines(t *testing.T) {
 	})
 }
 
+// What is sent again says how far it was.
+func TestProgressOfSendingAgain(t *testing.T) {
+	var out bytes.Buffer
+	show, end := newSending(&out)
+	blob := digest.FromString("blob")
+	show(copying.Event{Kind: copying.Started, Blob: blob, Size: 80e6})
+	show(copying.Event{Kind: copying.Read, Blob: blob, Bytes: 12.3e6})
+	show(copying.Event{Kind: copying.Retried, Blob: blob, Err: errors.New("lost")})
+	show(copying.Event{Kind: copying.Finished, Blob: blob, Size: 80e6})
+	end()
+	assert.Equal(t, "trying again after: lost, at 12.3MB of 80MB\nsent "+short(blob)+" 80MB\n", out.String())
+}
+
+// Lines say now and then how far sending has come, to a registry or to a daemon.
+func TestProgressLinesOfSending(t *testing.T) {
+	blob := digest.FromString("blob")
+	for name, c := range map[string]struct {
+		show          func(io.Writer) (func(copying.Event), func())
+		begun, middle string
+	}{
+		"push": {newSending, "", "sending " + short(blob) + ": 11% of 100MB, 1.1MB/s, 1m21s left\n"},
+		"load": {newLoading, "sending 100MB\n", "11% of 100MB, 1.1MB/s, 1m21s left\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var out bytes.Buffer
+				show, end := c.show(&out)
+				defer end()
+				said := func() string {
+					synctest.Wait()
+					defer out.Reset()
+					return out.String()
+				}
+				begun := copying.Event{Kind: copying.Planned, Size: 100e6}
+				if name == "push" {
+					begun = copying.Event{Kind: copying.Started, Blob: blob, Size: 100e6}
+				}
+				show(begun)
+				assert.Equal(t, c.begun, said())
+				for range 11 {
+					show(copying.Event{Kind: copying.Read, Blob: begun.Blob, Bytes: 1e6})
+					time.Sleep(time.Second - time.Millisecond)
+				}
+				assert.Equal(t, c.middle, said())
+				time.Sleep(30 * time.Second)
+				assert.Empty(t, said(), "nothing has been sent")
+			})
+		})
+	}
+}
+
 // The speed is that of the last seconds, and what is read twice is not more than all.
 func TestMeter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -74,5 +126,6 @@ func TestMeter(t *testing.T) {
 func TestRetriedSaysWhereItGoesOn(t *testing.T) {
 	blob, lost := digest.FromString("x"), errors.New("lost")
 	assert.Equal(t, "reading "+blob.String()+" on from 12.5MB after: lost", retried(copying.Event{Blob: blob, Offset: 12_500_000, Err: lost}))
+	assert.Equal(t, "reading "+blob.String()+" on from 12.5MB of 80MB after: lost", retried(copying.Event{Blob: blob, Offset: 12_500_000, Size: 80e6, Err: lost}))
 	assert.Equal(t, "reading "+blob.String()+" again after: lost", retried(copying.Event{Blob: blob, Err: lost}))
 }

@@ -11,7 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
+	"time"
 
 	"github.com/docker/go-units"
 	"github.com/opencontainers/go-digest"
@@ -36,6 +36,7 @@ type pushOptions struct {
 	compress    string
 	jobs        int
 	retryTimes  int
+	retryDelay  time.Duration
 	keepGoing   bool
 	dryRun      bool
 	asJSON      bool
@@ -72,11 +73,12 @@ anything is sent.`,
 	o.registry.register(f, "", "destination")
 	f.StringVar(&o.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials for registries (default that of docker and podman login)")
 	f.StringSliceVar(&o.platforms, "platform", nil, "push `OS/ARCH[/VARIANT]` of an index instead of all that the archive has; may be repeated")
-	f.StringArrayVar(&o.maps, "map", nil, "`FROM=TO`: what begins with FROM, such as example.com/team, is TO in the registry, below the prefix; the first that fits counts")
+	f.StringArrayVar(&o.maps, "map", nil, "`FROM=TO`: what begins with FROM, such as example.com/team, is TO in the registry, below the prefix; the longest that fits counts")
 	f.BoolVar(&o.keepHost, "keep-host", false, "keep the host of a name, as in REGISTRY/PREFIX/registry.example.com/team/app:1")
 	f.StringVar(&o.compress, "dest-compress-format", "gzip", "`FORMAT` of layers that have to be compressed: gzip or zstd")
 	f.IntVar(&o.jobs, "jobs", 6, "send up to `N` layers at the same time")
 	f.IntVar(&o.retryTimes, "retry-times", 3, "try up to `N` more times after failures that may pass")
+	registerRetryDelay(f, &o.retryDelay)
 	f.BoolVar(&o.keepGoing, "keep-going", false, "go on with other images when one cannot be pushed; the exit status is 1 then")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what would be pushed and how much of it is missing, and send nothing")
 	f.BoolVar(&o.asJSON, "json", false, "print what became of the images as JSON")
@@ -133,6 +135,9 @@ func (o *pushOptions) pushOptions() (*copying.PushOptions, error) {
 	if o.jobs < 1 {
 		return nil, usagef("--jobs must be at least 1")
 	}
+	if err := checkRetries(o.retryTimes, o.retryDelay); err != nil {
+		return nil, err
+	}
 	base, err := o.global.systemContext()
 	if err != nil {
 		return nil, err
@@ -142,7 +147,7 @@ func (o *pushOptions) pushOptions() (*copying.PushOptions, error) {
 		return nil, err
 	}
 	destCtx := *sys
-	options := &copying.PushOptions{SourceCtx: sys, DestinationCtx: &destCtx, Jobs: o.jobs, RetryTimes: o.retryTimes, KeepGoing: o.keepGoing, DryRun: o.dryRun}
+	options := &copying.PushOptions{SourceCtx: sys, DestinationCtx: &destCtx, Jobs: o.jobs, RetryTimes: o.retryTimes, RetryDelay: o.retryDelay, KeepGoing: o.keepGoing, DryRun: o.dryRun}
 	for _, s := range o.platforms {
 		p, err := parsePlatform(s)
 		if err != nil {
@@ -162,7 +167,7 @@ func (o *pushOptions) pushOptions() (*copying.PushOptions, error) {
 
 // images returns the images of archives with their targets. release is never nil.
 func (o *pushOptions) images(cmd *cobra.Command, sys *types.SystemContext, archives []string, registry string) (images []copying.PushImage, release func(), err error) {
-	rules, err := parseRules(o.maps)
+	m, err := parseMap(o.maps, registry)
 	var releases []func() error
 	release = func() {
 		for _, r := range releases {
@@ -182,12 +187,13 @@ func (o *pushOptions) images(cmd *cobra.Command, sys *types.SystemContext, archi
 		if err != nil {
 			return nil, release, err
 		}
-		of, err := o.targets(found, arg, rules, registry)
+		of, err := o.targets(found, arg, m, registry)
 		if err != nil {
 			return nil, release, err
 		}
 		images = append(images, of...)
 	}
+	m.warn(cmd.ErrOrStderr())
 	return images, release, nil
 }
 
@@ -207,7 +213,7 @@ func isPath(path string) bool {
 
 // targets puts the names of an image together, which AllImages returns one by one, and
 // says what they are in the registry.
-func (o *pushOptions) targets(found []copying.SaveImage, arg string, rules []rule, registry string) ([]copying.PushImage, error) {
+func (o *pushOptions) targets(found []copying.SaveImage, arg string, m nameMap, registry string) ([]copying.PushImage, error) {
 	var images []copying.PushImage
 	byPlace := map[string]int{}
 	unnamed := 0
@@ -231,7 +237,7 @@ func (o *pushOptions) targets(found []copying.SaveImage, arg string, rules []rul
 			}
 			continue
 		}
-		target, err := o.target(registry, rules, img.Name)
+		target, err := o.target(registry, m, img.Name)
 		if err != nil {
 			return nil, err
 		}
@@ -244,17 +250,19 @@ func (o *pushOptions) targets(found []copying.SaveImage, arg string, rules []rul
 }
 
 // target returns what an image is called in the registry.
-func (o *pushOptions) target(registry string, rules []rule, name reference.Named) (reference.Named, error) {
-	for _, r := range rules {
-		if mapped, ok := r.apply(name.String()); ok {
-			named, err := reference.ParseNamed(registry + "/" + mapped)
-			if err != nil {
-				return nil, fmt.Errorf("--map makes %s/%s of %s: %w", registry, mapped, name, err)
-			}
-			return reference.TagNameOnly(named), nil
+func (o *pushOptions) target(registry string, m nameMap, name reference.Named) (reference.Named, error) {
+	mapped, err := m.name(name)
+	if err != nil || mapped == name {
+		if err == nil {
+			mapped, err = copying.PushTarget(registry, name, o.keepHost)
 		}
+		return mapped, err
 	}
-	return copying.PushTarget(registry, name, o.keepHost)
+	target := reference.TrimNamed(mapped)
+	if tagged, ok := mapped.(reference.Tagged); ok {
+		return reference.WithTag(target, tagged.Tag())
+	}
+	return reference.TagNameOnly(target), nil
 }
 
 var (
@@ -278,31 +286,6 @@ func (o *pushOptions) unnamed(registry, arg, tag string) (reference.Named, error
 		return nil, err
 	}
 	return reference.WithTag(named, tag)
-}
-
-// rule is a --map.
-type rule struct{ from, to string }
-
-func parseRules(args []string) ([]rule, error) {
-	var rules []rule
-	for _, arg := range args {
-		from, to, ok := strings.Cut(arg, "=")
-		if !ok || from == "" || to == "" {
-			return nil, usagef("--map %q is not of the form FROM=TO", arg)
-		}
-		rules = append(rules, rule{strings.TrimSuffix(from, "/"), strings.Trim(to, "/")})
-	}
-	return rules, nil
-}
-
-// apply returns what becomes of a name that the rule is for.
-func (r rule) apply(name string) (string, bool) {
-	rest, ok := strings.CutPrefix(name, r.from)
-	if !ok || rest != "" && !strings.ContainsAny(rest[:1], "/:@") {
-		return "", false
-	}
-	rest, _, _ = strings.Cut(rest, "@")
-	return r.to + rest, true
 }
 
 // sayUnnamed says what images are called that have no name.
@@ -380,25 +363,4 @@ func reportPushed(stderr io.Writer, err error, results []copying.PushResult) err
 		return errReported
 	}
 	return nil
-}
-
-// newSending shows on w which blobs are sent: with bars on a terminal, else a line for
-// each. The returned function ends it.
-func newSending(w io.Writer) (func(copying.Event), func()) {
-	if drawsBars(w) {
-		return newProgress(w)
-	}
-	var mu sync.Mutex
-	return func(e copying.Event) {
-		mu.Lock()
-		defer mu.Unlock()
-		switch {
-		case e.Kind == copying.Retried:
-			fmt.Fprintln(w, printable.String(fmt.Sprintf("trying again after: %v", e.Err)))
-		case e.Kind == copying.Waiting:
-			fmt.Fprintln(w, waiting(e))
-		case e.Kind == copying.Finished && e.Err == nil:
-			fmt.Fprintf(w, "sent %s %s\n", short(e.Blob), units.HumanSize(float64(e.Size)))
-		}
-	}, func() {}
 }

@@ -74,7 +74,7 @@ func TestPushFails(t *testing.T) {
 		"is not of the form OS/ARCH":         {archives + "skopeo.tar", reg.Address, "--platform", "x"},
 		"is none of containerd, crio":        {archives + "skopeo.tar", reg.Address, "--print-mirror", "x"},
 		"mirrors of Docker Hub only":         {archives + "skopeo.tar", reg.Address, "--print-mirror", "docker"},
-		"--map makes":                        {archives + "skopeo.tar", reg.Address, "--map", "127.0.0.1:5111/tiny=UPPER"},
+		"UPPER":                              {archives + "skopeo.tar", reg.Address, "--map", "127.0.0.1:5111/tiny=UPPER"},
 		"empty.tar":                          {empty, reg.Address},
 	} {
 		_, errOut, status := command(t, append([]string{"push"}, args...)...)

@@ -33,7 +33,8 @@ func newRemoveCommand(g *globalOptions) *cobra.Command {
 		Short: "Remove images from an archive, in place",
 		Long: `Remove names from an archive, and with its last name an image. @N is the image at
 that position, counted from zero, with all its names. Only a new table of contents is
-written: 'docker-archive compact' gives back the space.`,
+written: 'docker-archive compact' gives back the space. The last image is not removed: an
+archive of none is no archive. Delete the file instead.`,
 		Example: `  docker-archive remove images.tar alpine:3.20`,
 		Args:    atLeast(2, "an archive and names"),
 		RunE: func(cmd *cobra.Command, args []string) error {

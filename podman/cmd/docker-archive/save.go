@@ -40,6 +40,7 @@ type saveOptions struct {
 	json                 bool
 	digestfile           string
 	sha256               bool
+	split                string
 	allTags              bool
 	platforms            []string
 	allPlatforms         bool
@@ -47,6 +48,8 @@ type saveOptions struct {
 	skipMissing          bool
 	keepIndex            bool
 	skipNonDistributable bool
+	without              []string
+	keepUntagged         bool
 	referrers            []string
 	jobs                 int
 	retryTimes           int
@@ -55,6 +58,7 @@ type saveOptions struct {
 	noSync               bool
 	dryRun               bool
 	force                bool
+	resume               bool
 	quiet                bool
 
 	archive string // that images are added to; "" is for a new one
@@ -90,10 +94,20 @@ under several names is stored once. With --referrers, what registries have
 about what is saved is saved too: signatures, SBOMs, attestations, and what is
 about those.
 
+With --split, FILE.000, FILE.001 and so on are written, for media and file systems that
+hold no more. Every command reads them where they are, given the first or the directory;
+'cat FILE.[0-9]*' is the archive.
+
+With --without, layers that another archive has are left out: of one that has crossed a
+gap already, or of list --json on the other side. 'docker-archive add' completes that
+archive there, and daemons that have the layers load the small one as it is.
+
 FILE.tar.gz, FILE.tgz and FILE.tar.zst are compressed as their names say; --compress says
 it where there is no name.
 
-The archive appears when it is complete; what was there is kept if saving fails.
+The archive appears when it is complete; what was there is kept if saving fails. With
+--resume, what has been fetched is kept too, in FILE.partial, and the same command
+goes on with it.
 For every image a line with name and digest is printed, on standard error if the
 archive goes to standard output.`,
 		Example: `  docker-archive save -o images.tar alpine:3.20 quay.io/podman/hello
@@ -102,6 +116,8 @@ archive goes to standard output.`,
   docker-archive save --from-yaml manifests.yaml --map docker.io=registry.example -o images.tar
   docker-archive save --layout docker --name app:1,app:latest -o app.tar oci:layout:app
   docker-archive save --all-tags --all-platforms -o app.tar example.com/app
+  docker-archive save --split 4G -o /media/stick/images.tar --from-file images.txt
+  docker-archive save --without january.tar --from-file images.txt -o february.tar
   docker-archive save -o both.tar docker-archive:one.tar docker-archive:two.tar`,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
@@ -111,8 +127,11 @@ archive goes to standard output.`,
 	f.StringVarP(&o.output, "output", "o", "-", "`FILE` to write, - for standard output")
 	f.StringVar(&o.layout, "layout", "image", "`KIND` of archive: image; oci, which is that without manifest.json; or docker, for readers that need layers uncompressed")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what the archive would hold, and write nothing")
+	f.StringSliceVar(&o.without, "without", nil, "leave out the layers that `ARCHIVE` has, or a list: list --json of one, or digests; - for standard input; may be repeated")
 	f.BoolVar(&o.force, "force", false, "replace an archive that is there, once the new one is complete")
+	f.BoolVar(&o.resume, "resume", false, "write to FILE.partial, keep that after a failure, and go on with it if it is there")
 	f.StringVar(&o.compress, "compress", "", "`HOW` to compress the archive: none, gzip or zstd (default as the suffix of FILE says: .tar.gz, .tgz, .tar.zst)")
+	f.StringVar(&o.split, "split", "", "write parts of at most `SIZE` bytes, FILE.000, FILE.001 and so on: 4G is 4,000,000,000, 4GiB is 4,294,967,296")
 	f.BoolVar(&o.sha256, "sha256", false, "print also the SHA-256 of the archive; a file that is not compressed is read again for it")
 	return cmd
 }
@@ -148,6 +167,9 @@ func (o *saveOptions) run(cmd *cobra.Command, args []string) error {
 	if o.source.passwordStdin && (slices.Contains(o.fromFiles, "-") || slices.Contains(o.fromYAML, "-")) {
 		return usagef("standard input is either a password or a list")
 	}
+	if slices.Contains(o.without, "-") && (o.source.passwordStdin || slices.Contains(o.fromFiles, "-") || slices.Contains(o.fromYAML, "-")) {
+		return usagef("standard input is read once: as what --without leaves out, a list of images or a password")
+	}
 	options, err := o.saveOptions()
 	if err != nil {
 		return err
@@ -158,6 +180,9 @@ func (o *saveOptions) run(cmd *cobra.Command, args []string) error {
 	}
 	listed = append(given(args), listed...)
 	trustLoopback(options.SourceCtx, inRegistries(parsed(listed)...)...)
+	if options.Without, err = readWithout(cmd, o.without); err != nil {
+		return err
+	}
 	images, err := o.images(cmd, options.SourceCtx, listed)
 	if err != nil {
 		return err
@@ -182,6 +207,9 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 			return err
 		}
 		if err := printPlan(cmd.OutOrStdout(), plan); err != nil {
+			return err
+		}
+		if err := o.tellLeftOut(cmd.OutOrStdout(), plan.Images); err != nil {
 			return err
 		}
 		return list.reportImages(cmd.ErrOrStderr(), err, plan.Images)
@@ -224,6 +252,9 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 
 // left says what is at a path when saving to it has been interrupted.
 func left(path string) string {
+	if _, err := os.Stat(path + ".partial"); err == nil {
+		return "what has been fetched is in " + path + ".partial; --resume goes on with it"
+	}
 	if path == standardOutput {
 		return "what has gone to standard output is not a complete archive"
 	}
@@ -269,6 +300,11 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 		KeepGoing:            o.keepGoing,
 		NoSync:               o.noSync,
 		Wait:                 o.wait,
+		KeepUntagged:         o.keepUntagged,
+		Resume:               o.resume,
+	}
+	if err := o.checkResume(); err != nil {
+		return nil, err
 	}
 	switch o.layout {
 	case "image", "oci":
@@ -289,6 +325,9 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 	if !slices.Contains([]string{"", "none", "gzip", "zstd"}, o.compress) {
 		return nil, usagef("--compress %q is neither none, gzip nor zstd", o.compress)
 	}
+	if options.Split, err = o.splitSize(); err != nil {
+		return nil, err
+	}
 	if o.sha256 {
 		options.ArchiveDigest = new(digest.Digest)
 	}
@@ -301,6 +340,9 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 	if o.layout == "docker" && (o.keepIndex || o.skipNonDistributable) {
 		return nil, usagef("--layout docker has no index, and holds all layers of an image: --keep-index and --skip-non-distributable are for the others")
 	}
+	if o.layout == "docker" && len(o.without) > 0 {
+		return nil, usagef("--layout docker holds all layers of an image: --without is for the others")
+	}
 	if o.keepIndex && o.allPlatforms {
 		return nil, usagef("--all-platforms keeps the index anyway")
 	}
@@ -308,6 +350,23 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 		return nil, usagef("--layout docker has no manifests that --referrers could be about")
 	}
 	return options, nil
+}
+
+// checkResume refuses what leaves nothing that could be gone on with.
+func (o *saveOptions) checkResume() error {
+	switch algorithm := o.compress; {
+	case !o.resume:
+		return nil
+	case o.output == "-" || o.output == standardOutput:
+		return usagef("--resume needs --output FILE: a stream cannot be gone on with")
+	case o.force:
+		return usagef("--resume does not replace an archive: leave out --force, and remove the old one before")
+	case o.layout == "docker":
+		return usagef("--resume is not for --layout docker, whose layers have no place before they are decompressed")
+	case algorithm == "gzip" || algorithm == "zstd":
+		return usagef("--resume is for archives that are not compressed")
+	}
+	return nil
 }
 
 // printSaved prints a line for every name of the images in the archive.

@@ -28,6 +28,7 @@ const (
 
 // serveOptions are the flags of the serve command.
 type serveOptions struct {
+	global   *globalOptions
 	listen   string
 	tlsCert  string
 	tlsKey   string
@@ -35,15 +36,15 @@ type serveOptions struct {
 	quiet    bool
 }
 
-func newServeCommand() *cobra.Command {
-	o := &serveOptions{}
+func newServeCommand(g *globalOptions) *cobra.Command {
+	o := &serveOptions{global: g}
 	cmd := &cobra.Command{
 		Use:   "serve ARCHIVE|DIRECTORY...",
 		Short: "Serve the images in archives as a read-only registry",
 		Long: `Serve all images in archives as a registry to pull from. Nothing is unpacked and
 nothing is written: what clients ask for is sent from the archives, byte for byte. Of a
 DIRECTORY, every tar archive in it is served. Compressed archives are unpacked to
-temporary files in $TMPDIR.
+temporary files in the directory of --tmpdir.
 
 An image registry.example.com/team/app:1 is pulled as HOST:PORT/team/app:1 or as
 HOST:PORT/registry.example.com/team/app:1, and under its own name by whom this is
@@ -82,6 +83,12 @@ func (o *serveOptions) run(ctx context.Context, stdout, stderr io.Writer, args [
 		var err error
 		if options.Authorize, err = readHtpasswd(o.htpasswd); err != nil {
 			return err
+		}
+	}
+	if dir := o.global.tmpdir; dir != "" {
+		// What opens archives knows no other directory for temporary files.
+		if err := os.Setenv("TMPDIR", dir); err != nil {
+			return fmt.Errorf("choosing the directory for temporary files: %w", err)
 		}
 	}
 	paths := make([]string, len(args))

@@ -16,6 +16,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
 // A started is a standard error that tells when the server has an address.
@@ -93,4 +95,14 @@ func TestServeFails(t *testing.T) {
 		root.SetArgs(append([]string{"serve"}, args...))
 		require.ErrorContains(t, root.ExecuteContext(t.Context()), want)
 	}
+}
+
+// Compressed archives are unpacked where --tmpdir says.
+func TestServeTmpdir(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()) // Set back in the end.
+	packed := imagetest.WriteFile(t, imagetest.Gzipped(imagetest.ReadFile(t, "../../../testdata/archives/docker29.tar")))
+	_, errOut, status := command(t, "serve", "--listen", "127.0.0.1:0", "--tmpdir", imagetest.NoDir(t), packed)
+	assert.Equal(t, exitFailure, status)
+	assert.Contains(t, errOut, "missing")
+	assert.Contains(t, errOut, "Choose another directory with --tmpdir")
 }

@@ -23,8 +23,9 @@ func newVerifyCommand(g *globalOptions) *cobra.Command {
 		Short: "Check everything an archive says of itself",
 		Long: `Check every blob in an archive against its name, digest and diff ID, every size,
 every link and every reference. All that is wrong is listed; the exit status is 1
-if anything is. ARCHIVE may be compressed, - for the standard input, and the directory
-of an OCI layout.
+if anything is. It is 3 if nothing is, but layers are left out that are in other archives,
+as the archive says ('docker-archive save --without'). ARCHIVE may be compressed, - for
+the standard input, and the directory of an OCI layout.
 
 With --key, every image must also be signed with that key, by a signature of cosign's
 that is in the archive ('docker-archive save --referrers' takes them along) and is for
@@ -61,6 +62,8 @@ transparency log.`,
 				err := printJSON(cmd.OutOrStdout(), newVerifiedJSON(args[0], report))
 				if err == nil && len(report.Problems) > 0 {
 					err = errReported
+				} else if err == nil && len(report.LeftOut) > 0 {
+					err = errLeftOut
 				}
 				return err
 			}
@@ -74,6 +77,13 @@ transparency log.`,
 			}
 			if n := len(report.Problems); n > 0 {
 				return fmt.Errorf("%s: %d problems found", args[0], n)
+			}
+			if len(report.LeftOut) > 0 {
+				if !quiet {
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: everything is as it should be, but for layers that are left out:\n", printable.String(args[0]))
+					printLeftOut(cmd.OutOrStdout(), report.LeftOut)
+				}
+				return errLeftOut
 			}
 			if !quiet {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: everything is as it should be\n", printable.String(args[0]))

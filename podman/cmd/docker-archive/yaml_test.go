@@ -197,7 +197,7 @@ func TestWrongMaps(t *testing.T) {
 		"library=r.io":   `"library" does not start with the host`,
 		"quay.io=r.io/A": "invalid reference format",
 	} {
-		_, err := parseMap([]string{value})
+		_, err := parseMap([]string{value}, "")
 		assert.ErrorContains(t, err, want)
 	}
 }

@@ -1,0 +1,135 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"net/http"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+)
+
+// A slow registry serves ranges of an image, until so many bytes of it have been sent; then
+// it waits for whoever asked to be gone.
+type slowRegistry struct {
+	*imagetest.Registry
+	size int64 // of the layers
+	sent atomic.Int64
+	stop atomic.Int64 // where the next stop is, 0 for none
+	full chan struct{}
+}
+
+func newSlowRegistry(t *testing.T) *slowRegistry {
+	t.Helper()
+	r := &slowRegistry{Registry: imagetest.NewRegistry(t), full: make(chan struct{}, 1)}
+	layers := []imagetest.Layer{
+		imagetest.Plain(1, 9<<20), imagetest.Plain(2, 5<<20), imagetest.Plain(3, 3<<20), imagetest.Plain(4, 100),
+	}
+	r.Push(t, "app:1", imagetest.NewImage(t, "a", layers...))
+	blobs := map[string][]byte{}
+	for _, l := range layers {
+		blobs[l.Digest.String()] = l.Blob
+		r.size += int64(len(l.Blob))
+	}
+	r.Intercept = func(w http.ResponseWriter, req *http.Request) bool {
+		blob, ok := blobs[path.Base(req.URL.Path)]
+		if ok && req.Method == http.MethodGet {
+			http.ServeContent(&stoppingResponse{w, req, r}, req, "", time.Time{}, bytes.NewReader(blob))
+		}
+		return ok && req.Method == http.MethodGet
+	}
+	return r
+}
+
+type stoppingResponse struct {
+	http.ResponseWriter
+	request *http.Request
+	r       *slowRegistry
+}
+
+func (w *stoppingResponse) Write(p []byte) (int, error) {
+	if stop := w.r.stop.Load(); stop > 0 && w.r.sent.Load() >= stop {
+		select {
+		case w.r.full <- struct{}{}:
+		default:
+		}
+		<-w.request.Context().Done()
+		return 0, w.request.Context().Err()
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.r.sent.Add(int64(n))
+	return n, err
+}
+
+// Killed at twenty moments, saving goes on each time with what has come, and ends with the
+// bytes of a run that nobody disturbed.
+func TestKilledAndResumed(t *testing.T) {
+	const kills, lost = 20, 4 << 20 // lost bytes at most for each
+	reg := newSlowRegistry(t)
+	dir := t.TempDir()
+	image := reg.Address + "/app:1"
+	succeeds(t, "save", "-q", "--tls-verify=false", "-o", filepath.Join(dir, "undisturbed.tar"), image)
+	require.GreaterOrEqual(t, reg.sent.Swap(0), reg.size)
+
+	path, partial := filepath.Join(dir, "a.tar"), filepath.Join(dir, "a.tar.partial")
+	self, err := os.Executable()
+	require.NoError(t, err)
+	var before int64
+	for kill := range int64(kills) {
+		// The rest, in as many steps as there are kills left.
+		reg.stop.Store(reg.sent.Load() + max(reg.size-reg.sent.Load(), 0)/(kills-kill+1) + 1)
+		cmd := exec.Command(self, "save", "-q", "--tls-verify=false", "--resume", "-o", path, image)
+		cmd.Env = append(os.Environ(), processVariable+"=1")
+		var out strings.Builder
+		cmd.Stdout, cmd.Stderr = &out, &out
+		require.NoError(t, cmd.Start())
+		<-reg.full
+		require.NoError(t, cmd.Process.Kill())
+		require.Error(t, cmd.Wait(), out.String())
+		select { // Of those who were sent to.
+		case <-reg.full:
+		default:
+		}
+		assert.NoFileExists(t, path)
+		assert.FileExists(t, partial)
+		assert.LessOrEqual(t, reg.sent.Load()-before, reg.size+lost)
+		before = reg.sent.Load()
+	}
+	reg.stop.Store(0)
+	succeeds(t, "save", "-q", "--tls-verify=false", "--resume", "-o", path, image)
+	assert.LessOrEqual(t, reg.sent.Load(), reg.size*105/100+kills*lost)
+	want, err := os.ReadFile(filepath.Join(dir, "undisturbed.tar"))
+	require.NoError(t, err)
+	got, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(want, got))
+	assert.NoFileExists(t, partial)
+	t.Logf("%d bytes were sent for %d, with %d kills", reg.sent.Load(), reg.size, kills)
+}
+
+func TestResumeRefused(t *testing.T) {
+	image := "oci:" + testdata(t, "oci") + ":one"
+	for want, args := range map[string][]string{
+		"--resume needs --output FILE":      {image},
+		"leave out --force":                 {"--force", "-o", "a.tar", image},
+		"not for --layout docker":           {"--layout", "docker", "-o", "a.tar", image},
+		"archives that are not compressed":  {"--compress", "zstd", "-o", "a.tar", image},
+		"compressed with gzip cannot be":    {"-o", filepath.Join(t.TempDir(), "a.tar.gz"), image},
+		"an archive in parts cannot be res": {"--split", "4G", "-o", filepath.Join(t.TempDir(), "a.tar"), image},
+	} {
+		_, errOut, status := command(t, append([]string{"save", "--resume"}, args...)...)
+		assert.NotZero(t, status, want)
+		assert.Contains(t, errOut, want)
+	}
+}

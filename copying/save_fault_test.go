@@ -36,7 +36,11 @@ func TestSaveResumes(t *testing.T) {
 			m.Disturb = imagetest.BrokenAt(big.Digest, after, 3, io.ErrUnexpectedEOF)
 			got, _ := save(t, options, named(t, m, "app:1"))
 			assert.Equal(t, imagetest.Sum(want), imagetest.Sum(got))
-			assert.Equal(t, 4, m.Gets[big.Digest])
+			gets := 4
+			if transport == dockerarchive.Transport {
+				gets++ // For its end.
+			}
+			assert.Equal(t, gets, m.Gets[big.Digest])
 			m.Disturb = imagetest.BrokenAt(big.Digest, after, 3, io.EOF) // Cut short.
 			if after == int64(len(big.Blob)) {
 				continue

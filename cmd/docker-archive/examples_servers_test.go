@@ -58,13 +58,13 @@ rm images.tar
 docker-archive save -q --all-platforms -o images.tar --name multi $IMAGES:multi
 `)
 	eachExample(t, "load", func(t *testing.T, example string) {
-		for _, elsewhere := range []string{"tcp://", "ssh://", "--to podman"} {
+		for _, elsewhere := range []string{"tcp://", "ssh://", "--to podman", "--namespace"} {
 			if strings.Contains(example, elsewhere) {
 				t.Skip("needs " + elsewhere) // Tests of internal/daemon, and those with clients, have that.
 			}
 		}
 		d := imagetest.NewLoadDaemon(t)
-		d.Containerd = true
+		d.UseContainerd()
 		out, err := shell(t, dir, example+" --insecure-policy", append(env, "DOCKER_HOST="+d.Host)...)
 		require.NoError(t, err, out)
 		assert.NotEmpty(t, d.Names())

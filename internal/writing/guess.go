@@ -2,6 +2,7 @@ package writing
 
 import (
 	"context"
+	"sync"
 
 	"github.com/dockerarchive/dockerarchive/internal/compression"
 )
@@ -12,12 +13,13 @@ const smallBlob = 64 << 10
 
 // guess returns a channel that brings how large a blob may become when it is
 // decompressed, if it says so at its start or its end. Nothing depends on that: it
-// may come late, be wrong, or never come. It ends with ctx.
-func (a *Archive) guess(ctx context.Context, info received, algorithm compression.Algorithm, start []byte) <-chan int64 {
+// may come late, be wrong, or never come. stop ends the asking and waits for its end, for
+// the source may be closed after it.
+func (a *Archive) guess(ctx context.Context, info received, algorithm compression.Algorithm, start []byte) (found <-chan int64, stop func()) {
 	// A stream has no use for what may be wrong. Nor is a place made for a layer that
 	// may be there already, in another form.
 	if a.Stream() || a.mixed || info.size < smallBlob {
-		return nil
+		return nil, func() {}
 	}
 	sizes := make(chan int64, 1)
 	ask := func(end []byte) {
@@ -27,15 +29,20 @@ func (a *Archive) guess(ctx context.Context, info received, algorithm compressio
 	}
 	if algorithm.SizeAtEnd() == 0 {
 		ask(nil)
-		return sizes
+		return sizes, func() {}
 	}
 	if a.readEnd == nil || info.digest == "" {
-		return nil
+		return nil, func() {}
 	}
-	go func() {
+	ctx, cancel := context.WithCancel(ctx)
+	var asking sync.WaitGroup
+	asking.Go(func() {
 		if end, err := a.readEnd(ctx, info.digest, algorithm.SizeAtEnd()); err == nil {
 			ask(end)
 		}
-	}()
-	return sizes
+	})
+	return sizes, func() {
+		cancel()
+		asking.Wait()
+	}
 }

@@ -136,7 +136,9 @@ func (a *Archive) store(ctx context.Context, stream io.Reader, info received) (r
 	defer b.blob.Abort() // Does nothing once the blob is finished.
 	ahead.OnWait(b.blob.SourceWaits)
 	if algorithm != compression.None {
-		b.sizes = a.guess(ctx, info, algorithm, prefix)
+		var stop func()
+		b.sizes, stop = a.guess(ctx, info, algorithm, prefix)
+		defer stop()
 		a.debugf("decompressing %s, which is in %s", info, algorithm)
 	}
 	if err := b.copy(in, algorithm, cancel); err != nil {

@@ -31,6 +31,15 @@ func (s *saver) checkResume(algorithm compression.Algorithm) error {
 	return nil
 }
 
+// rangeSize returns the size of the ranges that blobs are read in. What is to be gone on
+// with comes in smaller ones: a kill loses what waits for its turn in memory.
+func (s *saver) rangeSize() int {
+	if s.options.Resume && s.options.rangeSize == 0 {
+		return 512 << 10
+	}
+	return s.options.rangeSize
+}
+
 // resume prepares to go on with what somebody has left who wanted to write the archive.
 func (s *saver) resume(ctx context.Context, out *output.Output) error {
 	if !s.options.Resume {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -159,11 +160,10 @@ func TestResumeOtherPlan(t *testing.T) {
 // Two do not write to one file, and an error of the archive leaves it there.
 func TestResumeLocked(t *testing.T) {
 	r := newResumed(t)
+	var once sync.Once
 	var second error
 	r.answer = func(http.ResponseWriter, *http.Request, []byte) bool {
-		if second == nil {
-			second = r.other(t)
-		}
+		once.Do(func() { second = r.other(t) })
 		return false
 	}
 	r.complete(t)

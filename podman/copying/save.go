@@ -414,7 +414,7 @@ func newSaver(policyContext *signature.PolicyContext, images []SaveImage, option
 		Kept:      s.kept,
 		Store:     s.store,
 		Fatal:     isLocal,
-		RangeSize: s.options.rangeSize,
+		RangeSize: s.rangeSize(),
 		Busy:      isBusy,
 		Progress:  s.report,
 	})

@@ -127,12 +127,21 @@ func runExample(t *testing.T, example, ready, address string, env []string) {
 		require.NoError(t, os.RemoveAll(filepath.Join(dir, name)))
 	}
 	example = strings.ReplaceAll(example, exampleRegistry+"/", address+"/")
+	example = mounted(t, dir, example)
 	assert.Contains(t, example, "docker-archive")
 	if strings.HasPrefix(example, "docker-archive remove ") { // Of one image, nothing would be left.
 		example = "docker-archive add -q --name two images.tar $IMAGES:two\n" + example
 	}
 	out, err := shell(t, dir, "set -e; PATH=$TOOLS:$PATH\n"+example, env...)
 	require.NoError(t, err, example+"\n"+out)
+}
+
+// mounted has an example use a directory in dir for a stick.
+func mounted(t *testing.T, dir, example string) string {
+	t.Helper()
+	stick := filepath.Join(dir, "stick")
+	require.NoError(t, os.MkdirAll(stick, 0o700))
+	return strings.ReplaceAll(example, "/media/stick/", "stick/")
 }
 
 // written returns the files that an example makes.
@@ -178,6 +187,7 @@ func TestExamplesOfReadme(t *testing.T) {
 			require.NoError(t, os.RemoveAll(filepath.Join(dir, name)))
 		}
 		line = strings.ReplaceAll(line, "localhost:5000/", reg.Address+"/")
+		line = mounted(t, dir, line)
 		if strings.HasPrefix(line, "docker-archive add ") { // To what the reader has.
 			line = "[ -e images.tar ] || docker-archive save -q -o images.tar alpine:3.20\n" + line
 		}

@@ -59,6 +59,7 @@ func TestLoopbackWithoutFlags(t *testing.T) {
 		{"copy", "-q", "oci:" + imagetest.Testdata(t, "oci") + ":one", "docker://" + reg.Address + "/app:1"},
 		{"save", "-q", "-o", saved, reg.Address + "/app:1"},
 		{"push", "-q", saved, reg.Address + "/mirror"},
+		{"make", "-q", "--base", reg.Address + "/app:1", "--label", "a=b", "docker://" + reg.Address + "/made:1"},
 		{"copy", "-q", "docker://" + reg.Address + "/mirror/app:1", "dir:" + t.TempDir()},
 	} {
 		_, err := run(t, append(args, "--tls-verify")...)

@@ -312,8 +312,10 @@ func (b *openBases) open(ctx context.Context, flag, name string) (compose.Base, 
 
 func (b *openBases) openReference(ctx context.Context, ref types.ImageReference) (compose.Base, error) {
 	var base *making.Base
+	sys := *b.sys
+	trustLoopback(&sys, inRegistries(ref)...)
 	err := copying.Retry(ctx, b.retryTimes, nil, func() (err error) {
-		base, err = making.OpenBase(ctx, b.sys, b.policy, ref)
+		base, err = making.OpenBase(ctx, &sys, b.policy, ref)
 		return err
 	})
 	if err != nil {

@@ -96,6 +96,13 @@ func (d *LoadDaemon) Names() map[string]digest.Digest {
 	return names
 }
 
+// UseContainerd sets Containerd although other processes may ask the daemon already.
+func (d *LoadDaemon) UseContainerd() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.Containerd = true
+}
+
 // ServeHTTP implements http.Handler.
 func (d *LoadDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.mu.Lock()

@@ -1,4 +1,4 @@
 package output
 
-// syncNames does nothing: NTFS writes names to its journal by itself.
-func syncNames(string) error { return nil }
+// SyncNames does nothing: NTFS writes names to its journal by itself.
+func SyncNames(string) error { return nil }

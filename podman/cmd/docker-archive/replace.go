@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+
+	"github.com/dockerarchive/dockerarchive/internal/output"
 )
 
 // replacing returns the path to write to, beside an archive that is to be replaced, and
@@ -39,6 +41,9 @@ func replacing(path string) (string, func() error, error) {
 		}
 		if err != nil {
 			return errors.Join(fmt.Errorf("replacing %s: %w", path, err), os.Remove(beside))
+		}
+		if err := output.SyncNames(filepath.Dir(target)); err != nil {
+			return fmt.Errorf("replacing %s: %w: %w", path, output.ErrNotDurable, err)
 		}
 		return nil
 	}, nil

@@ -147,7 +147,7 @@ func TestPushIsDenied(t *testing.T) {
 	s := startSecured(t)
 	_, err := dockerArchive(t).try(t, "push", "--insecure-policy", "--no-creds", "--cert-dir", s.certs, "../testdata/archives/skopeo.tar", s.address)
 	require.ErrorContains(t, err, "Log in")
-	_, err = dockerArchive(t).try(t, "push", "--insecure-policy", "--creds", "a:b", "../testdata/archives/skopeo.tar", s.address)
+	_, err = dockerArchive(t).try(t, "push", "--insecure-policy", "--tls-verify", "--creds", "a:b", "../testdata/archives/skopeo.tar", s.address)
 	require.ErrorContains(t, err, "certificate")
 }
 

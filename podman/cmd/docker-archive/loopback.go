@@ -17,7 +17,8 @@ import (
 // registries.conf says how they are reached. If any of the repositories is on another
 // machine, all are verified.
 func trustLoopback(sys *types.SystemContext, repositories ...reference.Named) {
-	if sys.DockerInsecureSkipTLSVerify != types.OptionalBoolUndefined || len(repositories) == 0 {
+	told := sys.DockerInsecureSkipTLSVerify != types.OptionalBoolUndefined || sys.DockerCertPath != ""
+	if told || len(repositories) == 0 {
 		return
 	}
 	for _, r := range repositories {

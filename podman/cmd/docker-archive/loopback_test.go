@@ -44,6 +44,10 @@ func TestTrustLoopback(t *testing.T) {
 		}
 		trustLoopback(sys, repositories...)
 		assert.Equal(t, c.want, sys.DockerInsecureSkipTLSVerify, name)
+
+		sys.DockerInsecureSkipTLSVerify, sys.DockerCertPath = c.set, "certs"
+		trustLoopback(sys, repositories...)
+		assert.Equal(t, c.set, sys.DockerInsecureSkipTLSVerify, "%s, with certificates", name)
 	}
 }
 

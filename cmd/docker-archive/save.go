@@ -235,7 +235,7 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 	done()
 	if err != nil && !errors.Is(err, copying.ErrImagesLeftOut) {
 		if cmd.Context().Err() != nil {
-			fmt.Fprintf(cmd.ErrOrStderr(), "docker-archive: %s\n", printable.String(left(shown)))
+			fmt.Fprintf(cmd.ErrOrStderr(), "docker-archive: %s\n", printable.String(left(shown, o.resume)))
 		}
 		return err
 	}
@@ -249,8 +249,8 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 }
 
 // left says what is at a path when saving to it has been interrupted.
-func left(path string) string {
-	if _, err := os.Stat(path + ".partial"); err == nil {
+func left(path string, resume bool) string {
+	if _, err := os.Stat(path + ".partial"); err == nil && resume {
 		return "what has been fetched is in " + path + ".partial; --resume goes on with it"
 	}
 	if path == standardOutput {

@@ -18,8 +18,8 @@ import (
 )
 
 // clientsDir is where "make interop" builds the clients that some cases are
-// compared with.
-const clientsDir = "interop/.clients"
+// compared with, from the directory of this program.
+const clientsDir = "../interop/.clients"
 
 // saveCases write the OCI layout, which others do not, so the sides write
 // different things.

@@ -6,7 +6,10 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path"
 	"path/filepath"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -88,27 +91,93 @@ func TestRegistryIsAskedForEnds(t *testing.T) {
 			reg := newRangedRegistry(t)
 			ref := reg.Push(t, "large:1", img)
 			var asked atomic.Int64
+			ends := newGates()
 			reg.answer = func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
 				if r.Header.Get("Range") == fmt.Sprintf("bytes=%d-%d", len(blob)-4, len(blob)-1) {
 					asked.Add(1)
+					ends.open(path.Base(r.URL.Path))
 					return answer(w)
 				}
 				return false
 			}
+			inner := reg.Intercept
+			reg.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+				blob, part := reg.blobOf(r), r.Header.Get("Range")
+				gated := &gatedResponse{ResponseWriter: w, gate: ends.gate(path.Base(r.URL.Path)), gone: r.Context().Done()}
+				switch {
+				case len(blob) < 1<<20 || strings.HasPrefix(part, "bytes=0-") || part == fmt.Sprintf("bytes=%d-%d", len(blob)-4, len(blob)-1):
+				case part == "":
+					gated.free = 256 << 10 // The start says how it is compressed.
+					w = gated
+				default:
+					w = gated
+				}
+				return inner(w, r)
+			}
 			assert.True(t, bytes.Equal(want, saveDocker(t, ref)))
 			assert.EqualValues(t, 2, asked.Swap(0))
 
-			path := filepath.Join(t.TempDir(), "copy.tar")
-			dst, err := dockerarchive.NewReference(path, nil)
+			ends.close()
+			file := filepath.Join(t.TempDir(), "copy.tar")
+			dst, err := dockerarchive.NewReference(file, nil)
 			require.NoError(t, err)
 			_, err = copying.Copy(t.Context(), imagetest.Trusting(t), dst, ref, &copy.Options{SourceCtx: imagetest.RegistryContext(t)})
 			require.NoError(t, err)
-			copied, err := os.ReadFile(path)
+			copied, err := os.ReadFile(file)
 			require.NoError(t, err)
 			assert.True(t, bytes.Equal(want, copied))
 			assert.EqualValues(t, 2, asked.Load())
 		})
 	}
+}
+
+// gates are what blobs wait at, by digest, until somebody has asked how they end: who has all
+// of a blob does not ask any more.
+type gates struct {
+	mu sync.Mutex
+	of map[string]chan struct{}
+}
+
+func newGates() *gates { return &gates{of: map[string]chan struct{}{}} }
+
+func (g *gates) gate(blob string) chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.of[blob] == nil {
+		g.of[blob] = make(chan struct{})
+	}
+	return g.of[blob]
+}
+
+func (g *gates) open(blob string) { close(g.gate(blob)) }
+
+// close closes all again.
+func (g *gates) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	clear(g.of)
+}
+
+// gatedResponse sends the start of a blob, and the rest once the gate is open.
+type gatedResponse struct {
+	http.ResponseWriter
+	gate chan struct{}
+	gone <-chan struct{}
+	free int // bytes that need no gate
+	sent int
+}
+
+func (w *gatedResponse) Write(p []byte) (int, error) {
+	if w.sent >= w.free {
+		_ = http.NewResponseController(w.ResponseWriter).Flush() // Whoever lacks it waits in vain.
+		select {
+		case <-w.gate:
+		case <-w.gone:
+		}
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.sent += n
+	return n, err
 }
 
 // saveDocker returns the archive of an image in the docker layout.

@@ -67,6 +67,14 @@ func (reg *rangedRegistry) intercept(w http.ResponseWriter, r *http.Request) boo
 	return true
 }
 
+// blobOf returns the blob that a client asks for, nil if it asks for something else.
+func (reg *rangedRegistry) blobOf(r *http.Request) []byte {
+	if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/blobs/") || r.Header.Get("Test-Direct") != "" {
+		return nil
+	}
+	return reg.blob(r)
+}
+
 func (reg *rangedRegistry) blob(r *http.Request) []byte {
 	if data, ok := reg.blobs.Load(path.Base(r.URL.Path)); ok {
 		return data.([]byte)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"runtime/pprof"
 	"strings"
 )
@@ -21,6 +22,9 @@ const (
 // runChild does what one of the processes that the command starts is for: serve
 // the registry, "limit/NAME", or "CASE/SIDE". What was used is printed as JSON.
 func runChild(ctx context.Context, o *options) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50) // As the command has it; for both sides.
+	}
 	data, err := loadDataset(o.data)
 	if err != nil {
 		return err

@@ -99,24 +99,43 @@ func vacant(target string) (fs.FileInfo, error) {
 // openPartial opens and locks the file at a path, which it makes if there is none.
 func openPartial(name string) (*os.File, error) {
 	for {
+		flags := os.O_RDWR
 		info, err := os.Lstat(name)
-		if err == nil && !info.Mode().IsRegular() {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			flags |= os.O_CREATE | os.O_EXCL // Never through a link to another file.
+		case err != nil:
+			return nil, err
+		case !info.Mode().IsRegular():
 			return nil, fmt.Errorf("%s is not a regular file", name)
 		}
-		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+		f, err := os.OpenFile(name, flags, 0o644)
+		if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
+			continue // Somebody was quicker.
+		}
 		if err != nil {
 			return nil, err
 		}
 		if err := lock(f); err != nil {
 			return nil, errors.Join(fmt.Errorf("%s: %w", name, err), f.Close())
 		}
-		if isAt(f, name) == nil {
+		if isItself(f, name) {
 			return f, nil
 		}
 		if err := f.Close(); err != nil { // Whoever had the lock has renamed it.
 			return nil, err
 		}
 	}
+}
+
+// isItself reports whether a file is what has a name, and not what that links to.
+func isItself(f *os.File, name string) bool {
+	here, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Lstat(name)
+	return err == nil && os.SameFile(here, there)
 }
 
 func removeIfEmpty(f *os.File, name string) error {
@@ -138,7 +157,14 @@ func (o *Output) setFile(f *os.File) {
 // still wanted. If it fails, all is as it was. File is the new one afterwards.
 func (o *Output) Renew(fill func(old, renewed *File) error) error {
 	name := o.partial + renewedSuffix
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
+	err := os.Remove(name) // It may have been left by a kill.
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	var f *os.File
+	if err == nil {
+		f, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644) // Nor through a link.
+	}
 	if err != nil {
 		return o.failure("creating", err)
 	}

@@ -126,6 +126,7 @@ type source struct {
 	err error // other than io.EOF
 }
 
+// Read implements io.Reader.
 func (s *source) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
 	if err != io.EOF {
@@ -149,6 +150,7 @@ type unpacker struct {
 	source *source
 }
 
+// Read implements io.Reader.
 func (u *unpacker) Read(p []byte) (int, error) {
 	n, err := u.ReadCloser.Read(p)
 	return n, u.source.blame(err)
@@ -163,6 +165,7 @@ type checker struct {
 	digester digest.Digester // nil if others compute the digest
 }
 
+// Read implements io.Reader.
 func (c *checker) Read(p []byte) (int, error) {
 	n, err := c.stream.Read(p)
 	c.n += int64(n)

@@ -176,6 +176,7 @@ type countedReader struct {
 	r io.Reader
 }
 
+// Read implements io.Reader.
 func (r *countedReader) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p)
 	r.m.mu.Lock()

@@ -91,6 +91,7 @@ type stream struct {
 	err error
 }
 
+// Read implements io.Reader.
 func (s *stream) Read(p []byte) (int, error) {
 	if s.err = s.ctx.Err(); s.err != nil {
 		return 0, s.err
@@ -117,6 +118,7 @@ type content struct {
 	stream *stream
 }
 
+// Read implements io.Reader.
 func (c *content) Read(p []byte) (int, error) {
 	n, err := c.in.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -105,10 +105,13 @@ type dockerTable struct {
 	old       Archive             // nil for a new archive
 }
 
+// Head implements Table: nothing stands before the blobs.
 func (t *dockerTable) Head() ([]tarfile.Small, error) { return nil, nil }
 
+// Tail implements Table.
 func (t *dockerTable) Tail() ([]tarfile.Small, error) { return t.index.files(true) }
 
+// Empty implements Table.
 func (t *dockerTable) Empty() bool { return t.index.empty() }
 
 // Claim implements Table. An image is known by its config here, whatever its

@@ -151,6 +151,7 @@ type indexFile struct {
 	Annotations   map[string]string      `json:"annotations,omitempty"`
 }
 
+// Empty implements Table.
 func (t *ociTable) Empty() bool { return len(t.contents.value.Manifests) == 0 }
 
 // Claim implements Table.

@@ -107,6 +107,7 @@ type streamError struct {
 	Cause    error
 }
 
+// Error implements error.
 func (e streamError) Error() string { return fmt.Sprintf("HTTP/2 stream error %d", e.Code) }
 
 // HTTP/2 error codes that ask for another way to connect (RFC 9113, section 7).

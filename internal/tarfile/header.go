@@ -98,6 +98,7 @@ func format(h *tar.Header) ([]byte, error) {
 
 type blockBuffer []byte
 
+// Write implements io.Writer.
 func (b *blockBuffer) Write(p []byte) (int, error) {
 	*b = append(*b, p...)
 	return len(p), nil

@@ -144,6 +144,7 @@ func (w *StreamWriter) copySpool(ctx context.Context, spool io.ReaderAt, n int64
 
 type writerFunc func(p []byte) (int, error)
 
+// Write implements io.Writer.
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // settleLocked implements output. An entry is sent by a goroutine of its own, so

@@ -26,6 +26,7 @@ type window struct {
 	start     int64 // of buf in r
 }
 
+// Read implements io.Reader.
 func (w *window) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -63,6 +64,7 @@ func (w *window) fill() error {
 	return nil
 }
 
+// Seek implements io.Seeker.
 func (w *window) Seek(offset int64, whence int) (int64, error) {
 	switch whence {
 	case io.SeekCurrent:

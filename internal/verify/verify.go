@@ -156,6 +156,7 @@ func newDigests(wanted []digest.Digest) digests {
 	return d
 }
 
+// Write implements io.Writer.
 func (d digests) Write(p []byte) (int, error) {
 	for _, h := range d {
 		h.Write(p) // Never fails.
@@ -179,6 +180,7 @@ type countingReader struct {
 	progress func(int)
 }
 
+// Read implements io.Reader.
 func (r *countingReader) Read(p []byte) (int, error) {
 	if err := r.ctx.Err(); err != nil {
 		return 0, err

@@ -51,9 +51,14 @@ func PlanPlaces(ctx context.Context, o Options) (Places, error) {
 // nowhere is a file of which nothing is kept.
 type nowhere struct{}
 
-func (nowhere) ReadAt([]byte, int64) (int, error)      { return 0, io.EOF }
+// ReadAt finds nothing.
+func (nowhere) ReadAt([]byte, int64) (int, error) { return 0, io.EOF }
+
+// WriteAt keeps nothing.
 func (nowhere) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
-func (nowhere) Truncate(int64) error                   { return nil }
+
+// Truncate does nothing.
+func (nowhere) Truncate(int64) error { return nil }
 
 // Resume prepares a file to be written by a plan, of which PlanPlaces says where blobs
 // will be: what it has of them, where another plan had put them, is moved there. Kept
@@ -107,6 +112,7 @@ func move(ctx context.Context, to io.WriterAt, at int64, from io.ReaderAt, off, 
 
 type reading func(p []byte) (int, error)
 
+// Read implements io.Reader.
 func (f reading) Read(p []byte) (int, error) { return f(p) }
 
 // Kept returns what a file has of a blob, from its start on, or nil if that is nothing.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"syscall"
 	"time"
 
 	"github.com/dockerarchive/dockerarchive/archive"
@@ -52,15 +53,15 @@ type file struct {
 func (s *Server) refresh(ctx context.Context, strict bool) error {
 	s.refreshing.Lock()
 	defer s.refreshing.Unlock()
-	files, err := s.find(strict)
-	if err != nil {
-		return err
-	}
 	before := s.acquire()
 	if before == nil {
 		return nil
 	}
 	defer s.release(before)
+	files, err := s.find(before, strict)
+	if err != nil {
+		return err
+	}
 	old := map[string]*opened{}
 	for _, a := range before.archives {
 		old[a.path] = a
@@ -103,7 +104,9 @@ func (s *Server) open(ctx context.Context, f file, old *opened) (*opened, error)
 	a, err := archive.Open(ctx, f.path)
 	if err != nil {
 		if ctx.Err() == nil {
-			s.refused[f.path] = f.stamp
+			if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) { // It may be read next time.
+				s.refused[f.path] = f.stamp
+			}
 			s.options.Log.Warn("archive cannot be read", "path", printable.String(f.path), "error", printable.Error(err), "still served as it was", old != nil)
 		}
 		return old, pathError(f.path, err)
@@ -113,39 +116,57 @@ func (s *Server) open(ctx context.Context, f file, old *opened) (*opened, error)
 	return &opened{path: f.path, stamp: f.stamp, archive: a}, nil
 }
 
-// find returns the files to be served, each once, in the order of the paths given.
-func (s *Server) find(strict bool) ([]file, error) {
+// find returns the files to be served, each once, in the order of the paths given. An
+// error is returned only if strict, for the first path that cannot be read.
+func (s *Server) find(before *snapshot, strict bool) ([]file, error) {
 	var files []file
 	seen := map[string]bool{}
-	add := func(path string, named bool) error {
+	for _, path := range s.paths {
+		var found []file
 		info, err := os.Stat(path)
 		switch {
-		case err != nil:
-			return err
-		case seen[path] || !named && !info.Mode().IsRegular():
-			return nil
+		case err == nil && info.IsDir():
+			found, err = s.findIn(path, before)
+		case err == nil:
+			found = []file{{path: path, stamp: stamp{info, partsStamp(path)}, named: true}}
 		}
-		seen[path] = true
-		files = append(files, file{path: path, stamp: stamp{info, partsStamp(path)}, named: named})
-		return nil
-	}
-	for _, path := range s.paths {
-		entries, err := os.ReadDir(path)
-		if err != nil { // No directory, or one that cannot be read.
-			err = add(path, true)
-			if err != nil && strict {
-				return nil, pathError(path, err)
+		if err != nil && strict {
+			return nil, pathError(path, err)
+		}
+		for _, f := range found {
+			if !seen[f.path] {
+				seen[f.path] = true
+				files = append(files, f)
 			}
+		}
+	}
+	return files, nil
+}
+
+// findIn returns the files of a directory that are to be served: if it cannot be read,
+// those that were there before.
+func (s *Server) findIn(dir string, before *snapshot) (files []file, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		s.options.Log.Warn("directory cannot be read", "error", printable.Error(err))
+		for _, a := range before.archives {
+			if filepath.Dir(a.path) == filepath.Clean(dir) {
+				files = append(files, file{path: a.path, stamp: a.stamp})
+			}
+		}
+		return files, err
+	}
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if !tarName.MatchString(e.Name()) || otherPart(path) {
 			continue
 		}
-		for _, e := range entries {
-			inDir := filepath.Join(path, e.Name())
-			if !tarName.MatchString(e.Name()) || otherPart(inDir) {
-				continue
-			}
-			if err := add(inDir, false); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				s.options.Log.Warn("file cannot be read", "error", printable.Error(err))
-			}
+		info, err := os.Stat(path)
+		switch {
+		case err == nil && info.Mode().IsRegular():
+			files = append(files, file{path: path, stamp: stamp{info, partsStamp(path)}})
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			s.options.Log.Warn("file cannot be read", "error", printable.Error(err))
 		}
 	}
 	return files, nil

@@ -11,7 +11,7 @@ import (
 
 // What clients may ask of a server that Serve runs.
 const (
-	maxConnections = 2048
+	maxConnections = 2048 // of a few KB each
 	maxHeaderBytes = 64 << 10
 	headerTimeout  = 10 * time.Second
 	idleTimeout    = 60 * time.Second
@@ -19,9 +19,10 @@ const (
 
 // Serve answers requests on a listener until ctx ends, or it fails, and closes it.
 // When ctx has ended, requests that are being answered have as long as grace to end;
-// they are cut off then. It accepts no more than 2,048 connections at once, and none
-// that does nothing for a minute. With certFile and keyFile, unless both are empty, it
-// uses TLS.
+// they are cut off then. It has no more than 2,048 connections at once, fewer if the
+// process may not open as many files: for another one, that on which nothing has been
+// asked for longest is closed, and each on which nothing is asked for a minute. With
+// certFile and keyFile, unless both are empty, it uses TLS.
 func Serve(ctx context.Context, l net.Listener, h http.Handler, certFile, keyFile string, grace time.Duration) error {
 	server := &http.Server{
 		Handler:           h,
@@ -39,7 +40,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, certFile, keyFil
 		}
 		ended <- err
 	})
-	limited := &limitedListener{Listener: l, places: make(chan struct{}, maxConnections), ended: ctx.Done()}
+	limited := newLimitedListener(l, maxConnections, ctx.Done())
 	server.ConnState = limited.changed
 	var err error
 	if certFile != "" || keyFile != "" {
@@ -51,35 +52,6 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, certFile, keyFil
 		return errors.Join(err, server.Close())
 	}
 	return <-ended
-}
-
-// limitedListener accepts a connection only when there is a place for it. The connections
-// are not wrapped, which would keep the kernel from sending files.
-type limitedListener struct {
-	net.Listener
-	places chan struct{}
-	ended  <-chan struct{}
-}
-
-// Accept implements net.Listener.
-func (l *limitedListener) Accept() (net.Conn, error) {
-	select {
-	case l.places <- struct{}{}:
-	case <-l.ended:
-		return nil, net.ErrClosed
-	}
-	c, err := l.Listener.Accept()
-	if err != nil {
-		<-l.places
-	}
-	return c, err
-}
-
-// changed is for http.Server.ConnState.
-func (l *limitedListener) changed(_ net.Conn, state http.ConnState) {
-	if state == http.StateClosed || state == http.StateHijacked {
-		<-l.places
-	}
 }
 
 // responseWriter counts what is sent, and gives up on clients that do not read it.

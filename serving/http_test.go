@@ -155,33 +155,6 @@ func (s slowly) Read(p []byte) (int, error) {
 	return s.Reader.Read(p)
 }
 
-// Connections on which nothing is asked are closed.
-func TestIdleConnections(t *testing.T) {
-	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 100))
-	inMemory(t, img, func(t *testing.T, l *pipes, _ func() error) {
-		begun := time.Now()
-		var all sync.WaitGroup
-		for range 3000 { // More than are served at once.
-			all.Go(func() {
-				_, err := io.Copy(io.Discard, l.dial())
-				assert.NoError(t, err)
-			})
-		}
-		all.Wait()
-		assert.Less(t, time.Since(begun), time.Minute)
-		c := l.dial()
-		ask(t, c, img)
-		response, err := http.ReadResponse(bufio.NewReader(c), nil)
-		require.NoError(t, err)
-		_, err = io.Copy(io.Discard, response.Body)
-		require.NoError(t, err)
-		begun = time.Now()
-		_, err = io.Copy(io.Discard, c)
-		require.NoError(t, err)
-		assert.Equal(t, time.Minute, time.Since(begun))
-	})
-}
-
 // What is being sent when the server is stopped is sent to its end.
 func TestGracefulStop(t *testing.T) {
 	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 1_000_000))

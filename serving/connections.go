@@ -1,0 +1,120 @@
+package serving
+
+import (
+	"container/list"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	// leastIdle is how long every connection may be idle: a request may be on its way.
+	leastIdle = 250 * time.Millisecond
+	// idlePoll is how often is looked for one that has been idle for that long.
+	idlePoll = 50 * time.Millisecond
+)
+
+// limitedListener has a limited number of connections. For another one it closes that on
+// which nothing has been asked for longest: who asks for something is not kept out by
+// those who do not. The connections are not wrapped, which would keep the kernel from
+// sending files.
+type limitedListener struct {
+	net.Listener
+	places chan struct{}
+	ended  <-chan struct{}
+
+	mu   sync.Mutex
+	idle *list.List // of idleConn, the one that has been idle for longest first
+	at   map[net.Conn]*list.Element
+}
+
+type idleConn struct {
+	net.Conn
+	since time.Time
+}
+
+func newLimitedListener(l net.Listener, limit int, ended <-chan struct{}) *limitedListener {
+	return &limitedListener{
+		Listener: l, places: make(chan struct{}, limit), ended: ended,
+		idle: list.New(), at: map[net.Conn]*list.Element{},
+	}
+}
+
+// Accept implements net.Listener.
+func (l *limitedListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		if !errors.Is(err, net.ErrClosed) { // There are too many open files, say: http.Server tries again.
+			l.closeIdlest()
+		}
+		return nil, err
+	}
+	if !l.takePlace() {
+		_ = c.Close() // Nothing was said.
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+
+// takePlace waits until there is a place. It returns false if the server ends before.
+func (l *limitedListener) takePlace() bool {
+	select {
+	case l.places <- struct{}{}:
+		return true
+	default:
+	}
+	ticker := time.NewTicker(idlePoll)
+	defer ticker.Stop()
+	poll := ticker.C
+	for {
+		if l.closeIdlest() {
+			poll = nil // One is enough.
+		}
+		select {
+		case l.places <- struct{}{}:
+			return true
+		case <-poll:
+		case <-l.ended:
+			return false
+		}
+	}
+}
+
+// closeIdlest closes the connection that has been idle for longest, if that is long enough.
+func (l *limitedListener) closeIdlest() bool {
+	l.mu.Lock()
+	first := l.idle.Front()
+	if first == nil || time.Since(first.Value.(idleConn).since) < leastIdle {
+		l.mu.Unlock()
+		return false
+	}
+	c := first.Value.(idleConn).Conn
+	l.forget(c)
+	l.mu.Unlock()
+	_ = c.Close() // Whoever was silent is told that way.
+	return true
+}
+
+// forget takes a connection off the list of those that are idle. It must be called with
+// l.mu held.
+func (l *limitedListener) forget(c net.Conn) {
+	if e := l.at[c]; e != nil {
+		l.idle.Remove(e)
+		delete(l.at, c)
+	}
+}
+
+// changed is for http.Server.ConnState.
+func (l *limitedListener) changed(c net.Conn, state http.ConnState) {
+	l.mu.Lock()
+	l.forget(c)
+	if state == http.StateNew || state == http.StateIdle {
+		l.at[c] = l.idle.PushBack(idleConn{c, time.Now()})
+	}
+	l.mu.Unlock()
+	if state == http.StateClosed || state == http.StateHijacked {
+		<-l.places
+	}
+}

@@ -1,0 +1,178 @@
+package serving_test
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/serving"
+)
+
+// Connections on which nothing is asked are closed.
+func TestIdleConnections(t *testing.T) {
+	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 100))
+	inMemory(t, img, func(t *testing.T, l *pipes, _ func() error) {
+		begun := time.Now()
+		_, err := io.Copy(io.Discard, l.dial())
+		require.NoError(t, err)
+		assert.Equal(t, 10*time.Second, time.Since(begun), "if nothing ever was")
+		c := l.dial()
+		pullOver(t, c, img)
+		begun = time.Now()
+		_, err = io.Copy(io.Discard, c)
+		require.NoError(t, err)
+		assert.Equal(t, time.Minute, time.Since(begun))
+	})
+}
+
+// pullOver pulls a layer over a connection.
+func pullOver(t *testing.T, c net.Conn, img *imagetest.Image) {
+	t.Helper()
+	ask(t, c, img)
+	response, err := http.ReadResponse(bufio.NewReader(c), nil)
+	require.NoError(t, err)
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	assert.Equal(t, img.Layers[0].Blob, body)
+}
+
+// Who asks for something waits for nobody who does not, however many these are, and nobody
+// takes the place of one who is being answered.
+func TestManyIdleConnections(t *testing.T) {
+	const many, limit = 10_000, 2048
+	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 1_000_000))
+	inMemory(t, img, func(t *testing.T, l *pipes, _ func() error) {
+		begun := time.Now()
+		reading := l.dial()
+		ask(t, reading, img)
+		synctest.Wait()
+		var idle []net.Conn
+		for range many {
+			idle = append(idle, l.dial())
+		}
+		pullOver(t, l.dial(), img)
+		response, err := http.ReadResponse(bufio.NewReader(reading), nil)
+		require.NoError(t, err)
+		body, err := io.ReadAll(response.Body)
+		require.NoError(t, err)
+		assert.Equal(t, img.Layers[0].Blob, body)
+		synctest.Wait()
+		closed := 0
+		for ; isClosed(idle[closed]); closed++ {
+		}
+		assert.Equal(t, many-limit+2, closed, "those that were idle for longest")
+		assert.Less(t, time.Since(begun), 5*time.Second, "before the first ones are closed for doing nothing")
+		require.NoError(t, reading.Close())
+	})
+}
+
+// isClosed reports whether the other end of a pipe is.
+func isClosed(c net.Conn) bool { return c.SetReadDeadline(time.Now()) != nil }
+
+// If all places are taken by those who ask for something, the next one waits for the first
+// that has got it, and the end of the server is not held up.
+func TestBusyConnections(t *testing.T) {
+	const limit = 2048
+	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 10))
+	inMemory(t, img, func(t *testing.T, l *pipes, stop func() error) {
+		var busy []net.Conn
+		for range limit {
+			c := l.dial()
+			ask(t, c, img) // And nothing is read.
+			busy = append(busy, c)
+		}
+		synctest.Wait()
+		var next sync.WaitGroup
+		next.Go(func() {
+			begun := time.Now()
+			pullOver(t, l.dial(), img)
+			assert.GreaterOrEqual(t, time.Since(begun), time.Second)
+			assert.Less(t, time.Since(begun), 2*time.Second)
+		})
+		time.Sleep(time.Second)
+		response, err := http.ReadResponse(bufio.NewReader(busy[0]), nil)
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, response.Body)
+		require.NoError(t, err)
+		next.Wait()
+		for _, c := range busy {
+			require.NoError(t, c.Close())
+		}
+	})
+}
+
+// scarce is a listener of a process that may not open more than a number of files.
+type scarce struct {
+	*pipes
+	mu   sync.Mutex
+	left int
+}
+
+func (s *scarce) Accept() (net.Conn, error) {
+	c, err := s.pipes.Accept()
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.left == 0 {
+		go func() { // It is still there the next time.
+			select {
+			case s.conns <- c:
+			case <-s.ended:
+			}
+		}()
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	}
+	s.left--
+	return &scarceConn{Conn: c, listener: s}, nil
+}
+
+type scarceConn struct {
+	net.Conn
+	once     sync.Once
+	listener *scarce
+}
+
+func (c *scarceConn) Close() error {
+	c.once.Do(func() {
+		c.listener.mu.Lock()
+		defer c.listener.mu.Unlock()
+		c.listener.left++
+	})
+	return c.Conn.Close()
+}
+
+// Nor does anybody wait for them if there are no more files to be opened.
+func TestIdleConnectionsTakeAllFiles(t *testing.T) {
+	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 100))
+	path := newLayout(t).add(img, "team/app:1").write()
+	synctest.Test(t, func(t *testing.T) {
+		s, err := serving.New(t.Context(), []string{path}, serving.Options{})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		l := &scarce{pipes: newPipes(), left: 100}
+		var done sync.WaitGroup
+		done.Go(func() { assert.NoError(t, serving.Serve(ctx, l, s, "", "", time.Minute)) })
+		begun := time.Now()
+		for range 300 {
+			l.dial()
+		}
+		pullOver(t, l.dial(), img)
+		assert.Less(t, time.Since(begun), 9*time.Second, "before the first ones are closed for doing nothing")
+		cancel()
+		done.Wait()
+		require.NoError(t, s.Close())
+	})
+}

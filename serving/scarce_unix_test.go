@@ -1,0 +1,57 @@
+//go:build unix
+
+package serving_test
+
+import (
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+)
+
+// Without a file that could still be opened, what is served is served on, and what comes is
+// served when there is one again.
+func TestNoMoreFiles(t *testing.T) {
+	one, two := imagetest.NewImage(t, "one", imagetest.Plain(1, 1000)), imagetest.NewImage(t, "two", imagetest.Plain(2, 1000))
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.tar")
+	replace(t, path, newLayout(t).add(one, "team/app:1").bytes())
+	s := serve(t, dir, path) // Both as one of the directory's and by its name.
+	replace(t, path, newLayout(t).add(two, "team/app:1").bytes())
+	replace(t, filepath.Join(dir, "b.tar"), newLayout(t).add(two, "team/other:1").bytes())
+
+	noMoreFiles(t, func() {
+		s.Refresh(t.Context())
+		assert.Equal(t, one.Raw, s.getAndCheck("team/app/manifests/1"))
+		assert.Equal(t, one.Layers[0].Blob, s.getAndCheck("team/app/blobs/"+one.Layers[0].Digest.String()))
+	})
+	assert.NotContains(t, s.log.String(), "archive is gone")
+	assert.NotContains(t, s.log.String(), "level=ERROR")
+	s.Refresh(t.Context())
+	assert.Equal(t, two.Raw, s.get("team/app/manifests/1"))
+	assert.Equal(t, two.Raw, s.get("team/other/manifests/1"))
+
+	s = serve(t, path)
+	replace(t, path, newLayout(t).add(one, "team/app:1").bytes())
+	noMoreFiles(t, func() {
+		s.Refresh(t.Context())
+		assert.Equal(t, two.Raw, s.getAndCheck("team/app/manifests/1"))
+	})
+	s.Refresh(t.Context())
+	assert.Equal(t, one.Raw, s.get("team/app/manifests/1"))
+}
+
+// noMoreFiles calls f while the process cannot open any file.
+func noMoreFiles(t *testing.T, f func()) {
+	var limit syscall.Rlimit
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	none := limit
+	none.Cur = 3 // They are open.
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none))
+	defer func() { require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)) }()
+	f()
+}

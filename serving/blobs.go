@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
@@ -28,7 +27,7 @@ func (s *Server) blob(w http.ResponseWriter, r *request, reference string) {
 		s.failReading(w, r, codeBlobUnknown, err)
 		return
 	}
-	content, done := openBlob(r.Context(), from, b)
+	content, done := openBlob(r.Context(), b)
 	defer done()
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")
@@ -36,9 +35,9 @@ func (s *Server) blob(w http.ResponseWriter, r *request, reference string) {
 	h.Set("ETag", fmt.Sprintf("%q", d))
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	watched := &watchedReader{ReadSeeker: content}
-	if section, ok := content.(*fileSection); ok { // The kernel is to send it, and the errors are the socket's.
-		http.ServeContent(w, r.Request, "", time.Time{}, section)
-		watched.err = section.check()
+	if stored, ok := content.(*stored); ok { // The kernel is to send it, and the errors are the socket's.
+		http.ServeContent(w, r.Request, "", time.Time{}, stored)
+		watched.err = stored.check()
 	} else {
 		http.ServeContent(w, r.Request, "", time.Time{}, watched)
 	}
@@ -52,64 +51,16 @@ func (s *Server) blob(w http.ResponseWriter, r *request, reference string) {
 }
 
 // openBlob returns the content of a blob. done is to be called when it has been used.
-func openBlob(ctx context.Context, from *opened, b *archive.Blob) (content io.ReadSeeker, done func()) {
+func openBlob(ctx context.Context, b *archive.Blob) (content io.ReadSeeker, done func()) {
 	section := b.Section()
 	if section == nil {
 		stream := &streamed{ctx: ctx, blob: b}
 		return stream, stream.close
 	}
-	outer, offset, size := section.Outer()
-	if file, ok := outer.(*os.File); ok {
-		if own := reopen(from.path, file); own != nil {
-			return &fileSection{File: own, offset: offset, size: size}, func() { _ = own.Close() }
-		}
+	if stored := newStored(section); stored != nil {
+		return stored, stored.close
 	}
 	return section, func() {}
-}
-
-// reopen opens a file once more, so that it has an offset of its own. It returns nil
-// if it is not at its path any more.
-func reopen(path string, file *os.File) *os.File {
-	own, err := os.Open(path)
-	if err != nil {
-		return nil
-	}
-	was, err := file.Stat()
-	is, err2 := own.Stat()
-	if err != nil || err2 != nil || !os.SameFile(was, is) {
-		_ = own.Close() // It was only opened.
-		return nil
-	}
-	return own
-}
-
-// fileSection is a section of a file that is its own, which the kernel can send to a
-// socket: package net looks for the methods of a file. What is read from it is not
-// bounded by its end; http.ServeContent reads no more than it has.
-type fileSection struct {
-	*os.File
-	offset, size int64
-}
-
-// Seek implements io.Seeker, within the section.
-func (f *fileSection) Seek(offset int64, whence int) (int64, error) {
-	switch whence {
-	case io.SeekStart:
-		offset += f.offset
-	case io.SeekEnd:
-		offset, whence = offset+f.offset+f.size, io.SeekStart
-	}
-	n, err := f.File.Seek(offset, whence)
-	return n - f.offset, err
-}
-
-// check returns an error if the section is not all there any more.
-func (f *fileSection) check() error {
-	info, err := f.Stat()
-	if err == nil && info.Size() < f.offset+f.size {
-		err = errdef.Errorf(errdef.ErrDamaged, "the archive has been cut short to %d bytes while it was served", info.Size())
-	}
-	return err
 }
 
 // watchedReader remembers why it could not be read.

@@ -84,20 +84,23 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// ReadFrom implements io.ReaderFrom: what is read from a file is sent by the kernel.
+// ReadFrom implements io.ReaderFrom: what is stored in files is sent by the kernel.
 func (w *responseWriter) ReadFrom(r io.Reader) (int64, error) {
 	w.begin()
-	limited, ok := r.(*io.LimitedReader)
+	limited, _ := r.(*io.LimitedReader)
+	if limited == nil {
+		return io.Copy(struct{ io.Writer }{w}, r)
+	}
+	blob, ok := limited.R.(*stored)
 	if !ok {
 		return io.Copy(struct{ io.Writer }{w}, r)
 	}
 	var total int64
 	for limited.N > 0 {
 		w.extend()
-		piece := min(limited.N, pieceSize)
-		n, err := io.Copy(w.ResponseWriter, &io.LimitedReader{R: limited.R, N: piece})
+		n, err := blob.sendTo(w.ResponseWriter, min(limited.N, pieceSize))
 		total, limited.N, w.bytes = total+n, limited.N-n, w.bytes+n
-		if err != nil || n < piece {
+		if err != nil || n == 0 {
 			return total, err
 		}
 	}

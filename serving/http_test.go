@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -243,57 +241,4 @@ func TestAuthorization(t *testing.T) {
 	assert.Equal(t, "/v2/team/app/manifests/1?ns=", a.Target)
 	assert.Equal(t, http.StatusOK, a.Status)
 	assert.Equal(t, int64(len(body)), a.Bytes)
-}
-
-// A layer goes from the file to the socket without passing through this process.
-func TestKernelSendsFiles(t *testing.T) {
-	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 1_000_000))
-	s, err := serving.New(t.Context(), []string{newLayout(t).add(img, "team/app:1").write()}, serving.Options{})
-	require.NoError(t, err)
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	l := &watchedListener{Listener: tcp}
-	ctx, cancel := context.WithCancel(t.Context())
-	var done sync.WaitGroup
-	done.Go(func() { assert.NoError(t, serving.Serve(ctx, l, s, "", "", time.Minute)) })
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+tcp.Addr().String()+"/v2/team/app/blobs/"+img.Layers[0].Digest.String(), nil)
-	require.NoError(t, err)
-	response, err := http.DefaultClient.Do(request)
-	require.NoError(t, err)
-	body, err := io.ReadAll(response.Body)
-	require.NoError(t, err)
-	require.NoError(t, response.Body.Close())
-	assert.Equal(t, img.Layers[0].Blob, body)
-	cancel()
-	done.Wait()
-	require.NoError(t, s.Close())
-	assert.Greater(t, l.sent.Load(), int64(len(body)-1024), "all but what goes with the header")
-}
-
-// watchedListener counts what its connections are asked to send from files.
-type watchedListener struct {
-	net.Listener
-	sent atomic.Int64
-}
-
-func (l *watchedListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	return &watchedConn{c, &l.sent}, err
-}
-
-type watchedConn struct {
-	net.Conn
-	sent *atomic.Int64
-}
-
-func (c *watchedConn) ReadFrom(r io.Reader) (int64, error) {
-	limited, ok := r.(*io.LimitedReader)
-	if ok {
-		_, ok = limited.R.(syscall.Conn) // What package net looks for.
-	}
-	n, err := io.Copy(struct{ io.Writer }{c.Conn}, r)
-	if ok {
-		c.sent.Add(n)
-	}
-	return n, err
 }

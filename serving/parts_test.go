@@ -20,12 +20,7 @@ func TestServesParts(t *testing.T) {
 	data := newLayout(t).add(img, "team/app:1").bytes()
 	dir, elsewhere := t.TempDir(), t.TempDir()
 	path := filepath.Join(dir, "a.tar")
-	out, err := output.CreateSplit(t.Context(), path, 1<<20)
-	require.NoError(t, err)
-	_, err = out.RandomAccess().WriteAt(data, 0)
-	require.NoError(t, err)
-	require.NoError(t, out.RandomAccess().Truncate(int64(len(data))))
-	require.NoError(t, out.Commit(t.Context()))
+	writeParts(t, path, data)
 	last := "a.tar.003"
 	require.FileExists(t, filepath.Join(dir, last))
 	require.NoError(t, os.Rename(filepath.Join(dir, last), filepath.Join(elsewhere, last)))
@@ -40,4 +35,15 @@ func TestServesParts(t *testing.T) {
 	}
 	_, archives := s.Images()
 	assert.Equal(t, 1, archives)
+}
+
+// writeParts writes an archive in parts of 1 MiB.
+func writeParts(t *testing.T, path string, data []byte) {
+	t.Helper()
+	out, err := output.CreateSplit(t.Context(), path, 1<<20)
+	require.NoError(t, err)
+	_, err = out.RandomAccess().WriteAt(data, 0)
+	require.NoError(t, err)
+	require.NoError(t, out.RandomAccess().Truncate(int64(len(data))))
+	require.NoError(t, out.Commit(t.Context()))
 }

@@ -45,6 +45,16 @@ func (j *joined) ReadAt(p []byte, off int64) (int, error) {
 	return done, nil
 }
 
+// FileAt returns the file that holds what is at an offset, where, and how much from there
+// on; nil behind the end. It is for those who want the kernel to read.
+func (j *joined) FileAt(off int64) (f *os.File, at, left int64) {
+	number, at := j.find(off)
+	if number < 0 {
+		return nil, 0, 0
+	}
+	return j.files[number], at, j.list.Parts[number].Size - at
+}
+
 // find returns which part holds an offset, and where; -1 behind the end.
 func (j *joined) find(off int64) (number int, at int64) {
 	if off < j.list.Size {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 )
 
@@ -44,6 +45,10 @@ func (f *File) Name() string { return f.name }
 // Fd returns the file's descriptor or handle, for copies made by the kernel. It
 // is valid until the file is closed.
 func (f *File) Fd() uintptr { return f.file.Fd() }
+
+// FileAt returns where the kernel finds what is at an offset: there in the file itself,
+// with all that follows. It is valid until the file is closed.
+func (f *File) FileAt(off int64) (file *os.File, at, left int64) { return f.file, off, math.MaxInt64 }
 
 // Write implements io.Writer.
 func (f *File) Write(p []byte) (int, error) {

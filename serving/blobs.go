@@ -3,7 +3,6 @@ package serving
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"sync"
@@ -32,7 +31,7 @@ func (s *Server) blob(w http.ResponseWriter, r *request, reference string) {
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Docker-Content-Digest", d.String())
-	h.Set("ETag", fmt.Sprintf("%q", d))
+	h.Set("ETag", `"`+d.String()+`"`)
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	watched := &watchedReader{ReadSeeker: content}
 	if stored, ok := content.(*stored); ok { // The kernel is to send it, and the errors are the socket's.

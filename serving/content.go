@@ -24,9 +24,10 @@ type snapshot struct {
 	names    *names
 	users    int // guarded by Server.mu
 
-	once    sync.Once
-	content *content
-	server  *Server
+	once      sync.Once
+	content   *content
+	documents documents
+	server    *Server
 }
 
 func newSnapshot(s *Server, archives []*opened) *snapshot {
@@ -151,11 +152,13 @@ func (m *membership) has(d *document) bool {
 	if d == nil || m.not[d] {
 		return false
 	}
-	m.not[d] = true
 	for _, img := range d.images {
 		if m.repository.images[img] {
 			return true
 		}
+	}
+	m.not[d] = true
+	for _, img := range d.images {
 		for _, subject := range img.about {
 			if m.has(m.content.documents[subject]) {
 				return true
@@ -194,7 +197,7 @@ func (v *snapshot) manifest(ctx context.Context, r *repository, d digest.Digest)
 	}
 	var failed error
 	for _, img := range doc.images {
-		m, err := img.find(ctx, d)
+		m, err := v.documents.get(ctx, img, d)
 		if err == nil {
 			return m, nil
 		}

@@ -33,18 +33,14 @@ type image struct {
 	about []digest.Digest
 }
 
-// top returns what the names of an image stand for.
-func (i *image) top(ctx context.Context) (*archive.Manifest, error) {
-	if i.made != nil {
-		return i.made, nil
-	}
-	return i.Manifest(ctx)
-}
-
-// find returns a manifest or an index by its digest.
+// find returns a manifest or an index by its digest, or what the image's names stand for
+// if that is empty.
 func (i *image) find(ctx context.Context, d digest.Digest) (*archive.Manifest, error) {
-	if i.made != nil {
+	switch {
+	case i.made != nil:
 		return i.made, nil // Which has no other.
+	case d == "":
+		return i.Manifest(ctx)
 	}
 	return i.Instance(ctx, d)
 }

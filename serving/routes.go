@@ -3,7 +3,6 @@ package serving
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/http"
 	"regexp"
@@ -76,19 +75,32 @@ func (s *Server) routeRepository(w http.ResponseWriter, r *http.Request, view *s
 		return
 	}
 	name, kind, reference := strings.Join(parts[:len(parts)-2], "/"), parts[len(parts)-2], parts[len(parts)-1]
-	answer := map[string]func(http.ResponseWriter, *request, string){
-		"manifests": s.manifest, "blobs": s.blob, "referrers": s.referrers, "tags": s.tags,
-	}[kind]
-	switch {
-	case answer == nil || kind == "tags" && reference != "list":
+	var answer func(http.ResponseWriter, *request, string)
+	switch kind {
+	case "manifests":
+		answer = s.manifest
+	case "blobs":
+		answer = s.blob
+	case "referrers":
+		answer = s.referrers
+	case "tags":
+		answer = s.tags
+	}
+	if answer == nil || kind == "tags" && reference != "list" {
 		fail(w, r, http.StatusNotFound, codeUnsupported, "the distribution specification has no such path")
 		return
+	}
+	namespace := ""
+	if r.URL.RawQuery != "" {
+		namespace = r.URL.Query().Get("ns")
+	}
+	repository := view.names.find(namespace, name)
+	switch {
+	case repository != nil:
 	case len(name) > maxName || !validName.MatchString(name):
 		fail(w, r, http.StatusBadRequest, codeNameInvalid, "the name of the repository is not valid")
 		return
-	}
-	repository := view.names.find(r.URL.Query().Get("ns"), name)
-	if repository == nil {
+	default:
 		fail(w, r, http.StatusNotFound, codeNameUnknown, "no archive has an image of this name")
 		return
 	}
@@ -108,7 +120,7 @@ func (s *Server) manifest(w http.ResponseWriter, r *request, reference string) {
 			fail(w, r.Request, status, code, "no archive has this tag")
 			return
 		}
-		m, err := img.top(r.Context())
+		m, err := r.view.documents.get(r.Context(), img, "")
 		if err != nil {
 			s.failReading(w, r, codeManifestUnknown, err)
 			return
@@ -175,7 +187,7 @@ func send(w http.ResponseWriter, r *http.Request, mediaType string, d digest.Dig
 	h.Set("Content-Length", strconv.Itoa(len(data)))
 	if d != "" {
 		h.Set("Docker-Content-Digest", d.String())
-		h.Set("ETag", fmt.Sprintf("%q", d))
+		h.Set("ETag", `"`+d.String()+`"`)
 		if r.Header.Get("If-None-Match") == h.Get("ETag") {
 			h.Del("Content-Length")
 			w.WriteHeader(http.StatusNotModified)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync/atomic"
 
 	"github.com/containers/image/v5/copy"
 	"github.com/containers/image/v5/directory"
@@ -29,6 +30,8 @@ type benchCase struct {
 	goal   float64 // of the wall time, ours ÷ theirs; 0 if there is none
 	later  float64 // the goal after that
 	images int     // fetched from the registry, 0 if it is not used
+	moved  *input  // an archive whose blobs are sent, nil if none are
+	there  *input  // an archive whose blobs are there already, nil if none are
 	input  *input  // what is read, nil if it is the dataset
 	differ bool    // the sides write different things
 	client string  // that theirs needs, in clientsDir; "" if none
@@ -38,8 +41,9 @@ type benchCase struct {
 	theirs func(context.Context, *env) error
 
 	// Of those that need more; nil if nothing.
-	missing func() error                      // says why the case cannot be run here
-	after   func(context.Context, *env) error // follows each run of theirs, not measured
+	missing func() error                                      // says why the case cannot be run here
+	start   func(context.Context, *env) (func() error, error) // comes before all runs, and returns what ends it
+	after   func(context.Context, *env) error                 // follows each run, not measured
 }
 
 // leftOut says why a case cannot be run here, nil if it can.
@@ -62,6 +66,7 @@ type env struct {
 	output   string // does not exist yet
 	scratch  string // an existing directory for all that is temporary
 	registry string
+	sent     *atomic.Int64 // to what a case has started, by the other processes
 }
 
 var cases = []benchCase{
@@ -137,9 +142,7 @@ type copier struct {
 }
 
 func newCopier(sys *types.SystemContext) (*copier, error) {
-	policy, err := signature.NewPolicyContext(&signature.Policy{
-		Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()},
-	})
+	policy, err := acceptAnything()
 	return &copier{policy: policy, options: &copy.Options{ReportWriter: io.Discard, SourceCtx: sys, DestinationCtx: sys}}, err
 }
 

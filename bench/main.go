@@ -115,7 +115,7 @@ func runAll(ctx context.Context, o *options) (err error) {
 	var rows []row
 	for _, c := range selected {
 		if err := c.leftOut(); err != nil {
-			fmt.Fprintf(os.Stderr, "%s is left out: %v\n", c.name, err)
+			rows = append(rows, row{benchCase: c, skipped: err})
 			continue
 		}
 		result, err := r.compare(ctx, c)

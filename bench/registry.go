@@ -24,8 +24,8 @@ import (
 )
 
 const (
-	repository  = "bench/app"
-	fetchedPath = "/fetched"
+	repository = "bench/app"
+	movedPath  = "/moved"
 )
 
 // layoutBlobs serves the blobs of the OCI layout and counts what is sent. The
@@ -105,8 +105,8 @@ func serveRegistry(data *dataset) error {
 	mux.Handle(forgetPath, pushed)
 	mux.Handle("/v2/"+sinkRepository+"/", pushed)
 	mux.Handle("GET /v2/"+repository+"/blobs/{digest}", blobs)
-	mux.HandleFunc(fetchedPath, func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprint(w, blobs.fetched.Load())
+	mux.HandleFunc(movedPath, func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, blobs.fetched.Load()+pushed.received.Load())
 	})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -194,9 +194,9 @@ func startRegistry(ctx context.Context, o *options) (*registryProcess, error) {
 	return p, nil
 }
 
-// fetched returns the bytes of blobs that the registry has sent so far.
-func (p *registryProcess) fetched() (int64, error) {
-	resp, err := http.Get("http://" + p.address + fetchedPath)
+// moved returns the bytes of blobs that the registry has sent and received so far.
+func (p *registryProcess) moved() (int64, error) {
+	resp, err := http.Get("http://" + p.address + movedPath)
 	if err != nil {
 		return 0, err
 	}

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -23,32 +24,41 @@ type runner struct {
 	*options
 	data   *dataset
 	server *registryProcess
+	sent   atomic.Int64 // to what a case has started
 }
 
 // measurement is what a run took.
 type measurement struct {
 	usage
-	wall    time.Duration // of the whole process
-	cpu     time.Duration
-	fetched int64 // bytes of blobs, from the registry
-	size    int64 // of the output
-	output  digest.Digest
+	wall   time.Duration // of the whole process
+	cpu    time.Duration
+	moved  int64 // bytes, of blobs from or to the registry, or of all to what the case has started
+	size   int64 // of the output
+	output digest.Digest
 }
 
 // row is the medians of a case.
 type row struct {
 	benchCase
-	distinct     int64 // bytes that have to be fetched from the registry
+	skipped      error // why it was not run
+	distinct     int64 // bytes that have to be moved
 	ours, theirs measurement
 }
 
 // compare runs both sides of a case in turn.
-func (r *runner) compare(ctx context.Context, c benchCase) (row, error) {
-	e := &env{data: r.data, output: r.output, scratch: filepath.Dir(r.output), registry: r.registry}
+func (r *runner) compare(ctx context.Context, c benchCase) (_ row, err error) {
+	e := &env{data: r.data, output: r.output, scratch: filepath.Dir(r.output), registry: r.registry, sent: &r.sent}
 	if c.input != nil {
 		if err := prepareInput(ctx, e, *c.input); err != nil {
 			return row{}, err
 		}
+	}
+	if c.start != nil {
+		stop, startErr := c.start(ctx, e)
+		if startErr != nil {
+			return row{}, startErr
+		}
+		defer func() { err = errors.Join(err, stop()) }()
 	}
 	var ours, theirs []measurement
 	for range r.runs {
@@ -64,7 +74,7 @@ func (r *runner) compare(ctx context.Context, c benchCase) (row, error) {
 			if err != nil {
 				return row{}, err
 			}
-			if c.after != nil && side.name == theirsSide {
+			if c.after != nil {
 				if err := c.after(ctx, e); err != nil {
 					return row{}, err
 				}
@@ -83,8 +93,10 @@ func (r *runner) compare(ctx context.Context, c benchCase) (row, error) {
 	result := row{benchCase: c, ours: medians(ours), theirs: medians(theirs)}
 	if c.images > 0 {
 		result.distinct = r.data.distinct(c.images)
+	} else {
+		result.distinct, err = e.distinct(ctx, c.moved, c.there)
 	}
-	return result, nil
+	return result, err
 }
 
 func writeAll(ms []measurement, output digest.Digest) bool {
@@ -97,7 +109,7 @@ func (r *runner) measure(ctx context.Context, child, registry string) (measureme
 	if err != nil {
 		return measurement{}, err
 	}
-	fetchedBefore, err := r.server.fetched()
+	movedBefore, err := r.moved()
 	if err == nil {
 		err = settle(r.out)
 	}
@@ -116,15 +128,21 @@ func (r *runner) measure(ctx context.Context, child, registry string) (measureme
 	if err := json.Unmarshal(stdout.Bytes(), &m.usage); err != nil {
 		return measurement{}, fmt.Errorf("reading what %s used: %w", child, err)
 	}
-	fetched, err := r.server.fetched()
+	moved, err := r.moved()
 	if err != nil {
 		return measurement{}, err
 	}
-	m.fetched = fetched - fetchedBefore
+	m.moved = moved - movedBefore
 	if m.output, m.size, err = digestTree(r.output); err != nil {
 		return measurement{}, err
 	}
 	return m, os.RemoveAll(r.output)
+}
+
+// moved returns the bytes that have been moved so far.
+func (r *runner) moved() (int64, error) {
+	n, err := r.server.moved()
+	return n + r.sent.Load(), err
 }
 
 // digestTree returns a digest over the names and contents of files below path,
@@ -163,11 +181,11 @@ func medians(ms []measurement) measurement {
 			Peak:    median(ms, func(m measurement) int64 { return m.Peak }),
 			Written: median(ms, func(m measurement) int64 { return m.Written }),
 		},
-		wall:    median(ms, func(m measurement) time.Duration { return m.wall }),
-		cpu:     median(ms, func(m measurement) time.Duration { return m.cpu }),
-		fetched: median(ms, func(m measurement) int64 { return m.fetched }),
-		size:    ms[0].size,
-		output:  ms[0].output,
+		wall:   median(ms, func(m measurement) time.Duration { return m.wall }),
+		cpu:    median(ms, func(m measurement) time.Duration { return m.cpu }),
+		moved:  median(ms, func(m measurement) int64 { return m.moved }),
+		size:   ms[0].size,
+		output: ms[0].output,
 	}
 }
 

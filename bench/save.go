@@ -73,15 +73,19 @@ func saveImages(images int, from source, noSync bool) func(context.Context, *env
 			}
 			list[i] = copying.SaveImage{Source: src, Name: name}
 		}
-		policy, err := signature.NewPolicyContext(&signature.Policy{
-			Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()},
-		})
+		policy, err := acceptAnything()
 		if err != nil {
 			return err
 		}
 		_, err = copying.Save(ctx, policy, e.output, list, &copying.SaveOptions{SourceCtx: e.system(), DestinationCtx: e.system(), NoSync: noSync})
 		return errors.Join(err, policy.Destroy())
 	}
+}
+
+func acceptAnything() (*signature.PolicyContext, error) {
+	return signature.NewPolicyContext(&signature.Policy{
+		Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()},
+	})
 }
 
 // saveSeparately writes an archive of its own for each image with

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"regexp"
 	"sync"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -19,15 +20,23 @@ const (
 // sink is a registry to push to. It hashes blobs, as every registry does, and keeps their
 // digests only, so that no disk is measured.
 type sink struct {
+	received atomic.Int64 // bytes of blobs
+
 	mu        sync.Mutex
-	uploads   map[string]digest.Digester
-	blobs     map[digest.Digest]int64
-	manifests map[string][]byte // by tag and digest
+	uploads   map[string]*sinkUpload
+	blobs     map[string]int64  // by repository and digest
+	manifests map[string][]byte // by repository and tag or digest
 	types     map[string]string
 }
 
+// sinkUpload is a blob that is on its way. Its parts come one after the other.
+type sinkUpload struct {
+	digester digest.Digester
+	size     int64
+}
+
 // sinkPath is what is asked for of a repository.
-var sinkPath = regexp.MustCompile(`^/v2/` + sinkRepository + `/(blobs/uploads|blobs|manifests)/(.*)$`)
+var sinkPath = regexp.MustCompile(`^/v2/(` + sinkRepository + `(?:/app[0-9]+)?)/(blobs/uploads|blobs|manifests)/(.*)$`)
 
 func newSink() *sink {
 	s := &sink{}
@@ -38,7 +47,7 @@ func newSink() *sink {
 func (s *sink) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.uploads, s.blobs = map[string]digest.Digester{}, map[digest.Digest]int64{}
+	s.uploads, s.blobs = map[string]*sinkUpload{}, map[string]int64{}
 	s.manifests, s.types = map[string][]byte{}, map[string]string{}
 }
 
@@ -52,65 +61,84 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case asked == nil:
 		http.NotFound(w, r)
-	case asked[1] == "manifests":
-		s.manifest(w, r, asked[2])
-	case asked[1] == "blobs":
-		s.blob(w, digest.Digest(asked[2]))
+	case asked[2] == "manifests":
+		s.manifest(w, r, asked[1], asked[3])
+	case asked[2] == "blobs":
+		s.blob(w, asked[1], asked[3])
 	default:
-		s.upload(w, r, asked[2])
+		s.upload(w, r, asked[1], asked[3])
 	}
 }
 
-func (s *sink) blob(w http.ResponseWriter, d digest.Digest) {
+func (s *sink) blob(w http.ResponseWriter, repository, d string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	size, ok := s.blobs[d]
+	size, ok := s.blobs[repository+"@"+d]
 	if !ok {
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}
-	w.Header().Set("Docker-Content-Digest", d.String())
+	w.Header().Set("Docker-Content-Digest", d)
 	w.Header().Set("Content-Length", fmt.Sprint(size))
 }
 
-// upload takes a blob or a part of one. A blob's parts come one after the other.
-func (s *sink) upload(w http.ResponseWriter, r *http.Request, id string) {
+// mount takes a blob from another repository, if that has it.
+func (s *sink) mount(w http.ResponseWriter, repository, from, d string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	size, ok := s.blobs[from+"@"+d]
+	if ok {
+		s.blobs[repository+"@"+d] = size
+		w.Header().Set("Location", "/v2/"+repository+"/blobs/"+d)
+		w.Header().Set("Docker-Content-Digest", d)
+		w.WriteHeader(http.StatusCreated)
+	}
+	return ok
+}
+
+// upload takes a blob, a part of one, or the wish to send one.
+func (s *sink) upload(w http.ResponseWriter, r *http.Request, repository, id string) {
+	if d := r.URL.Query().Get("mount"); d != "" && s.mount(w, repository, r.URL.Query().Get("from"), d) {
+		return
+	}
 	s.mu.Lock()
 	if r.Method == http.MethodPost {
 		id = fmt.Sprint(len(s.uploads))
-		s.uploads[id] = digest.Canonical.Digester()
+		s.uploads[id] = &sinkUpload{digester: digest.Canonical.Digester()}
 	}
-	digester := s.uploads[id]
+	upload := s.uploads[id]
 	s.mu.Unlock()
-	if digester == nil {
+	if upload == nil {
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}
-	hash := &counted{w: digester.Hash()}
-	if _, err := io.CopyBuffer(hash, struct{ io.Reader }{r.Body}, make([]byte, 1<<20)); err != nil {
+	n, err := io.CopyBuffer(upload.digester.Hash(), struct{ io.Reader }{r.Body}, make([]byte, 1<<20))
+	upload.size += n
+	s.received.Add(n)
+	if err != nil {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	w.Header().Set("Location", "/v2/"+sinkRepository+"/blobs/uploads/"+id)
+	w.Header().Set("Location", "/v2/"+repository+"/blobs/uploads/"+id)
 	want := digest.Digest(r.URL.Query().Get("digest"))
 	switch {
 	case want == "":
 		if r.ContentLength > 0 {
-			w.Header().Set("Range", fmt.Sprintf("0-%d", hash.n-1))
+			w.Header().Set("Range", fmt.Sprintf("0-%d", upload.size-1))
 		}
 		w.WriteHeader(http.StatusAccepted)
-	case want != digester.Digest():
+	case want != upload.digester.Digest():
 		w.WriteHeader(http.StatusBadRequest)
 	default:
 		s.mu.Lock()
-		s.blobs[want] = hash.n
+		s.blobs[repository+"@"+want.String()] = upload.size
 		s.mu.Unlock()
 		w.Header().Set("Docker-Content-Digest", want.String())
 		w.WriteHeader(http.StatusCreated)
 	}
 }
 
-func (s *sink) manifest(w http.ResponseWriter, r *http.Request, name string) {
+func (s *sink) manifest(w http.ResponseWriter, r *http.Request, repository, name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r.Method == http.MethodPut {
@@ -120,34 +148,24 @@ func (s *sink) manifest(w http.ResponseWriter, r *http.Request, name string) {
 			return
 		}
 		d := digest.FromBytes(data)
-		for _, key := range []string{name, d.String()} {
+		for _, at := range []string{name, d.String()} {
+			key := repository + "@" + at
 			s.manifests[key], s.types[key] = data, r.Header.Get("Content-Type")
 		}
 		w.Header().Set("Docker-Content-Digest", d.String())
 		w.WriteHeader(http.StatusCreated)
 		return
 	}
-	data, ok := s.manifests[name]
+	key := repository + "@" + name
+	data, ok := s.manifests[key]
 	if !ok {
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}
-	w.Header().Set("Content-Type", s.types[name])
+	w.Header().Set("Content-Type", s.types[key])
 	w.Header().Set("Content-Length", fmt.Sprint(len(data)))
 	w.Header().Set("Docker-Content-Digest", digest.FromBytes(data).String())
 	_, _ = w.Write(data) // Who is gone needs no answer.
-}
-
-// counted counts what is written.
-type counted struct {
-	w io.Writer
-	n int64
-}
-
-// Write implements io.Writer.
-func (c *counted) Write(p []byte) (int, error) {
-	c.n += int64(len(p))
-	return c.w.Write(p)
 }
 
 // emptied has the registry forget what was pushed, and then does something.

@@ -9,15 +9,19 @@ import (
 // printTable prints what was measured; every pair is ours / theirs.
 func printTable(out io.Writer, rows []row) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "\ncase\tours\ttheirs\tratio\tgoal\tCPU time\tpeak memory\twritten ÷ size\tfetched ÷ distinct")
+	fmt.Fprintln(table, "\ncase\tours\ttheirs\tratio\tgoal\tCPU time\tpeak memory\twritten ÷ size\tmoved ÷ distinct")
 	for _, r := range rows {
+		if r.skipped != nil {
+			fmt.Fprintf(table, "%s\tskipped: %v\n", r.title, r.skipped)
+			continue
+		}
 		fmt.Fprintf(table, "%s\t%.2f s\t%.2f s\t%.2f\t%s\t%.1f / %.1f s\t%.0f / %.0f MB\t%s\t%s\n",
 			r.title, r.ours.wall.Seconds(), r.theirs.wall.Seconds(),
 			r.ours.wall.Seconds()/r.theirs.wall.Seconds(), r.goals(),
 			r.ours.cpu.Seconds(), r.theirs.cpu.Seconds(),
 			mb(r.ours.Peak), mb(r.theirs.Peak),
 			written(r),
-			ratios(r.ours.fetched, r.theirs.fetched, r.distinct))
+			ratios(r.ours.moved, r.theirs.moved, r.distinct))
 	}
 	fmt.Fprintln(table, "goal for all\t\t\t\t\t\t64 MB\t1.02\t1.00")
 	return table.Flush()

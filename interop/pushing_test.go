@@ -6,19 +6,27 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"math/big"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"cuelabs.dev/go/oci/ociregistry/ocimem"
+	"cuelabs.dev/go/oci/ociregistry/ociserver"
+	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -67,6 +75,40 @@ auth:
 	return s
 }
 
+// secure has a registry of a library ask for TLS and a user, which it does not do itself.
+func secure(t *testing.T, registry http.Handler) secured {
+	t.Helper()
+	dir := t.TempDir()
+	s := secured{certs: filepath.Join(dir, "certs")}
+	require.NoError(t, os.Mkdir(s.certs, 0o755))
+	certificate, key := filepath.Join(s.certs, "ca.crt"), filepath.Join(dir, "server.key")
+	writeCertificate(t, certificate, key)
+	pair, err := tls.LoadX509KeyPair(certificate, key)
+	require.NoError(t, err)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, password, ok := r.BasicAuth(); !ok || user != securedUser || password != securedPassword {
+			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		registry.ServeHTTP(w, r)
+	}))
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	s.address = server.Listener.Addr().String()
+	return s
+}
+
+// securedRegistries are those that push is tried with.
+var securedRegistries = map[string]func(*testing.T) secured{
+	"distribution": startSecured,
+	"go-containerregistry": func(t *testing.T) secured {
+		return secure(t, registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true)))
+	},
+	"CUE's": func(t *testing.T) secured { return secure(t, ociserver.New(ocimem.New(), nil)) },
+}
+
 // writeUsers writes a file of the one user.
 func writeUsers(t *testing.T, path string) {
 	t.Helper()
@@ -109,16 +151,21 @@ func (s secured) push(t *testing.T, archive string, options ...string) []pushedI
 	return pushed
 }
 
-// TestPush pushes archives of both layouts to distribution's registry, with TLS and a user, from
-// where skopeo copies what it got, and pushes them again.
+// TestPush pushes archives of both layouts to several registries, with TLS and a user, from where
+// skopeo copies what they got, and pushes them again.
 func TestPush(t *testing.T) {
-	dir := t.TempDir()
-	s := startSecured(t)
+	referrers := referrersArchive(t, t.TempDir())
+	for name, start := range securedRegistries {
+		t.Run(name, func(t *testing.T) { pushAll(t, start(t), referrers) })
+	}
+}
+
+func pushAll(t *testing.T, s secured, referrers string) {
 	skopeo := debian(t, "skopeo")
 	multi, err := os.ReadFile(filepath.Join(testLayout, "index.json"))
 	require.NoError(t, err)
 	for name, path := range map[string]string{
-		"referrers":         referrersArchive(t, dir),
+		"referrers":         referrers,
 		"several platforms": "../testdata/archives/ctr24.tar",
 		"docker layout":     "../testdata/archives/podman-multi.tar",
 	} {
@@ -142,9 +189,14 @@ func TestPush(t *testing.T) {
 	}
 }
 
-// TestPushIsDenied has the registry refuse who does not say who he is.
+// TestPushIsDenied has registries refuse who does not say who he is.
 func TestPushIsDenied(t *testing.T) {
-	s := startSecured(t)
+	for name, start := range securedRegistries {
+		t.Run(name, func(t *testing.T) { pushDenied(t, start(t)) })
+	}
+}
+
+func pushDenied(t *testing.T, s secured) {
 	_, err := dockerArchive(t).try(t, "push", "--insecure-policy", "--no-creds", "--cert-dir", s.certs, "../testdata/archives/skopeo.tar", s.address)
 	require.ErrorContains(t, err, "Log in")
 	_, err = dockerArchive(t).try(t, "push", "--insecure-policy", "--tls-verify", "--creds", "a:b", "../testdata/archives/skopeo.tar", s.address)

@@ -384,8 +384,8 @@ func (p *pusher) pushTo(ctx context.Context, img *pushedImage, target reference.
 		return nil
 	}
 	err = to.putManifest(ctx, img, img.top(), nil)
-	if err != nil && len(img.warnings) > 0 && img.top().IsIndex() {
-		err = fmt.Errorf("%w (%s)", err, img.warnings[0])
+	if err != nil && len(img.missing) > 0 {
+		err = fmt.Errorf("%w (%w)", err, &MissingError{img.missing})
 	}
 	return err
 }

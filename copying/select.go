@@ -45,6 +45,7 @@ type savedImage struct {
 	documents []*image.Document // in the order of the archive
 	needed    []*fetching.Blob  // layers and configs, likewise, each document's
 	warnings  []string
+	missing   []string // digests of manifests that its index lists
 	signed    bool     // or that is not known, and one of the warnings says so
 	platforms []string // of the configs, once these have been read
 }
@@ -349,7 +350,8 @@ func (s *saver) readInstances(ctx context.Context, img *savedImage, instances []
 		return &MissingError{missing}
 	}
 	if len(missing) > 0 {
-		img.warn("its source has not got all that its index lists: %s", strings.Join(missing, ", "))
+		img.missing = append(img.missing, missing...)
+		img.warn("%v", &MissingError{missing})
 	}
 	return nil
 }

@@ -38,7 +38,8 @@ func hintFor(err error) string {
 // pushHint is about a registry that does not take what is pushed.
 func pushHint(err error) string {
 	var pushed *copying.PushError
-	if errors.As(err, &pushed) && statusOf(err) == http.StatusNotFound {
+	var missing *copying.MissingError
+	if errors.As(err, &pushed) && errors.As(err, &missing) {
 		return "If the registry wants all that an index lists, push what is there with --platform."
 	}
 	return ""

@@ -116,7 +116,8 @@ var ErrNotAllPushed = errors.New("not all images could be pushed")
 // registry has is not sent: not an image that is there under its name, and no blob that
 // is there, in whichever of the repositories that Push puts something in. Each distinct
 // blob is sent to a registry once, and verified as it is read. An image appears under
-// its name when all of it is there, so that a Push that was interrupted can be repeated.
+// its name when all of it is there, so that a Push that was interrupted can be repeated;
+// then the registry is asked whether it is.
 //
 // Every manifest is read, and accepted by the policy, before anything is sent. Several
 // images are pushed at the same time; what is about others, such as signatures, after what they are about. Push returns a result for each image, in their
@@ -349,21 +350,6 @@ func (p *pusher) push(ctx context.Context, img *pushedImage) error {
 	return nil
 }
 
-// isThere reports whether a registry has an image under a name. Registries have several
-// ways to say that there is no such thing, or none that one may see; what is wrong in
-// earnest is said again when the image is sent.
-func (p *pusher) isThere(ctx context.Context, img *pushedImage, target reference.Named) (bool, error) {
-	ref, err := docker.NewReference(target)
-	if err != nil {
-		return false, err
-	}
-	d, err := docker.GetDigest(ctx, p.options.DestinationCtx, ref)
-	if ctx.Err() != nil {
-		return false, context.Cause(ctx)
-	}
-	return err == nil && d == img.top().Descriptor.Digest, nil
-}
-
 // top returns what the names of an image stand for.
 func (i *pushedImage) top() *image.Document { return i.documents[len(i.documents)-1] }
 
@@ -387,7 +373,10 @@ func (p *pusher) pushTo(ctx context.Context, img *pushedImage, target reference.
 	if err != nil && len(img.missing) > 0 {
 		err = fmt.Errorf("%w (%w)", err, &MissingError{img.missing})
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return p.confirm(ctx, img, target)
 }
 
 // pushContent puts all into a repository that an image leads to.

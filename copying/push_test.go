@@ -198,15 +198,23 @@ func TestPush(t *testing.T) {
 	assert.Zero(t, to.manifests)
 }
 
+// manifestPath is where a manifest is under /v2/.
+func manifestPath(target reference.Named) string {
+	at := ""
+	switch target := target.(type) {
+	case reference.Tagged:
+		at = target.Tag()
+	case reference.Digested:
+		at = target.Digest().String()
+	}
+	return reference.Path(target) + "/manifests/" + at
+}
+
 // checkThere fails unless a registry has an image and all that it leads to.
 func (p *pushed) checkThere(t testing.TB, target reference.Named, d digest.Digest) {
 	t.Helper()
 	repository := reference.Path(target)
-	at := d.String()
-	if tagged, ok := target.(reference.Tagged); ok {
-		at = tagged.Tag()
-	}
-	raw := p.get(t, repository+"/manifests/"+at)
+	raw := p.get(t, manifestPath(target))
 	require.Equal(t, d, digest.FromBytes(raw), target)
 	var m struct {
 		Config    *imgspecv1.Descriptor
@@ -348,70 +356,6 @@ func TestPushDryRun(t *testing.T) {
 		expected -= r.Sent
 	}
 	assert.Zero(t, expected)
-}
-
-// Whatever a registry answers once, at whichever request, is got over if it may pass;
-// and whatever it goes on answering is an error, after which the name is not there.
-func TestPushFaults(t *testing.T) {
-	img := imagetest.NewImage(t, "it", imagetest.Gzip(1, 3000))
-	images := func(to *pushed) []copying.PushImage {
-		return []copying.PushImage{{SaveImage: copying.SaveImage{Source: img}, Targets: []reference.Named{imagetest.Tagged(t, to.Address+"/app:1")}}}
-	}
-	counted := newPushed(t)
-	_, err := copying.Push(t.Context(), imagetest.Trusting(t), images(counted), pushing(t))
-	require.NoError(t, err)
-	for name, answer := range map[string]func(w http.ResponseWriter){
-		"500": func(w http.ResponseWriter) { w.WriteHeader(http.StatusInternalServerError) },
-		"503": func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) },
-		"429": func(w http.ResponseWriter) {
-			w.Header().Set("Retry-After", "0")
-			w.WriteHeader(http.StatusTooManyRequests)
-		},
-		"a page":  func(w http.ResponseWriter) { _, _ = io.WriteString(w, "<html>It works!</html>") },
-		"no JSON": func(w http.ResponseWriter) { w.WriteHeader(http.StatusForbidden); _, _ = io.WriteString(w, "\x1b[2J{") },
-	} {
-		t.Run(name, func(t *testing.T) {
-			for n := 1; n <= counted.requests; n++ {
-				to := newPushed(t)
-				to.fault = func(i int, w http.ResponseWriter, _ *http.Request) bool {
-					if i == n {
-						answer(w)
-					}
-					return i == n
-				}
-				options := pushing(t)
-				options.RetryTimes = 3
-				_, err := copying.Push(t.Context(), imagetest.Trusting(t), images(to), options)
-				if err == nil {
-					if name != "a page" { // Which may be taken for an answer.
-						to.checkThere(t, images(to)[0].Targets[0], img.Digest())
-					}
-				} else {
-					assert.Contains(t, []string{"a page", "no JSON"}, name, "request %d: %v", n, err)
-					var failed *copying.PushError
-					assert.ErrorAs(t, err, &failed)
-				}
-
-				to = newPushed(t)
-				to.fault = func(i int, w http.ResponseWriter, _ *http.Request) bool {
-					if i >= n {
-						answer(w)
-					}
-					return i >= n
-				}
-				options = pushing(t)
-				options.RetryTimes = 1
-				_, err = copying.Push(t.Context(), imagetest.Trusting(t), images(to), options)
-				if name != "a page" {
-					require.Error(t, err, "from request %d", n)
-				}
-				to.mu.Lock()
-				to.fault = nil
-				to.mu.Unlock()
-				assert.Nil(t, to.get(t, "app/manifests/1"))
-			}
-		})
-	}
 }
 
 // One image that cannot be pushed keeps others back, unless it is not to.

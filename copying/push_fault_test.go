@@ -1,0 +1,163 @@
+package copying_test
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/copying"
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+)
+
+// kindOf returns what a request of Push is for.
+func kindOf(r *http.Request) string {
+	_, at, _ := strings.Cut(r.URL.Path, "/manifests/")
+	switch {
+	case r.URL.Path == "/v2/":
+		return r.Method + " base"
+	case strings.Contains(at, ":"):
+		return r.Method + " manifest by digest"
+	case at != "":
+		return r.Method + " manifest by tag"
+	case r.URL.Query().Has("mount"):
+		return r.Method + " mount"
+	case strings.Contains(r.URL.Path, "/uploads/"):
+		return r.Method + " upload"
+	}
+	return r.Method + " blob"
+}
+
+// pushFaults are answers to any request.
+var pushFaults = map[string]struct {
+	passes bool // so that it is worth trying again
+	answer http.HandlerFunc
+}{
+	"500": {true, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }},
+	"429": {true, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "0")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}},
+	"hang up":  {true, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }},
+	"a page":   {false, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>It works!</html>") }},
+	"accepted": {false, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) }},
+	"created":  {false, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated) }},
+	"around a loop": {false, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
+	}},
+	"forbidden in no JSON": {false, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, "\x1b[2J{")
+	}},
+}
+
+// Whatever a registry answers to a kind of request, once or always: what may pass is got
+// over, what is said to be there is there, and no name appears before what it stands for.
+func TestPushFaults(t *testing.T) {
+	file := saveSigned(t)
+	push := func(t *testing.T, retries int, fault func(kind string, w http.ResponseWriter, r *http.Request) bool) (*pushed, []copying.PushResult, error) {
+		t.Helper()
+		to := newPushed(t)
+		var mu sync.Mutex
+		to.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return fault(kindOf(r), w, r)
+		}
+		options := pushing(t)
+		options.RetryTimes, options.Jobs = retries, 1
+		results, err := copying.Push(t.Context(), imagetest.Trusting(t), to.archived(t, file), options)
+		to.mu.Lock()
+		defer to.mu.Unlock()
+		to.fault = nil
+		return to, results, err
+	}
+	kinds := map[string]bool{}
+	_, _, err := push(t, 0, func(kind string, _ http.ResponseWriter, _ *http.Request) bool {
+		kinds[kind] = true
+		return false
+	})
+	require.NoError(t, err)
+	assert.ElementsMatch(t, []string{
+		"GET base", "HEAD manifest by tag", "HEAD manifest by digest", "HEAD blob", "POST upload", "POST mount",
+		"PATCH upload", "PUT upload", "PUT manifest by digest", "PUT manifest by tag",
+	}, slices.Collect(maps.Keys(kinds)))
+
+	// Who says so has the blob. Real registries look for blobs when they get a manifest.
+	believed := map[string]bool{"a page to HEAD blob": true, "created to PUT upload": true}
+	for name, fault := range pushFaults {
+		for kind := range kinds {
+			for _, times := range []int{1, 1000} {
+				t.Run(fmt.Sprint(name, " to ", kind, " ", times), func(t *testing.T) {
+					asked := 0
+					to, results, err := push(t, 3, func(k string, w http.ResponseWriter, r *http.Request) bool {
+						if k != kind {
+							return false
+						}
+						asked++
+						if asked <= times {
+							fault.answer(w, r)
+						}
+						return asked <= times
+					})
+					if fault.passes && times == 1 {
+						require.NoError(t, err)
+					}
+					var failed *copying.PushError
+					if err != nil {
+						require.ErrorAs(t, err, &failed)
+					}
+					if believed[name+" to "+kind] {
+						return
+					}
+					for _, r := range results {
+						for _, target := range r.Targets {
+							if err == nil || to.get(t, manifestPath(target)) != nil {
+								to.checkThere(t, target, r.Digest)
+							}
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// Who may not read, or gets no digest for a HEAD, has pushed all the same; and a registry
+// that has something else under a name has not got the image.
+func TestPushConfirms(t *testing.T) {
+	for name, c := range map[string]struct {
+		head, get http.HandlerFunc
+		want      error
+	}{
+		"may only push":  {head: pushFaults["forbidden in no JSON"].answer, get: pushFaults["forbidden in no JSON"].answer},
+		"no digest":      {head: func(http.ResponseWriter, *http.Request) {}},
+		"another":        {head: http.NotFound, get: pushFaults["a page"].answer, want: copying.ErrNotPushed},
+		"has lost it":    {head: http.NotFound, get: http.NotFound, want: copying.ErrNotPushed},
+		"has broken off": {head: http.NotFound, get: pushFaults["500"].answer, want: copying.ErrNotPushed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			to := newPushed(t)
+			to.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+				answer := map[string]http.HandlerFunc{"HEAD manifest by tag": c.head, "GET manifest by tag": c.get}[kindOf(r)]
+				if answer != nil {
+					answer(w, r)
+				}
+				return answer != nil
+			}
+			img := imagetest.NewImage(t, "it")
+			_, err := copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{
+				{SaveImage: copying.SaveImage{Source: img}, Targets: []reference.Named{imagetest.Tagged(t, to.Address+"/app:1")}},
+			}, pushing(t))
+			require.ErrorIs(t, err, c.want)
+		})
+	}
+}

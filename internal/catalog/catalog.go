@@ -149,6 +149,21 @@ func Normalize(name string) (normalized string, ok bool) {
 	return reference.TagNameOnly(named).String(), true
 }
 
+// Aliases returns the names in the archive that mean the same as name, as they are there.
+func (c *Catalog) Aliases(name string) []string {
+	var all []string
+	if full, ok := Normalize(name); ok {
+		for _, t := range c.byName[full] {
+			if !slices.Contains(all, t.name) {
+				all = append(all, t.name)
+			}
+		}
+	} else if slices.ContainsFunc(c.images, func(img *Image) bool { return slices.Contains(img.Names, name) }) {
+		all = []string{name}
+	}
+	return all
+}
+
 // IsFree reports whether a name of the image comes from an annotation that may
 // hold anything, rather than from one that holds names with tags.
 func (img *Image) IsFree(name string) bool { return slices.Contains(img.free, name) }

@@ -2,8 +2,10 @@ package layout
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -12,78 +14,60 @@ import (
 // changed is written again as it was, and what is changed keeps the fields that
 // nobody here knows.
 type kept[T any] struct {
-	value T
-	raw   json.RawMessage // as it was read; nil once value has been changed
-	extra []member        // fields that T does not have
-}
-
-// member is a field of a JSON object.
-type member struct {
-	name  string
-	value json.RawMessage
+	value   T
+	raw     json.RawMessage // as it was read; nil for what is new
+	changed bool            // value is not what raw says any more
 }
 
 // change returns the value, to be changed.
 func (k *kept[T]) change() *T {
-	k.raw = nil
+	k.changed = true
 	return &k.value
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (k *kept[T]) UnmarshalJSON(data []byte) error {
-	if err := json.Unmarshal(data, &k.value); err != nil {
-		return err
-	}
-	var all, known map[string]json.RawMessage
-	if err := json.Unmarshal(data, &all); err != nil {
-		return err
-	}
-	encoded, err := json.Marshal(k.value)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(encoded, &known); err != nil {
-		return err
-	}
 	k.raw = bytes.Clone(data)
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		if !hasField(known, name) {
-			k.extra = append(k.extra, member{name, all[name]})
-		}
-	}
-	return nil
-}
-
-// hasField reports whether a field is there, as encoding/json sees it: in whatever
-// case.
-func hasField(fields map[string]json.RawMessage, name string) bool {
-	for known := range fields {
-		if strings.EqualFold(known, name) {
-			return true
-		}
-	}
-	return false
+	return json.Unmarshal(data, &k.value)
 }
 
 // MarshalJSON implements json.Marshaler.
 func (k kept[T]) MarshalJSON() ([]byte, error) {
-	if k.raw != nil {
+	if k.raw != nil && !k.changed {
 		return k.raw, nil
 	}
-	encoded, err := json.Marshal(k.value)
-	if err != nil || len(k.extra) == 0 {
-		return encoded, err
+	object, err := json.Marshal(k.value)
+	if err != nil || k.raw == nil {
+		return object, err
 	}
-	object := bytes.TrimSuffix(encoded, []byte("}"))
-	for _, m := range k.extra {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(k.raw, &fields); err != nil {
+		return nil, err
+	}
+	object = bytes.TrimSuffix(object, []byte("}"))
+	for _, field := range slices.Sorted(maps.Keys(fields)) {
+		if hasField[T](field) {
+			continue
+		}
 		if len(object) > 1 {
 			object = append(object, ',')
 		}
-		name, err := json.Marshal(m.name)
+		name, err := json.Marshal(field)
 		if err != nil {
 			return nil, err
 		}
-		object = append(append(append(object, name...), ':'), m.value...)
+		object = append(append(append(object, name...), ':'), fields[field]...)
 	}
 	return append(object, '}'), nil
+}
+
+// hasField reports whether T has a field, as encoding/json sees it: in whatever case.
+func hasField[T any](field string) bool {
+	for _, known := range reflect.VisibleFields(reflect.TypeFor[T]()) {
+		name, _, _ := strings.Cut(known.Tag.Get("json"), ",")
+		if strings.EqualFold(cmp.Or(name, known.Name), field) {
+			return true
+		}
+	}
+	return false
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -38,7 +37,6 @@ type Existing struct {
 	sum     [sha256.Size]byte // of the tail, as it was when it was read
 	from    int64             // where what is new begins
 	fresh   map[string]bool   // names of images that are new
-	byName  map[string][]string
 	// keepUntagged keeps an image that loses its last name to another.
 	keepUntagged bool
 }
@@ -70,7 +68,7 @@ func ReadExisting(ctx context.Context, out *output.Output, layouts []layout.Layo
 }
 
 func readExisting(ctx context.Context, out *output.Output, layouts []layout.Layout) (*Existing, error) {
-	e := &Existing{out: out, fresh: map[string]bool{}, byName: map[string][]string{}}
+	e := &Existing{out: out, fresh: map[string]bool{}}
 	return e, e.read(ctx, layouts)
 }
 
@@ -92,14 +90,6 @@ func (e *Existing) read(ctx context.Context, layouts []layout.Layout) error {
 	}
 	if e.layout, e.table, err = readTable(e.catalog, layouts); err != nil {
 		return err
-	}
-	for _, img := range e.catalog.Images() {
-		for _, name := range img.Names {
-			full := normalized(name)
-			if !slices.Contains(e.byName[full], name) {
-				e.byName[full] = append(e.byName[full], name)
-			}
-		}
 	}
 	if e.tail, err = e.index.Tail(documents, v1.ImageLayoutFile); err != nil {
 		return err
@@ -135,13 +125,6 @@ func LayoutOf(ctx context.Context, r io.ReaderAt, size int64, layouts []layout.L
 	}
 	l, _, err := readTable(c, layouts)
 	return l, err
-}
-
-func normalized(name string) string {
-	if full, ok := catalog.Normalize(name); ok {
-		return full
-	}
-	return name
 }
 
 // Layout returns the layout of the archive.
@@ -217,7 +200,7 @@ func (e *Existing) find(d digest.Digest) (*storedBlob, bool) {
 // have them.
 func (e *Existing) makeWay(table layout.Table, names []string, claim func() error) error {
 	for _, name := range names {
-		for _, old := range e.byName[normalized(name)] {
+		for _, old := range e.catalog.Aliases(name) {
 			if old == name || e.fresh[old] {
 				continue
 			}
@@ -246,8 +229,6 @@ func (e *Existing) makeWay(table layout.Table, names []string, claim func() erro
 
 // remove takes a name away that may be in one of the tables of contents only.
 func (e *Existing) remove(table layout.Table, name string) error {
-	full := normalized(name)
-	e.byName[full] = slices.DeleteFunc(e.byName[full], func(n string) bool { return n == name })
 	var unknown *errdef.NoImageError
 	if err := table.Remove(name, e.keepUntagged); err != nil && !errors.As(err, &unknown) {
 		return err
@@ -382,8 +363,8 @@ func (e *Existing) named(name string) ([]string, error) {
 		}
 		return img.Names, nil
 	}
-	if found := e.byName[normalized(name)]; len(found) > 0 {
-		return slices.Clone(found), nil
+	if found := e.catalog.Aliases(name); len(found) > 0 {
+		return found, nil
 	}
 	_, _, err := e.catalog.Candidates(name)
 	if err == nil {

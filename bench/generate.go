@@ -27,25 +27,12 @@ func generateDataset(ctx context.Context, dir string) error {
 			return err
 		}
 	}
-	for _, d := range []string{filepath.Join(data.ociDir(), "blobs", "sha256"), filepath.Join(dir, "layers")} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			return err
-		}
-	}
-	files, err := newCorpus()
-	if err != nil {
-		return err
-	}
 	sizes := slices.Clone(layerSizes)
 	for range imageCount - 1 {
 		sizes = append(sizes, layerSizes[len(layerSizes)-1])
 	}
-	for _, size := range sizes {
-		l, err := data.generateLayer(ctx, files, size)
-		if err != nil {
-			return err
-		}
-		data.Layers = append(data.Layers, l)
+	if err := data.generateLayers(ctx, sizes); err != nil {
+		return err
 	}
 	shared := len(layerSizes) - 1
 	for n := range imageCount {
@@ -58,6 +45,27 @@ func generateDataset(ctx context.Context, dir string) error {
 		}
 	}
 	return data.writeIndexes()
+}
+
+// generateLayers writes layers of about the given sizes.
+func (d *dataset) generateLayers(ctx context.Context, sizes []int64) error {
+	for _, dir := range []string{filepath.Join(d.ociDir(), "blobs", "sha256"), filepath.Join(d.dir, "layers")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	files, err := newCorpus()
+	if err != nil {
+		return err
+	}
+	for _, size := range sizes {
+		l, err := d.generateLayer(ctx, files, size)
+		if err != nil {
+			return err
+		}
+		d.Layers = append(d.Layers, l)
+	}
+	return nil
 }
 
 // generateLayer writes a layer of about the given size in both forms.

@@ -39,9 +39,15 @@ func TestAddRemoveCompact(t *testing.T) {
 			assert.NotZero(t, two.Gets[two.Layers[1].Digest])
 
 			before := imagetest.ReadFile(t, path)
-			_, err = copying.Add(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{named(t, two, "b:1")}, o)
+			clear(two.Gets)
+			var events []copying.Event
+			again := *o
+			again.Progress = func(e copying.Event) { events = append(events, e) }
+			_, err = copying.Add(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{named(t, two, "b:1")}, &again)
 			require.NoError(t, err)
 			assert.True(t, bytes.Equal(before, imagetest.ReadFile(t, path)), "all of it was there")
+			assert.Empty(t, two.Gets)
+			assert.Equal(t, []copying.Event{{Kind: copying.Planned, Present: 3}}, events)
 
 			var missing *errdef.NoImageError
 			require.ErrorAs(t, copying.Remove(t.Context(), path, []string{"b:1", "none"}, nil), &missing)

@@ -1,6 +1,7 @@
 package copying
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -56,6 +57,9 @@ func (s *saver) resume(ctx context.Context, out *output.Output) error {
 
 // kept returns what is here of a blob already.
 func (s *saver) kept(_ context.Context, blob *fetching.Blob) io.Reader {
+	if config := s.presentConfig(blob); config != nil {
+		return bytes.NewReader(config)
+	}
 	place, ok := s.places[blob.Digest]
 	if !ok || place.Size != blob.Size {
 		return nil

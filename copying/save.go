@@ -161,8 +161,9 @@ type EventKind int
 
 // The kinds of events. More may come.
 const (
-	// Planned says how many distinct layers and configs there are, in Blobs, and how
-	// many bytes they have, in Size.
+	// Planned says how many distinct layers and configs are to be fetched, in Blobs, how
+	// many bytes they have, in Size, and how many others the archive has already, in
+	// Present, of which nothing more is said.
 	Planned EventKind = iota
 	// Started says that a Blob is read, of which Size bytes are expected. Image is the
 	// one that needs it when images are saved, nil if several do.
@@ -182,14 +183,15 @@ const (
 // Event is something that happens while images are saved. Which fields are set
 // depends on its kind.
 type Event struct {
-	Kind  EventKind
-	Blobs int
-	Blob  digest.Digest
-	Image types.ImageReference
-	Size  int64 // in bytes, -1 if unknown
-	Bytes int
-	Err   error
-	Host  string
+	Kind    EventKind
+	Blobs   int
+	Present int // blobs
+	Blob    digest.Digest
+	Image   types.ImageReference
+	Size    int64 // in bytes, -1 if unknown
+	Bytes   int
+	Err     error
+	Host    string
 
 	Offset int64 // in bytes
 }
@@ -361,6 +363,7 @@ type saver struct {
 
 	configsMu sync.Mutex
 	configs   map[digest.Digest][]byte // of images that are still to be completed
+	present   map[digest.Digest]bool   // blobs that the archive has; not changed once blobs are fetched
 }
 
 // layouts is what a transport of this module has.
@@ -369,7 +372,7 @@ type layouts interface {
 }
 
 func newSaver(policyContext *signature.PolicyContext, images []SaveImage, options *SaveOptions) (*saver, error) {
-	s := &saver{policy: policyContext, configs: map[digest.Digest][]byte{}}
+	s := &saver{policy: policyContext, configs: map[digest.Digest][]byte{}, present: map[digest.Digest]bool{}}
 	if options != nil {
 		s.options = *options
 	}
@@ -431,8 +434,11 @@ func newSaver(policyContext *signature.PolicyContext, images []SaveImage, option
 	return s, nil
 }
 
-// report tells the caller what happens to a blob.
+// report tells the caller what happens to a blob, unless it is there already.
 func (s *saver) report(e fetching.Event) {
+	if s.present[e.Blob.Digest] && e.Kind != fetching.Retried {
+		return
+	}
 	kind := map[fetching.EventKind]EventKind{
 		fetching.Started: Started, fetching.Read: Read, fetching.Retried: Retried, fetching.Finished: Finished,
 	}[e.Kind]

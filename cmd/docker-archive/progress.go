@@ -27,7 +27,7 @@ func newProgress(w io.Writer) (func(copying.Event), func()) {
 		return newBars(w)
 	}
 	l := &lineProgress{w: w, blobs: map[digest.Digest]*lineBlob{}, retried: retried, planned: func(e copying.Event) string {
-		return "fetching " + planned(e)
+		return planned(e)
 	}}
 	return l.show, every(lineInterval, l.tick)
 }
@@ -114,11 +114,19 @@ func (p *lineProgress) tick() {
 	fmt.Fprintln(p.w, p.all)
 }
 
+// planned says what is to be fetched.
 func planned(e copying.Event) string {
-	if e.Size < 0 {
-		return fmt.Sprintf("%d blobs", e.Blobs)
+	if e.Blobs == 0 {
+		return "nothing more to fetch: the archive has all blobs"
 	}
-	return fmt.Sprintf("%d blobs, %s", e.Blobs, units.HumanSize(float64(e.Size)))
+	s := fmt.Sprintf("fetching %d blobs", e.Blobs)
+	if e.Size >= 0 {
+		s += ", " + units.HumanSize(float64(e.Size))
+	}
+	if e.Present > 0 {
+		s += fmt.Sprintf("; the archive has %d", e.Present)
+	}
+	return s
 }
 
 func retried(e copying.Event) string {

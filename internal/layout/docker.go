@@ -27,6 +27,9 @@ func (Docker) Types() []string { return []string{v1.MediaTypeImageManifest, imag
 // every directory for a legacy layer.
 func (Docker) BlobName(diffID digest.Digest) string { return diffID.Encoded() + ".tar" }
 
+// ConfigName implements Layout.
+func (Docker) ConfigName(d digest.Digest) string { return d.Encoded() + ".json" }
+
 // NeedsFiles is true: every image has some.
 func (Docker) NeedsFiles(digest.Digest) bool { return true }
 
@@ -162,7 +165,7 @@ func (t *dockerTable) Place(img *image.Image) ([]Blob, []tarfile.Small, error) {
 	for _, l := range d.layers {
 		blobs = append(blobs, Blob{Received: l.Digest, Stored: l.DiffID, Size: -1})
 	}
-	name := configFileName(d.configDigest)
+	name := t.layout.ConfigName(d.configDigest)
 	if t.index.has(name) {
 		return blobs, nil, nil
 	}
@@ -190,7 +193,7 @@ func (t *dockerTable) Add(img *image.Image) error {
 		return err
 	}
 	item := &dockerItem{
-		tagItem: tagItem{Config: configFileName(d.configDigest), RepoTags: []string{}, Layers: []string{}},
+		tagItem: tagItem{Config: t.layout.ConfigName(d.configDigest), RepoTags: []string{}, Layers: []string{}},
 		config:  d.config, parent: img.Origins[d.configDigest].Parent, top: topID(d.legacy),
 	}
 	for i, layer := range d.layers {
@@ -211,8 +214,6 @@ func (t *dockerTable) Remove(name string, keep bool) error {
 	t.index.remove(name, keep)
 	return nil
 }
-
-func configFileName(config digest.Digest) string { return config.Encoded() + ".json" }
 
 // topID returns the ID by which an image was known, "" if it has no layers.
 func topID(layers []LegacyLayer) string {

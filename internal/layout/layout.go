@@ -35,6 +35,8 @@ type Layout interface {
 	LeftOut(img *image.Image) string
 	// BlobName returns the name of the entry that holds a blob.
 	BlobName(d digest.Digest) string
+	// ConfigName returns the name of the entry that holds a config.
+	ConfigName(d digest.Digest) string
 	// NeedsFiles reports whether an image may need files of its own because of a blob,
 	// so that an archive that is planned has to have room for them behind its blobs.
 	NeedsFiles(d digest.Digest) bool

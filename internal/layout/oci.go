@@ -42,6 +42,9 @@ func (OCI) BlobName(d digest.Digest) string {
 	return directoryOf(d.Algorithm()) + "/" + d.Encoded()
 }
 
+// ConfigName implements Layout.
+func (l OCI) ConfigName(d digest.Digest) string { return l.BlobName(d) }
+
 // NeedsFiles reports whether a blob has a digest of another algorithm than that whose
 // directory every archive has.
 func (OCI) NeedsFiles(d digest.Digest) bool { return d.Algorithm() != digest.Canonical }

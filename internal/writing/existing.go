@@ -18,6 +18,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
+	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/layout"
 	"github.com/dockerarchive/dockerarchive/internal/output"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
@@ -194,6 +195,19 @@ func (e *Existing) find(d digest.Digest) (*storedBlob, bool) {
 		return nil, false
 	}
 	return &storedBlob{digest: d, size: m.Size, algorithm: compression.Detect(prefix[:n])}, true
+}
+
+// Config returns a config that the archive has under a digest, which is for the caller
+// to verify, or nil.
+func (e *Existing) Config(d digest.Digest) []byte {
+	if d.Validate() != nil {
+		return nil
+	}
+	data, err := e.index.ReadFile(e.layout.ConfigName(d), image.MaxDocument)
+	if err != nil {
+		return nil // What cannot be read is fetched.
+	}
+	return data
 }
 
 // makeWay takes the names of an image, which are to be its own now, from those that

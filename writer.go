@@ -66,6 +66,9 @@ type WriterOptions struct {
 	// is written in, PATH.000, PATH.001 and so on. All have their names only when all are
 	// complete. They are read where they are, and joined they are the archive.
 	Split int64
+	// KeepUntagged has OpenWriter keep images that lose their last names to those that
+	// are added, as images without one.
+	KeepUntagged bool
 	// Wait has OpenWriter wait for others who change the archive.
 	Wait bool
 }

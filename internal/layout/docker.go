@@ -119,7 +119,7 @@ func (t *dockerTable) Empty() bool { return t.index.empty() }
 
 // Claim implements Table. An image is known by its config here, whatever its
 // manifest was.
-func (t *dockerTable) Claim(img *image.Image) error {
+func (t *dockerTable) Claim(img *image.Image) (release func(), err error) {
 	return t.names.claim(img.Names, img.Top().Config.Digest)
 }
 
@@ -185,7 +185,7 @@ func (t *dockerTable) Place(img *image.Image) ([]Blob, []tarfile.Small, error) {
 
 // Add implements Table.
 func (t *dockerTable) Add(img *image.Image) error {
-	if err := t.Claim(img); err != nil {
+	if _, err := t.Claim(img); err != nil {
 		return err
 	}
 	d, err := t.imageOf(img)

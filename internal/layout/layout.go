@@ -87,9 +87,10 @@ func readTable(old Archive, name string) ([]byte, error) {
 type Table interface {
 	// Head returns the files that an archive starts with.
 	Head() ([]tarfile.Small, error)
-	// Claim makes names those of the image. It returns a *NameError, and does
-	// nothing, if one of them is that of another image.
-	Claim(img *image.Image) error
+	// Claim makes names those of the image, until release is called if it is not
+	// added. It returns a *NameError, and does nothing, if one of them is that of
+	// another image.
+	Claim(img *image.Image) (release func(), err error)
 	// Place returns the entries of an image in their order: its blobs and, after
 	// them, the files that only this image adds to those before it. Blobs that
 	// the archive has already are among them; files are not.
@@ -165,16 +166,25 @@ func (e *NameError) Error() string {
 // names knows which image has which name.
 type names map[string]digest.Digest
 
-func (n names) claim(all []string, id digest.Digest) error {
+func (n names) claim(all []string, id digest.Digest) (release func(), err error) {
+	var fresh []string
 	for _, name := range all {
-		if have, ok := n[name]; ok && have != id {
-			return &NameError{Name: name, Have: have, Want: id}
+		have, ok := n[name]
+		if ok && have != id {
+			return nil, &NameError{Name: name, Have: have, Want: id}
+		}
+		if !ok {
+			fresh = append(fresh, name)
 		}
 	}
-	for _, name := range all {
+	for _, name := range fresh {
 		n[name] = id
 	}
-	return nil
+	return func() {
+		for _, name := range fresh {
+			delete(n, name)
+		}
+	}, nil
 }
 
 func (n names) remove(name string) error {

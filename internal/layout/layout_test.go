@@ -194,17 +194,24 @@ func TestOneNameForTwoImages(t *testing.T) {
 	for name, l := range both {
 		table := l.NewTable()
 		one, two := single(t, []string{"a/b:1", "a/b:2"}, "a"), single(t, []string{"a/b:3", "a/b:2"}, "b")
-		require.NoError(t, table.Claim(one))
-		require.NoError(t, table.Claim(one), "its own")
-		for _, refuse := range []func(*image.Image) error{table.Claim, table.Add} {
+		release, err := table.Claim(one)
+		require.NoError(t, err)
+		_, err = table.Claim(one)
+		require.NoError(t, err, "its own")
+		_, claimed := table.Claim(two)
+		for _, err := range []error{claimed, table.Add(two)} {
 			var taken *layout.NameError
-			require.ErrorAs(t, refuse(two), &taken, name)
+			require.ErrorAs(t, err, &taken, name)
 			assert.Equal(t, "a/b:2", taken.Name)
 			assert.NotEqual(t, taken.Have, taken.Want)
 			require.ErrorContains(t, taken, taken.Have.String())
 			require.ErrorContains(t, taken, taken.Want.String())
 		}
-		require.NoError(t, table.Claim(single(t, []string{"a/b:3"}, "c")))
+		_, err = table.Claim(single(t, []string{"a/b:3"}, "c"))
+		require.NoError(t, err)
+		release()
+		_, err = table.Claim(single(t, []string{"a/b:1", "a/b:2"}, "d"))
+		require.NoError(t, err)
 		assert.True(t, table.Empty(), "nothing has been added")
 	}
 }

@@ -158,7 +158,9 @@ type indexFile struct {
 func (t *ociTable) Empty() bool { return len(t.contents.value.Manifests) == 0 }
 
 // Claim implements Table.
-func (t *ociTable) Claim(img *image.Image) error { return t.names.claim(img.Names, img.Digest()) }
+func (t *ociTable) Claim(img *image.Image) (release func(), err error) {
+	return t.names.claim(img.Names, img.Digest())
+}
 
 // Head starts with the file that tells an OCI layout.
 func (t *ociTable) Head() ([]tarfile.Small, error) {
@@ -197,7 +199,7 @@ func (t *ociTable) Place(img *image.Image) ([]Blob, []tarfile.Small, error) {
 
 // Add implements Table.
 func (t *ociTable) Add(img *image.Image) error {
-	if err := t.Claim(img); err != nil {
+	if _, err := t.Claim(img); err != nil {
 		return err
 	}
 	item, err := t.dockerItem(img, img.Top())

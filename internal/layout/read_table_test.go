@@ -157,7 +157,8 @@ func TestReadTableKnowsNames(t *testing.T) {
 		table, err := c.layout.ReadTable(c.old)
 		require.NoError(t, err)
 		var taken *NameError
-		require.ErrorAs(t, table.Claim(img), &taken)
+		_, err = table.Claim(img)
+		require.ErrorAs(t, err, &taken)
 		assert.Equal(t, "docker.io/library/old:1", taken.Name)
 	}
 }

@@ -32,6 +32,7 @@ const (
 type Image struct {
 	state   imageState
 	content *image.Image  // while committed
+	disown  func()        // gives the names up again; while committed
 	slots   []plannedSlot // places of the blobs that are planned to be new with it
 	end     *tarfile.Slot // place of its files; nil if it needs none or is not planned
 }
@@ -285,7 +286,8 @@ func (a *Archive) Commit(ctx context.Context, img *Image, content *image.Image) 
 	}
 	if err := a.sealReady(ctx, img); err != nil {
 		if a.stateOf(img) != sealed {
-			img.content = nil
+			img.disown()
+			img.content, img.disown = nil, nil
 			a.setState(img, open)
 			a.breakOld(err)
 		}
@@ -304,7 +306,10 @@ func (a *Archive) take(ctx context.Context, img *Image, content *image.Image) er
 	if a.closed {
 		return fs.ErrClosed
 	}
-	claim := func() error { return a.table.Claim(content) }
+	claim := func() (err error) {
+		img.disown, err = a.table.Claim(content)
+		return err
+	}
 	if a.old != nil {
 		if err := a.old.makeWay(a.table, content.Names, claim); err != nil {
 			return err
@@ -382,7 +387,7 @@ func (a *Archive) seal(ctx context.Context, img *Image) error {
 	if err := a.writeFiles(ctx, img.end, content); err != nil {
 		return fmt.Errorf("writing the metadata of image %s to %s: %w", content.Digest(), a.path, err)
 	}
-	img.content = nil
+	img.content, img.disown = nil, nil
 	a.setState(img, sealed)
 	return nil
 }

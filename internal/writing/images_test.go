@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"path/filepath"
@@ -266,6 +267,27 @@ func TestCommitOfATakenName(t *testing.T) {
 		a.Abandon(second)
 		require.NoError(t, a.Close(t.Context()))
 		assert.True(t, bytes.Equal(want, read(t, a.path)))
+	}
+}
+
+// The names of an image that could not be committed may be those of another one.
+func TestCommitFails(t *testing.T) {
+	failing := metadata
+	failing.Legacy = func(config []byte, diffIDs []digest.Digest) ([]layout.LegacyLayer, error) {
+		if bytes.Contains(config, []byte("bad")) {
+			return nil, errors.New("bad")
+		}
+		return metadata.Legacy(config, diffIDs)
+	}
+	for _, l := range []layout.Layout{layout.Docker{Metadata: failing}, layout.OCI{Metadata: failing}} {
+		good, bad := newImage(t, "good", plain(1, 100)), newImage(t, "bad", plain(1, 100))
+		bad.Names = good.Names
+		a := newTestArchive(t, l, nil)
+		place := a.NewImage()
+		require.NoError(t, putAll(a.Archive, bad, false))
+		require.ErrorContains(t, commit(a.Archive, place, bad), "bad")
+		a.Abandon(place)
+		require.NoError(t, write(a.Archive, good))
 	}
 }
 

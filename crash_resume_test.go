@@ -18,9 +18,6 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 )
 
-// resumedKinds are the kinds of archives that can be gone on with.
-var resumedKinds = []string{"oci"}
-
 // resumedTag is an image that is saved, of two that share layers: a tag that moves.
 func resumedTag(t testing.TB, moved bool) *imagetest.Image {
 	if moved {
@@ -39,10 +36,10 @@ func saveTag(t testing.TB, kind types.ImageTransport, path string, m *imagetest.
 // resumeUntilKilled saves an image and goes on with what there is of it, and prints a dot
 // for every piece of a blob that it reads, and for everything else that happens.
 func resumeUntilKilled(t testing.TB, argument string) error {
-	kind, path, _ := strings.Cut(argument, ":")
+	name, path, _ := strings.Cut(argument, ":")
 	path, moved := strings.CutSuffix(path, ":moved")
 	m := pieces(resumedTag(t, moved), 100, ".")
-	return saveTag(t, kinds[kind], path, m, copying.SaveOptions{Resume: true, Progress: func(copying.Event) { fmt.Print(".") }})
+	return saveTag(t, kinds[name], path, m, copying.SaveOptions{Resume: true, Progress: func(copying.Event) { fmt.Print(".") }})
 }
 
 // A process that is killed while it saves leaves nothing, or the whole archive, and what it
@@ -50,23 +47,23 @@ func resumeUntilKilled(t testing.TB, argument string) error {
 // moved meanwhile, the next one completes the archive with the same bytes.
 func TestKilledWhileResuming(t *testing.T) {
 	kills := imagetest.Rounds(t, 16, 80)
-	for _, kind := range resumedKinds {
+	for name, kind := range kinds {
 		want := map[bool]string{}
 		for _, moved := range []bool{false, true} {
 			path := filepath.Join(t.TempDir(), "archive.tar")
-			require.NoError(t, saveTag(t, kinds[kind], path, resumedTag(t, moved), copying.SaveOptions{}))
+			require.NoError(t, saveTag(t, kind, path, resumedTag(t, moved), copying.SaveOptions{}))
 			want[moved] = imagetest.Sum(imagetest.ReadFile(t, path))
 		}
 		path := filepath.Join(t.TempDir(), "archive.tar")
 		whole, spoilt, moved := 0, 0, false
-		for killed := 0; killed < kills/len(resumedKinds); {
+		for killed := 0; killed < kills/len(kinds); {
 			if rand.IntN(4) == 0 {
 				moved = !moved
 			}
 			if rand.IntN(4) == 0 && spoil(t, path+".partial") {
 				spoilt++
 			}
-			argument := kind + ":" + path
+			argument := name + ":" + path
 			if moved {
 				argument += ":moved"
 			}
@@ -87,10 +84,10 @@ func TestKilledWhileResuming(t *testing.T) {
 			require.NoError(t, os.Remove(path))
 			whole++
 		}
-		require.NoError(t, saveTag(t, kinds[kind], path, resumedTag(t, false), copying.SaveOptions{Resume: true}))
+		require.NoError(t, saveTag(t, kind, path, resumedTag(t, false), copying.SaveOptions{Resume: true}))
 		assert.Equal(t, want[false], imagetest.Sum(imagetest.ReadFile(t, path)))
 		assert.Equal(t, []string{"archive.tar"}, imagetest.Leftovers(t, filepath.Dir(path)))
-		t.Logf("%s: %d kills while resuming: %d times the whole archive; what was left was spoilt %d times", kind, kills/len(resumedKinds), whole, spoilt)
+		t.Logf("%s: %d kills while resuming: %d times the whole archive; what was left was spoilt %d times", name, kills/len(kinds), whole, spoilt)
 	}
 }
 

@@ -27,11 +27,8 @@ func (s *saver) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.assumeLayers()
 	s.notePresent()
-	if err := s.assumeLayers(ctx); err != nil {
-		return err
-	}
-	s.notePresent() // With the layers that configs tell of.
 	if s.options.existing != nil {
 		if err := s.checkLeftOut(s.archive.Has); err != nil {
 			return err
@@ -70,7 +67,16 @@ func (s *saver) planned() Event {
 // notePresent notes which blobs the archive has, so that they are not fetched.
 func (s *saver) notePresent() {
 	for _, blob := range s.fetcher.Blobs() {
-		if s.archive.Has(blob.Digest) || s.presentConfig(blob) != nil {
+		if s.archive.Has(blob.Digest) {
+			s.present[blob.Digest] = true
+		}
+	}
+}
+
+// notePresentConfigs is notePresent for the configs, which are needed before.
+func (s *saver) notePresentConfigs() {
+	for _, blob := range s.fetcher.Blobs() {
+		if s.presentConfig(blob) != nil {
 			s.present[blob.Digest] = true
 		}
 	}

@@ -91,9 +91,9 @@ type SaveOptions struct {
 	// Save fails or the process is killed, and go on with one that is there. Blobs in it
 	// are verified as any other, and not fetched again; of those that are not complete
 	// the rest is fetched. The archive has the same bytes as without. Others who write to
-	// that file get errdef.ErrBusy. It is for regular files that are not compressed, of
-	// layouts that keep layers as they are, and for systems with file locks; Read events
-	// tell of bytes that are there as well.
+	// that file get errdef.ErrBusy. It is for regular files that are not compressed, and for
+	// systems with file locks; Read events tell of bytes that are there as well. Where
+	// layers are decompressed, of those that are not complete all is fetched again.
 	Resume bool
 	// SkipNonDistributable leaves out layers of the non-distributable media types.
 	// Otherwise they are saved if they can be read.
@@ -309,7 +309,9 @@ func save(ctx context.Context, policyContext *signature.PolicyContext, path stri
 	if err := s.prepare(ctx, path, out); err != nil {
 		return s.results(), errors.Join(err, out.Abort())
 	}
-	s.archive, err = writing.New(ctx, out, path, writing.Options{Layout: s.layout, Plan: s.plan(), TempDir: s.tempDir(), Existing: s.options.existing, ReadEnd: s.fetcher.ReadEnd})
+	s.archive, err = writing.New(ctx, out, path, writing.Options{
+		Layout: s.layout, Plan: s.plan(), TempDir: s.tempDir(), Existing: s.options.existing, ReadEnd: s.fetcher.ReadEnd, Rests: s.rests(),
+	})
 	if err != nil {
 		return s.results(), err
 	}
@@ -344,6 +346,10 @@ func (s *saver) prepare(ctx context.Context, path string, out *output.Output) er
 	if err := s.checkSpace(path, out); err != nil {
 		return err
 	}
+	s.notePresentConfigs()
+	if err := s.learnLayers(ctx); err != nil {
+		return err
+	}
 	return s.resume(ctx, out)
 }
 
@@ -358,6 +364,7 @@ type saver struct {
 	archive  *writing.Archive // nil in PlanSave
 	partial  *output.File     // that is gone on with; nil if none is
 	places   writing.Places   // of blobs in it
+	unpacked []unpackedLayer  // those that the archive may have
 
 	opened []types.ImageSource // of referrers
 

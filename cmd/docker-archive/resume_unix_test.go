@@ -123,7 +123,6 @@ func TestResumeRefused(t *testing.T) {
 	for want, args := range map[string][]string{
 		"--resume needs --output FILE":      {image},
 		"leave out --force":                 {"--force", "-o", "a.tar", image},
-		"not for --layout docker":           {"--layout", "docker", "-o", "a.tar", image},
 		"archives that are not compressed":  {"--compress", "zstd", "-o", "a.tar", image},
 		"compressed with gzip cannot be":    {"-o", filepath.Join(t.TempDir(), "a.tar.gz"), image},
 		"an archive in parts cannot be res": {"--split", "4G", "-o", filepath.Join(t.TempDir(), "a.tar"), image},

@@ -70,8 +70,9 @@ func restAt(block []byte, off, to int64) (Rest, bool) {
 	return Rest{Name: h.Name, Offset: off, Size: h.Size}, spanOf(blockSize, h.Size) <= to-off
 }
 
-// HeaderIs reports whether an entry has the header that a Writer would give it.
-func (x Rest) HeaderIs(r io.ReaderAt, header *tar.Header) (bool, error) {
+// FrameIs reports whether an entry has the header that a Writer would give it, and the
+// zeros behind its content.
+func (x Rest) FrameIs(r io.ReaderAt, header *tar.Header) (bool, error) {
 	want, err := encodeHeader(header, x.Size)
 	if err != nil || len(want) != blockSize {
 		return false, err
@@ -80,7 +81,15 @@ func (x Rest) HeaderIs(r io.ReaderAt, header *tar.Header) (bool, error) {
 	if _, err := r.ReadAt(got, x.Offset); err != nil && !errors.Is(err, io.EOF) {
 		return false, err
 	}
-	return bytes.Equal(got, want), nil
+	if !bytes.Equal(got, want) {
+		return false, nil
+	}
+	end := x.Offset + blockSize + x.Size
+	pad := got[:x.Offset+x.Span()-end]
+	if _, err := r.ReadAt(pad, end); err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	return len(bytes.Trim(pad, "\x00")) == 0, nil
 }
 
 // Span returns how many bytes the entry takes.

@@ -46,6 +46,20 @@ func TestRests(t *testing.T) {
 	require.NoError(t, Rests(t.Context(), bytes.NewReader(nil), 0, int64(len(data)), nil), "the file has been cut")
 }
 
+// An entry is what a Writer would have written, around its content too.
+func TestFrameIs(t *testing.T) {
+	data := reference(t, file{"a", content("a", 700)})
+	for at, want := range map[int]bool{-1: true, 0: false, 148: false, 600: true, blockSize + 700: false, 3*blockSize - 1: false, 3 * blockSize: true} {
+		changed := bytes.Clone(data)
+		if at >= 0 {
+			changed[at] ^= 1
+		}
+		ok, err := Rest{"a", 0, 700}.FrameIs(bytes.NewReader(changed), header("a"))
+		require.NoError(t, err)
+		assert.Equal(t, want, ok, at)
+	}
+}
+
 // What is adopted stays where it is if that is its place, and what is missing between
 // goes there.
 func TestAdopt(t *testing.T) {

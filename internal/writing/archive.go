@@ -42,6 +42,10 @@ type Options struct {
 	// Existing is the archive that images are added to; nil is for a new one. Layout
 	// must be its own.
 	Existing *Existing
+	// Rests, if not nil, says which blobs are wanted, by the digests under which they are
+	// stored, of those that somebody has left in the file who did not come to an end. In
+	// that of a new archive they are looked for only then.
+	Rests func(stored digest.Digest) bool
 }
 
 // Archive is an archive that is being written. It must be ended by Close or Abort,
@@ -114,7 +118,7 @@ func newArchive(ctx context.Context, out *output.Output, tar tarfile.Writer, pat
 	} else {
 		a.table = o.Layout.NewTable()
 	}
-	if err := a.start(ctx, o.Plan); err != nil {
+	if err := a.start(ctx, o); err != nil {
 		return nil, errors.Join(fmt.Errorf("creating %s: %w", path, err), a.Abort())
 	}
 	return a, nil
@@ -122,7 +126,7 @@ func newArchive(ctx context.Context, out *output.Output, tar tarfile.Writer, pat
 
 // start writes what the archive begins with and reserves the places of what is
 // going to be written.
-func (a *Archive) start(ctx context.Context, plan [][]image.Blob) error {
+func (a *Archive) start(ctx context.Context, o Options) error {
 	if a.old == nil {
 		head, err := a.table.Head()
 		if err != nil {
@@ -132,12 +136,13 @@ func (a *Archive) start(ctx context.Context, plan [][]image.Blob) error {
 			return err
 		}
 		a.debugFiles(head)
-	} else if err := a.adopt(ctx, plan); err != nil {
+	}
+	if err := a.adopt(ctx, o); err != nil {
 		return err
 	}
-	a.inOrder = !a.out.Stream() || len(plan) > 0
-	a.mixed = a.layout.Unpacks() && inSeveralForms(plan)
-	for _, blobs := range plan {
+	a.inOrder = !a.out.Stream() || len(o.Plan) > 0
+	a.mixed = a.layout.Unpacks() && inSeveralForms(o.Plan)
+	for _, blobs := range o.Plan {
 		a.planned = append(a.planned, a.reserve(blobs))
 	}
 	return nil

@@ -75,14 +75,12 @@ func readExisting(ctx context.Context, out *output.Output, layouts []layout.Layo
 
 func (e *Existing) read(ctx context.Context, layouts []layout.Layout) error {
 	file, size := e.out.File(), e.out.Size()
-	prefix := make([]byte, compression.PrefixLen)
-	n, err := file.ReadAt(prefix, 0)
-	if err != nil && err != io.EOF {
+	if a, err := algorithmOf(file); err != nil {
 		return err
-	}
-	if a := compression.Detect(prefix[:n]); a != compression.None {
+	} else if a != compression.None {
 		return fmt.Errorf("the archive is compressed (%s), and cannot be changed in place: decompress it first", a)
 	}
+	var err error
 	if e.index, err = tarfile.NewIndex(ctx, file, size); err != nil {
 		return err
 	}
@@ -189,12 +187,21 @@ func (e *Existing) find(d digest.Digest) (*storedBlob, bool) {
 	if err != nil || e.index.IsSparse(m) {
 		return nil, false
 	}
-	prefix := make([]byte, compression.PrefixLen)
-	n, err := e.index.Open(m).ReadAt(prefix, 0)
-	if err != nil && err != io.EOF {
+	algorithm, err := algorithmOf(e.index.Open(m))
+	if err != nil {
 		return nil, false
 	}
-	return &storedBlob{digest: d, size: m.Size, algorithm: compression.Detect(prefix[:n])}, true
+	return &storedBlob{digest: d, size: m.Size, algorithm: algorithm}, true
+}
+
+// algorithmOf returns how something is compressed.
+func algorithmOf(r io.ReaderAt) (compression.Algorithm, error) {
+	prefix := make([]byte, compression.PrefixLen)
+	n, err := r.ReadAt(prefix, 0)
+	if err != nil && err != io.EOF {
+		return compression.None, err
+	}
+	return compression.Detect(prefix[:n]), nil
 }
 
 // Config returns a config that the archive has under a digest, which is for the caller

@@ -27,13 +27,10 @@ type Place struct{ Offset, Size int64 }
 type Places map[digest.Digest]Place
 
 // PlanPlaces returns where the planned blobs of a new archive will be in a file, as far
-// as that is known before they come. In a layout that stores layers decompressed it is
-// of none.
+// as that is known before they come. It is not for layouts that store layers decompressed:
+// what is complete of those is looked for instead (Options.Rests).
 func PlanPlaces(ctx context.Context, o Options) (Places, error) {
 	places := Places{}
-	if o.Layout.Unpacks() {
-		return places, nil
-	}
 	// The writer that will be asked to do it says it best.
 	a, err := newArchive(ctx, &output.Output{}, tarfile.NewFileWriter(nowhere{}, 0, ""), "a plan", o)
 	if err != nil {

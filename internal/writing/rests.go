@@ -4,39 +4,70 @@ import (
 	"context"
 	"io"
 	"regexp"
+	"runtime"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
-	"github.com/dockerarchive/dockerarchive/internal/compression"
 	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/layout"
+	"github.com/dockerarchive/dockerarchive/internal/output"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
-// rest is a blob that a change which was killed has left behind the end of an archive,
-// complete and as its digest says.
+// rest is a blob that somebody has left in a file who did not complete what he wrote:
+// behind the end of an archive a change that was killed, in a file of its own a new
+// archive. It is complete, and as its digest says.
 type rest struct {
 	blob storedBlob
 	tarfile.Rest
 }
 
-// adopt takes over what an earlier change has left, as if it had been put now. What of it
+// adopt takes over what is left in the file, as if it had been put now. What of it
 // no image needs is moved out of the way of what is written, and cut off in the end.
-func (a *Archive) adopt(ctx context.Context, plan [][]image.Blob) error {
-	rests, err := a.old.rests(ctx, func(d digest.Digest) bool {
-		return len(plan) == 0 || a.layout.Unpacks() || inPlan(plan, d)
-	})
+func (a *Archive) adopt(ctx context.Context, o Options) error {
+	if a.old == nil && o.Rests == nil || a.old != nil && a.old.from > a.old.tail.End { // There is nothing but padding.
+		return nil
+	}
+	w := a.tar.(*tarfile.FileWriter) // Streams are not changed.
+	size, err := a.out.File().Size()
 	if err != nil {
 		return err
 	}
-	w := a.tar.(*tarfile.FileWriter) // Streams are not changed.
+	search := restSearch{file: a.out.File(), layout: a.layout, from: w.Sealed(), to: size, wanted: o.Rests}
+	if a.old != nil {
+		search.wanted = func(d digest.Digest) bool {
+			_, have := a.old.find(d)
+			switch {
+			case have:
+				return false
+			case o.Rests != nil:
+				return o.Rests(d)
+			}
+			return len(o.Plan) == 0 || a.layout.Unpacks() || inPlan(o.Plan, d)
+		}
+	}
+	rests, err := search.run(ctx)
+	if err != nil {
+		return err
+	}
+	end := w.Sealed()
 	for _, r := range rests {
 		entry, err := w.Adopt(r.Offset, r.Span())
 		if err != nil {
 			return err
 		}
+		end = r.Offset + r.Span()
 		r.blob.entry = entry
+		if r.blob.algorithm, err = algorithmOf(r.Content(search.file)); err != nil {
+			return err
+		}
 		a.blobs.keep(r.blob)
-		a.debugf("%s, %d bytes, is there from a change that was not completed", r.Name, r.Size)
+		a.debugf("%s, %d bytes, is there from a run that was not completed", r.Name, r.Size)
+	}
+	if a.old == nil { // In what is kept, what is of no use takes no space.
+		return a.out.File().Truncate(end)
 	}
 	return nil
 }
@@ -55,49 +86,92 @@ func inPlan(plan [][]image.Blob, d digest.Digest) bool {
 // encoded is what in the name of an entry may be a digest.
 var encoded = regexp.MustCompile(`[0-9a-f]{64}`)
 
-// rests returns the blobs behind the end of the archive of which wanted says that they
-// matter, in the order of the file. They are read, so that nothing has to be believed.
-func (e *Existing) rests(ctx context.Context, wanted func(digest.Digest) bool) (all []rest, err error) {
-	if e.from > e.tail.End { // There is nothing but padding.
-		return nil, nil
-	}
-	file, size := e.out.File(), e.out.Size()
-	seen := map[digest.Digest]bool{}
+// maxSearches is how often a file is looked through again because what looked like a blob
+// was none, and may hold some.
+const maxSearches = 16
+
+// restSearch looks for complete blobs in a range of a file.
+type restSearch struct {
+	file     *output.File
+	layout   layout.Layout
+	from, to int64
+	wanted   func(stored digest.Digest) bool
+
+	mu      sync.Mutex
+	checked map[int64]bool // whether what begins at an offset is what it says
+}
+
+// run returns the blobs that are wanted, in the order of the file. They are read, so that
+// nothing has to be believed; several at once, as if each were what it says, and once more
+// if one was not.
+func (s *restSearch) run(ctx context.Context) (found []rest, err error) {
+	s.checked = map[int64]bool{}
 	// Whoever made up headers that speak of all that follows would have it read as often
 	// as there are headers.
-	budget := 2 * (size - e.from)
-	err = tarfile.Rests(ctx, file, e.from, size, func(r tarfile.Rest) (bool, error) {
-		d := digest.NewDigestFromEncoded(digest.Canonical, encoded.FindString(r.Name))
-		if d.Validate() != nil || e.layout.BlobName(d) != r.Name || budget < r.Size {
-			return false, nil
+	budget := 2 * (s.to - s.from)
+	for n := 0; ; n++ {
+		if n == maxSearches {
+			budget = -1
 		}
-		header, err := e.layout.BlobHeader(d, r.Size)
-		if err != nil {
-			return false, err
+		var fresh []rest
+		found = nil
+		seen := map[digest.Digest]bool{}
+		err := tarfile.Rests(ctx, s.file, s.from, s.to, func(r tarfile.Rest) (bool, error) {
+			good, known := s.checked[r.Offset]
+			if known && !good || !known && budget < r.Size {
+				return false, nil
+			}
+			d, ok, err := s.says(r)
+			if !ok || err != nil || seen[d] || !s.wanted(d) {
+				return false, err
+			}
+			seen[d] = true
+			x := rest{storedBlob{digest: d, size: r.Size}, r}
+			found = append(found, x)
+			if !known {
+				budget -= r.Size
+				fresh = append(fresh, x)
+			}
+			return true, nil
+		})
+		if err != nil || len(fresh) == 0 {
+			return found, err
 		}
-		if same, err := r.HeaderIs(file, header); !same || err != nil {
-			return false, err
+		if err := s.check(ctx, fresh); err != nil {
+			return nil, err
 		}
-		_, have := e.find(d)
-		if have || seen[d] || !wanted(d) {
-			return false, nil
-		}
-		budget -= r.Size
-		content := &contextReader{ctx, r.Content(file)}
-		got, err := digest.Canonical.FromReader(content)
-		if err != nil || got != d {
-			return false, err
-		}
-		prefix := make([]byte, compression.PrefixLen)
-		n, err := r.Content(file).ReadAt(prefix, 0)
-		if err != nil && err != io.EOF {
-			return false, err
-		}
-		seen[d] = true
-		all = append(all, rest{storedBlob{digest: d, size: r.Size, algorithm: compression.Detect(prefix[:n])}, r})
-		return true, nil
-	})
-	return all, err
+	}
+}
+
+// says returns which blob an entry says that it is, if it stands there as it would have
+// been written.
+func (s *restSearch) says(r tarfile.Rest) (digest.Digest, bool, error) {
+	d := digest.NewDigestFromEncoded(digest.Canonical, encoded.FindString(r.Name))
+	if d.Validate() != nil || s.layout.BlobName(d) != r.Name {
+		return "", false, nil
+	}
+	header, err := s.layout.BlobHeader(d, r.Size)
+	if err != nil {
+		return "", false, err
+	}
+	ok, err := r.FrameIs(s.file, header)
+	return d, ok, err
+}
+
+// check finds out which blobs are what they say.
+func (s *restSearch) check(ctx context.Context, rests []rest) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for _, r := range rests {
+		g.Go(func() error {
+			d, err := digest.Canonical.FromReader(&contextReader{ctx, r.Content(s.file)})
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.checked[r.Offset] = d == r.blob.digest
+			return err
+		})
+	}
+	return g.Wait()
 }
 
 // contextReader ends with its context.

@@ -64,7 +64,7 @@ func TestLoadDelta(t *testing.T) {
 }
 
 // TestImportDelta does the same with containerd, which fails to unpack an image that is not
-// complete. 1.6 lists it all the same: ctr run fails then.
+// complete. 1.6 lists it all the same: ctr run fails then. Neither looks if it is not to unpack.
 func TestImportDelta(t *testing.T) {
 	images, full, delta := deltaArchives(t, t.TempDir())
 	for name, start := range map[string]func(*testing.T) containerd{"1.6": startDebianContainerd, "2": startBuiltContainerd} {
@@ -78,6 +78,10 @@ func TestImportDelta(t *testing.T) {
 			assert.Equal(t, name == "1.6", strings.Contains(listed, images[1].name))
 			_, err = c.runImage(t, empty, images[1].name)
 			require.Error(t, err)
+
+			packed := c.namespace("packed").ctr
+			packed.run(t, "images", "import", "--no-unpack", delta)
+			assert.Contains(t, packed.run(t, "images", "check"), "incomplete (2/4)")
 
 			filled := archive{name: "filled"}
 			for _, path := range []string{full, delta} {

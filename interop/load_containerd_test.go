@@ -4,7 +4,6 @@ package interop
 
 import (
 	"encoding/json"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -36,8 +35,7 @@ func loadContainerd(t *testing.T, c containerd, namespace, layout string, images
 	load := func(n int, more ...string) int64 {
 		t.Helper()
 		img := images[n]
-		path := filepath.Join(t.TempDir(), "archive.tar")
-		dockerArchive(t).run(t, "copy", "--insecure-policy", "oci:"+layout+":"+img.name, namespace+":"+path+":"+img.name)
+		path := img.archive(t, layout, namespace)
 		proxy.sent.Store(0)
 		args := append([]string{"load", "--insecure-policy", "--address", proxy.socket, "--namespace", namespace}, more...)
 		output := dockerArchive(t).run(t, append(args, path)...)
@@ -45,32 +43,21 @@ func loadContainerd(t *testing.T, c containerd, namespace, layout string, images
 		complete(t, c, img.name, strings.Fields(output)[1], len(more) == 0)
 		return sent
 	}
-	sizes := func(n int) []int64 {
-		if namespace == "docker-archive" {
-			return images[n].plain
-		}
-		return images[n].gzip
-	}
-	within := func(what string, sent, missing int64) {
-		t.Helper()
-		t.Logf("%s: %d bytes sent, %d missing", what, sent, missing)
-		assert.GreaterOrEqual(t, sent, missing, what)
-		assert.LessOrEqual(t, sent, missing+missing/50+allowance, what)
-	}
+	sizes := func(n int) []int64 { return images[n].sizes(namespace) }
 	base, last := sizes(0)[0]+sizes(0)[1], sizes(1)[2]
-	within("empty", load(0), base+sizes(0)[2])
-	within("base there", load(1), last)
-	within("all there", load(1), 0)
+	within(t, "empty", load(0), base+sizes(0)[2])
+	within(t, "base there", load(1), last)
+	within(t, "all there", load(1), 0)
 
 	// An image and its layers are removed before, and the shared layer after it was asked for.
 	layers := c.layers(t, images[1].name)
 	c.ctr.run(t, "images", "rm", "--sync", images[1].name)
-	within("removed before", load(1, "--no-unpack"), last)
+	within(t, "removed before", load(1, "--no-unpack"), last)
 	c.ctr.run(t, "images", "rm", "--sync", images[1].name)
 	proxy.before.Store(new(sync.OnceFunc(func() { _, err := c.ctr.try(t, "content", "rm", layers[1].Digest.String()); assert.NoError(t, err) })))
 	sent := load(1)
 	proxy.before.Store(nil)
-	within("removed meanwhile", sent, last+sizes(1)[1])
+	within(t, "removed meanwhile", sent, last+sizes(1)[1])
 
 	for _, img := range images {
 		assert.Equal(t, helloOutput, strings.TrimSpace(c.ctr.run(t, "run", "--rm", img.name, "container")))

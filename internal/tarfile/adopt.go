@@ -7,8 +7,8 @@ type gap struct{ off, end int64 }
 
 // Adopt makes an entry of what is complete in the file already, its header at off, a
 // multiple of 512, as a Finish of the blob would have done. What is adopted must be in
-// the order of the file, and before any slot is reserved. Blobs of known size go to the
-// gaps between, so that the bytes that were there once get to where they were.
+// the order of the file, and before any slot is reserved. Blobs of known size, or of which
+// one is expected before their content comes, go to the gaps between, so that the bytes that were there once get to where they were.
 func (w *FileWriter) Adopt(off, span int64) (*Entry, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -27,10 +27,10 @@ func (w *FileWriter) Adopt(off, span int64) (*Entry, error) {
 	return e, nil
 }
 
-// fillGapLocked gives a slot of known size a place in the first gap that has room for
+// fillGapLocked gives a slot of a size that is known, or guessed, a place in the first gap that has room for
 // it, if there is one.
 func (w *FileWriter) fillGapLocked(s *Slot) bool {
-	span := spanOf(s.head, s.size)
+	span := spanOf(s.head, s.room())
 	for i := range w.gaps {
 		g := &w.gaps[i]
 		g.off = max(g.off, w.sealed)

@@ -151,8 +151,8 @@ func (w *FileWriter) settleLocked(s *Slot) (bool, error) {
 	case e != nil || s.released:
 		return true, nil
 	}
-	if s.off < 0 || s.blob == nil { // Without content it can still be moved.
-		if s.size >= 0 && w.fillGapLocked(s) {
+	if s.off < 0 || s.blob == nil || !s.blob.inPlace { // Without content it can still be moved.
+		if s.room() >= 0 && w.fillGapLocked(s) {
 			return true, nil
 		}
 		s.off = w.tail

@@ -95,3 +95,32 @@ func TestAdopt(t *testing.T) {
 	require.NoError(t, w.Close(t.Context()))
 	assert.Equal(t, want, readAll(t, f))
 }
+
+// A blob of which a size is expected before its content comes goes to a gap; if it turns
+// out to be larger, elsewhere.
+func TestAdoptAndExpect(t *testing.T) {
+	want := reference(t, file{"a", content("a", 7000)}, file{"b", content("b", 5000)}, file{"x", []byte("x")})
+	span := spanOf(blockSize, 7000)
+	for _, expected := range []int64{7000, 6900, 100} {
+		f := tempFile(t)
+		_, err := f.WriteAt(want, 0)
+		require.NoError(t, err)
+		_, err = f.WriteAt(make([]byte, span), 0)
+		require.NoError(t, err)
+		w := NewFileWriter(f, 0, t.TempDir())
+		b, err := w.Adopt(span, spanOf(blockSize, 5000))
+		require.NoError(t, err)
+		blob, err := w.Create(w.Reserve("a", -1), nil, -1)
+		require.NoError(t, err)
+		blob.Expect(expected)
+		require.NoError(t, blob.Write(t.Context(), content("a", 7000)[:100]))
+		assert.Zero(t, blob.slot.off)
+		require.NoError(t, blob.Write(t.Context(), content("a", 7000)[100:]))
+		a, err := blob.Finish(t.Context(), header("a"))
+		require.NoError(t, err)
+		assert.Equal(t, expected < 7000, a.place == nil)
+		require.NoError(t, w.Seal(t.Context(), nil, []*Entry{a, b}, []Small{small("x", "x")}))
+		require.NoError(t, w.Close(t.Context()))
+		assert.Equal(t, want, readAll(t, f))
+	}
+}

@@ -66,6 +66,7 @@ type Archive struct {
 	mixed   bool                            // a planned layer may come in two compressions
 	inOrder bool                            // images are sealed in order, not as they are committed
 	old     *Existing                       // nil for a new archive
+	adopted bool                            // blobs that were left in the file
 	readEnd func(ctx context.Context, d digest.Digest, n int) ([]byte, error)
 	unpack  func(io.Reader, compression.Algorithm) (io.ReadCloser, error)
 

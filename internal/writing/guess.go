@@ -12,8 +12,8 @@ import (
 const smallBlob = 64 << 10
 
 // guess returns a channel that brings how large a blob may become when it is
-// decompressed, if it says so at its start or its end. Nothing depends on that: it
-// may come late, be wrong, or never come. stop ends the asking and waits for its end, for
+// decompressed, if it says so at its start or its end, and is closed when nothing more
+// comes. Nothing depends on that: it may come late, be wrong, or not come. stop ends the asking and waits for its end, for
 // the source may be closed after it.
 func (a *Archive) guess(ctx context.Context, info received, algorithm compression.Algorithm, start []byte) (found <-chan int64, stop func()) {
 	// A stream has no use for what may be wrong. Nor is a place made for a layer that
@@ -29,6 +29,7 @@ func (a *Archive) guess(ctx context.Context, info received, algorithm compressio
 	}
 	if algorithm.SizeAtEnd() == 0 {
 		ask(nil)
+		close(sizes)
 		return sizes, func() {}
 	}
 	if a.readEnd == nil || info.digest == "" {
@@ -37,6 +38,7 @@ func (a *Archive) guess(ctx context.Context, info received, algorithm compressio
 	ctx, cancel := context.WithCancel(ctx)
 	var asking sync.WaitGroup
 	asking.Go(func() {
+		defer close(sizes)
 		if end, err := a.readEnd(ctx, info.digest, algorithm.SizeAtEnd()); err == nil {
 			ask(end)
 		}

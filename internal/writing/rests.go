@@ -53,6 +53,7 @@ func (a *Archive) adopt(ctx context.Context, o Options) error {
 		return err
 	}
 	end := w.Sealed()
+	a.adopted = len(rests) > 0
 	for _, r := range rests {
 		entry, err := w.Adopt(r.Offset, r.Span())
 		if err != nil {

@@ -138,6 +138,7 @@ func (a *Archive) store(ctx context.Context, stream io.Reader, info received) (r
 	if algorithm != compression.None {
 		var stop func()
 		b.sizes, stop = a.guess(ctx, info, algorithm, prefix)
+		b.patient = a.adopted
 		defer stop()
 		a.debugf("decompressing %s, which is in %s", info, algorithm)
 	}
@@ -245,7 +246,10 @@ type blobWriter struct {
 	digest digest.Digest // under which the blob is stored; "" until the end if it is not known
 	size   int64
 	unpack func(io.Reader, compression.Algorithm) (io.ReadCloser, error)
-	sizes  <-chan int64 // brings, soon or never, how large the blob may become
+	sizes  <-chan int64 // brings, soon or never, how large the blob may become; nil later
+	// patient has nothing written before that: it may be what was here once, and a gap
+	// was left for it.
+	patient bool
 	// algorithm is how what is written is compressed.
 	algorithm compression.Algorithm
 }
@@ -255,16 +259,37 @@ func (b *blobWriter) Write(p []byte) (int, error) {
 	if b.hash != nil {
 		b.hash.Write(p)
 	}
-	select {
-	case size := <-b.sizes:
-		b.blob.Expect(size)
-	default:
-	}
+	b.expect()
 	if err := b.blob.Write(b.ctx, p); err != nil {
 		return 0, err
 	}
 	b.size += int64(len(p))
 	return len(p), nil
+}
+
+// expect says how large the blob may become, if that is known now.
+func (b *blobWriter) expect() {
+	if b.sizes == nil {
+		return
+	}
+	size, known := int64(0), true
+	if b.patient {
+		select {
+		case size, known = <-b.sizes:
+		case <-b.ctx.Done():
+		}
+	} else {
+		select {
+		case size, known = <-b.sizes:
+		default:
+		}
+	}
+	if size > 0 {
+		b.blob.Expect(size)
+	}
+	if !known {
+		b.sizes = nil
+	}
 }
 
 // copy writes the input decompressed. It calls cancel if it fails, so that

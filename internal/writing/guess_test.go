@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -152,6 +153,31 @@ func TestLaw1WhateverSizesAreSaid(t *testing.T) {
 				require.True(t, bytes.Equal(want, read(t, a.path)))
 			}
 		})
+	}
+}
+
+// Whether layers may be each other's in another compression is told by their
+// compression, not by whether they are described as Docker or as OCI does.
+func TestSizesAreAskedForOfOneForm(t *testing.T) {
+	const dockerGzip = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+	for other, asks := range map[string]bool{
+		v1.MediaTypeImageLayerGzip: true,
+		dockerGzip:                 true,
+		"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": true,
+		v1.MediaTypeImageLayerZstd:                                  false,
+		"application/vnd.docker.image.rootfs.diff.tar.zstd":         false,
+		"application/vnd.docker.image.rootfs.diff.tar":              false,
+		v1.MediaTypeImageLayer:                                      false,
+		"something":                                                 false,
+	} {
+		first, second := randomLayer(1, 100_000), randomLayer(2, 100_000)
+		second.mediaType = other
+		m := newImage(t, "m", first, second)
+		a := newTestArchive(t, layouts["docker"], plan(m))
+		var asked atomic.Int64
+		a.readEnd = func(context.Context, digest.Digest, int) ([]byte, error) { asked.Add(1); return nil, errors.New("no") }
+		require.NoError(t, write(a.Archive, m))
+		assert.Equal(t, asks, asked.Load() == 2, other)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -47,15 +48,24 @@ type plannedSlot struct {
 // inSeveralForms reports whether layers of a plan differ in their compression, so
 // that one may be another one in another form.
 func inSeveralForms(plan [][]image.Blob) bool {
-	types := map[string]struct{}{}
+	forms := map[string]struct{}{}
 	for _, blobs := range plan {
 		for _, b := range blobs {
 			if b.Kind == image.KindLayer {
-				types[b.MediaType] = struct{}{}
+				forms[form(b.MediaType)] = struct{}{}
 			}
 		}
 	}
-	return len(types) > 1
+	return len(forms) > 1
+}
+
+// form returns what the media type of a layer says of its compression: what follows
+// ".tar", with a plus between them in OCI's, and a dot in Docker's.
+func form(mediaType string) string {
+	if _, after, ok := strings.Cut(mediaType, ".tar"); ok {
+		return strings.TrimLeft(after, "+.")
+	}
+	return mediaType
 }
 
 // reserve reserves the places of the blobs that are new with an image.

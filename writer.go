@@ -274,6 +274,10 @@ func (w *Writer) Close() error { return w.archive.Close(context.Background()) }
 // it fails, or ctx ends before, the path holds what it held before.
 func (w *Writer) CloseContext(ctx context.Context) error { return w.archive.Close(ctx) }
 
+// Stream reports whether the archive is written from start to end and cannot be taken
+// back, as to a pipe.
+func (w *Writer) Stream() bool { return w.archive.Stream() }
+
 // Abort gives the archive up, whatever has been committed: the path holds what
 // it held before. It does nothing after Close.
 func (w *Writer) Abort() error { return w.archive.Abort() }

@@ -34,6 +34,18 @@ func Copy(ctx context.Context, policyContext *signature.PolicyContext, destRef, 
 // CopyWith is Copy that writes an archive as the Compression and NoSync of how say. If the
 // destination is no archive, or how is nil, it is Copy.
 func CopyWith(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *copy.Options, how *dockerarchive.WriterOptions) ([]byte, error) {
+	m, err := copyOnce(ctx, policyContext, destRef, srcRef, options, how, asSave)
+	if errors.Is(err, errWrongRanges) {
+		m, err = copyOnce(ctx, policyContext, destRef, srcRef, options, how, nil)
+	}
+	return m, err
+}
+
+// errWrongRanges is found in the error of a copy that failed, and may not without ranges.
+var errWrongRanges = errors.New("read in ranges")
+
+// copyOnce copies an image, and reads large blobs of a registry in ranges unless that is nil.
+func copyOnce(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *copy.Options, how *dockerarchive.WriterOptions, ranges *ranging) ([]byte, error) {
 	if options == nil {
 		options = &copy.Options{}
 	}
@@ -61,6 +73,10 @@ func CopyWith(ctx context.Context, policyContext *signature.PolicyContext, destR
 		return nil, err
 	}
 	plan.TakeFrom(archiveSource)
+	ranged := ranges.of(ctx, src, plan.instances, int(options.MaxParallelDownloads))
+	if ranged != nil {
+		opened.source = ranged
+	}
 	if plan.elsewhere {
 		// Only then, for that hides sigstore signatures from copy.Image.
 		opened.source = nearSource{opened.source}
@@ -71,6 +87,9 @@ func CopyWith(ctx context.Context, policyContext *signature.PolicyContext, destR
 	}
 	m, err := copy.Image(ctx, policyContext, inWriter, opened, options)
 	if err != nil {
+		if ranged.mayBeToBlame(err) && !w.Stream() {
+			err = fmt.Errorf("%w: %w", errWrongRanges, err)
+		}
 		return nil, errors.Join(err, w.Abort())
 	}
 	return m, w.CloseContext(ctx)
@@ -89,6 +108,7 @@ type copyPlan struct {
 	dockerarchive.Plan
 	elsewhere bool // some layers have URLs
 	layers    map[digest.Digest]imgspecv1.Descriptor
+	instances []*digest.Digest // whose signatures copy.Image asks for; nil is the image itself
 }
 
 // planCopy returns the blobs that copy.Image will copy, and which layers stay
@@ -131,12 +151,14 @@ func planCopy(ctx context.Context, options *copy.Options, unpacks bool, src type
 		}
 	}
 	if options.ImageListSelection != copy.CopySystemImage {
+		plan.instances = append(plan.instances, nil)
 		return plan, plan.AddManifest(m)
 	}
 	return plan, nil
 }
 
 func planInstance(ctx context.Context, plan *copyPlan, unpacks bool, src types.ImageSource, m []byte, mimeType string, instance *digest.Digest) error {
+	plan.instances = append(plan.instances, instance)
 	infos, err := src.LayerInfosForCopy(ctx, instance)
 	if err != nil {
 		return err

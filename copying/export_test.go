@@ -1,6 +1,26 @@
 package copying
 
-import "time"
+import (
+	"context"
+	"time"
+
+	"github.com/containers/image/v5/copy"
+	"github.com/containers/image/v5/signature"
+	"github.com/containers/image/v5/types"
+)
+
+// CopyInRangesOf is a part of Copy: it copies an image of which blobs are read in ranges
+// of a size, in bytes, and broken ones again so often without waiting; in none if size is
+// 0. It does not copy again without them.
+func CopyInRangesOf(ctx context.Context, policy *signature.PolicyContext, dest, src types.ImageReference, options *copy.Options, size, times int) error {
+	r := &ranging{size: size, retries: retryPolicy(times)}
+	r.retries.Delay = time.Nanosecond
+	if size == 0 {
+		r = nil
+	}
+	_, err := copyOnce(ctx, policy, dest, src, options, nil, r)
+	return err
+}
 
 // RetryAtOnce lets retries not wait.
 func (o *SaveOptions) RetryAtOnce() { o.retryDelay = time.Nanosecond }
@@ -17,6 +37,8 @@ var (
 	Watched       = watched
 	IsRanger      = isRanger
 	IsBusy        = isBusy
+	ErrWrong      = errWrongRanges
+	OnlySimple    = hasOnlySimpleSignatures
 	Concurrently  = concurrently
 )
 

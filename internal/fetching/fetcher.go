@@ -51,7 +51,7 @@ type Options struct {
 	// begins while all are busy with ranges is one more until the first of these ends.
 	Jobs int
 	// RangeSize is the size of the ranges, in bytes, in which a RangeSource is read if
-	// a blob has several; 0 means 1.5 MiB.
+	// a blob has several; 0 means the constant.
 	RangeSize int
 	// Busy, if not nil, reports whether an error asks for fewer requests at once.
 	Busy func(error) bool
@@ -129,7 +129,7 @@ func New(o Options) *Fetcher {
 		o.Kept = func(context.Context, *Blob) io.Reader { return nil }
 	}
 	if o.RangeSize <= 0 {
-		o.RangeSize = rangeSize
+		o.RangeSize = RangeSize
 	}
 	return &Fetcher{
 		options: o, byDigest: map[digest.Digest]*Blob{},
@@ -256,6 +256,7 @@ func (f *Fetcher) fetchFrom(ctx context.Context, blob *Blob, images []*Image) er
 	for {
 		r := newReader(ctx, f, blob, images)
 		r.whole, r.kept = whole, kept
+		r.verifies()
 		err := f.options.Store(ctx, blob, r)
 		images = r.close()
 		if errors.Is(err, ErrMismatch) && len(images) > 0 && kept != nil && ctx.Err() == nil {
@@ -300,5 +301,5 @@ func (b *Blob) Fetched() bool {
 
 // mismatch returns an error for a blob that is not what it should be.
 func mismatch(format string, args ...any) error {
-	return fmt.Errorf("%w: %w: %w", ErrSource, fmt.Errorf(format, args...), ErrMismatch)
+	return &sourceError{fmt.Errorf("%w: %w", fmt.Errorf(format, args...), ErrMismatch)}
 }

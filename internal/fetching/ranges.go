@@ -25,9 +25,9 @@ var ErrNoRanges = errors.New("no ranges of it can be read")
 var errRange = errors.New("reading a range")
 
 const (
-	// rangeSize is the size of a range, in bytes: what a line of 20 MB/s takes much
+	// RangeSize is the size of a range, in bytes, where Options say nothing of it: what a line of 20 MB/s takes much
 	// longer to bring than to ask for, and small enough to be kept until its turn.
-	rangeSize = 3 << 19
+	RangeSize = 3 << 19
 	// runLength is how many ranges that follow each other are asked for at once where
 	// nobody helps: fewer questions for the same bytes.
 	runLength = 8

@@ -14,7 +14,8 @@ import (
 )
 
 // reader reads a blob, resumes it after errors that may pass, goes on with the
-// next image that has it after others, and verifies its size and digest.
+// next image that has it after others, and verifies its size and, if it is to, its
+// digest.
 type reader struct {
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -28,21 +29,24 @@ type reader struct {
 	ranged  bool      // some were
 	kept    io.Reader // what need not be fetched; nil if there is nothing, or no more
 	body    io.ReadCloser
-	pending error // of body, after the data that came with it
-	n       int64 // bytes that have been returned
-	hash    hash.Hash
-	err     error // to be returned from now on
+	pending error     // of body, after the data that came with it
+	n       int64     // bytes that have been returned
+	hash    hash.Hash // nil if somebody else verifies the blob
+	err     error     // to be returned from now on
 }
 
 func newReader(ctx context.Context, f *Fetcher, blob *Blob, images []*Image) *reader {
 	ctx, cancel := context.WithCancel(ctx)
-	r := &reader{ctx: ctx, cancel: cancel, f: f, blob: blob, images: images, backoff: f.options.Backoff()}
-	if algorithm := blob.Digest.Algorithm(); algorithm.Available() {
+	return &reader{ctx: ctx, cancel: cancel, f: f, blob: blob, images: images, backoff: f.options.Backoff()}
+}
+
+// verifies has the reader verify the blob.
+func (r *reader) verifies() {
+	if algorithm := r.blob.Digest.Algorithm(); algorithm.Available() {
 		r.hash = algorithm.Hash()
 	} else {
-		r.err = fmt.Errorf("%w: its digest %s is of an unknown algorithm", ErrSource, blob.Digest)
+		r.err = fmt.Errorf("%w: its digest %s is of an unknown algorithm", ErrSource, r.blob.Digest)
 	}
-	return r
 }
 
 // close ends reading, and returns the images that had not failed.
@@ -118,7 +122,9 @@ func (r *reader) open() (io.ReadCloser, error) {
 
 // advance takes data that has arrived.
 func (r *reader) advance(p []byte) (int, error) {
-	r.hash.Write(p)
+	if r.hash != nil {
+		r.hash.Write(p)
+	}
 	r.n += int64(len(p))
 	r.f.options.Progress(Event{Kind: Read, Blob: r.blob.Descriptor, N: len(p)})
 	if size := r.blob.Size; size >= 0 && r.n > size {
@@ -160,11 +166,23 @@ func (r *reader) recover(err error) error {
 		r.whole = false
 		return nil
 	}
-	return fmt.Errorf("%w: %w", ErrSource, err)
+	return &sourceError{err}
 }
+
+// sourceError says that an error is one of a source.
+type sourceError struct{ err error }
+
+// Error returns the text.
+func (e *sourceError) Error() string { return fmt.Sprintf("%v: %v", ErrSource, e.err) }
+
+// Unwrap returns ErrSource and the source's own error.
+func (e *sourceError) Unwrap() []error { return []error{ErrSource, e.err} }
 
 // verify returns io.EOF for a blob that is what its digest says.
 func (r *reader) verify() error {
+	if r.hash == nil {
+		return io.EOF
+	}
 	d := r.blob.Digest
 	if got := digest.NewDigest(d.Algorithm(), r.hash); got != d {
 		return mismatch("it has the digest %s instead of %s", got, d)

@@ -1,0 +1,220 @@
+package copying_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/containers/image/v5/copy"
+	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/copying"
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+)
+
+// copy copies the image in ranges of a size, and returns the archive.
+func (reg *rangedRegistry) copy(ctx context.Context, t *testing.T, transport types.ImageTransport, rangeSize, times int) ([]byte, error) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "a.tar")
+	ref, err := transport.ParseReference(file)
+	require.NoError(t, err)
+	options := &copy.Options{SourceCtx: imagetest.RegistryContext(t), DestinationCtx: imagetest.Isolated()}
+	if err := copying.CopyInRangesOf(ctx, imagetest.Trusting(t), ref, reg.image, options, rangeSize, times); err != nil {
+		require.Empty(t, imagetest.Leftovers(t, filepath.Dir(file)))
+		return nil, err
+	}
+	data, err := os.ReadFile(file)
+	require.NoError(t, err)
+	return data, nil
+}
+
+// wrongBlob answers with a range of something else.
+func wrongBlob(w http.ResponseWriter, r *http.Request, blob []byte) bool {
+	w.Header().Set("Content-Type", "application/octet-stream")
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(make([]byte, len(blob))))
+	return true
+}
+
+// Law 1: an archive that copy.Image writes is the same whether it reads ranges or not.
+func TestCopyInRanges(t *testing.T) {
+	for _, transport := range []types.ImageTransport{dockerarchive.Transport, dockerarchive.ImageTransport} {
+		for name, answer := range rangeAnswers {
+			t.Run(fmt.Sprintf("%s/%s", transport.Name(), name), func(t *testing.T) {
+				reg := newRangedRegistry(t)
+				want, err := reg.copy(t.Context(), t, transport, 0, 0)
+				require.NoError(t, err)
+				assert.Zero(t, reg.ranges.Load())
+				reg.answer = answer
+				got, err := reg.copy(t.Context(), t, transport, 100, 0)
+				if name == "of another blob" { // Copy does without ranges then.
+					require.ErrorIs(t, err, copying.ErrWrong)
+					return
+				}
+				require.NoError(t, err)
+				assert.NotZero(t, reg.ranges.Load())
+				assert.True(t, bytes.Equal(want, got))
+			})
+		}
+	}
+}
+
+// What is wrong in ranges may be right as a whole, and is read again unless it has been
+// sent on; a range goes on where it broke.
+func TestCopyReadsAsSave(t *testing.T) {
+	reg := newRangedRegistry(t)
+	img := imagetest.NewImage(t, "large", imagetest.Gzip(1, 4<<20), imagetest.Gzip(2, 2<<20))
+	reg.image = reg.Push(t, "large:1", img)
+	want, err := reg.copy(t.Context(), t, dockerarchive.ImageTransport, 0, 0)
+	require.NoError(t, err)
+	reg.answer = wrongBlob
+	file := filepath.Join(t.TempDir(), "a.tar")
+	dest, err := dockerarchive.ImageTransport.ParseReference(file)
+	require.NoError(t, err)
+	options := &copy.Options{SourceCtx: imagetest.RegistryContext(t), DestinationCtx: imagetest.Isolated()}
+	_, err = copying.Copy(t.Context(), imagetest.Trusting(t), dest, reg.image, options)
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(want, imagetest.ReadFile(t, file)))
+	assert.NotZero(t, reg.ranges.Load())
+
+	_, err = toPipe(t, func(path string) error {
+		dest, err := dockerarchive.ImageTransport.ParseReference(path)
+		require.NoError(t, err)
+		_, err = copying.Copy(t.Context(), imagetest.Trusting(t), dest, reg.image, options)
+		return err
+	})
+	require.ErrorContains(t, err, "Digest did not match")
+	assert.NotErrorIs(t, err, copying.ErrWrong)
+}
+
+// A line that breaks goes on where it was, and no byte comes twice.
+func TestCopyOverALineThatBreaks(t *testing.T) {
+	reg := newRangedRegistry(t)
+	want, err := reg.copy(t.Context(), t, dockerarchive.ImageTransport, 0, 0)
+	require.NoError(t, err)
+	distinct := reg.sent.Swap(0)
+	reg.answer = reg.breakAfter(64)
+	got, err := reg.copy(t.Context(), t, dockerarchive.ImageTransport, 100, 3)
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(want, got))
+	assert.Equal(t, distinct, reg.sent.Load())
+}
+
+// Errors that do not pass are those of who reads without ranges, and are not tried again.
+func TestCopyInRangesFails(t *testing.T) {
+	reg := newRangedRegistry(t)
+	var asked atomic.Int64
+	inner := reg.Intercept
+	reg.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+		if blob := reg.blobOf(r); len(blob) > 1000 {
+			asked.Add(1)
+			http.Error(w, `{"errors":[{"code":"DENIED","message":"not this one"}]}`, http.StatusForbidden)
+			return true
+		}
+		return inner(w, r)
+	}
+	texts := map[bool]string{}
+	for _, size := range []int{0, 100} {
+		_, err := reg.copy(t.Context(), t, dockerarchive.ImageTransport, size, 3)
+		require.ErrorContains(t, err, "not this one")
+		texts[size > 0] = anyDigest.ReplaceAllString(err.Error(), "sha256:…")
+		assert.LessOrEqual(t, asked.Swap(0), int64(4)) // Of two layers, each in a range and as a whole.
+	}
+	assert.Equal(t, texts[false], texts[true])
+}
+
+var anyDigest = regexp.MustCompile("sha256:[0-9a-f]+")
+
+// Law 4: whenever a range fails or the context ends, nothing is left, no goroutine either.
+func TestLaw4CopyInRangesFailsAnywhere(t *testing.T) {
+	for name, failing := range map[string]func(cancel func(), w http.ResponseWriter) bool{
+		"cancelled": func(cancel func(), _ http.ResponseWriter) bool { cancel(); return false },
+		"hung up":   func(func(), http.ResponseWriter) bool { panic(http.ErrAbortHandler) },
+		"nothing": func(_ func(), w http.ResponseWriter) bool {
+			w.Header().Set("Content-Type", "application/octet-stream")
+			w.WriteHeader(http.StatusPartialContent)
+			return true
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			reg := newRangedRegistry(t)
+			want, err := reg.copy(t.Context(), t, dockerarchive.ImageTransport, 0, 0)
+			require.NoError(t, err)
+			failed := 0
+			for position := range int64(200) {
+				ctx, cancel := context.WithCancel(t.Context())
+				var asked atomic.Int64
+				reg.answer = func(w http.ResponseWriter, _ *http.Request, _ []byte) bool {
+					return asked.Add(1) > position && failing(cancel, w)
+				}
+				got, err := reg.copy(ctx, t, dockerarchive.ImageTransport, 40, 1)
+				cancel()
+				if err != nil {
+					failed++
+					continue
+				}
+				require.True(t, bytes.Equal(want, got))
+			}
+			assert.GreaterOrEqual(t, failed, 100)
+		})
+	}
+}
+
+// Signatures that only a source of containers/image's own shows are not hidden.
+func TestOnlySimpleSignatures(t *testing.T) {
+	is := func(src types.ImageSource, instances ...*digest.Digest) bool {
+		return copying.OnlySimple(t.Context(), src, instances)
+	}
+	one, other := digest.FromString("one"), digest.FromString("other")
+	m := imagetest.Source{Image: imagetest.Small(t)}
+	assert.True(t, is(m, nil), "a source that shows none")
+	src := &signedSource{Source: m, of: map[digest.Digest][]testSignature{"": {SimpleSigning{}}, one: {SimpleSigning{}, Sigstore{}}}}
+	assert.True(t, is(src, nil, &other))
+	assert.False(t, is(src, nil, &other, &one))
+	src.err = errTest
+	assert.False(t, is(src, nil))
+	assert.False(t, is(otherwiseSigned{m}, nil))
+}
+
+type testSignature interface{ Format() string }
+
+// SimpleSigning and Sigstore are called as what containers/image has.
+type (
+	SimpleSigning struct{}
+	Sigstore      struct{}
+)
+
+// Format implements testSignature.
+func (SimpleSigning) Format() string { return "simple" }
+
+// Format implements testSignature.
+func (Sigstore) Format() string { return "sigstore" }
+
+type signedSource struct {
+	imagetest.Source
+	of  map[digest.Digest][]testSignature
+	err error
+}
+
+func (s *signedSource) GetSignaturesWithFormat(_ context.Context, instance *digest.Digest) ([]testSignature, error) {
+	if instance == nil {
+		return s.of[""], s.err
+	}
+	return s.of[*instance], s.err
+}
+
+type otherwiseSigned struct{ imagetest.Source }
+
+func (otherwiseSigned) GetSignaturesWithFormat(context.Context) ([]testSignature, error) {
+	return nil, nil
+}

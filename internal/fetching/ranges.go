@@ -31,6 +31,9 @@ const (
 	// runLength is how many ranges that follow each other are asked for at once where
 	// nobody helps: fewer questions for the same bytes.
 	runLength = 8
+	// worthwhile is the part of a range, as its divisor, that an attempt must bring for
+	// the next to follow at once, and to have as many after it as the first had.
+	worthwhile = 4
 	// buffersPerJob is how many ranges are kept for each line: the one that it
 	// brings, and one that came before its turn.
 	buffersPerJob = 2
@@ -214,7 +217,8 @@ func (g *ranges) claim(count int) []*piece {
 }
 
 // fetch fills pieces that follow each other, going on after errors that may pass
-// where it was. It returns false if it could not.
+// where it was: at once if that was worthwhile, for whoever breaks off now and then gives
+// most over a new connection. It returns false if it could not.
 func (g *ranges) fetch(run []*piece) bool {
 	defer func() { // What was claimed and is not ready is nobody's any more.
 		g.mu.Lock()
@@ -227,7 +231,7 @@ func (g *ranges) fetch(run []*piece) bool {
 	}()
 	backoff := g.f.options.Backoff()
 	for i := 0; ; {
-		before := i
+		before := reached(run, i)
 		err := g.read(run, &i)
 		if err == nil {
 			return true
@@ -239,12 +243,16 @@ func (g *ranges) fetch(run []*piece) bool {
 		if g.f.options.Busy(err) {
 			g.f.lines.fewer()
 		}
-		if i > before { // Each range has all its attempts.
-			backoff = g.f.options.Backoff()
-		}
-		offset := run[i].offset + int64(run[i].n)
+		offset := reached(run, i)
 		announce := func(err error) {
 			g.f.options.Progress(Event{Kind: Retried, Blob: g.blob, Err: err, Offset: offset})
+		}
+		if offset-before >= int64(g.f.options.RangeSize/worthwhile) {
+			backoff = g.f.options.Backoff()
+			if backoff.MayPass(err) {
+				announce(err)
+				continue
+			}
 		}
 		if next := backoff.Next(g.ctx, err, announce); next != nil {
 			if !backoff.MayPass(err) {
@@ -256,10 +264,13 @@ func (g *ranges) fetch(run []*piece) bool {
 	}
 }
 
+// reached returns where what is in pieces up to the i-th ends.
+func reached(run []*piece, i int) int64 { return run[i].offset + int64(run[i].n) }
+
 // read reads what pieces from the i-th on lack, and counts i up.
 func (g *ranges) read(run []*piece, i *int) error {
 	last := run[len(run)-1]
-	offset := run[*i].offset + int64(run[*i].n)
+	offset := reached(run, *i)
 	end := last.offset + int64(last.want)
 	ctx, cancel := context.WithCancel(g.ctx)
 	defer cancel()

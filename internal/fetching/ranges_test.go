@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dockerarchive/dockerarchive/internal/fetching"
+	"github.com/dockerarchive/dockerarchive/internal/retry"
 )
 
 // rangedSource gives ranges too.
@@ -168,6 +169,39 @@ func TestRangesGoOnWhereTheyBroke(t *testing.T) {
 		assert.Equal(t, blob, s.blobs[descriptor(blob).Digest])
 		assert.EqualValues(t, len(blob), src.sent.Load())
 		assert.Empty(t, src.opens)
+	}
+}
+
+// Whoever brings a good part of a range before it breaks is asked for the rest at once,
+// however often; who does not is waited for, and only so often.
+func TestRangesAreAskedForAgainAtOnce(t *testing.T) {
+	for every, waits := range map[int64]bool{24: true, 25: false, 99: false, 250: false} {
+		synctest.Test(t, func(t *testing.T) {
+			blob := random(4000)
+			src := newRangedSource(blob)
+			src.answer = func(_ context.Context, data []byte, offset, length int64) (io.Reader, error) {
+				if length <= every {
+					return bytes.NewReader(data[offset : offset+length]), nil
+				}
+				return io.MultiReader(bytes.NewReader(data[offset:offset+every]), iotest.ErrReader(io.ErrUnexpectedEOF)), nil
+			}
+			var s store
+			o := s.options()
+			o.RangeSize = 100
+			o.Backoff = retry.Policy{Times: 2}.Backoff
+			f := fetching.New(o)
+			f.Need(f.AddImage(src, wrapped("x")), descriptor(blob))
+			start := time.Now()
+			err := run(t.Context(), f, f.Blobs())
+			if waits {
+				require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+				assert.Greater(t, time.Since(start), time.Second)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, blob, s.blobs[descriptor(blob).Digest])
+			assert.Zero(t, time.Since(start))
+		})
 	}
 }
 

@@ -15,10 +15,11 @@ import (
 func CopyInRangesOf(ctx context.Context, policy *signature.PolicyContext, dest, src types.ImageReference, options *copy.Options, size, times int) error {
 	r := &ranging{size: size, retries: retryPolicy(times)}
 	r.retries.Delay = time.Nanosecond
-	if size == 0 {
-		r = nil
+	c := newCopier(policy, dest, src, CopyExtras{})
+	if c.ranges = r; size == 0 {
+		c.ranges = nil
 	}
-	_, err := copyOnce(ctx, policy, dest, src, options, nil, r)
+	_, err := c.copyWatched(ctx, options)
 	return err
 }
 
@@ -34,7 +35,6 @@ func (o *SaveOptions) InRangesOf(size int) { o.rangeSize = size }
 // For tests of how ranges are read.
 var (
 	NewBlobSource = newBlobSource
-	Watched       = watched
 	IsRanger      = isRanger
 	IsBusy        = isBusy
 	ErrWrong      = errWrongRanges

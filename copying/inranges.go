@@ -38,7 +38,7 @@ type rangedSource struct {
 
 // of returns a rangedSource of src, or nil where there is none: where src has no ranges,
 // or copy.Image would not see all signatures any more.
-func (r *ranging) of(ctx context.Context, src types.ImageSource, instances []*digest.Digest, jobs int) *rangedSource {
+func (r *ranging) of(ctx context.Context, src types.ImageSource, instances []*digest.Digest, jobs int, waiting func(host string)) *rangedSource {
 	if r == nil {
 		return nil
 	}
@@ -46,6 +46,7 @@ func (r *ranging) of(ctx context.Context, src types.ImageSource, instances []*di
 	if !blobs.ranger.IsValid() || blobs.serial != nil || !hasOnlySimpleSignatures(ctx, src, instances) {
 		return nil
 	}
+	blobs.waiting = waiting
 	if jobs <= 0 {
 		jobs = defaultJobs
 	}

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/stall"
 )
 
 // PushImage is an image for Push.
@@ -402,5 +403,8 @@ func (p *pusher) pushContent(ctx context.Context, img *pushedImage, to *reposito
 }
 
 func (r *repository) putManifest(ctx context.Context, img *pushedImage, document *image.Document, instance *digest.Digest) error {
-	return r.do(ctx, img, "", func(dest types.ImageDestination) error { return dest.PutManifest(ctx, document.Raw, instance) })
+	return r.do(ctx, img, "", func(ctx context.Context, w *stall.Watch, dest types.ImageDestination) error {
+		w.Patient()
+		return dest.PutManifest(ctx, document.Raw, instance)
+	})
 }

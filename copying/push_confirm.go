@@ -7,8 +7,10 @@ import (
 
 	"github.com/containers/image/v5/docker"
 	"github.com/containers/image/v5/docker/reference"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/dockerarchive/dockerarchive/copying/internal/registries"
+	"github.com/dockerarchive/dockerarchive/internal/stall"
 )
 
 // ErrNotPushed is the error of an image that a registry took without a word, and has not
@@ -23,7 +25,11 @@ func (p *pusher) isThere(ctx context.Context, img *pushedImage, target reference
 	if err != nil {
 		return false, err
 	}
-	d, err := docker.GetDigest(ctx, p.options.DestinationCtx, ref)
+	var d digest.Digest
+	err = stall.Ask(ctx, p.reading.waiting, func(ctx context.Context, _ *stall.Watch) (err error) {
+		d, err = docker.GetDigest(ctx, p.options.DestinationCtx, ref)
+		return err
+	})
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
 	}
@@ -37,7 +43,11 @@ func (p *pusher) confirm(ctx context.Context, img *pushedImage, target reference
 		if there, err := p.isThere(ctx, img, target); there || err != nil {
 			return err
 		}
-		d, err := p.blobs.client.Digest(ctx, target)
+		var d digest.Digest
+		err := stall.Ask(ctx, p.reading.waiting, func(ctx context.Context, _ *stall.Watch) (err error) {
+			d, err = p.blobs.client.Digest(ctx, target)
+			return err
+		})
 		switch {
 		case registries.IsDenied(err):
 			return nil

@@ -211,7 +211,7 @@ func (g *gathering) openReferrer(ctx context.Context, r *savedImage) error {
 	if err != nil {
 		return err
 	}
-	return s.retry(ctx, r, func() error {
+	return s.retry(ctx, r, func(ctx context.Context) error {
 		src, err := source.NewImageSource(ctx, s.options.SourceCtx)
 		if err != nil {
 			return err

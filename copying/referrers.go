@@ -168,7 +168,7 @@ func (g *gathering) ask(ctx context.Context, q question) ([]*savedImage, error) 
 	repo := q.about.Source.DockerReference()
 	var listed []imgspecv1.Descriptor
 	var hasAPI bool
-	err := g.saver.retry(ctx, q.about, func() (err error) {
+	err := g.saver.retry(ctx, q.about, func(ctx context.Context) (err error) {
 		listed, hasAPI, err = g.client.Referrers(ctx, repo, q.subject)
 		return err
 	})
@@ -216,7 +216,7 @@ func (g *gathering) tagged(ctx context.Context, q question, kind string) (*saved
 	}
 	var raw []byte
 	var mediaType string
-	err = g.saver.retry(ctx, q.about, func() (err error) {
+	err = g.saver.retry(ctx, q.about, func(ctx context.Context) (err error) {
 		raw, mediaType, err = g.client.Tagged(ctx, name, name.Tag())
 		return err
 	})

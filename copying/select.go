@@ -27,6 +27,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/layout"
 	"github.com/dockerarchive/dockerarchive/internal/retry"
+	"github.com/dockerarchive/dockerarchive/internal/stall"
 )
 
 // savedImage is an image that Save reads.
@@ -79,7 +80,7 @@ func (i *savedImage) OpenRange(ctx context.Context, blob imgspecv1.Descriptor, o
 // has the policy accept that.
 func (s *saver) resolve(ctx context.Context, img *savedImage) error {
 	s.checkName(img)
-	err := s.retry(ctx, img, func() error {
+	err := s.retry(ctx, img, func(ctx context.Context) error {
 		several := s.whole(img) || len(s.platforms(img)) > 0
 		src, err := img.Source.NewImageSource(ctx, openingContext(s.options.SourceCtx, several))
 		if err == nil {
@@ -224,7 +225,7 @@ func (s *saver) checkPlatform(ctx context.Context, img *savedImage, unparsed *ct
 		return fmt.Errorf("parsing its manifest: %w", err)
 	}
 	var raw []byte
-	if err := s.retry(ctx, img, func() error { raw, err = parsed.ConfigBlob(ctx); return err }); err != nil {
+	if err := s.retry(ctx, img, func(ctx context.Context) error { raw, err = parsed.ConfigBlob(ctx); return err }); err != nil {
 		return fmt.Errorf("reading its config: %w", err)
 	}
 	config, err := image.ParseConfig(parsed.ConfigInfo().Digest.String(), raw)
@@ -441,7 +442,7 @@ func (s *saver) readManifest(ctx context.Context, img *savedImage, unparsed *ctr
 		return ok || s.leavesOut(l)
 	}
 	wanted := slices.DeleteFunc(slices.Clone(document.Layers), leavesOut)
-	absent, reason, err := absentLayers(ctx, img.src, wanted, func(f func() error) error { return s.retry(ctx, img, f) })
+	absent, reason, err := absentLayers(ctx, img.src, wanted, func(f func(context.Context) error) error { return s.retry(ctx, img, f) })
 	if err == nil && s.layout.Unpacks() {
 		err = reason
 	}
@@ -496,7 +497,7 @@ func (s *saver) rewrite(ctx context.Context, img types.Image, layers []types.Blo
 
 // manifest reads a manifest, whose digest is verified where it is known.
 func (s *saver) manifest(ctx context.Context, img *savedImage, unparsed *ctrimage.UnparsedImage) (raw []byte, mimeType string, err error) {
-	err = s.retry(ctx, img, func() error {
+	err = s.retry(ctx, img, func(ctx context.Context) error {
 		raw, mimeType, err = unparsed.Manifest(ctx)
 		return err
 	})
@@ -506,10 +507,12 @@ func (s *saver) manifest(ctx context.Context, img *savedImage, unparsed *ctrimag
 // allowImage asks the policy about a manifest of an image, and says once of the image that
 // signatures, of the kind that registries keep beside images, are not in archives.
 func (s *saver) allowImage(ctx context.Context, img *savedImage, unparsed *ctrimage.UnparsedImage) error {
-	if err := s.allow(ctx, unparsed); err != nil || img.signed {
+	err := s.ask(ctx, img, func(ctx context.Context) error { return s.allow(ctx, unparsed) })
+	if err != nil || img.signed {
 		return err
 	}
-	signatures, err := unparsed.Signatures(ctx)
+	var signatures [][]byte
+	err = s.ask(ctx, img, func(ctx context.Context) (err error) { signatures, err = unparsed.Signatures(ctx); return err })
 	if err != nil {
 		img.signed = true // Or it is said of each manifest.
 		img.warn("whether it is signed is not known: %v", err)
@@ -530,9 +533,18 @@ func (s *saver) allow(ctx context.Context, unparsed types.UnparsedImage) error {
 	return nil
 }
 
-func (s *saver) retry(ctx context.Context, img *savedImage, f func() error) error {
+func (s *saver) retry(ctx context.Context, img *savedImage, f func(context.Context) error) error {
 	announce := func(err error) { s.options.Progress(Event{Kind: Retried, Image: img.Source, Err: err}) }
-	return s.retries().Do(ctx, announce, f)
+	return s.retries().Do(ctx, announce, func() error { return s.ask(ctx, img, f) })
+}
+
+// ask calls f, which reads something of an image that is no blob, of a registry such that
+// it fails when nothing comes.
+func (s *saver) ask(ctx context.Context, img *savedImage, f func(context.Context) error) error {
+	if !isRegistry(img.Source) {
+		return f(ctx)
+	}
+	return stall.Ask(ctx, s.waiting, func(ctx context.Context, _ *stall.Watch) error { return f(ctx) })
 }
 
 func (s *saver) retries() retry.Policy {

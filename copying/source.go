@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/containers/image/v5/directory"
+	"github.com/containers/image/v5/docker"
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/manifest"
 	ocilayout "github.com/containers/image/v5/oci/layout"
@@ -23,6 +24,7 @@ import (
 	"github.com/dockerarchive/dockerarchive"
 	"github.com/dockerarchive/dockerarchive/internal/fetching"
 	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/stall"
 )
 
 // concurrentSource is a source whose GetBlob is safe for concurrent use although
@@ -143,12 +145,18 @@ func (s *blobSource) Open(ctx context.Context, blob imgspecv1.Descriptor, offset
 	return s.watched(ctx, func(ctx context.Context) (io.ReadCloser, error) { return s.open(ctx, blob, offset) })
 }
 
+// isRegistry reports whether what a reference has comes over connections that are to be
+// watched. A daemon may take its time before it answers, and a pipe too.
+func isRegistry(ref types.ImageReference) bool {
+	return ref.Transport().Name() == docker.Transport.Name()
+}
+
 // watched opens something, of a registry such that it fails when nothing comes.
 func (s *blobSource) watched(ctx context.Context, open func(context.Context) (io.ReadCloser, error)) (io.ReadCloser, error) {
-	if !isRegistry(s.src) {
+	if !isRegistry(s.src.Reference()) {
 		return open(ctx)
 	}
-	return watched(ctx, reference.Domain(s.src.Reference().DockerReference()), s.waiting, open)
+	return stall.Open(ctx, reference.Domain(s.src.Reference().DockerReference()), s.waiting, open)
 }
 
 func (s *blobSource) open(ctx context.Context, blob imgspecv1.Descriptor, offset int64) (io.ReadCloser, error) {

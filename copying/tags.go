@@ -11,6 +11,7 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/daemon"
+	"github.com/dockerarchive/dockerarchive/internal/stall"
 )
 
 // maxTags is how many images of a repository can be saved at once.
@@ -86,7 +87,12 @@ func registryTags(ctx context.Context, sys *types.SystemContext, repository refe
 	if err != nil {
 		return nil, err
 	}
-	return docker.GetRepositoryTags(ctx, sys, ref)
+	var tags []string
+	err = stall.Ask(ctx, func(string) {}, func(ctx context.Context, _ *stall.Watch) (err error) {
+		tags, err = docker.GetRepositoryTags(ctx, sys, ref)
+		return err
+	})
+	return tags, err
 }
 
 // daemonTags returns the tags that a daemon has in a repository.

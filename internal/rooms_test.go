@@ -32,6 +32,7 @@ var rooms = []struct{ name, mayImport string }{
 	{"internal/async", ""},
 	{"internal/local", ""},
 	{"internal/naming", ""},
+	{"internal/stall", ""},
 	{"internal/retry", "errdef internal/local"},
 	{"internal/compression", "errdef internal/inflate"},
 

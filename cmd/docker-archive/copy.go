@@ -131,7 +131,7 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 	}
 	var m []byte
 	err = copying.RetryEvery(cmd.Context(), o.retryTimes, o.retryDelay, func(err error) { o.logRetry(cmd.ErrOrStderr(), err) }, func() error {
-		m, err = copying.CopyWith(cmd.Context(), policy, dest, src, options, &dockerarchive.WriterOptions{NoSync: o.noSync})
+		m, err = copying.CopyWith(cmd.Context(), policy, dest, src, options, copying.CopyExtras{NoSync: o.noSync})
 		return err
 	})
 	if err == nil {

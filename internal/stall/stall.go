@@ -1,0 +1,251 @@
+// Package stall ends requests that bring nothing. It sees them as the hooks of
+// net/http/httptrace do, whoever makes them, and knows nothing of what they are for.
+package stall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http/httptrace"
+	"sync"
+	"time"
+)
+
+// Variables, so that tests need not wait.
+var (
+	// Silence is how long a connection may bring nothing before it counts as broken.
+	Silence = 60 * time.Second
+	// Patience is that of one over which something was sent that takes a registry time to
+	// store, and of one of which nobody sees whether it waits for a disk here.
+	Patience = 5 * time.Minute
+)
+
+// silentError says that a connection has brought nothing for so long.
+type silentError struct {
+	host  string
+	after time.Duration
+}
+
+var _ net.Error = silentError{}
+
+// Error returns the text.
+func (e silentError) Error() string {
+	return fmt.Sprintf("%s has sent nothing for %v", e.host, e.after)
+}
+
+// Timeout is true: it may pass.
+func (silentError) Timeout() bool { return true }
+
+// Temporary is true.
+func (silentError) Temporary() bool { return true }
+
+// Watch ends requests that bring nothing. Time counts only while an answer is waited
+// for or a body is being read or sent: not while a registry's wish to wait is granted, nor
+// while nobody reads.
+type Watch struct {
+	cancel            context.CancelCauseFunc
+	waiting           func(host string)
+	silence, patience time.Duration
+
+	mu      sync.Mutex
+	answer  time.Duration // how long an answer may take to begin
+	rest    time.Duration // and what follows it; 0 if somebody says when that is read
+	host    string        // of the connection
+	reading bool          // the body is being read
+	ended   bool
+	timers  []*time.Timer // while time counts
+}
+
+// watching returns a context for requests that are watched.
+func watching(ctx context.Context, host string, waiting func(host string)) (context.Context, *Watch) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	w := &Watch{cancel: cancel, waiting: waiting, silence: Silence, patience: Patience, host: host, answer: Silence}
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn:              w.connect,
+		WroteHeaders:         w.sent,
+		WroteRequest:         func(httptrace.WroteRequestInfo) { w.sent() },
+		GotFirstResponseByte: w.answered,
+	}), w
+}
+
+// Open calls open with a context for its requests, and watches over what it returns.
+// waiting is called with the host a while before a request is ended.
+func Open(ctx context.Context, host string, waiting func(host string), open func(context.Context) (io.ReadCloser, error)) (io.ReadCloser, error) {
+	ctx, w := watching(ctx, host, waiting)
+	r, err := open(ctx)
+	w.stop() // Of a request that failed.
+	if err != nil {
+		err = judged(ctx, err)
+		w.end()
+		return nil, err
+	}
+	return &body{ReadCloser: r, watch: w, ctx: ctx}, nil
+}
+
+// Ask calls f, which asks something and reads the answer, with a context in which that ends
+// when nothing comes. What f opens must not need the context when it has returned.
+func Ask(ctx context.Context, waiting func(host string), f func(context.Context, *Watch) error) error {
+	ctx, w := watching(ctx, "", waiting)
+	defer w.end()
+	w.rest = 2 * w.silence // An answer may be the wish that it be asked again in a minute.
+	return judged(ctx, f(ctx, w))
+}
+
+// Patient lets answers take their time.
+func (w *Watch) Patient() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.answer, w.rest = w.patience, w.patience
+}
+
+// Moved says that something has been read or sent, and that it goes on.
+func (w *Watch) Moved() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.start(w.rest)
+}
+
+// Sent returns a reader for the body of a request, who will be asked for more when what it
+// gave has been sent. When all has, it may take a time to be stored.
+func (w *Watch) Sent(r io.Reader) io.Reader { return sentBody{r, w} }
+
+// Received returns a reader for what comes of a body. Several may be read side by side.
+func (w *Watch) Received(ctx context.Context, r io.Reader) io.Reader {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	own := &Watch{cancel: w.cancel, waiting: w.waiting, silence: w.silence, host: w.host}
+	return &body{ReadCloser: io.NopCloser(r), watch: own, ctx: ctx}
+}
+
+// connect takes the host that is being connected to, which may be where a registry
+// redirects to.
+func (w *Watch) connect(hostPort string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.host = hostPort
+	if host, port, err := net.SplitHostPort(hostPort); err == nil && port == "443" {
+		w.host = host
+	}
+}
+
+// sent is called when the headers of a request have been sent, and when all of it has.
+func (w *Watch) sent() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.start(w.answer)
+}
+
+// answered is called when an answer begins. While the body is being read, that is one of
+// a request that goes on with it.
+func (w *Watch) answered() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.reading:
+		w.start(w.silence)
+	case w.rest > 0:
+		w.start(w.rest)
+	default:
+		w.stopTimers()
+	}
+}
+
+// setReading says whether the body is being read.
+func (w *Watch) setReading(reading bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.reading = reading; reading {
+		w.start(w.silence)
+	} else {
+		w.stopTimers()
+	}
+}
+
+// stop has time count no more.
+func (w *Watch) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopTimers()
+}
+
+// end ends the context, and whatever a request says of itself later.
+func (w *Watch) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = true
+	w.stopTimers()
+	w.cancel(nil)
+}
+
+// start has time count from now on.
+func (w *Watch) start(limit time.Duration) {
+	w.stopTimers()
+	if w.ended {
+		return
+	}
+	host := w.host
+	w.timers = []*time.Timer{
+		time.AfterFunc(min(limit, w.silence)*5/6, func() { w.waiting(host) }),
+		time.AfterFunc(limit, func() { w.cancel(silentError{host, limit}) }),
+	}
+}
+
+func (w *Watch) stopTimers() {
+	for _, t := range w.timers {
+		t.Stop()
+	}
+	w.timers = nil
+}
+
+// judged returns why a request failed, which is not that its context has ended if
+// it was ended for bringing nothing.
+func judged(ctx context.Context, err error) error {
+	var silent silentError
+	if err != nil && errors.As(context.Cause(ctx), &silent) {
+		return silent
+	}
+	return err
+}
+
+// body is the body of an answer.
+type body struct {
+	io.ReadCloser
+	watch *Watch
+	ctx   context.Context
+}
+
+// Read reads.
+func (b *body) Read(p []byte) (int, error) {
+	b.watch.setReading(true)
+	n, err := b.ReadCloser.Read(p)
+	b.watch.setReading(false)
+	if err != nil && err != io.EOF {
+		err = judged(b.ctx, err)
+	}
+	return n, err
+}
+
+// Close closes the body.
+func (b *body) Close() error {
+	defer b.watch.end()
+	return b.ReadCloser.Close()
+}
+
+// sentBody is the body of a request.
+type sentBody struct {
+	io.Reader
+	watch *Watch
+}
+
+// Read reads.
+func (b sentBody) Read(p []byte) (int, error) {
+	b.watch.stop() // Nobody but the reader is waited for.
+	n, err := b.Reader.Read(p)
+	b.watch.Patient()
+	b.watch.mu.Lock()
+	defer b.watch.mu.Unlock()
+	b.watch.start(b.watch.silence)
+	return n, err
+}

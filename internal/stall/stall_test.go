@@ -1,0 +1,211 @@
+package stall_test
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/internal/retry"
+	"github.com/dockerarchive/dockerarchive/internal/stall"
+)
+
+// answering is a client whose server, at the other end of a pipe, writes with answer what
+// it has to say to a request.
+func answering(t *testing.T, answer func(w io.Writer)) *http.Client {
+	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+		client, server := net.Pipe()
+		go func() {
+			defer server.Close()
+			request, err := http.ReadRequest(bufio.NewReader(server))
+			if assert.NoError(t, err) {
+				assert.Equal(t, "/blob", request.URL.Path)
+				answer(server)
+				_, _ = io.Copy(io.Discard, server) // Until the client closes.
+			}
+		}()
+		return client, nil
+	}}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+// A connection that brings nothing for a minute is broken, which may pass, before the
+// answer as in it. Ten seconds before that the host is named.
+func TestStalled(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer func(w io.Writer)
+		after  time.Duration
+		data   string
+	}{
+		"no answer": {func(io.Writer) {}, time.Minute, ""},
+		"in the body": {func(w io.Writer) {
+			_, _ = io.WriteString(w, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
+			for range 3 {
+				time.Sleep(40 * time.Second) // Slow, and alive.
+				_, _ = io.WriteString(w, "data")
+			}
+		}, 3 * time.Minute, "datadatadata"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client, start := answering(t, c.answer), time.Now()
+				var told []time.Duration
+				waiting := func(host string) {
+					assert.Equal(t, "cdn.example:80", host)
+					told = append(told, time.Since(start))
+				}
+				read := func() (data []byte, err error) {
+					body, err := stall.Open(t.Context(), "registry.example", waiting, func(ctx context.Context) (io.ReadCloser, error) {
+						request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://cdn.example/blob", nil)
+						require.NoError(t, err)
+						response, err := client.Do(request)
+						if err != nil {
+							return nil, err
+						}
+						return response.Body, nil
+					})
+					if err != nil {
+						return nil, err
+					}
+					defer func() { require.NoError(t, body.Close()) }()
+					return io.ReadAll(body)
+				}
+				attempts := 0
+				err := retry.Policy{Times: 1}.Do(t.Context(), func(error) { attempts++ }, func() error {
+					data, err := read()
+					synctest.Wait()
+					assert.Equal(t, c.data, string(data))
+					if attempts == 0 {
+						assert.Equal(t, c.after, time.Since(start))
+						assert.Equal(t, []time.Duration{c.after - 10*time.Second}, told)
+					}
+					return err
+				})
+				require.EqualError(t, err, "cdn.example:80 has sent nothing for 1m0s")
+				assert.Equal(t, 1, attempts)
+			})
+		})
+	}
+}
+
+// Time counts only while something is waited for.
+func TestNobodyReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		waiting := func(string) { t.Error("nothing is waited for") }
+		body, err := stall.Open(t.Context(), "registry.example", waiting, func(ctx context.Context) (io.ReadCloser, error) {
+			time.Sleep(time.Hour) // As a registry may wish.
+			return io.NopCloser(strings.NewReader("data")), ctx.Err()
+		})
+		require.NoError(t, err)
+		time.Sleep(time.Hour)
+		data, err := io.ReadAll(body)
+		require.NoError(t, err)
+		assert.Equal(t, "data", string(data))
+		require.NoError(t, body.Close())
+	})
+}
+
+// An answer may be long in coming if it is said to be, or if something was sent for it.
+func TestPatience(t *testing.T) {
+	for name, c := range map[string]struct {
+		ask  func(w *stall.Watch) io.Reader
+		want time.Duration
+	}{
+		"a question":    {func(*stall.Watch) io.Reader { return nil }, time.Minute},
+		"a manifest":    {func(w *stall.Watch) io.Reader { w.Patient(); return nil }, 5 * time.Minute},
+		"a blob":        {func(w *stall.Watch) io.Reader { return w.Sent(strings.NewReader("data")) }, 5 * time.Minute},
+		"a slow source": {func(w *stall.Watch) io.Reader { return w.Sent(&slow{left: 3}) }, 30*time.Minute + 5*time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client, start := answering(t, func(io.Writer) {}), time.Now()
+				err := stall.Ask(t.Context(), func(string) {}, func(ctx context.Context, w *stall.Watch) error { return put(ctx, client, c.ask(w)) })
+				require.ErrorContains(t, err, "cdn.example:80 has sent nothing for ")
+				assert.Equal(t, c.want, time.Since(start))
+			})
+		})
+	}
+}
+
+// slow takes ten minutes for a byte.
+type slow struct{ left int }
+
+func (s *slow) Read(p []byte) (int, error) {
+	if s.left == 0 {
+		return 0, io.EOF
+	}
+	s.left--
+	time.Sleep(10 * time.Minute)
+	return copy(p, "x"), nil
+}
+
+func put(ctx context.Context, client *http.Client, body io.Reader) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://cdn.example/blob", body)
+	if err != nil {
+		return err
+	}
+	response, err := client.Do(request)
+	if err == nil {
+		err = response.Body.Close()
+	}
+	return err
+}
+
+// A request that the other side no longer reads is broken, after a minute.
+func TestNobodyTakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+			client, server := net.Pipe()
+			go func() { _, _ = server.Read(make([]byte, 1)) }()
+			return client, nil
+		}}
+		defer transport.CloseIdleConnections()
+		start := time.Now()
+		err := stall.Ask(t.Context(), func(string) {}, func(ctx context.Context, w *stall.Watch) error {
+			return put(ctx, &http.Client{Transport: transport}, w.Sent(strings.NewReader(strings.Repeat("data", 1<<20))))
+		})
+		require.EqualError(t, err, "cdn.example:80 has sent nothing for 1m0s")
+		assert.Equal(t, time.Minute, time.Since(start))
+	})
+}
+
+// What moves is not broken, however long it takes; nor is what has ended.
+func TestMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nothing := func(string) { t.Error("nothing is waited for") }
+		err := stall.Ask(t.Context(), nothing, func(ctx context.Context, w *stall.Watch) error {
+			for range 100 {
+				w.Moved()
+				time.Sleep(40 * time.Second)
+			}
+			return ctx.Err()
+		})
+		require.NoError(t, err)
+		time.Sleep(time.Hour)
+	})
+}
+
+// Of several bodies that are read side by side, one that brings nothing ends all.
+func TestReceived(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		silent, _ := io.Pipe()
+		err := stall.Ask(t.Context(), func(string) {}, func(ctx context.Context, w *stall.Watch) error {
+			go func() { _, _ = w.Received(ctx, silent).Read(make([]byte, 1)) }()
+			_, err := io.Copy(io.Discard, w.Received(ctx, &slow{left: 0}))
+			require.NoError(t, err)
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		require.ErrorContains(t, err, " has sent nothing for 1m0s")
+		require.NoError(t, silent.Close())
+	})
+}

@@ -26,7 +26,12 @@ type dockerd struct {
 // startDockerd starts a dockerd on top of a running containerd.
 func startDockerd(t *testing.T, server program, runtime containerd, containerdStore bool) dockerd {
 	t.Helper()
-	dir := daemonDir(t)
+	return startDockerdIn(t, daemonDir(t), server, runtime, containerdStore)
+}
+
+// startDockerdIn starts one in the directory of another that has ended.
+func startDockerdIn(t *testing.T, dir string, server program, runtime containerd, containerdStore bool) dockerd {
+	t.Helper()
 	config := filepath.Join(dir, "daemon.json")
 	features := fmt.Appendf(nil, `{"features": {"containerd-snapshotter": %t}}`, containerdStore)
 	require.NoError(t, os.WriteFile(config, features, 0o600))

@@ -83,10 +83,11 @@ func TestLoadThin(t *testing.T) {
 func loadThin(t *testing.T, d dockerd, images []thinImage, paths []string, sizes [][]int64) {
 	require.NoError(t, d.removeAll(t))
 	proxy := startProxy(t, strings.TrimPrefix(d.docker.argv[2], "unix://"))
-	load := func(n int) int64 {
+	load := func(n int, more ...string) int64 {
 		t.Helper()
 		proxy.sent.Store(0)
-		dockerArchive(t).run(t, "load", "--insecure-policy", "--host", "unix://"+proxy.socket, paths[n])
+		args := append([]string{"load", "--insecure-policy", "--host", "unix://" + proxy.socket}, more...)
+		dockerArchive(t).run(t, append(args, paths[n])...)
 		output, err := d.runImage(t, archive{}, images[n].name)
 		require.NoError(t, err)
 		assert.Equal(t, helloOutput, strings.TrimSpace(output))
@@ -104,6 +105,19 @@ func loadThin(t *testing.T, d dockerd, images []thinImage, paths []string, sizes
 	proxy.before.Store(nil)
 	within(t, "removed meanwhile", sent, sizes[1][2]+sum(sizes[1]))
 	within(t, "all there again", load(1), 0)
+
+	if d.store.socket == "" {
+		return
+	}
+	// A layer that is unpacked is removed as it came, after the daemon said that all is there. The
+	// image runs, and all is there again when all is sent.
+	layer := d.store.layers(t, images[1].name)[1].Digest.String()
+	proxy.before.Store(new(sync.OnceFunc(func() { d.store.ctr.run(t, "content", "rm", layer) })))
+	within(t, "a layer removed meanwhile", load(1), 0)
+	proxy.before.Store(nil)
+	assert.NotContains(t, d.store.ctr.run(t, "content", "ls", "--quiet"), layer)
+	load(1, "--full")
+	assert.Contains(t, d.store.ctr.run(t, "content", "ls", "--quiet"), layer)
 }
 
 // within fails if more was sent than was missing, and a little.

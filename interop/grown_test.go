@@ -24,11 +24,11 @@ func grownArchives(t *testing.T, dir string) []archive {
 	debian(t, "skopeo").run(t, append([]string{"--insecure-policy"}, withoutPolicy(copyArgs(skopeos, "oci:"+testLayout+":one", oneName))...)...)
 	grow(t, skopeos)
 	dockerArchive(t).run(t, "remove", ours, "grown.example.com/one:1")
-	return []archive{
+	return append(othersChanged(t, dir), []archive{
 		{name: "grown", path: ours, images: images, refused: refused},
 		{name: "grown by skopeo", path: skopeos, images: images, refused: refused},
 		{name: "image-archive grown", path: layout, images: images, manifests: true, refused: refused},
-	}
+	}...)
 }
 
 // grow adds an image to an archive of another one, and gives that another name.

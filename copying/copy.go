@@ -62,6 +62,7 @@ type copier struct {
 	dest, source types.ImageReference
 	extras       CopyExtras
 	ranges       *ranging     // of a registry's large blobs; nil if they are read whole
+	inRanges     bool         // large blobs are, and each range is watched
 	watch        *stall.Watch // nil if no registry is involved
 }
 
@@ -130,10 +131,8 @@ func (c *copier) copy(ctx context.Context, options *copy.Options) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
-	if isRegistry(srcRef) && ranged == nil { // Ranges are watched one by one.
-		inWriter = &watchedReference{inWriter, c.watch}
-	}
-	m, err := c.image(ctx, inWriter, opened, options)
+	c.inRanges = ranged != nil
+	m, err := copy.Image(ctx, c.policy, &reportedReference{inWriter, c}, opened, options)
 	if err != nil {
 		if ranged.mayBeToBlame(err) && !w.Stream() {
 			err = fmt.Errorf("%w: %w", errWrongRanges, err)

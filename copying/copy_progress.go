@@ -4,18 +4,18 @@ import (
 	"context"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containers/image/v5/copy"
 	"github.com/containers/image/v5/types"
-
-	"github.com/dockerarchive/dockerarchive/internal/stall"
 )
 
 // progressInterval is how often copy.Image says how much of a blob it has read.
 const progressInterval = 200 * time.Millisecond
 
-// image calls copy.Image, and tells of what that reports on its channel.
+// image calls copy.Image, and tells of what that reports on its channel. Nothing reads
+// blobs when that has returned.
 func (c *copier) image(ctx context.Context, dest, source types.ImageReference, options *copy.Options) ([]byte, error) {
 	reported := make(chan types.ProgressProperties)
 	var wg sync.WaitGroup
@@ -51,33 +51,54 @@ func (c *copier) report(p types.ProgressProperties) {
 		c.extras.Progress(Event{Kind: Read, Blob: e.Blob, Bytes: int(p.OffsetUpdate)})
 		if p.Event == types.ProgressEventDone {
 			e.Kind = Finished
+			if e.Size >= 0 && p.Offset != uint64(e.Size) {
+				e.Err = io.ErrUnexpectedEOF // Why is said when all has ended.
+			}
+			e.Size = int64(p.Offset)
 			c.extras.Progress(e)
 		}
 	}
 }
 
-// watchedReference is an archive whose writer waits for a registry no longer than that
-// sends something.
-type watchedReference struct {
+// reportedReference is an archive whose writer tells of blobs itself, as it may be reading
+// one when copy.Image has given up; and waits for a registry no longer than that sends
+// something.
+type reportedReference struct {
 	types.ImageReference
-	watch *stall.Watch
+	copier *copier
 }
 
 // NewImageDestination returns the archive.
-func (r *watchedReference) NewImageDestination(ctx context.Context, sys *types.SystemContext) (types.ImageDestination, error) {
+func (r *reportedReference) NewImageDestination(ctx context.Context, sys *types.SystemContext) (types.ImageDestination, error) {
 	dest, err := r.ImageReference.NewImageDestination(ctx, sys)
 	if err != nil {
 		return nil, err
 	}
-	return &watchedDestination{dest, r.watch}, nil
+	return &reportedDestination{dest, r.copier}, nil
 }
 
-type watchedDestination struct {
+type reportedDestination struct {
 	types.ImageDestination
-	watch *stall.Watch
+	copier *copier
 }
 
 // PutBlob writes a blob.
-func (d *watchedDestination) PutBlob(ctx context.Context, stream io.Reader, info types.BlobInfo, cache types.BlobInfoCache, isConfig bool) (types.BlobInfo, error) {
-	return d.ImageDestination.PutBlob(ctx, d.watch.Received(ctx, stream), info, cache, isConfig)
+func (d *reportedDestination) PutBlob(ctx context.Context, stream io.Reader, info types.BlobInfo, cache types.BlobInfoCache, isConfig bool) (types.BlobInfo, error) {
+	progress, watch := d.copier.extras.Progress, d.copier.watch
+	if watch != nil && !d.copier.inRanges {
+		stream = watch.Received(ctx, stream)
+	}
+	progress(Event{Kind: Started, Blob: info.Digest, Size: info.Size})
+	var read atomic.Int64
+	put, err := d.ImageDestination.PutBlob(ctx, readerFunc(func(p []byte) (int, error) {
+		n, err := stream.Read(p)
+		if watch != nil {
+			watch.Moved()
+		}
+		read.Add(int64(n))
+		progress(Event{Kind: Read, Blob: info.Digest, Bytes: n})
+		return n, err
+	}), info, cache, isConfig)
+	progress(Event{Kind: Finished, Blob: info.Digest, Size: read.Load(), Err: err})
+	return put, err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"runtime"
 	"slices"
 
@@ -22,8 +21,9 @@ type LoadIntoOptions struct {
 	SourceCtx, DestinationCtx *types.SystemContext
 	// Platform chooses from images that are an index. By default that is this machine's.
 	Platform *imgspecv1.Platform
-	// Report, if not nil, gets what copy.Image of containers/image reports.
-	Report io.Writer
+	// Progress, if not nil, is told of what is Started, Read and Finished. It is called
+	// concurrently, and must return soon.
+	Progress func(Event)
 }
 
 // LoadInto puts images, usually those of archives, where containers/image can put them one
@@ -50,9 +50,9 @@ func LoadInto(ctx context.Context, policyContext *signature.PolicyContext, image
 	if len(l.images) == 0 {
 		return l.done, l.nothing()
 	}
-	how := &copy.Options{SourceCtx: choosing(options.SourceCtx, platform), DestinationCtx: options.DestinationCtx, ReportWriter: options.Report}
+	how := &copy.Options{SourceCtx: choosing(options.SourceCtx, platform), DestinationCtx: options.DestinationCtx}
 	for _, img := range l.images {
-		if err := l.copyInto(ctx, img, place, how); err != nil {
+		if err := l.copyInto(ctx, img, place, how, options.Progress); err != nil {
 			return l.done, &LoadError{Source: img.Source, Err: err}
 		}
 	}
@@ -60,7 +60,7 @@ func LoadInto(ctx context.Context, policyContext *signature.PolicyContext, image
 }
 
 // copyInto copies an image once for each of its names.
-func (l *loader) copyInto(ctx context.Context, img *loadedImage, place func(reference.NamedTagged, digest.Digest) (types.ImageReference, error), how *copy.Options) error {
+func (l *loader) copyInto(ctx context.Context, img *loadedImage, place func(reference.NamedTagged, digest.Digest) (types.ImageReference, error), how *copy.Options, progress func(Event)) error {
 	chosen := slices.IndexFunc(img.manifests, func(m *loadedManifest) bool { return m.runs })
 	if chosen < 0 {
 		return errors.New("it has no manifest of an image")
@@ -75,7 +75,7 @@ func (l *loader) copyInto(ctx context.Context, img *loadedImage, place func(refe
 		if err != nil {
 			return err
 		}
-		if _, err := Copy(ctx, l.policy, to, img.Source, how); err != nil {
+		if _, err := CopyWith(ctx, l.policy, to, img.Source, how, CopyExtras{Progress: progress}); err != nil {
 			return err
 		}
 	}

@@ -175,8 +175,9 @@ const (
 	Retried
 	// Finished says that a Blob is in the archive or, in Err, why it is not.
 	Finished
-	// Waiting says that a Host has sent nothing of a blob for 50 seconds. After 60 its
-	// connection counts as broken, and reading is tried again.
+	// Waiting says that a Host has sent nothing for 50 seconds. After 60 its connection
+	// counts as broken, and what was asked is tried again; five minutes are for a registry
+	// that has something to store, and for copies.
 	Waiting
 )
 

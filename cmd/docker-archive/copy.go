@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -20,7 +19,6 @@ import (
 
 	"github.com/dockerarchive/dockerarchive"
 	"github.com/dockerarchive/dockerarchive/copying"
-	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
 // copyOptions are the flags of the copy command.
@@ -126,14 +124,17 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 		return err
 	}
 	defer policy.Destroy() // Holds nothing that could be lost.
+	progress, done := func(copying.Event) {}, func() {}
 	if !o.quiet {
-		options.ReportWriter = reportWriter(cmd.ErrOrStderr())
+		progress, done = newCopying(cmd.ErrOrStderr())
 	}
 	var m []byte
-	err = copying.RetryEvery(cmd.Context(), o.retryTimes, o.retryDelay, func(err error) { o.logRetry(cmd.ErrOrStderr(), err) }, func() error {
-		m, err = copying.CopyWith(cmd.Context(), policy, dest, src, options, copying.CopyExtras{NoSync: o.noSync})
+	retried := func(err error) { progress(copying.Event{Kind: copying.Retried, Image: src, Err: err}) }
+	err = copying.RetryEvery(cmd.Context(), o.retryTimes, o.retryDelay, retried, func() error {
+		m, err = copying.CopyWith(cmd.Context(), policy, dest, src, options, copying.CopyExtras{NoSync: o.noSync, Progress: progress})
 		return err
 	})
+	done()
 	if err == nil {
 		err = replace()
 	}
@@ -157,12 +158,6 @@ func (o *copyOptions) replacing(destination string) (string, func() error, error
 		path += ":" + name
 	}
 	return transport + ":" + path, replace, err
-}
-
-func (o *copyOptions) logRetry(stderr io.Writer, err error) {
-	if !o.quiet {
-		fmt.Fprintf(stderr, "docker-archive: %s; trying again\n", printable.Error(err))
-	}
 }
 
 // copyOptions translates the flags for copy.Image.

@@ -360,11 +360,13 @@ func (o *makeOptions) copyTo(cmd *cobra.Command, policy *signature.PolicyContext
 	}
 	destCtx := *sys
 	trustLoopback(&destCtx, inRegistries(dest)...)
-	options := &copy.Options{SourceCtx: sys, DestinationCtx: &destCtx}
+	progress, done := func(copying.Event) {}, func() {}
 	if !o.quiet {
-		options.ReportWriter = reportWriter(cmd.ErrOrStderr())
+		progress, done = newCopying(cmd.ErrOrStderr())
 	}
-	m, err := copying.Copy(cmd.Context(), policy, dest, making.Reference(img, dest.DockerReference()), options)
+	m, err := copying.CopyWith(cmd.Context(), policy, dest, making.Reference(img, dest.DockerReference()),
+		&copy.Options{SourceCtx: sys, DestinationCtx: &destCtx}, copying.CopyExtras{Progress: progress})
+	done()
 	if err != nil {
 		return nil, fmt.Errorf("making %s: %w", transports.ImageName(dest), err)
 	}

@@ -26,15 +26,6 @@ func shown(out io.Writer) io.Writer {
 	return out
 }
 
-// reportWriter returns what containers/image reports to. On a terminal, which it has
-// to see as such to draw bars, it prints digests only, which copying.Copy has checked.
-func reportWriter(stderr io.Writer) io.Writer {
-	if isTerminal(stderr) {
-		return stderr
-	}
-	return printable.Writer{W: stderr}
-}
-
 // logFormatter is logrus' own. That quotes messages itself, except in colour.
 type logFormatter struct{ logrus.TextFormatter }
 

@@ -21,13 +21,19 @@ type containerd struct {
 	ctr    program
 	// importOptions go before the archive in "ctr images import".
 	importOptions []string
+	daemon        *daemon
 }
 
 // startContainerd starts the given containerd, to be used with the given ctr. Its shim and runc
 // are found on the PATH, so the directory of the containerd comes first there.
 func startContainerd(t *testing.T, server, ctr program) containerd {
 	t.Helper()
-	dir := daemonDir(t)
+	return startContainerdIn(t, daemonDir(t), server, ctr)
+}
+
+// startContainerdIn starts one in the directory of another that has ended.
+func startContainerdIn(t *testing.T, dir string, server, ctr program) containerd {
+	t.Helper()
 	socket := filepath.Join(dir, "containerd.sock")
 	config := filepath.Join(dir, "config.toml")
 	// The version 2 of the configuration is the newest that 1.6 knows and is still read by 2.x.
@@ -44,11 +50,11 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 
 	path := filepath.Dir(server.argv[0]) + ":" + os.Getenv("PATH")
 	ctr = ctr.with("--address", socket)
-	startDaemon(t, dir, server.with("--config", config, "--log-level", "warn").withEnv("PATH="+path), func() error {
+	d := startDaemon(t, dir, server.with("--config", config, "--log-level", "warn").withEnv("PATH="+path), func() error {
 		_, err := ctr.try(t, "version")
 		return err
 	})
-	return containerd{socket: socket, ctr: ctr}
+	return containerd{socket: socket, ctr: ctr, daemon: d}
 }
 
 func startDebianContainerd(t *testing.T) containerd {

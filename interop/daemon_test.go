@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
@@ -73,7 +74,7 @@ type daemon struct {
 
 // startDaemon starts a daemon that logs into dir, waits until ready returns nil, and stops it
 // when the test ends.
-func startDaemon(t *testing.T, dir string, p program, ready func() error) {
+func startDaemon(t *testing.T, dir string, p program, ready func() error) *daemon {
 	t.Helper()
 	d := &daemon{
 		name:  p.name,
@@ -106,6 +107,13 @@ func startDaemon(t *testing.T, dir string, p program, ready func() error) {
 	d.process = cmd.Process
 	t.Cleanup(func() { d.stop(t) })
 	d.await(t, ready)
+	return d
+}
+
+// die ends a daemon as a crash does.
+func (d *daemon) die(t *testing.T) {
+	assert.NoError(t, d.process.Kill())
+	<-d.ended
 }
 
 // await polls ready until it returns nil.

@@ -20,7 +20,8 @@ type dockerd struct {
 	docker program
 	// store is the containerd that holds the images, in Docker's namespace. It has no socket
 	// where Docker keeps them itself and knows them by their config digest.
-	store containerd
+	store  containerd
+	daemon *daemon
 }
 
 // startDockerd starts a dockerd on top of a running containerd.
@@ -49,11 +50,11 @@ func startDockerdIn(t *testing.T, dir string, server program, runtime containerd
 		// The network of the machine stays as it is.
 		"--iptables=false", "--ip6tables=false", "--bridge=none",
 	).withEnv("PATH=" + path)
-	startDaemon(t, dir, server, func() error {
+	process := startDaemon(t, dir, server, func() error {
 		_, err := docker.try(t, "version")
 		return err
 	})
-	d := dockerd{docker: docker}
+	d := dockerd{docker: docker, daemon: process}
 	if containerdStore {
 		d.store = runtime.namespace("moby")
 	}

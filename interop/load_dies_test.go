@@ -3,19 +3,30 @@
 package interop
 
 import (
-	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// TestLoadDies kills every docker while docker-archive loads an image, which then fails. Started
+// dyingProxy passes on to a daemon the beginning of what is loaded, and then the daemon dies.
+func dyingProxy(t *testing.T, socket string, d *daemon) *proxy {
+	t.Helper()
+	proxy := startProxy(t, socket)
+	var passed atomic.Int32
+	proxy.before.Store(new(func() {
+		if passed.Add(1) == 10 { // Of 2.7 MB at most 64 KB are passed on at once.
+			d.die(t)
+		}
+	}))
+	t.Cleanup(func() { assert.GreaterOrEqual(t, passed.Load(), int32(10), "the daemon did not die") })
+	return proxy
+}
+
+// TestLoadDies has every docker die while docker-archive loads an image, which then fails. Started
 // again, docker has nothing of it, and loads it.
 func TestLoadDies(t *testing.T) {
 	layout, images := thinLayout(t, t.TempDir())
@@ -32,30 +43,38 @@ func TestLoadDies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			runtime, dir := c.runtime(t), daemonDir(t)
-			startDockerdIn(t, dir, c.server(t, "dockerd"), runtime, c.store)
-			proxy := startProxy(t, filepath.Join(dir, "docker.sock"))
-			pid, err := os.ReadFile(filepath.Join(dir, "docker.pid"))
-			require.NoError(t, err)
-			process, err := strconv.Atoi(strings.TrimSpace(string(pid)))
-			require.NoError(t, err)
-			var passed atomic.Int32
-			proxy.before.Store(new(func() {
-				if passed.Add(1) == 10 { // Of 2.7 MB at most 64 KB are passed on at once.
-					assert.NoError(t, syscall.Kill(process, syscall.SIGKILL))
-				}
-			}))
-			_, err = dockerArchive(t).try(t, "load", "--insecure-policy", "--host", "unix://"+proxy.socket, path)
-			require.ErrorContains(t, err, "sending images to the docker daemon: ")
-			assert.GreaterOrEqual(t, passed.Load(), int32(10))
-			proxy.before.Store(nil)
-			require.NoError(t, awaitEnd(filepath.Join(dir, "docker.pid")))
-
 			d := startDockerdIn(t, dir, c.server(t, "dockerd"), runtime, c.store)
+			proxy := dyingProxy(t, filepath.Join(dir, "docker.sock"), d.daemon)
+			_, err := dockerArchive(t).try(t, "load", "--insecure-policy", "--host", "unix://"+proxy.socket, path)
+			require.ErrorContains(t, err, "sending images to the docker daemon: ")
+
+			d = startDockerdIn(t, dir, c.server(t, "dockerd"), runtime, c.store)
 			assert.Empty(t, strings.TrimSpace(d.docker.run(t, "image", "ls", "--all", "--quiet")))
-			dockerArchive(t).run(t, "load", "--insecure-policy", "--host", "unix://"+proxy.socket, path)
+			dockerArchive(t).run(t, "load", "--insecure-policy", "--host", d.docker.argv[2], path)
 			output, err := d.runImage(t, archive{}, img.name)
 			require.NoError(t, err)
 			assert.Equal(t, helloOutput, strings.TrimSpace(output))
+		})
+	}
+}
+
+// TestLoadContainerdDies does the same with containerd.
+func TestLoadContainerdDies(t *testing.T) {
+	layout, images := thinLayout(t, t.TempDir())
+	img := images[0]
+	path := img.archive(t, layout, "image-archive")
+	for name, of := range map[string]func(*testing.T, string) program{"1.6": debian, "2.4": built} {
+		t.Run(name, func(t *testing.T) {
+			dir := daemonDir(t)
+			c := startContainerdIn(t, dir, of(t, "containerd"), of(t, "ctr"))
+			proxy := dyingProxy(t, c.socket, c.daemon)
+			_, err := dockerArchive(t).try(t, "load", "--insecure-policy", "--address", proxy.socket, path)
+			require.ErrorContains(t, err, "to containerd: ")
+
+			c = startContainerdIn(t, dir, of(t, "containerd"), of(t, "ctr"))
+			assert.Empty(t, c.ctr.run(t, "images", "ls", "--quiet"))
+			dockerArchive(t).run(t, "load", "--insecure-policy", "--address", c.socket, path)
+			assert.Equal(t, helloOutput, strings.TrimSpace(c.ctr.run(t, "run", "--rm", img.name, "container")))
 		})
 	}
 }

@@ -98,7 +98,7 @@ var cases = []benchCase{
 }
 
 func allCases() []benchCase {
-	return slices.Concat(cases, saveCases, pushCases, loadCases, serveCases, makingCases, containerCases)
+	return slices.Concat(cases, saveCases, resumeCases, pushCases, loadCases, serveCases, makingCases, containerCases)
 }
 
 func findCase(name string) (benchCase, error) {

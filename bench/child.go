@@ -65,6 +65,9 @@ func findWork(child string) (func(context.Context, *env) error, error) {
 		l, err := findLimit(side)
 		return l.work, err
 	}
+	if name == killedChild {
+		return saveAndBeKilled, nil
+	}
 	c, err := findCase(name)
 	if err != nil {
 		return nil, err

@@ -26,6 +26,10 @@ type ranging struct {
 // for again, as with whole blobs, which containers/image itself goes on with.
 var asSave = &ranging{size: fetching.RangeSize, retries: retryPolicy(3)}
 
+// rangesAhead is how many ranges are kept at most before their turn: fewer than Save keeps,
+// for copy.Image has memory of its own, and nothing is lost by it.
+const rangesAhead = 6
+
 // rangedSource is a registry's source from which copy.Image reads large blobs as Save
 // does: in several ranges at once, and on from where one broke. copy.Image verifies them.
 type rangedSource struct {
@@ -51,7 +55,7 @@ func (r *ranging) of(ctx context.Context, src types.ImageSource, instances []*di
 		jobs = defaultJobs
 	}
 	fetcher := fetching.New(fetching.Options{
-		Jobs: jobs, RangeSize: r.size, Busy: isBusy, Backoff: r.retries.Backoff,
+		Jobs: jobs, RangeSize: r.size, Buffers: min(jobs, rangesAhead), Busy: isBusy, Backoff: r.retries.Backoff,
 	})
 	return &rangedSource{ImageSource: src, fetcher: fetcher, image: fetcher.AddImage(blobs, nil), whole: int64(r.size)}
 }

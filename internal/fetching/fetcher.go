@@ -53,6 +53,9 @@ type Options struct {
 	// RangeSize is the size of the ranges, in bytes, in which a RangeSource is read if
 	// a blob has several; 0 means the constant.
 	RangeSize int
+	// Buffers is how many ranges are kept that came before their turn, next to the one
+	// that each blob has for itself; 0 means two for each job, but no more than 16.
+	Buffers int
 	// Busy, if not nil, reports whether an error asks for fewer requests at once.
 	Busy func(error) bool
 	// KeepGoing fetches the blobs of other images when one image fails.
@@ -131,10 +134,13 @@ func New(o Options) *Fetcher {
 	if o.RangeSize <= 0 {
 		o.RangeSize = RangeSize
 	}
+	if o.Buffers <= 0 {
+		o.Buffers = min(o.Jobs*buffersPerJob, maxBuffers)
+	}
 	return &Fetcher{
 		options: o, byDigest: map[digest.Digest]*Blob{},
 		lines:   lines{max: o.Jobs},
-		buffers: buffers{left: min(o.Jobs*buffersPerJob, maxBuffers), size: o.RangeSize},
+		buffers: buffers{left: o.Buffers, size: o.RangeSize},
 	}
 }
 

@@ -25,20 +25,20 @@ import (
 // env.output, a file or a directory, must be the same, or at least what a side
 // writes every time.
 type benchCase struct {
-	name   string
-	title  string
-	goal   float64 // of the wall time, ours ÷ theirs; 0 if there is none
-	later  float64 // the goal after that
-	images int     // fetched from the registry, 0 if it is not used
-	moved  *input  // an archive whose blobs are sent, nil if none are
-	there  *input  // an archive whose blobs are there already, nil if none are
-	input  *input  // what is read, nil if it is the dataset
-	differ bool    // the sides write different things
-	client string  // that theirs needs, in clientsDir; "" if none
-	varies bool    // theirs writes something else every time
-	slow   bool    // over a slow network
-	ours   func(context.Context, *env) error
-	theirs func(context.Context, *env) error
+	name    string
+	title   string
+	goal    float64 // of the wall time, ours ÷ theirs; 0 if there is none
+	later   float64 // the goal after that
+	images  int     // fetched from the registry, 0 if it is not used
+	moved   *input  // an archive whose blobs are sent, nil if none are
+	there   *input  // an archive whose blobs are there already, nil if none are
+	input   *input  // what is read, nil if it is the dataset
+	differ  bool    // the sides write different things
+	client  string  // that theirs needs, in clientsDir; "" if none
+	varies  bool    // theirs writes something else every time
+	network networkIndex
+	ours    func(context.Context, *env) error
+	theirs  func(context.Context, *env) error
 
 	// Of those that need more; nil if nothing.
 	missing func() error                                      // says why the case cannot be run here
@@ -98,7 +98,7 @@ var cases = []benchCase{
 }
 
 func allCases() []benchCase {
-	return slices.Concat(cases, saveCases, resumeCases, pushCases, loadCases, serveCases, makingCases, containerCases)
+	return slices.Concat(cases, saveCases, resumeCases, slowCases, pushCases, loadCases, serveCases, makingCases, containerCases)
 }
 
 func findCase(name string) (benchCase, error) {

@@ -10,6 +10,8 @@ import (
 	"runtime/debug"
 	"runtime/pprof"
 	"strings"
+
+	"github.com/sirupsen/logrus"
 )
 
 const (
@@ -25,6 +27,7 @@ func runChild(ctx context.Context, o *options) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(50) // As the command has it; for both sides.
 	}
+	logrus.SetLevel(logrus.WarnLevel) // Not every connection that breaks.
 	data, err := loadDataset(o.data)
 	if err != nil {
 		return err

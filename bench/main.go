@@ -103,7 +103,7 @@ func runAll(ctx context.Context, o *options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, server.stop()) }()
-	o.registry = server.address
+	o.registry = server.addresses[fast]
 
 	data.describe(os.Stdout)
 	r := &runner{options: o, data: data, server: server}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/oci/layout"
@@ -145,12 +144,7 @@ func pushSkopeo(ctx context.Context, e *env) error {
 }
 
 func skopeoCopy(ctx context.Context, e *env, archive, tag, name string) error {
-	cmd := exec.CommandContext(ctx, "skopeo", "--insecure-policy", "copy", "--dest-tls-verify=false", "oci-archive:"+archive+":"+tag, "docker://"+name)
-	cmd.Env = append(os.Environ(), "TMPDIR="+e.scratch)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("skopeo: %w: %s", err, out)
-	}
-	return nil
+	return runSkopeo(ctx, e, "--dest-tls-verify=false", "oci-archive:"+archive+":"+tag, "docker://"+name)
 }
 
 // pushCrane pushes the archive, which is Docker's to crane, and gives it a manifest of its own.

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -95,8 +94,8 @@ func (c countedResponse) ReadFrom(r io.Reader) (int64, error) {
 }
 
 // serveRegistry serves the dataset until standard input ends, which it does
-// when the process that started this one is gone. It prints its addresses: that
-// of the fast and that of the slow network.
+// when the process that started this one is gone. It prints its addresses, one for each
+// of the networks.
 func serveRegistry(data *dataset) error {
 	blobs := &layoutBlobs{data: data}
 	images := registry.New(registry.WithBlobHandler(blobs), registry.Logger(log.New(io.Discard, "", 0)))
@@ -108,22 +107,21 @@ func serveRegistry(data *dataset) error {
 	mux.HandleFunc(movedPath, func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, blobs.fetched.Load()+pushed.received.Load())
 	})
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	slow, err := listenSlowly()
-	if err != nil {
-		return errors.Join(err, listener.Close())
-	}
 	server := &http.Server{Handler: mux}
-	failed := make(chan error, 2)
-	go func() { failed <- server.Serve(listener) }()
-	go func() { failed <- server.Serve(slow) }()
-	if err := putManifests(data, listener.Addr().String()); err != nil {
+	failed := make(chan error, len(networks))
+	var addresses []string
+	for _, n := range networks {
+		listener, err := n.listen()
+		if err != nil {
+			return errors.Join(err, server.Close())
+		}
+		go func() { failed <- server.Serve(listener) }()
+		addresses = append(addresses, listener.Addr().String())
+	}
+	if err := putManifests(data, addresses[fast]); err != nil {
 		return errors.Join(err, server.Close())
 	}
-	fmt.Println(listener.Addr(), slow.Addr())
+	fmt.Println(strings.Join(addresses, " "))
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		_ = server.Close() // Nobody is left to be told.
@@ -161,10 +159,9 @@ func putManifests(data *dataset, address string) error {
 // registryProcess is a registry in a process of its own, so that its memory and
 // time are not those of the runs.
 type registryProcess struct {
-	cmd     *exec.Cmd
-	stdin   io.Closer
-	address string
-	slow    string // the same registry over a slow network
+	cmd       *exec.Cmd
+	stdin     io.Closer
+	addresses []string // in the networks
 }
 
 func startRegistry(ctx context.Context, o *options) (*registryProcess, error) {
@@ -190,13 +187,15 @@ func startRegistry(ctx context.Context, o *options) (*registryProcess, error) {
 	if err != nil {
 		return nil, errors.Join(errors.New("the registry did not start"), p.stop())
 	}
-	p.address, p.slow, _ = strings.Cut(strings.TrimSpace(line), " ")
+	if p.addresses = strings.Fields(line); len(p.addresses) != len(networks) {
+		return nil, errors.Join(fmt.Errorf("the registry has the addresses %q", p.addresses), p.stop())
+	}
 	return p, nil
 }
 
 // moved returns the bytes of blobs that the registry has sent and received so far.
 func (p *registryProcess) moved() (int64, error) {
-	resp, err := http.Get("http://" + p.address + movedPath)
+	resp, err := http.Get("http://" + p.addresses[fast] + movedPath)
 	if err != nil {
 		return 0, err
 	}

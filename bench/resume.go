@@ -18,7 +18,7 @@ const killedChild = "killed"
 // resumeCases show what a kill costs. Fetched should be no more than 1.05 × what is
 // distinct and 8 MB.
 var resumeCases = []benchCase{{
-	name: "save-resumed", title: "registry at 20 MB/s a connection → save killed at half and resumed (fetched ≤ 1.05 + 8 MB) ÷ save", images: 1, slow: true,
+	name: "save-resumed", title: "registry at 20 MB/s a connection → save killed at half and resumed (fetched ≤ 1.05 + 8 MB) ÷ save", images: 1, network: slow,
 	ours: saveKilledAndResumed, theirs: saveImages(1, registrySource, false),
 }}
 

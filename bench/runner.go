@@ -66,11 +66,7 @@ func (r *runner) compare(ctx context.Context, c benchCase) (_ row, err error) {
 			name string
 			list *[]measurement
 		}{{oursSide, &ours}, {theirsSide, &theirs}} {
-			address := r.registry
-			if c.slow {
-				address = r.server.slow
-			}
-			m, err := r.measure(ctx, c.name+"/"+side.name, address)
+			m, err := r.measure(ctx, c.name+"/"+side.name, r.server.addresses[c.network])
 			if err != nil {
 				return row{}, err
 			}

@@ -2,23 +2,81 @@ package main
 
 import (
 	"net"
+	"sync"
 	"time"
 )
 
-// The network of the cases that measure what it is like far from a registry. The
-// rate is that of each connection, as content delivery networks limit them.
+// network is what is between a registry and who uses it.
+type network struct {
+	rate   int64 // bytes a second of each connection, as content delivery networks limit it; 0 is no limit
+	sum    int64 // of all together, as the line of whoever is far away does
+	breaks int64 // bytes after which a connection breaks; 0 is never
+	late   time.Duration
+}
+
+// networkIndex says in which of the networks a case is.
+type networkIndex int
+
 const (
-	slowRate    = 20 << 20 // bytes a second
-	slowLatency = 20 * time.Millisecond
-	slowWrite   = 64 << 10 // bytes that are sent at a time
+	fast networkIndex = iota
+	slow
+	narrow
+	failing
 )
 
-// slowListener accepts connections over a slow network.
-type slowListener struct{ net.Listener }
+// networks are those in which the registry is. They are what it is like far from one.
+var networks = [...]network{
+	fast:    {},
+	slow:    {rate: 20 << 20, late: 20 * time.Millisecond},
+	narrow:  {sum: 50 << 20, late: 20 * time.Millisecond},
+	failing: {breaks: 10 << 20},
+}
 
-func listenSlowly() (net.Listener, error) {
+const (
+	slowWrite = 64 << 10 // bytes that are sent at a time
+	// slowBuffer is for how long a line goes on although nothing has been given to it
+	// just in time, as buffers on the way have it do.
+	slowBuffer = 10 * time.Millisecond
+)
+
+// listen listens on this machine in the network.
+func (n network) listen() (net.Listener, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	return slowListener{l}, err
+	if err != nil || n == (network{}) {
+		return l, err
+	}
+	return slowListener{l, n, &limiter{rate: n.sum}}, nil
+}
+
+// limiter lets through so many bytes a second.
+type limiter struct {
+	rate int64
+
+	mu   sync.Mutex
+	free time.Time // when the line is free again
+}
+
+// take waits until n bytes may be sent.
+func (l *limiter) take(n int) {
+	if l.rate == 0 {
+		return
+	}
+	l.mu.Lock()
+	now := time.Now()
+	if earliest := now.Add(-slowBuffer); l.free.Before(earliest) {
+		l.free = earliest
+	}
+	wait := l.free.Sub(now)
+	l.free = l.free.Add(time.Duration(n) * time.Second / time.Duration(l.rate))
+	l.mu.Unlock()
+	time.Sleep(wait)
+}
+
+// slowListener accepts connections in a network.
+type slowListener struct {
+	net.Listener
+	network network
+	sum     *limiter
 }
 
 // Accept implements net.Listener.
@@ -27,20 +85,23 @@ func (l slowListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &slowConn{Conn: c}, nil
+	return &slowConn{Conn: c, network: l.network, own: limiter{rate: l.network.rate}, sum: l.sum}, nil
 }
 
-// slowConn delays what it receives and limits the rate of what it sends.
+// slowConn delays what it receives, limits the rate of what it sends, and breaks.
 type slowConn struct {
 	net.Conn
-	free time.Time // when the line is free again
+	network network
+	own     limiter
+	sum     *limiter
+	sent    int64
 }
 
 // Read implements net.Conn.
 func (c *slowConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 {
-		time.Sleep(slowLatency)
+		time.Sleep(c.network.late)
 	}
 	return n, err
 }
@@ -49,18 +110,23 @@ func (c *slowConn) Read(p []byte) (int, error) {
 func (c *slowConn) Write(p []byte) (int, error) {
 	total := 0
 	for len(p) > 0 {
-		now := time.Now()
-		if c.free.Before(now) {
-			c.free = now
+		part := p[:min(len(p), slowWrite)]
+		if left := c.network.breaks - c.sent; c.network.breaks > 0 && left < int64(len(part)) {
+			part = part[:left]
 		}
-		time.Sleep(c.free.Sub(now))
-		n, err := c.Conn.Write(p[:min(len(p), slowWrite)])
+		if len(part) == 0 {
+			_ = c.Close() // The line breaks.
+			return total, net.ErrClosed
+		}
+		c.own.take(len(part))
+		c.sum.take(len(part))
+		n, err := c.Conn.Write(part)
 		total += n
+		c.sent += int64(n)
 		p = p[n:]
 		if err != nil {
 			return total, err
 		}
-		c.free = c.free.Add(time.Duration(n) * time.Second / slowRate)
 	}
 	return total, nil
 }

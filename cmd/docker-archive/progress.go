@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"time"
 
@@ -23,7 +22,7 @@ const lineInterval = 10 * time.Second
 // newProgress shows on w how far saving has come: with bars where they can be drawn, else
 // a line for each blob, and one for all now and then. The returned function ends it.
 func newProgress(w io.Writer) (func(copying.Event), func()) {
-	if drawsBars(w) {
+	if hasCursor(w) {
 		return newBars(w)
 	}
 	l := &lineProgress{w: w, blobs: map[digest.Digest]*lineBlob{}, retried: retried, planned: func(e copying.Event) string {
@@ -31,9 +30,6 @@ func newProgress(w io.Writer) (func(copying.Event), func()) {
 	}}
 	return l.show, every(lineInterval, l.tick)
 }
-
-// drawsBars reports whether w is a terminal whose cursor can be moved.
-func drawsBars(w io.Writer) bool { return isTerminal(w) && os.Getenv("TERM") != "dumb" }
 
 // every calls f again and again until the returned function is called, which waits for it.
 func every(interval time.Duration, f func()) (stop func()) {

@@ -23,7 +23,7 @@ func newCopying(w io.Writer) (func(copying.Event), func()) {
 }
 
 func newBlobs(w io.Writer, doing, done string) (func(copying.Event), func()) {
-	if drawsBars(w) {
+	if hasCursor(w) {
 		return newProgress(w)
 	}
 	l := &blobLines{w: w, doing: doing, done: done, blobs: map[digest.Digest]*sentBlob{}}

@@ -35,7 +35,12 @@ func openTerminal(t *testing.T, columns uint16) (master, tty *os.File) {
 // that shows.
 func onTerminal(t *testing.T, args ...string) string {
 	t.Helper()
-	master, tty := openTerminal(t, 120)
+	return onTerminalOf(t, 120, args...)
+}
+
+func onTerminalOf(t *testing.T, columns uint16, args ...string) string {
+	t.Helper()
+	master, tty := openTerminal(t, columns)
 	shown := make(chan string)
 	go func() {
 		data, _ := io.ReadAll(master) // Ends with an error when the other end is closed.

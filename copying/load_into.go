@@ -1,6 +1,7 @@
 package copying
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,8 +51,9 @@ func LoadInto(ctx context.Context, policyContext *signature.PolicyContext, image
 	if len(l.images) == 0 {
 		return l.done, l.nothing()
 	}
-	how := &copy.Options{SourceCtx: choosing(options.SourceCtx, platform), DestinationCtx: options.DestinationCtx}
+	how := &copy.Options{DestinationCtx: options.DestinationCtx}
 	for _, img := range l.images {
+		how.SourceCtx = choosing(cmp.Or(img.SourceCtx, options.SourceCtx), platform)
 		if err := l.copyInto(ctx, img, place, how, options.Progress); err != nil {
 			return l.done, &LoadError{Source: img.Source, Err: err}
 		}

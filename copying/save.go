@@ -33,6 +33,8 @@ import (
 type SaveImage struct {
 	// Source is where the image comes from, in any transport.
 	Source types.ImageReference
+	// SourceCtx, if not nil, is for reading this image instead of the SourceCtx of options.
+	SourceCtx *types.SystemContext
 	// Name is what the image is called in the archive; nil for no name. A digest
 	// in it must be that of the image, or of the index it is chosen from.
 	Name reference.Named
@@ -456,6 +458,11 @@ func (s *saver) report(e fetching.Event) {
 // waiting tells the caller of a registry that sends nothing.
 func (s *saver) waiting(host string) {
 	s.options.Progress(Event{Kind: Waiting, Host: host})
+}
+
+// sourceCtx returns the context for reading an image.
+func (s *saver) sourceCtx(img *savedImage) *types.SystemContext {
+	return cmp.Or(img.SourceCtx, s.options.SourceCtx)
 }
 
 // sourceOf returns what the fetcher calls an image by, nil if it is none that a user named.

@@ -82,7 +82,7 @@ func (s *saver) resolve(ctx context.Context, img *savedImage) error {
 	s.checkName(img)
 	err := s.retry(ctx, img, func(ctx context.Context) error {
 		several := s.whole(img) || len(s.platforms(img)) > 0
-		src, err := img.Source.NewImageSource(ctx, openingContext(s.options.SourceCtx, several))
+		src, err := img.Source.NewImageSource(ctx, openingContext(s.sourceCtx(img), several))
 		if err == nil {
 			img.origins, _ = src.(origins)
 			img.partial, _ = src.(partial)
@@ -220,7 +220,7 @@ func (s *saver) checkPlatform(ctx context.Context, img *savedImage, unparsed *ct
 	if len(s.platforms(img)) == 0 || s.options.AnyPlatform {
 		return nil
 	}
-	parsed, err := ctrimage.FromUnparsedImage(ctx, s.options.SourceCtx, unparsed)
+	parsed, err := ctrimage.FromUnparsedImage(ctx, s.sourceCtx(img), unparsed)
 	if err != nil {
 		return fmt.Errorf("parsing its manifest: %w", err)
 	}
@@ -252,12 +252,12 @@ func (s *saver) checkPlatform(ctx context.Context, img *savedImage, unparsed *ct
 
 // choose returns the manifests for the platforms that are wanted.
 func (s *saver) choose(img *savedImage, list manifest.List, index *parsedIndex) ([]digest.Digest, error) {
-	contexts := []*types.SystemContext{s.options.SourceCtx}
+	contexts := []*types.SystemContext{s.sourceCtx(img)}
 	if len(s.platforms(img)) > 0 {
 		contexts = nil
 	}
 	for _, p := range s.platforms(img) {
-		contexts = append(contexts, choosing(s.options.SourceCtx, p))
+		contexts = append(contexts, choosing(s.sourceCtx(img), p))
 	}
 	var chosen []digest.Digest
 	for _, sys := range contexts {
@@ -410,7 +410,7 @@ func (s *saver) readManifest(ctx context.Context, img *savedImage, unparsed *ctr
 	case manifest.DockerV2Schema1MediaType, manifest.DockerV2Schema1SignedMediaType:
 		return nil, errors.New("its manifest is of the old Docker schema 1, which has to be converted: use 'docker-archive copy'")
 	}
-	parsed, err := ctrimage.FromUnparsedImage(ctx, s.options.SourceCtx, unparsed)
+	parsed, err := ctrimage.FromUnparsedImage(ctx, s.sourceCtx(img), unparsed)
 	if err != nil {
 		return nil, fmt.Errorf("parsing its manifest: %w", err)
 	}

@@ -77,7 +77,7 @@ func AllTags(ctx context.Context, sys *types.SystemContext, transport types.Imag
 		if err != nil {
 			return nil, fmt.Errorf("%s: tag %q: %w", repository, tag, err)
 		}
-		images[i] = SaveImage{Source: source, Name: named}
+		images[i] = SaveImage{Source: source, SourceCtx: sys, Name: named}
 	}
 	return images, nil
 }

@@ -117,8 +117,7 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 			return err
 		}
 	}
-	trustLoopback(options.SourceCtx, inRegistries(src)...)
-	trustLoopback(options.DestinationCtx, inRegistries(dest)...)
+	options.SourceCtx, options.DestinationCtx = contextOf(options.SourceCtx, src), contextOf(options.DestinationCtx, dest)
 	policy, err := o.global.policy(options.SourceCtx)
 	if err != nil {
 		return err

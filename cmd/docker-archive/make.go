@@ -310,10 +310,9 @@ func (b *openBases) open(ctx context.Context, flag, name string) (compose.Base, 
 
 func (b *openBases) openReference(ctx context.Context, ref types.ImageReference) (compose.Base, error) {
 	var base *making.Base
-	sys := *b.sys
-	trustLoopback(&sys, inRegistries(ref)...)
+	sys := contextOf(b.sys, ref)
 	err := copying.Retry(ctx, b.retryTimes, nil, func() (err error) {
-		base, err = making.OpenBase(ctx, &sys, b.policy, ref)
+		base, err = making.OpenBase(ctx, sys, b.policy, ref)
 		return err
 	})
 	if err != nil {
@@ -358,14 +357,12 @@ func (o *makeOptions) copyTo(cmd *cobra.Command, policy *signature.PolicyContext
 	if err != nil {
 		return nil, usagef("destination: %w", err)
 	}
-	destCtx := *sys
-	trustLoopback(&destCtx, inRegistries(dest)...)
 	progress, done := func(copying.Event) {}, func() {}
 	if !o.quiet {
 		progress, done = newCopying(cmd.ErrOrStderr())
 	}
 	m, err := copying.CopyWith(cmd.Context(), policy, dest, making.Reference(img, dest.DockerReference()),
-		&copy.Options{SourceCtx: sys, DestinationCtx: &destCtx}, copying.CopyExtras{Progress: progress})
+		&copy.Options{SourceCtx: sys, DestinationCtx: contextOf(sys, dest)}, copying.CopyExtras{Progress: progress})
 	done()
 	if err != nil {
 		return nil, fmt.Errorf("making %s: %w", transports.ImageName(dest), err)

@@ -95,7 +95,7 @@ func (o *pushOptions) run(cmd *cobra.Command, archives []string, registry string
 	if err != nil {
 		return err
 	}
-	trustLoopback(options.DestinationCtx, named)
+	options.DestinationCtx = trustingLoopback(options.DestinationCtx, named)
 	images, release, err := o.images(cmd, options.SourceCtx, archives, registry)
 	defer release()
 	if err != nil {

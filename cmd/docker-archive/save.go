@@ -177,7 +177,6 @@ func (o *saveOptions) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	listed = append(given(args), listed...)
-	trustLoopback(options.SourceCtx, inRegistries(parsed(listed)...)...)
 	if options.Without, err = readWithout(cmd, o.without); err != nil {
 		return err
 	}

@@ -1,16 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -33,8 +30,21 @@ var serveCases = []benchCase{
 		ours: served(readLayers), theirs: nginx(readLayers),
 	},
 	{
+		name: "serve-registry", title: "8 connections read all layers: serve ÷ distribution's registry", goal: 1.0 / 2, input: &packedImage, differ: true, client: "registry",
+		ours: served(readLayers), theirs: distribution(readLayers),
+	},
+	{
 		name: "serve-manifests", title: "8 connections read 10,000 manifests: serve ÷ nginx", input: &packedImage, differ: true, client: "nginx",
 		ours: served(readManifests), theirs: nginx(readManifests),
+	},
+	{
+		name: "serve-manifests-registry", title: "8 connections read 10,000 manifests: serve ÷ distribution's registry", input: &packedImage, differ: true, client: "registry",
+		ours: served(readManifests), theirs: distribution(readManifests),
+	},
+	{
+		// What net/http allows.
+		name: "serve-manifests-http", title: "8 connections read 10,000 manifests: serve ÷ net/http alone", input: &packedImage, differ: true,
+		ours: served(readManifests), theirs: fromMemory(readManifests),
 	},
 	{
 		name: "serve-start", title: "serve 500 images, first answer ÷ opening them", input: &manyImages, differ: true,
@@ -42,20 +52,25 @@ var serveCases = []benchCase{
 	},
 }
 
-// reading reads from a server. url returns where a blob is there.
-type reading func(ctx context.Context, e *env, url func(kind string, d digest.Digest) string) error
+// reading reads from a server at an address. path returns where a blob is there.
+type reading func(ctx context.Context, e *env, address string, path blobPath) error
+
+type blobPath func(kind string, d digest.Digest) string
+
+// registryPath is where a registry has a blob.
+func registryPath(kind string, d digest.Digest) string { return servedPath + kind + "/" + d.String() }
 
 // served serves the archive while something reads from it.
 func served(read reading) func(context.Context, *env) error {
 	return func(ctx context.Context, e *env) error {
-		return whileServing(ctx, e.inputPath(packedImage), func(base string) error {
-			return read(ctx, e, func(kind string, d digest.Digest) string { return base + servedPath + kind + "/" + d.String() })
+		return whileServing(ctx, e.inputPath(packedImage), func(address string) error {
+			return read(ctx, e, address, registryPath)
 		})
 	}
 }
 
 // whileServing serves an archive while f runs.
-func whileServing(ctx context.Context, path string, f func(base string) error) (err error) {
+func whileServing(ctx context.Context, path string, f func(address string) error) (err error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -68,84 +83,18 @@ func whileServing(ctx context.Context, path string, f func(base string) error) (
 	ctx, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- serving.Serve(ctx, listener, s, "", "", time.Second) }()
-	err = f("http://" + listener.Addr().String())
+	err = f(listener.Addr().String())
 	stop()
 	return errors.Join(err, <-ended)
 }
 
-// nginx has nginx serve the files of the layout while something reads from it.
-func nginx(read reading) func(context.Context, *env) error {
-	return func(ctx context.Context, e *env) (err error) {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		address := listener.Addr().String()
-		if err := listener.Close(); err != nil { // Nobody else takes the port so soon.
-			return err
-		}
-		root, err := filepath.Abs(e.data.ociDir())
-		if err != nil {
-			return err
-		}
-		config := filepath.Join(e.scratch, "nginx.conf")
-		if err := os.WriteFile(config, fmt.Appendf(nil, nginxConfig, e.scratch, address, root), 0o600); err != nil {
-			return err
-		}
-		cmd := exec.CommandContext(ctx, "nginx", "-e", "stderr", "-p", e.scratch, "-c", config)
-		if err := cmd.Start(); err != nil {
-			return err
-		}
-		err = errors.Join(awaitPort(ctx, address), read(ctx, e, func(_ string, d digest.Digest) string {
-			return "http://" + address + "/blobs/" + d.Algorithm().String() + "/" + d.Encoded()
-		}))
-		return errors.Join(err, cmd.Process.Signal(syscall.SIGTERM), cmd.Wait())
-	}
-}
-
-// nginxConfig is Debian's, as far as it matters here.
-const nginxConfig = `daemon off;
-user root;
-worker_processes auto;
-pid %[1]s/nginx.pid;
-events { worker_connections 768; }
-http {
-  access_log off;
-  sendfile on;
-  tcp_nopush on;
-  keepalive_requests 1000000;
-  client_body_temp_path %[1]s/nginx-body;
-  proxy_temp_path %[1]s/nginx-proxy;
-  fastcgi_temp_path %[1]s/nginx-fastcgi;
-  uwsgi_temp_path %[1]s/nginx-uwsgi;
-  scgi_temp_path %[1]s/nginx-scgi;
-  server { listen %[2]s; root %[3]s; }
-}
-`
-
-// awaitPort waits until somebody listens.
-func awaitPort(ctx context.Context, address string) error {
-	for {
-		var d net.Dialer
-		c, err := d.DialContext(ctx, "tcp", address)
-		if err == nil {
-			return c.Close()
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(time.Millisecond):
-		}
-	}
-}
-
 // readLayers reads all layers over each connection, each from another on.
-func readLayers(ctx context.Context, e *env, url func(string, digest.Digest) string) error {
+func readLayers(ctx context.Context, e *env, address string, path blobPath) error {
 	layers := e.data.Images[0].Layers
-	return connected(ctx, func(ctx context.Context, n int, client *http.Client) error {
+	return connected(ctx, address, func(n int, c *connection) error {
 		for i := range layers {
 			layer := e.data.Layers[layers[(i+n)%len(layers)]]
-			if err := readAll(ctx, client, url("blobs", layer.Digest)); err != nil {
+			if err := c.read(path("blobs", layer.Digest)); err != nil {
 				return err
 			}
 		}
@@ -154,10 +103,10 @@ func readLayers(ctx context.Context, e *env, url func(string, digest.Digest) str
 }
 
 // readManifests reads a manifest again and again.
-func readManifests(ctx context.Context, e *env, url func(string, digest.Digest) string) error {
-	return connected(ctx, func(ctx context.Context, _ int, client *http.Client) error {
+func readManifests(ctx context.Context, e *env, address string, path blobPath) error {
+	return connected(ctx, address, func(_ int, c *connection) error {
 		for range serveRequests / serveConnections {
-			if err := readAll(ctx, client, url("manifests", e.data.Images[0].Manifest.Digest)); err != nil {
+			if err := c.read(path("manifests", e.data.Images[0].Manifest.Digest)); err != nil {
 				return err
 			}
 		}
@@ -166,38 +115,55 @@ func readManifests(ctx context.Context, e *env, url func(string, digest.Digest) 
 }
 
 // connected does something over several connections at once.
-func connected(ctx context.Context, f func(ctx context.Context, n int, client *http.Client) error) error {
+func connected(ctx context.Context, address string, f func(n int, c *connection) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for n := range serveConnections {
 		g.Go(func() error {
-			transport := &http.Transport{DisableCompression: true, MaxConnsPerHost: 1}
-			defer transport.CloseIdleConnections()
-			return f(ctx, n, &http.Client{Transport: transport})
+			var d net.Dialer
+			conn, err := d.DialContext(ctx, "tcp", address)
+			if err != nil {
+				return err
+			}
+			defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // Others have failed.
+			return errors.Join(f(n, &connection{conn, bufio.NewReader(conn)}), conn.Close())
 		})
 	}
 	return g.Wait()
 }
 
-func readAll(ctx context.Context, client *http.Client, url string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+// connection is an HTTP client that does little, so that it is the server that is measured:
+// it does not even look at what it gets.
+type connection struct {
+	net.Conn
+	reader *bufio.Reader
+}
+
+// read reads what is at a path.
+func (c *connection) read(path string) error {
+	if _, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: bench\r\nAccept: application/vnd.oci.image.manifest.v1+json, */*\r\n\r\n"); err != nil {
+		return err
+	}
+	response, err := http.ReadResponse(c.reader, nil)
 	if err != nil {
 		return err
 	}
-	response, err := client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close() // It has been read.
+	// The body is not closed, which would read it.
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", url, response.Status)
+		return fmt.Errorf("%s: %s", path, response.Status)
 	}
-	_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, response.Body, make([]byte, 256<<10))
-	return err
+	if response.ContentLength < 0 {
+		return fmt.Errorf("%s: the length is not known", path)
+	}
+	buffered, err := c.reader.Discard(int(min(response.ContentLength, int64(c.reader.Buffered()))))
+	if err != nil {
+		return err
+	}
+	return discard(c.Conn, response.ContentLength-int64(buffered))
 }
 
 // serveMany serves an archive of many images until it has answered once.
 func serveMany(ctx context.Context, e *env) error {
-	return whileServing(ctx, e.inputPath(manyImages), func(base string) error {
-		return readAll(ctx, http.DefaultClient, base+"/v2/")
+	return whileServing(ctx, e.inputPath(manyImages), func(address string) error {
+		return connected(ctx, address, func(_ int, c *connection) error { return c.read("/v2/") })
 	})
 }

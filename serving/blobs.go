@@ -15,6 +15,9 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
+// maxCheckDelay is how long verifying a blob may wait while others are being sent.
+const maxCheckDelay = time.Minute
+
 // blob answers a request for a config or a layer, or ranges of it.
 func (s *Server) blob(w http.ResponseWriter, r *request, reference string) {
 	d := digest.Digest(reference)
@@ -26,6 +29,8 @@ func (s *Server) blob(w http.ResponseWriter, r *request, reference string) {
 		s.failReading(w, r, codeBlobUnknown, err)
 		return
 	}
+	s.sending.Add(1)
+	defer s.sent()
 	content, done := openBlob(r.Context(), b)
 	defer done()
 	h := w.Header()
@@ -168,8 +173,35 @@ func (v *verdicts) set(d digest.Digest, err error) {
 	v.all[d] = err
 }
 
+// sent notes that a blob is not being sent any more.
+func (s *Server) sent() {
+	if s.sending.Add(-1) == 0 {
+		select {
+		case s.quiet <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// awaitQuiet waits until no blob is being sent, but not for ever. It returns false if the
+// Server is closed before.
+func (s *Server) awaitQuiet() bool {
+	late := time.NewTimer(maxCheckDelay)
+	defer late.Stop()
+	for s.sending.Load() > 0 {
+		select {
+		case <-s.quiet:
+		case <-late.C:
+			return true
+		case <-s.ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
 // check verifies a blob of an archive once, when it is known that somebody wants it,
-// without letting him wait. One is verified at a time.
+// without letting him wait, or others. One is verified at a time.
 func (s *Server) check(view *snapshot, from *opened, b *archive.Blob) {
 	if b.Section() == nil || !from.checked.claim(b.Digest) { // Others are verified when they are sent.
 		return
@@ -186,6 +218,9 @@ func (s *Server) check(view *snapshot, from *opened, b *archive.Blob) {
 		case s.checker <- struct{}{}:
 			defer func() { <-s.checker }()
 		case <-s.ctx.Done():
+			return
+		}
+		if !s.awaitQuiet() {
 			return
 		}
 		err := verify(s.ctx, b)

@@ -3,18 +3,24 @@ package serving_test
 import (
 	"bytes"
 	"io"
+	"log/slog"
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/serving"
 )
 
 // compressedLayers is an archive of the docker layout whose layers are compressed, so that
@@ -158,4 +164,51 @@ func TestTruncated(t *testing.T) {
 	a := s.do("GET", "/v2/"+target)
 	require.ErrorIs(t, a.err, io.ErrUnexpectedEOF)
 	assert.Contains(t, s.log.String(), "cut short")
+}
+
+// Verifying a blob waits while others are being sent, and for no more than a minute.
+func TestChecksWait(t *testing.T) {
+	big, small := imagetest.NewImage(t, "big", imagetest.Plain(1, 1_000_000)), imagetest.NewImage(t, "small", imagetest.Plain(2, 100))
+	l := newLayout(t).add(big, "team/app:1").add(small, "team/app:2")
+	l.files[blobPath(small.Layers[0].Digest)][0]++
+	target := "/v2/team/app/blobs/" + small.Layers[0].Digest.String()
+	path := l.write()
+	for name, c := range map[string]struct {
+		reads time.Duration // how long the client takes
+		want  time.Duration
+	}{"until they are sent": {20 * time.Second, 20 * time.Second}, "until it is late": {25 * time.Minute, time.Minute}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := &logged{}
+				s, err := serving.New(t.Context(), []string{path}, serving.Options{Log: slog.New(slog.NewTextHandler(log, nil)), Patience: time.Hour})
+				require.NoError(t, err)
+				var sending sync.WaitGroup
+				sending.Go(func() {
+					w := &sleepy{ResponseRecorder: httptest.NewRecorder(), sleep: c.reads}
+					s.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v2/team/app/blobs/"+big.Layers[0].Digest.String(), nil))
+				})
+				synctest.Wait()
+				s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, target, nil))
+				synctest.Wait()
+				assert.NotContains(t, log.String(), "damaged")
+				time.Sleep(c.want + time.Second)
+				synctest.Wait()
+				assert.Contains(t, log.String(), "damaged")
+				sending.Wait()
+				require.NoError(t, s.Close())
+			})
+		})
+	}
+}
+
+// sleepy takes its time for the first bytes.
+type sleepy struct {
+	*httptest.ResponseRecorder
+	sleep time.Duration
+}
+
+func (s *sleepy) Write(p []byte) (int, error) {
+	time.Sleep(s.sleep)
+	s.sleep = 0
+	return s.ResponseRecorder.Write(p)
 }

@@ -22,8 +22,9 @@
 // # Trust
 //
 // Archives and clients are both taken to be hostile. Manifests are verified before
-// they are sent. Blobs are sent unverified, and verified once after that: clients
-// verify them anyway, and what was found damaged is logged and refused from then on.
+// they are sent. Blobs are sent unverified, and verified once after that, when nothing is
+// being sent: clients verify them anyway, and what was found damaged is logged and refused
+// from then on.
 package serving
 
 import (
@@ -33,6 +34,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -71,6 +73,8 @@ type Server struct {
 	cancel  context.CancelFunc
 	checks  sync.WaitGroup
 	checker chan struct{} // held by who reads a blob to verify it
+	sending atomic.Int64  // how many blobs are being sent
+	quiet   chan struct{} // has something when that has become none
 
 	refreshing sync.Mutex
 	refused    map[string]stamp // files that could not be read, as they were
@@ -91,7 +95,7 @@ func New(ctx context.Context, paths []string, o Options) (*Server, error) {
 	if o.Patience == 0 {
 		o.Patience = 30 * time.Second
 	}
-	s := &Server{options: o, paths: paths, checker: make(chan struct{}, 1), refused: map[string]stamp{}}
+	s := &Server{options: o, paths: paths, checker: make(chan struct{}, 1), quiet: make(chan struct{}, 1), refused: map[string]stamp{}}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.current = newSnapshot(s, nil)
 	if err := s.refresh(ctx, true); err != nil {

@@ -27,8 +27,8 @@ import (
 // A layer goes from the file to the socket without passing through this process, whatever
 // the archive looks like.
 func TestKernelSendsFiles(t *testing.T) {
-	content := bytes.Repeat([]byte("not all the same"), 1<<18)
-	for n := 0; n < len(content); n += 16 {
+	content := bytes.Repeat([]byte("not all the same"), 1<<17)
+	for n := 0; n < len(content); n += 4096 {
 		copy(content[n:], strconv.Itoa(n))
 	}
 	layer := imagetest.NewLayer(content, content, v1.MediaTypeImageLayer)
@@ -56,8 +56,8 @@ func TestKernelSendsFiles(t *testing.T) {
 			body, sent := watchSending(t, path, target, "")
 			assert.True(t, bytes.Equal(content, body))
 			assert.Greater(t, sent, int64(len(body)-4096), "all but what goes with the header")
-			body, sent = watchSending(t, path, target, "bytes=500000-3000000")
-			assert.True(t, bytes.Equal(content[500_000:3_000_001], body))
+			body, sent = watchSending(t, path, target, "bytes=500000-1900000")
+			assert.True(t, bytes.Equal(content[500_000:1_900_001], body))
 			assert.Greater(t, sent, int64(len(body)-4096))
 		})
 	}

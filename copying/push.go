@@ -121,8 +121,9 @@ var ErrNotAllPushed = errors.New("not all images could be pushed")
 // then the registry is asked whether it is.
 //
 // Every manifest is read, and accepted by the policy, before anything is sent. Several
-// images are pushed at the same time; what is about others, such as signatures, after what they are about. Push returns a result for each image, in their
-// order.
+// images are pushed at the same time; what is about others, such as signatures, after what
+// they are about. A registry without the referrers API lists it under the tag that stands
+// for that. Push returns a result for each image, in their order.
 func Push(ctx context.Context, policyContext *signature.PolicyContext, images []PushImage, options *PushOptions) ([]PushResult, error) {
 	p, err := newPusher(policyContext, images, options)
 	if err != nil {
@@ -348,7 +349,7 @@ func (p *pusher) push(ctx context.Context, img *pushedImage) error {
 		}
 		repositories[target.Name()] = true
 	}
-	return nil
+	return p.list(ctx, img)
 }
 
 // top returns what the names of an image stand for.

@@ -59,3 +59,25 @@ func (p *pusher) confirm(ctx context.Context, img *pushedImage, target reference
 		return nil
 	})
 }
+
+// list sees to it that repositories list an image that is about another one.
+func (p *pusher) list(ctx context.Context, img *pushedImage) error {
+	top := img.top()
+	if top.Subject == nil || p.options.DryRun {
+		return nil
+	}
+	done := map[string]bool{}
+	for _, target := range img.result.Targets {
+		if done[target.Name()] {
+			continue
+		}
+		done[target.Name()] = true
+		err := p.retry(ctx, img, "", func() error {
+			return p.blobs.client.List(ctx, target, top.Subject.Digest, top.Descriptor, top.Raw)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

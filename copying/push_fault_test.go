@@ -30,6 +30,8 @@ func kindOf(r *http.Request) string {
 		return r.Method + " manifest by tag"
 	case r.URL.Query().Has("mount"):
 		return r.Method + " mount"
+	case strings.Contains(r.URL.Path, "/referrers/"):
+		return r.Method + " referrers"
 	case strings.Contains(r.URL.Path, "/uploads/"):
 		return r.Method + " upload"
 	}
@@ -46,10 +48,9 @@ var pushFaults = map[string]struct {
 		w.Header().Set("Retry-After", "0")
 		w.WriteHeader(http.StatusTooManyRequests)
 	}},
-	"hang up":  {true, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }},
-	"a page":   {false, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>It works!</html>") }},
-	"accepted": {false, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) }},
-	"created":  {false, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated) }},
+	"hang up": {true, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }},
+	"a page":  {false, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>It works!</html>") }},
+	"created": {false, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated) }},
 	"around a loop": {false, func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
 	}},
@@ -57,6 +58,15 @@ var pushFaults = map[string]struct {
 		w.WriteHeader(http.StatusForbidden)
 		_, _ = io.WriteString(w, "\x1b[2J{")
 	}},
+}
+
+// withoutAPI makes a registry one without the referrers API.
+func withoutAPI(w http.ResponseWriter, r *http.Request) bool {
+	asked := kindOf(r) == "GET referrers"
+	if asked {
+		http.NotFound(w, r)
+	}
+	return asked
 }
 
 // Whatever a registry answers to a kind of request, once or always: what may pass is got
@@ -70,7 +80,7 @@ func TestPushFaults(t *testing.T) {
 		to.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
 			mu.Lock()
 			defer mu.Unlock()
-			return fault(kindOf(r), w, r)
+			return fault(kindOf(r), w, r) || withoutAPI(w, r)
 		}
 		options := pushing(t)
 		options.RetryTimes, options.Jobs = retries, 1
@@ -88,7 +98,7 @@ func TestPushFaults(t *testing.T) {
 	require.NoError(t, err)
 	assert.ElementsMatch(t, []string{
 		"GET base", "HEAD manifest by tag", "HEAD manifest by digest", "HEAD blob", "POST upload", "POST mount",
-		"PATCH upload", "PUT upload", "PUT manifest by digest", "PUT manifest by tag",
+		"PATCH upload", "PUT upload", "PUT manifest by digest", "PUT manifest by tag", "GET referrers", "GET manifest by tag",
 	}, slices.Collect(maps.Keys(kinds)))
 
 	// Who says so has the blob. Real registries look for blobs when they get a manifest.

@@ -235,6 +235,50 @@ func (p *pushed) checkThere(t testing.TB, target reference.Named, d digest.Diges
 	}
 }
 
+// What is about an image is listed at its digest's tag by a registry without the referrers
+// API, with what is listed there already, also if only that is missing.
+func TestPushListsReferrers(t *testing.T) {
+	app := imagetest.NewImage(t, "app", imagetest.Gzip(1, 3000))
+	subject := app.Descriptor()
+	to := newPushed(t)
+	to.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool { return withoutAPI(w, r) }
+	images := []copying.PushImage{{SaveImage: copying.SaveImage{Source: app}, Targets: []reference.Named{imagetest.Tagged(t, to.Address+"/team/app:1")}}}
+	var want []digest.Digest
+	push := func(images []copying.PushImage) {
+		t.Helper()
+		_, err := copying.Push(t.Context(), imagetest.Trusting(t), images, pushing(t))
+		require.NoError(t, err)
+		var index imgspecv1.Index
+		require.NoError(t, json.Unmarshal(to.get(t, "team/app/manifests/sha256-"+app.Digest().Encoded()), &index))
+		var listed []digest.Digest
+		for _, d := range index.Manifests {
+			listed = append(listed, d.Digest)
+			assert.Equal(t, "application/spdx+json", d.ArtifactType)
+		}
+		assert.ElementsMatch(t, want, listed)
+	}
+	for n := range 6 {
+		sbom := imagetest.NewArtifact(t, "application/spdx+json", fmt.Sprint(n), &subject)
+		want = append(want, sbom.Digest())
+		images = append(images, copying.PushImage{SaveImage: copying.SaveImage{Source: sbom}})
+	}
+	all := want
+	want = all[:2]
+	push(images[:3])
+	want = all
+	push(images)
+	to.forget()
+	push(images)
+	assert.Zero(t, to.manifests)
+
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, "http://"+to.Address+"/v2/team/app/manifests/sha256-"+app.Digest().Encoded(), nil)
+	require.NoError(t, err)
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	push(images)
+}
+
 // A signature goes where the image goes, whatever name that gets.
 func TestPushDigestTags(t *testing.T) {
 	to := newPushed(t)

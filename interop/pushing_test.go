@@ -181,9 +181,15 @@ func pushAll(t *testing.T, s secured, referrers string) {
 					assert.Contains(t, string(multi), image.Digest.String(), "that of the source")
 				}
 			}
-			for _, image := range s.push(t, path) {
+			again := s.push(t, path)
+			for _, image := range again {
 				assert.True(t, image.UpToDate)
 				assert.Zero(t, image.Sent)
+			}
+			if name == "referrers" { // By the API or, from distribution's registry, by the tag.
+				tree := built(t, "oras").run(t, "discover", "--ca-file", filepath.Join(s.certs, "ca.crt"), "--username", securedUser, "--password", securedPassword,
+					"--format", "go-template={{range .referrers}}{{.artifactType}}: {{range .referrers}}{{.artifactType}}{{end}}{{end}}", again[0].Targets[0])
+				assert.Equal(t, "application/spdx+json: application/vnd.example.proof", strings.TrimSpace(tree))
 			}
 		})
 	}

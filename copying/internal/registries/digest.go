@@ -7,7 +7,6 @@ import (
 	"net/http"
 
 	"github.com/containers/image/v5/docker/reference"
-	"github.com/containers/image/v5/pkg/sysregistriesv2"
 	"github.com/opencontainers/go-digest"
 	"oras.land/oras-go/v2/registry/remote/errcode"
 )
@@ -22,11 +21,11 @@ func (c *Client) Digest(ctx context.Context, name reference.Named) (digest.Diges
 	case reference.Digested:
 		at = name.Digest().String()
 	}
-	r, err := c.repository(ctx, name, sysregistriesv2.PullSource{Reference: name})
+	r, err := c.itself(ctx, name)
 	if err != nil {
 		return "", err
 	}
-	d, body, err := r.FetchReference(ctx, at)
+	d, body, err := r.remote.FetchReference(ctx, at)
 	if err != nil {
 		return "", fmt.Errorf("reading %s: %w", name, err)
 	}

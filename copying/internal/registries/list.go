@@ -1,0 +1,40 @@
+package registries
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// List sees to it that a repository lists a manifest, which it has, as one about another.
+// A registry with the referrers API does that itself. For one without, the tag is changed
+// that stands for the list, as clients have to do. Who may not read the list leaves it as
+// it is. No mirror is asked.
+func (c *Client) List(ctx context.Context, repo reference.Named, subject digest.Digest, manifest imgspecv1.Descriptor, raw []byte) error {
+	r, err := c.itself(ctx, repo)
+	if err != nil {
+		return err
+	}
+	about, listed := imgspecv1.Descriptor{Digest: subject}, false
+	look := func(page []imgspecv1.Descriptor) error {
+		listed = listed || slices.ContainsFunc(page, func(d imgspecv1.Descriptor) bool { return d.Digest == manifest.Digest })
+		return nil
+	}
+	err = r.remote.Referrers(ctx, about, "", look)
+	if isUnsupported(err) {
+		if err = r.tags.Referrers(ctx, about, "", look); err == nil && !listed {
+			// It is sent again: that is how the library comes to change the tag.
+			err = r.tags.Push(ctx, imgspecv1.Descriptor{MediaType: manifest.MediaType, Digest: manifest.Digest, Size: manifest.Size}, bytes.NewReader(raw))
+			listed = true
+		}
+	}
+	if err != nil && (listed || !IsDenied(err)) {
+		return fmt.Errorf("listing %s about %s in %s: %w", manifest.Digest, subject, repo.Name(), err)
+	}
+	return nil
+}

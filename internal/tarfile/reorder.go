@@ -9,22 +9,25 @@ import (
 )
 
 // WriteWithTail writes the archive with documents of these names as its last entries, so
-// that it has a Tail, and returns how many bytes it takes. All else keeps its order. The
-// kernel copies where it can, and has both files share what the file system can share.
+// that it has a Tail, and returns how many bytes it takes. Where they were are entries
+// that nobody looks at, as of Supersede: so all else keeps its offset, and both files
+// share what the file system can share.
 func (x *Index) WriteWithTail(w File, documents []string) (int64, error) {
-	var others, last []span
+	var gone, last []span
 	for i, e := range x.entries {
+		if !slices.Contains(documents, e.name) {
+			continue
+		}
 		s := span{e.start, x.end}
 		if i+1 < len(x.entries) {
 			s.to = x.entries[i+1].start
 		}
+		if n := len(gone); n > 0 && gone[n-1].to == s.from {
+			gone[n-1].to = s.to
+		} else {
+			gone = append(gone, s)
+		}
 		switch {
-		case !slices.Contains(documents, e.name):
-			if n := len(others); n > 0 && others[n-1].to == s.from { // The longer, the more can be shared.
-				others[n-1].to = s.to
-				continue
-			}
-			others = append(others, s)
 		case x.byName[e.name] != int32(i): // A later one replaces it.
 		case e.kind != tar.TypeReg || x.linked(e):
 			return 0, fmt.Errorf("%s is not a file by itself: %w", readable(e.name), ErrNoTail)
@@ -32,8 +35,12 @@ func (x *Index) WriteWithTail(w File, documents []string) (int64, error) {
 			last = append(last, s)
 		}
 	}
+	number, err := x.Superseded()
+	if err != nil {
+		return 0, err
+	}
 	var end int64
-	for _, s := range append(others, last...) {
+	for _, s := range append([]span{{0, x.end}}, last...) {
 		n := s.to - s.from
 		err := x.copyTo(w, end, s.from, n)
 		if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
@@ -44,7 +51,16 @@ func (x *Index) WriteWithTail(w File, documents []string) (int64, error) {
 		}
 		end += n
 	}
-	_, err := w.WriteAt(make([]byte, 2*blockSize), end)
+	for i, s := range gone {
+		block, err := Tail{Start: s.from}.Supersede(number+i, s.to)
+		if err != nil {
+			return 0, err
+		}
+		if _, err := w.WriteAt(block, s.from); err != nil {
+			return 0, err
+		}
+	}
+	_, err = w.WriteAt(make([]byte, 2*blockSize), end)
 	return end + 2*blockSize, err
 }
 

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
@@ -51,4 +52,35 @@ func TestErrors(t *testing.T) {
 	}
 	_, err = f.WriteAt([]byte("x"), 0)
 	require.EqualError(t, err, "write shown: file already closed")
+}
+
+// What is there already is not written again.
+func TestKeepSame(t *testing.T) {
+	raw, err := os.Create(filepath.Join(t.TempDir(), "raw"))
+	require.NoError(t, err)
+	f := NewFile(raw, "shown")
+	defer f.Close()
+	f.KeepSame()
+	var changes []Change
+	f.Observe(func(c Change) { changes = append(changes, c) })
+	data := bytes.Repeat([]byte("0123456789"), 10_000)
+	write := func(p []byte, off int64) {
+		t.Helper()
+		n, err := f.WriteAt(p, off)
+		require.NoError(t, err)
+		assert.Equal(t, len(p), n)
+	}
+	write(data, 0)
+	write(data, 0)
+	write(data[5:], 5)
+	assert.Len(t, changes, 1)
+	write(append(bytes.Clone(data), "more"...), 0)
+	assert.Len(t, changes, 2)
+	data[99_999] = 'x'
+	write(data, 0)
+	assert.Len(t, changes, 3)
+	got := make([]byte, 100_004)
+	_, err = f.ReadAt(got, 0)
+	require.NoError(t, err)
+	assert.Equal(t, string(data)+"more", string(got))
 }

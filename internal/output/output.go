@@ -96,7 +96,7 @@ func (o *Output) NoSync() {
 		o.split.doNotSync()
 	}
 	if o.file != nil {
-		o.file = local.NewFile(o.raw, o.path)
+		o.setFile(o.raw)
 	}
 }
 

@@ -148,6 +148,9 @@ func removeIfEmpty(f *os.File, name string) error {
 
 func (o *Output) setFile(f *os.File) {
 	o.raw, o.file = f, local.NewFile(f, o.path)
+	if o.partial != "" { // What is gone on with is written where it was read.
+		o.file.KeepSame()
+	}
 	if !o.noSync {
 		o.file.WriteBackEarly()
 	}

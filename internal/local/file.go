@@ -62,8 +62,11 @@ func (f *File) Write(p []byte) (int, error) {
 // disk again. Call it before anything is written.
 func (f *File) KeepSame() { f.keepSame = true }
 
-// has reports whether p is what is there.
+// has reports whether p is what is there, and has been written: zeros are no hole.
 func (f *File) has(p []byte, off int64) bool {
+	if f.Written(off, int64(len(p))) < int64(len(p)) {
+		return false
+	}
 	buf := make([]byte, min(len(p), 32<<10))
 	for len(p) > 0 {
 		n := min(len(p), len(buf))

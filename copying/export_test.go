@@ -7,6 +7,7 @@ import (
 	"github.com/containers/image/v5/copy"
 	"github.com/containers/image/v5/signature"
 	"github.com/containers/image/v5/types"
+
 )
 
 // CopyInRangesOf is a part of Copy: it copies an image of which blobs are read in ranges
@@ -15,7 +16,7 @@ import (
 func CopyInRangesOf(ctx context.Context, policy *signature.PolicyContext, dest, src types.ImageReference, options *copy.Options, size, times int) error {
 	r := &ranging{size: size, retries: retryPolicy(times)}
 	r.retries.Delay = time.Nanosecond
-	c := newCopier(policy, dest, src, CopyExtras{})
+	c := newCopier(policy, dest, src, CopyExtras{NoSync: true})
 	if c.ranges = r; size == 0 {
 		c.ranges = nil
 	}

@@ -135,39 +135,62 @@ func TestCopyInRangesFails(t *testing.T) {
 
 var anyDigest = regexp.MustCompile("sha256:[0-9a-f]+")
 
-// Law 4: whenever a range fails or the context ends, nothing is left, no goroutine either.
+// Law 4: whichever range fails, is not what was asked for, or is the last before the
+// context ends: there is the right archive, or nothing, and no goroutine either.
 func TestLaw4CopyInRangesFailsAnywhere(t *testing.T) {
-	for name, failing := range map[string]func(cancel func(), w http.ResponseWriter) bool{
-		"cancelled": func(cancel func(), _ http.ResponseWriter) bool { cancel(); return false },
-		"hung up":   func(func(), http.ResponseWriter) bool { panic(http.ErrAbortHandler) },
-		"nothing": func(_ func(), w http.ResponseWriter) bool {
-			w.Header().Set("Content-Type", "application/octet-stream")
-			w.WriteHeader(http.StatusPartialContent)
-			return true
-		},
+	type fault struct {
+		answer func(cancel func(), w http.ResponseWriter, r *http.Request, blob []byte) bool
+		err    string // "" if there is none
+	}
+	for name, fault := range map[string]fault{
+		"cancelled": {func(cancel func(), _ http.ResponseWriter, _ *http.Request, _ []byte) bool { cancel(); return false }, "context canceled"},
+		"hung up":   {func(func(), http.ResponseWriter, *http.Request, []byte) bool { panic(http.ErrAbortHandler) }, "EOF"},
+		"nothing": {func(_ func(), w http.ResponseWriter, r *http.Request, _ []byte) bool {
+			return rangeAnswers["of a wrong length"](w, r, nil)
+		}, "EOF"},
+		"too much": {func(_ func(), w http.ResponseWriter, r *http.Request, blob []byte) bool {
+			return rangeAnswers["of a wrong length"](w, r, blob[rangeStart(r):])
+		}, ""},
+		"ignored": {func(_ func(), w http.ResponseWriter, r *http.Request, blob []byte) bool {
+			return rangeAnswers["ignored"](w, r, blob)
+		}, ""},
+		"of another blob": {func(_ func(), w http.ResponseWriter, r *http.Request, blob []byte) bool {
+			return wrongBlob(w, r, blob)
+		}, "Digest did not match"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			reg := newRangedRegistry(t)
+			reg.image = reg.Push(t, "small:1", imagetest.NewImage(t, "small", imagetest.Gzip(1, 1500), imagetest.Gzip(2, 900)))
 			want, err := reg.copy(t.Context(), t, dockerarchive.ImageTransport, 0, 0)
 			require.NoError(t, err)
 			failed := 0
 			for position := range int64(200) {
 				ctx, cancel := context.WithCancel(t.Context())
 				var asked atomic.Int64
-				reg.answer = func(w http.ResponseWriter, _ *http.Request, _ []byte) bool {
-					return asked.Add(1) > position && failing(cancel, w)
+				reg.answer = func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
+					return asked.Add(1) > position && fault.answer(cancel, w, r, blob)
 				}
-				got, err := reg.copy(ctx, t, dockerarchive.ImageTransport, 40, 1)
+				got, err := reg.copy(ctx, t, dockerarchive.ImageTransport, 10, 1)
 				cancel()
-				if err != nil {
-					failed++
+				if err == nil {
+					require.True(t, bytes.Equal(want, got), "%d", position)
 					continue
 				}
-				require.True(t, bytes.Equal(want, got))
+				failed++
+				require.NotEmpty(t, fault.err, "%d: %v", position, err)
+				require.ErrorContains(t, err, fault.err, "%d", position)
 			}
-			assert.GreaterOrEqual(t, failed, 100)
+			if fault.err != "" { // All but some of the last.
+				assert.Greater(t, failed, 40)
+			}
 		})
 	}
+}
+
+func rangeStart(r *http.Request) (start int) {
+	_, _ = fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &start)
+	return start
 }
 
 // Signatures that only a source of containers/image's own shows are not hidden.

@@ -262,6 +262,52 @@ func TestRangesThatAreNoGood(t *testing.T) {
 	}
 }
 
+// From whichever of its bytes on a source does something else than it is asked for: the
+// blob is right, or there is an error that says why.
+func TestRangesAreWrongFromAnywhere(t *testing.T) {
+	blob, other := random(2000), random(2001)
+	for name, c := range map[string]struct {
+		answer func(offset, length int64) (io.Reader, error)
+		err    error
+	}{
+		"fails":  {func(int64, int64) (io.Reader, error) { return nil, errLost }, nil},
+		"breaks": {func(int64, int64) (io.Reader, error) { return iotest.ErrReader(io.ErrUnexpectedEOF), nil }, io.ErrUnexpectedEOF},
+		"too little": {func(offset, length int64) (io.Reader, error) {
+			return bytes.NewReader(blob[offset : offset+(length+1)/2]), nil
+		}, nil},
+		"nothing":  {func(int64, int64) (io.Reader, error) { return bytes.NewReader(nil), nil }, io.ErrUnexpectedEOF},
+		"too much": {func(offset, _ int64) (io.Reader, error) { return bytes.NewReader(append(blob[offset:], 0)), nil }, nil},
+		"another blob": {func(offset, length int64) (io.Reader, error) {
+			return bytes.NewReader(other[offset : offset+length]), nil
+		}, nil},
+		"another range":   {func(_, length int64) (io.Reader, error) { return bytes.NewReader(blob[:length]), nil }, nil},
+		"the whole of it": {func(int64, int64) (io.Reader, error) { return bytes.NewReader(blob), nil }, nil},
+		"refuses":         {func(int64, int64) (io.Reader, error) { return nil, fetching.ErrNoRanges }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for position := int64(0); position < 2000; position += 10 {
+				src := newRangedSource(blob)
+				src.answer = func(ctx context.Context, data []byte, offset, length int64) (io.Reader, error) {
+					if offset+length > position {
+						return c.answer(offset, length)
+					}
+					return exactly(ctx, data, offset, length)
+				}
+				var s store
+				o := retrying(s.options(), 20)
+				o.Jobs, o.RangeSize = 4, 100
+				f := fetching.New(o)
+				f.Need(f.AddImage(src, wrapped("x")), descriptor(blob))
+				err := run(t.Context(), f, f.Blobs())
+				require.ErrorIs(t, err, c.err, "%d", position)
+				if err == nil {
+					require.Equal(t, blob, s.blobs[descriptor(blob).Digest], "%d", position)
+				}
+			}
+		})
+	}
+}
+
 // A source that has no ranges of one blob is not asked for those of others.
 func TestRangesAreAskedForOnce(t *testing.T) {
 	src := newRangedSource(random(1000), random(2000), random(3000))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -131,6 +132,46 @@ func TestCopyInRangesFails(t *testing.T) {
 		assert.LessOrEqual(t, asked.Swap(0), int64(4)) // Of two layers, each in a range and as a whole.
 	}
 	assert.Equal(t, texts[false], texts[true])
+}
+
+// A registry that has too many requests is asked again, after the time that it wants,
+// which containers/image waits for; when it has had enough that is the error.
+func TestRangesOfABusyRegistry(t *testing.T) {
+	const patience = 6 // how often containers/image asks
+	read := map[string]func(reg *rangedRegistry, times int) ([]byte, error){
+		"save": func(reg *rangedRegistry, times int) ([]byte, error) { return reg.save(t, nil, 100, times) },
+		"copy": func(reg *rangedRegistry, times int) ([]byte, error) {
+			return reg.copy(t.Context(), t, dockerarchive.ImageTransport, 100, times)
+		},
+	}
+	for name, read := range read {
+		for _, refusals := range []int64{1, 4 * patience, math.MaxInt64} {
+			reg := newRangedRegistry(t)
+			want, err := reg.copy(t.Context(), t, dockerarchive.ImageTransport, 0, 0)
+			require.NoError(t, err)
+			if name == "save" {
+				want, err = reg.save(t, nil, 1<<30, 0)
+				require.NoError(t, err)
+			}
+			var asked atomic.Int64
+			reg.answer = func(w http.ResponseWriter, _ *http.Request, _ []byte) bool {
+				if asked.Add(1) > refusals {
+					return false
+				}
+				w.Header().Set("Retry-After", "0")
+				w.WriteHeader(http.StatusTooManyRequests)
+				return true
+			}
+			got, err := read(reg, 5)
+			if refusals == math.MaxInt64 {
+				require.True(t, copying.IsBusy(err), "%s: %v", name, err)
+				continue
+			}
+			require.NoError(t, err, name)
+			assert.True(t, bytes.Equal(want, got), name)
+			assert.Greater(t, asked.Load(), refusals)
+		}
+	}
 }
 
 var anyDigest = regexp.MustCompile("sha256:[0-9a-f]+")

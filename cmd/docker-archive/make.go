@@ -133,7 +133,7 @@ func (o *makeOptions) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer policy.Destroy() // Holds nothing that could be lost.
-	bases := &openBases{policy: policy, sys: sys, retryTimes: o.retryTimes}
+	bases := &openBases{policy: policy, sys: sys, registry: &o.registry, retryTimes: o.retryTimes}
 	defer bases.close()
 	img, err := o.describe(cmd, bases)
 	if err != nil {
@@ -272,10 +272,11 @@ func baseName(ref types.ImageReference) string {
 
 // openBases are images that others are made of.
 type openBases struct {
-	policy *signature.PolicyContext
-	sys    *types.SystemContext
-	bases  []*making.Base
-	store  storage.Store // of --container, or nil
+	policy   *signature.PolicyContext
+	sys      *types.SystemContext
+	registry *registryOptions
+	bases    []*making.Base
+	store    storage.Store // of --container, or nil
 
 	retryTimes int
 }
@@ -316,7 +317,7 @@ func (b *openBases) openReference(ctx context.Context, ref types.ImageReference)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("opening %s: %w", transports.ImageName(ref), err)
+		return nil, fmt.Errorf("opening %s: %w", transports.ImageName(ref), b.registry.failed(hostOf(ref), err))
 	}
 	base.RetryTimes = b.retryTimes
 	b.bases = append(b.bases, base)
@@ -365,7 +366,7 @@ func (o *makeOptions) copyTo(cmd *cobra.Command, policy *signature.PolicyContext
 		&copy.Options{SourceCtx: sys, DestinationCtx: contextOf(sys, dest)}, copying.CopyExtras{Progress: progress})
 	done()
 	if err != nil {
-		return nil, fmt.Errorf("making %s: %w", transports.ImageName(dest), err)
+		return nil, fmt.Errorf("making %s: %w", transports.ImageName(dest), o.registry.failed(hostOf(dest), err))
 	}
 	if !o.quiet {
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", transports.ImageName(dest), digest.FromBytes(m))

@@ -7,7 +7,6 @@ import (
 	"github.com/containers/image/v5/copy"
 	"github.com/containers/image/v5/signature"
 	"github.com/containers/image/v5/types"
-
 )
 
 // CopyInRangesOf is a part of Copy: it copies an image of which blobs are read in ranges

@@ -6,15 +6,17 @@ package dockerarchive_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
@@ -25,32 +27,40 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// changeUntilKilled adds an image to the archive at path, removes it and compacts the
-// archive, over and over. It prints a dot for every piece of a blob that it reads, and
-// for every change.
-func changeUntilKilled(t testing.TB, path string) error {
-	m := imagetest.NewImage(t, "added", imagetest.Gzip(11, 3000))
+// What a process does when it is killed, as it says on its standard output.
+const adding, removing, compacting = 'a', 'r', 'c'
+
+// pieces has an image read in small pieces, before each of which something is printed.
+func pieces(m *imagetest.Image, size int, print string) *imagetest.Image {
 	m.Disturb = func(_ context.Context, _ digest.Digest, r io.Reader) io.Reader {
 		return imagetest.ReaderFunc(func(p []byte) (int, error) {
-			fmt.Print(".")
-			return r.Read(p[:min(len(p), 200)])
+			fmt.Print(print)
+			return r.Read(p[:min(len(p), size)])
 		})
 	}
+	return m
+}
+
+// changeUntilKilled adds an image to the archive at path, removes it and compacts the
+// archive, over and over. It prints what it does, when it begins and for every piece of a
+// blob that it reads.
+func changeUntilKilled(t testing.TB, path string) error {
+	m := pieces(imagetest.NewImage(t, "added", imagetest.Gzip(11, 3000)), 200, string(adding))
 	policy := imagetest.Trusting(t)
 	for i := 0; ; i++ {
 		ref, err := dockerarchive.Transport.ParseReference(path + ":added:1")
 		if err == nil {
+			fmt.Print(string(adding))
 			err = imagetest.Copy(t, ref, m, nil)
 		}
-		fmt.Print(".")
 		if err == nil {
+			fmt.Print(string(removing))
 			err = copying.Remove(t.Context(), path, []string{"added:1"}, nil)
 		}
-		fmt.Print(".")
-		if err == nil && i%3 == 2 {
+		if err == nil && i%2 == 1 {
+			fmt.Print(string(compacting))
 			err = copying.Compact(t.Context(), policy, path, nil)
 		}
-		fmt.Print(".")
 		if err != nil {
 			return err
 		}
@@ -79,17 +89,19 @@ func beginnings(t *testing.T) map[string][]byte {
 // the old one or the new one, and whoever comes next can change it.
 func TestKilledWhileChanging(t *testing.T) {
 	const fresh = 5 // kills of an archive before it is another one: compact makes it ours
-	kills := imagetest.Rounds(t, 32, 304)
-	without, with := 0, 0
+	kills := imagetest.Rounds(t, 32, 160)
 	archives := beginnings(t)
 	for name, begin := range archives {
 		old := namesIn(t, begin)
 		path := filepath.Join(t.TempDir(), "archive.tar")
+		without, with, while := 0, 0, map[byte]int{}
 		for i := range kills / len(archives) {
 			if i%fresh == 0 {
 				require.NoError(t, os.WriteFile(path, begin, 0o600))
 			}
-			killChange(t, path)
+			what := []byte{adding, adding, removing, compacting}[rand.IntN(4)]
+			killChange(t, path, what)
+			while[what]++
 			switch got := namesIn(t, imagetest.ReadFile(t, path)); {
 			case assert.ObjectsAreEqual(old, got):
 				without++
@@ -102,24 +114,51 @@ func TestKilledWhileChanging(t *testing.T) {
 		require.NoError(t, copyTo(t, dockerarchive.Transport, path, "added:1", imagetest.NewImage(t, "added", imagetest.Gzip(11, 3000))))
 		require.NoError(t, copying.Compact(t.Context(), imagetest.Trusting(t), path, nil))
 		assert.Equal(t, []string{"archive.tar"}, imagetest.Leftovers(t, filepath.Dir(path)), name)
+		t.Logf("%s: %d kills while adding, %d removing, %d compacting: %d times the archive without the image, %d times with it",
+			name, while[adding], while[removing], while[compacting], without, with)
 	}
-	t.Logf("%d kills: %d times the archive without the image, %d times with it", without+with, without, with)
 }
 
-// killChange kills a process at a random moment while it changes the archive at path.
-func killChange(t *testing.T, path string) {
+// killChange kills a process at a random moment while it changes the archive at path in
+// some way.
+func killChange(t *testing.T, path string, what byte) {
 	t.Helper()
-	cmd := child(t, "change", path)
-	dots, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	var complaints bytes.Buffer
-	cmd.Stderr = &complaints
-	require.NoError(t, cmd.Start())
-	r := bufio.NewReader(dots)
-	for range 1 + rand.IntN(80) {
-		_, err := r.ReadByte()
-		require.NoError(t, err, "the child has ended by itself: %s", &complaints)
+	moments := 2
+	if what == adding {
+		moments = 40
 	}
-	require.NoError(t, cmd.Process.Kill())
+	moment := 1 + rand.IntN(moments)
+	left, ended := killAt(t, child(t, "change", path), func(b byte) bool {
+		if b == what {
+			moment--
+		}
+		return moment == 0
+	})
+	require.False(t, ended, "the child has ended by itself: %s", left)
+}
+
+// killAt kills a process shortly after it has printed a byte of which at says that it is
+// the one. It reports whether the process had ended by itself, and what it complained of.
+func killAt(t *testing.T, cmd *exec.Cmd, at func(byte) bool) (complaints string, ended bool) {
+	t.Helper()
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	var errOut strings.Builder
+	cmd.Stderr = &errOut
+	require.NoError(t, cmd.Start())
+	r := bufio.NewReader(out)
+	for {
+		b, err := r.ReadByte()
+		if err != nil {
+			require.ErrorIs(t, err, io.EOF)
+			break
+		}
+		if at(b) {
+			<-time.After(time.Microsecond << rand.IntN(12)) // At any moment, not only where it prints.
+			_ = cmd.Process.Kill()                          // It may be gone.
+			break
+		}
+	}
 	_ = cmd.Wait() // It says that it was killed.
+	return errOut.String(), cmd.ProcessState.Exited()
 }

@@ -17,8 +17,8 @@ import (
 // OpenWriter returns a Writer that adds images to the archive at path, in place.
 // Blobs that the archive has are not written again. A name that an image has moves to
 // the one that is added under it; an image that loses its last name is not in the
-// archive's table of contents any more. The archive's own layout decides how images
-// are stored, whatever options.Transport is.
+// archive's table of contents any more, unless options.KeepUntagged is set. The
+// archive's own layout decides how images are stored, whatever options.Transport is.
 //
 // Until Close has succeeded the archive is what it was, for everybody who reads it,
 // and after a failure of the machine too; who has it open then reads on in what it was.
@@ -35,6 +35,9 @@ func OpenWriter(ctx context.Context, sys *types.SystemContext, path string, opti
 	existing, err := writing.ReadExisting(ctx, out, Layouts(sys))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("adding to %s: %w", path, err), out.Abort())
+	}
+	if options.KeepUntagged {
+		existing.KeepUntagged()
 	}
 	return newWriter(ctx, sys, path, options, existing, func() (*output.Output, error) { return out, nil })
 }

@@ -94,6 +94,24 @@ func TestCopyToAnArchiveAddsToIt(t *testing.T) {
 	}
 }
 
+// An image whose last name moves to another stays without one if that is wanted.
+func TestOpenWriterKeepsUntagged(t *testing.T) {
+	one, two := imagetest.NewImage(t, "1", imagetest.Gzip(1, 3000)), imagetest.NewImage(t, "2", imagetest.Gzip(2, 5000))
+	for name, kind := range kinds {
+		for keep, want := range map[bool][][]string{true: {nil, {"docker.io/library/a:1"}}, false: {{"docker.io/library/a:1"}}} {
+			path := filepath.Join(t.TempDir(), "archive.tar")
+			require.NoError(t, copyTo(t, kind, path, "a:1", one))
+			w, err := dockerarchive.OpenWriter(t.Context(), nil, path, &dockerarchive.WriterOptions{KeepUntagged: keep})
+			require.NoError(t, err)
+			ref, err := w.NewReference(imagetest.Tagged(t, "a:1"))
+			require.NoError(t, err)
+			require.NoError(t, imagetest.Copy(t, ref, two, nil))
+			require.NoError(t, w.Close())
+			assert.Equal(t, want, namesIn(t, imagetest.ReadFile(t, path)), "%s, %v", name, keep)
+		}
+	}
+}
+
 // What fails, or is given up, leaves the archive as it was to the byte.
 func TestAddingFails(t *testing.T) {
 	one, two := imagetest.NewImage(t, "1", imagetest.Gzip(1, 30000)), imagetest.NewImage(t, "2", imagetest.Gzip(2, 50000))

@@ -6,16 +6,13 @@ package dockerarchive_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -47,6 +44,8 @@ func TestChild(t *testing.T) {
 		err = writeUntilKilled(t, argument)
 	case "change":
 		err = changeUntilKilled(t, argument)
+	case "resume":
+		err = resumeUntilKilled(t, argument)
 	case "add":
 		err = copyTo(t, dockerarchive.ImageTransport, argument, "b:1", imagetest.NewImage(t, "2", imagetest.Gzip(2, 5000)))
 	case "full":
@@ -64,23 +63,19 @@ func TestChild(t *testing.T) {
 	os.Exit(0) // Before the test reports on standard output, which is the archive.
 }
 
-// writeUntilKilled writes one archive after the other, and a dot for every piece
-// of a blob that it reads.
+// writeUntilKilled writes one archive after the other, of each kind in turn, and a dot for
+// every piece of a blob that it reads.
 func writeUntilKilled(t testing.TB, dir string) error {
-	m := imagetest.Small(t)
-	m.Disturb = func(_ context.Context, _ digest.Digest, r io.Reader) io.Reader {
-		return imagetest.ReaderFunc(func(p []byte) (int, error) {
-			fmt.Print(".")
-			return r.Read(p[:min(len(p), 50)])
-		})
-	}
+	m := pieces(imagetest.Small(t), 50, ".")
 	for i := 0; ; i++ {
-		ref, err := dockerarchive.NewReference(filepath.Join(dir, fmt.Sprintf("%d.tar", i)), nil)
-		if err == nil {
-			err = imagetest.Copy(t, ref, m, nil)
-		}
-		if err != nil {
-			return err
+		for name, kind := range kinds {
+			ref, err := kind.ParseReference(filepath.Join(dir, fmt.Sprintf("%d.%s.tar", i, name)))
+			if err == nil {
+				err = imagetest.Copy(t, ref, m, nil)
+			}
+			if err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -96,30 +91,35 @@ func copyToPath(t testing.TB, path string) error {
 // A process that is killed leaves whole archives, and nothing else.
 func TestKilledAnywhere(t *testing.T) {
 	m := imagetest.Small(t)
-	want := imagetest.Sum(imagetest.Theirs(t, imagetest.Named{Source: m.InGzip(t)}))
+	want := map[string]string{"docker": imagetest.Sum(imagetest.Theirs(t, imagetest.Named{Source: m.InGzip(t)}))}
+	oci := filepath.Join(t.TempDir(), "oci.tar")
+	ref, err := dockerarchive.ImageTransport.ParseReference(oci)
+	require.NoError(t, err)
+	require.NoError(t, imagetest.Copy(t, ref, m, nil))
+	want["oci"] = imagetest.Sum(imagetest.ReadFile(t, oci))
 	pieces := 0 // of one archive
 	for _, l := range m.Layers {
 		pieces += len(l.Blob)/50 + 2
 	}
-	kills := imagetest.Rounds(t, 12, 100)
-	archives := 0
+	kills := imagetest.Rounds(t, 12, 60)
+	archives := map[string]int{}
 	for i := range kills {
 		dir := t.TempDir()
-		cmd := child(t, "loop", dir)
-		dots, err := cmd.StdoutPipe()
-		require.NoError(t, err)
-		require.NoError(t, cmd.Start())
-		_, err = io.CopyN(io.Discard, dots, int64(1+i*3*pieces/kills))
-		require.NoError(t, err)
-		require.NoError(t, cmd.Process.Kill())
-		require.Error(t, cmd.Wait())
+		left := 1 + i*4*pieces/kills
+		complaints, ended := killAt(t, child(t, "loop", dir), func(byte) bool {
+			left--
+			return left == 0
+		})
+		require.False(t, ended, "the child has ended by itself: %s", complaints)
 		for _, name := range imagetest.Leftovers(t, dir) {
+			kind := strings.Split(name, ".")[1]
 			require.True(t, strings.HasSuffix(name, ".tar"), name)
-			require.Equal(t, want, imagetest.Sum(imagetest.ReadFile(t, filepath.Join(dir, name))))
-			archives++
+			require.Equal(t, want[kind], imagetest.Sum(imagetest.ReadFile(t, filepath.Join(dir, name))))
+			archives[kind]++
 		}
 	}
-	assert.NotZero(t, archives, "they were all killed too early")
+	assert.Len(t, archives, 2, "they were all killed too early")
+	t.Logf("saving: %d kills; %d docker and %d oci archives were complete", kills, archives["docker"], archives["oci"])
 }
 
 // Standard output is written as a stream, be it a pipe or a file, by whatever

@@ -68,6 +68,9 @@ type WriterOptions struct {
 	// is written in, PATH.000, PATH.001 and so on. All have their names only when all are
 	// complete. They are read where they are, and joined they are the archive.
 	Split int64
+	// KeepUntagged has OpenWriter keep images that lose their last names to those that
+	// are added, as images without one.
+	KeepUntagged bool
 	// Wait has OpenWriter wait for others who change the archive.
 	Wait bool
 }
@@ -272,6 +275,10 @@ func (w *Writer) Close() error { return w.archive.Close(context.Background()) }
 // it appear at its path. If none was, there is no archive, and that is no error. If
 // it fails, or ctx ends before, the path holds what it held before.
 func (w *Writer) CloseContext(ctx context.Context) error { return w.archive.Close(ctx) }
+
+// Stream reports whether the archive is written from start to end and cannot be taken
+// back, as to a pipe.
+func (w *Writer) Stream() bool { return w.archive.Stream() }
 
 // Abort gives the archive up, whatever has been committed: the path holds what
 // it held before. It does nothing after Close.

@@ -64,12 +64,12 @@ func notFound(err error) bool {
 // absentLayers returns which layers, of those that have URLs, are nowhere, and what was
 // said of the first. Where that cannot be told, it fails. Each layer is asked for by
 // try, which may do so several times.
-func absentLayers(ctx context.Context, src types.ImageSource, layers []imgspecv1.Descriptor, try func(func() error) error) (absent map[digest.Digest]bool, first, err error) {
+func absentLayers(ctx context.Context, src types.ImageSource, layers []imgspecv1.Descriptor, try func(func(context.Context) error) error) (absent map[digest.Digest]bool, first, err error) {
 	for _, l := range layers {
 		if len(l.URLs) == 0 {
 			continue
 		}
-		err := try(func() error {
+		err := try(func(ctx context.Context) error {
 			body, _, err := getBlob(ctx, src, manifest.BlobInfoFromOCI1Descriptor(l), none.NoCache)
 			if err != nil {
 				return err

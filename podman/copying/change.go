@@ -11,7 +11,6 @@ import (
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 
-	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/layout"
 	"github.com/dockerarchive/dockerarchive/internal/output"
 	"github.com/dockerarchive/dockerarchive/internal/writing"
@@ -129,46 +128,4 @@ func layoutOf(ctx context.Context, path string, sys *types.SystemContext) (layou
 		return nil, err
 	}
 	return writing.LayoutOf(ctx, f, info.Size(), dockerarchive.Layouts(sys))
-}
-
-// assumeLayers tells an archive that is added to, and holds layers uncompressed, which
-// of the layers it has, so that they are not fetched.
-func (s *saver) assumeLayers(ctx context.Context) error {
-	if s.options.existing == nil || !s.layout.Unpacks() {
-		return nil
-	}
-	for _, blob := range s.fetcher.Blobs() {
-		if blob.Kind == image.KindConfig {
-			if err := s.fetcher.Fetch(ctx, blob); err != nil {
-				return err
-			}
-		}
-	}
-	for _, img := range s.images {
-		if s.failed(img) {
-			continue
-		}
-		for _, m := range img.documents {
-			if m.IsIndex() {
-				continue
-			}
-			s.assumeLayersOf(m)
-		}
-	}
-	return nil
-}
-
-// assumeLayersOf is assumeLayers for a manifest whose config is there, or else has made
-// its image fail.
-func (s *saver) assumeLayersOf(m *image.Document) {
-	s.configsMu.Lock()
-	raw := s.configs[m.Config.Digest]
-	s.configsMu.Unlock()
-	config, err := image.ParseConfig(m.Config.Digest.String(), raw)
-	if err != nil || len(config.DiffIDs) != len(m.Layers) {
-		return // Said when the image is to be completed.
-	}
-	for i, l := range m.Layers {
-		s.archive.Assume(l.Digest, l.Size, config.DiffIDs[i])
-	}
 }

@@ -16,6 +16,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/stall"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 )
 
@@ -30,15 +31,72 @@ import (
 // image for the platform that options.SourceCtx asks for. If it fails, an archive
 // that was to be made is not there.
 func Copy(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *copy.Options) ([]byte, error) {
-	return CopyWith(ctx, policyContext, destRef, srcRef, options, nil)
+	return CopyWith(ctx, policyContext, destRef, srcRef, options, CopyExtras{})
 }
 
-// CopyWith is Copy that writes an archive as the Compression and NoSync of how say. If the
-// destination is no archive, or how is nil, it is Copy.
-func CopyWith(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *copy.Options, how *dockerarchive.WriterOptions) ([]byte, error) {
+// CopyExtras are what CopyWith can that has no place in the options of containers/image.
+// The zero value asks for nothing.
+type CopyExtras struct {
+	// NoSync is for an archive what dockerarchive.WriterOptions.NoSync says.
+	NoSync bool
+	// Progress, if not nil, is told of what is Started, Read and Finished, and of Waiting
+	// for a registry. It is called concurrently, and must return soon.
+	Progress func(Event)
+}
+
+// CopyWith is Copy with more.
+func CopyWith(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *copy.Options, extras CopyExtras) ([]byte, error) {
+	c := newCopier(policyContext, destRef, srcRef, extras)
+	m, err := c.copyWatched(ctx, options)
+	if errors.Is(err, errWrongRanges) {
+		c.ranges = nil
+		m, err = c.copyWatched(ctx, options)
+	}
+	return m, err
+}
+
+// errWrongRanges is found in the error of a copy that failed, and may not without ranges.
+var errWrongRanges = errors.New("read in ranges")
+
+// copier is one call of CopyWith.
+type copier struct {
+	policy       *signature.PolicyContext
+	dest, source types.ImageReference
+	extras       CopyExtras
+	ranges       *ranging     // of a registry's large blobs; nil if they are read whole
+	inRanges     bool         // large blobs are, and each range is watched
+	watch        *stall.Watch // nil if no registry is involved
+}
+
+func newCopier(policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, extras CopyExtras) *copier {
+	if extras.Progress == nil {
+		extras.Progress = func(Event) {}
+	}
+	return &copier{policy: policyContext, dest: destRef, source: srcRef, extras: extras, ranges: asSave}
+}
+
+// waiting tells the caller of a registry that sends nothing.
+func (c *copier) waiting(host string) { c.extras.Progress(Event{Kind: Waiting, Host: host}) }
+
+// copyWatched copies, and fails when a registry brings nothing.
+func (c *copier) copyWatched(ctx context.Context, options *copy.Options) (m []byte, err error) {
 	if options == nil {
 		options = &copy.Options{}
 	}
+	if !isRegistry(c.source) && !isRegistry(c.dest) {
+		return c.copy(ctx, options)
+	}
+	err = stall.Ask(ctx, c.waiting, func(ctx context.Context, w *stall.Watch) error {
+		w.Patient() // A registry may have to store something, or a disk here be slow.
+		c.watch = w
+		m, err = c.copy(ctx, options)
+		return err
+	})
+	return m, err
+}
+
+func (c *copier) copy(ctx context.Context, options *copy.Options) ([]byte, error) {
+	destRef, srcRef := c.dest, c.source
 	unpacks := destRef.Transport().Name() == dockerarchive.Transport.Name()
 	if options.PreserveDigests && unpacks {
 		return nil, fmt.Errorf("digests cannot be preserved: an archive of this kind has no manifest and layers uncompressed; write an %s", dockerarchive.ImageTransport.Name())
@@ -56,34 +114,38 @@ func CopyWith(ctx context.Context, policyContext *signature.PolicyContext, destR
 		return nil, err
 	}
 	if !dockerarchive.IsArchive(destRef) {
-		return copy.Image(ctx, policyContext, destRef, opened, options)
+		return c.image(ctx, destRef, opened, options)
 	}
 	plan, err := planCopy(ctx, options, unpacks, src)
 	if err != nil {
 		return nil, err
 	}
 	plan.TakeFrom(archiveSource)
+	ranged := c.ranges.of(ctx, src, plan.instances, int(options.MaxParallelDownloads), c.waiting)
+	if ranged != nil {
+		opened.source = ranged
+	}
 	if plan.elsewhere {
 		// Only then, for that hides sigstore signatures from copy.Image.
 		opened.source = nearSource{opened.source}
 	}
-	w, inWriter, err := dockerarchive.NewWriterForReference(ctx, options.DestinationCtx, destRef, writerOptions(how, plan, src))
+	w, inWriter, err := dockerarchive.NewWriterForReference(ctx, options.DestinationCtx, destRef, writerOptions(c.extras, plan, src))
 	if err != nil {
 		return nil, err
 	}
-	m, err := copy.Image(ctx, policyContext, inWriter, opened, options)
+	c.inRanges = ranged != nil
+	m, err := copy.Image(ctx, c.policy, &reportedReference{inWriter, c}, opened, options)
 	if err != nil {
+		if ranged.mayBeToBlame(err) && !w.Stream() {
+			err = fmt.Errorf("%w: %w", errWrongRanges, err)
+		}
 		return nil, errors.Join(err, w.Abort())
 	}
 	return m, w.CloseContext(ctx)
 }
 
-func writerOptions(how *dockerarchive.WriterOptions, plan copyPlan, src types.ImageSource) *dockerarchive.WriterOptions {
-	options := &dockerarchive.WriterOptions{Plan: []dockerarchive.Plan{plan.Plan}, ReadEnd: plan.readEnd(src)}
-	if how != nil {
-		options.Compression, options.NoSync = how.Compression, how.NoSync
-	}
-	return options
+func writerOptions(extras CopyExtras, plan copyPlan, src types.ImageSource) *dockerarchive.WriterOptions {
+	return &dockerarchive.WriterOptions{Plan: []dockerarchive.Plan{plan.Plan}, ReadEnd: plan.readEnd(src), NoSync: extras.NoSync}
 }
 
 // copyPlan is what is known of an image before it is copied.
@@ -91,6 +153,7 @@ type copyPlan struct {
 	dockerarchive.Plan
 	elsewhere bool // some layers have URLs
 	layers    map[digest.Digest]imgspecv1.Descriptor
+	instances []*digest.Digest // whose signatures copy.Image asks for; nil is the image itself
 }
 
 // planCopy returns the blobs that copy.Image will copy, and which layers stay
@@ -133,12 +196,14 @@ func planCopy(ctx context.Context, options *copy.Options, unpacks bool, src type
 		}
 	}
 	if options.ImageListSelection != copy.CopySystemImage {
+		plan.instances = append(plan.instances, nil)
 		return plan, plan.AddManifest(m)
 	}
 	return plan, nil
 }
 
 func planInstance(ctx context.Context, plan *copyPlan, unpacks bool, src types.ImageSource, m []byte, mimeType string, instance *digest.Digest) error {
+	plan.instances = append(plan.instances, instance)
 	infos, err := src.LayerInfosForCopy(ctx, instance)
 	if err != nil {
 		return err
@@ -164,7 +229,7 @@ func planInstance(ctx context.Context, plan *copyPlan, unpacks bool, src types.I
 	if err != nil {
 		return err
 	}
-	once := func(f func() error) error { return f() }
+	once := func(f func(context.Context) error) error { return f(ctx) }
 	absent, reason, err := absentLayers(ctx, src, document.Layers, once)
 	if err == nil && unpacks {
 		err = reason

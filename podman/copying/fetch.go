@@ -29,24 +29,14 @@ func (s *saver) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.assumeLayers(ctx); err != nil {
-		return err
-	}
+	s.assumeLayers()
+	s.notePresent()
 	if s.options.existing != nil {
 		if err := s.checkLeftOut(s.archive.Has); err != nil {
 			return err
 		}
 	}
-	blobs := s.fetcher.Blobs()
-	size := int64(0)
-	for _, blob := range blobs {
-		if size >= 0 && blob.Size >= 0 {
-			size += blob.Size
-		} else {
-			size = -1
-		}
-	}
-	s.options.Progress(Event{Kind: Planned, Blobs: len(blobs), Size: size})
+	s.options.Progress(s.planned())
 
 	// A stream of blobs of known size takes each in its turn: fetching them as
 	// they are needed is the way to keep none of them elsewhere.
@@ -57,6 +47,49 @@ func (s *saver) write(ctx context.Context) error {
 	}
 	g.Go(func() error { return s.assemble(ctx, places, inTurn) })
 	return g.Wait()
+}
+
+// planned says what is left to be fetched.
+func (s *saver) planned() Event {
+	e := Event{Kind: Planned, Present: len(s.present)}
+	for _, blob := range s.fetcher.Blobs() {
+		if s.present[blob.Digest] || blob.Fetched() {
+			continue
+		}
+		e.Blobs++
+		if e.Size >= 0 && blob.Size >= 0 {
+			e.Size += blob.Size
+		} else {
+			e.Size = -1
+		}
+	}
+	return e
+}
+
+// notePresent notes which blobs the archive has, so that they are not fetched.
+func (s *saver) notePresent() {
+	for _, blob := range s.fetcher.Blobs() {
+		if s.archive.Has(blob.Digest) {
+			s.present[blob.Digest] = true
+		}
+	}
+}
+
+// notePresentConfigs is notePresent for the configs, which are needed before.
+func (s *saver) notePresentConfigs() {
+	for _, blob := range s.fetcher.Blobs() {
+		if s.presentConfig(blob) != nil {
+			s.present[blob.Digest] = true
+		}
+	}
+}
+
+// presentConfig returns a config that an archive has that is added to, or nil.
+func (s *saver) presentConfig(blob *fetching.Blob) []byte {
+	if s.options.existing == nil || blob.Kind != image.KindConfig {
+		return nil
+	}
+	return s.options.existing.Config(blob.Digest)
 }
 
 // openImages returns the places of all images that have not failed.

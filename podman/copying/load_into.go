@@ -3,10 +3,10 @@
 package copying
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"runtime"
 	"slices"
 
@@ -24,8 +24,9 @@ type LoadIntoOptions struct {
 	SourceCtx, DestinationCtx *types.SystemContext
 	// Platform chooses from images that are an index. By default that is this machine's.
 	Platform *imgspecv1.Platform
-	// Report, if not nil, gets what copy.Image of containers/image reports.
-	Report io.Writer
+	// Progress, if not nil, is told of what is Started, Read and Finished. It is called
+	// concurrently, and must return soon.
+	Progress func(Event)
 }
 
 // LoadInto puts images, usually those of archives, where containers/image can put them one
@@ -52,9 +53,10 @@ func LoadInto(ctx context.Context, policyContext *signature.PolicyContext, image
 	if len(l.images) == 0 {
 		return l.done, l.nothing()
 	}
-	how := &copy.Options{SourceCtx: choosing(options.SourceCtx, platform), DestinationCtx: options.DestinationCtx, ReportWriter: options.Report}
+	how := &copy.Options{DestinationCtx: options.DestinationCtx}
 	for _, img := range l.images {
-		if err := l.copyInto(ctx, img, place, how); err != nil {
+		how.SourceCtx = choosing(cmp.Or(img.SourceCtx, options.SourceCtx), platform)
+		if err := l.copyInto(ctx, img, place, how, options.Progress); err != nil {
 			return l.done, &LoadError{Source: img.Source, Err: err}
 		}
 	}
@@ -62,7 +64,7 @@ func LoadInto(ctx context.Context, policyContext *signature.PolicyContext, image
 }
 
 // copyInto copies an image once for each of its names.
-func (l *loader) copyInto(ctx context.Context, img *loadedImage, place func(reference.NamedTagged, digest.Digest) (types.ImageReference, error), how *copy.Options) error {
+func (l *loader) copyInto(ctx context.Context, img *loadedImage, place func(reference.NamedTagged, digest.Digest) (types.ImageReference, error), how *copy.Options, progress func(Event)) error {
 	chosen := slices.IndexFunc(img.manifests, func(m *loadedManifest) bool { return m.runs })
 	if chosen < 0 {
 		return errors.New("it has no manifest of an image")
@@ -77,7 +79,7 @@ func (l *loader) copyInto(ctx context.Context, img *loadedImage, place func(refe
 		if err != nil {
 			return err
 		}
-		if _, err := Copy(ctx, l.policy, to, img.Source, how); err != nil {
+		if _, err := CopyWith(ctx, l.policy, to, img.Source, how, CopyExtras{Progress: progress}); err != nil {
 			return err
 		}
 	}

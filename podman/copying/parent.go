@@ -41,7 +41,7 @@ func (s *saver) askParents(ctx context.Context) error {
 	g.SetLimit(s.options.Jobs)
 	for _, img := range given {
 		g.Go(func() error {
-			told, err := daemon.Inspect(ctx, daemonConfig(s.options.SourceCtx), img.Source.StringWithinTransport())
+			told, err := daemon.Inspect(ctx, daemonConfig(s.sourceCtx(img)), img.Source.StringWithinTransport())
 			if err != nil {
 				img.warn("whether it was built on another of the images is not known: %v", err)
 				return ctx.Err()

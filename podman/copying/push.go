@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/stall"
 )
 
 // PushImage is an image for Push.
@@ -118,11 +119,13 @@ var ErrNotAllPushed = errors.New("not all images could be pushed")
 // registry has is not sent: not an image that is there under its name, and no blob that
 // is there, in whichever of the repositories that Push puts something in. Each distinct
 // blob is sent to a registry once, and verified as it is read. An image appears under
-// its name when all of it is there, so that a Push that was interrupted can be repeated.
+// its name when all of it is there, so that a Push that was interrupted can be repeated;
+// then the registry is asked whether it is.
 //
 // Every manifest is read, and accepted by the policy, before anything is sent. Several
-// images are pushed at the same time; what is about others, such as signatures, after what they are about. Push returns a result for each image, in their
-// order.
+// images are pushed at the same time; what is about others, such as signatures, after what
+// they are about. A registry without the referrers API lists it under the tag that stands
+// for that. Push returns a result for each image, in their order.
 func Push(ctx context.Context, policyContext *signature.PolicyContext, images []PushImage, options *PushOptions) ([]PushResult, error) {
 	p, err := newPusher(policyContext, images, options)
 	if err != nil {
@@ -348,22 +351,7 @@ func (p *pusher) push(ctx context.Context, img *pushedImage) error {
 		}
 		repositories[target.Name()] = true
 	}
-	return nil
-}
-
-// isThere reports whether a registry has an image under a name. Registries have several
-// ways to say that there is no such thing, or none that one may see; what is wrong in
-// earnest is said again when the image is sent.
-func (p *pusher) isThere(ctx context.Context, img *pushedImage, target reference.Named) (bool, error) {
-	ref, err := docker.NewReference(target)
-	if err != nil {
-		return false, err
-	}
-	d, err := docker.GetDigest(ctx, p.options.DestinationCtx, ref)
-	if ctx.Err() != nil {
-		return false, context.Cause(ctx)
-	}
-	return err == nil && d == img.top().Descriptor.Digest, nil
+	return p.list(ctx, img)
 }
 
 // top returns what the names of an image stand for.
@@ -386,10 +374,13 @@ func (p *pusher) pushTo(ctx context.Context, img *pushedImage, target reference.
 		return nil
 	}
 	err = to.putManifest(ctx, img, img.top(), nil)
-	if err != nil && len(img.warnings) > 0 && img.top().IsIndex() {
-		err = fmt.Errorf("%w (%s)", err, img.warnings[0])
+	if err != nil && len(img.missing) > 0 {
+		err = fmt.Errorf("%w (%w)", err, &MissingError{img.missing})
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return p.confirm(ctx, img, target)
 }
 
 // pushContent puts all into a repository that an image leads to.
@@ -415,5 +406,8 @@ func (p *pusher) pushContent(ctx context.Context, img *pushedImage, to *reposito
 }
 
 func (r *repository) putManifest(ctx context.Context, img *pushedImage, document *image.Document, instance *digest.Digest) error {
-	return r.do(ctx, img, "", func(dest types.ImageDestination) error { return dest.PutManifest(ctx, document.Raw, instance) })
+	return r.do(ctx, img, "", func(ctx context.Context, w *stall.Watch, dest types.ImageDestination) error {
+		w.Patient()
+		return dest.PutManifest(ctx, document.Raw, instance)
+	})
 }

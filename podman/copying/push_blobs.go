@@ -18,6 +18,7 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/stall"
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/registries"
 )
 
@@ -112,7 +113,11 @@ func (s *sentBlobs) mount(ctx context.Context, sending *sending, to *repository,
 	if from == nil {
 		return false
 	}
-	mounted, err := s.client.Mount(ctx, to.name, from, b.Digest)
+	mounted := false
+	err := stall.Ask(ctx, s.pusher.reading.waiting, func(ctx context.Context, _ *stall.Watch) (err error) {
+		mounted, err = s.client.Mount(ctx, to.name, from, b.Digest)
+		return err
+	})
 	if err != nil {
 		logrus.Debugf("%v", err)
 	}
@@ -147,7 +152,7 @@ func scopeOf(name reference.Named) types.BICTransportScope {
 // ask finds out whether a blob would be sent.
 func (s *sentBlobs) ask(ctx context.Context, img *pushedImage, to *repository, b image.Blob) error {
 	there := false
-	err := to.do(ctx, img, b.Digest, func(dest types.ImageDestination) (err error) {
+	err := to.do(ctx, img, b.Digest, func(ctx context.Context, _ *stall.Watch, dest types.ImageDestination) (err error) {
 		there, _, err = dest.TryReusingBlob(ctx, infoOf(b), none.NoCache, false)
 		return err
 	})
@@ -175,21 +180,21 @@ func (i *pushedImage) count(sent, there int64) {
 func (s *sentBlobs) send(ctx context.Context, img *pushedImage, to *repository, b image.Blob) error {
 	progress := s.pusher.options.Progress
 	begun := false
-	err := to.do(ctx, img, b.Digest, func(dest types.ImageDestination) error {
+	err := to.do(ctx, img, b.Digest, func(asked context.Context, w *stall.Watch, dest types.ImageDestination) error {
 		body, err := s.pusher.open(ctx, img, b)
 		if err != nil {
 			return err
 		}
-		watched := &sentReader{r: body, want: b, digester: b.Digest.Algorithm().Digester(), read: func(n int) {
+		sent := &sentReader{r: body, want: b, digester: b.Digest.Algorithm().Digester(), read: func(n int) {
 			if !begun {
 				begun = true
 				progress(Event{Kind: Started, Blob: b.Digest, Size: b.Size})
 			}
 			progress(Event{Kind: Read, Blob: b.Digest, Bytes: n})
 		}}
-		_, err = dest.PutBlob(ctx, watched, infoOf(b), s.cache, b.Kind == image.KindConfig)
-		if watched.err != nil { // Which says more than that a request was broken off.
-			err = watched.err
+		_, err = dest.PutBlob(asked, w.Sent(sent), infoOf(b), s.cache, b.Kind == image.KindConfig)
+		if sent.err != nil { // Which says more than that a request was broken off.
+			err = sent.err
 		}
 		_ = body.Close() // It has only been read.
 		return err
@@ -261,11 +266,11 @@ type repository struct {
 // do calls f with a destination, again and with a new one if it fails for a reason that
 // may pass: one of containers/image that could not reach its registry at first never
 // tries again.
-func (r *repository) do(ctx context.Context, img *pushedImage, blob digest.Digest, f func(types.ImageDestination) error) error {
+func (r *repository) do(ctx context.Context, img *pushedImage, blob digest.Digest, f func(context.Context, *stall.Watch, types.ImageDestination) error) error {
 	return r.pusher.retry(ctx, img, blob, func() error {
 		dest, err := r.open(ctx)
 		if err == nil {
-			err = f(dest)
+			err = stall.Ask(ctx, r.pusher.reading.waiting, func(ctx context.Context, w *stall.Watch) error { return f(ctx, w, dest) })
 		}
 		if err != nil {
 			r.mu.Lock()

@@ -87,16 +87,21 @@ func (p *pusher) checkTaken() error {
 	return nil
 }
 
-// phases returns what is pushed together: images, and then what is about them.
+// phases returns what is pushed together: images, then indexes of what is about them, and
+// then the rest of that, which is added to these indexes if it is not in them.
 func (p *pusher) phases() [][]*pushedImage {
-	phases := make([][]*pushedImage, 2)
+	phases := make([][]*pushedImage, 3)
 	for _, img := range p.images {
 		if img.result.Err != nil {
 			continue
 		}
 		phase := 0
-		if len(img.about) > 0 {
+		switch {
+		case len(img.about) == 0:
+		case img.top().Subject == nil:
 			phase = 1
+		default:
+			phase = 2
 		}
 		phases[phase] = append(phases[phase], img)
 	}

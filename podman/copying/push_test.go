@@ -200,15 +200,23 @@ func TestPush(t *testing.T) {
 	assert.Zero(t, to.manifests)
 }
 
+// manifestPath is where a manifest is under /v2/.
+func manifestPath(target reference.Named) string {
+	at := ""
+	switch target := target.(type) {
+	case reference.Tagged:
+		at = target.Tag()
+	case reference.Digested:
+		at = target.Digest().String()
+	}
+	return reference.Path(target) + "/manifests/" + at
+}
+
 // checkThere fails unless a registry has an image and all that it leads to.
 func (p *pushed) checkThere(t testing.TB, target reference.Named, d digest.Digest) {
 	t.Helper()
 	repository := reference.Path(target)
-	at := d.String()
-	if tagged, ok := target.(reference.Tagged); ok {
-		at = tagged.Tag()
-	}
-	raw := p.get(t, repository+"/manifests/"+at)
+	raw := p.get(t, manifestPath(target))
 	require.Equal(t, d, digest.FromBytes(raw), target)
 	var m struct {
 		Config    *imgspecv1.Descriptor
@@ -227,6 +235,50 @@ func (p *pushed) checkThere(t testing.TB, target reference.Named, d digest.Diges
 	for _, b := range m.Layers {
 		assert.Equal(t, b.Digest, digest.FromBytes(p.get(t, repository+"/blobs/"+b.Digest.String())))
 	}
+}
+
+// What is about an image is listed at its digest's tag by a registry without the referrers
+// API, with what is listed there already, also if only that is missing.
+func TestPushListsReferrers(t *testing.T) {
+	app := imagetest.NewImage(t, "app", imagetest.Gzip(1, 3000))
+	subject := app.Descriptor()
+	to := newPushed(t)
+	to.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool { return withoutAPI(w, r) }
+	images := []copying.PushImage{{SaveImage: copying.SaveImage{Source: app}, Targets: []reference.Named{imagetest.Tagged(t, to.Address+"/team/app:1")}}}
+	var want []digest.Digest
+	push := func(images []copying.PushImage) {
+		t.Helper()
+		_, err := copying.Push(t.Context(), imagetest.Trusting(t), images, pushing(t))
+		require.NoError(t, err)
+		var index imgspecv1.Index
+		require.NoError(t, json.Unmarshal(to.get(t, "team/app/manifests/sha256-"+app.Digest().Encoded()), &index))
+		var listed []digest.Digest
+		for _, d := range index.Manifests {
+			listed = append(listed, d.Digest)
+			assert.Equal(t, "application/spdx+json", d.ArtifactType)
+		}
+		assert.ElementsMatch(t, want, listed)
+	}
+	for n := range 6 {
+		sbom := imagetest.NewArtifact(t, "application/spdx+json", fmt.Sprint(n), &subject)
+		want = append(want, sbom.Digest())
+		images = append(images, copying.PushImage{SaveImage: copying.SaveImage{Source: sbom}})
+	}
+	all := want
+	want = all[:2]
+	push(images[:3])
+	want = all
+	push(images)
+	to.forget()
+	push(images)
+	assert.Zero(t, to.manifests)
+
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, "http://"+to.Address+"/v2/team/app/manifests/sha256-"+app.Digest().Encoded(), nil)
+	require.NoError(t, err)
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	push(images)
 }
 
 // A signature goes where the image goes, whatever name that gets.
@@ -352,70 +404,6 @@ func TestPushDryRun(t *testing.T) {
 	assert.Zero(t, expected)
 }
 
-// Whatever a registry answers once, at whichever request, is got over if it may pass;
-// and whatever it goes on answering is an error, after which the name is not there.
-func TestPushFaults(t *testing.T) {
-	img := imagetest.NewImage(t, "it", imagetest.Gzip(1, 3000))
-	images := func(to *pushed) []copying.PushImage {
-		return []copying.PushImage{{SaveImage: copying.SaveImage{Source: img}, Targets: []reference.Named{imagetest.Tagged(t, to.Address+"/app:1")}}}
-	}
-	counted := newPushed(t)
-	_, err := copying.Push(t.Context(), imagetest.Trusting(t), images(counted), pushing(t))
-	require.NoError(t, err)
-	for name, answer := range map[string]func(w http.ResponseWriter){
-		"500": func(w http.ResponseWriter) { w.WriteHeader(http.StatusInternalServerError) },
-		"503": func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) },
-		"429": func(w http.ResponseWriter) {
-			w.Header().Set("Retry-After", "0")
-			w.WriteHeader(http.StatusTooManyRequests)
-		},
-		"a page":  func(w http.ResponseWriter) { _, _ = io.WriteString(w, "<html>It works!</html>") },
-		"no JSON": func(w http.ResponseWriter) { w.WriteHeader(http.StatusForbidden); _, _ = io.WriteString(w, "\x1b[2J{") },
-	} {
-		t.Run(name, func(t *testing.T) {
-			for n := 1; n <= counted.requests; n++ {
-				to := newPushed(t)
-				to.fault = func(i int, w http.ResponseWriter, _ *http.Request) bool {
-					if i == n {
-						answer(w)
-					}
-					return i == n
-				}
-				options := pushing(t)
-				options.RetryTimes = 3
-				_, err := copying.Push(t.Context(), imagetest.Trusting(t), images(to), options)
-				if err == nil {
-					if name != "a page" { // Which may be taken for an answer.
-						to.checkThere(t, images(to)[0].Targets[0], img.Digest())
-					}
-				} else {
-					assert.Contains(t, []string{"a page", "no JSON"}, name, "request %d: %v", n, err)
-					var failed *copying.PushError
-					assert.ErrorAs(t, err, &failed)
-				}
-
-				to = newPushed(t)
-				to.fault = func(i int, w http.ResponseWriter, _ *http.Request) bool {
-					if i >= n {
-						answer(w)
-					}
-					return i >= n
-				}
-				options = pushing(t)
-				options.RetryTimes = 1
-				_, err = copying.Push(t.Context(), imagetest.Trusting(t), images(to), options)
-				if name != "a page" {
-					require.Error(t, err, "from request %d", n)
-				}
-				to.mu.Lock()
-				to.fault = nil
-				to.mu.Unlock()
-				assert.Nil(t, to.get(t, "app/manifests/1"))
-			}
-		})
-	}
-}
-
 // One image that cannot be pushed keeps others back, unless it is not to.
 func TestPushKeepsGoing(t *testing.T) {
 	file := saveSigned(t)
@@ -513,7 +501,10 @@ func TestPushRefuses(t *testing.T) {
 func TestPushPartialIndex(t *testing.T) {
 	to := newPushed(t)
 	_, err := copying.Push(t.Context(), imagetest.Trusting(t), to.archived(t, "../../testdata/cases/partial-arm64.tar"), pushing(t))
-	require.ErrorContains(t, err, "its source has not got all that its index lists")
+	var missing *copying.MissingError
+	require.ErrorAs(t, err, &missing)
+	assert.Len(t, missing.Missing, 2)
+	require.ErrorContains(t, err, "uploading manifest")
 	options := pushing(t)
 	options.Platforms = []imgspecv1.Platform{{OS: "linux", Architecture: "arm64"}}
 	results, err := copying.Push(t.Context(), imagetest.Trusting(t), to.archived(t, "../../testdata/cases/partial-arm64.tar"), options)

@@ -121,37 +121,35 @@ func (reg *rangedRegistry) save(t *testing.T, transport types.ImageTransport, ra
 	return data, nil
 }
 
+// rangeAnswers are what registries make of being asked for a range.
+var rangeAnswers = map[string]func(w http.ResponseWriter, r *http.Request, blob []byte) bool{
+	"given": nil,
+	"ignored": func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
+		r.Header.Del("Range")
+		return false
+	},
+	"refused": func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
+		w.WriteHeader(http.StatusBadRequest)
+		return true
+	},
+	"not satisfiable": func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
+		w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+		return true
+	},
+	"of another blob": wrongBlob,
+	"of a wrong length": func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
+		w.Header().Set("Content-Type", "application/octet-stream")
+		w.WriteHeader(http.StatusPartialContent)
+		_, _ = w.Write(blob)
+		return true
+	},
+}
+
 // Law 1: an archive has the same bytes whether its blobs come in ranges or whole, and
 // whatever a registry makes of being asked for ranges.
 func TestSaveInRanges(t *testing.T) {
-	answers := map[string]func(w http.ResponseWriter, r *http.Request, blob []byte) bool{
-		"given": nil,
-		"ignored": func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
-			r.Header.Del("Range")
-			return false
-		},
-		"refused": func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
-			w.WriteHeader(http.StatusBadRequest)
-			return true
-		},
-		"not satisfiable": func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
-			w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
-			return true
-		},
-		"of another blob": func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
-			w.Header().Set("Content-Type", "application/octet-stream")
-			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(make([]byte, len(blob))))
-			return true
-		},
-		"of a wrong length": func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
-			w.Header().Set("Content-Type", "application/octet-stream")
-			w.WriteHeader(http.StatusPartialContent)
-			_, _ = w.Write(blob)
-			return true
-		},
-	}
 	for _, transport := range []types.ImageTransport{dockerarchive.Transport, dockerarchive.ImageTransport} {
-		for name, answer := range answers {
+		for name, answer := range rangeAnswers {
 			t.Run(fmt.Sprintf("%s/%s", transport.Name(), name), func(t *testing.T) {
 				reg := newRangedRegistry(t)
 				want, err := reg.save(t, transport, 1<<30, 0)
@@ -173,24 +171,29 @@ func TestSaveOverALineThatBreaks(t *testing.T) {
 	want, err := reg.save(t, nil, 1<<30, 0)
 	require.NoError(t, err)
 	distinct := reg.sent.Swap(0)
-	reg.answer = func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
-		var first, last int
-		_, _ = fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &first, &last)
-		if last-first < 64 {
-			return false
-		}
-		w.Header().Set("Content-Type", "application/octet-stream")
-		w.Header().Set("Content-Length", fmt.Sprint(last+1-first))
-		w.WriteHeader(http.StatusPartialContent)
-		_, _ = (&countingResponse{w, &reg.sent}).Write(blob[first : first+64])
-		_ = http.NewResponseController(w).Flush()
-		panic(http.ErrAbortHandler)
-	}
+	reg.answer = reg.breakAfter(64)
 	got, err := reg.save(t, nil, 100, 1000)
 	require.NoError(t, err)
 	assert.True(t, bytes.Equal(want, got))
 	assert.NotZero(t, reg.ranges.Load())
 	assert.Equal(t, distinct, reg.sent.Load(), "no byte twice")
+}
+
+// breakAfter answers with no more than so many bytes of a range.
+func (reg *rangedRegistry) breakAfter(n int) func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
+	return func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
+		var first, last int
+		_, _ = fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &first, &last)
+		if last-first < n {
+			return false
+		}
+		w.Header().Set("Content-Type", "application/octet-stream")
+		w.Header().Set("Content-Length", fmt.Sprint(last+1-first))
+		w.WriteHeader(http.StatusPartialContent)
+		_, _ = (&countingResponse{w, &reg.sent}).Write(blob[first : first+n])
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
 }
 
 // A range is the bytes that were asked for, and what containers/image says of a registry

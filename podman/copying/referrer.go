@@ -31,7 +31,7 @@ func newReferrer(q question, ref reference.Named) (*savedImage, error) {
 		return nil, err
 	}
 	return &savedImage{
-		SaveImage: SaveImage{Source: source},
+		SaveImage: SaveImage{Source: source, SourceCtx: q.about.SourceCtx},
 		blobs:     q.about.blobs,
 		found:     map[digest.Digest]*image.Document{},
 		about:     &referrer{parents: []*savedImage{q.about}, subject: q.subject},
@@ -201,7 +201,7 @@ func (s *saver) referrerDocument(ctx context.Context, r *savedImage, d digest.Di
 // not have it: a mirror has what has been put there.
 func (g *gathering) openReferrer(ctx context.Context, r *savedImage) error {
 	s, repo := g.saver, r.Source.DockerReference()
-	mirrored, err := g.client.Mirrored(repo)
+	mirrored, err := g.client(r).Mirrored(repo)
 	if err != nil || !mirrored {
 		return err
 	}
@@ -213,8 +213,8 @@ func (g *gathering) openReferrer(ctx context.Context, r *savedImage) error {
 	if err != nil {
 		return err
 	}
-	return s.retry(ctx, r, func() error {
-		src, err := source.NewImageSource(ctx, s.options.SourceCtx)
+	return s.retry(ctx, r, func(ctx context.Context) error {
+		src, err := source.NewImageSource(ctx, s.sourceCtx(r))
 		if err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
@@ -49,8 +50,8 @@ func (s *saver) gatherReferrers(ctx context.Context) error {
 	if s.options.Referrers == nil {
 		return nil
 	}
-	g := &gathering{saver: s, client: registries.New(s.options.SourceCtx), found: map[string]*savedImage{}}
-	defer g.client.Close()
+	g := &gathering{saver: s, clients: map[*types.SystemContext]*registries.Client{}, found: map[string]*savedImage{}}
+	defer g.close()
 	var about []*savedImage
 	for _, img := range s.images {
 		if s.failed(img) {
@@ -77,11 +78,28 @@ func (s *saver) gatherReferrers(ctx context.Context) error {
 
 // gathering is what has been found about the images of a saver.
 type gathering struct {
-	saver  *saver
-	client *registries.Client
-	found  map[string]*savedImage // by the digest or the full name
+	saver *saver
+	found map[string]*savedImage // by the digest or the full name
 
-	mu sync.Mutex // held for what the saver has opened
+	mu      sync.Mutex // held for what the saver has opened
+	clients map[*types.SystemContext]*registries.Client
+}
+
+// client returns who asks what is about an image.
+func (g *gathering) client(img *savedImage) *registries.Client {
+	sys := g.saver.sourceCtx(img)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.clients[sys] == nil {
+		g.clients[sys] = registries.New(sys)
+	}
+	return g.clients[sys]
+}
+
+func (g *gathering) close() {
+	for _, client := range g.clients {
+		client.Close()
+	}
 }
 
 // level finds what is directly about images, and returns what is new of that and may
@@ -170,8 +188,8 @@ func (g *gathering) ask(ctx context.Context, q question) ([]*savedImage, error) 
 	repo := q.about.Source.DockerReference()
 	var listed []imgspecv1.Descriptor
 	var hasAPI bool
-	err := g.saver.retry(ctx, q.about, func() (err error) {
-		listed, hasAPI, err = g.client.Referrers(ctx, repo, q.subject)
+	err := g.saver.retry(ctx, q.about, func(ctx context.Context) (err error) {
+		listed, hasAPI, err = g.client(q.about).Referrers(ctx, repo, q.subject)
 		return err
 	})
 	if err != nil {
@@ -218,8 +236,8 @@ func (g *gathering) tagged(ctx context.Context, q question, kind string) (*saved
 	}
 	var raw []byte
 	var mediaType string
-	err = g.saver.retry(ctx, q.about, func() (err error) {
-		raw, mediaType, err = g.client.Tagged(ctx, name, name.Tag())
+	err = g.saver.retry(ctx, q.about, func(ctx context.Context) (err error) {
+		raw, mediaType, err = g.client(q.about).Tagged(ctx, name, name.Tag())
 		return err
 	})
 	if errors.Is(err, fs.ErrNotExist) {

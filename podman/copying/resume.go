@@ -3,10 +3,13 @@
 package copying
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/dockerarchive/dockerarchive/internal/compression"
 	"github.com/dockerarchive/dockerarchive/internal/fetching"
@@ -25,8 +28,6 @@ func (s *saver) checkResume(algorithm compression.Algorithm) error {
 		return errors.New("saving images: an archive in parts cannot be resumed")
 	case algorithm != compression.None:
 		return fmt.Errorf("saving images: an archive that is compressed with %s cannot be resumed", algorithm)
-	case s.layout.Unpacks():
-		return errors.New("saving images: an archive whose layers are decompressed cannot be resumed, as their places are not known before; write the other layout")
 	}
 	return nil
 }
@@ -42,7 +43,7 @@ func (s *saver) rangeSize() int {
 
 // resume prepares to go on with what somebody has left who wanted to write the archive.
 func (s *saver) resume(ctx context.Context, out *output.Output) error {
-	if !s.options.Resume {
+	if !s.options.Resume || s.layout.Unpacks() { // There is no place before what comes has been decompressed.
 		return nil
 	}
 	places, err := writing.PlanPlaces(ctx, writing.Options{Layout: s.layout, Plan: s.plan()})
@@ -56,8 +57,24 @@ func (s *saver) resume(ctx context.Context, out *output.Output) error {
 	return nil
 }
 
+// rests returns which decompressed layers are of use if somebody has left them in the
+// file, nil if nothing is known of that.
+func (s *saver) rests() func(digest.Digest) bool {
+	if !s.mayHaveUnpacked() {
+		return nil
+	}
+	wanted := map[digest.Digest]bool{}
+	for _, l := range s.unpacked {
+		wanted[l.diffID] = true
+	}
+	return func(stored digest.Digest) bool { return wanted[stored] }
+}
+
 // kept returns what is here of a blob already.
 func (s *saver) kept(_ context.Context, blob *fetching.Blob) io.Reader {
+	if config := s.presentConfig(blob); config != nil {
+		return bytes.NewReader(config)
+	}
 	place, ok := s.places[blob.Digest]
 	if !ok || place.Size != blob.Size {
 		return nil

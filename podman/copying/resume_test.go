@@ -3,6 +3,7 @@
 package copying_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"net/http"
@@ -22,9 +23,13 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
+// resumedKinds are the kinds of archives that are resumed.
+var resumedKinds = map[string]types.ImageTransport{"docker": dockerarchive.Transport, "oci": dockerarchive.ImageTransport}
+
 // resumed is an image that is saved to one path until it is complete.
 type resumed struct {
 	*rangedRegistry
+	kind          types.ImageTransport
 	path, partial string
 	jobs          int
 	want          []byte       // of an undisturbed run
@@ -33,15 +38,15 @@ type resumed struct {
 	cancel        atomic.Pointer[context.CancelFunc]
 }
 
-func newResumed(t *testing.T) *resumed {
+func newResumed(t *testing.T, kind types.ImageTransport) *resumed {
 	t.Helper()
-	r := &resumed{rangedRegistry: newRangedRegistry(t), jobs: 2}
+	r := &resumed{rangedRegistry: newRangedRegistry(t), kind: kind, jobs: 2}
 	img := imagetest.NewImage(t, "a", imagetest.Gzip(1, 300_000), imagetest.Gzip(2, 200_000), imagetest.Plain(3, 100_000), imagetest.Gzip(4, 7))
 	r.image = r.Push(t, "large:latest", img)
 	r.path = filepath.Join(t.TempDir(), "a.tar")
 	r.partial = r.path + ".partial"
 	var err error
-	r.want, err = r.save(t, nil, 20_000, 0)
+	r.want, err = r.save(t, kind, 20_000, 0)
 	require.NoError(t, err)
 	r.size = r.sent.Swap(0)
 	inner := r.Intercept
@@ -73,7 +78,7 @@ func (r *resumed) resume(t *testing.T, cutAt int64, images ...types.ImageReferen
 	r.cancel.Store(&cancel)
 	r.cutAt.Store(cutAt)
 	options := &copying.SaveOptions{
-		SourceCtx: imagetest.RegistryContext(t), DestinationCtx: imagetest.Isolated(), Resume: true, NoSync: true, Jobs: r.jobs,
+		Transport: r.kind, SourceCtx: imagetest.RegistryContext(t), DestinationCtx: imagetest.Isolated(), Resume: true, NoSync: true, Jobs: r.jobs,
 	}
 	options.RetryAtOnce()
 	options.InRangesOf(20_000)
@@ -96,7 +101,7 @@ func (r *resumed) complete(t *testing.T) {
 
 // However often it is interrupted, nothing is fetched again but what was under way.
 func TestResume(t *testing.T) {
-	r := newResumed(t)
+	r := newResumed(t, dockerarchive.ImageTransport)
 	const kills = 24
 	for i := range int64(kills) {
 		require.ErrorIs(t, r.resume(t, (i+1)*r.size/(kills+2), r.image), context.Canceled)
@@ -109,28 +114,73 @@ func TestResume(t *testing.T) {
 	assert.Less(t, r.sent.Load(), 4*r.size)
 }
 
-// Of an archive that lacks its end only, no layer is fetched.
-func TestResumeFetchesWhatIsMissing(t *testing.T) {
-	r := newResumed(t)
-	require.NoError(t, os.WriteFile(r.partial, r.want[:len(r.want)-20_000], 0o600))
+// Layers that are decompressed are gone on with when they are complete, and those that are
+// under way are fetched again.
+func TestResumeUnpacked(t *testing.T) {
+	r := newResumed(t, dockerarchive.Transport)
+	const largest = 310_000 // bytes of a layer
+	for _, r.jobs = range []int{1, 4} {
+		for i := range int64(20) {
+			before := r.sent.Load()
+			require.ErrorIs(t, r.resume(t, before+(i+1)*r.size/22, r.image), context.Canceled)
+			require.NoFileExists(t, r.path)
+			r.complete(t)
+			assert.Less(t, r.sent.Load()-before, r.size+int64(r.jobs)*largest, i)
+		}
+	}
+	r.jobs = 1
+	before := r.sent.Load()
+	require.ErrorIs(t, r.resume(t, before+r.size*9/10, r.image), context.Canceled)
+	before = r.sent.Load()
 	r.complete(t)
-	assert.Less(t, r.sent.Load(), int64(60_000))
+	assert.Less(t, r.sent.Load()-before, r.size/2, "the large ones are there")
+}
+
+// Of an archive that lacks its end only, no layer before that is fetched.
+func TestResumeFetchesWhatIsMissing(t *testing.T) {
+	for name, kind := range resumedKinds {
+		t.Run(name, func(t *testing.T) {
+			r := newResumed(t, kind)
+			require.NoError(t, os.WriteFile(r.partial, r.want[:len(r.want)-20_000], 0o600))
+			r.complete(t)
+			assert.Less(t, r.sent.Load(), map[string]int64{"docker": 120_000, "oci": 60_000}[name])
+		})
+	}
 }
 
 // Nothing in the file is believed.
 func TestResumeTrustsNothing(t *testing.T) {
-	r := newResumed(t)
-	require.ErrorIs(t, r.resume(t, r.size*2/3, r.image), context.Canceled)
+	for name, kind := range resumedKinds {
+		t.Run(name, func(t *testing.T) { testTrustsNothing(t, newResumed(t, kind)) })
+	}
+}
+
+func testTrustsNothing(t *testing.T, r *resumed) {
+	r.jobs = 1 // What one reads is stored before the next is asked for.
+	require.ErrorIs(t, r.resume(t, r.size*9/10, r.image), context.Canceled)
+	r.jobs = 2
+	r.cutAt.Store(0)
 	left := imagetest.ReadFile(t, r.partial)
-	end := bytes.LastIndexByte(left[:len(r.want)], left[600]) // Something that was written.
+	end := bytes.LastIndexByte(left[:min(len(left), len(r.want))], left[600]) // Something that was written.
+	image := r.image
+	r.image = r.Push(t, "other:latest", imagetest.NewImage(t, "other", imagetest.Gzip(8, 400_000)))
+	other, err := r.save(t, r.kind, 20_000, 0)
+	require.NoError(t, err)
+	r.image = image
 	files := map[string][]byte{
-		"as it was left": left,
-		"cut off":        left[:len(r.want)/3],
-		"one byte":       {1},
-		"garbage":        bytes.Repeat([]byte("garbage "), len(left)/4),
-		"another tar":    append(bytes.Clone(r.want[512:]), r.want...),
-		"a lying plan":   append(bytes.Clone(left[:len(left)-64]), "docker-archive partial 9223372036854775807\n                     "...),
-		"no plan":        bytes.Clone(left[:len(left)-64]),
+		"as it was left":  left,
+		"cut off":         left[:min(len(left), len(r.want)/3)],
+		"one byte":        {1},
+		"garbage":         bytes.Repeat([]byte("garbage "), len(left)/4),
+		"another tar":     append(bytes.Clone(r.want[512:]), r.want...),
+		"a lying plan":    append(bytes.Clone(left[:len(left)-64]), "docker-archive partial 9223372036854775807\n                     "...),
+		"no plan":         bytes.Clone(left[:len(left)-64]),
+		"complete":        r.want,
+		"another image's": other,
+		"theirs behind":   append(bytes.Clone(left[:len(left)/1024*512]), other...),
+		"a larger size":   lying(t, r.want, 512),
+		"a smaller size":  lying(t, r.want, -512),
+		"no content":      lying(t, r.want, 0)[:512],
 	}
 	for i := 0; i < len(r.want); i += len(r.want) / 10 {
 		flipped := bytes.Clone(left)
@@ -145,9 +195,26 @@ func TestResumeTrustsNothing(t *testing.T) {
 	}
 }
 
+// lying returns an archive whose first file claims to be larger by some bytes.
+func lying(t *testing.T, archive []byte, more int64) []byte {
+	t.Helper()
+	r := bytes.NewReader(archive)
+	h, err := tar.NewReader(r).Next()
+	require.NoError(t, err)
+	h.Size = max(h.Size+more, 0)
+	var header bytes.Buffer
+	require.NoError(t, tar.NewWriter(&header).WriteHeader(h))
+	return append(header.Bytes(), archive[512:]...)
+}
+
 // When other images are saved, what they share is where it was not before.
 func TestResumeOtherPlan(t *testing.T) {
-	r := newResumed(t)
+	for name, kind := range resumedKinds {
+		t.Run(name, func(t *testing.T) { testOtherPlan(t, newResumed(t, kind)) })
+	}
+}
+
+func testOtherPlan(t *testing.T, r *resumed) {
 	first := r.Push(t, "first:latest", imagetest.NewImage(t, "first", imagetest.Gzip(9, 50_000), imagetest.Gzip(1, 300_000), imagetest.Gzip(2, 200_000)))
 	whole := r.sent.Load()
 	r.jobs = 1 // What one reads is stored before the next is asked for.
@@ -159,7 +226,7 @@ func TestResumeOtherPlan(t *testing.T) {
 
 // Two do not write to one file, and an error of the archive leaves it there.
 func TestResumeLocked(t *testing.T) {
-	r := newResumed(t)
+	r := newResumed(t, dockerarchive.ImageTransport)
 	var once sync.Once
 	var second error
 	r.answer = func(http.ResponseWriter, *http.Request, []byte) bool {
@@ -186,7 +253,6 @@ func TestResumeRefused(t *testing.T) {
 		return err
 	}
 	require.ErrorContains(t, save("a.tar.zst", copying.SaveOptions{}), "compressed with zstd cannot be resumed")
-	require.ErrorContains(t, save("a.tar", copying.SaveOptions{Transport: dockerarchive.Transport}), "decompressed cannot be resumed")
 	_, err := copying.SaveTo(t.Context(), imagetest.Trusting(t), &bytes.Buffer{}, images, &copying.SaveOptions{Resume: true})
 	require.ErrorContains(t, err, "stream cannot be resumed")
 	assert.Empty(t, imagetest.Leftovers(t, dir))

@@ -35,6 +35,8 @@ import (
 type SaveImage struct {
 	// Source is where the image comes from, in any transport.
 	Source types.ImageReference
+	// SourceCtx, if not nil, is for reading this image instead of the SourceCtx of options.
+	SourceCtx *types.SystemContext
 	// Name is what the image is called in the archive; nil for no name. A digest
 	// in it must be that of the image, or of the index it is chosen from.
 	Name reference.Named
@@ -93,9 +95,9 @@ type SaveOptions struct {
 	// Save fails or the process is killed, and go on with one that is there. Blobs in it
 	// are verified as any other, and not fetched again; of those that are not complete
 	// the rest is fetched. The archive has the same bytes as without. Others who write to
-	// that file get errdef.ErrBusy. It is for regular files that are not compressed, of
-	// layouts that keep layers as they are, and for systems with file locks; Read events
-	// tell of bytes that are there as well.
+	// that file get errdef.ErrBusy. It is for regular files that are not compressed, and for
+	// systems with file locks; Read events tell of bytes that are there as well. Where
+	// layers are decompressed, of those that are not complete all is fetched again.
 	Resume bool
 	// SkipNonDistributable leaves out layers of the non-distributable media types.
 	// Otherwise they are saved if they can be read.
@@ -163,8 +165,9 @@ type EventKind int
 
 // The kinds of events. More may come.
 const (
-	// Planned says how many distinct layers and configs there are, in Blobs, and how
-	// many bytes they have, in Size.
+	// Planned says how many distinct layers and configs are to be fetched, in Blobs, how
+	// many bytes they have, in Size, and how many others the archive has already, in
+	// Present, of which nothing more is said.
 	Planned EventKind = iota
 	// Started says that a Blob is read, of which Size bytes are expected. Image is the
 	// one that needs it when images are saved, nil if several do.
@@ -176,22 +179,24 @@ const (
 	Retried
 	// Finished says that a Blob is in the archive or, in Err, why it is not.
 	Finished
-	// Waiting says that a Host has sent nothing of a blob for 50 seconds. After 60 its
-	// connection counts as broken, and reading is tried again.
+	// Waiting says that a Host has sent nothing for 50 seconds. After 60 its connection
+	// counts as broken, and what was asked is tried again; five minutes are for a registry
+	// that has something to store, and for copies.
 	Waiting
 )
 
 // Event is something that happens while images are saved. Which fields are set
 // depends on its kind.
 type Event struct {
-	Kind  EventKind
-	Blobs int
-	Blob  digest.Digest
-	Image types.ImageReference
-	Size  int64 // in bytes, -1 if unknown
-	Bytes int
-	Err   error
-	Host  string
+	Kind    EventKind
+	Blobs   int
+	Present int // blobs
+	Blob    digest.Digest
+	Image   types.ImageReference
+	Size    int64 // in bytes, -1 if unknown
+	Bytes   int
+	Err     error
+	Host    string
 
 	Offset int64 // in bytes
 }
@@ -309,7 +314,9 @@ func save(ctx context.Context, policyContext *signature.PolicyContext, path stri
 	if err := s.prepare(ctx, path, out); err != nil {
 		return s.results(), errors.Join(err, out.Abort())
 	}
-	s.archive, err = writing.New(ctx, out, path, writing.Options{Layout: s.layout, Plan: s.plan(), TempDir: s.tempDir(), Existing: s.options.existing, ReadEnd: s.fetcher.ReadEnd})
+	s.archive, err = writing.New(ctx, out, path, writing.Options{
+		Layout: s.layout, Plan: s.plan(), TempDir: s.tempDir(), Existing: s.options.existing, ReadEnd: s.fetcher.ReadEnd, Rests: s.rests(),
+	})
 	if err != nil {
 		return s.results(), err
 	}
@@ -344,6 +351,10 @@ func (s *saver) prepare(ctx context.Context, path string, out *output.Output) er
 	if err := s.checkSpace(path, out); err != nil {
 		return err
 	}
+	s.notePresentConfigs()
+	if err := s.learnLayers(ctx); err != nil {
+		return err
+	}
 	return s.resume(ctx, out)
 }
 
@@ -358,11 +369,13 @@ type saver struct {
 	archive  *writing.Archive // nil in PlanSave
 	partial  *output.File     // that is gone on with; nil if none is
 	places   writing.Places   // of blobs in it
+	unpacked []unpackedLayer  // those that the archive may have
 
 	opened []types.ImageSource // of referrers
 
 	configsMu sync.Mutex
 	configs   map[digest.Digest][]byte // of images that are still to be completed
+	present   map[digest.Digest]bool   // blobs that the archive has; not changed once blobs are fetched
 }
 
 // layouts is what a transport of this module has.
@@ -371,7 +384,7 @@ type layouts interface {
 }
 
 func newSaver(policyContext *signature.PolicyContext, images []SaveImage, options *SaveOptions) (*saver, error) {
-	s := &saver{policy: policyContext, configs: map[digest.Digest][]byte{}}
+	s := &saver{policy: policyContext, configs: map[digest.Digest][]byte{}, present: map[digest.Digest]bool{}}
 	if options != nil {
 		s.options = *options
 	}
@@ -433,8 +446,11 @@ func newSaver(policyContext *signature.PolicyContext, images []SaveImage, option
 	return s, nil
 }
 
-// report tells the caller what happens to a blob.
+// report tells the caller what happens to a blob, unless it is there already.
 func (s *saver) report(e fetching.Event) {
+	if s.present[e.Blob.Digest] && e.Kind != fetching.Retried {
+		return
+	}
 	kind := map[fetching.EventKind]EventKind{
 		fetching.Started: Started, fetching.Read: Read, fetching.Retried: Retried, fetching.Finished: Finished,
 	}[e.Kind]
@@ -444,6 +460,11 @@ func (s *saver) report(e fetching.Event) {
 // waiting tells the caller of a registry that sends nothing.
 func (s *saver) waiting(host string) {
 	s.options.Progress(Event{Kind: Waiting, Host: host})
+}
+
+// sourceCtx returns the context for reading an image.
+func (s *saver) sourceCtx(img *savedImage) *types.SystemContext {
+	return cmp.Or(img.SourceCtx, s.options.SourceCtx)
 }
 
 // sourceOf returns what the fetcher calls an image by, nil if it is none that a user named.

@@ -29,6 +29,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/layout"
 	"github.com/dockerarchive/dockerarchive/internal/retry"
+	"github.com/dockerarchive/dockerarchive/internal/stall"
 )
 
 // savedImage is an image that Save reads.
@@ -47,6 +48,7 @@ type savedImage struct {
 	documents []*image.Document // in the order of the archive
 	needed    []*fetching.Blob  // layers and configs, likewise, each document's
 	warnings  []string
+	missing   []string // digests of manifests that its index lists
 	signed    bool     // or that is not known, and one of the warnings says so
 	platforms []string // of the configs, once these have been read
 }
@@ -80,9 +82,9 @@ func (i *savedImage) OpenRange(ctx context.Context, blob imgspecv1.Descriptor, o
 // has the policy accept that.
 func (s *saver) resolve(ctx context.Context, img *savedImage) error {
 	s.checkName(img)
-	err := s.retry(ctx, img, func() error {
+	err := s.retry(ctx, img, func(ctx context.Context) error {
 		several := s.whole(img) || len(s.platforms(img)) > 0
-		src, err := img.Source.NewImageSource(ctx, openingContext(s.options.SourceCtx, several))
+		src, err := img.Source.NewImageSource(ctx, openingContext(s.sourceCtx(img), several))
 		if err == nil {
 			img.origins, _ = src.(origins)
 			img.partial, _ = src.(partial)
@@ -220,12 +222,12 @@ func (s *saver) checkPlatform(ctx context.Context, img *savedImage, unparsed *ct
 	if len(s.platforms(img)) == 0 || s.options.AnyPlatform {
 		return nil
 	}
-	parsed, err := ctrimage.FromUnparsedImage(ctx, s.options.SourceCtx, unparsed)
+	parsed, err := ctrimage.FromUnparsedImage(ctx, s.sourceCtx(img), unparsed)
 	if err != nil {
 		return fmt.Errorf("parsing its manifest: %w", err)
 	}
 	var raw []byte
-	if err := s.retry(ctx, img, func() error { raw, err = parsed.ConfigBlob(ctx); return err }); err != nil {
+	if err := s.retry(ctx, img, func(ctx context.Context) error { raw, err = parsed.ConfigBlob(ctx); return err }); err != nil {
 		return fmt.Errorf("reading its config: %w", err)
 	}
 	config, err := image.ParseConfig(parsed.ConfigInfo().Digest.String(), raw)
@@ -252,12 +254,12 @@ func (s *saver) checkPlatform(ctx context.Context, img *savedImage, unparsed *ct
 
 // choose returns the manifests for the platforms that are wanted.
 func (s *saver) choose(img *savedImage, list manifest.List, index *parsedIndex) ([]digest.Digest, error) {
-	contexts := []*types.SystemContext{s.options.SourceCtx}
+	contexts := []*types.SystemContext{s.sourceCtx(img)}
 	if len(s.platforms(img)) > 0 {
 		contexts = nil
 	}
 	for _, p := range s.platforms(img) {
-		contexts = append(contexts, choosing(s.options.SourceCtx, p))
+		contexts = append(contexts, choosing(s.sourceCtx(img), p))
 	}
 	var chosen []digest.Digest
 	for _, sys := range contexts {
@@ -351,7 +353,8 @@ func (s *saver) readInstances(ctx context.Context, img *savedImage, instances []
 		return &MissingError{missing}
 	}
 	if len(missing) > 0 {
-		img.warn("its source has not got all that its index lists: %s", strings.Join(missing, ", "))
+		img.missing = append(img.missing, missing...)
+		img.warn("%v", &MissingError{missing})
 	}
 	return nil
 }
@@ -409,7 +412,7 @@ func (s *saver) readManifest(ctx context.Context, img *savedImage, unparsed *ctr
 	case manifest.DockerV2Schema1MediaType, manifest.DockerV2Schema1SignedMediaType:
 		return nil, errors.New("its manifest is of the old Docker schema 1, which has to be converted: use 'docker-archive copy'")
 	}
-	parsed, err := ctrimage.FromUnparsedImage(ctx, s.options.SourceCtx, unparsed)
+	parsed, err := ctrimage.FromUnparsedImage(ctx, s.sourceCtx(img), unparsed)
 	if err != nil {
 		return nil, fmt.Errorf("parsing its manifest: %w", err)
 	}
@@ -441,7 +444,7 @@ func (s *saver) readManifest(ctx context.Context, img *savedImage, unparsed *ctr
 		return ok || s.leavesOut(l)
 	}
 	wanted := slices.DeleteFunc(slices.Clone(document.Layers), leavesOut)
-	absent, reason, err := absentLayers(ctx, img.src, wanted, func(f func() error) error { return s.retry(ctx, img, f) })
+	absent, reason, err := absentLayers(ctx, img.src, wanted, func(f func(context.Context) error) error { return s.retry(ctx, img, f) })
 	if err == nil && s.layout.Unpacks() {
 		err = reason
 	}
@@ -496,7 +499,7 @@ func (s *saver) rewrite(ctx context.Context, img types.Image, layers []types.Blo
 
 // manifest reads a manifest, whose digest is verified where it is known.
 func (s *saver) manifest(ctx context.Context, img *savedImage, unparsed *ctrimage.UnparsedImage) (raw []byte, mimeType string, err error) {
-	err = s.retry(ctx, img, func() error {
+	err = s.retry(ctx, img, func(ctx context.Context) error {
 		raw, mimeType, err = unparsed.Manifest(ctx)
 		return err
 	})
@@ -506,10 +509,12 @@ func (s *saver) manifest(ctx context.Context, img *savedImage, unparsed *ctrimag
 // allowImage asks the policy about a manifest of an image, and says once of the image that
 // signatures, of the kind that registries keep beside images, are not in archives.
 func (s *saver) allowImage(ctx context.Context, img *savedImage, unparsed *ctrimage.UnparsedImage) error {
-	if err := s.allow(ctx, unparsed); err != nil || img.signed {
+	err := s.ask(ctx, img, func(ctx context.Context) error { return s.allow(ctx, unparsed) })
+	if err != nil || img.signed {
 		return err
 	}
-	signatures, err := unparsed.Signatures(ctx)
+	var signatures [][]byte
+	err = s.ask(ctx, img, func(ctx context.Context) (err error) { signatures, err = unparsed.Signatures(ctx); return err })
 	if err != nil {
 		img.signed = true // Or it is said of each manifest.
 		img.warn("whether it is signed is not known: %v", err)
@@ -530,9 +535,18 @@ func (s *saver) allow(ctx context.Context, unparsed types.UnparsedImage) error {
 	return nil
 }
 
-func (s *saver) retry(ctx context.Context, img *savedImage, f func() error) error {
+func (s *saver) retry(ctx context.Context, img *savedImage, f func(context.Context) error) error {
 	announce := func(err error) { s.options.Progress(Event{Kind: Retried, Image: img.Source, Err: err}) }
-	return s.retries().Do(ctx, announce, f)
+	return s.retries().Do(ctx, announce, func() error { return s.ask(ctx, img, f) })
+}
+
+// ask calls f, which reads something of an image that is no blob, of a registry such that
+// it fails when nothing comes.
+func (s *saver) ask(ctx context.Context, img *savedImage, f func(context.Context) error) error {
+	if !isRegistry(img.Source) {
+		return f(ctx)
+	}
+	return stall.Ask(ctx, s.waiting, func(ctx context.Context, _ *stall.Watch) error { return f(ctx) })
 }
 
 func (s *saver) retries() retry.Policy {

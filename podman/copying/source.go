@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/directory"
+	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/manifest"
 	ocilayout "go.podman.io/image/v5/oci/layout"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/internal/fetching"
 	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/stall"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 )
 
@@ -145,12 +147,18 @@ func (s *blobSource) Open(ctx context.Context, blob imgspecv1.Descriptor, offset
 	return s.watched(ctx, func(ctx context.Context) (io.ReadCloser, error) { return s.open(ctx, blob, offset) })
 }
 
+// isRegistry reports whether what a reference has comes over connections that are to be
+// watched. A daemon may take its time before it answers, and a pipe too.
+func isRegistry(ref types.ImageReference) bool {
+	return ref.Transport().Name() == docker.Transport.Name()
+}
+
 // watched opens something, of a registry such that it fails when nothing comes.
 func (s *blobSource) watched(ctx context.Context, open func(context.Context) (io.ReadCloser, error)) (io.ReadCloser, error) {
-	if !isRegistry(s.src) {
+	if !isRegistry(s.src.Reference()) {
 		return open(ctx)
 	}
-	return watched(ctx, reference.Domain(s.src.Reference().DockerReference()), s.waiting, open)
+	return stall.Open(ctx, reference.Domain(s.src.Reference().DockerReference()), s.waiting, open)
 }
 
 func (s *blobSource) open(ctx context.Context, blob imgspecv1.Descriptor, offset int64) (io.ReadCloser, error) {

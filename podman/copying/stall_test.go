@@ -3,114 +3,110 @@
 package copying_test
 
 import (
-	"bufio"
-	"context"
 	"io"
-	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/copy"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/types"
 
+	"github.com/dockerarchive/dockerarchive/internal/stall"
+	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
+	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// answering is a client whose server, at the other end of a pipe, writes with answer what
-// it has to say to a request.
-func answering(t *testing.T, answer func(w io.Writer)) *http.Client {
-	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
-		client, server := net.Pipe()
-		go func() {
-			defer server.Close()
-			request, err := http.ReadRequest(bufio.NewReader(server))
-			if assert.NoError(t, err) {
-				assert.Equal(t, "/blob", request.URL.Path)
-				answer(server)
-				_, _ = io.Copy(io.Discard, server) // Until the client closes.
-			}
-		}()
-		return client, nil
-	}}
-	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport}
+// impatient has registries waited for no longer than so long.
+func impatient(t *testing.T, silence, patience time.Duration) {
+	silenceBefore, patienceBefore := stall.Silence, stall.Patience
+	t.Cleanup(func() { stall.Silence, stall.Patience = silenceBefore, patienceBefore })
+	stall.Silence, stall.Patience = silence, patience
 }
 
-// A connection that brings nothing for a minute is broken, which may pass, before the
-// answer as in it. Ten seconds before that the host is named.
-func TestStalled(t *testing.T) {
-	for name, c := range map[string]struct {
-		answer func(w io.Writer)
-		after  time.Duration
-		data   string
-	}{
-		"no answer": {func(io.Writer) {}, time.Minute, ""},
-		"in the body": {func(w io.Writer) {
-			_, _ = io.WriteString(w, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
-			for range 3 {
-				time.Sleep(40 * time.Second) // Slow, and alive.
-				_, _ = io.WriteString(w, "data")
-			}
-		}, 3 * time.Minute, "datadatadata"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				client, start := answering(t, c.answer), time.Now()
-				var told []time.Duration
-				waiting := func(host string) {
-					assert.Equal(t, "cdn.example:80", host)
-					told = append(told, time.Since(start))
-				}
-				read := func() (data []byte, err error) {
-					body, err := copying.Watched(t.Context(), "registry.example", waiting, func(ctx context.Context) (io.ReadCloser, error) {
-						request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://cdn.example/blob", nil)
-						require.NoError(t, err)
-						response, err := client.Do(request)
-						if err != nil {
-							return nil, err
-						}
-						return response.Body, nil
-					})
-					if err != nil {
-						return nil, err
-					}
-					defer func() { require.NoError(t, body.Close()) }()
-					return io.ReadAll(body)
-				}
-				attempts := 0
-				err := copying.Retry(t.Context(), 1, func(error) { attempts++ }, func() error {
-					data, err := read()
-					synctest.Wait()
-					assert.Equal(t, c.data, string(data))
-					if attempts == 0 {
-						assert.Equal(t, c.after, time.Since(start))
-						assert.Equal(t, []time.Duration{c.after - 10*time.Second}, told)
-					}
-					return err
-				})
-				require.EqualError(t, err, "cdn.example:80 has sent nothing for 1m0s")
-				assert.Equal(t, 1, attempts)
-			})
+// silent has a registry say nothing to the first request of a method and a path, with
+// how much it has read of it. It returns how often that was asked.
+func silent(t *testing.T, reg *imagetest.Registry, method, path string) *atomic.Int64 {
+	var asked atomic.Int64
+	done := make(chan struct{})
+	t.Cleanup(func() { close(done) })
+	reg.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != method || !strings.Contains(r.URL.Path, path) || asked.Add(1) > 1 {
+			return false
+		}
+		_, _ = io.CopyN(io.Discard, r.Body, 1)
+		select {
+		case <-r.Context().Done():
+		case <-done:
+		}
+		return true
+	}
+	return &asked
+}
+
+// A registry that says nothing, to whatever request of whatever is done with it, is asked
+// again, and that is told.
+func TestSilentRegistry(t *testing.T) {
+	there := imagetest.NewImage(t, "there", imagetest.Gzip(3, 300_000))
+	img := imagetest.NewImage(t, "it", imagetest.Gzip(1, 300_000))
+	large := imagetest.NewImage(t, "large", imagetest.Gzip(2, 6<<20)) // More than sockets hold.
+	ask := func(reg *imagetest.Registry, name string) error {
+		_, err := copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "x.tar"), sources(t, reg.Address+"/"+name), &copying.SaveOptions{
+			SourceCtx: imagetest.RegistryContext(t), RetryTimes: 100, RetryDelay: 1,
+		})
+		return err
+	}
+	push := func(reg *imagetest.Registry, img *imagetest.Image) error {
+		options := pushing(t)
+		options.RetryTimes = 100
+		_, err := copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{
+			{SaveImage: copying.SaveImage{Source: img}, Targets: []reference.Named{imagetest.Tagged(t, reg.Address+"/new:1")}},
+		}, options)
+		return err
+	}
+	copyTo := func(dest, src types.ImageReference) error {
+		return copying.RetryEvery(t.Context(), 100, 1, nil, func() error {
+			options := &copy.Options{SourceCtx: imagetest.RegistryContext(t), DestinationCtx: imagetest.RegistryContext(t)}
+			_, err := copying.Copy(t.Context(), imagetest.Trusting(t), dest, src, options)
+			return err
 		})
 	}
-}
-
-// Time counts only while something is waited for.
-func TestNobodyReads(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		waiting := func(string) { t.Error("nothing is waited for") }
-		body, err := copying.Watched(t.Context(), "registry.example", waiting, func(ctx context.Context) (io.ReadCloser, error) {
-			time.Sleep(time.Hour) // As a registry may wish.
-			return io.NopCloser(strings.NewReader("data")), ctx.Err()
+	archive := func(reg *imagetest.Registry) error {
+		dest, err := dockerarchive.ImageTransport.ParseReference(filepath.Join(t.TempDir(), "x.tar") + ":app:1")
+		require.NoError(t, err)
+		return copyTo(dest, reg.Ref(t, "app:1"))
+	}
+	for name, c := range map[string]struct {
+		method, path string
+		do           func(*imagetest.Registry) error
+	}{
+		"save, hello":      {http.MethodGet, "/v2/", func(reg *imagetest.Registry) error { return ask(reg, "app:1") }},
+		"save, manifest":   {http.MethodGet, "/manifests/1", func(reg *imagetest.Registry) error { return ask(reg, "app:1") }},
+		"save, blob":       {http.MethodGet, "/blobs/", func(reg *imagetest.Registry) error { return ask(reg, "app:1") }},
+		"copy, manifest":   {http.MethodGet, "/manifests/1", archive},
+		"copy, blob":       {http.MethodGet, "/blobs/", archive},
+		"copy to, upload":  {http.MethodPatch, "/uploads/", func(reg *imagetest.Registry) error { return copyTo(reg.Ref(t, "new:1"), large) }},
+		"copy to, commit":  {http.MethodPut, "/uploads/", func(reg *imagetest.Registry) error { return copyTo(reg.Ref(t, "new:1"), img) }},
+		"push, hello":      {http.MethodGet, "/v2/", func(reg *imagetest.Registry) error { return push(reg, img) }},
+		"push, blob there": {http.MethodHead, "/blobs/", func(reg *imagetest.Registry) error { return push(reg, img) }},
+		"push, start":      {http.MethodPost, "/uploads/", func(reg *imagetest.Registry) error { return push(reg, img) }},
+		"push, upload":     {http.MethodPatch, "/uploads/", func(reg *imagetest.Registry) error { return push(reg, large) }},
+		"push, commit":     {http.MethodPut, "/uploads/", func(reg *imagetest.Registry) error { return push(reg, img) }},
+		"push, manifest":   {http.MethodPut, "/manifests/", func(reg *imagetest.Registry) error { return push(reg, img) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			reg := imagetest.NewRegistry(t)
+			reg.Push(t, "app:1", there)
+			impatient(t, 300*time.Millisecond, 300*time.Millisecond)
+			asked := silent(t, reg, c.method, c.path)
+			require.NoError(t, c.do(reg))
+			assert.Greater(t, asked.Load(), int64(1))
 		})
-		require.NoError(t, err)
-		time.Sleep(time.Hour)
-		data, err := io.ReadAll(body)
-		require.NoError(t, err)
-		assert.Equal(t, "data", string(data))
-		require.NoError(t, body.Close())
-	})
+	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/daemon"
+	"github.com/dockerarchive/dockerarchive/internal/stall"
 )
 
 // maxTags is how many images of a repository can be saved at once.
@@ -78,7 +79,7 @@ func AllTags(ctx context.Context, sys *types.SystemContext, transport types.Imag
 		if err != nil {
 			return nil, fmt.Errorf("%s: tag %q: %w", repository, tag, err)
 		}
-		images[i] = SaveImage{Source: source, Name: named}
+		images[i] = SaveImage{Source: source, SourceCtx: sys, Name: named}
 	}
 	return images, nil
 }
@@ -88,7 +89,12 @@ func registryTags(ctx context.Context, sys *types.SystemContext, repository refe
 	if err != nil {
 		return nil, err
 	}
-	return docker.GetRepositoryTags(ctx, sys, ref)
+	var tags []string
+	err = stall.Ask(ctx, func(string) {}, func(ctx context.Context, _ *stall.Watch) (err error) {
+		tags, err = docker.GetRepositoryTags(ctx, sys, ref)
+		return err
+	})
+	return tags, err
 }
 
 // daemonTags returns the tags that a daemon has in a repository.

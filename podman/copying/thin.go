@@ -37,7 +37,7 @@ func (s *saver) leftOut(ctx context.Context, img *savedImage, manifest *image.Do
 		return leftOut, nil
 	}
 	var raw []byte
-	err := s.retry(ctx, img, func() (err error) { raw, err = parsed.ConfigBlob(ctx); return err })
+	err := s.retry(ctx, img, func(ctx context.Context) (err error) { raw, err = parsed.ConfigBlob(ctx); return err })
 	if err != nil {
 		return nil, fmt.Errorf("reading its config: %w", err)
 	}

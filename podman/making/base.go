@@ -13,6 +13,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/docker/reference"
 	ctrimage "go.podman.io/image/v5/image"
 	"go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/pkg/blobinfocache/none"
@@ -21,6 +23,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/stall"
 )
 
 // Base is an image of any transport as a base for others. It implements
@@ -43,7 +46,21 @@ type Base struct {
 // if policy allows it; a nil policy is not asked. A PolicyContext must not be used
 // concurrently. The caller must close the image when what is built on it has been made
 // and, if that is a Reference, copied.
-func OpenBase(ctx context.Context, sys *types.SystemContext, policy *signature.PolicyContext, ref types.ImageReference) (*Base, error) {
+func OpenBase(ctx context.Context, sys *types.SystemContext, policy *signature.PolicyContext, ref types.ImageReference) (b *Base, err error) {
+	if ref.Transport().Name() != docker.Transport.Name() {
+		return openBase(ctx, sys, policy, ref)
+	}
+	err = stall.Ask(ctx, untold, func(ctx context.Context, _ *stall.Watch) error {
+		b, err = openBase(ctx, sys, policy, ref)
+		return err
+	})
+	return b, err
+}
+
+// untold is for whoever has nobody to tell that a registry is waited for.
+func untold(string) {}
+
+func openBase(ctx context.Context, sys *types.SystemContext, policy *signature.PolicyContext, ref types.ImageReference) (*Base, error) {
 	source, err := ref.NewImageSource(ctx, sys)
 	if err != nil {
 		return nil, err
@@ -132,8 +149,16 @@ func (b *Base) Layers(ctx context.Context) ([]imgspecv1.Descriptor, error) {
 	return layers, nil
 }
 
-// open opens a blob.
+// open opens a blob, of a registry such that it fails when nothing comes.
 func (b *Base) open(ctx context.Context, d imgspecv1.Descriptor) (io.ReadCloser, error) {
+	ref := b.source.Reference()
+	if ref.Transport().Name() != docker.Transport.Name() {
+		return b.openBlob(ctx, d)
+	}
+	return stall.Open(ctx, reference.Domain(ref.DockerReference()), untold, func(ctx context.Context) (io.ReadCloser, error) { return b.openBlob(ctx, d) })
+}
+
+func (b *Base) openBlob(ctx context.Context, d imgspecv1.Descriptor) (io.ReadCloser, error) {
 	unlock := func() {}
 	if b.serial != nil {
 		b.serial.Lock()

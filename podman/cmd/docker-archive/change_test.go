@@ -39,6 +39,8 @@ func TestAddRemoveCompact(t *testing.T) {
 	run("save", "-q", "-o", want, images+"two")
 	run("save", "-q", "-o", path, images+"one")
 	assert.Equal(t, "two "+twoDigest+"\n", run("add", path, images+"two"))
+	_, errOut, _ := runCommand(t, "--insecure-policy", "add", path, images+"two")
+	assert.Equal(t, "nothing more to fetch: the archive has all blobs\n", errOut)
 	assert.Contains(t, run("verify", path), "everything is as it should be")
 
 	_, errOut, status := runCommand(t, "--insecure-policy", "save", "-q", "-o", path, images+"one")

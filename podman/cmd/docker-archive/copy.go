@@ -5,7 +5,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -20,7 +19,6 @@ import (
 	"go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/transports/alltransports"
 
-	"github.com/dockerarchive/dockerarchive/internal/printable"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
@@ -121,21 +119,23 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 			return err
 		}
 	}
-	trustLoopback(options.SourceCtx, inRegistries(src)...)
-	trustLoopback(options.DestinationCtx, inRegistries(dest)...)
+	options.SourceCtx, options.DestinationCtx = contextOf(options.SourceCtx, src), contextOf(options.DestinationCtx, dest)
 	policy, err := o.global.policy(options.SourceCtx)
 	if err != nil {
 		return err
 	}
 	defer policy.Destroy() // Holds nothing that could be lost.
+	progress, done := func(copying.Event) {}, func() {}
 	if !o.quiet {
-		options.ReportWriter = reportWriter(cmd.ErrOrStderr())
+		progress, done = newCopying(cmd.ErrOrStderr())
 	}
 	var m []byte
-	err = copying.RetryEvery(cmd.Context(), o.retryTimes, o.retryDelay, func(err error) { o.logRetry(cmd.ErrOrStderr(), err) }, func() error {
-		m, err = copying.CopyWith(cmd.Context(), policy, dest, src, options, &dockerarchive.WriterOptions{NoSync: o.noSync})
+	retried := func(err error) { progress(copying.Event{Kind: copying.Retried, Image: src, Err: err}) }
+	err = copying.RetryEvery(cmd.Context(), o.retryTimes, o.retryDelay, retried, func() error {
+		m, err = copying.CopyWith(cmd.Context(), policy, dest, src, options, copying.CopyExtras{NoSync: o.noSync, Progress: progress})
 		return err
 	})
+	done()
 	if err == nil {
 		err = replace()
 	}
@@ -159,12 +159,6 @@ func (o *copyOptions) replacing(destination string) (string, func() error, error
 		path += ":" + name
 	}
 	return transport + ":" + path, replace, err
-}
-
-func (o *copyOptions) logRetry(stderr io.Writer, err error) {
-	if !o.quiet {
-		fmt.Fprintf(stderr, "docker-archive: %s; trying again\n", printable.Error(err))
-	}
 }
 
 // copyOptions translates the flags for copy.Image.

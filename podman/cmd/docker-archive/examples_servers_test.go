@@ -5,8 +5,10 @@
 package main
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -59,18 +61,59 @@ docker-archive save -q -o other.tar --name other $IMAGES:two
 rm images.tar
 docker-archive save -q --all-platforms -o images.tar --name multi $IMAGES:multi
 `)
+	certs := filepath.Join(dir, "certs")
+	require.NoError(t, os.Mkdir(certs, 0o700))
+	writeCertificate(t, certs)
+	require.NoError(t, os.Rename(filepath.Join(certs, "cert.pem"), filepath.Join(certs, "ca.pem")))
+	require.NoError(t, os.Link(filepath.Join(certs, "ca.pem"), filepath.Join(certs, "cert.pem")))
+	bin, conf := t.TempDir(), filepath.Join(dir, "storage.conf")
+	self, err := os.Executable()
+	require.NoError(t, err)
+	require.NoError(t, os.Symlink(self, filepath.Join(bin, "ssh")))
+	store := t.TempDir()
+	require.NoError(t, os.WriteFile(conf, fmt.Appendf(nil, "[storage]\ndriver = \"vfs\"\ngraphroot = %q\nrunroot = %q\n", store+"/graph", store+"/run"), 0o600))
 	eachExample(t, "load", func(t *testing.T, example string) {
-		for _, elsewhere := range []string{"tcp://", "ssh://", "--to podman", "--namespace"} {
-			if strings.Contains(example, elsewhere) {
-				t.Skip("needs " + elsewhere) // Tests of internal/daemon, and those with clients, have that.
-			}
+		if elsewhere := interopTest(t, example); elsewhere != "" {
+			return
 		}
 		d := imagetest.NewLoadDaemon(t)
 		d.UseContainerd()
-		out, err := shell(t, dir, example+" --insecure-policy", append(env, "DOCKER_HOST="+d.Host)...)
+		secure := httptest.NewUnstartedServer(d)
+		secure.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+		secure.StartTLS()
+		defer secure.Close()
+		example = strings.ReplaceAll(example, "node1:2376", secure.Listener.Addr().String())
+		out, err := shell(t, dir, "PATH="+bin+":$PATH\n"+example+" --insecure-policy", append(env,
+			"DOCKER_HOST="+d.Host, sshVariable+"="+strings.TrimPrefix(d.Host, "unix://"), "CONTAINERS_STORAGE_CONF="+conf)...)
 		require.NoError(t, err, out)
-		assert.NotEmpty(t, d.Names())
+		if strings.Contains(example, "--to podman") {
+			assert.Contains(t, string(imagetest.ReadFile(t, store+"/graph/vfs-images/images.json")), "docker.io/library/multi:latest")
+		} else {
+			assert.NotEmpty(t, d.Names())
+		}
 	})
+}
+
+// interopTest returns the test with real clients that has what an example of load needs
+// and a test of the command alone cannot have: "" if there is nothing of that kind.
+func interopTest(t *testing.T, example string) string {
+	for needed, test := range map[string]string{
+		"--namespace": "TestLoadContainerd", // A containerd.
+		"--to podman": "TestLoadPodman",     // The right to unpack layers.
+	} {
+		if !strings.Contains(example, needed) || needed == "--to podman" && os.Geteuid() == 0 {
+			continue
+		}
+		files, err := filepath.Glob(testdata(t, "../interop/*_test.go"))
+		require.NoError(t, err)
+		for _, file := range files {
+			if strings.Contains(string(imagetest.ReadFile(t, file)), "func "+test+"(") {
+				return test
+			}
+		}
+		assert.Fail(t, "there is no such test of interop", test)
+	}
+	return ""
 }
 
 func TestExamplesOfMake(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 )
@@ -46,6 +47,31 @@ func (r *registryOptions) refused(err error) error {
 		return &credentialsError{err, auth.Username}
 	}
 	return err
+}
+
+// registryError is an error of what a registry was asked that says nothing of it.
+type registryError struct {
+	error
+	host string
+}
+
+// Unwrap returns the error.
+func (e *registryError) Unwrap() error { return e.error }
+
+// failed marks an error, if it is one, of what a registry was asked.
+func (r *registryOptions) failed(host string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &registryError{r.refused(err), host}
+}
+
+// hostOf returns the registry that a reference refers to, or "".
+func hostOf(ref types.ImageReference) string {
+	if ref.Transport().Name() != docker.Transport.Name() {
+		return ""
+	}
+	return reference.Domain(ref.DockerReference())
 }
 
 // transportHint says what a name without a transport may have meant.

@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/docker/distribution/registry/api/errcode"
 	"go.podman.io/image/v5/docker"
@@ -40,7 +39,8 @@ func hintFor(err error) string {
 // pushHint is about a registry that does not take what is pushed.
 func pushHint(err error) string {
 	var pushed *copying.PushError
-	if errors.As(err, &pushed) && statusOf(err) == http.StatusNotFound {
+	var missing *copying.MissingError
+	if errors.As(err, &pushed) && errors.As(err, &missing) {
 		return "If the registry wants all that an index lists, push what is there with --platform."
 	}
 	return ""
@@ -72,8 +72,6 @@ func imageHint(err error) string {
 		return "Choose one of them with --platform; save --all-platforms saves them all."
 	case errors.As(err, &noPlatform):
 		return "Choose one of them with --platform."
-	case errors.Is(err, errdef.ErrNotEmpty):
-		return "With --force, save replaces it once the new one is complete."
 	case errors.Is(err, errdef.ErrTerminal):
 		return "For example: docker-archive save ... > out.tar, or docker-archive copy ... docker-archive:/dev/stdout > out.tar"
 	case strings.Contains(err.Error(), "does not support copying multiple images as a group"):
@@ -168,7 +166,7 @@ func registryHint(err error) string {
 	case status == http.StatusNotFound:
 		return "Check the name and the tag of the image."
 	case status == http.StatusTooManyRequests:
-		return tooManyHint(err, host)
+		return tooManyHint(host)
 	case host == "":
 	case strings.Contains(text, "server gave HTTP response to HTTPS client"), strings.Contains(text, "first record does not look like a TLS handshake"):
 		return fmt.Sprintf("The registry %s speaks plain HTTP. If that is how it should be, pass --tls-verify=false.", host)
@@ -181,13 +179,8 @@ func registryHint(err error) string {
 }
 
 // tooManyHint says how to be served by a registry that limits how often it is asked.
-func tooManyHint(err error, host string) string {
-	wait := "Wait"
-	var asks interface{ RetryAfter() time.Duration }
-	if errors.As(err, &asks) && asks.RetryAfter() > 0 {
-		wait = fmt.Sprintf("Wait %s", asks.RetryAfter())
-	}
-	return fmt.Sprintf("%s has been asked too often. %s, or log in, which may raise the limit.", cmp.Or(host, "The registry"), wait)
+func tooManyHint(host string) string {
+	return fmt.Sprintf("%s has been asked too often, and says so after having been left alone for as long as it wishes, at most a minute, several times. Come back later, or log in, which may raise the limit.", cmp.Or(host, "The registry"))
 }
 
 // loginHint says how to log in to the registry of the image that could not be
@@ -195,15 +188,20 @@ func tooManyHint(err error, host string) string {
 func loginHint(err error, host string) string {
 	var refused docker.ErrUnauthorizedForCredentials
 	var given *credentialsError
+	var copied *copyError
+	flag := "--creds"
+	if errors.As(err, &copied) {
+		flag = "--src-creds or --dest-creds"
+	}
 	switch {
 	case errors.As(err, &given):
 		return fmt.Sprintf("The registry %s refuses the user name %s with that password, or this user may not have the image.", host, given.user)
 	case host == "":
-		return "Log in with 'docker login' or 'podman login', or pass --src-creds or --dest-creds."
+		return "Log in with 'docker login' or 'podman login', or pass --creds."
 	case errors.As(err, &refused):
-		return fmt.Sprintf("The registry %s refuses the credentials that are stored for it. Log in again with 'docker login %s' or 'podman login %s', or pass --creds.", host, host, host)
+		return fmt.Sprintf("The registry %s refuses the credentials that are stored for it. Log in again with 'docker login %s' or 'podman login %s', or pass %s.", host, host, host, flag)
 	}
-	return fmt.Sprintf("The registry %s wants to know who asks, or has no such image. Log in with 'docker login %s' or 'podman login %s', or pass --creds.", host, host, host)
+	return fmt.Sprintf("The registry %s wants to know who asks, or has no such image. Log in with 'docker login %s' or 'podman login %s', or pass %s.", host, host, host, flag)
 }
 
 // imageOf returns the name of the image in a registry that an error is of.
@@ -230,6 +228,10 @@ func imageOf(err error) (reference.Named, bool) {
 
 // registryOf returns the registry of the image that an error is of, or "".
 func registryOf(err error) string {
+	var asked *registryError
+	if errors.As(err, &asked) {
+		return asked.host
+	}
 	if name, ok := imageOf(err); ok {
 		return reference.Domain(name)
 	}

@@ -13,6 +13,10 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
+	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
 // hinted runs a command that fails, and demands what it says.
@@ -38,15 +42,21 @@ func TestHintsOfRegistries(t *testing.T) {
 		}
 	}
 	dir := t.TempDir()
-	for name, c := range map[string]struct {
+	stored := filepath.Join(dir, "auth.json")
+	refusing := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+r.Host+`/token",service="it"`)
+		w.WriteHeader(http.StatusUnauthorized)
+	})
+	for _, c := range map[string]struct {
 		handler http.Handler
 		secure  bool
 		flags   []string
 		want    string
 	}{
 		"page":        {answer(http.StatusOK, "Content-Type", "text/html", html), false, nil, " answers with a web page"},
-		"too many":    {answer(http.StatusTooManyRequests, "Retry-After", "0", ""), false, nil, " has been asked too often"},
+		"too many":    {answer(http.StatusTooManyRequests, "Retry-After", "0", ""), false, nil, " has been asked too often, and says so after having been left alone for as long as it wishes"},
 		"login":       {answer(http.StatusUnauthorized, "X", "", `{"errors":[{"code":"UNAUTHORIZED"}]}`), false, nil, "Log in with 'docker login"},
+		"stored":      {refusing, false, []string{"--authfile", stored}, " refuses the credentials that are stored for it. Log in again with 'docker login"},
 		"credentials": {answer(http.StatusUnauthorized, "X", "", `{"errors":[{"code":"UNAUTHORIZED"}]}`), false, []string{"--creds", "jane:x"}, " refuses the user name jane"},
 		"plain HTTP":  {answer(http.StatusOK, "X", "", ""), false, []string{"--tls-verify"}, " speaks plain HTTP. If that is how it should be, pass --tls-verify=false."},
 		"certificate": {answer(http.StatusOK, "X", "", ""), true, []string{"--tls-verify"}, " is signed by nobody who is known here. Pass --cert-dir"},
@@ -59,6 +69,7 @@ func TestHintsOfRegistries(t *testing.T) {
 			server.Start()
 		}
 		_, address, _ := strings.Cut(server.URL, "://")
+		assert.NoError(t, os.WriteFile(stored, []byte(`{"auths":{"`+address+`":{"auth":"amFuZTp4"}}}`), 0o600))
 		save := append([]string{"save", "--tls-verify=false", "--retry-times", "0", "-o", filepath.Join(dir, "x.tar")}, append(c.flags, address+"/app:1")...)
 		want := c.want
 		if strings.HasPrefix(want, " ") {
@@ -71,9 +82,7 @@ func TestHintsOfRegistries(t *testing.T) {
 				copied[i] = strings.Replace(copied[i], "--", "--src-", 1)
 			}
 		}
-		if name != "too many" { // containers/image waits long before it says so.
-			hinted(t, want, copied...)
-		}
+		hinted(t, want, copied...)
 		server.Close()
 	}
 }
@@ -106,4 +115,45 @@ func TestHintsOfThisMachine(t *testing.T) {
 	succeeds(t, "save", "--all-platforms", "-o", saved, "oci:"+one+":multi")
 	hinted(t, "Choose one of them with --platform.\n", "inspect", "--platform", "linux/s390x", saved)
 	hinted(t, "Choose one of them with --platform.\n", "copy", "--platform", "linux/s390x", "docker-archive:"+saved, "dir:x")
+}
+
+// A registry that does not take what is pushed or made, or give what that is made of.
+func TestHintsOfPushAndMake(t *testing.T) {
+	one, archive := "oci:"+imagetest.Testdata(t, "oci")+":one", filepath.Join(t.TempDir(), "all.tar")
+	succeeds(t, "save", "-q", "--all-platforms", "-o", archive, "oci:"+imagetest.Testdata(t, "oci")+":multi=app:1")
+	for want, status := range map[string]int{
+		"If the registry wants all that an index lists, push what is there with --platform.": http.StatusNotFound,
+		" wants to know who asks, or has no such image. Log in with 'docker login ":          http.StatusForbidden,
+	} {
+		reg := imagetest.NewRegistry(t)
+		reg.Push(t, "base:1", imagetest.Saved(t, "one"))
+		reg.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+			refused := strings.Contains(r.URL.Path, "/manifests/") && (r.Method == http.MethodPut || r.Method == http.MethodGet && status == http.StatusForbidden)
+			if refused {
+				w.WriteHeader(status)
+			}
+			return refused
+		}
+		hinted(t, want, "push", archive, reg.Address)
+		hinted(t, want, "push", "--keep-going", archive, reg.Address)
+		if status == http.StatusForbidden {
+			hinted(t, "The registry "+reg.Address+want, "make", "-q", "--base", reg.Address+"/base:1", "--label", "a=b", "-o", filepath.Join(t.TempDir(), "x.tar"))
+			hinted(t, "The registry "+reg.Address+want, "make", "-q", "--base", one, "--label", "a=b", "docker://"+reg.Address+"/made:1")
+			hinted(t, "The registry "+reg.Address+" refuses the user name jane", "push", "--creds", "jane:x", archive, reg.Address)
+		}
+	}
+}
+
+// Archives that are there, or in use, or that only some destinations can be.
+func TestHintsOfArchives(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.tar")
+	one, multi := "oci:"+imagetest.Testdata(t, "oci")+":one", "oci:"+imagetest.Testdata(t, "oci")+":multi"
+	succeeds(t, "save", "-q", "-o", path, one)
+	hinted(t, "Add to an archive that is there with 'docker-archive add', or replace it with --force.", "save", "-o", path, one)
+	w, err := dockerarchive.OpenWriter(t.Context(), nil, path, nil)
+	require.NoError(t, err)
+	hinted(t, "Wait for it with --wait.", "add", path, multi)
+	require.NoError(t, w.Abort())
+	t.Setenv("DOCKER_HOST", "unix://"+filepath.Join(t.TempDir(), "none"))
+	hinted(t, "image-archive:, oci:, dir: and docker:// can.", "copy", "--all", multi, "docker-daemon:x:1")
 }

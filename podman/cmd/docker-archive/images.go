@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,8 @@ type imageList struct {
 	releases []func() error
 	leftOut  bool // something could not be listed, and was reported
 	registry *registryOptions
-	places   map[string]string // in files, of images by their sources
+	loopback *types.SystemContext // of images in registries on this machine, nil before one
+	places   map[string]string    // in files, of images by their sources
 }
 
 // release closes what the images are read from.
@@ -37,6 +39,16 @@ func (l *imageList) release() {
 	for _, release := range l.releases {
 		_ = release() // It has only been read from.
 	}
+}
+
+// context is contextOf, and one for all registries on this machine.
+func (l *imageList) context(sys *types.SystemContext, ref types.ImageReference) *types.SystemContext {
+	own := contextOf(sys, ref)
+	if own == sys {
+		return sys
+	}
+	l.loopback = cmp.Or(l.loopback, own)
+	return l.loopback
 }
 
 // report returns err or, if there is none, that something is left out.
@@ -141,6 +153,9 @@ func (o *saveOptions) list(ctx context.Context, sys *types.SystemContext, list *
 		return nil, err
 	}
 	if repository != nil {
+		if transport.Name() == docker.Transport.Name() {
+			sys = trustingLoopback(sys, repository)
+		}
 		var images []copying.SaveImage
 		err := copying.RetryEvery(ctx, o.retryTimes, o.retryDelay, func(err error) {
 			if !o.quiet {
@@ -157,7 +172,7 @@ func (o *saveOptions) list(ctx context.Context, sys *types.SystemContext, list *
 		return nil, usagef("image %q: %w", shortened(arg), err)
 	}
 	if name != nil {
-		return []copying.SaveImage{{Source: ref, Name: name}}, nil
+		return []copying.SaveImage{{Source: ref, SourceCtx: list.context(sys, ref), Name: name}}, nil
 	}
 	images, release, err := copying.AllImages(ctx, sys, ref)
 	list.releases = append(list.releases, release)

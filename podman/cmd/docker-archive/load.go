@@ -208,7 +208,7 @@ func newLoading(w io.Writer) (func(copying.Event), func()) {
 	retried := func(e copying.Event) string {
 		return printable.String(fmt.Sprintf("sending everything after: %v", e.Err))
 	}
-	if !drawsBars(w) {
+	if !hasCursor(w) {
 		l := &lineProgress{w: w, retried: retried, planned: func(e copying.Event) string {
 			return "sending " + units.HumanSize(float64(e.Size))
 		}}

@@ -39,11 +39,12 @@ func (o *loadOptions) toStorage(cmd *cobra.Command, policy *signature.PolicyCont
 	if len(docker.Platforms) > 0 {
 		options.Platform = &docker.Platforms[0]
 	}
-	stderr := cmd.ErrOrStderr()
+	stderr, done := cmd.ErrOrStderr(), func() {}
 	if !o.quiet {
-		options.Report = reportWriter(stderr)
+		options.Progress, done = newCopying(stderr)
 	}
 	loaded, err := copying.LoadInto(cmd.Context(), policy, images, place, options)
+	done()
 	if loaded != nil {
 		warnLoaded(stderr, loaded)
 	}

@@ -12,47 +12,28 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// trustLoopback has registries on this machine asked by plain HTTP where they have no
-// HTTPS, and does not verify their certificates, as Docker does, unless a flag or
-// registries.conf says how they are reached. If any of the repositories is on another
-// machine, all are verified.
-func trustLoopback(sys *types.SystemContext, repositories ...reference.Named) {
-	told := sys.DockerInsecureSkipTLSVerify != types.OptionalBoolUndefined || sys.DockerCertPath != ""
-	if told || len(repositories) == 0 {
-		return
+// trustingLoopback returns the context for what is in a repository: sys or, if that is on
+// this machine, one with which its registry is asked by plain HTTP where it has no HTTPS,
+// and its certificate is not verified, as Docker does; unless a flag or registries.conf
+// says how it is reached.
+func trustingLoopback(sys *types.SystemContext, repository reference.Named) *types.SystemContext {
+	if sys.DockerInsecureSkipTLSVerify != types.OptionalBoolUndefined || sys.DockerCertPath != "" || !isLoopback(reference.Domain(repository)) {
+		return sys
 	}
-	for _, r := range repositories {
-		if !isLoopback(reference.Domain(r)) {
-			return
-		}
-		if configured, err := sysregistriesv2.FindRegistry(sys, r.Name()); err != nil || configured != nil {
-			return
-		}
+	if configured, err := sysregistriesv2.FindRegistry(sys, repository.Name()); err != nil || configured != nil {
+		return sys
 	}
-	sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
+	trusting := *sys
+	trusting.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
+	return &trusting
 }
 
-// inRegistries returns the repositories of those references that are in registries.
-func inRegistries(refs ...types.ImageReference) []reference.Named {
-	var repositories []reference.Named
-	for _, ref := range refs {
-		if ref.Transport().Name() == docker.Transport.Name() {
-			repositories = append(repositories, ref.DockerReference())
-		}
+// contextOf is trustingLoopback for whatever a reference refers to.
+func contextOf(sys *types.SystemContext, ref types.ImageReference) *types.SystemContext {
+	if ref.Transport().Name() != docker.Transport.Name() {
+		return sys
 	}
-	return repositories
-}
-
-// parsed returns what arguments refer to, of those that do. For the others there are
-// errors later.
-func parsed(args []argument) []types.ImageReference {
-	var refs []types.ImageReference
-	for _, arg := range args {
-		if ref, _, err := parseImage(arg.text); err == nil {
-			refs = append(refs, ref)
-		}
-	}
-	return refs
+	return trustingLoopback(sys, ref.DockerReference())
 }
 
 // isLoopback reports whether a host, with or without a port, is this machine.

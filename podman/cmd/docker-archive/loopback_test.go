@@ -15,39 +15,35 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-func TestTrustLoopback(t *testing.T) {
+func TestTrustingLoopback(t *testing.T) {
 	conf := filepath.Join(t.TempDir(), "registries.conf")
 	require.NoError(t, os.WriteFile(conf, []byte("[[registry]]\nlocation = \"localhost:1/configured\"\n"), 0o600))
 	for name, c := range map[string]struct {
-		repositories []string
-		set          types.OptionalBool
-		want         types.OptionalBool
+		repository string
+		set        types.OptionalBool
+		want       types.OptionalBool
 	}{
-		"nobody":       {},
-		"names":        {repositories: []string{"localhost/a", "localhost:5000/a"}, want: types.OptionalBoolTrue},
-		"addresses":    {repositories: []string{"127.0.0.1:5000/a", "127.8.9.1/a"}, want: types.OptionalBoolTrue},
-		"another":      {repositories: []string{"localhost/a", "example.com/a"}},
-		"looks alike":  {repositories: []string{"localhost.example.com/a"}},
-		"no loopback":  {repositories: []string{"10.0.0.1:5000/a"}},
-		"configured":   {repositories: []string{"localhost:1/configured/a"}},
-		"told to":      {repositories: []string{"localhost/a"}, set: types.OptionalBoolFalse, want: types.OptionalBoolFalse},
-		"told not to":  {repositories: []string{"example.com/a"}, set: types.OptionalBoolTrue, want: types.OptionalBoolTrue},
-		"Docker's own": {repositories: []string{"alpine"}},
+		"a name":       {repository: "localhost/a", want: types.OptionalBoolTrue},
+		"with a port":  {repository: "localhost:5000/a", want: types.OptionalBoolTrue},
+		"an address":   {repository: "127.0.0.1:5000/a", want: types.OptionalBoolTrue},
+		"any address":  {repository: "127.8.9.1/a", want: types.OptionalBoolTrue},
+		"another":      {repository: "example.com/a"},
+		"looks alike":  {repository: "localhost.example.com/a"},
+		"no loopback":  {repository: "10.0.0.1:5000/a"},
+		"configured":   {repository: "localhost:1/configured/a"},
+		"told to":      {repository: "localhost/a", set: types.OptionalBoolFalse, want: types.OptionalBoolFalse},
+		"told not to":  {repository: "example.com/a", set: types.OptionalBoolTrue, want: types.OptionalBoolTrue},
+		"Docker's own": {repository: "alpine"},
 	} {
 		sys := imagetest.Isolated()
 		sys.SystemRegistriesConfPath, sys.DockerInsecureSkipTLSVerify = conf, c.set
-		var repositories []reference.Named
-		for _, r := range c.repositories {
-			named, err := reference.ParseNormalizedNamed(r)
-			require.NoError(t, err)
-			repositories = append(repositories, named)
-		}
-		trustLoopback(sys, repositories...)
-		assert.Equal(t, c.want, sys.DockerInsecureSkipTLSVerify, name)
+		repository, err := reference.ParseNormalizedNamed(c.repository)
+		require.NoError(t, err)
+		assert.Equal(t, c.want, trustingLoopback(sys, repository).DockerInsecureSkipTLSVerify, name)
+		assert.Equal(t, c.set, sys.DockerInsecureSkipTLSVerify, name)
 
-		sys.DockerInsecureSkipTLSVerify, sys.DockerCertPath = c.set, "certs"
-		trustLoopback(sys, repositories...)
-		assert.Equal(t, c.set, sys.DockerInsecureSkipTLSVerify, "%s, with certificates", name)
+		sys.DockerCertPath = "certs"
+		assert.Equal(t, c.set, trustingLoopback(sys, repository).DockerInsecureSkipTLSVerify, "%s, with certificates", name)
 	}
 }
 

@@ -135,7 +135,7 @@ func (o *makeOptions) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer policy.Destroy() // Holds nothing that could be lost.
-	bases := &openBases{policy: policy, sys: sys, retryTimes: o.retryTimes}
+	bases := &openBases{policy: policy, sys: sys, registry: &o.registry, retryTimes: o.retryTimes}
 	defer bases.close()
 	img, err := o.describe(cmd, bases)
 	if err != nil {
@@ -274,10 +274,11 @@ func baseName(ref types.ImageReference) string {
 
 // openBases are images that others are made of.
 type openBases struct {
-	policy *signature.PolicyContext
-	sys    *types.SystemContext
-	bases  []*making.Base
-	store  storage.Store // of --container, or nil
+	policy   *signature.PolicyContext
+	sys      *types.SystemContext
+	registry *registryOptions
+	bases    []*making.Base
+	store    storage.Store // of --container, or nil
 
 	retryTimes int
 }
@@ -312,14 +313,13 @@ func (b *openBases) open(ctx context.Context, flag, name string) (compose.Base, 
 
 func (b *openBases) openReference(ctx context.Context, ref types.ImageReference) (compose.Base, error) {
 	var base *making.Base
-	sys := *b.sys
-	trustLoopback(&sys, inRegistries(ref)...)
+	sys := contextOf(b.sys, ref)
 	err := copying.Retry(ctx, b.retryTimes, nil, func() (err error) {
-		base, err = making.OpenBase(ctx, &sys, b.policy, ref)
+		base, err = making.OpenBase(ctx, sys, b.policy, ref)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("opening %s: %w", transports.ImageName(ref), err)
+		return nil, fmt.Errorf("opening %s: %w", transports.ImageName(ref), b.registry.failed(hostOf(ref), err))
 	}
 	base.RetryTimes = b.retryTimes
 	b.bases = append(b.bases, base)
@@ -360,15 +360,15 @@ func (o *makeOptions) copyTo(cmd *cobra.Command, policy *signature.PolicyContext
 	if err != nil {
 		return nil, usagef("destination: %w", err)
 	}
-	destCtx := *sys
-	trustLoopback(&destCtx, inRegistries(dest)...)
-	options := &copy.Options{SourceCtx: sys, DestinationCtx: &destCtx}
+	progress, done := func(copying.Event) {}, func() {}
 	if !o.quiet {
-		options.ReportWriter = reportWriter(cmd.ErrOrStderr())
+		progress, done = newCopying(cmd.ErrOrStderr())
 	}
-	m, err := copying.Copy(cmd.Context(), policy, dest, making.Reference(img, dest.DockerReference()), options)
+	m, err := copying.CopyWith(cmd.Context(), policy, dest, making.Reference(img, dest.DockerReference()),
+		&copy.Options{SourceCtx: sys, DestinationCtx: contextOf(sys, dest)}, copying.CopyExtras{Progress: progress})
+	done()
 	if err != nil {
-		return nil, fmt.Errorf("making %s: %w", transports.ImageName(dest), err)
+		return nil, fmt.Errorf("making %s: %w", transports.ImageName(dest), o.registry.failed(hostOf(dest), err))
 	}
 	if !o.quiet {
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", transports.ImageName(dest), digest.FromBytes(m))

@@ -252,7 +252,7 @@ func TestMakeDestinations(t *testing.T) {
 	out, stderr, status = runMake(t, nil, append(args, layout)...)
 	require.Zero(t, status, stderr)
 	assert.Equal(t, layout+" "+d+"\n", out)
-	assert.Contains(t, stderr, "Writing manifest")
+	assert.Contains(t, stderr, "copied sha256:")
 
 	docker := filepath.Join(dir, "docker.tar")
 	_, stderr, status = runMake(t, nil, append(args, "-q", "-t", "app", "--layout", "docker", "-o", docker)...)

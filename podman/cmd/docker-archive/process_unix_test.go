@@ -5,6 +5,9 @@
 package main
 
 import (
+	"io"
+	"log"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,7 +22,23 @@ import (
 // processVariable makes this test's program the command itself.
 const processVariable = "DOCKERARCHIVE_TEST_PROCESS"
 
+// sshVariable makes it an ssh that connects its input and output to a socket, whatever
+// host it is told.
+const sshVariable = "DOCKERARCHIVE_TEST_SSH"
+
 func TestMain(m *testing.M) {
+	if socket := os.Getenv(sshVariable); socket != "" && filepath.Base(os.Args[0]) == "ssh" {
+		connection, err := net.Dial("unix", socket)
+		if err != nil {
+			log.Fatal(err)
+		}
+		go func() {
+			_, _ = io.Copy(connection, os.Stdin)
+			_ = connection.(*net.UnixConn).CloseWrite()
+		}()
+		_, _ = io.Copy(os.Stdout, connection)
+		os.Exit(0)
+	}
 	if os.Getenv(processVariable) != "" {
 		main()
 		os.Exit(0)

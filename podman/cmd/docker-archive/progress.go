@@ -5,7 +5,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"time"
 
@@ -25,17 +24,14 @@ const lineInterval = 10 * time.Second
 // newProgress shows on w how far saving has come: with bars where they can be drawn, else
 // a line for each blob, and one for all now and then. The returned function ends it.
 func newProgress(w io.Writer) (func(copying.Event), func()) {
-	if drawsBars(w) {
+	if hasCursor(w) {
 		return newBars(w)
 	}
 	l := &lineProgress{w: w, blobs: map[digest.Digest]*lineBlob{}, retried: retried, planned: func(e copying.Event) string {
-		return "fetching " + planned(e)
+		return planned(e)
 	}}
 	return l.show, every(lineInterval, l.tick)
 }
-
-// drawsBars reports whether w is a terminal whose cursor can be moved.
-func drawsBars(w io.Writer) bool { return isTerminal(w) && os.Getenv("TERM") != "dumb" }
 
 // every calls f again and again until the returned function is called, which waits for it.
 func every(interval time.Duration, f func()) (stop func()) {
@@ -116,11 +112,19 @@ func (p *lineProgress) tick() {
 	fmt.Fprintln(p.w, p.all)
 }
 
+// planned says what is to be fetched.
 func planned(e copying.Event) string {
-	if e.Size < 0 {
-		return fmt.Sprintf("%d blobs", e.Blobs)
+	if e.Blobs == 0 {
+		return "nothing more to fetch: the archive has all blobs"
 	}
-	return fmt.Sprintf("%d blobs, %s", e.Blobs, units.HumanSize(float64(e.Size)))
+	s := fmt.Sprintf("fetching %d blobs", e.Blobs)
+	if e.Size >= 0 {
+		s += ", " + units.HumanSize(float64(e.Size))
+	}
+	if e.Present > 0 {
+		s += fmt.Sprintf("; the archive has %d", e.Present)
+	}
+	return s
 }
 
 func retried(e copying.Event) string {

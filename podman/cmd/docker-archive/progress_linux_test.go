@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/transports"
@@ -86,12 +88,46 @@ func TestBars(t *testing.T) {
 	}
 }
 
-// A terminal that cannot move its cursor gets lines.
-func TestDumbTerminal(t *testing.T) {
-	t.Setenv("TERM", "dumb")
-	out := onTerminal(t, "save", "-o", t.TempDir()+"/x.tar", "oci:"+testdata(t, "oci")+":one")
-	assert.Contains(t, out, "fetched sha256:")
-	assert.NotContains(t, out, "\x1b")
+// A terminal that cannot move its cursor gets lines, and no colours; one whose user wants
+// none gets bars without. What is said is the same.
+func TestTerminals(t *testing.T) {
+	level := logrus.GetLevel()
+	t.Cleanup(func() { logrus.SetLevel(level) })
+	const colors, moves = `\x1b\[[0-9;]*m`, `\x1b\[[0-9;]*[A-LN-Za-ln-z]`
+	source := "docker-archive:" + cases + "moby25.0.0-two-versions.tar" // Of which a warning says more.
+	for name, c := range map[string]struct {
+		term, noColor     string
+		sequences, absent []string
+	}{
+		"colours":      {"xterm", "", []string{colors, moves}, nil},
+		"no colours":   {"xterm", "1", []string{moves}, []string{colors}},
+		"dumb":         {"dumb", "", nil, []string{`\x1b`}},
+		"dumb and not": {"dumb", "1", nil, []string{`\x1b`}},
+	} {
+		for _, columns := range []uint16{40, 120} {
+			for command, args := range map[string][]string{
+				"copied":  {"copy", source, "image-archive:" + filepath.Join(t.TempDir(), "copied.tar")},
+				"fetched": {"save", "-o", filepath.Join(t.TempDir(), "saved.tar"), source},
+			} {
+				logrus.SetLevel(logrus.InfoLevel)
+				t.Setenv("TERM", c.term)
+				t.Setenv("NO_COLOR", c.noColor)
+				out := onTerminalOf(t, columns, args...)
+				what := fmt.Sprintf("%s, %d columns, %s: %q", name, columns, command, out)
+				assert.Contains(t, strings.ToLower(out), "warn", what)
+				assert.NotContains(t, out, "Copying blob", what)
+				for _, pattern := range c.sequences {
+					assert.Regexp(t, pattern, out, what)
+				}
+				for _, pattern := range c.absent {
+					assert.NotRegexp(t, pattern, out, what)
+				}
+				if c.term == "dumb" {
+					assert.Contains(t, out, command+" sha256:", what)
+				}
+			}
+		}
+	}
 }
 
 // After an interrupt the bars are gone, and it is said what is at the path.

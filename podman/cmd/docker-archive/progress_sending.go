@@ -15,31 +15,39 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
 
-// newSending shows on w which blobs are sent: with bars on a terminal, else a line for
-// each when it has been, and now and then while it is. The returned function ends it.
-func newSending(w io.Writer) (func(copying.Event), func()) {
-	if drawsBars(w) {
+// newSending shows on w which blobs are sent, and newCopying which are copied: with bars on
+// a terminal, else a line for each when it has been, and now and then while it is. The
+// returned function ends it.
+func newSending(w io.Writer) (func(copying.Event), func()) { return newBlobs(w, "sending", "sent") }
+
+func newCopying(w io.Writer) (func(copying.Event), func()) {
+	return newBlobs(w, "copying", "copied")
+}
+
+func newBlobs(w io.Writer, doing, done string) (func(copying.Event), func()) {
+	if hasCursor(w) {
 		return newProgress(w)
 	}
-	l := &sendingLines{w: w, blobs: map[digest.Digest]*sentBlob{}}
+	l := &blobLines{w: w, doing: doing, done: done, blobs: map[digest.Digest]*sentBlob{}}
 	return l.show, every(lineInterval, l.tick)
 }
 
-// sendingLines prints lines about blobs that are sent.
-type sendingLines struct {
-	mu    sync.Mutex
-	w     io.Writer
-	blobs map[digest.Digest]*sentBlob
-	order []digest.Digest // of those in blobs
+// blobLines prints lines about blobs, of which nobody knows how many come.
+type blobLines struct {
+	mu          sync.Mutex
+	w           io.Writer
+	doing, done string // as what is done with them is called
+	blobs       map[digest.Digest]*sentBlob
+	order       []digest.Digest // of those in blobs
 }
 
-// sentBlob is a blob that is being sent.
+// sentBlob is a blob that is being sent, or copied.
 type sentBlob struct {
 	*meter
 	told int64 // how many bytes a line has told of
 }
 
-func (p *sendingLines) show(e copying.Event) {
+func (p *blobLines) show(e copying.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	blob := p.blobs[e.Blob]
@@ -62,7 +70,7 @@ func (p *sendingLines) show(e copying.Event) {
 		fmt.Fprintln(p.w, waiting(e))
 	case copying.Finished:
 		if e.Err == nil {
-			fmt.Fprintf(p.w, "sent %s %s\n", short(e.Blob), units.HumanSize(float64(e.Size)))
+			fmt.Fprintf(p.w, "%s %s %s\n", p.done, short(e.Blob), units.HumanSize(float64(e.Size)))
 		}
 		delete(p.blobs, e.Blob)
 		p.order = slices.DeleteFunc(p.order, func(d digest.Digest) bool { return d == e.Blob })
@@ -70,14 +78,14 @@ func (p *sendingLines) show(e copying.Event) {
 }
 
 // tick prints how far the blobs have come that have since the last time.
-func (p *sendingLines) tick() {
+func (p *blobLines) tick() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, d := range p.order {
 		blob := p.blobs[d]
 		if come := blob.come(); come != blob.told {
 			blob.told = come
-			fmt.Fprintf(p.w, "sending %s: %s\n", short(d), blob)
+			fmt.Fprintf(p.w, "%s %s: %s\n", p.doing, short(d), blob)
 		}
 	}
 }

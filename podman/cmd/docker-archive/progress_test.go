@@ -32,9 +32,9 @@ func TestProgressLines(t *testing.T) {
 			return out.String()
 		}
 		blob := digest.FromString("blob")
-		show(copying.Event{Kind: copying.Planned, Blobs: 2, Size: 100e6})
+		show(copying.Event{Kind: copying.Planned, Blobs: 2, Size: 100e6, Present: 3})
 		show(copying.Event{Kind: copying.Started, Blob: blob, Image: image, Size: 60e6})
-		assert.Equal(t, "fetching 2 blobs, 100MB\n", said())
+		assert.Equal(t, "fetching 2 blobs, 100MB; the archive has 3\n", said())
 		for range 11 {
 			show(copying.Event{Kind: copying.Read, Blob: blob, Bytes: 1e6})
 			time.Sleep(time.Second - time.Millisecond)

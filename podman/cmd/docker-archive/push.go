@@ -97,7 +97,7 @@ func (o *pushOptions) run(cmd *cobra.Command, archives []string, registry string
 	if err != nil {
 		return err
 	}
-	trustLoopback(options.DestinationCtx, named)
+	options.DestinationCtx = trustingLoopback(options.DestinationCtx, named)
 	images, release, err := o.images(cmd, options.SourceCtx, archives, registry)
 	defer release()
 	if err != nil {
@@ -121,13 +121,14 @@ func (o *pushOptions) run(cmd *cobra.Command, archives []string, registry string
 	}
 	results, err := copying.Push(cmd.Context(), policy, images, options)
 	done()
+	host := reference.Domain(named)
 	if results == nil || err != nil && !errors.Is(err, copying.ErrNotAllPushed) {
-		return err
+		return o.registry.failed(host, err)
 	}
 	if printErr := o.print(cmd.OutOrStdout(), results); printErr != nil {
 		return printErr
 	}
-	return reportPushed(stderr, err, results)
+	return o.reportPushed(stderr, host, err, results)
 }
 
 // pushOptions translates the flags for the library.
@@ -350,13 +351,13 @@ func (o *pushOptions) print(out io.Writer, results []copying.PushResult) error {
 
 // reportPushed prints what should be known of images and, if err says that some were not
 // pushed, why.
-func reportPushed(stderr io.Writer, err error, results []copying.PushResult) error {
+func (o *pushOptions) reportPushed(stderr io.Writer, host string, err error, results []copying.PushResult) error {
 	for _, r := range results {
 		for _, w := range r.Warnings {
 			fmt.Fprintf(stderr, "docker-archive: warning: %s: %s\n", printable.String(transports.ImageName(r.Source)), printable.String(w))
 		}
 		if r.Err != nil {
-			printError(stderr, r.Err)
+			printError(stderr, o.registry.failed(host, r.Err))
 		}
 	}
 	if err != nil {

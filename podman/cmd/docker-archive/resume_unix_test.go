@@ -85,39 +85,70 @@ func TestKilledAndResumed(t *testing.T) {
 	require.GreaterOrEqual(t, reg.sent.Swap(0), reg.size)
 
 	path, partial := filepath.Join(dir, "a.tar"), filepath.Join(dir, "a.tar.partial")
-	self, err := os.Executable()
-	require.NoError(t, err)
 	var before int64
 	for kill := range int64(kills) {
 		// The rest, in as many steps as there are kills left.
-		reg.stop.Store(reg.sent.Load() + max(reg.size-reg.sent.Load(), 0)/(kills-kill+1) + 1)
-		cmd := exec.Command(self, "save", "-q", "--tls-verify=false", "--resume", "-o", path, image)
-		cmd.Env = append(os.Environ(), processVariable+"=1")
-		var out strings.Builder
-		cmd.Stdout, cmd.Stderr = &out, &out
-		require.NoError(t, cmd.Start())
-		<-reg.full
-		require.NoError(t, cmd.Process.Kill())
-		require.Error(t, cmd.Wait(), out.String())
-		select { // Of those who were sent to.
-		case <-reg.full:
-		default:
-		}
+		reg.killAt(t, max(reg.size-reg.sent.Load(), 0)/(kills-kill+1)+1, "--resume", "-o", path, image)
 		assert.NoFileExists(t, path)
 		assert.FileExists(t, partial)
 		assert.LessOrEqual(t, reg.sent.Load()-before, reg.size+lost)
 		before = reg.sent.Load()
 	}
-	reg.stop.Store(0)
 	succeeds(t, "save", "-q", "--tls-verify=false", "--resume", "-o", path, image)
 	assert.LessOrEqual(t, reg.sent.Load(), reg.size*105/100+kills*lost)
-	want, err := os.ReadFile(filepath.Join(dir, "undisturbed.tar"))
-	require.NoError(t, err)
-	got, err := os.ReadFile(path)
-	require.NoError(t, err)
-	assert.True(t, bytes.Equal(want, got))
+	sameFile(t, filepath.Join(dir, "undisturbed.tar"), path)
 	assert.NoFileExists(t, partial)
 	t.Logf("%d bytes were sent for %d, with %d kills", reg.sent.Load(), reg.size, kills)
+}
+
+// Where layers are decompressed, what is lost is those that were under way.
+func TestKilledAndResumedUnpacked(t *testing.T) {
+	const kills, largest, lost = 20, 10 << 20, 4 << 20
+	reg := newSlowRegistry(t)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.tar")
+	args := []string{"--resume", "--layout", "docker", "--jobs", "1", "-o", path, reg.Address + "/app:1"}
+	succeeds(t, "save", "-q", "--tls-verify=false", "--layout", "docker", "-o", filepath.Join(dir, "undisturbed.tar"), reg.Address+"/app:1")
+	for kill := range int64(kills) {
+		before := reg.sent.Load()
+		reg.killAt(t, (kill+1)*reg.size/(kills+1), args...)
+		assert.NoFileExists(t, path)
+		succeeds(t, append([]string{"save", "-q", "--tls-verify=false"}, args...)...)
+		assert.LessOrEqual(t, reg.sent.Load()-before, reg.size+largest+lost)
+		sameFile(t, filepath.Join(dir, "undisturbed.tar"), path)
+		assert.NoFileExists(t, path+".partial")
+		require.NoError(t, os.Remove(path))
+	}
+}
+
+// killAt kills docker-archive save when it has been sent so many bytes of layers.
+func (r *slowRegistry) killAt(t *testing.T, bytes int64, args ...string) {
+	t.Helper()
+	r.stop.Store(r.sent.Load() + bytes)
+	self, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(self, append([]string{"save", "-q", "--tls-verify=false"}, args...)...)
+	cmd.Env = append(os.Environ(), processVariable+"=1")
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	require.NoError(t, cmd.Start())
+	<-r.full
+	require.NoError(t, cmd.Process.Kill())
+	require.Error(t, cmd.Wait(), out.String())
+	r.stop.Store(0)
+	select { // Of those who were sent to.
+	case <-r.full:
+	default:
+	}
+}
+
+func sameFile(t *testing.T, one, other string) {
+	t.Helper()
+	want, err := os.ReadFile(one)
+	require.NoError(t, err)
+	got, err := os.ReadFile(other)
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(want, got), other)
 }
 
 func TestResumeRefused(t *testing.T) {
@@ -125,7 +156,6 @@ func TestResumeRefused(t *testing.T) {
 	for want, args := range map[string][]string{
 		"--resume needs --output FILE":      {image},
 		"leave out --force":                 {"--force", "-o", "a.tar", image},
-		"not for --layout docker":           {"--layout", "docker", "-o", "a.tar", image},
 		"archives that are not compressed":  {"--compress", "zstd", "-o", "a.tar", image},
 		"compressed with gzip cannot be":    {"-o", filepath.Join(t.TempDir(), "a.tar.gz"), image},
 		"an archive in parts cannot be res": {"--split", "4G", "-o", filepath.Join(t.TempDir(), "a.tar"), image},

@@ -107,7 +107,7 @@ it where there is no name.
 
 The archive appears when it is complete; what was there is kept if saving fails. With
 --resume, what has been fetched is kept too, in FILE.partial, and the same command
-goes on with it.
+goes on with it; with --layout docker, with the layers that were complete.
 For every image a line with name and digest is printed, on standard error if the
 archive goes to standard output.`,
 		Example: `  docker-archive save -o images.tar alpine:3.20 quay.io/podman/hello
@@ -179,7 +179,6 @@ func (o *saveOptions) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	listed = append(given(args), listed...)
-	trustLoopback(options.SourceCtx, inRegistries(parsed(listed)...)...)
 	if options.Without, err = readWithout(cmd, o.without); err != nil {
 		return err
 	}
@@ -361,8 +360,6 @@ func (o *saveOptions) checkResume() error {
 		return usagef("--resume needs --output FILE: a stream cannot be gone on with")
 	case o.force:
 		return usagef("--resume does not replace an archive: leave out --force, and remove the old one before")
-	case o.layout == "docker":
-		return usagef("--resume is not for --layout docker, whose layers have no place before they are decompressed")
 	case algorithm == "gzip" || algorithm == "zstd":
 		return usagef("--resume is for archives that are not compressed")
 	}

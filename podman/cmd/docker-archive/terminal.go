@@ -4,6 +4,7 @@ package main
 
 import (
 	"io"
+	"os"
 	"strings"
 
 	"github.com/sirupsen/logrus"
@@ -28,20 +29,17 @@ func shown(out io.Writer) io.Writer {
 	return out
 }
 
-// reportWriter returns what containers/image reports to. On a terminal, which it has
-// to see as such to draw bars, it prints digests only, which copying.Copy has checked.
-func reportWriter(stderr io.Writer) io.Writer {
-	if isTerminal(stderr) {
-		return stderr
-	}
-	return printable.Writer{W: stderr}
-}
+// hasCursor reports whether w is a terminal whose cursor can be moved.
+func hasCursor(w io.Writer) bool { return isTerminal(w) && os.Getenv("TERM") != "dumb" }
+
+// hasColors reports whether w is a terminal with colours that the user wants.
+func hasColors(w io.Writer) bool { return hasCursor(w) && os.Getenv("NO_COLOR") == "" }
 
 // logFormatter is logrus' own. That quotes messages itself, except in colour.
 type logFormatter struct{ logrus.TextFormatter }
 
 func newLogFormatter(out io.Writer) *logFormatter {
-	color := isTerminal(out)
+	color := hasColors(out)
 	return &logFormatter{logrus.TextFormatter{ForceColors: color, DisableColors: !color}}
 }
 

@@ -3,9 +3,11 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
@@ -37,7 +39,12 @@ func openTerminal(t *testing.T, columns uint16) (master, tty *os.File) {
 // that shows.
 func onTerminal(t *testing.T, args ...string) string {
 	t.Helper()
-	master, tty := openTerminal(t, 120)
+	return onTerminalOf(t, 120, args...)
+}
+
+func onTerminalOf(t *testing.T, columns uint16, args ...string) string {
+	t.Helper()
+	master, tty := openTerminal(t, columns)
 	shown := make(chan string)
 	go func() {
 		data, _ := io.ReadAll(master) // Ends with an error when the other end is closed.
@@ -57,6 +64,25 @@ func onTerminal(t *testing.T, args ...string) string {
 
 // ours are the sequences that bars and colours are made of.
 var ours = regexp.MustCompile(`\x1b\[[0-9;?]*[A-Za-z]|\r`)
+
+// Nobody wants an archive on the screen.
+func TestArchiveOnATerminal(t *testing.T) {
+	_, tty := openTerminal(t, 120)
+	self, err := os.Executable()
+	require.NoError(t, err)
+	for _, args := range []string{"save", "copy docker-archive:/dev/stdout"} {
+		command, destination, _ := strings.Cut(args, " ")
+		cmd := exec.CommandContext(t.Context(), self, command, "--insecure-policy", "oci:"+testdata(t, "oci")+":one")
+		if destination != "" {
+			cmd.Args = append(cmd.Args, destination)
+		}
+		cmd.Env = append(os.Environ(), processVariable+"=1")
+		var stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = tty, &stderr
+		require.Error(t, cmd.Run())
+		assert.Contains(t, stderr.String(), "For example: docker-archive save ... > out.tar", args)
+	}
+}
 
 func TestOnlyWhatPrintsIsShownOnATerminal(t *testing.T) {
 	level := logrus.GetLevel()

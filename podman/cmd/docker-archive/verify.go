@@ -99,7 +99,7 @@ transparency log.`,
 
 // progressBar shows a bar on out if that is a terminal. done takes it away.
 func progressBar(out io.Writer, total int64) (progress func(bytes int), done func()) {
-	if !drawsBars(out) {
+	if !hasCursor(out) {
 		return nil, func() {}
 	}
 	p := mpb.New(mpb.WithOutput(out))

@@ -3,6 +3,7 @@
 package imagetest
 
 import (
+	"encoding/pem"
 	"io"
 	"log"
 	"maps"
@@ -26,6 +27,8 @@ import (
 type Registry struct {
 	// Address is its host and port.
 	Address string
+	// Certificate is, in PEM, that of one with TLS.
+	Certificate []byte
 	// Intercept, if not nil, may answer a request instead. It is not to be changed
 	// while the registry is asked.
 	Intercept func(w http.ResponseWriter, r *http.Request) bool
@@ -37,9 +40,25 @@ type Registry struct {
 // NewRegistry starts an empty registry, which ends with the test.
 func NewRegistry(t testing.TB) *Registry {
 	t.Helper()
+	return newRegistry(t, httptest.NewServer)
+}
+
+// NewTLSRegistry starts one with TLS, and a certificate that nobody knows.
+func NewTLSRegistry(t testing.TB) *Registry {
+	t.Helper()
+	return newRegistry(t, func(h http.Handler) *httptest.Server {
+		server := httptest.NewUnstartedServer(h)
+		server.Config.ErrorLog = log.New(io.Discard, "", 0) // Those who refuse it.
+		server.StartTLS()
+		return server
+	})
+}
+
+func newRegistry(t testing.TB, start func(http.Handler) *httptest.Server) *Registry {
+	t.Helper()
 	reg := &Registry{gets: map[string]int{}}
 	images := registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true))
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := start(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
 			reg.mu.Lock()
 			reg.gets[path.Base(r.URL.Path)]++
@@ -50,7 +69,10 @@ func NewRegistry(t testing.TB) *Registry {
 		}
 	}))
 	t.Cleanup(server.Close)
-	reg.Address = strings.TrimPrefix(server.URL, "http://")
+	reg.Address = server.Listener.Addr().String()
+	if c := server.Certificate(); c != nil {
+		reg.Certificate = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
+	}
 	return reg
 }
 

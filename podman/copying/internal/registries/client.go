@@ -51,6 +51,7 @@ type Client struct {
 type repository struct {
 	once      sync.Once
 	remote    *remote.Repository
+	tags      *remote.Repository // the same, where tags stand for the referrers API
 	transport *http.Transport
 	err       error
 }
@@ -176,10 +177,10 @@ func (c *Client) ask(ctx context.Context, ref reference.Named, question func(*re
 	}
 	answered := false
 	for _, source := range sources {
-		var r *remote.Repository
+		var r *repository
 		if r, err = c.repository(ctx, ref, source); err == nil {
 			var found bool
-			if found, err = question(r); found && err == nil {
+			if found, err = question(r.remote); found && err == nil {
 				return nil
 			}
 		}

@@ -45,8 +45,13 @@ func (c *Client) Mirrored(repo reference.Named) (bool, error) {
 	return r != nil && len(r.Mirrors) > 0, err
 }
 
+// itself returns a repository where it is written to, and not at a mirror.
+func (c *Client) itself(ctx context.Context, name reference.Named) (*repository, error) {
+	return c.repository(ctx, name, sysregistriesv2.PullSource{Reference: name})
+}
+
 // repository returns the repository at one of the places where a reference may be read.
-func (c *Client) repository(ctx context.Context, logical reference.Named, source sysregistriesv2.PullSource) (*remote.Repository, error) {
+func (c *Client) repository(ctx context.Context, logical reference.Named, source sysregistriesv2.PullSource) (*repository, error) {
 	c.mu.Lock()
 	key := logical.Name() + " " + source.Reference.Name()
 	r := c.repositories[key]
@@ -64,7 +69,7 @@ func (c *Client) repository(ctx context.Context, logical reference.Named, source
 		}
 		return nil, r.err
 	}
-	return r.remote, nil
+	return r, nil
 }
 
 // open finds out how the repository is reached.
@@ -117,7 +122,11 @@ func (r *repository) open(ctx context.Context, sys *types.SystemContext, logical
 		}
 	}
 	r.remote = repo
-	return nil
+	r.tags = &remote.Repository{
+		Client: repo.Client, Reference: repo.Reference, PlainHTTP: repo.PlainHTTP, ManifestMediaTypes: manifestTypes,
+		SkipReferrersGC: true, // An index that has been replaced stays, as any manifest does.
+	}
+	return r.tags.SetReferrersCapability(false)
 }
 
 // isPlain reports whether a registry that need not be secure is reached without TLS.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -164,6 +166,53 @@ func TestTruncated(t *testing.T) {
 	a := s.do("GET", "/v2/"+target)
 	require.ErrorIs(t, a.err, io.ErrUnexpectedEOF)
 	assert.Contains(t, s.log.String(), "cut short")
+}
+
+// Nor does one that is cut short while a client reads from it: he knows that he has not got
+// all.
+func TestTruncatedWhileSent(t *testing.T) {
+	content := bytes.Repeat([]byte("more than sockets buffer"), 1<<19)
+	img := imagetest.NewImage(t, "big", imagetest.NewLayer(content, content, v1.MediaTypeImageLayer))
+	archive := newLayout(t).add(img, "team/app:1")
+	dir := t.TempDir()
+	parts := filepath.Join(dir, "parts.tar")
+	writeParts(t, parts, archive.bytes())
+	whole := archive.write()
+	for name, c := range map[string]struct{ path, cut string }{
+		"file":  {whole, whole},
+		"parts": {parts + ".000", parts + ".009"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, c.path)
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/v2/team/app/blobs/"+img.Layers[0].Digest.String(), nil)
+			require.NoError(t, err)
+			response, err := http.DefaultClient.Do(request)
+			require.NoError(t, err)
+			require.NoError(t, os.Truncate(c.cut, 1000))
+			body, err := io.ReadAll(response.Body)
+			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+			require.NoError(t, response.Body.Close())
+			assert.Less(t, len(body), len(content))
+			assert.Equal(t, http.StatusOK, s.status(""))
+			s.http.Close() // The log is written when the client is gone.
+			assert.Contains(t, s.log.String(), "cut short")
+		})
+	}
+}
+
+// A manifest that is damaged is not sent at all.
+func TestDamagedManifest(t *testing.T) {
+	good, img := imagetest.NewImage(t, "good"), imagetest.NewImage(t, "it", imagetest.Plain(1, 100))
+	l := newLayout(t).add(good, "team/good:1").add(img, "team/app:1")
+	l.files[blobPath(img.Digest())] = bytes.Replace(img.Raw, []byte("layers"), []byte("lawyer"), 1)
+	s := serve(t, l.write())
+	for _, reference := range []string{"1", img.Digest().String()} {
+		a := s.do("GET", "/v2/team/app/manifests/"+reference)
+		assert.GreaterOrEqual(t, a.StatusCode, 400)
+		assert.NotContains(t, string(a.body), "lawyer")
+	}
+	assert.Contains(t, s.log.String(), img.Digest().String())
+	assert.Equal(t, good.Raw, s.get("team/good/manifests/1"))
 }
 
 // Verifying a blob waits while others are being sent, and for no more than a minute.

@@ -80,8 +80,8 @@ func TestManyIdleConnections(t *testing.T) {
 // isClosed reports whether the other end of a pipe is.
 func isClosed(c net.Conn) bool { return c.SetReadDeadline(time.Now()) != nil }
 
-// If all places are taken by those who ask for something, the next one waits for the first
-// that has got it, and the end of the server is not held up.
+// If all places are taken by those who ask for something, others wait for the first that has
+// got it, and have some time to ask. The end of the server is not held up.
 func TestBusyConnections(t *testing.T) {
 	const limit = 2048
 	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 10))
@@ -93,22 +93,32 @@ func TestBusyConnections(t *testing.T) {
 			busy = append(busy, c)
 		}
 		synctest.Wait()
-		var next sync.WaitGroup
-		next.Go(func() {
+		var others sync.WaitGroup
+		others.Go(func() {
 			begun := time.Now()
-			pullOver(t, l.dial(), img)
-			assert.GreaterOrEqual(t, time.Since(begun), time.Second)
+			c := l.dial()
+			time.Sleep(1200 * time.Millisecond) // Of which it has a place for the last 200.
+			pullOver(t, c, img)
 			assert.Less(t, time.Since(begun), 2*time.Second)
 		})
+		time.Sleep(time.Millisecond)
+		others.Go(func() { pullOver(t, l.dial(), img) })
 		time.Sleep(time.Second)
-		response, err := http.ReadResponse(bufio.NewReader(busy[0]), nil)
-		require.NoError(t, err)
-		_, err = io.Copy(io.Discard, response.Body)
-		require.NoError(t, err)
-		next.Wait()
-		for _, c := range busy {
+		require.NoError(t, busy[0].Close())
+		others.Wait()
+
+		c := l.dial() // Takes the last one's place.
+		ask(t, c, img)
+		synctest.Wait()
+		waiting := l.dial()
+		var stopping sync.WaitGroup
+		stopping.Go(func() { assert.NoError(t, stop()) })
+		time.Sleep(time.Second)
+		assert.True(t, isClosed(waiting))
+		for _, c := range append(busy, c) {
 			require.NoError(t, c.Close())
 		}
+		stopping.Wait()
 	})
 }
 

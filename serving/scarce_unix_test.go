@@ -20,7 +20,7 @@ func TestNoMoreFiles(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a.tar")
 	replace(t, path, newLayout(t).add(one, "team/app:1").bytes())
-	s := serve(t, dir, path) // Both as one of the directory's and by its name.
+	s := serve(t, dir)
 	replace(t, path, newLayout(t).add(two, "team/app:1").bytes())
 	replace(t, filepath.Join(dir, "b.tar"), newLayout(t).add(two, "team/other:1").bytes())
 

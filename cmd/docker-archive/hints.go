@@ -96,6 +96,8 @@ func hereHint(err error) string {
 	switch {
 	case errors.Is(err, syscall.ENOSPC) && !strings.Contains(text, "the disk is too small"):
 		return "The disk is full. Free some of it or choose another; --tmpdir says where large temporary files go."
+	case errors.Is(err, syscall.EFBIG):
+		return "The file system, or a limit (ulimit -f), allows no file of this size. save --split 4G writes an archive in parts that FAT can hold."
 	case errors.As(err, &file) && strings.HasPrefix(file.Op, "creating a temporary file"):
 		return fmt.Sprintf("Large temporary files cannot be made in %s. Choose another directory with --tmpdir or TMPDIR.", file.Path)
 	case errors.As(err, &path) && isTemporary(path.Path):

@@ -2,12 +2,14 @@ package main
 
 import (
 	"io"
+	"io/fs"
 	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -154,4 +156,9 @@ func TestHintsOfArchives(t *testing.T) {
 	require.NoError(t, w.Abort())
 	t.Setenv("DOCKER_HOST", "unix://"+filepath.Join(t.TempDir(), "none"))
 	hinted(t, "image-archive:, oci:, dir: and docker:// can.", "copy", "--all", multi, "docker-daemon:x:1")
+}
+
+// A file system that holds no larger files holds parts.
+func TestHintOfLargeFiles(t *testing.T) {
+	assert.Contains(t, hintFor(&fs.PathError{Op: "write", Path: "x.tar", Err: syscall.EFBIG}), "--split")
 }

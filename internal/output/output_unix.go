@@ -93,14 +93,24 @@ func isReadOnly(err error) bool { return errors.Is(err, unix.EROFS) }
 // those of any new file.
 func dress(f *os.File, old fs.FileInfo) error {
 	if old == nil {
-		return f.Chmod(0o644 &^ umask())
+		return chmod(f, 0o644&^umask())
 	}
 	if st, ok := old.Sys().(*syscall.Stat_t); ok && (int(st.Uid) != os.Geteuid() || int(st.Gid) != os.Getegid()) {
 		// Only root may give files away. Where we may not, the writer owns the
 		// archive, as it owns every other file that it makes.
 		_ = f.Chown(int(st.Uid), int(st.Gid))
 	}
-	return f.Chmod(old.Mode().Perm())
+	return chmod(f, old.Mode().Perm())
+}
+
+// chmod leaves the mode to file systems that have none, as that of a medium, or whose
+// files all belong to somebody else.
+func chmod(f *os.File, mode fs.FileMode) error {
+	err := f.Chmod(mode)
+	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	return err
 }
 
 func allocated(f *os.File) int64 {

@@ -45,6 +45,25 @@ func TestPartial(t *testing.T) {
 	require.ErrorIs(t, err, ErrNotEmpty)
 }
 
+// What is gone on with is on the disk before it gets the name, and the name afterwards.
+func TestPartialIsSynced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.tar")
+	require.NoError(t, os.WriteFile(path+PartialSuffix, []byte("archive"), 0o600))
+	seen := recordSyncs(t, path, nil, nil)
+	o, err := CreatePartial(t.Context(), path)
+	require.NoError(t, err)
+	require.NoError(t, o.Commit(t.Context()))
+	assert.Equal(t, []string{"file before the name", "directory"}, *seen)
+
+	*seen = nil
+	require.NoError(t, os.Rename(path, path+PartialSuffix))
+	o, err = CreatePartial(t.Context(), path)
+	require.NoError(t, err)
+	o.NoSync()
+	require.NoError(t, o.Commit(t.Context()))
+	assert.Empty(t, *seen)
+}
+
 // Names that can be guessed lead to no file of somebody else.
 func TestPartialFollowsNoLink(t *testing.T) {
 	dir := t.TempDir()

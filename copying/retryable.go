@@ -2,11 +2,8 @@ package copying
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"time"
-
-	"github.com/containers/image/v5/docker"
 
 	"github.com/dockerarchive/dockerarchive/copying/internal/registries"
 	"github.com/dockerarchive/dockerarchive/internal/answers"
@@ -37,9 +34,6 @@ func retryPolicy(times int) retry.Policy {
 
 // isBusy reports whether an error is a registry's that has too many requests.
 func isBusy(err error) bool {
-	var status docker.UnexpectedHTTPStatusError
-	if errors.As(err, &status) {
-		return status.StatusCode == http.StatusTooManyRequests || status.StatusCode == http.StatusServiceUnavailable
-	}
-	return errors.Is(err, docker.ErrTooManyRequests)
+	code, ok := answers.Status(err)
+	return ok && (code == http.StatusTooManyRequests || code == http.StatusServiceUnavailable)
 }

@@ -1,0 +1,220 @@
+package registries
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/pkg/sysregistriesv2"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/registry/remote"
+	"oras.land/oras-go/v2/registry/remote/auth"
+	"oras.land/oras-go/v2/registry/remote/errcode"
+)
+
+// worthwhile is how many bytes more a registry must have after an attempt for the next to
+// follow at once.
+const worthwhile = 1 << 20
+
+// Upload is a blob on its way into a repository. What a registry has got of it when a
+// connection breaks need not be sent again. It must not be used concurrently.
+type Upload struct {
+	client   *Client
+	to       reference.Named
+	blob     imgspecv1.Descriptor
+	location *url.URL // of what the registry has; nil before there is something
+	sent     int64    // how much that is, in bytes
+}
+
+// Upload returns an Upload that has not begun.
+func (c *Client) Upload(to reference.Named, blob imgspecv1.Descriptor) *Upload {
+	return &Upload{client: c, to: to, blob: blob}
+}
+
+// Send sends the blob, or what the registry lacks of it. open returns all of it, of which so
+// many bytes will be skipped. After an error that may pass, Send may be called again.
+func (u *Upload) Send(ctx context.Context, open func(skip int64) (io.ReadCloser, error)) error {
+	repository, err := u.client.repository(ctx, u.to, sysregistriesv2.PullSource{Reference: u.to})
+	if err != nil {
+		return err
+	}
+	r := repository.remote
+	ctx = auth.AppendRepositoryScope(ctx, r.Reference, auth.ActionPull, auth.ActionPush)
+	if u.location != nil {
+		if err := u.ask(ctx, r); err != nil {
+			return err
+		}
+	}
+	for {
+		before := u.sent
+		err := u.attempt(ctx, r, open)
+		if err == nil || ctx.Err() != nil || u.location == nil {
+			return err
+		}
+		if u.ask(ctx, r) != nil || u.location == nil || u.sent < before+worthwhile {
+			return err
+		}
+	}
+}
+
+// attempt sends what is missing over one connection.
+func (u *Upload) attempt(ctx context.Context, r *remote.Repository, open func(skip int64) (io.ReadCloser, error)) error {
+	if u.location == nil {
+		if err := u.begin(ctx, r); err != nil {
+			return err
+		}
+	}
+	if u.sent < u.blob.Size {
+		if err := u.patch(ctx, r, open); err != nil {
+			return err
+		}
+	}
+	return u.end(ctx, r)
+}
+
+func (u *Upload) begin(ctx context.Context, r *remote.Repository) error {
+	scheme := "https"
+	if r.PlainHTTP {
+		scheme = "http"
+	}
+	start := fmt.Sprintf("%s://%s/v2/%s/blobs/uploads/", scheme, r.Reference.Host(), r.Reference.Repository)
+	response, err := u.do(ctx, r, http.MethodPost, start, nil, nil, http.StatusAccepted)
+	if err != nil {
+		return err
+	}
+	if u.location, err = response.Location(); err != nil {
+		return fmt.Errorf("beginning an upload: %w", err)
+	}
+	u.sent = 0
+	return nil
+}
+
+// patch sends the rest of the blob.
+func (u *Upload) patch(ctx context.Context, r *remote.Repository, open func(skip int64) (io.ReadCloser, error)) error {
+	content, err := open(u.sent)
+	if err != nil {
+		return err
+	}
+	body := &stoppable{r: content}
+	defer content.Close() // It has only been read.
+	defer body.stop()
+	if _, err := io.CopyN(io.Discard, content, u.sent); err != nil {
+		return fmt.Errorf("skipping %d bytes: %w", u.sent, err)
+	}
+	header := http.Header{}
+	if u.sent > 0 { // A first one is sent as containers/image does.
+		header.Set("Content-Range", fmt.Sprintf("%d-%d", u.sent, u.blob.Size-1))
+	}
+	response, err := u.do(ctx, r, http.MethodPatch, u.location.String(), header, body, http.StatusAccepted, http.StatusCreated, http.StatusNoContent)
+	if failed := body.stop(); failed != nil {
+		return failed // Says more than that a request was broken off.
+	}
+	if err != nil {
+		return err
+	}
+	if u.location, err = response.Location(); err != nil {
+		return fmt.Errorf("going on with an upload: %w", err)
+	}
+	u.sent = u.blob.Size
+	return nil
+}
+
+// end makes a blob of what has been sent.
+func (u *Upload) end(ctx context.Context, r *remote.Repository) error {
+	end := *u.location
+	query := end.Query()
+	query.Set("digest", u.blob.Digest.String())
+	end.RawQuery = query.Encode()
+	_, err := u.do(ctx, r, http.MethodPut, end.String(), nil, nil, http.StatusCreated)
+	return err
+}
+
+// ask finds out how much the registry has. It is no error that it has forgotten the
+// upload, or cannot say.
+func (u *Upload) ask(ctx context.Context, r *remote.Repository) error {
+	response, err := u.do(ctx, r, http.MethodGet, u.location.String(), nil, nil, http.StatusNoContent, http.StatusAccepted)
+	var answer *errcode.ErrorResponse
+	if errors.As(err, &answer) {
+		u.location, u.sent = nil, 0
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var first, last int64
+	_, err = fmt.Sscanf(strings.TrimPrefix(response.Header.Get("Range"), "bytes="), "%d-%d", &first, &last)
+	if err != nil || first != 0 || last < 0 || last >= u.blob.Size {
+		u.location, u.sent = nil, 0
+		return nil
+	}
+	if u.sent = last + 1; last == 0 {
+		u.sent = 0 // What many registries say before there is a byte.
+	}
+	if location, err := response.Location(); err == nil {
+		u.location = location
+	}
+	return nil
+}
+
+// do sends a request, and fails unless the answer has one of the statuses.
+func (u *Upload) do(ctx context.Context, r *remote.Repository, method, to string, header http.Header, body io.Reader, want ...int) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, method, to, body)
+	if err != nil {
+		return nil, err
+	}
+	for name, values := range header {
+		request.Header[name] = values
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/octet-stream")
+		request.ContentLength = u.blob.Size - u.sent
+	}
+	response, err := r.Client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	_, _ = io.CopyN(io.Discard, response.Body, 1<<10) // So that the connection can be used again.
+	response.Body.Close()
+	for _, status := range want {
+		if response.StatusCode == status {
+			return response, nil
+		}
+	}
+	return nil, &errcode.ErrorResponse{Method: method, URL: request.URL, StatusCode: response.StatusCode}
+}
+
+// stoppable is the body of a request, which net/http may read from after the answer.
+type stoppable struct {
+	mu      sync.Mutex
+	r       io.Reader
+	stopped bool
+	err     error
+}
+
+// Read implements io.Reader.
+func (s *stoppable) Read(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return 0, io.ErrClosedPipe
+	}
+	n, err := s.r.Read(p)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}
+
+// stop lets nobody read any more, and returns why reading failed.
+func (s *stoppable) stop() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopped = true
+	return s.err
+}

@@ -26,19 +26,54 @@ const (
 // startServe serves archives and returns the host and the port.
 func startServe(t *testing.T, args ...string) string {
 	t.Helper()
+	address, _ := startServeAs(t, dockerArchive(t), args...)
+	return address
+}
+
+// startServeAs is startServe of a command that is run in another way.
+func startServeAs(t *testing.T, command program, args ...string) (address string, d *daemon) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	address := l.Addr().String()
+	address = l.Addr().String()
 	require.NoError(t, l.Close())
-	server := dockerArchive(t).with("serve", "--listen", address).with(args...)
-	startDaemon(t, daemonDir(t), server, func() error {
+	server := command.with("serve", "--listen", address).with(args...)
+	return address, startDaemon(t, daemonDir(t), server, func() error {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
 			return err
 		}
 		return conn.Close()
 	})
-	return address
+}
+
+// TestServeIdleConnections has skopeo pull while others hold ten thousand connections and ask for
+// nothing, also from a server that may open few files.
+func TestServeIdleConnections(t *testing.T) {
+	const many, maxMemory = 10_000, 64 << 10 // KiB
+	command := dockerArchive(t)
+	for name, server := range map[string]program{
+		"as it is":  command,
+		"200 files": {name: command.name, argv: append([]string{"sh", "-c", `ulimit -n 200; exec "$0" "$@"`}, command.argv...)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			address, d := startServeAs(t, server, "--quiet", "../testdata/archives/docker29.tar")
+			for range many {
+				c, err := net.Dial("tcp", address)
+				require.NoError(t, err)
+				defer c.Close()
+			}
+			debian(t, "skopeo").run(t, "copy", "--insecure-policy", "--src-tls-verify=false", "docker://"+address+"/tiny/one:v1", "dir:"+t.TempDir())
+			status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.process.Pid))
+			require.NoError(t, err)
+			_, peak, _ := strings.Cut(string(status), "VmHWM:")
+			var kib int
+			_, err = fmt.Sscan(peak, &kib)
+			require.NoError(t, err)
+			t.Logf("%d KiB", kib)
+			assert.Less(t, kib, maxMemory)
+		})
+	}
 }
 
 // TestServeConforms runs the distribution specification's own tests of pulling and of content

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -45,17 +46,22 @@ func newLimitedListener(l net.Listener, limit int, ended <-chan struct{}) *limit
 // Accept implements net.Listener.
 func (l *limitedListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
+	for tooManyFiles(err) && l.closeIdlest() {
+		c, err = l.Listener.Accept()
+	}
 	if err != nil {
-		if !errors.Is(err, net.ErrClosed) { // There are too many open files, say: http.Server tries again.
-			l.closeIdlest()
-		}
-		return nil, err
+		return nil, err // After some, http.Server tries again.
 	}
 	if !l.takePlace() {
 		_ = c.Close() // Nothing was said.
 		return nil, net.ErrClosed
 	}
 	return c, nil
+}
+
+// tooManyFiles reports whether an error is that no more files can be opened.
+func tooManyFiles(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
 // takePlace waits until there is a place. It returns false if the server ends before.

@@ -176,7 +176,7 @@ func TestIdleConnectionsTakeAllFiles(t *testing.T) {
 		var done sync.WaitGroup
 		done.Go(func() { assert.NoError(t, serving.Serve(ctx, l, s, "", "", time.Minute)) })
 		begun := time.Now()
-		for range 300 {
+		for range 1000 {
 			l.dial()
 		}
 		pullOver(t, l.dial(), img)

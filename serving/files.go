@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"syscall"
 	"time"
 
 	"github.com/dockerarchive/dockerarchive/archive"
@@ -104,7 +103,7 @@ func (s *Server) open(ctx context.Context, f file, old *opened) (*opened, error)
 	a, err := archive.Open(ctx, f.path)
 	if err != nil {
 		if ctx.Err() == nil {
-			if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) { // It may be read next time.
+			if !tooManyFiles(err) { // It may be read next time.
 				s.refused[f.path] = f.stamp
 			}
 			s.options.Log.Warn("archive cannot be read", "path", printable.String(f.path), "error", printable.Error(err), "still served as it was", old != nil)

@@ -45,6 +45,9 @@ type server struct {
 	// writing, if not nil, is asked before each request that writes.
 	writing func(context.Context, *contentapi.WriteContentRequest) error
 	stop    func()
+	asked   map[string]bool // methods
+	fault   string          // the method that fails
+	code    codes.Code      // with this
 }
 
 // The services have methods of the same names.
@@ -73,18 +76,22 @@ type (
 
 func start(t *testing.T) (*server, *containerd.Store) {
 	t.Helper()
-	s := &server{blobs: map[string][]byte{}, labels: map[string]map[string]string{}, kept: map[string]bool{}, leases: map[string]bool{}, images: map[string]string{}, snapshots: map[string]string{}}
+	s := &server{asked: map[string]bool{}, blobs: map[string][]byte{}, labels: map[string]map[string]string{}, kept: map[string]bool{}, leases: map[string]bool{}, images: map[string]string{}, snapshots: map[string]string{}}
 	dir, err := os.MkdirTemp("", "containerd") // The paths of sockets are short.
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
 	socket := filepath.Join(dir, "socket")
 	listener, err := net.Listen("unix", socket)
 	require.NoError(t, err)
-	g := grpc.NewServer(grpc.UnaryInterceptor(func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+	g := grpc.NewServer(grpc.UnaryInterceptor(func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 		md, _ := metadata.FromIncomingContext(ctx)
 		assert.Equal(t, []string{"space"}, md.Get("containerd-namespace"))
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		s.asked[info.FullMethod] = true
+		if info.FullMethod == s.fault {
+			return nil, status.Error(s.code, "it is ill")
+		}
 		return handle(ctx, request)
 	}))
 	contentapi.RegisterContentServer(g, content{server: s})

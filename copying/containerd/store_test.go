@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -192,4 +193,51 @@ func TestUnpack(t *testing.T) {
 	require.Error(t, store.Unpack(t.Context(), config, layers, nil))
 	require.NoError(t, store.Unpack(t.Context(), config, nil, nil))
 	require.NoError(t, store.Close())
+}
+
+// Whatever containerd answers to a kind of request is an error that says so, and an image
+// that has no name yet gets none.
+func TestFaults(t *testing.T) {
+	layer := []byte("layer")
+	config, d := digest.FromString("config"), digest.FromBytes(layer)
+	// load does all that is done to load an image.
+	load := func(t *testing.T, s *server, store *containerd.Store) error {
+		s.diffID = d.String()
+		_, err := store.Has(t.Context(), d)
+		for _, step := range []func() error{
+			func() error { return store.Receive(t.Context(), layout(t, layer)) },
+			func() error { return store.Refer(t.Context(), config, []digest.Digest{d}) },
+			func() error {
+				return store.Name(t.Context(), "example.com/x:1", imgspecv1.Descriptor{Digest: config})
+			},
+			func() error {
+				return store.Unpack(t.Context(), config, []imgspecv1.Descriptor{{Digest: d}}, []digest.Digest{d})
+			},
+			store.Close,
+		} {
+			if err == nil {
+				err = step()
+			}
+		}
+		return err
+	}
+	s, store := start(t)
+	require.NoError(t, load(t, s, store))
+	methods := slices.DeleteFunc(slices.Sorted(maps.Keys(s.asked)), func(method string) bool { return strings.HasSuffix(method, "Leases/Create") }) // See TestOpenFails.
+	assert.Len(t, methods, 9, methods)
+	for _, method := range methods {
+		for _, code := range []codes.Code{codes.Internal, codes.Unavailable, codes.Unimplemented, codes.PermissionDenied, codes.Unknown} {
+			t.Run(fmt.Sprint(method, " ", code), func(t *testing.T) {
+				s, store := start(t)
+				s.fault, s.code = method, code
+				err := load(t, s, store)
+				require.ErrorContains(t, err, "it is ill")
+				require.ErrorContains(t, err, "containerd")
+				assert.NotContains(t, err.Error(), "rpc")
+				if !strings.Contains(method, "Snapshots") && !strings.Contains(method, "Diff") && !strings.Contains(method, "Leases/Delete") {
+					assert.Empty(t, s.images)
+				}
+			})
+		}
+	}
 }

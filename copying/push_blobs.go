@@ -200,7 +200,11 @@ func (s *sentBlobs) send(ctx context.Context, img *pushedImage, to *repository, 
 			}}, nil
 		}
 		if attempts++; attempts > 1 && begun && b.Size >= worthResuming {
+			retried := true // Since then all counts that is there.
 			return upload.Send(asked, func(skip int64) (io.ReadCloser, error) {
+				if retried {
+					retried, skip = false, 0
+				}
 				sent, err := open(skip)
 				if err != nil {
 					return nil, err
@@ -250,8 +254,8 @@ type sentReader struct {
 	want     image.Blob
 	digester digest.Digester
 	n        int64
-	skip     int64     // bytes that are read and not sent
-	read     func(int) // is told of those that are
+	skip     int64 // bytes that read is not told of
+	read     func(int)
 	err      error
 }
 

@@ -30,6 +30,7 @@ type Upload struct {
 	blob     imgspecv1.Descriptor
 	location *url.URL // of what the registry has; nil before there is something
 	sent     int64    // how much that is, in bytes
+	anew     bool     // is sent as a whole every time, because the registry does not go on
 }
 
 // Upload returns an Upload that has not begun.
@@ -57,10 +58,29 @@ func (u *Upload) Send(ctx context.Context, open func(skip int64) (io.ReadCloser,
 		if err == nil || ctx.Err() != nil || u.location == nil {
 			return err
 		}
-		if u.ask(ctx, r) != nil || u.location == nil || u.sent < before+worthwhile {
+		if u.anew {
+			u.location, u.sent = nil, 0
+			return err
+		}
+		refused := isRefused(err)
+		if u.ask(ctx, r) != nil {
+			return err
+		}
+		switch {
+		case u.sent >= before+worthwhile:
+		case refused && u.sent > before: // Some was still on its way when the registry was asked.
+		case refused && before > 0: // It may not be able to go on.
+			u.location, u.sent, u.anew = nil, 0, true
+		default:
 			return err
 		}
 	}
+}
+
+// isRefused reports whether a registry does not want something, now or later.
+func isRefused(err error) bool {
+	verdict, answered := Judge(err)
+	return answered && !verdict.Retry
 }
 
 // attempt sends what is missing over one connection.

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dockerarchive/dockerarchive/copying/internal/registries"
+	"github.com/dockerarchive/dockerarchive/internal/retry"
 )
 
 // uploadServer takes one blob, over connections that break.
@@ -26,7 +27,11 @@ type uploadServer struct {
 	breakAfter int64                                   // bytes of a request
 	says       func(w http.ResponseWriter, n int) bool // may answer instead how much is there
 
+	late     int64 // bytes of a break that come after the registry was asked
+	noRanges bool  // no part is taken but a first one
+
 	mu       sync.Mutex
+	coming   []byte
 	begun    int
 	data     []byte
 	received int64
@@ -51,6 +56,7 @@ func (s *uploadServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		w.Header().Set("Range", fmt.Sprintf("0-%d", max(len(s.data)-1, 0)))
 		w.WriteHeader(http.StatusNoContent)
+		s.data, s.coming = append(s.data, s.coming...), nil
 	case http.MethodPut:
 		s.done = digest.FromBytes(s.data)
 		if r.URL.Query().Get("digest") != s.done.String() {
@@ -64,7 +70,7 @@ func (s *uploadServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *uploadServer) patch(w http.ResponseWriter, r *http.Request) {
 	var first, last int64
 	if part := r.Header.Get("Content-Range"); part != "" {
-		if _, err := fmt.Sscanf(part, "%d-%d", &first, &last); err != nil || first != int64(len(s.data)) || last-first+1 != r.ContentLength {
+		if _, err := fmt.Sscanf(part, "%d-%d", &first, &last); err != nil || s.noRanges || first != int64(len(s.data)) || last-first+1 != r.ContentLength {
 			w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
 			return
 		}
@@ -72,6 +78,9 @@ func (s *uploadServer) patch(w http.ResponseWriter, r *http.Request) {
 	data, err := io.ReadAll(io.LimitReader(r.Body, s.breakAfter))
 	s.data = append(s.data[:first], data...)
 	s.received += int64(len(data))
+	if late := int64(len(data)) - s.late; s.late > 0 && late > 0 {
+		s.data, s.coming = s.data[:first+late], data[late:]
+	}
 	if err != nil || int64(len(data)) < r.ContentLength {
 		panic(http.ErrAbortHandler)
 	}
@@ -108,6 +117,41 @@ func TestUploadGoesOn(t *testing.T) {
 	}
 }
 
+// What is still on its way when the registry is asked is found out about.
+func TestUploadWhileSomeIsOnItsWay(t *testing.T) {
+	s := &uploadServer{breakAfter: 2 << 20, late: 100}
+	u, open, data := uploadTo(t, s)
+	opened := 0
+	require.NoError(t, u.Send(t.Context(), func(skip int64) (io.ReadCloser, error) {
+		if opened++; opened > 2 {
+			s.mu.Lock()
+			s.late = 0
+			s.mu.Unlock()
+		}
+		return open(skip)
+	}))
+	assert.Equal(t, digest.FromBytes(data), s.done)
+	assert.Equal(t, 1, s.begun)
+}
+
+// A registry that does not go on is sent all, each time.
+func TestUploadToWhoDoesNotGoOn(t *testing.T) {
+	s := &uploadServer{breakAfter: 2 << 20, noRanges: true}
+	u, open, data := uploadTo(t, s)
+	for begun := 2; begun < 4; begun++ {
+		err := u.Send(t.Context(), open)
+		require.Error(t, err)
+		verdict := retry.Policy{Classifiers: []retry.Classifier{registries.Judge}}.Judge(err)
+		assert.True(t, verdict.Retry, "the line broke: %v", err)
+		assert.Equal(t, begun, s.begun)
+	}
+	s.mu.Lock()
+	s.breakAfter = 5 << 20
+	s.mu.Unlock()
+	require.NoError(t, u.Send(t.Context(), open))
+	assert.Equal(t, digest.FromBytes(data), s.done)
+}
+
 // Where too little comes through, or the registry has nothing to go on with, there is an
 // error, and a later attempt may do better.
 func TestUploadFails(t *testing.T) {
@@ -130,7 +174,7 @@ func TestUploadFails(t *testing.T) {
 			w.Header().Set("Range", fmt.Sprintf("0-%d", n-2))
 			w.WriteHeader(http.StatusNoContent)
 			return true
-		}, 2 << 20, 1},
+		}, 2 << 20, 3},
 	} {
 		s := &uploadServer{breakAfter: c.breakAfter, says: c.says}
 		u, open, data := uploadTo(t, s)

@@ -58,7 +58,9 @@ type PushOptions struct {
 	Compression LayerCompression
 	// Jobs is how many blobs are sent at the same time; 0 means 6.
 	Jobs int
-	// RetryTimes is how often something is tried again after an error that may pass.
+	// RetryTimes is how often something is tried again after an error that may pass. From
+	// the second attempt on a large blob goes on where it broke, and attempts after which a
+	// registry has a good part more of it are not counted.
 	RetryTimes int
 	// RetryDelay is how long to wait before each further attempt, unless a registry asks
 	// for longer waits; 0 is a second, and twice as long each time.

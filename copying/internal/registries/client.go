@@ -1,5 +1,5 @@
 // Package registries asks registries for what containers/image has no questions for:
-// what is about a manifest, and to mount a blob. It reaches them as containers/image does, with the same
+// what is about a manifest, to mount a blob, and to go on with one that broke. It reaches them as containers/image does, with the same
 // configuration: credentials, certificates, mirrors and proxies. It knows nothing of
 // archives.
 package registries

@@ -95,6 +95,9 @@ func (o *serveOptions) run(ctx context.Context, stdout, stderr io.Writer, args [
 	}
 	// The port is taken first: nobody unpacks archives to find that it is not free.
 	var config net.ListenConfig
+	if _, _, err := net.SplitHostPort(o.listen); err != nil {
+		return usagef("--listen %q is not of the form [HOST]:PORT", o.listen)
+	}
 	l, err := config.Listen(ctx, "tcp", o.listen)
 	if err != nil {
 		return err

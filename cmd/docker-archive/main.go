@@ -128,7 +128,10 @@ all platforms, which docker-archive: does not; docker load and others read both.
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
+			if err := knownTopic(cmd, args); err != nil {
+				return err
+			}
 			logrus.SetOutput(cmd.ErrOrStderr())
 			logrus.SetFormatter(newLogFormatter(cmd.ErrOrStderr()))
 			switch quiet := cmd.Flag("quiet"); {

@@ -1,6 +1,8 @@
 package copying_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"io"
 	"net/http"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 	"github.com/containers/image/v5/copy"
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/types"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -48,21 +51,36 @@ func silent(t *testing.T, reg *imagetest.Registry, method, path string) *atomic.
 	return &asked
 }
 
+// stored returns data in gzip, not compressed.
+func stored(data []byte) []byte {
+	var b bytes.Buffer
+	w, _ := gzip.NewWriterLevel(&b, gzip.NoCompression)
+	_, _ = w.Write(data)
+	_ = w.Close() // A buffer takes all.
+	return b.Bytes()
+}
+
 // A registry that says nothing, to whatever request of whatever is done with it, is asked
 // again, and that is told.
 func TestSilentRegistry(t *testing.T) {
 	there := imagetest.NewImage(t, "there", imagetest.Gzip(3, 300_000))
 	img := imagetest.NewImage(t, "it", imagetest.Gzip(1, 300_000))
-	large := imagetest.NewImage(t, "large", imagetest.Gzip(2, 6<<20)) // More than sockets hold.
+	large := imagetest.NewImage(t, "large", imagetest.Plain(2, 6<<20).In(stored, imgspecv1.MediaTypeImageLayerGzip)) // More than sockets hold.
+	var told chan string
+	tell := func(e copying.Event) {
+		if e.Kind == copying.Waiting {
+			told <- e.Host
+		}
+	}
 	ask := func(reg *imagetest.Registry, name string) error {
 		_, err := copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "x.tar"), sources(t, reg.Address+"/"+name), &copying.SaveOptions{
-			SourceCtx: imagetest.RegistryContext(t), RetryTimes: 100, RetryDelay: 1,
+			SourceCtx: imagetest.RegistryContext(t), RetryTimes: 100, RetryDelay: 1, Progress: tell,
 		})
 		return err
 	}
 	push := func(reg *imagetest.Registry, img *imagetest.Image) error {
 		options := pushing(t)
-		options.RetryTimes = 100
+		options.RetryTimes, options.Progress = 100, tell
 		_, err := copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{
 			{SaveImage: copying.SaveImage{Source: img}, Targets: []reference.Named{imagetest.Tagged(t, reg.Address+"/new:1")}},
 		}, options)
@@ -71,7 +89,7 @@ func TestSilentRegistry(t *testing.T) {
 	copyTo := func(dest, src types.ImageReference) error {
 		return copying.RetryEvery(t.Context(), 100, 1, nil, func() error {
 			options := &copy.Options{SourceCtx: imagetest.RegistryContext(t), DestinationCtx: imagetest.RegistryContext(t)}
-			_, err := copying.Copy(t.Context(), imagetest.Trusting(t), dest, src, options)
+			_, err := copying.CopyWith(t.Context(), imagetest.Trusting(t), dest, src, options, copying.CopyExtras{Progress: tell})
 			return err
 		})
 	}
@@ -102,9 +120,11 @@ func TestSilentRegistry(t *testing.T) {
 			reg := imagetest.NewRegistry(t)
 			reg.Push(t, "app:1", there)
 			impatient(t, 300*time.Millisecond, 300*time.Millisecond)
+			told = make(chan string, 100)
 			asked := silent(t, reg, c.method, c.path)
 			require.NoError(t, c.do(reg))
 			assert.Greater(t, asked.Load(), int64(1))
+			assert.Equal(t, reg.Address, <-told)
 		})
 	}
 }

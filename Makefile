@@ -30,6 +30,10 @@ TEST = $$(if $(GO) build -race net 2>/dev/null; then echo $(GO) test -race; else
 	echo 'Testing without the race detector, which needs a C compiler.' >&2; \
 	echo env $(STATIC) test; fi)
 
+# The race detector has a process wait a second for further races before it ends, and the tests
+# start hundreds of them.
+test: export GORACE ?= atexit_sleep_ms=0
+
 # test needs Go, but no C compiler, daemon, network or root.
 test:
 	@test=$(TEST); set -x; $$test -tags $(TAGS) ./...

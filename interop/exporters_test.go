@@ -55,7 +55,8 @@ func TestExporters(t *testing.T) {
 					theirs, ours := filepath.Join(dir, "theirs.tar"), filepath.Join(dir, "ours.tar")
 					err := client.export(t, e, theirs)
 					if refusal := refusals[x.name][e.name]; refusal != "" {
-						require.ErrorContains(t, err, refusal)
+						require.Error(t, err)
+						require.Regexp(t, refusal, err.Error())
 						return
 					}
 					require.NoError(t, err)

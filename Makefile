@@ -58,10 +58,11 @@ generate:
 generate-check:
 	$(GO) run ./internal/podmangen -check
 
-# interop installs real clients (root, Debian) and has them load what we write.
+# interop installs real clients (root, Debian) and has them load what we write, some at a time:
+# they wait for their daemons and for the disk most of the time.
 interop: build
 	interop/clients
-	cd interop && $(GO) test -tags interop,$(TAGS) -count 1 -timeout 20m ./...
+	cd interop && $(GO) test -tags interop,$(TAGS) -count 1 -parallel 4 -timeout 20m ./...
 
 bench:
 	cd bench && $(STATIC) run -tags $(TAGS) .

@@ -78,6 +78,7 @@ func TestChart(t *testing.T) {
 			continue // The others take what these take, as TestLoad shows.
 		}
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			got, err := c.start(t).load(t, a)
 			require.NoError(t, err)
 			compare(t, a, c.keeps, got)

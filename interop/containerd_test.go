@@ -160,5 +160,12 @@ func (c containerd) images(t *testing.T, target digest.Digest) ([]image, error) 
 // runImage runs the image's own command in a container and returns what it prints.
 func (c containerd) runImage(t *testing.T, a archive, name string) (string, error) {
 	t.Helper()
-	return c.namespace(a.id()).ctr.try(t, "run", "--rm", name, "container")
+	return c.namespace(a.id()).runContainer(t, name)
+}
+
+// runContainer does so in the namespace that c is in. The container is called as only this
+// containerd's are: all that run on a machine have the same directory for runc.
+func (c containerd) runContainer(t *testing.T, name string) (string, error) {
+	t.Helper()
+	return c.ctr.try(t, "run", "--rm", name, filepath.Base(filepath.Dir(c.socket)))
 }

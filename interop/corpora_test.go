@@ -289,6 +289,7 @@ func TestCorporaLoad(t *testing.T) {
 			continue // TestLoad has them; these say most.
 		}
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			client := c.start(t)
 			for _, a := range archives {
 				t.Run(filepath.Base(a.path), func(t *testing.T) {

@@ -40,6 +40,7 @@ func TestLoadDelta(t *testing.T) {
 		{"docker 29 containerd store", newBuiltDocker(true), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			d, ok := c.start(t).(dockerd)
 			require.True(t, ok)
 			output, err := d.docker.try(t, "load", "--input", delta)

@@ -47,6 +47,7 @@ func TestExporters(t *testing.T) {
 	images := exports(t, buildChain(t, d.docker, dir))
 	for _, x := range exporters {
 		t.Run(x.name, func(t *testing.T) {
+			t.Parallel()
 			client := x.start(t)
 			seen := map[string]bool{}
 			for _, e := range images {

@@ -60,7 +60,9 @@ func loadContainerd(t *testing.T, c containerd, namespace, layout string, images
 	within(t, "removed meanwhile", sent, last+sizes(1)[1])
 
 	for _, img := range images {
-		assert.Equal(t, helloOutput, strings.TrimSpace(c.ctr.run(t, "run", "--rm", img.name, "container")))
+		output, err := c.runContainer(t, img.name)
+		require.NoError(t, err)
+		assert.Equal(t, helloOutput, strings.TrimSpace(output))
 	}
 	assert.Empty(t, c.ctr.run(t, "leases", "ls", "--quiet"))
 	for _, img := range images { // What was loaded is kept for the image only.

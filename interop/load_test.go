@@ -106,6 +106,7 @@ func TestLoad(t *testing.T) {
 	archives := loadArchives(t, t.TempDir())
 	for _, c := range clients {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			client := c.start(t)
 			for _, a := range archives {
 				if len(a.clients) > 0 && !slices.Contains(a.clients, c.name) {
@@ -140,6 +141,7 @@ func TestRun(t *testing.T) {
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			client, ok := c.start(t).(runner)
 			require.True(t, ok, "%s has no way to run an image", c.name)
 			got, err := client.load(t, a)

@@ -63,6 +63,7 @@ func TestLoadThin(t *testing.T) {
 		{"docker 29 containerd store", newBuiltDocker(true)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			d, ok := c.start(t).(dockerd)
 			require.True(t, ok)
 			for _, transport := range []string{"image-archive", "docker-archive"} {

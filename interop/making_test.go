@@ -57,6 +57,7 @@ func TestMadeImagesRun(t *testing.T) {
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			client := c.start(t).(runner)
 			for _, a := range archives {
 				t.Run(a.name, func(t *testing.T) {

@@ -225,5 +225,7 @@ func TestPrintedMirrors(t *testing.T) {
 	printed = strings.Replace(printed, "https://"+registry, "http://"+registry, 1)
 	require.NoError(t, os.WriteFile(filepath.Join(hosts, servedHost, "hosts.toml"), []byte(printed), 0o600))
 	c.ctr.run(t, "images", "pull", "--hosts-dir", hosts, name)
-	assert.Equal(t, helloOutput, strings.TrimSpace(c.ctr.run(t, "run", "--rm", name, "container")))
+	output, err := c.runContainer(t, name)
+	require.NoError(t, err)
+	assert.Equal(t, helloOutput, strings.TrimSpace(output))
 }

@@ -17,6 +17,7 @@ import (
 func TestRead(t *testing.T) {
 	for _, w := range writers {
 		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
 			for _, a := range w.write(t, t.TempDir()) {
 				t.Run(a.name, func(t *testing.T) {
 					compare(t, a, true, readWithCommand(t, a.path))

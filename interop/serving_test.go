@@ -189,6 +189,7 @@ func TestServePulls(t *testing.T) {
 			address := startServe(t, archive.path)
 			for _, p := range pullers {
 				t.Run(p.name, func(t *testing.T) {
+					t.Parallel()
 					output, manifest := p.pull(t, address)
 					if output != "" {
 						assert.Equal(t, helloOutput, strings.TrimSpace(output))
@@ -232,7 +233,7 @@ func pullContainerd(t *testing.T, address string, c containerd) (string, digest.
 	c.ctr.run(t, "images", "pull", "--hosts-dir", hosts, name)
 	list := c.ctr.run(t, "images", "ls", "name=="+name)
 	fields := strings.Fields(strings.Split(strings.TrimSpace(list), "\n")[1])
-	output, err := c.ctr.try(t, "run", "--rm", name, "container")
+	output, err := c.runContainer(t, name)
 	require.NoError(t, err)
 	return output, digest.Digest(fields[2])
 }

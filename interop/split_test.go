@@ -38,6 +38,7 @@ func TestJoinedParts(t *testing.T) {
 	command.run(t, "verify", a.path)
 	for _, c := range clients {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			got, err := c.start(t).load(t, a)
 			require.NoError(t, err)
 			compare(t, a, c.keeps, got)

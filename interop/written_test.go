@@ -26,6 +26,7 @@ import (
 func TestWritten(t *testing.T) {
 	for _, w := range writers {
 		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
 			for _, a := range w.write(t, t.TempDir()) {
 				t.Run(a.name, func(t *testing.T) {
 					compare(t, a, true, readTar(t, a.path).images(t))

@@ -39,8 +39,9 @@ func (u upstream) run(t *testing.T, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", args...)
 	cmd.Dir = u.dir
-	// -mod=mod lets it complete go.mod and go.sum, which knew nothing of this project.
-	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod -buildvcs=false", "GOWORK=off", "CGO_ENABLED=0")
+	// -mod=mod lets it complete go.mod and go.sum, which knew nothing of this project. With
+	// -trimpath, what both use is there from building the command.
+	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod -trimpath -buildvcs=false", "GOWORK=off", "CGO_ENABLED=0")
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	require.NoError(t, cmd.Run(), "go %s\n%s%s", strings.Join(args, " "), &stdout, &stderr)

@@ -51,8 +51,8 @@ func silent(t *testing.T, reg *imagetest.Registry, method, path string) *atomic.
 	return &asked
 }
 
-// stored returns data in gzip, not compressed.
-func stored(data []byte) []byte {
+// gzipStored returns data in gzip, not compressed.
+func gzipStored(data []byte) []byte {
 	var b bytes.Buffer
 	w, _ := gzip.NewWriterLevel(&b, gzip.NoCompression)
 	_, _ = w.Write(data)
@@ -65,7 +65,7 @@ func stored(data []byte) []byte {
 func TestSilentRegistry(t *testing.T) {
 	there := imagetest.NewImage(t, "there", imagetest.Gzip(3, 300_000))
 	img := imagetest.NewImage(t, "it", imagetest.Gzip(1, 300_000))
-	large := imagetest.NewImage(t, "large", imagetest.Plain(2, 6<<20).In(stored, imgspecv1.MediaTypeImageLayerGzip)) // More than sockets hold.
+	large := imagetest.NewImage(t, "large", imagetest.Plain(2, 6<<20).In(gzipStored, imgspecv1.MediaTypeImageLayerGzip)) // More than sockets hold.
 	var told chan string
 	tell := func(e copying.Event) {
 		if e.Kind == copying.Waiting {

@@ -127,6 +127,7 @@ func TestHintsOfThisMachine(t *testing.T) {
 func TestHintsOfPushAndMake(t *testing.T) {
 	one, archive := "oci:"+imagetest.Testdata(t, "oci")+":one", filepath.Join(t.TempDir(), "all.tar")
 	succeeds(t, "save", "-q", "--all-platforms", "-o", archive, "oci:"+imagetest.Testdata(t, "oci")+":multi=app:1")
+	partial := imagetest.Testdata(t, "cases/partial-arm64.tar")
 	for want, status := range map[string]int{
 		"If the registry wants all that an index lists, push what is there with --platform.": http.StatusNotFound,
 		" wants to know who asks, or has no such image. Log in with 'docker login ":          http.StatusForbidden,
@@ -134,14 +135,18 @@ func TestHintsOfPushAndMake(t *testing.T) {
 		reg := imagetest.NewRegistry(t)
 		reg.Push(t, "base:1", imagetest.Saved(t, "one"))
 		reg.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
-			refused := strings.Contains(r.URL.Path, "/manifests/") && (r.Method == http.MethodPut || r.Method == http.MethodGet && status == http.StatusForbidden)
+			refused := strings.HasSuffix(r.URL.Path, "/m/manifests/v1") && r.Method == http.MethodPut
+			if status == http.StatusForbidden {
+				refused = strings.Contains(r.URL.Path, "/manifests/") && (r.Method == http.MethodPut || r.Method == http.MethodGet)
+			}
 			if refused {
 				w.WriteHeader(status)
 			}
 			return refused
 		}
-		hinted(t, want, "push", archive, reg.Address)
-		hinted(t, want, "push", "--keep-going", archive, reg.Address)
+		pushed := map[int]string{http.StatusNotFound: partial, http.StatusForbidden: archive}[status]
+		hinted(t, want, "push", pushed, reg.Address)
+		hinted(t, want, "push", "--keep-going", pushed, reg.Address)
 		if status == http.StatusForbidden {
 			hinted(t, "The registry "+reg.Address+want, "make", "-q", "--base", reg.Address+"/base:1", "--label", "a=b", "-o", filepath.Join(t.TempDir(), "x.tar"))
 			hinted(t, "The registry "+reg.Address+want, "make", "-q", "--base", one, "--label", "a=b", "docker://"+reg.Address+"/made:1")

@@ -11,7 +11,7 @@ import (
 
 // What clients may ask of a server that Serve runs.
 const (
-	maxConnections = 2048 // of a few KB each
+	maxConnections = 1024 // of up to 40 KB each, with TLS
 	maxHeaderBytes = 64 << 10
 	headerTimeout  = 10 * time.Second
 	idleTimeout    = 60 * time.Second
@@ -19,7 +19,7 @@ const (
 
 // Serve answers requests on a listener until ctx ends, or it fails, and closes it.
 // When ctx has ended, requests that are being answered have as long as grace to end;
-// they are cut off then. It has no more than 2,048 connections at once, fewer if the
+// they are cut off then. It has no more than 1,024 connections at once, fewer if the
 // process may not open as many files: for another one, that on which nothing has been
 // asked for longest is closed, and each on which nothing is asked for a minute. With
 // certFile and keyFile, unless both are empty, it uses TLS.

@@ -373,6 +373,9 @@ func (p *pusher) pushTo(ctx context.Context, img *pushedImage, target reference.
 	if p.options.DryRun {
 		return nil
 	}
+	if added, err := p.addToList(ctx, img, target); added || err != nil {
+		return err
+	}
 	err = to.putManifest(ctx, img, img.top(), nil)
 	if err != nil && len(img.missing) > 0 {
 		err = fmt.Errorf("%w (%w)", err, &MissingError{img.missing})

@@ -3,6 +3,9 @@
 package writing
 
 import (
+	"archive/tar"
+	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -11,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dockerarchive/dockerarchive/internal/local"
 	"github.com/dockerarchive/dockerarchive/internal/output"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
@@ -54,5 +58,38 @@ func TestRestsLeaveGaps(t *testing.T) {
 		assert.Equal(t, want, read(t, path))
 		assert.LessOrEqual(t, file.end, int64(len(want)), "nothing was written behind")
 		assert.Less(t, file.bytes, int64(len(layers[missing].diff)+20_000), "nothing was moved")
+	}
+}
+
+// Entries that are not what they say hide nothing behind them, and are not looked at
+// without end although each may hold some.
+func TestRestsOfLiars(t *testing.T) {
+	l := layouts["docker"]
+	data := random(1, 1000)
+	for _, claimed := range []int{1, 3, 2 * maxSearches} { // Blocks, so that as many overlap.
+		var file bytes.Buffer
+		entry := func(d digest.Digest, size int) {
+			header, err := l.BlobHeader(d, int64(size))
+			require.NoError(t, err)
+			require.NoError(t, tar.NewWriter(&file).WriteHeader(header))
+		}
+		for i := range 3 * claimed {
+			entry(digest.FromString(fmt.Sprint(i)), 512*claimed)
+		}
+		file.Write(make([]byte, 512*claimed))
+		at := int64(file.Len())
+		entry(digest.FromBytes(data), len(data))
+		file.Write(append(data, make([]byte, 24)...))
+		f, err := os.Create(filepath.Join(t.TempDir(), "left"))
+		require.NoError(t, err)
+		defer f.Close()
+		_, err = f.Write(file.Bytes())
+		require.NoError(t, err)
+		search := restSearch{file: local.NewFile(f, "left"), layout: l, to: int64(file.Len()), wanted: func(digest.Digest) bool { return true }}
+		found, err := search.run(t.Context())
+		require.NoError(t, err)
+		require.Len(t, found, 1, claimed)
+		assert.Equal(t, at, found[0].Offset)
+		assert.LessOrEqual(t, len(search.checked), 4*claimed)
 	}
 }

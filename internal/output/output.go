@@ -241,6 +241,9 @@ func (o *Output) Commit(ctx context.Context) error {
 		}
 	} else if !o.stream && !o.noSync && (o.change == nil || o.change.block != nil) {
 		if err := syncFile(cmp.Or(o.file, local.NewFile(o.raw, o.path))); err != nil {
+			if o.partial != "" { // What did not get to the disk reads as if it had, and would not be written again.
+				err = errors.Join(err, o.raw.Truncate(0))
+			}
 			return errors.Join(o.failure("syncing", err), o.Abort())
 		}
 	}

@@ -19,7 +19,7 @@ const renewedSuffix = ".new"
 // CreatePartial is Create for an archive that is written to a file of its own name and
 // PartialSuffix, which is still there, and not empty, if it was left by somebody who did
 // not come to an end: File has what that one wrote. It stays also if the Output is
-// aborted, unless it is empty. It is locked: the error is ErrBusy if somebody else
+// aborted, unless it is empty or could not be synced. It is locked: the error is ErrBusy if somebody else
 // writes to it, and errors.ErrUnsupported where there are no locks.
 //
 // Streams have no such file, and an archive at the path, which must be a regular file,

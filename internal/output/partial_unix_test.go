@@ -3,6 +3,7 @@
 package output
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -62,6 +63,18 @@ func TestPartialIsSynced(t *testing.T) {
 	o.NoSync()
 	require.NoError(t, o.Commit(t.Context()))
 	assert.Empty(t, *seen)
+}
+
+// What the disk has not taken is nothing to go on with.
+func TestPartialThatCannotBeSynced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.tar")
+	require.NoError(t, os.WriteFile(path+PartialSuffix, []byte("archive"), 0o600))
+	failure := errors.New("input/output error")
+	recordSyncs(t, path, failure, nil)
+	o, err := CreatePartial(t.Context(), path)
+	require.NoError(t, err)
+	require.ErrorIs(t, o.Commit(t.Context()), failure)
+	assert.Empty(t, names(t, filepath.Dir(path)))
 }
 
 // Names that can be guessed lead to no file of somebody else.

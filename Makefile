@@ -26,9 +26,9 @@ demo: build
 	else echo 'Load it with: docker load -i demo.tar'; fi
 
 # TEST is go test with the race detector, where it works: with a C compiler and its headers.
-TEST = $$(if $(GO) build -race net 2>/dev/null; then echo $(GO) test -race; else \
+TEST = $$(if $(GO) build -race net 2>/dev/null; then echo $(GO) test -race -timeout 20m; else \
 	echo 'Testing without the race detector, which needs a C compiler.' >&2; \
-	echo env $(STATIC) test; fi)
+	echo env $(STATIC) test -timeout 20m; fi)
 
 # The race detector has a process wait a second for further races before it ends, and the tests
 # start hundreds of them.

@@ -186,6 +186,9 @@ func dirOf(path string) string {
 // taken back.
 func (o *Output) Stream() bool { return o.stream }
 
+// Undoable reports whether Abort leaves the path as it was.
+func (o *Output) Undoable() bool { return !o.stream || o.appears }
+
 // File returns the file to write to, any part of it at any time, or nil if the
 // output is a stream, or several files.
 func (o *Output) File() *File { return o.file }

@@ -121,11 +121,20 @@ func (p Policy) Do(ctx context.Context, announce func(error), f func() error) er
 	}
 }
 
+// Final returns an error that is err, and after which nothing is tried again.
+func Final(err error) error { return &finalError{err} }
+
+type finalError struct{ error }
+
+// Unwrap returns the error.
+func (e *finalError) Unwrap() error { return e.error }
+
 // Judge returns what is to be done about an error, which must not be nil. One
 // that no Classifier knows, and that has a method RetryAfter, says for itself
 // when to come back.
 func (p Policy) Judge(err error) Verdict {
-	if ended(err) {
+	var final *finalError
+	if ended(err) || errors.As(err, &final) {
 		return Verdict{}
 	}
 	for _, classify := range p.Classifiers {

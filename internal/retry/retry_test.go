@@ -87,6 +87,13 @@ func TestDelaysDiffer(t *testing.T) {
 	})
 }
 
+func TestFinal(t *testing.T) {
+	err := fmt.Errorf("x: %w", Final(io.ErrUnexpectedEOF))
+	assert.Equal(t, Verdict{}, Policy{}.Judge(err))
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	assert.Equal(t, "x: unexpected EOF", err.Error())
+}
+
 func TestDoGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for times := range 3 {

@@ -163,6 +163,9 @@ func (a *Archive) Concurrent() bool { return a.inOrder }
 // taken back.
 func (a *Archive) Stream() bool { return a.out.Stream() }
 
+// Undoable reports whether Abort leaves the path as it was.
+func (a *Archive) Undoable() bool { return a.out.Undoable() }
+
 // Close completes the archive with the images that were committed and makes it
 // appear at its path. If none was, there is no archive, and that is no error. If
 // it fails, or ctx ends before, the path holds what it held before.

@@ -1,0 +1,42 @@
+package copying_test
+
+import (
+	"io"
+	"path/filepath"
+	"testing"
+
+	"github.com/containers/image/v5/copy"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/copying"
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+)
+
+// What has gone into a stream cannot be taken back: a copy that fails there is not tried
+// again, for whatever reason it failed.
+func TestCopyToAStreamIsNotTriedAgain(t *testing.T) {
+	big := imagetest.Gzip(1, 200_000)
+	for _, file := range []string{"a.tar", "a.tar.zst", ""} {
+		m := imagetest.NewImage(t, "x", big)
+		m.Disturb = imagetest.BrokenAt(big.Digest, 100_000, 1, io.ErrUnexpectedEOF)
+		attempts := 0
+		write := func(path string) error {
+			dest, err := dockerarchive.ImageTransport.ParseReference(path)
+			require.NoError(t, err)
+			return copying.RetryEvery(t.Context(), 3, 1, nil, func() error {
+				attempts++
+				_, err := copying.Copy(t.Context(), imagetest.Trusting(t), dest, m, &copy.Options{DestinationCtx: imagetest.Isolated()})
+				return err
+			})
+		}
+		if file != "" {
+			require.NoError(t, write(filepath.Join(t.TempDir(), file)))
+			require.Equal(t, 2, attempts)
+			continue
+		}
+		_, err := toPipe(t, write)
+		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+		require.Equal(t, 1, attempts)
+	}
+}

@@ -51,8 +51,8 @@ func silent(t *testing.T, reg *imagetest.Registry, method, path string) *atomic.
 	return &asked
 }
 
-// gzipStored returns data in gzip, not compressed.
-func gzipStored(data []byte) []byte {
+// inGzip returns data in gzip, not compressed.
+func inGzip(data []byte) []byte {
 	var b bytes.Buffer
 	w, _ := gzip.NewWriterLevel(&b, gzip.NoCompression)
 	_, _ = w.Write(data)
@@ -65,20 +65,14 @@ func gzipStored(data []byte) []byte {
 func TestSilentRegistry(t *testing.T) {
 	there := imagetest.NewImage(t, "there", imagetest.Gzip(3, 300_000))
 	img := imagetest.NewImage(t, "it", imagetest.Gzip(1, 300_000))
-	large := imagetest.NewImage(t, "large", imagetest.Plain(2, 6<<20).In(gzipStored, imgspecv1.MediaTypeImageLayerGzip)) // More than sockets hold.
-	var told chan string
-	tell := func(e copying.Event) {
-		if e.Kind == copying.Waiting {
-			told <- e.Host
-		}
-	}
-	ask := func(reg *imagetest.Registry, name string) error {
-		_, err := copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "x.tar"), sources(t, reg.Address+"/"+name), &copying.SaveOptions{
+	large := imagetest.NewImage(t, "large", imagetest.Plain(2, 6<<20).In(inGzip, imgspecv1.MediaTypeImageLayerGzip)) // More than sockets hold.
+	ask := func(reg *imagetest.Registry, tell func(copying.Event)) error {
+		_, err := copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "x.tar"), sources(t, reg.Address+"/app:1"), &copying.SaveOptions{
 			SourceCtx: imagetest.RegistryContext(t), RetryTimes: 100, RetryDelay: 1, Progress: tell,
 		})
 		return err
 	}
-	push := func(reg *imagetest.Registry, img *imagetest.Image) error {
+	push := func(reg *imagetest.Registry, img *imagetest.Image, tell func(copying.Event)) error {
 		options := pushing(t)
 		options.RetryTimes, options.Progress = 100, tell
 		_, err := copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{
@@ -86,43 +80,53 @@ func TestSilentRegistry(t *testing.T) {
 		}, options)
 		return err
 	}
-	copyTo := func(dest, src types.ImageReference) error {
+	copyTo := func(dest, src types.ImageReference, tell func(copying.Event)) error {
 		return copying.RetryEvery(t.Context(), 100, 1, nil, func() error {
 			options := &copy.Options{SourceCtx: imagetest.RegistryContext(t), DestinationCtx: imagetest.RegistryContext(t)}
 			_, err := copying.CopyWith(t.Context(), imagetest.Trusting(t), dest, src, options, copying.CopyExtras{Progress: tell})
 			return err
 		})
 	}
-	archive := func(reg *imagetest.Registry) error {
+	archive := func(reg *imagetest.Registry, tell func(copying.Event)) error {
 		dest, err := dockerarchive.ImageTransport.ParseReference(filepath.Join(t.TempDir(), "x.tar") + ":app:1")
 		require.NoError(t, err)
-		return copyTo(dest, reg.Ref(t, "app:1"))
+		return copyTo(dest, reg.Ref(t, "app:1"), tell)
+	}
+	of := func(img *imagetest.Image, f func(*imagetest.Registry, *imagetest.Image, func(copying.Event)) error) func(*imagetest.Registry, func(copying.Event)) error {
+		return func(reg *imagetest.Registry, tell func(copying.Event)) error { return f(reg, img, tell) }
+	}
+	copyIn := func(reg *imagetest.Registry, img *imagetest.Image, tell func(copying.Event)) error {
+		return copyTo(reg.Ref(t, "new:1"), img, tell)
 	}
 	for name, c := range map[string]struct {
 		method, path string
-		do           func(*imagetest.Registry) error
+		do           func(*imagetest.Registry, func(copying.Event)) error
 	}{
-		"save, hello":      {http.MethodGet, "/v2/", func(reg *imagetest.Registry) error { return ask(reg, "app:1") }},
-		"save, manifest":   {http.MethodGet, "/manifests/1", func(reg *imagetest.Registry) error { return ask(reg, "app:1") }},
-		"save, blob":       {http.MethodGet, "/blobs/", func(reg *imagetest.Registry) error { return ask(reg, "app:1") }},
+		"save, hello":      {http.MethodGet, "/v2/", ask},
+		"save, manifest":   {http.MethodGet, "/manifests/1", ask},
+		"save, blob":       {http.MethodGet, "/blobs/", ask},
 		"copy, manifest":   {http.MethodGet, "/manifests/1", archive},
 		"copy, blob":       {http.MethodGet, "/blobs/", archive},
-		"copy to, upload":  {http.MethodPatch, "/uploads/", func(reg *imagetest.Registry) error { return copyTo(reg.Ref(t, "new:1"), large) }},
-		"copy to, commit":  {http.MethodPut, "/uploads/", func(reg *imagetest.Registry) error { return copyTo(reg.Ref(t, "new:1"), img) }},
-		"push, hello":      {http.MethodGet, "/v2/", func(reg *imagetest.Registry) error { return push(reg, img) }},
-		"push, blob there": {http.MethodHead, "/blobs/", func(reg *imagetest.Registry) error { return push(reg, img) }},
-		"push, start":      {http.MethodPost, "/uploads/", func(reg *imagetest.Registry) error { return push(reg, img) }},
-		"push, upload":     {http.MethodPatch, "/uploads/", func(reg *imagetest.Registry) error { return push(reg, large) }},
-		"push, commit":     {http.MethodPut, "/uploads/", func(reg *imagetest.Registry) error { return push(reg, img) }},
-		"push, manifest":   {http.MethodPut, "/manifests/", func(reg *imagetest.Registry) error { return push(reg, img) }},
+		"copy to, upload":  {http.MethodPatch, "/uploads/", of(large, copyIn)},
+		"copy to, commit":  {http.MethodPut, "/uploads/", of(img, copyIn)},
+		"push, hello":      {http.MethodGet, "/v2/", of(img, push)},
+		"push, blob there": {http.MethodHead, "/blobs/", of(img, push)},
+		"push, start":      {http.MethodPost, "/uploads/", of(img, push)},
+		"push, upload":     {http.MethodPatch, "/uploads/", of(large, push)},
+		"push, commit":     {http.MethodPut, "/uploads/", of(img, push)},
+		"push, manifest":   {http.MethodPut, "/manifests/", of(img, push)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			reg := imagetest.NewRegistry(t)
 			reg.Push(t, "app:1", there)
-			impatient(t, 300*time.Millisecond, 300*time.Millisecond)
-			told = make(chan string, 100)
+			impatient(t, time.Second, time.Second)
+			told := make(chan string, 1000)
 			asked := silent(t, reg, c.method, c.path)
-			require.NoError(t, c.do(reg))
+			require.NoError(t, c.do(reg, func(e copying.Event) {
+				if e.Kind == copying.Waiting {
+					told <- e.Host
+				}
+			}))
 			assert.Greater(t, asked.Load(), int64(1))
 			assert.Equal(t, reg.Address, <-told)
 		})

@@ -23,14 +23,14 @@ type tracedCall struct{ name, path, rest string }
 var syscallLine = regexp.MustCompile(`(\w+)\((?:AT_FDCWD[^,]*, "[^"]*", AT_FDCWD[^,]*, "([^"]*)"|\d+<([^>]*)>)(.*)`)
 
 // traced returns the calls of a child that change or sync files of a directory.
-func traced(t *testing.T, what, path string) (calls []tracedCall) {
+func traced(t *testing.T, dir, what, argument string) (calls []tracedCall) {
 	t.Helper()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
 		t.Skip("there is no strace")
 	}
 	log := filepath.Join(t.TempDir(), "log")
-	cmd := child(t, what, path)
+	cmd := child(t, what, argument)
 	cmd.Args = append([]string{strace, "-f", "-y", "-o", log, "-e", "trace=fsync,fdatasync,linkat,renameat2,renameat,pwrite64", cmd.Path}, cmd.Args[1:]...)
 	cmd.Path = strace
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -43,7 +43,7 @@ func traced(t *testing.T, what, path string) (calls []tracedCall) {
 	require.NoError(t, err)
 	for line := range strings.Lines(string(data)) {
 		m := syscallLine.FindStringSubmatch(line)
-		if m == nil || !strings.HasPrefix(m[2]+m[3], filepath.Dir(path)) {
+		if m == nil || !strings.HasPrefix(m[2]+m[3], dir) {
 			continue
 		}
 		calls = append(calls, tracedCall{m[1], m[2] + m[3], m[4]})
@@ -56,8 +56,26 @@ func traced(t *testing.T, what, path string) (calls []tracedCall) {
 func TestSyncsAreSeenFromOutside(t *testing.T) {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	require.NoError(t, err)
-	path := filepath.Join(dir, "archive.tar")
-	calls := traced(t, "stdout", path)
+	for what, argument := range map[string]string{"stdout": "", "resume": "docker:"} {
+		path := filepath.Join(dir, what+".tar")
+		assertSyncedBeforeNamed(t, dir, path, traced(t, dir, what, argument+path))
+	}
+
+	path := filepath.Join(dir, "stdout.tar")
+	size := len(imagetest.ReadFile(t, path))
+	calls := traced(t, dir, "add", path)
+	n := len(calls)
+	require.Greater(t, n, 3)
+	assert.Equal(t, []string{"fsync", "pwrite64", "fsync"}, []string{calls[n-3].name, calls[n-2].name, calls[n-1].name})
+	for _, c := range calls[n-3:] {
+		assert.Equal(t, path, c.path)
+	}
+	assert.Contains(t, calls[n-2].rest, ", 512, ")
+	assert.Greater(t, len(imagetest.ReadFile(t, path)), size)
+}
+
+func assertSyncedBeforeNamed(t *testing.T, dir, path string, calls []tracedCall) {
+	t.Helper()
 	named := slices.IndexFunc(calls, func(c tracedCall) bool {
 		return c.path == path && strings.HasPrefix(c.name, "link") || strings.HasPrefix(c.name, "rename")
 	})
@@ -67,15 +85,4 @@ func TestSyncsAreSeenFromOutside(t *testing.T) {
 	require.Greater(t, len(calls), named+1)
 	assert.Equal(t, []string{"fsync", dir}, []string{calls[named+1].name, calls[named+1].path}, "after the name, of the directory")
 	assert.False(t, slices.ContainsFunc(calls[named:], func(c tracedCall) bool { return c.name == "pwrite64" }), "nothing is written later")
-
-	size := len(imagetest.ReadFile(t, path))
-	calls = traced(t, "add", path)
-	n := len(calls)
-	require.Greater(t, n, 3)
-	assert.Equal(t, []string{"fsync", "pwrite64", "fsync"}, []string{calls[n-3].name, calls[n-2].name, calls[n-1].name})
-	for _, c := range calls[n-3:] {
-		assert.Equal(t, path, c.path)
-	}
-	assert.Contains(t, calls[n-2].rest, ", 512, ")
-	assert.Greater(t, len(imagetest.ReadFile(t, path)), size)
 }

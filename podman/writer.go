@@ -276,9 +276,9 @@ func (w *Writer) Close() error { return w.archive.Close(context.Background()) }
 // it fails, or ctx ends before, the path holds what it held before.
 func (w *Writer) CloseContext(ctx context.Context) error { return w.archive.Close(ctx) }
 
-// Stream reports whether the archive is written from start to end and cannot be taken
-// back, as to a pipe.
-func (w *Writer) Stream() bool { return w.archive.Stream() }
+// Undoable reports whether Abort leaves the path as it was, which it cannot where that is a
+// pipe or a device.
+func (w *Writer) Undoable() bool { return w.archive.Undoable() }
 
 // Abort gives the archive up, whatever has been committed: the path holds what
 // it held before. It does nothing after Close.

@@ -117,3 +117,19 @@ func TestAddToAnArchiveOfAnotherOrder(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, report.Problems)
 }
+
+// A config that is in the archive, but spoilt, is fetched.
+func TestAddWithSpoiltConfig(t *testing.T) {
+	for name, kind := range map[string]types.ImageTransport{"docker": dockerarchive.Transport, "oci": dockerarchive.ImageTransport} {
+		m := imagetest.NewImage(t, "1", imagetest.Gzip(1, 3000))
+		o := saving(t)
+		o.Transport = kind
+		saved, _ := save(t, o, named(t, m, "a:1"))
+		saved[bytes.Index(saved, []byte(`"rootfs"`))+1] ^= 1
+		clear(m.Gets)
+		_, err := copying.Add(t.Context(), imagetest.Trusting(t), imagetest.WriteFile(t, saved), []copying.SaveImage{named(t, m, "b:1")}, o)
+		require.NoError(t, err, name)
+		assert.Equal(t, 1, m.Gets[m.ConfigDigest()], name)
+		assert.Zero(t, m.Gets[m.Layers[0].Digest], name)
+	}
+}

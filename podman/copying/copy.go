@@ -16,6 +16,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/retry"
 	"github.com/dockerarchive/dockerarchive/internal/stall"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 )
@@ -23,13 +24,13 @@ import (
 // Copy copies an image with copy.Image of containers/image, and makes the most
 // of what this module can do: an archive is told in advance which layers will
 // come, so that each is written where it stays even if several are copied at the
-// same time; and local sources, which copy.Image reads one blob after the other,
-// are read concurrently too.
+// same time; local sources, which copy.Image reads one blob after the other,
+// are read concurrently too; and large blobs of registries come in ranges, as for Save.
 //
 // It returns the manifest of the image, and the errors of copy.Image and
 // dockerarchive.NewWriterContext, and an *errdef.NoPlatformError if there is no
 // image for the platform that options.SourceCtx asks for. If it fails, an archive
-// that was to be made is not there.
+// that was to be made is not there, and Retry does not try again what went into a pipe.
 func Copy(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *copy.Options) ([]byte, error) {
 	return CopyWith(ctx, policyContext, destRef, srcRef, options, CopyExtras{})
 }
@@ -136,12 +137,20 @@ func (c *copier) copy(ctx context.Context, options *copy.Options) ([]byte, error
 	c.inRanges = ranged != nil
 	m, err := copy.Image(ctx, c.policy, &reportedReference{inWriter, c}, opened, options)
 	if err != nil {
-		if ranged.mayBeToBlame(err) && !w.Stream() {
-			err = fmt.Errorf("%w: %w", errWrongRanges, err)
-		}
-		return nil, errors.Join(err, w.Abort())
+		err = errors.Join(err, w.Abort())
+	} else {
+		err = w.CloseContext(ctx)
 	}
-	return m, w.CloseContext(ctx)
+	switch {
+	case err == nil:
+		return m, nil
+	case !w.Undoable():
+		return nil, retry.Final(err) // Another attempt would go behind what has been sent.
+	case ranged.mayBeToBlame(err):
+		return nil, fmt.Errorf("%w: %w", errWrongRanges, err)
+	default:
+		return nil, err
+	}
 }
 
 func writerOptions(extras CopyExtras, plan copyPlan, src types.ImageSource) *dockerarchive.WriterOptions {

@@ -207,13 +207,17 @@ func TestLaw4CopyInRangesFailsAnywhere(t *testing.T) {
 			reg.image = reg.Push(t, "small:1", imagetest.NewImage(t, "small", imagetest.Gzip(1, 1500), imagetest.Gzip(2, 900)))
 			want, err := reg.copy(t.Context(), t, dockerarchive.ImageTransport, 0, 0)
 			require.NoError(t, err)
+			// Of a copy that failed the registry may still be answering when the next begins.
+			var current atomic.Pointer[func(w http.ResponseWriter, r *http.Request, blob []byte) bool]
+			reg.answer = func(w http.ResponseWriter, r *http.Request, blob []byte) bool { return (*current.Load())(w, r, blob) }
 			failed := 0
 			for position := range int64(200) {
 				ctx, cancel := context.WithCancel(t.Context())
 				var asked atomic.Int64
-				reg.answer = func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
+				answer := func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
 					return asked.Add(1) > position && fault.answer(cancel, w, r, blob)
 				}
+				current.Store(&answer)
 				got, err := reg.copy(ctx, t, dockerarchive.ImageTransport, 10, 1)
 				cancel()
 				if err == nil {

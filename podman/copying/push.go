@@ -60,7 +60,9 @@ type PushOptions struct {
 	Compression LayerCompression
 	// Jobs is how many blobs are sent at the same time; 0 means 6.
 	Jobs int
-	// RetryTimes is how often something is tried again after an error that may pass.
+	// RetryTimes is how often something is tried again after an error that may pass. From
+	// the second attempt on a large blob goes on where it broke, and attempts after which a
+	// registry has a good part more of it are not counted.
 	RetryTimes int
 	// RetryDelay is how long to wait before each further attempt, unless a registry asks
 	// for longer waits; 0 is a second, and twice as long each time.
@@ -372,6 +374,9 @@ func (p *pusher) pushTo(ctx context.Context, img *pushedImage, target reference.
 	}
 	if p.options.DryRun {
 		return nil
+	}
+	if added, err := p.addToList(ctx, img, target); added || err != nil {
+		return err
 	}
 	err = to.putManifest(ctx, img, img.top(), nil)
 	if err != nil && len(img.missing) > 0 {

@@ -176,27 +176,56 @@ func (i *pushedImage) count(sent, there int64) {
 	i.result.There += there
 }
 
-// send sends a blob, unless the repository turns out to have it.
+// worthResuming is the size of a blob, in bytes, from which on its second attempt is one
+// that a third can go on with.
+const worthResuming = 1 << 20
+
+// send sends a blob, unless the repository turns out to have it. It is sent by
+// containers/image, which cannot go on where a connection broke; where one has broken, by
+// what can.
 func (s *sentBlobs) send(ctx context.Context, img *pushedImage, to *repository, b image.Blob) error {
 	progress := s.pusher.options.Progress
 	begun := false
+	upload, attempts := s.client.Upload(to.name, b.Descriptor), 0
 	err := to.do(ctx, img, b.Digest, func(asked context.Context, w *stall.Watch, dest types.ImageDestination) error {
-		body, err := s.pusher.open(ctx, img, b)
+		open := func(skip int64) (*sentReader, error) {
+			body, err := s.pusher.open(ctx, img, b)
+			if err != nil {
+				return nil, err
+			}
+			return &sentReader{r: body, want: b, digester: b.Digest.Algorithm().Digester(), skip: skip, read: func(n int) {
+				if !begun {
+					begun = true
+					progress(Event{Kind: Started, Blob: b.Digest, Size: b.Size})
+				}
+				progress(Event{Kind: Read, Blob: b.Digest, Bytes: n})
+			}}, nil
+		}
+		if attempts++; attempts > 1 && begun && b.Size >= worthResuming {
+			retried := true // Since then all counts that is there.
+			return upload.Send(asked, func(skip int64) (io.ReadCloser, error) {
+				if retried {
+					retried, skip = false, 0
+				}
+				sent, err := open(skip)
+				if err != nil {
+					return nil, err
+				}
+				return struct {
+					io.Reader
+					io.Closer
+				}{w.Sent(sent), sent}, nil
+			})
+		}
+		sent, err := open(0)
 		if err != nil {
 			return err
 		}
-		sent := &sentReader{r: body, want: b, digester: b.Digest.Algorithm().Digester(), read: func(n int) {
-			if !begun {
-				begun = true
-				progress(Event{Kind: Started, Blob: b.Digest, Size: b.Size})
-			}
-			progress(Event{Kind: Read, Blob: b.Digest, Bytes: n})
-		}}
 		_, err = dest.PutBlob(asked, w.Sent(sent), infoOf(b), s.cache, b.Kind == image.KindConfig)
 		if sent.err != nil { // Which says more than that a request was broken off.
 			err = sent.err
 		}
-		_ = body.Close() // It has only been read.
+		_ = sent.Close() // It has only been read.
 		return err
 	})
 	if begun {
@@ -223,10 +252,11 @@ func (p *pusher) open(ctx context.Context, img *pushedImage, b image.Blob) (io.R
 
 // sentReader verifies what is sent, and remembers why that could not be read.
 type sentReader struct {
-	r        io.Reader
+	r        io.ReadCloser
 	want     image.Blob
 	digester digest.Digester
 	n        int64
+	skip     int64 // bytes that read is not told of
 	read     func(int)
 	err      error
 }
@@ -235,8 +265,10 @@ type sentReader struct {
 func (r *sentReader) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p)
 	if n > 0 {
-		r.read(n)
 		r.n += int64(n)
+		if sent := min(int64(n), r.n-r.skip); sent > 0 {
+			r.read(int(sent))
+		}
 		r.digester.Hash().Write(p[:n]) // Never fails.
 	}
 	// The last bytes are only sent when they are known to be right.
@@ -251,6 +283,9 @@ func (r *sentReader) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// Close closes what was read.
+func (r *sentReader) Close() error { return r.r.Close() }
 
 // repository is where something is sent.
 type repository struct {

@@ -11,6 +11,7 @@ import (
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
 
+	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/stall"
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/registries"
 )
@@ -64,8 +65,7 @@ func (p *pusher) confirm(ctx context.Context, img *pushedImage, target reference
 
 // list sees to it that repositories list an image that is about another one.
 func (p *pusher) list(ctx context.Context, img *pushedImage) error {
-	top := img.top()
-	if top.Subject == nil || p.options.DryRun {
+	if img.top().Subject == nil || p.options.DryRun {
 		return nil
 	}
 	done := map[string]bool{}
@@ -74,12 +74,54 @@ func (p *pusher) list(ctx context.Context, img *pushedImage) error {
 			continue
 		}
 		done[target.Name()] = true
-		err := p.retry(ctx, img, "", func() error {
-			return p.blobs.client.List(ctx, target, top.Subject.Digest, top.Descriptor, top.Raw)
-		})
-		if err != nil {
+		if err := p.listIn(ctx, img, target, img.top()); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (p *pusher) listIn(ctx context.Context, img *pushedImage, repository reference.Named, document *image.Document) error {
+	return p.ask(ctx, img, func(ctx context.Context) error {
+		return p.blobs.client.List(ctx, repository, document.Subject.Digest, document.Descriptor, document.Raw)
+	})
+}
+
+// addToList adds what an index of referrers lists to the one that a repository has under
+// its tag. It returns false if there is none, or this is no such index. What others have
+// listed there stays so.
+func (p *pusher) addToList(ctx context.Context, img *pushedImage, target reference.Named) (bool, error) {
+	tagged, ok := target.(reference.Tagged)
+	if !ok || !img.top().IsIndex() {
+		return false, nil
+	}
+	subject, kind, ok := image.ParseDigestTag(tagged.Tag())
+	if !ok || kind != image.TagReferrers {
+		return false, nil
+	}
+	there := false
+	err := p.ask(ctx, img, func(ctx context.Context) (err error) {
+		there, err = p.blobs.client.HasTag(ctx, target)
+		return err
+	})
+	if !there || err != nil {
+		return false, err
+	}
+	for _, document := range img.documents[:len(img.documents)-1] {
+		if document.Subject == nil || document.Subject.Digest != subject {
+			continue
+		}
+		if err := p.listIn(ctx, img, target, document); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// ask asks a registry something, again if that fails for a reason that may pass, as that
+// nothing comes.
+func (p *pusher) ask(ctx context.Context, img *pushedImage, f func(context.Context) error) error {
+	return p.retry(ctx, img, "", func() error {
+		return stall.Ask(ctx, p.reading.waiting, func(ctx context.Context, _ *stall.Watch) error { return f(ctx) })
+	})
 }

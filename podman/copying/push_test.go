@@ -281,6 +281,38 @@ func TestPushListsReferrers(t *testing.T) {
 	push(images)
 }
 
+// An index of referrers is added to the one that is there.
+func TestPushAddsToReferrers(t *testing.T) {
+	app := imagetest.NewImage(t, "app", imagetest.Gzip(1, 3000))
+	subject := app.Descriptor()
+	tag := "team/app:sha256-" + app.Digest().Encoded()
+	push := func(images ...copying.PushImage) {
+		t.Helper()
+		_, err := copying.Push(t.Context(), imagetest.Trusting(t), images, pushing(t))
+		require.NoError(t, err)
+	}
+	var want []digest.Digest
+	var registries []*pushed
+	for n := range 2 {
+		to := newPushed(t)
+		to.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool { return withoutAPI(w, r) }
+		sbom := imagetest.NewArtifact(t, "application/spdx+json", fmt.Sprint(n), &subject)
+		want, registries = append(want, sbom.Digest()), append(registries, to)
+		push(copying.PushImage{SaveImage: copying.SaveImage{Source: app}, Targets: []reference.Named{imagetest.Tagged(t, to.Address+"/team/app:1")}},
+			copying.PushImage{SaveImage: copying.SaveImage{Source: sbom}})
+	}
+	for range 2 {
+		push(copying.PushImage{
+			SaveImage: copying.SaveImage{Source: registries[0].Ref(t, tag)},
+			Targets:   []reference.Named{imagetest.Tagged(t, registries[1].Address+"/"+tag)},
+		})
+		var index imgspecv1.Index
+		require.NoError(t, json.Unmarshal(registries[1].get(t, strings.ReplaceAll(tag, ":", "/manifests/")), &index))
+		require.Len(t, index.Manifests, 2)
+		assert.ElementsMatch(t, want, []digest.Digest{index.Manifests[0].Digest, index.Manifests[1].Digest})
+	}
+}
+
 // A signature goes where the image goes, whatever name that gets.
 func TestPushDigestTags(t *testing.T) {
 	to := newPushed(t)

@@ -6,6 +6,9 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -182,6 +185,9 @@ func testTrustsNothing(t *testing.T, r *resumed) {
 		"a smaller size":  lying(t, r.want, -512),
 		"no content":      lying(t, r.want, 0)[:512],
 	}
+	for seed := range uint64(10) { // Of what a disk has after a power failure, some sectors are missing.
+		files[fmt.Sprint("sectors ", seed)] = withoutSectors(left, rand.New(rand.NewPCG(seed, 1)))
+	}
 	for i := 0; i < len(r.want); i += len(r.want) / 10 {
 		flipped := bytes.Clone(left)
 		flipped[min(i, end)] ^= 1
@@ -193,6 +199,19 @@ func testTrustsNothing(t *testing.T, r *resumed) {
 			r.complete(t)
 		})
 	}
+}
+
+// withoutSectors returns a file of which some sectors, from hardly any to most, have not
+// got to the disk.
+func withoutSectors(file []byte, r *rand.Rand) []byte {
+	file = bytes.Clone(file)
+	share := math.Pow(r.Float64(), 4)
+	for off := 0; off < len(file); off += 512 {
+		if r.Float64() < share {
+			clear(file[off:min(off+512, len(file))])
+		}
+	}
+	return file
 }
 
 // lying returns an archive whose first file claims to be larger by some bytes.

@@ -4,11 +4,8 @@ package copying
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"time"
-
-	"go.podman.io/image/v5/docker"
 
 	"github.com/dockerarchive/dockerarchive/internal/retry"
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/registries"
@@ -39,9 +36,6 @@ func retryPolicy(times int) retry.Policy {
 
 // isBusy reports whether an error is a registry's that has too many requests.
 func isBusy(err error) bool {
-	var status docker.UnexpectedHTTPStatusError
-	if errors.As(err, &status) {
-		return status.StatusCode == http.StatusTooManyRequests || status.StatusCode == http.StatusServiceUnavailable
-	}
-	return errors.Is(err, docker.ErrTooManyRequests)
+	code, ok := answers.Status(err)
+	return ok && (code == http.StatusTooManyRequests || code == http.StatusServiceUnavailable)
 }

@@ -63,6 +63,9 @@ func TestRetryableStatuses(t *testing.T) {
 					return true
 				})
 				assert.Equal(t, retry.Verdict{Retry: c.want}, retryPolicy(1).Judge(err), "%v", err)
+				busy := c.status == http.StatusTooManyRequests || c.status == http.StatusServiceUnavailable
+				assert.Equal(t, busy, isBusy(err), "%v", err)
+				assert.Equal(t, busy, isBusy(errors.Join(errOther, err)), "%v", err)
 			})
 		}
 	}

@@ -3,6 +3,8 @@
 package copying_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"io"
 	"net/http"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/copy"
@@ -50,63 +53,84 @@ func silent(t *testing.T, reg *imagetest.Registry, method, path string) *atomic.
 	return &asked
 }
 
+// inGzip returns data in gzip, not compressed.
+func inGzip(data []byte) []byte {
+	var b bytes.Buffer
+	w, _ := gzip.NewWriterLevel(&b, gzip.NoCompression)
+	_, _ = w.Write(data)
+	_ = w.Close() // A buffer takes all.
+	return b.Bytes()
+}
+
 // A registry that says nothing, to whatever request of whatever is done with it, is asked
 // again, and that is told.
 func TestSilentRegistry(t *testing.T) {
 	there := imagetest.NewImage(t, "there", imagetest.Gzip(3, 300_000))
 	img := imagetest.NewImage(t, "it", imagetest.Gzip(1, 300_000))
-	large := imagetest.NewImage(t, "large", imagetest.Gzip(2, 6<<20)) // More than sockets hold.
-	ask := func(reg *imagetest.Registry, name string) error {
-		_, err := copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "x.tar"), sources(t, reg.Address+"/"+name), &copying.SaveOptions{
-			SourceCtx: imagetest.RegistryContext(t), RetryTimes: 100, RetryDelay: 1,
+	large := imagetest.NewImage(t, "large", imagetest.Plain(2, 6<<20).In(inGzip, imgspecv1.MediaTypeImageLayerGzip)) // More than sockets hold.
+	ask := func(reg *imagetest.Registry, tell func(copying.Event)) error {
+		_, err := copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "x.tar"), sources(t, reg.Address+"/app:1"), &copying.SaveOptions{
+			SourceCtx: imagetest.RegistryContext(t), RetryTimes: 100, RetryDelay: 1, Progress: tell,
 		})
 		return err
 	}
-	push := func(reg *imagetest.Registry, img *imagetest.Image) error {
+	push := func(reg *imagetest.Registry, img *imagetest.Image, tell func(copying.Event)) error {
 		options := pushing(t)
-		options.RetryTimes = 100
+		options.RetryTimes, options.Progress = 100, tell
 		_, err := copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{
 			{SaveImage: copying.SaveImage{Source: img}, Targets: []reference.Named{imagetest.Tagged(t, reg.Address+"/new:1")}},
 		}, options)
 		return err
 	}
-	copyTo := func(dest, src types.ImageReference) error {
+	copyTo := func(dest, src types.ImageReference, tell func(copying.Event)) error {
 		return copying.RetryEvery(t.Context(), 100, 1, nil, func() error {
 			options := &copy.Options{SourceCtx: imagetest.RegistryContext(t), DestinationCtx: imagetest.RegistryContext(t)}
-			_, err := copying.Copy(t.Context(), imagetest.Trusting(t), dest, src, options)
+			_, err := copying.CopyWith(t.Context(), imagetest.Trusting(t), dest, src, options, copying.CopyExtras{Progress: tell})
 			return err
 		})
 	}
-	archive := func(reg *imagetest.Registry) error {
+	archive := func(reg *imagetest.Registry, tell func(copying.Event)) error {
 		dest, err := dockerarchive.ImageTransport.ParseReference(filepath.Join(t.TempDir(), "x.tar") + ":app:1")
 		require.NoError(t, err)
-		return copyTo(dest, reg.Ref(t, "app:1"))
+		return copyTo(dest, reg.Ref(t, "app:1"), tell)
+	}
+	of := func(img *imagetest.Image, f func(*imagetest.Registry, *imagetest.Image, func(copying.Event)) error) func(*imagetest.Registry, func(copying.Event)) error {
+		return func(reg *imagetest.Registry, tell func(copying.Event)) error { return f(reg, img, tell) }
+	}
+	copyIn := func(reg *imagetest.Registry, img *imagetest.Image, tell func(copying.Event)) error {
+		return copyTo(reg.Ref(t, "new:1"), img, tell)
 	}
 	for name, c := range map[string]struct {
 		method, path string
-		do           func(*imagetest.Registry) error
+		do           func(*imagetest.Registry, func(copying.Event)) error
 	}{
-		"save, hello":      {http.MethodGet, "/v2/", func(reg *imagetest.Registry) error { return ask(reg, "app:1") }},
-		"save, manifest":   {http.MethodGet, "/manifests/1", func(reg *imagetest.Registry) error { return ask(reg, "app:1") }},
-		"save, blob":       {http.MethodGet, "/blobs/", func(reg *imagetest.Registry) error { return ask(reg, "app:1") }},
+		"save, hello":      {http.MethodGet, "/v2/", ask},
+		"save, manifest":   {http.MethodGet, "/manifests/1", ask},
+		"save, blob":       {http.MethodGet, "/blobs/", ask},
 		"copy, manifest":   {http.MethodGet, "/manifests/1", archive},
 		"copy, blob":       {http.MethodGet, "/blobs/", archive},
-		"copy to, upload":  {http.MethodPatch, "/uploads/", func(reg *imagetest.Registry) error { return copyTo(reg.Ref(t, "new:1"), large) }},
-		"copy to, commit":  {http.MethodPut, "/uploads/", func(reg *imagetest.Registry) error { return copyTo(reg.Ref(t, "new:1"), img) }},
-		"push, hello":      {http.MethodGet, "/v2/", func(reg *imagetest.Registry) error { return push(reg, img) }},
-		"push, blob there": {http.MethodHead, "/blobs/", func(reg *imagetest.Registry) error { return push(reg, img) }},
-		"push, start":      {http.MethodPost, "/uploads/", func(reg *imagetest.Registry) error { return push(reg, img) }},
-		"push, upload":     {http.MethodPatch, "/uploads/", func(reg *imagetest.Registry) error { return push(reg, large) }},
-		"push, commit":     {http.MethodPut, "/uploads/", func(reg *imagetest.Registry) error { return push(reg, img) }},
-		"push, manifest":   {http.MethodPut, "/manifests/", func(reg *imagetest.Registry) error { return push(reg, img) }},
+		"copy to, upload":  {http.MethodPatch, "/uploads/", of(large, copyIn)},
+		"copy to, commit":  {http.MethodPut, "/uploads/", of(img, copyIn)},
+		"push, hello":      {http.MethodGet, "/v2/", of(img, push)},
+		"push, blob there": {http.MethodHead, "/blobs/", of(img, push)},
+		"push, start":      {http.MethodPost, "/uploads/", of(img, push)},
+		"push, upload":     {http.MethodPatch, "/uploads/", of(large, push)},
+		"push, commit":     {http.MethodPut, "/uploads/", of(img, push)},
+		"push, manifest":   {http.MethodPut, "/manifests/", of(img, push)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			reg := imagetest.NewRegistry(t)
 			reg.Push(t, "app:1", there)
-			impatient(t, 300*time.Millisecond, 300*time.Millisecond)
+			impatient(t, time.Second, time.Second)
+			told := make(chan string, 1000)
 			asked := silent(t, reg, c.method, c.path)
-			require.NoError(t, c.do(reg))
+			require.NoError(t, c.do(reg, func(e copying.Event) {
+				if e.Kind == copying.Waiting {
+					told <- e.Host
+				}
+			}))
 			assert.Greater(t, asked.Load(), int64(1))
+			assert.Equal(t, reg.Address, <-told)
 		})
 	}
 }

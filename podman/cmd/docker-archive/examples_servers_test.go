@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -66,12 +65,10 @@ docker-archive save -q --all-platforms -o images.tar --name multi $IMAGES:multi
 	writeCertificate(t, certs)
 	require.NoError(t, os.Rename(filepath.Join(certs, "cert.pem"), filepath.Join(certs, "ca.pem")))
 	require.NoError(t, os.Link(filepath.Join(certs, "ca.pem"), filepath.Join(certs, "cert.pem")))
-	bin, conf := t.TempDir(), filepath.Join(dir, "storage.conf")
+	bin := t.TempDir()
 	self, err := os.Executable()
 	require.NoError(t, err)
 	require.NoError(t, os.Symlink(self, filepath.Join(bin, "ssh")))
-	store := t.TempDir()
-	require.NoError(t, os.WriteFile(conf, fmt.Appendf(nil, "[storage]\ndriver = \"vfs\"\ngraphroot = %q\nrunroot = %q\n", store+"/graph", store+"/run"), 0o600))
 	eachExample(t, "load", func(t *testing.T, example string) {
 		if elsewhere := interopTest(t, example); elsewhere != "" {
 			return
@@ -84,13 +81,9 @@ docker-archive save -q --all-platforms -o images.tar --name multi $IMAGES:multi
 		defer secure.Close()
 		example = strings.ReplaceAll(example, "node1:2376", secure.Listener.Addr().String())
 		out, err := shell(t, dir, "PATH="+bin+":$PATH\n"+example+" --insecure-policy", append(env,
-			"DOCKER_HOST="+d.Host, sshVariable+"="+strings.TrimPrefix(d.Host, "unix://"), "CONTAINERS_STORAGE_CONF="+conf)...)
+			"DOCKER_HOST="+d.Host, sshVariable+"="+strings.TrimPrefix(d.Host, "unix://"))...)
 		require.NoError(t, err, out)
-		if strings.Contains(example, "--to podman") {
-			assert.Contains(t, string(imagetest.ReadFile(t, store+"/graph/vfs-images/images.json")), "docker.io/library/multi:latest")
-		} else {
-			assert.NotEmpty(t, d.Names())
-		}
+		assert.NotEmpty(t, d.Names())
 	})
 }
 
@@ -99,9 +92,9 @@ docker-archive save -q --all-platforms -o images.tar --name multi $IMAGES:multi
 func interopTest(t *testing.T, example string) string {
 	for needed, test := range map[string]string{
 		"--namespace": "TestLoadContainerd", // A containerd.
-		"--to podman": "TestLoadPodman",     // The right to unpack layers.
+		"--to podman": "TestLoadPodman",     // The right to unpack layers, which not every root has.
 	} {
-		if !strings.Contains(example, needed) || needed == "--to podman" && os.Geteuid() == 0 {
+		if !strings.Contains(example, needed) {
 			continue
 		}
 		files, err := filepath.Glob(testdata(t, "../interop/*_test.go"))

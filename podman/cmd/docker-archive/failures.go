@@ -66,6 +66,20 @@ func (r *registryOptions) failed(host string, err error) error {
 	return &registryError{r.refused(err), host}
 }
 
+// baseError is an error of an image that another is to be made of.
+type baseError struct {
+	ref types.ImageReference
+	err error
+}
+
+// Error names the image.
+func (e *baseError) Error() string {
+	return fmt.Sprintf("opening %s: %v", transports.ImageName(e.ref), e.err)
+}
+
+// Unwrap returns the error without the name.
+func (e *baseError) Unwrap() error { return e.err }
+
 // hostOf returns the registry that a reference refers to, or "".
 func hostOf(ref types.ImageReference) string {
 	if ref.Transport().Name() != docker.Transport.Name() {
@@ -88,7 +102,10 @@ func transportHint(name string) string {
 
 // wrongImage is the error for an end of a copy that is none.
 func wrongImage(end, name string, err error) error {
-	transport, _, ok := strings.Cut(name, ":")
+	transport, rest, ok := strings.Cut(name, ":")
+	if transport == docker.Transport.Name() && !strings.HasPrefix(rest, "//") {
+		return usagef("%s: %w; did you mean docker://%s?", end, err, rest)
+	}
 	if ok && transports.Get(transport) != nil {
 		return usagef("%s: %w", end, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -98,16 +99,25 @@ func hereHint(err error) string {
 	switch {
 	case errors.Is(err, syscall.ENOSPC) && !strings.Contains(text, "the disk is too small"):
 		return "The disk is full. Free some of it or choose another; --tmpdir says where large temporary files go."
+	case errors.Is(err, syscall.EFBIG):
+		return "The file system, or a limit (ulimit -f), allows no file of this size. save --split 4G writes an archive in parts that FAT can hold."
 	case errors.As(err, &file) && strings.HasPrefix(file.Op, "creating a temporary file"):
 		return fmt.Sprintf("Large temporary files cannot be made in %s. Choose another directory with --tmpdir or TMPDIR.", file.Path)
 	case errors.As(err, &path) && isTemporary(path.Path):
 		return fmt.Sprintf("Large temporary files cannot be made in %s. Choose another directory with --tmpdir or TMPDIR.", filepath.Dir(path.Path))
 	case errors.Is(err, fs.ErrPermission) && strings.Contains(text, "auth.json"):
 		return "The file with credentials cannot be used by you. Say which can with --authfile or REGISTRY_AUTH_FILE, or set XDG_RUNTIME_DIR to a directory of yours."
-	case strings.Contains(text, "Cannot connect to the Docker daemon"), strings.Contains(text, "failed to connect to the docker API"), strings.Contains(text, "docker daemon") && isDial(err):
+	case toDaemon(err) && errors.Is(err, io.ErrClosedPipe), strings.Contains(text, "Cannot connect to the Docker daemon"), strings.Contains(text, "failed to connect to the docker API"), strings.Contains(text, "docker daemon") && isDial(err):
 		return "Start the daemon, or say where it is with --daemon-host (of load, --host) or DOCKER_HOST. An archive of its images is made without it by 'docker save'."
 	}
 	return ""
+}
+
+// toDaemon reports whether something was copied to a Docker daemon, of which containers/image
+// says that a pipe is closed if nobody is there.
+func toDaemon(err error) bool {
+	var copied *copyError
+	return errors.As(err, &copied) && copied.destination.Transport().Name() == dockerDaemon
 }
 
 // isDial reports whether somebody could not be reached at all.
@@ -124,6 +134,10 @@ func isTemporary(path string) bool {
 
 // fileHint is about a file that is taken for an image in a registry.
 func fileHint(err error) string {
+	var opened *fs.PathError
+	if errors.As(err, &opened) && errors.Is(err, fs.ErrNotExist) {
+		return partHint(opened.Path)
+	}
 	image, ok := imageOf(err)
 	if !ok {
 		return ""
@@ -143,6 +157,15 @@ func fileHint(err error) string {
 		return fmt.Sprintf("There is no file %s here. If one is meant, it is called docker-archive:PATH.", name)
 	}
 	return ""
+}
+
+// partHint is about a path that is one of an archive with the name of an image.
+func partHint(path string) string {
+	archive, name, ok := strings.Cut(path, ":")
+	if _, err := os.Stat(archive); !ok || err != nil {
+		return ""
+	}
+	return fmt.Sprintf("There is a file %s. This command takes all of an archive; 'docker-archive inspect' shows %s of it.", archive, name)
 }
 
 // looksLikeArchive reports whether a name is one that people give to archives.
@@ -209,12 +232,15 @@ func imageOf(err error) (reference.Named, bool) {
 	var saved *copying.ImageError
 	var copied *copyError
 	var listed *copying.RepositoryError
+	var based *baseError
 	var refs []types.ImageReference
 	switch {
 	case errors.As(err, &saved):
 		refs = []types.ImageReference{saved.Source}
 	case errors.As(err, &copied):
 		refs = []types.ImageReference{copied.source, copied.destination}
+	case errors.As(err, &based):
+		refs = []types.ImageReference{based.ref}
 	case errors.As(err, &listed):
 		return listed.Repository, true
 	}

@@ -4,12 +4,14 @@ package main
 
 import (
 	"io"
+	"io/fs"
 	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -101,13 +103,19 @@ func TestHintsOfThisMachine(t *testing.T) {
 	hinted(t, "did you mean docker-archive:foo.tar?", "copy", "oci:"+one+":one", "foo.tar")
 	hinted(t, `"localhost:5000/app" does not begin with a transport; did you mean docker://localhost:5000/app?`, "copy", "localhost:5000/app", "dir:x")
 	hinted(t, "did you mean oci:. or dir:.?", "copy", ".", "dir:x")
+	hinted(t, "did you mean docker://localhost/app?", "copy", "docker:localhost/app", "dir:x")
+	hinted(t, "an image is called by its registry, without https://; did you mean localhost/app?", "save", "https://localhost/app")
+	hinted(t, "as in docker.io/USER", "push", packed, "docker.io")
+	hinted(t, "is not of the form [HOST]:PORT", "serve", "--listen", "5000", packed)
+	hinted(t, "There is a file packed.tar. This command takes all of an archive; 'docker-archive inspect' shows app:1 of it.", "list", "packed.tar:app:1")
 	conf := filepath.Join(dir, "registries.conf") // Nobody is asked.
 	assert.NoError(t, os.WriteFile(conf, []byte("[[registry]]\nlocation = \"docker.io\"\nblocked = true\n"), 0o600))
 	hinted(t, "packed.tar is in this directory: if that is meant, it is called docker-archive:packed.tar.", "save", "--registries-conf", conf, "-o", saved, "packed.tar")
+	hinted(t, "There is no file imgs.tar here. If one is meant", "make", "--registries-conf", conf, "--base", "imgs.tar", "--label", "a=b", "-o", saved)
 	hinted(t, "There is no file imgs.tar here. If one is meant, it is called docker-archive:PATH.", "save", "--registries-conf", conf, "-o", saved, "imgs.tar")
 
 	t.Setenv("DOCKER_HOST", "unix://"+filepath.Join(dir, "none.sock"))
-	for _, args := range [][]string{{"save", "-o", saved, "docker-daemon:x:1"}, {"copy", "docker-daemon:x:1", "dir:x"}, {"save", "-o", saved, "docker-daemon:x"}} {
+	for _, args := range [][]string{{"save", "-o", saved, "docker-daemon:x:1"}, {"copy", "docker-daemon:x:1", "dir:x"}, {"copy", "oci:" + one + ":one", "docker-daemon:x:1"}, {"save", "-o", saved, "docker-daemon:x"}} {
 		hinted(t, "Start the daemon, or say where it is with --daemon-host (of load, --host) or DOCKER_HOST.", append(args, "--retry-times", "0")...)
 	}
 	hinted(t, "Choose another directory with --tmpdir or TMPDIR.", "list", "--tmpdir", filepath.Join(dir, "none"), packed)
@@ -121,6 +129,7 @@ func TestHintsOfThisMachine(t *testing.T) {
 func TestHintsOfPushAndMake(t *testing.T) {
 	one, archive := "oci:"+imagetest.Testdata(t, "oci")+":one", filepath.Join(t.TempDir(), "all.tar")
 	succeeds(t, "save", "-q", "--all-platforms", "-o", archive, "oci:"+imagetest.Testdata(t, "oci")+":multi=app:1")
+	partial := imagetest.Testdata(t, "cases/partial-arm64.tar")
 	for want, status := range map[string]int{
 		"If the registry wants all that an index lists, push what is there with --platform.": http.StatusNotFound,
 		" wants to know who asks, or has no such image. Log in with 'docker login ":          http.StatusForbidden,
@@ -128,14 +137,18 @@ func TestHintsOfPushAndMake(t *testing.T) {
 		reg := imagetest.NewRegistry(t)
 		reg.Push(t, "base:1", imagetest.Saved(t, "one"))
 		reg.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
-			refused := strings.Contains(r.URL.Path, "/manifests/") && (r.Method == http.MethodPut || r.Method == http.MethodGet && status == http.StatusForbidden)
+			refused := strings.HasSuffix(r.URL.Path, "/m/manifests/v1") && r.Method == http.MethodPut
+			if status == http.StatusForbidden {
+				refused = strings.Contains(r.URL.Path, "/manifests/") && (r.Method == http.MethodPut || r.Method == http.MethodGet)
+			}
 			if refused {
 				w.WriteHeader(status)
 			}
 			return refused
 		}
-		hinted(t, want, "push", archive, reg.Address)
-		hinted(t, want, "push", "--keep-going", archive, reg.Address)
+		pushed := map[int]string{http.StatusNotFound: partial, http.StatusForbidden: archive}[status]
+		hinted(t, want, "push", pushed, reg.Address)
+		hinted(t, want, "push", "--keep-going", pushed, reg.Address)
 		if status == http.StatusForbidden {
 			hinted(t, "The registry "+reg.Address+want, "make", "-q", "--base", reg.Address+"/base:1", "--label", "a=b", "-o", filepath.Join(t.TempDir(), "x.tar"))
 			hinted(t, "The registry "+reg.Address+want, "make", "-q", "--base", one, "--label", "a=b", "docker://"+reg.Address+"/made:1")
@@ -156,4 +169,9 @@ func TestHintsOfArchives(t *testing.T) {
 	require.NoError(t, w.Abort())
 	t.Setenv("DOCKER_HOST", "unix://"+filepath.Join(t.TempDir(), "none"))
 	hinted(t, "image-archive:, oci:, dir: and docker:// can.", "copy", "--all", multi, "docker-daemon:x:1")
+}
+
+// A file system that holds no larger files holds parts.
+func TestHintOfLargeFiles(t *testing.T) {
+	assert.Contains(t, hintFor(&fs.PathError{Op: "write", Path: "x.tar", Err: syscall.EFBIG}), "--split")
 }

@@ -228,6 +228,9 @@ func parseImage(arg string) (types.ImageReference, reference.Named, error) {
 		}
 		return ref, ref.DockerReference(), nil
 	}
+	if scheme, rest, ok := strings.Cut(arg, "://"); ok && (scheme == "http" || scheme == "https") {
+		return nil, nil, fmt.Errorf("an image is called by its registry, without %s://; did you mean %s?", scheme, rest)
+	}
 	arg = strings.TrimPrefix(arg, docker.Transport.Name()+"://")
 	named, err := reference.ParseNormalizedNamed(arg)
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 // loadOptions are the flags of the load command.
 type loadOptions struct {
 	global     *globalOptions
+	inputs     []string
 	to         string
 	host       string
 	context    string
@@ -66,11 +67,14 @@ images import: of several platforms that of this machine, or those that are chos
   docker-archive load --platform linux/arm64 images.tar
   docker-archive load --to podman images.tar
   docker-archive load --namespace k8s.io images.tar`,
-		Args: atLeast(1, "archives, or images in archives"),
-		RunE: o.run,
+		Args: func(cmd *cobra.Command, args []string) error {
+			return atLeast(1, "archives, or images in archives")(cmd, append(args, o.inputs...))
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, append(args, o.inputs...)) },
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.to, "to", toDocker, "`WHERE` to load: docker, podman (which has its storage in common with CRI-O), containerd, or containers-storage:[STORE] for another storage of that kind")
+	f.StringArrayVarP(&o.inputs, "input", "i", nil, "load `ARCHIVE`, as docker load -i does; may be repeated, and is the same as an argument")
 	f.StringVarP(&o.host, "host", "H", "", "`HOST` of the docker daemon, as in unix://PATH, tcp://HOST:PORT or ssh://[USER@]HOST")
 	f.StringVarP(&o.context, "context", "c", "", "`NAME` of a context of the docker command")
 	f.StringVar(&o.certDir, "cert-dir", "", "`DIRECTORY` with ca.pem, cert.pem and key.pem for TLS")

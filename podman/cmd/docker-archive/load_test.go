@@ -17,7 +17,7 @@ func TestLoad(t *testing.T) {
 	const multi = digest.Digest("sha256:45d2602b344571424277f0ae5515e160520a245712357743d45b1e1e3095c07e")
 	d := imagetest.NewLoadDaemon(t)
 	d.Containerd = true
-	out, errOut := succeeds(t, "load", "--host", d.Host, archives+"ctr24.tar:@0")
+	out, errOut := succeeds(t, "load", "--host", d.Host, "-i", archives+"ctr24.tar:@0")
 	assert.Equal(t, "127.0.0.1:5111/tiny/multi:v1 "+multi.String()+"\n", out)
 	assert.Regexp(t, `^sending [0-9.]+kB\nsent [0-9.]+kB, 0B of layers was there\n$`, errOut)
 	assert.Equal(t, map[string]digest.Digest{"127.0.0.1:5111/tiny/multi:v1": multi}, d.Names())

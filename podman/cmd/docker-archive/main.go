@@ -87,7 +87,8 @@ func printError(w io.Writer, err error) {
 	shown := several.shown()
 	for i, err := range shown {
 		// Some errors begin with the name of the transport, which is that of the command.
-		fmt.Fprintf(w, "docker-archive: %s\n", strings.TrimPrefix(printable.Error(err), dockerarchive.Transport.Name()+": "))
+		text := strings.TrimPrefix(printable.Error(err), dockerarchive.Transport.Name()+": ")
+		fmt.Fprintf(w, "docker-archive: %s\n", strings.TrimPrefix(text, dockerarchive.ImageTransport.Name()+": "))
 		hint := hintFor(err)
 		if hint != "" && (i == len(shown)-1 || hintFor(shown[i+1]) != hint) { // Once for all.
 			fmt.Fprintf(w, "%s\n", printable.String(hint))
@@ -129,7 +130,10 @@ all platforms, which docker-archive: does not; docker load and others read both.
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
+			if err := knownTopic(cmd, args); err != nil {
+				return err
+			}
 			logrus.SetOutput(cmd.ErrOrStderr())
 			logrus.SetFormatter(newLogFormatter(cmd.ErrOrStderr()))
 			switch quiet := cmd.Flag("quiet"); {

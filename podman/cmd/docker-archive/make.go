@@ -319,7 +319,7 @@ func (b *openBases) openReference(ctx context.Context, ref types.ImageReference)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("opening %s: %w", transports.ImageName(ref), b.registry.failed(hostOf(ref), err))
+		return nil, &baseError{ref, b.registry.failed(hostOf(ref), err)}
 	}
 	base.RetryTimes = b.retryTimes
 	b.bases = append(b.bases, base)

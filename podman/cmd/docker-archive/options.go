@@ -118,7 +118,7 @@ func (g *globalOptions) readPolicy(sys *types.SystemContext) (*signature.Policy,
 // isNoPolicy reports whether an error says that the system has no policy, which
 // containers/image tells in words only.
 func isNoPolicy(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || err != nil && strings.HasPrefix(err.Error(), "no policy.json file found")
+	return errors.Is(err, fs.ErrNotExist) || err != nil && strings.Contains(err.Error(), "no policy.json file found")
 }
 
 // registryOptions are the flags for a registry or daemon at one end of a copy.

@@ -108,7 +108,7 @@ func TestLostOutput(t *testing.T) {
 
 // The name of the command is said once.
 func TestOnePrefix(t *testing.T) {
-	for _, args := range []string{"list none.tar", "verify none.tar", "inspect none.tar", "save -o x.tar docker-archive:none.tar"} {
+	for _, args := range []string{"list none.tar", "verify none.tar", "inspect none.tar", "save -o x.tar docker-archive:none.tar", "load none.tar"} {
 		out, err := shell(t, t.TempDir(), "docker-archive "+args)
 		require.Error(t, err)
 		assert.Contains(t, out, "docker-archive: open none.tar: no such file or directory\n", args)

@@ -90,6 +90,9 @@ anything is sent.`,
 func (o *pushOptions) run(cmd *cobra.Command, archives []string, registry string) error {
 	registry = strings.TrimSuffix(strings.TrimPrefix(registry, "docker://"), "/")
 	named, err := reference.ParseNamed(registry + "/name")
+	if errors.Is(err, reference.ErrNameNotCanonical) {
+		return usagef("%q needs what images are put under there, as in docker.io/USER", registry)
+	}
 	if err != nil {
 		return usagef("%q is not of the form REGISTRY[/PREFIX]: %w", registry, err)
 	}

@@ -36,6 +36,9 @@ func replacing(path string) (string, func() error, error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // Nothing could be saved.
 		}
+		if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrPermission) {
+			err = nil // The file system has no modes.
+		}
 		if err == nil {
 			err = os.Rename(beside, target)
 		}

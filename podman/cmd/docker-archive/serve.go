@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,7 +14,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/VictoriaMetrics/metrics"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	"github.com/dockerarchive/dockerarchive/serving"
@@ -33,6 +36,7 @@ type serveOptions struct {
 	tlsCert  string
 	tlsKey   string
 	htpasswd string
+	metrics  string
 	quiet    bool
 }
 
@@ -67,6 +71,7 @@ at the latest.`,
 	f.StringVar(&o.tlsCert, "tls-cert", "", "`FILE` with the certificate, and those between it and the authority, for HTTPS")
 	f.StringVar(&o.tlsKey, "tls-key", "", "`FILE` with the key of the certificate")
 	f.StringVar(&o.htpasswd, "htpasswd", "", "`FILE` with the users that may pull, as 'htpasswd -B' writes it; without it everybody may")
+	f.StringVar(&o.metrics, "metrics", "", "`[HOST]:PORT` of its own to tell Prometheus at, under /metrics, how many requests, bytes and errors there were")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "do not log requests")
 	return cmd
 }
@@ -75,9 +80,14 @@ func (o *serveOptions) run(ctx context.Context, stdout, stderr io.Writer, args [
 	if (o.tlsCert == "") != (o.tlsKey == "") {
 		return usagef("--tls-cert and --tls-key are given together or not at all")
 	}
-	options := serving.Options{Log: slog.New(slog.NewTextHandler(stderr, nil))}
-	if !o.quiet {
-		options.Access = accessLog(stdout)
+	counted := serveMetrics{metrics.NewSet()}
+	options := serving.Options{Log: slog.New(counted.countErrors(slog.NewTextHandler(stderr, nil)))}
+	logged := accessLog(stdout)
+	options.Access = func(a serving.Access) {
+		counted.count(a)
+		if !o.quiet {
+			logged(a)
+		}
 	}
 	if o.htpasswd != "" {
 		var err error
@@ -95,16 +105,14 @@ func (o *serveOptions) run(ctx context.Context, stdout, stderr io.Writer, args [
 	for n, arg := range args {
 		paths[n] = filepath.Clean(archivePath(arg))
 	}
-	// The port is taken first: nobody unpacks archives to find that it is not free.
-	var config net.ListenConfig
-	l, err := config.Listen(ctx, "tcp", o.listen)
+	// The ports are taken first: nobody unpacks archives to find that one is not free.
+	l, metricsListener, err := o.listeners(ctx)
 	if err != nil {
 		return err
 	}
 	s, err := serving.New(ctx, paths, options)
 	if err != nil {
-		_ = l.Close() // Nobody has connected.
-		return err
+		return errors.Join(err, l.Close(), closeListener(metricsListener))
 	}
 	defer s.Close()
 	go s.Watch(ctx, watchInterval)
@@ -112,8 +120,42 @@ func (o *serveOptions) run(ctx context.Context, stdout, stderr io.Writer, args [
 	if o.tlsCert != "" {
 		scheme = "https"
 	}
+	servers, ctx := errgroup.WithContext(ctx)
+	if metricsListener != nil {
+		fmt.Fprintf(stderr, "docker-archive: metrics at http://%s/metrics\n", metricsListener.Addr())
+		servers.Go(func() error { return serving.Serve(ctx, metricsListener, counted.handler(s), "", "", stopGrace) })
+	}
 	fmt.Fprintf(stderr, "docker-archive: serving at %s://%s\n", scheme, l.Addr())
-	return serving.Serve(ctx, l, s, o.tlsCert, o.tlsKey, stopGrace)
+	servers.Go(func() error { return serving.Serve(ctx, l, s, o.tlsCert, o.tlsKey, stopGrace) })
+	return servers.Wait()
+}
+
+// listeners returns what images are served at, and metrics, nil for these if they are not.
+func (o *serveOptions) listeners(ctx context.Context) (images, metrics net.Listener, err error) {
+	images, err = listen(ctx, "--listen", o.listen)
+	if err != nil || o.metrics == "" {
+		return images, nil, err
+	}
+	metrics, err = listen(ctx, "--metrics", o.metrics)
+	if err != nil {
+		return nil, nil, errors.Join(err, images.Close())
+	}
+	return images, metrics, nil
+}
+
+func listen(ctx context.Context, flag, address string) (net.Listener, error) {
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		return nil, usagef("%s %q is not of the form [HOST]:PORT", flag, address)
+	}
+	var config net.ListenConfig
+	return config.Listen(ctx, "tcp", address)
+}
+
+func closeListener(l net.Listener) error {
+	if l == nil {
+		return nil
+	}
+	return l.Close()
 }
 
 func readHtpasswd(path string) (func(user, password string) bool, error) {

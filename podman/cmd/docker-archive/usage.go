@@ -85,6 +85,19 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 	return usagef("unknown command %q%s", args[0], didYouMean("", cmd.SuggestionsFor(args[0])))
 }
 
+// knownTopic fails if help, which is cobra's command, is asked for a command that there
+// is not, of which that only prints what there is.
+func knownTopic(cmd *cobra.Command, args []string) error {
+	root := cmd.Root()
+	if cmd.Name() != "help" || len(args) == 0 || args[0] == "" {
+		return nil
+	}
+	if found, _, err := root.Find(args); err != nil || found == root {
+		return knownCommand(root, args)
+	}
+	return nil
+}
+
 // unknownFlag says which flag may have been meant by one that there is not.
 func unknownFlag(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError

@@ -17,6 +17,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"sav"}, "unknown command \"sav\"; did you mean save?\nSee 'docker-archive --help'.\n"},
 		{[]string{"lst"}, `unknown command "lst"; did you mean list?`},
 		{[]string{"images"}, `unknown command "images"; did you mean list?`},
+		{[]string{"help", "sav"}, "unknown command \"sav\"; did you mean save?\nSee "},
 		{[]string{"frobnicate"}, "unknown command \"frobnicate\"\nSee "},
 		{[]string{"save", "--otput", "x", "y"}, "unknown flag: --otput; did you mean --output?\nSee 'docker-archive save --help'.\n"},
 		{[]string{"copy", "--tls-verfy"}, "unknown flag: --tls-verfy; did you mean --tls-verify?\nSee 'docker-archive copy --help'.\n"},

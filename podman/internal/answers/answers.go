@@ -19,33 +19,47 @@ import (
 // answers. It has waited for as long as the registry asked to after some of them,
 // and says so of none.
 func Judge(err error) (retry.Verdict, bool) {
-	var status docker.UnexpectedHTTPStatusError
-	if errors.As(err, &status) {
-		return retry.Status(status.StatusCode), true
-	}
-	if errors.Is(err, docker.ErrTooManyRequests) {
-		return retry.Status(http.StatusTooManyRequests), true
-	}
-	var coded errcode.ErrorCoder
-	if errors.As(err, &coded) {
-		if coded.ErrorCode() == errcode.ErrorCodeUnknown {
-			return retry.Verdict{}, true // Was a 4xx, though its descriptor says 500.
-		}
-		return retry.Status(coded.ErrorCode().Descriptor().HTTPStatusCode), true
-	}
-	if code, ok := BodyStatus(err); ok {
+	if code, ok := Status(err); ok {
 		return retry.Status(code), true
 	}
 	return retry.Verdict{}, false
 }
 
+// Status returns the status of the answer that an error of containers/image's is made of.
+func Status(err error) (code int, ok bool) {
+	var status docker.UnexpectedHTTPStatusError
+	if errors.As(err, &status) {
+		return status.StatusCode, true
+	}
+	if errors.Is(err, docker.ErrTooManyRequests) {
+		return http.StatusTooManyRequests, true
+	}
+	var coded errcode.ErrorCoder
+	if errors.As(err, &coded) {
+		if coded.ErrorCode() == errcode.ErrorCodeUnknown {
+			return http.StatusBadRequest, true // Was a 4xx, though its descriptor says 500.
+		}
+		return coded.ErrorCode().Descriptor().HTTPStatusCode, true
+	}
+	return BodyStatus(err)
+}
+
 // BodyStatus returns the status of an answer whose body is none that a registry gives,
 // for which containers/image has an error that it does not export.
 func BodyStatus(err error) (code int, ok bool) {
-	for ; err != nil; err = errors.Unwrap(err) {
-		if n, _ := fmt.Sscanf(err.Error(), "error parsing HTTP %d response body:", &code); n == 1 {
-			return code, true
-		}
+	if err == nil {
+		return 0, false
 	}
-	return 0, false
+	if n, _ := fmt.Sscanf(err.Error(), "error parsing HTTP %d response body:", &code); n == 1 {
+		return code, true
+	}
+	if several, is := err.(interface{ Unwrap() []error }); is {
+		for _, err := range several.Unwrap() {
+			if code, ok := BodyStatus(err); ok {
+				return code, true
+			}
+		}
+		return 0, false
+	}
+	return BodyStatus(errors.Unwrap(err))
 }

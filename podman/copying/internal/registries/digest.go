@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/docker/reference"
+	orasdef "oras.land/oras-go/v2/errdef"
 	"oras.land/oras-go/v2/registry/remote/errcode"
 )
 
@@ -32,6 +33,15 @@ func (c *Client) Digest(ctx context.Context, name reference.Named) (digest.Diges
 		return "", fmt.Errorf("reading %s: %w", name, err)
 	}
 	return d.Digest, body.Close()
+}
+
+// HasTag reports whether a registry has a tag, and lets the user see it. No mirror is asked.
+func (c *Client) HasTag(ctx context.Context, name reference.Named) (bool, error) {
+	_, err := c.Digest(ctx, name)
+	if errors.Is(err, orasdef.ErrNotFound) || IsDenied(err) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // IsDenied reports whether an error is a registry's that lets the user not do something.

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // retrying returns options that resume so many times, without waiting.
 func retrying(o fetching.Options, times int) fetching.Options {
-	o.Backoff = retry.Policy{Times: times, FirstDelay: time.Nanosecond}.Backoff
+	o.Backoff = retry.Policy{Times: times, Delay: time.Nanosecond}.Backoff
 	return o
 }
 

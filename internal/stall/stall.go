@@ -53,8 +53,10 @@ type Watch struct {
 	answer  time.Duration // how long an answer may take to begin
 	rest    time.Duration // and what follows it; 0 if somebody says when that is read
 	host    string        // of the connection
+	asked   int           // requests that are not answered
 	reading bool          // the body is being read
 	ended   bool
+	turn    int           // changes with what time counts for
 	timers  []*time.Timer // while time counts
 }
 
@@ -65,7 +67,7 @@ func watching(ctx context.Context, host string, waiting func(host string)) (cont
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GetConn:              w.connect,
 		WroteHeaders:         w.sent,
-		WroteRequest:         func(httptrace.WroteRequestInfo) { w.sent() },
+		WroteRequest:         w.sentAll,
 		GotFirstResponseByte: w.answered,
 	}), w
 }
@@ -107,6 +109,18 @@ func (w *Watch) Moved() {
 	w.start(w.rest)
 }
 
+// Rest says that nothing has to be read or sent before the next request: who works meanwhile
+// may take any time. Requests that are not answered yet are watched on.
+func (w *Watch) Rest() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.asked > 0 {
+		w.start(w.answer)
+	} else {
+		w.stopTimers()
+	}
+}
+
 // Sent returns a reader for the body of a request, who will be asked for more when what it
 // gave has been sent. When all has, it may take a time to be stored.
 func (w *Watch) Sent(r io.Reader) io.Reader { return sentBody{r, w} }
@@ -130,6 +144,16 @@ func (w *Watch) connect(hostPort string) {
 	}
 }
 
+// sentAll is called when a request has been sent.
+func (w *Watch) sentAll(info httptrace.WroteRequestInfo) {
+	w.mu.Lock()
+	if info.Err == nil {
+		w.asked++
+	}
+	w.mu.Unlock()
+	w.sent()
+}
+
 // sent is called when the headers of a request have been sent, and when all of it has.
 func (w *Watch) sent() {
 	w.mu.Lock()
@@ -142,6 +166,7 @@ func (w *Watch) sent() {
 func (w *Watch) answered() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.asked = max(w.asked-1, 0) // An answer may come before all has been sent.
 	switch {
 	case w.reading:
 		w.start(w.silence)
@@ -185,14 +210,24 @@ func (w *Watch) start(limit time.Duration) {
 	if w.ended {
 		return
 	}
-	host := w.host
+	turn, host := w.turn, w.host
 	w.timers = []*time.Timer{
-		time.AfterFunc(min(limit, w.silence)*5/6, func() { w.waiting(host) }),
-		time.AfterFunc(limit, func() { w.cancel(silentError{host, limit}) }),
+		time.AfterFunc(min(limit, w.silence)*5/6, func() { w.due(turn, func() { w.waiting(host) }) }),
+		time.AfterFunc(limit, func() { w.due(turn, func() { w.cancel(silentError{host, limit}) }) }),
+	}
+}
+
+// due calls f when a timer fires, unless it has been stopped just then.
+func (w *Watch) due(turn int, f func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if turn == w.turn {
+		f()
 	}
 }
 
 func (w *Watch) stopTimers() {
+	w.turn++
 	for _, t := range w.timers {
 		t.Stop()
 	}

@@ -209,3 +209,44 @@ func TestReceived(t *testing.T) {
 		require.NoError(t, silent.Close())
 	})
 }
+
+// Who has got what it asked for may work on that for any time, but what else is asked is
+// watched on.
+func TestRest(t *testing.T) {
+	for name, answers := range map[string]bool{"nothing more is asked": true, "one is not answered": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client := answering(t, func(w io.Writer) {
+					if answers {
+						_, _ = io.WriteString(w, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+					}
+				})
+				told := 0
+				err := stall.Ask(t.Context(), func(string) { told++ }, func(ctx context.Context, w *stall.Watch) error {
+					w.Patient()
+					asked := make(chan error, 1)
+					go func() {
+						request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://registry.example/blob", nil)
+						require.NoError(t, err)
+						response, err := client.Do(request)
+						if err == nil {
+							err = response.Body.Close()
+						}
+						asked <- err
+					}()
+					synctest.Wait()
+					w.Rest()
+					time.Sleep(time.Hour)
+					return <-asked
+				})
+				if answers {
+					require.NoError(t, err)
+					assert.Zero(t, told)
+					return
+				}
+				require.EqualError(t, err, "registry.example:80 has sent nothing for 5m0s")
+				assert.Equal(t, 1, told)
+			})
+		})
+	}
+}

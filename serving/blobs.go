@@ -183,10 +183,10 @@ func (s *Server) sent() {
 	}
 }
 
-// awaitQuiet waits until no blob is being sent, but not for ever. It returns false if the
+// awaitQuiet waits until no blob is being sent, or it is deadline. It returns false if the
 // Server is closed before.
-func (s *Server) awaitQuiet() bool {
-	late := time.NewTimer(maxCheckDelay)
+func (s *Server) awaitQuiet(deadline time.Time) bool {
+	late := time.NewTimer(time.Until(deadline))
 	defer late.Stop()
 	for s.sending.Load() > 0 {
 		select {
@@ -212,6 +212,7 @@ func (s *Server) check(view *snapshot, from *opened, b *archive.Blob) {
 		return
 	}
 	view.users++
+	deadline := time.Now().Add(maxCheckDelay) // Also of those that wait for others to be verified.
 	s.checks.Go(func() {
 		defer s.release(view)
 		select {
@@ -220,7 +221,7 @@ func (s *Server) check(view *snapshot, from *opened, b *archive.Blob) {
 		case <-s.ctx.Done():
 			return
 		}
-		if !s.awaitQuiet() {
+		if !s.awaitQuiet(deadline) {
 			return
 		}
 		err := verify(s.ctx, b)

@@ -215,12 +215,14 @@ func TestDamagedManifest(t *testing.T) {
 	assert.Equal(t, good.Raw, s.get("team/good/manifests/1"))
 }
 
-// Verifying a blob waits while others are being sent, and for no more than a minute.
+// Verifying blobs waits while others are being sent, and for no more than a minute, however
+// many they are.
 func TestChecksWait(t *testing.T) {
-	big, small := imagetest.NewImage(t, "big", imagetest.Plain(1, 1_000_000)), imagetest.NewImage(t, "small", imagetest.Plain(2, 100))
+	big, small := imagetest.NewImage(t, "big", imagetest.Plain(1, 1_000_000)), imagetest.NewImage(t, "small", imagetest.Plain(2, 100), imagetest.Plain(3, 100))
 	l := newLayout(t).add(big, "team/app:1").add(small, "team/app:2")
-	l.files[blobPath(small.Layers[0].Digest)][0]++
-	target := "/v2/team/app/blobs/" + small.Layers[0].Digest.String()
+	for _, layer := range small.Layers {
+		l.files[blobPath(layer.Digest)][0]++
+	}
 	path := l.write()
 	for name, c := range map[string]struct {
 		reads time.Duration // how long the client takes
@@ -237,12 +239,16 @@ func TestChecksWait(t *testing.T) {
 					s.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v2/team/app/blobs/"+big.Layers[0].Digest.String(), nil))
 				})
 				synctest.Wait()
-				s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, target, nil))
+				for _, layer := range small.Layers {
+					s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v2/team/app/blobs/"+layer.Digest.String(), nil))
+				}
 				synctest.Wait()
 				assert.NotContains(t, log.String(), "damaged")
 				time.Sleep(c.want + time.Second)
 				synctest.Wait()
-				assert.Contains(t, log.String(), "damaged")
+				for _, layer := range small.Layers {
+					assert.Contains(t, log.String(), "blob="+layer.Digest.String())
+				}
 				sending.Wait()
 				require.NoError(t, s.Close())
 			})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -43,6 +44,11 @@ func (s *Server) blob(w http.ResponseWriter, r *request, reference string) {
 		http.ServeContent(w, r.Request, "", time.Time{}, stored)
 		watched.err = stored.check()
 	} else {
+		if strings.Contains(r.Header.Get("Range"), ",") {
+			// Of several ranges, net/http reads on a goroutine that may outlive this request,
+			// and each range may have the blob unpacked from its beginning.
+			r.Header.Del("Range")
+		}
 		http.ServeContent(w, r.Request, "", time.Time{}, watched)
 	}
 	if watched.err != nil && r.Context().Err() == nil {

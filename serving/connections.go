@@ -2,6 +2,7 @@ package serving
 
 import (
 	"container/list"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
@@ -99,6 +100,9 @@ func (l *limitedListener) closeIdlest() bool {
 	c := first.Value.(idleConn).Conn
 	l.forget(c)
 	l.mu.Unlock()
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn() // To say goodbye could take seconds, and Accept waits.
+	}
 	_ = c.Close() // Whoever was silent is told that way.
 	return true
 }

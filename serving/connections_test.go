@@ -3,9 +3,15 @@ package serving_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
@@ -185,4 +191,47 @@ func TestIdleConnectionsTakeAllFiles(t *testing.T) {
 		done.Wait()
 		require.NoError(t, s.Close())
 	})
+}
+
+// Nor does anybody wait until those have been told, with TLS, that their connection is closed.
+func TestIdleConnectionsWithTLS(t *testing.T) {
+	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 100))
+	path := newLayout(t).add(img, "team/app:1").write()
+	certFile, keyFile := writeCertificate(t)
+	synctest.Test(t, func(t *testing.T) {
+		s, err := serving.New(t.Context(), []string{path}, serving.Options{})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		l := &scarce{pipes: newPipes(), left: 2}
+		var done sync.WaitGroup
+		done.Go(func() { assert.NoError(t, serving.Serve(ctx, l, s, certFile, keyFile, time.Minute)) })
+		dial := func() *tls.Conn { return tls.Client(l.dial(), &tls.Config{InsecureSkipVerify: true}) }
+		for range 2 {
+			pullOver(t, dial(), img)
+		}
+		time.Sleep(time.Second) // They are idle for long enough.
+		begun := time.Now()
+		c := dial()
+		pullOver(t, c, img)
+		assert.Less(t, time.Since(begun), 2*time.Second, "nobody reads what ends the others")
+		require.NoError(t, c.NetConn().Close())
+		cancel()
+		done.Wait()
+		require.NoError(t, s.Close())
+	})
+}
+
+// writeCertificate writes a certificate and its key.
+func writeCertificate(t *testing.T) (certFile, keyFile string) {
+	t.Helper()
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	certificate := server.TLS.Certificates[0]
+	key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	require.NoError(t, os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Certificate[0]}), 0o600))
+	require.NoError(t, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), 0o600))
+	return certFile, keyFile
 }

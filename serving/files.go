@@ -128,6 +128,8 @@ func (s *Server) find(before *snapshot, strict bool) ([]file, error) {
 			found, err = s.findIn(path, before)
 		case err == nil:
 			found = []file{{path: path, stamp: stamp{info, partsStamp(path)}, named: true}}
+		case !errors.Is(err, fs.ErrNotExist):
+			found = s.unreadable(path, before, err)
 		}
 		if err != nil && strict {
 			return nil, pathError(path, err)
@@ -142,18 +144,11 @@ func (s *Server) find(before *snapshot, strict bool) ([]file, error) {
 	return files, nil
 }
 
-// findIn returns the files of a directory that are to be served: if it cannot be read,
-// those that were there before.
+// findIn returns the files of a directory that are to be served.
 func (s *Server) findIn(dir string, before *snapshot) (files []file, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		s.options.Log.Warn("directory cannot be read", "error", printable.Error(err))
-		for _, a := range before.archives {
-			if filepath.Dir(a.path) == filepath.Clean(dir) {
-				files = append(files, file{path: a.path, stamp: a.stamp})
-			}
-		}
-		return files, err
+		return s.unreadable(dir, before, err), err
 	}
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
@@ -165,8 +160,20 @@ func (s *Server) findIn(dir string, before *snapshot) (files []file, err error) 
 		case err == nil && info.Mode().IsRegular():
 			files = append(files, file{path: path, stamp: stamp{info, partsStamp(path)}})
 		case err != nil && !errors.Is(err, fs.ErrNotExist):
-			s.options.Log.Warn("file cannot be read", "error", printable.Error(err))
+			files = append(files, s.unreadable(path, before, err)...)
 		}
 	}
 	return files, nil
+}
+
+// unreadable returns what was there before at a path, or in the directory there, that
+// cannot be read now: that may pass.
+func (s *Server) unreadable(path string, before *snapshot, err error) (files []file) {
+	for _, a := range before.archives {
+		if filepath.Clean(a.path) == filepath.Clean(path) || filepath.Dir(a.path) == filepath.Clean(path) {
+			files = append(files, file{path: a.path, stamp: a.stamp})
+		}
+	}
+	s.options.Log.Warn("file or directory cannot be read", "error", printable.Error(err), "archives still served as they were", len(files))
+	return files
 }

@@ -3,6 +3,8 @@
 package serving_test
 
 import (
+	"net/http"
+	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -43,6 +45,39 @@ func TestNoMoreFiles(t *testing.T) {
 	})
 	s.Refresh(t.Context())
 	assert.Equal(t, one.Raw, s.get("team/app/manifests/1"))
+}
+
+// What cannot be looked at, which is not to say that it is gone, is served on.
+func TestUnreadablePaths(t *testing.T) {
+	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 1000))
+	for name, c := range map[string]struct{ served, unreadable string }{
+		"file":              {"a.tar", "a.tar"},
+		"directory":         {".", "."},
+		"file in directory": {".", "a.tar"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "dir")
+			require.NoError(t, os.Mkdir(dir, 0o700))
+			replace(t, filepath.Join(dir, "a.tar"), newLayout(t).add(img, "team/app:1").bytes())
+			s := serve(t, filepath.Join(dir, c.served))
+			path := filepath.Join(dir, c.unreadable)
+			require.NoError(t, os.Rename(path, path+"-away"))
+			require.NoError(t, os.Symlink(path, path)) // Which nobody can follow.
+			s.Refresh(t.Context())
+			assert.NotZero(t, s.pull("team/app", "1"))
+			assert.Contains(t, s.log.String(), "level=WARN")
+
+			require.NoError(t, os.Remove(path))
+			require.NoError(t, os.Rename(path+"-away", path))
+			s.Refresh(t.Context())
+			assert.NotZero(t, s.pull("team/app", "1"))
+			assert.NotContains(t, s.log.String(), "archive is gone")
+
+			require.NoError(t, os.RemoveAll(path))
+			s.Refresh(t.Context())
+			assert.Equal(t, http.StatusNotFound, s.status("team/app/manifests/1"))
+		})
+	}
 }
 
 // noMoreFiles calls f while the process cannot open any file.

@@ -1,9 +1,11 @@
 package serving
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"time"
@@ -22,13 +24,15 @@ const (
 // they are cut off then. It has no more than 1,024 connections at once, fewer if the
 // process may not open as many files: for another one, that on which nothing has been
 // asked for longest is closed, and each on which nothing is asked for a minute. With
-// certFile and keyFile, unless both are empty, it uses TLS.
+// certFile and keyFile, unless both are empty, it uses TLS. Errors go to package log,
+// except that the other end of a connection fails to begin with TLS.
 func Serve(ctx context.Context, l net.Listener, h http.Handler, certFile, keyFile string, grace time.Duration) error {
 	server := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          log.New(withoutHandshakes{log.Writer()}, log.Prefix(), log.Flags()),
 	}
 	ended := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {
@@ -52,6 +56,17 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, certFile, keyFil
 		return errors.Join(err, server.Close())
 	}
 	return <-ended
+}
+
+// withoutHandshakes is the log of an http.Server without TLS handshakes that failed:
+// whoever connects, or is closed for others, could fill it with these.
+type withoutHandshakes struct{ io.Writer }
+
+func (w withoutHandshakes) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("http: TLS handshake error")) {
+		return len(p), nil
+	}
+	return w.Writer.Write(p)
 }
 
 // responseWriter counts what is sent, and gives up on clients that do not read it.

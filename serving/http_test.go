@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"strings"
@@ -241,4 +243,33 @@ func TestAuthorization(t *testing.T) {
 	assert.Equal(t, "/v2/team/app/manifests/1?ns=", a.Target)
 	assert.Equal(t, http.StatusOK, a.Status)
 	assert.Equal(t, int64(len(body)), a.Bytes)
+}
+
+// Who does not speak TLS cannot fill the log. That the handler panics is in it.
+func TestFailedHandshakesAreNotLogged(t *testing.T) {
+	certFile, keyFile := writeCertificate(t)
+	out := &logged{}
+	defer log.SetOutput(log.Writer())
+	log.SetOutput(out)
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		l := newPipes()
+		panics := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("it is broken") })
+		var done sync.WaitGroup
+		done.Go(func() { assert.NoError(t, serving.Serve(ctx, l, panics, certFile, keyFile, time.Minute)) })
+		c := l.dial()
+		_, err := io.WriteString(c, "\x00\x00\x00\x00\x00 is no TLS")
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, c)
+		require.NoError(t, err, "until it is closed")
+		secure := tls.Client(l.dial(), &tls.Config{InsecureSkipVerify: true})
+		_, err = io.WriteString(secure, "GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, secure)
+		require.NoError(t, err)
+		cancel()
+		done.Wait()
+	})
+	assert.NotContains(t, out.String(), "handshake")
+	assert.Contains(t, out.String(), "it is broken")
 }

@@ -85,11 +85,36 @@ func TestRestsOfLiars(t *testing.T) {
 		defer f.Close()
 		_, err = f.Write(file.Bytes())
 		require.NoError(t, err)
-		search := restSearch{file: local.NewFile(f, "left"), layout: l, to: int64(file.Len()), wanted: func(digest.Digest) bool { return true }}
+		search := restSearch{file: local.NewFile(f, "left"), layout: l, to: int64(file.Len()), max: maxRests, wanted: func(digest.Digest) bool { return true }}
 		found, err := search.run(t.Context())
 		require.NoError(t, err)
 		require.Len(t, found, 1, claimed)
 		assert.Equal(t, at, found[0].Offset)
 		assert.LessOrEqual(t, len(search.checked), 4*claimed)
 	}
+}
+
+// However many entries there are, only so many are noted and read.
+func TestRestsAreLimited(t *testing.T) {
+	l := layouts["docker"]
+	var file bytes.Buffer
+	entry := func(d digest.Digest) {
+		header, err := l.BlobHeader(d, 0)
+		require.NoError(t, err)
+		require.NoError(t, tar.NewWriter(&file).WriteHeader(header))
+	}
+	entry(digest.FromString("")) // What is found counts, too.
+	for i := range 100 {
+		entry(digest.FromString(fmt.Sprint(i)))
+	}
+	path := filepath.Join(t.TempDir(), "left")
+	require.NoError(t, os.WriteFile(path, file.Bytes(), 0o600))
+	f, err := os.Open(path)
+	require.NoError(t, err)
+	defer f.Close()
+	search := restSearch{file: local.NewFile(f, "left"), layout: l, to: int64(file.Len()), max: 10, wanted: func(digest.Digest) bool { return true }}
+	found, err := search.run(t.Context())
+	require.NoError(t, err)
+	assert.Len(t, found, 1)
+	assert.Len(t, search.checked, 10)
 }

@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
-	"errors"
 	"io"
 )
 
@@ -24,19 +23,21 @@ type Rest struct {
 // Rests calls each for what looks like an entry of a regular file with a header of one
 // block in the bytes of r from one offset, a multiple of 512, to another, in their
 // order. Where each returns true, it goes on behind the entry; else behind its header.
-// It ends with the first error, that of ctx for one.
+// What cannot be read is skipped. It ends with the first error, that of ctx for one.
 func Rests(ctx context.Context, r io.ReaderAt, from, to int64, each func(Rest) (bool, error)) error {
 	buf := make([]byte, maxWindow)
 	for from+blockSize <= to {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n, err := r.ReadAt(buf[:min(int64(len(buf)), (to-from)/blockSize*blockSize)], from)
+		window := buf[:min(int64(len(buf)), (to-from)/blockSize*blockSize)]
+		n, err := r.ReadAt(window, from)
 		if n < blockSize {
-			if err == io.EOF {
-				err = nil // Somebody has cut it: there is nothing.
+			if err == io.EOF { // Somebody has cut it: there is nothing.
+				return nil
 			}
-			return err
+			from += int64(len(window))
+			continue
 		}
 		next := from + int64(n)/blockSize*blockSize
 		for off := from; off < next; off += blockSize {
@@ -71,23 +72,20 @@ func restAt(block []byte, off, to int64) (Rest, bool) {
 }
 
 // FrameIs reports whether an entry has the header that a Writer would give it, and the
-// zeros behind its content.
+// zeros behind its content. What cannot be read has neither.
 func (x Rest) FrameIs(r io.ReaderAt, header *tar.Header) (bool, error) {
 	want, err := encodeHeader(header, x.Size)
 	if err != nil || len(want) != blockSize {
 		return false, err
 	}
 	got := make([]byte, blockSize)
-	if _, err := r.ReadAt(got, x.Offset); err != nil && !errors.Is(err, io.EOF) {
-		return false, err
-	}
-	if !bytes.Equal(got, want) {
+	if n, _ := r.ReadAt(got, x.Offset); n < len(got) || !bytes.Equal(got, want) {
 		return false, nil
 	}
 	end := x.Offset + blockSize + x.Size
 	pad := got[:x.Offset+x.Span()-end]
-	if _, err := r.ReadAt(pad, end); err != nil && !errors.Is(err, io.EOF) {
-		return false, err
+	if n, _ := r.ReadAt(pad, end); n < len(pad) {
+		return false, nil
 	}
 	return len(bytes.Trim(pad, "\x00")) == 0, nil
 }

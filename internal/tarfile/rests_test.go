@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -44,6 +45,37 @@ func TestRests(t *testing.T) {
 	failure := errors.New("failure")
 	require.ErrorIs(t, Rests(t.Context(), bytes.NewReader(data), 0, int64(len(data)), func(Rest) (bool, error) { return false, failure }), failure)
 	require.NoError(t, Rests(t.Context(), bytes.NewReader(nil), 0, int64(len(data)), nil), "the file has been cut")
+}
+
+// damagedDisk cannot be read from one offset to another.
+type damagedDisk struct {
+	io.ReaderAt
+	from, to int64
+}
+
+func (d damagedDisk) ReadAt(p []byte, off int64) (int, error) {
+	if off >= d.to || off+int64(len(p)) <= d.from {
+		return d.ReaderAt.ReadAt(p, off)
+	}
+	n, _ := d.ReaderAt.ReadAt(p[:max(d.from-off, 0)], off)
+	return n, errors.New("input/output error")
+}
+
+// What cannot be read hides no more than what is near it.
+func TestRestsOfADamagedDisk(t *testing.T) {
+	data := reference(t, file{"a", content("a", 700)}, file{"b", content("b", maxWindow)}, file{"c", content("c", 600)})
+	disk := damagedDisk{bytes.NewReader(data), 3 * blockSize, 4 * blockSize}
+	var names []string
+	require.NoError(t, Rests(t.Context(), disk, 0, int64(len(data)), func(r Rest) (bool, error) {
+		names = append(names, r.Name)
+		return true, nil
+	}))
+	assert.Equal(t, []string{"a", "c"}, names)
+	for _, size := range []int64{700, 3*blockSize - 100} { // The header, what follows the content.
+		ok, err := Rest{"a", max(4*blockSize-spanOf(blockSize, size), 0), size}.FrameIs(disk, header("a"))
+		require.NoError(t, err)
+		assert.False(t, ok)
+	}
 }
 
 // An entry is what a Writer would have written, around its content too.

@@ -12,7 +12,6 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/layout"
-	"github.com/dockerarchive/dockerarchive/internal/output"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
@@ -97,7 +96,7 @@ const maxRests = 1 << 16
 
 // restSearch looks for complete blobs in a range of a file.
 type restSearch struct {
-	file     *output.File
+	file     io.ReaderAt
 	layout   layout.Layout
 	from, to int64
 	max      int // entries that are read
@@ -164,7 +163,7 @@ func (s *restSearch) says(r tarfile.Rest) (digest.Digest, bool, error) {
 	return d, ok, err
 }
 
-// check finds out which blobs are what they say.
+// check finds out which blobs are what they say. One that cannot be read is not.
 func (s *restSearch) check(ctx context.Context, rests []rest) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
@@ -173,8 +172,8 @@ func (s *restSearch) check(ctx context.Context, rests []rest) error {
 			d, err := digest.Canonical.FromReader(&contextReader{ctx, r.Content(s.file)})
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			s.checked[r.Offset] = d == r.blob.digest
-			return err
+			s.checked[r.Offset] = err == nil && d == r.blob.digest
+			return ctx.Err()
 		})
 	}
 	return g.Wait()

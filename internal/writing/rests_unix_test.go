@@ -6,8 +6,10 @@ import (
 	"archive/tar"
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -80,18 +82,45 @@ func TestRestsOfLiars(t *testing.T) {
 		at := int64(file.Len())
 		entry(digest.FromBytes(data), len(data))
 		file.Write(append(data, make([]byte, 24)...))
-		f, err := os.Create(filepath.Join(t.TempDir(), "left"))
-		require.NoError(t, err)
-		defer f.Close()
-		_, err = f.Write(file.Bytes())
-		require.NoError(t, err)
-		search := restSearch{file: local.NewFile(f, "left"), layout: l, to: int64(file.Len()), max: maxRests, wanted: func(digest.Digest) bool { return true }}
+		search := restSearch{file: bytes.NewReader(file.Bytes()), layout: l, to: int64(file.Len()), max: maxRests, wanted: func(digest.Digest) bool { return true }}
 		found, err := search.run(t.Context())
 		require.NoError(t, err)
 		require.Len(t, found, 1, claimed)
 		assert.Equal(t, at, found[0].Offset)
 		assert.LessOrEqual(t, len(search.checked), 4*claimed)
 	}
+}
+
+// damagedDisk cannot be read behind an offset.
+type damagedDisk struct {
+	io.ReaderAt
+	good int64
+}
+
+func (d damagedDisk) ReadAt(p []byte, off int64) (int, error) {
+	if off+int64(len(p)) > d.good {
+		return 0, &local.Error{Op: "read", Path: "left", Err: syscall.EIO}
+	}
+	return d.ReaderAt.ReadAt(p, off)
+}
+
+// A blob that cannot be read is none, and no reason to fail: it is fetched again.
+func TestRestsOfADamagedDisk(t *testing.T) {
+	l := layouts["docker"]
+	var file bytes.Buffer
+	for _, data := range [][]byte{random(1, 512), random(2, 1<<20)} {
+		header, err := l.BlobHeader(digest.FromBytes(data), int64(len(data)))
+		require.NoError(t, err)
+		require.NoError(t, tar.NewWriter(&file).WriteHeader(header))
+		file.Write(data)
+	}
+	disk := damagedDisk{bytes.NewReader(file.Bytes()), 1 << 18}
+	search := restSearch{file: disk, layout: l, to: int64(file.Len()), max: maxRests, wanted: func(digest.Digest) bool { return true }}
+	found, err := search.run(t.Context())
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	assert.EqualValues(t, 512, found[0].Size)
+	assert.Len(t, search.checked, 2)
 }
 
 // However many entries there are, only so many are noted and read.
@@ -107,12 +136,7 @@ func TestRestsAreLimited(t *testing.T) {
 	for i := range 100 {
 		entry(digest.FromString(fmt.Sprint(i)))
 	}
-	path := filepath.Join(t.TempDir(), "left")
-	require.NoError(t, os.WriteFile(path, file.Bytes(), 0o600))
-	f, err := os.Open(path)
-	require.NoError(t, err)
-	defer f.Close()
-	search := restSearch{file: local.NewFile(f, "left"), layout: l, to: int64(file.Len()), max: 10, wanted: func(digest.Digest) bool { return true }}
+	search := restSearch{file: bytes.NewReader(file.Bytes()), layout: l, to: int64(file.Len()), max: 10, wanted: func(digest.Digest) bool { return true }}
 	found, err := search.run(t.Context())
 	require.NoError(t, err)
 	assert.Len(t, found, 1)

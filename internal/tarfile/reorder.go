@@ -2,6 +2,7 @@ package tarfile
 
 import (
 	"archive/tar"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,8 +12,8 @@ import (
 // WriteWithTail writes the archive with documents of these names as its last entries, so
 // that it has a Tail, and returns how many bytes it takes. Where they were are entries
 // that nobody looks at, as of Supersede: so all else keeps its offset, and both files
-// share what the file system can share.
-func (x *Index) WriteWithTail(w File, documents []string) (int64, error) {
+// share what the file system can share. It ends with ctx.
+func (x *Index) WriteWithTail(ctx context.Context, w File, documents []string) (int64, error) {
 	var gone, last []span
 	for i, e := range x.entries {
 		if !slices.Contains(documents, e.name) {
@@ -42,7 +43,7 @@ func (x *Index) WriteWithTail(w File, documents []string) (int64, error) {
 	var end int64
 	for _, s := range append([]span{{0, x.end}}, last...) {
 		n := s.to - s.from
-		err := x.copyTo(w, end, s.from, n)
+		err := x.copyTo(ctx, w, end, s.from, n)
 		if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 			err = damaged("cut short before offset %d", s.to)
 		}
@@ -67,8 +68,25 @@ func (x *Index) WriteWithTail(w File, documents []string) (int64, error) {
 // span is a range of an archive.
 type span struct{ from, to int64 }
 
-// copyTo copies n bytes from an offset of the archive to one of a file.
-func (x *Index) copyTo(w File, to, from, n int64) error {
+// copyPiece is how many bytes are copied between two looks at the context.
+const copyPiece = 64 << 20
+
+// copyTo copies n bytes from an offset of the archive to one of a file, until ctx ends.
+func (x *Index) copyTo(ctx context.Context, w File, to, from, n int64) error {
+	for n > 0 {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		piece := min(n, copyPiece)
+		if err := x.copyPieceTo(w, to, from, piece); err != nil {
+			return err
+		}
+		to, from, n = to+piece, from+piece, n-piece
+	}
+	return nil
+}
+
+func (x *Index) copyPieceTo(w File, to, from, n int64) error {
 	if r, ok := x.r.(File); ok {
 		return moveRange(w, to, r, from, n)
 	}

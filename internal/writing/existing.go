@@ -60,7 +60,7 @@ func ReadExisting(ctx context.Context, out *output.Output, layouts []layout.Layo
 	if _, err := out.Beside(); err != nil {
 		return nil, err
 	}
-	size, err := e.index.WriteWithTail(out.File(), documents)
+	size, err := e.index.WriteWithTail(ctx, out.File(), documents)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package output
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 	"io/fs"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/klauspost/pgzip"
@@ -79,7 +79,7 @@ func (o *Output) With(options Options) (*Output, error) {
 		return finish()
 	}
 	o.undo = func() error {
-		gate.shut.Store(true)
+		gate.shut(fs.ErrClosed)
 		err := undo() // Whoever is writing fails now.
 		go z.close()  // Which ends its goroutines, and writes nothing any more.
 		return err
@@ -99,27 +99,48 @@ type compressed struct {
 func (z *compressed) Write(p []byte) (int, error) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
+	if err := z.below.failure(); err != nil {
+		return 0, err
+	}
 	return z.compressor.Write(p)
 }
 
 func (z *compressed) close() error {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	return z.compressor.Close()
+	err := z.compressor.Close()
+	return cmp.Or(z.below.failure(), err)
 }
 
-// gate lets nothing through once it is shut: what has been cut off has no end.
+// gate lets nothing through once it is shut, as it is by a write that fails: what has been
+// cut off has no end. It does not fail: pgzip leaves a goroutine behind then.
 type gate struct {
-	w    io.Writer
-	shut atomic.Bool
+	w io.Writer
+
+	mu  sync.Mutex
+	err error // why it is shut
 }
 
 // Write implements io.Writer.
 func (g *gate) Write(p []byte) (int, error) {
-	if g.shut.Load() {
-		return 0, fs.ErrClosed
+	if g.failure() == nil {
+		if _, err := g.w.Write(p); err != nil {
+			g.shut(err)
+		}
 	}
-	return g.w.Write(p)
+	return len(p), nil
+}
+
+func (g *gate) shut(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.err = cmp.Or(g.err, err)
+}
+
+func (g *gate) failure() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.err
 }
 
 // Compression returns how an archive at path is compressed: as name says, which is none,

@@ -14,6 +14,7 @@ import (
 	"github.com/klauspost/pgzip"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/dockerarchive/dockerarchive/internal/compression"
 )
@@ -126,6 +127,32 @@ func TestCompressedWriteFails(t *testing.T) {
 		_, err = o.Writer().Write(material())
 		assert.ErrorIs(t, errors.Join(err, o.Commit(t.Context())), errFull)
 	}
+}
+
+// soonFull fails from the second write on.
+type soonFull struct{ full bool }
+
+func (s *soonFull) Write(p []byte) (int, error) {
+	if s.full {
+		return 0, errFull
+	}
+	s.full = true
+	return len(p), nil
+}
+
+// A compressor leaves no goroutine behind when what it writes to fails.
+func TestCompressedWriteFailsAndIsAborted(t *testing.T) {
+	before, data := goleak.IgnoreCurrent(), material()
+	for _, a := range compressions {
+		o, err := ToWriter(&soonFull{}).With(Options{Compress: a})
+		require.NoError(t, err)
+		for err == nil { // The compressor tells in its own time.
+			_, err = o.Writer().Write(data)
+		}
+		require.ErrorIs(t, err, errFull)
+		require.NoError(t, o.Abort())
+	}
+	goleak.VerifyNone(t, before)
 }
 
 func TestCompressionOfNames(t *testing.T) {

@@ -51,7 +51,8 @@ type Options struct {
 	// begins while all are busy with ranges is one more until the first of these ends.
 	Jobs int
 	// RangeSize is the size of the ranges, in bytes, in which a RangeSource is read if
-	// a blob has several; 0 means the constant.
+	// a blob has several; 0 means the constant. Of many jobs' it is smaller, so that all
+	// ranges together take no more memory than those of six.
 	RangeSize int
 	// Buffers is how many ranges are kept that came before their turn, next to the one
 	// that each blob has for itself; 0 means two for each job, but no more than 16.
@@ -137,6 +138,8 @@ func New(o Options) *Fetcher {
 	if o.Buffers <= 0 {
 		o.Buffers = min(o.Jobs*buffersPerJob, maxBuffers)
 	}
+	// One for each blob that is read, and those for all.
+	o.RangeSize = min(o.RangeSize, max(rangesMemory/max(o.Jobs+o.Buffers, 1), minRange))
 	return &Fetcher{
 		options: o, byDigest: map[digest.Digest]*Blob{},
 		lines:   lines{max: o.Jobs},

@@ -39,6 +39,11 @@ const (
 	buffersPerJob = 2
 	// maxBuffers is where more lines have no more buffers: 24 MB.
 	maxBuffers = 16
+	// rangesMemory is how many bytes all ranges together may take: those of maxBuffers
+	// and of six blobs.
+	rangesMemory = (maxBuffers + 6) * RangeSize
+	// minRange is what a question is worth, however many jobs there are.
+	minRange = 128 << 10
 )
 
 // ranges reads a blob in ranges, several at once, and returns them in order. A blob

@@ -116,6 +116,29 @@ func TestRanges(t *testing.T) {
 	}
 }
 
+// Law 6: many jobs have smaller ranges, so that they take no more memory than few.
+func TestRangesOfManyJobs(t *testing.T) {
+	const memory = 33 << 20
+	blob := random(4 << 20)
+	for _, jobs := range []int{1, 6, 50, 200, 100_000} {
+		var s store
+		o := s.options()
+		o.Jobs = jobs
+		f := fetching.New(o)
+		src := newRangedSource(blob)
+		var first atomic.Int64
+		src.answer = func(ctx context.Context, data []byte, offset, length int64) (io.Reader, error) {
+			first.CompareAndSwap(0, length)
+			return exactly(ctx, data, offset, length)
+		}
+		f.Need(f.AddImage(src, wrapped("x")), descriptor(blob))
+		require.NoError(t, run(t.Context(), f, f.Blobs()))
+		assert.Equal(t, blob, s.blobs[descriptor(blob).Digest])
+		assert.Equal(t, jobs <= 6, first.Load() == fetching.RangeSize, jobs)
+		assert.True(t, first.Load()*int64(jobs+16) <= memory || first.Load() == 128<<10, jobs)
+	}
+}
+
 // One blob over lines of a limited speed takes as long as its part of each.
 func TestRangesShareTheLines(t *testing.T) {
 	const size, jobs = 60 << 10, 6

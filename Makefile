@@ -43,15 +43,16 @@ CRASHES ?= 34
 crash:
 	DOCKERARCHIVE_TEST_LONG=1 $(GO) test -tags $(TAGS) -timeout 120m -count $(CRASHES) -v -run 'TestKilled' .
 
-# ONCE are the packages that the module podman has no copy of.
-ONCE = $$($(GO) list -f '{{.ImportPath}}' ./... | sed 's,^github.com/dockerarchive/dockerarchive,.,' | \
-	while read -r p; do ls podman/$$p/*.go >/dev/null 2>&1 || echo $$p; done)
+# ONCE prints the packages that the module podman has no copy of, from those in $$all.
+ONCE = for p in $$all; do p=.$${p\#github.com/dockerarchive/dockerarchive}; \
+	ls podman/$$p/*.go >/dev/null 2>&1 || echo $$p; done
 
 # test-long tests what ships, the generated module and what it uses: without C, and so without
 # the race detector, under which test has every test of this module, but fewer rounds.
 test-long: export DOCKERARCHIVE_TEST_LONG = 1
 test-long:
-	$(STATIC) test -timeout 60m -tags $(TAGS) $(ONCE)
+	@all=$$($(GO) list -tags $(TAGS) ./...) && once=$$($(ONCE)) && test -n "$$once" || exit 1; \
+	set -x; $(STATIC) test -timeout 60m -tags $(TAGS) $$once
 	cd podman && $(STATIC) test -timeout 60m -tags $(TAGS) ./...
 	cd bench && $(STATIC) test -tags $(TAGS) ./...
 	cd interop && $(STATIC) test -tags $(TAGS) ./...

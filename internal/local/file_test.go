@@ -84,3 +84,26 @@ func TestKeepSame(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, string(data)+"more", string(got))
 }
+
+// Where the system knows holes, they are told, and that they take no space.
+func TestHoles(t *testing.T) {
+	raw, err := os.Create(filepath.Join(t.TempDir(), "raw"))
+	require.NoError(t, err)
+	defer raw.Close()
+	f := NewFile(raw, "shown")
+	const at, size = 8 << 20, 64 << 20
+	_, err = f.WriteAt([]byte("data"), at)
+	require.NoError(t, err)
+	require.NoError(t, f.Truncate(size))
+	data, behind := f.NextData(0), f.NextData(size/2)
+	allocated, err := f.Allocated()
+	require.NoError(t, err)
+	if data == 0 { // It knows none.
+		assert.EqualValues(t, size/2, behind)
+		return
+	}
+	assert.LessOrEqual(t, data, int64(at))
+	assert.EqualValues(t, at, f.NextData(at))
+	assert.Greater(t, behind, int64(size))
+	assert.Less(t, allocated, int64(at))
+}

@@ -2,7 +2,12 @@
 
 package local
 
-import "golang.org/x/sys/unix"
+import (
+	"errors"
+	"math"
+
+	"golang.org/x/sys/unix"
+)
 
 // Written returns how many of n bytes from off on stand before the file's end and its
 // first hole, as far as the system knows holes.
@@ -12,4 +17,27 @@ func (f *File) Written(off, n int64) int64 {
 		return f.before(off, n)
 	}
 	return min(hole-off, n)
+}
+
+// NextData returns where what is no hole begins, from off on, as far as the system knows
+// holes.
+func (f *File) NextData(off int64) int64 {
+	data, err := unix.Seek(int(f.file.Fd()), off, unix.SEEK_DATA)
+	switch {
+	case errors.Is(err, unix.ENXIO):
+		return math.MaxInt64
+	case err != nil:
+		return off
+	}
+	return data
+}
+
+// Allocated returns how many bytes of the disk the file takes, or if that cannot be told,
+// its size.
+func (f *File) Allocated() (int64, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.file.Fd()), &st); err != nil {
+		return 0, f.wrap("stat", err)
+	}
+	return st.Blocks * 512, nil
 }

@@ -112,11 +112,3 @@ func chmod(f *os.File, mode fs.FileMode) error {
 	}
 	return err
 }
-
-func allocated(f *os.File) int64 {
-	var st unix.Stat_t
-	if unix.Fstat(int(f.Fd()), &st) != nil {
-		return 0
-	}
-	return st.Blocks * 512
-}

@@ -191,5 +191,9 @@ func (o *Output) Allocated() int64 {
 	if o.partial == "" {
 		return 0
 	}
-	return allocated(o.raw)
+	n, err := o.file.Allocated()
+	if err != nil {
+		return 0
+	}
+	return n
 }

@@ -20,6 +20,12 @@ type Rest struct {
 	Size   int64 // of the content, all of which is there
 }
 
+// withHoles knows its holes.
+type withHoles interface {
+	// NextData returns where what is no hole begins, from an offset on.
+	NextData(off int64) int64
+}
+
 // Rests calls each for what looks like an entry of a regular file with a header of one
 // block in the bytes of r from one offset, a multiple of 512, to another, in their
 // order. Where each returns true, it goes on behind the entry; else behind its header.
@@ -29,6 +35,12 @@ func Rests(ctx context.Context, r io.ReaderAt, from, to int64, each func(Rest) (
 	for from+blockSize <= to {
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if f, ok := r.(withHoles); ok { // There are no headers in holes.
+			if data := min(f.NextData(from), to) / blockSize * blockSize; data > from {
+				from = data
+				continue
+			}
 		}
 		window := buf[:min(int64(len(buf)), (to-from)/blockSize*blockSize)]
 		n, err := r.ReadAt(window, from)

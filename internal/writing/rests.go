@@ -34,7 +34,14 @@ func (a *Archive) adopt(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	search := restSearch{file: a.out.File(), layout: a.layout, from: w.Sealed(), to: size, max: maxRests, wanted: o.Rests}
+	allocated, err := a.out.File().Allocated()
+	if err != nil {
+		return err
+	}
+	search := restSearch{
+		file: a.out.File(), layout: a.layout, from: w.Sealed(), to: size,
+		max: maxRests, stored: allocated + maxHoles, wanted: o.Rests,
+	}
 	if a.old != nil {
 		search.wanted = func(d digest.Digest) bool {
 			_, have := a.old.find(d)
@@ -94,12 +101,17 @@ const maxSearches = 16
 // of empty blobs could have millions. 3,000 images of 20 layers stay below it.
 const maxRests = 1 << 16
 
+// maxHoles is how many bytes of holes are read as zeros: a minute's, and not those of
+// whoever made a file of terabytes that takes no space.
+const maxHoles = 64 << 30
+
 // restSearch looks for complete blobs in a range of a file.
 type restSearch struct {
 	file     io.ReaderAt
 	layout   layout.Layout
 	from, to int64
-	max      int // entries that are read
+	max      int   // entries that are read
+	stored   int64 // bytes that may be there, and not be holes
 	wanted   func(stored digest.Digest) bool
 
 	mu      sync.Mutex
@@ -113,7 +125,7 @@ func (s *restSearch) run(ctx context.Context) (found []rest, err error) {
 	s.checked = map[int64]bool{}
 	// Whoever made up headers that speak of all that follows would have it read as often
 	// as there are headers.
-	budget := 2 * (s.to - s.from)
+	budget := 2 * min(s.to-s.from, s.stored)
 	for n := 0; ; n++ {
 		if n == maxSearches {
 			budget = -1

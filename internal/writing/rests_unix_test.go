@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -82,7 +83,7 @@ func TestRestsOfLiars(t *testing.T) {
 		at := int64(file.Len())
 		entry(digest.FromBytes(data), len(data))
 		file.Write(append(data, make([]byte, 24)...))
-		search := restSearch{file: bytes.NewReader(file.Bytes()), layout: l, to: int64(file.Len()), max: maxRests, wanted: func(digest.Digest) bool { return true }}
+		search := restSearch{file: bytes.NewReader(file.Bytes()), layout: l, to: int64(file.Len()), max: maxRests, stored: maxHoles, wanted: func(digest.Digest) bool { return true }}
 		found, err := search.run(t.Context())
 		require.NoError(t, err)
 		require.Len(t, found, 1, claimed)
@@ -115,7 +116,7 @@ func TestRestsOfADamagedDisk(t *testing.T) {
 		file.Write(data)
 	}
 	disk := damagedDisk{bytes.NewReader(file.Bytes()), 1 << 18}
-	search := restSearch{file: disk, layout: l, to: int64(file.Len()), max: maxRests, wanted: func(digest.Digest) bool { return true }}
+	search := restSearch{file: disk, layout: l, to: int64(file.Len()), max: maxRests, stored: maxHoles, wanted: func(digest.Digest) bool { return true }}
 	found, err := search.run(t.Context())
 	require.NoError(t, err)
 	require.Len(t, found, 1)
@@ -136,9 +137,47 @@ func TestRestsAreLimited(t *testing.T) {
 	for i := range 100 {
 		entry(digest.FromString(fmt.Sprint(i)))
 	}
-	search := restSearch{file: bytes.NewReader(file.Bytes()), layout: l, to: int64(file.Len()), max: 10, wanted: func(digest.Digest) bool { return true }}
+	search := restSearch{file: bytes.NewReader(file.Bytes()), layout: l, to: int64(file.Len()), max: 10, stored: maxHoles, wanted: func(digest.Digest) bool { return true }}
 	found, err := search.run(t.Context())
 	require.NoError(t, err)
 	assert.Len(t, found, 1)
 	assert.Len(t, search.checked, 10)
+}
+
+// What a file says that it has, but are holes, is not read without end.
+func TestRestsOfHoles(t *testing.T) {
+	l := layouts["docker"]
+	const size = 1 << 32
+	header, err := l.BlobHeader(digest.FromString("zeros"), size)
+	require.NoError(t, err)
+	var file bytes.Buffer
+	require.NoError(t, tar.NewWriter(&file).WriteHeader(header))
+	sparse := holeyFile{Reader: bytes.NewReader(file.Bytes())}
+	search := restSearch{file: &sparse, layout: l, to: 512 + size, max: maxRests, stored: 512, wanted: func(digest.Digest) bool { return true }}
+	found, err := search.run(t.Context())
+	require.NoError(t, err)
+	assert.Empty(t, found)
+	assert.LessOrEqual(t, sparse.read, int64(1<<20))
+}
+
+// holeyFile has a hole behind what it has, and counts what is read.
+type holeyFile struct {
+	*bytes.Reader
+	read int64
+}
+
+func (f *holeyFile) ReadAt(p []byte, off int64) (int, error) {
+	clear(p)
+	if off < f.Size() {
+		_, _ = f.Reader.ReadAt(p, off)
+	}
+	f.read += int64(len(p))
+	return len(p), nil
+}
+
+func (f *holeyFile) NextData(off int64) int64 {
+	if off < f.Size() {
+		return off
+	}
+	return math.MaxInt64
 }

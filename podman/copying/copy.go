@@ -64,9 +64,10 @@ type copier struct {
 	policy       *signature.PolicyContext
 	dest, source types.ImageReference
 	extras       CopyExtras
-	ranges       *ranging     // of a registry's large blobs; nil if they are read whole
-	inRanges     bool         // large blobs are, and each range is watched
-	watch        *stall.Watch // nil if no registry is involved
+	ranges       *ranging      // of a registry's large blobs; nil if they are read whole
+	ranged       *rangedSource // that is read; nil if there is none
+	watch        *stall.Watch  // nil if no registry is involved
+	final        bool          // what has been written cannot be taken back
 }
 
 func newCopier(policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, extras CopyExtras) *copier {
@@ -84,16 +85,27 @@ func (c *copier) copyWatched(ctx context.Context, options *copy.Options) (m []by
 	if options == nil {
 		options = &copy.Options{}
 	}
-	if !isRegistry(c.source) && !isRegistry(c.dest) {
-		return c.copy(ctx, options)
-	}
-	err = stall.Ask(ctx, c.waiting, func(ctx context.Context, w *stall.Watch) error {
-		w.Patient() // A registry may have to store something, or a disk here be slow.
-		c.watch = w
+	if isRegistry(c.source) || isRegistry(c.dest) {
+		err = stall.Ask(ctx, c.waiting, func(ctx context.Context, w *stall.Watch) error {
+			w.Patient() // A registry may have to store something, or a disk here be slow.
+			c.watch = w
+			m, err = c.copy(ctx, options)
+			return err
+		})
+	} else {
 		m, err = c.copy(ctx, options)
-		return err
-	})
+	}
+	if err != nil && c.final {
+		return nil, retry.Final(err) // Another attempt would go behind what has been sent.
+	}
 	return m, err
+}
+
+// rest says that a registry is not waited for.
+func (c *copier) rest() {
+	if c.watch != nil {
+		c.watch.Rest()
+	}
 }
 
 func (c *copier) copy(ctx context.Context, options *copy.Options) ([]byte, error) {
@@ -122,19 +134,20 @@ func (c *copier) copy(ctx context.Context, options *copy.Options) ([]byte, error
 		return nil, err
 	}
 	plan.TakeFrom(archiveSource)
-	ranged := c.ranges.of(ctx, src, plan.instances, int(options.MaxParallelDownloads), c.waiting)
-	if ranged != nil {
-		opened.source = ranged
+	c.ranged = c.ranges.of(ctx, src, plan.instances, int(options.MaxParallelDownloads), c.waiting)
+	if c.ranged != nil {
+		opened.source = c.ranged
 	}
 	if plan.elsewhere {
 		// Only then, for that hides sigstore signatures from copy.Image.
 		opened.source = nearSource{opened.source}
 	}
+	c.rest() // Somebody may have to open the other end of a pipe.
 	w, inWriter, err := dockerarchive.NewWriterForReference(ctx, options.DestinationCtx, destRef, writerOptions(c.extras, plan, src))
 	if err != nil {
 		return nil, err
 	}
-	c.inRanges = ranged != nil
+	c.final = !w.Undoable()
 	m, err := copy.Image(ctx, c.policy, &reportedReference{inWriter, c}, opened, options)
 	if err != nil {
 		err = errors.Join(err, w.Abort())
@@ -144,9 +157,7 @@ func (c *copier) copy(ctx context.Context, options *copy.Options) ([]byte, error
 	switch {
 	case err == nil:
 		return m, nil
-	case !w.Undoable():
-		return nil, retry.Final(err) // Another attempt would go behind what has been sent.
-	case ranged.mayBeToBlame(err):
+	case !c.final && c.ranged.mayBeToBlame(err):
 		return nil, fmt.Errorf("%w: %w", errWrongRanges, err)
 	default:
 		return nil, err

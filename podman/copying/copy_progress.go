@@ -22,9 +22,18 @@ func (c *copier) image(ctx context.Context, dest, source types.ImageReference, o
 	reported := make(chan types.ProgressProperties)
 	var wg sync.WaitGroup
 	wg.Go(func() {
+		blobs := 0 // that are on their way
 		for p := range reported {
-			if c.watch != nil {
+			switch p.Event {
+			case types.ProgressEventNewArtifact:
+				blobs++
+			case types.ProgressEventDone:
+				blobs--
+			}
+			if c.watch != nil && (blobs > 0 || isRegistry(c.dest)) {
 				c.watch.Moved()
+			} else {
+				c.rest() // A daemon, say, may take a long time for what it has got.
 			}
 			c.report(p)
 			if options.Progress != nil && options.ProgressInterval > 0 {
@@ -87,16 +96,14 @@ type reportedDestination struct {
 // PutBlob writes a blob.
 func (d *reportedDestination) PutBlob(ctx context.Context, stream io.Reader, info types.BlobInfo, cache types.BlobInfoCache, isConfig bool) (types.BlobInfo, error) {
 	progress, watch := d.copier.extras.Progress, d.copier.watch
-	if watch != nil && !d.copier.inRanges {
+	if watch != nil && !d.copier.ranged.inRanges(info) { // Ranges are watched one by one.
 		stream = watch.Received(ctx, stream)
 	}
 	progress(Event{Kind: Started, Blob: info.Digest, Size: info.Size})
 	var read atomic.Int64
 	put, err := d.ImageDestination.PutBlob(ctx, readerFunc(func(p []byte) (int, error) {
 		n, err := stream.Read(p)
-		if watch != nil {
-			watch.Moved()
-		}
+		d.copier.rest() // Until it is read on.
 		read.Add(int64(n))
 		progress(Event{Kind: Read, Blob: info.Digest, Bytes: n})
 		return n, err

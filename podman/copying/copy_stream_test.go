@@ -4,8 +4,10 @@ package copying_test
 
 import (
 	"io"
+	"net/http"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/copy"
@@ -41,4 +43,24 @@ func TestCopyToAStreamIsNotTriedAgain(t *testing.T) {
 		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 		require.Equal(t, 1, attempts)
 	}
+}
+
+// Nor is one from a registry that has said nothing for too long.
+func TestSilentCopyToAStreamIsNotTriedAgain(t *testing.T) {
+	impatient(t, time.Second, time.Second)
+	reg := imagetest.NewRegistry(t)
+	src := reg.Push(t, "app:1", imagetest.NewImage(t, "x", imagetest.Gzip(1, 200_000)))
+	silent(t, reg, http.MethodGet, "/blobs/")
+	attempts := 0
+	_, err := toPipe(t, func(path string) error {
+		dest, err := dockerarchive.ImageTransport.ParseReference(path)
+		require.NoError(t, err)
+		return copying.RetryEvery(t.Context(), 3, 1, nil, func() error {
+			attempts++
+			_, err := copying.Copy(t.Context(), imagetest.Trusting(t), dest, src, &copy.Options{SourceCtx: imagetest.RegistryContext(t), DestinationCtx: imagetest.Isolated()})
+			return err
+		})
+	})
+	require.ErrorContains(t, err, "has sent nothing for")
+	require.Equal(t, 1, attempts)
 }

@@ -26,10 +26,10 @@ func CopyInRangesOf(ctx context.Context, policy *signature.PolicyContext, dest, 
 }
 
 // RetryAtOnce lets retries not wait.
-func (o *SaveOptions) RetryAtOnce() { o.retryDelay = time.Nanosecond }
+func (o *SaveOptions) RetryAtOnce() { o.RetryDelay = time.Nanosecond }
 
 // RetryAtOnce lets retries not wait.
-func (o *PushOptions) RetryAtOnce() { o.retryDelay = time.Nanosecond }
+func (o *PushOptions) RetryAtOnce() { o.RetryDelay = time.Nanosecond }
 
 // InRangesOf has blobs read in ranges of a size, in bytes.
 func (o *SaveOptions) InRangesOf(size int) { o.rangeSize = size }
@@ -45,4 +45,4 @@ var (
 )
 
 // RetryAtOnce lets retries not wait.
-func (o *LoadOptions) RetryAtOnce() { o.retryDelay = time.Nanosecond }
+func (o *LoadOptions) RetryAtOnce() { o.RetryDelay = time.Nanosecond }

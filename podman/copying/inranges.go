@@ -62,9 +62,14 @@ func (r *ranging) of(ctx context.Context, src types.ImageSource, instances []*di
 	return &rangedSource{ImageSource: src, fetcher: fetcher, image: fetcher.AddImage(blobs, nil), whole: int64(r.size)}
 }
 
+// inRanges reports whether a blob is read so.
+func (s *rangedSource) inRanges(info types.BlobInfo) bool {
+	return s != nil && info.Size > s.whole && len(info.URLs) == 0
+}
+
 // GetBlob returns a blob.
 func (s *rangedSource) GetBlob(ctx context.Context, info types.BlobInfo, cache types.BlobInfoCache) (io.ReadCloser, int64, error) {
-	if info.Size <= s.whole || len(info.URLs) > 0 {
+	if !s.inRanges(info) {
 		return s.ImageSource.GetBlob(ctx, info, cache)
 	}
 	s.used.Store(true)

@@ -45,8 +45,6 @@ type LoadOptions struct {
 	// sent, Read with how many more Bytes have been, and Retried with why all is sent
 	// after all, after which it begins anew. It must return soon.
 	Progress func(Event)
-
-	retryDelay time.Duration // before the first retry, for tests
 }
 
 // Loaded is what Load has done.
@@ -196,7 +194,7 @@ func (l *loader) saveOptions() *SaveOptions {
 		SourceCtx: l.options.SourceCtx, DestinationCtx: l.options.DestinationCtx,
 		Platforms: l.options.Platforms, AnyPlatform: true,
 		LeaveOut: func(layer imgspecv1.Descriptor) bool { return l.leftOut[layer.Digest] },
-		Jobs:     l.options.Jobs, RetryTimes: l.options.RetryTimes, RetryDelay: l.options.RetryDelay, retryDelay: l.options.retryDelay,
+		Jobs:     l.options.Jobs, RetryTimes: l.options.RetryTimes, RetryDelay: l.options.RetryDelay,
 	}
 }
 

@@ -285,6 +285,6 @@ func (s *saver) ask(ctx context.Context, img *savedImage, f func(context.Context
 
 func (s *saver) retries() retry.Policy {
 	policy := retryPolicy(s.options.RetryTimes)
-	policy.FirstDelay, policy.Delay = s.options.retryDelay, s.options.RetryDelay
+	policy.Delay = s.options.RetryDelay
 	return policy
 }

@@ -77,8 +77,6 @@ type PushOptions struct {
 	// Progress, if not nil, is told what happens. Only blobs that are sent are Started,
 	// Read and Finished. It is called concurrently, and must return soon.
 	Progress func(Event)
-
-	retryDelay time.Duration // before the first retry, for tests
 }
 
 // PushResult is what became of an image.
@@ -199,7 +197,6 @@ func newPusher(policyContext *signature.PolicyContext, images []PushImage, optio
 	p.reading, err = newSaver(policyContext, saved, &SaveOptions{
 		SourceCtx: p.options.SourceCtx, DestinationCtx: p.options.SourceCtx, Platforms: p.options.Platforms, AnyPlatform: true,
 		Jobs: p.options.Jobs, RetryTimes: p.options.RetryTimes, RetryDelay: p.options.RetryDelay, KeepGoing: p.options.KeepGoing, Progress: p.options.Progress,
-		retryDelay: p.options.retryDelay,
 	})
 	if err != nil {
 		return nil, err

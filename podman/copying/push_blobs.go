@@ -187,6 +187,9 @@ func (s *sentBlobs) send(ctx context.Context, img *pushedImage, to *repository, 
 	progress := s.pusher.options.Progress
 	begun := false
 	upload, attempts := s.client.Upload(to.name, b.Descriptor), 0
+	upload.Announce = func(err error, offset int64) {
+		progress(Event{Kind: Retried, Blob: b.Digest, Err: err, Offset: offset})
+	}
 	err := to.do(ctx, img, b.Digest, func(asked context.Context, w *stall.Watch, dest types.ImageDestination) error {
 		open := func(skip int64) (*sentReader, error) {
 			body, err := s.pusher.open(ctx, img, b)

@@ -54,8 +54,10 @@ func (p *pusher) confirm(ctx context.Context, img *pushedImage, target reference
 		switch {
 		case registries.IsDenied(err):
 			return nil
-		case err != nil:
+		case registries.IsNotFound(err):
 			return fmt.Errorf("%w: %w", ErrNotPushed, err)
+		case err != nil:
+			return fmt.Errorf("the registry took it, and whether it has it is not known: %w", err)
 		case d != img.top().Descriptor.Digest:
 			return fmt.Errorf("%w: %s is %s there, and not %s", ErrNotPushed, target, d, img.top().Descriptor.Digest)
 		}
@@ -89,7 +91,7 @@ func (p *pusher) listIn(ctx context.Context, img *pushedImage, repository refere
 
 // addToList adds what an index of referrers lists to the one that a repository has under
 // its tag. It returns false if there is none, or this is no such index. What others have
-// listed there stays so.
+// listed there stays so: who may not read the list does not replace it.
 func (p *pusher) addToList(ctx context.Context, img *pushedImage, target reference.Named) (bool, error) {
 	tagged, ok := target.(reference.Tagged)
 	if !ok || !img.top().IsIndex() {
@@ -99,13 +101,18 @@ func (p *pusher) addToList(ctx context.Context, img *pushedImage, target referen
 	if !ok || kind != image.TagReferrers {
 		return false, nil
 	}
-	there := false
+	var there digest.Digest
 	err := p.ask(ctx, img, func(ctx context.Context) (err error) {
-		there, err = p.blobs.client.HasTag(ctx, target)
+		there, err = p.blobs.client.Digest(ctx, target)
 		return err
 	})
-	if !there || err != nil {
-		return false, err
+	switch {
+	case registries.IsNotFound(err):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("adding to what %s lists: %w", target, err)
+	case there == img.top().Descriptor.Digest:
+		return true, nil
 	}
 	for _, document := range img.documents[:len(img.documents)-1] {
 		if document.Subject == nil || document.Subject.Digest != subject {
@@ -115,7 +122,15 @@ func (p *pusher) addToList(ctx context.Context, img *pushedImage, target referen
 			return false, err
 		}
 	}
+	img.warnAdded(target)
 	return true, nil
+}
+
+// warnAdded says that what a name stands for is not the image alone.
+func (i *pushedImage) warnAdded(target reference.Named) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.result.Warnings = append(i.result.Warnings, fmt.Sprintf("%s is a list of referrers that was there, to which those of %s were added", target, i.top().Descriptor.Digest))
 }
 
 // ask asks a registry something, again if that fails for a reason that may pass, as that

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -281,6 +282,35 @@ func TestPushListsReferrers(t *testing.T) {
 	push(images)
 }
 
+// A registry that registries.conf alone calls insecure is asked as it is pushed to, and what
+// it answers to a path that it does not know is no reason to fail.
+func TestPushToRegistryOfConfiguration(t *testing.T) {
+	app := imagetest.NewImage(t, "app", imagetest.Gzip(1, 3000))
+	subject := app.Descriptor()
+	sbom := imagetest.NewArtifact(t, "application/spdx+json", "1", &subject)
+	to := newPushed(t)
+	to.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+		switch kindOf(r) {
+		case "GET referrers":
+			w.WriteHeader(http.StatusMethodNotAllowed)
+		case "HEAD manifest by tag": // Without a digest, so that the manifest is read.
+		default:
+			return false
+		}
+		return true
+	}
+	options := pushing(t)
+	options.DestinationCtx.DockerInsecureSkipTLSVerify = types.OptionalBoolUndefined
+	conf := fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n", to.Address)
+	require.NoError(t, os.WriteFile(options.DestinationCtx.SystemRegistriesConfPath, []byte(conf), 0o600))
+	_, err := copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{
+		{SaveImage: copying.SaveImage{Source: app}, Targets: []reference.Named{imagetest.Tagged(t, to.Address+"/team/app:1")}},
+		{SaveImage: copying.SaveImage{Source: sbom}},
+	}, options)
+	require.NoError(t, err)
+	assert.Contains(t, string(to.get(t, "team/app/manifests/sha256-"+app.Digest().Encoded())), sbom.Digest().String())
+}
+
 // An index of referrers is added to the one that is there.
 func TestPushAddsToReferrers(t *testing.T) {
 	app := imagetest.NewImage(t, "app", imagetest.Gzip(1, 3000))
@@ -301,11 +331,25 @@ func TestPushAddsToReferrers(t *testing.T) {
 		push(copying.PushImage{SaveImage: copying.SaveImage{Source: app}, Targets: []reference.Named{imagetest.Tagged(t, to.Address+"/team/app:1")}},
 			copying.PushImage{SaveImage: copying.SaveImage{Source: sbom}})
 	}
+	add := []copying.PushImage{{
+		SaveImage: copying.SaveImage{Source: registries[0].Ref(t, tag)},
+		Targets:   []reference.Named{imagetest.Tagged(t, registries[1].Address+"/"+tag)},
+	}}
+	registries[1].fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+		if kindOf(r) == "GET manifest by tag" {
+			http.Error(w, "", http.StatusForbidden)
+			return true
+		}
+		return withoutAPI(w, r)
+	}
+	_, err := copying.Push(t.Context(), imagetest.Trusting(t), add, pushing(t))
+	require.ErrorContains(t, err, "adding to what", "who may not read it replaces nothing")
+	registries[1].fault = func(_ int, w http.ResponseWriter, r *http.Request) bool { return withoutAPI(w, r) }
 	for range 2 {
-		push(copying.PushImage{
-			SaveImage: copying.SaveImage{Source: registries[0].Ref(t, tag)},
-			Targets:   []reference.Named{imagetest.Tagged(t, registries[1].Address+"/"+tag)},
-		})
+		results, err := copying.Push(t.Context(), imagetest.Trusting(t), add, pushing(t))
+		require.NoError(t, err)
+		require.Len(t, results[0].Warnings, 1)
+		assert.Contains(t, results[0].Warnings[0], "is a list of referrers that was there")
 		var index imgspecv1.Index
 		require.NoError(t, json.Unmarshal(registries[1].get(t, strings.ReplaceAll(tag, ":", "/manifests/")), &index))
 		require.Len(t, index.Manifests, 2)

@@ -33,9 +33,10 @@ func (s *saver) checkResume(algorithm compression.Algorithm) error {
 }
 
 // rangeSize returns the size of the ranges that blobs are read in. What is to be gone on
-// with comes in smaller ones: a kill loses what waits for its turn in memory.
+// with comes in smaller ones: a kill loses what waits for its turn in memory. Of layers
+// that are decompressed it loses all that is not complete.
 func (s *saver) rangeSize() int {
-	if s.options.Resume && s.options.rangeSize == 0 {
+	if s.options.Resume && !s.layout.Unpacks() && s.options.rangeSize == 0 {
 		return 512 << 10
 	}
 	return s.options.rangeSize

@@ -136,10 +136,9 @@ type SaveOptions struct {
 	// name, as an image without one.
 	KeepUntagged bool
 
-	existing   *writing.Existing // the archive that images are added to
-	keepThin   bool              // leave out what archives that are read say that they leave out
-	retryDelay time.Duration     // before the first retry, for tests
-	rangeSize  int               // in bytes, for tests
+	existing  *writing.Existing // the archive that images are added to
+	keepThin  bool              // leave out what archives that are read say that they leave out
+	rangeSize int               // in bytes, for tests
 }
 
 // defaultJobs is the number that containers/image uses for layers.

@@ -65,6 +65,7 @@ func inGzip(data []byte) []byte {
 // A registry that says nothing, to whatever request of whatever is done with it, is asked
 // again, and that is told.
 func TestSilentRegistry(t *testing.T) {
+	impatient(t, time.Second, time.Second)
 	there := imagetest.NewImage(t, "there", imagetest.Gzip(3, 300_000))
 	img := imagetest.NewImage(t, "it", imagetest.Gzip(1, 300_000))
 	large := imagetest.NewImage(t, "large", imagetest.Plain(2, 6<<20).In(inGzip, imgspecv1.MediaTypeImageLayerGzip)) // More than sockets hold.
@@ -119,9 +120,9 @@ func TestSilentRegistry(t *testing.T) {
 		"push, manifest":   {http.MethodPut, "/manifests/", of(img, push)},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // Each waits most of its time.
 			reg := imagetest.NewRegistry(t)
 			reg.Push(t, "app:1", there)
-			impatient(t, time.Second, time.Second)
 			told := make(chan string, 1000)
 			asked := silent(t, reg, c.method, c.path)
 			require.NoError(t, c.do(reg, func(e copying.Event) {

@@ -10,8 +10,12 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/docker/reference"
+	"oras.land/oras-go/v2/content"
 	orasdef "oras.land/oras-go/v2/errdef"
 	"oras.land/oras-go/v2/registry/remote/errcode"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
 // Digest returns the digest of what a registry has under a tag or a digest, of the bytes
@@ -32,17 +36,18 @@ func (c *Client) Digest(ctx context.Context, name reference.Named) (digest.Diges
 	if err != nil {
 		return "", fmt.Errorf("reading %s: %w", name, err)
 	}
-	return d.Digest, body.Close()
+	defer body.Close() // It has been read.
+	if d.Size > image.MaxDocument {
+		return "", fmt.Errorf("reading %s: %w: larger than %d bytes, which is more than a manifest may have", name, errdef.ErrLimit, image.MaxDocument)
+	}
+	if _, err := content.ReadAll(body, d); err != nil {
+		return "", fmt.Errorf("reading %s: %w", name, err)
+	}
+	return d.Digest, nil
 }
 
-// HasTag reports whether a registry has a tag, and lets the user see it. No mirror is asked.
-func (c *Client) HasTag(ctx context.Context, name reference.Named) (bool, error) {
-	_, err := c.Digest(ctx, name)
-	if errors.Is(err, orasdef.ErrNotFound) || IsDenied(err) {
-		return false, nil
-	}
-	return err == nil, err
-}
+// IsNotFound reports whether an error is a registry's that has not got something.
+func IsNotFound(err error) bool { return errors.Is(err, orasdef.ErrNotFound) }
 
 // IsDenied reports whether an error is a registry's that lets the user not do something.
 func IsDenied(err error) bool {

@@ -34,7 +34,7 @@ func pullSources(sys *types.SystemContext, ref reference.Named) ([]sysregistries
 	case r == nil:
 		return []sysregistriesv2.PullSource{{Reference: ref}}, nil
 	case r.Blocked:
-		return nil, fmt.Errorf("registry %s is blocked in registries.conf", r.Prefix)
+		return nil, errBlocked(r)
 	}
 	return r.PullSourcesFromReference(ref)
 }
@@ -45,9 +45,24 @@ func (c *Client) Mirrored(repo reference.Named) (bool, error) {
 	return r != nil && len(r.Mirrors) > 0, err
 }
 
-// itself returns a repository where it is written to, and not at a mirror.
+// itself returns a repository where it is written to, as containers/image does: not at a
+// mirror, and under the name that it is called by.
 func (c *Client) itself(ctx context.Context, name reference.Named) (*repository, error) {
-	return c.repository(ctx, name, sysregistriesv2.PullSource{Reference: name})
+	source := sysregistriesv2.PullSource{Reference: name}
+	r, err := sysregistriesv2.FindRegistry(c.sys, name.Name())
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("reading the configuration of registries: %w", err)
+	case r != nil && r.Blocked:
+		return nil, errBlocked(r)
+	case r != nil:
+		source.Endpoint.Insecure = r.Insecure
+	}
+	return c.repository(ctx, name, source)
+}
+
+func errBlocked(r *sysregistriesv2.Registry) error {
+	return fmt.Errorf("registry %s is blocked in registries.conf", r.Prefix)
 }
 
 // repository returns the repository at one of the places where a reference may be read.

@@ -28,7 +28,7 @@ func (c *Client) List(ctx context.Context, repo reference.Named, subject digest.
 		return nil
 	}
 	err = r.remote.Referrers(ctx, about, "", look)
-	if isUnsupported(err) {
+	if isUnsupported(err) || isRefused(err) && !IsDenied(err) { // Some say that they do not know such a path.
 		if err = r.tags.Referrers(ctx, about, "", look); err == nil && !listed {
 			// It is sent again: that is how the library comes to change the tag.
 			err = r.tags.Push(ctx, imgspecv1.Descriptor{MediaType: manifest.MediaType, Digest: manifest.Digest, Size: manifest.Size}, bytes.NewReader(raw))

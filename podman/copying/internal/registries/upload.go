@@ -14,14 +14,13 @@ import (
 
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker/reference"
-	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/errcode"
 )
 
-// worthwhile is how many bytes more a registry must have after an attempt for the next to
-// follow at once.
+// worthwhile is how many bytes more a registry must have at least after an attempt for the
+// next to follow at once.
 const worthwhile = 1 << 20
 
 // Upload is a blob on its way into a repository. What a registry has got of it when a
@@ -33,6 +32,11 @@ type Upload struct {
 	location *url.URL // of what the registry has; nil before there is something
 	sent     int64    // how much that is, in bytes
 	anew     bool     // is sent as a whole every time, because the registry does not go on
+	unsure   bool     // the registry has not been able to say what it has
+
+	// Announce, if not nil, is called before Send sends the rest because of an error, from
+	// an offset in bytes.
+	Announce func(err error, offset int64)
 }
 
 // Upload returns an Upload that has not begun.
@@ -43,17 +47,18 @@ func (c *Client) Upload(to reference.Named, blob imgspecv1.Descriptor) *Upload {
 // Send sends the blob, or what the registry lacks of it. open returns all of it, of which so
 // many bytes will be skipped. After an error that may pass, Send may be called again.
 func (u *Upload) Send(ctx context.Context, open func(skip int64) (io.ReadCloser, error)) error {
-	repository, err := u.client.repository(ctx, u.to, sysregistriesv2.PullSource{Reference: u.to})
+	repository, err := u.client.itself(ctx, u.to)
 	if err != nil {
 		return err
 	}
 	r := repository.remote
 	ctx = auth.AppendRepositoryScope(ctx, r.Reference, auth.ActionPull, auth.ActionPush)
 	if u.location != nil {
-		if err := u.ask(ctx, r); err != nil {
+		if err := u.askAgain(ctx, r); err != nil {
 			return err
 		}
 	}
+	enough := max(worthwhile, u.blob.Size/64) // All that is there is read again for the rest.
 	for {
 		before := u.sent
 		err := u.attempt(ctx, r, open)
@@ -69,14 +74,28 @@ func (u *Upload) Send(ctx context.Context, open func(skip int64) (io.ReadCloser,
 			return err
 		}
 		switch {
-		case u.sent >= before+worthwhile:
+		case u.sent >= before+enough:
 		case refused && u.sent > before: // Some was still on its way when the registry was asked.
 		case refused && before > 0: // It may not be able to go on.
 			u.location, u.sent, u.anew = nil, 0, true
 		default:
 			return err
 		}
+		if u.Announce != nil {
+			u.Announce(err, u.sent)
+		}
 	}
+}
+
+// askAgain is ask for a later attempt. Who could not say the last time, and cannot now, is
+// sent all.
+func (u *Upload) askAgain(ctx context.Context, r *remote.Repository) error {
+	err := u.ask(ctx, r)
+	if _, answered := Judge(err); err != nil && answered && u.unsure {
+		u.location, u.sent, err = nil, 0, nil
+	}
+	u.unsure = err != nil
+	return err
 }
 
 // isRefused reports whether a registry does not want something, now or later.
@@ -162,7 +181,7 @@ func (u *Upload) end(ctx context.Context, r *remote.Repository) error {
 func (u *Upload) ask(ctx context.Context, r *remote.Repository) error {
 	response, err := u.do(ctx, r, http.MethodGet, u.location.String(), nil, nil, http.StatusNoContent, http.StatusAccepted)
 	var answer *errcode.ErrorResponse
-	if errors.As(err, &answer) {
+	if errors.As(err, &answer) && isRefused(err) {
 		u.location, u.sent = nil, 0
 		return nil
 	}

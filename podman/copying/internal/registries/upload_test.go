@@ -105,7 +105,11 @@ func TestUploadGoesOn(t *testing.T) {
 	for _, breakAfter := range []int64{1 << 20, 3 << 20 / 2, 5<<20 - 1, 5 << 20} {
 		s := &uploadServer{breakAfter: breakAfter}
 		u, open, data := uploadTo(t, s)
-		var skipped []int64
+		var skipped, announced []int64
+		u.Announce = func(err error, offset int64) {
+			assert.Error(t, err)
+			announced = append(announced, offset)
+		}
 		require.NoError(t, u.Send(t.Context(), func(skip int64) (io.ReadCloser, error) {
 			skipped = append(skipped, skip)
 			return open(skip)
@@ -113,6 +117,7 @@ func TestUploadGoesOn(t *testing.T) {
 		assert.Equal(t, digest.FromBytes(data), s.done)
 		assert.EqualValues(t, len(data), s.received)
 		assert.Equal(t, 1, s.begun)
+		assert.Equal(t, skipped[1:], append([]int64{}, announced...))
 		for i, skip := range skipped {
 			assert.Equal(t, int64(i)*breakAfter, skip)
 		}
@@ -165,6 +170,7 @@ func TestUploadFails(t *testing.T) {
 		"little":     {nil, 1<<20 - 1, 1},
 		"nothing":    {nil, 0, 1},
 		"forgotten":  {func(w http.ResponseWriter, _ int) bool { w.WriteHeader(http.StatusNotFound); return true }, 2 << 20, 2},
+		"busy":       {func(w http.ResponseWriter, _ int) bool { w.WriteHeader(http.StatusServiceUnavailable); return true }, 2 << 20, 1},
 		"cannot say": {func(w http.ResponseWriter, _ int) bool { w.WriteHeader(http.StatusNoContent); return true }, 2 << 20, 2},
 		"too much": {func(w http.ResponseWriter, _ int) bool {
 			w.Header().Set("Range", "0-5242880")
@@ -188,6 +194,24 @@ func TestUploadFails(t *testing.T) {
 		assert.Equal(t, digest.FromBytes(data), s.done, name)
 		assert.Equal(t, c.begun, s.begun, name)
 	}
+}
+
+// A registry that never says what it has is sent all in the end.
+func TestUploadToWhoNeverSays(t *testing.T) {
+	s := &uploadServer{breakAfter: 2 << 20, says: func(w http.ResponseWriter, _ int) bool {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	}}
+	u, open, data := uploadTo(t, s)
+	require.Error(t, u.Send(t.Context(), open))
+	s.mu.Lock()
+	s.breakAfter = int64(len(data))
+	s.mu.Unlock()
+	require.Error(t, u.Send(t.Context(), open))
+	assert.Equal(t, 1, s.begun)
+	require.NoError(t, u.Send(t.Context(), open))
+	assert.Equal(t, digest.FromBytes(data), s.done)
+	assert.Equal(t, 2, s.begun)
 }
 
 // A blob that cannot be read, or a context that ends, is the error at once.

@@ -152,7 +152,14 @@ func TestCompressedWriteFailsAndIsAborted(t *testing.T) {
 		require.ErrorIs(t, err, errFull)
 		require.NoError(t, o.Abort())
 	}
-	goleak.VerifyNone(t, before)
+	leak := goleak.Find(before)
+	for range 100 { // What is being compressed comes to its end, which takes time.
+		if leak == nil {
+			break
+		}
+		leak = goleak.Find(before)
+	}
+	require.NoError(t, leak)
 }
 
 func TestCompressionOfNames(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path"
@@ -33,18 +34,32 @@ import (
 // pushed is a registry that counts what it is sent.
 type pushed struct {
 	*imagetest.Registry
-	mu        sync.Mutex
-	uploads   map[string]int // completed, by digest
-	manifests int
-	mounts    []string // FROM DIGEST
-	requests  int
+	mu sync.Mutex
+	counts
 
 	// fault, if not nil, may answer the nth request.
 	fault func(n int, w http.ResponseWriter, r *http.Request) bool
 }
 
+type counts struct {
+	uploads   map[string]int // completed, by digest
+	manifests int
+	mounts    []string // FROM DIGEST
+	requests  int
+}
+
+// seen returns what has been counted. A request that its client has broken off may still
+// be answered.
+func (p *pushed) seen() counts {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := p.counts
+	c.uploads = maps.Clone(c.uploads)
+	return c
+}
+
 func newPushed(t testing.TB) *pushed {
-	p := &pushed{Registry: imagetest.NewRegistry(t), uploads: map[string]int{}}
+	p := &pushed{Registry: imagetest.NewRegistry(t), counts: counts{uploads: map[string]int{}}}
 	p.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
 		p.mu.Lock()
 		p.requests++
@@ -164,7 +179,7 @@ func TestPush(t *testing.T) {
 	var planned []copying.PushResult
 	options := pushing(t)
 	options.Planned = func(results []copying.PushResult) error {
-		assert.Zero(t, to.requests)
+		assert.Zero(t, to.seen().requests)
 		planned = results
 		return nil
 	}
@@ -184,7 +199,7 @@ func TestPush(t *testing.T) {
 	}
 	assert.Len(t, results[2].Targets, 2, "what is about an image goes where that goes")
 	size := int64(0)
-	for d, times := range to.uploads {
+	for d, times := range to.seen().uploads {
 		assert.Equal(t, 1, times, d)
 		size += int64(len(to.get(t, "team/app/blobs/"+d)))
 	}
@@ -197,8 +212,8 @@ func TestPush(t *testing.T) {
 		assert.True(t, r.UpToDate)
 		assert.Zero(t, r.Sent)
 	}
-	assert.Empty(t, to.uploads)
-	assert.Zero(t, to.manifests)
+	assert.Empty(t, to.seen().uploads)
+	assert.Zero(t, to.seen().manifests)
 }
 
 // manifestPath is where a manifest is under /v2/.
@@ -272,7 +287,7 @@ func TestPushListsReferrers(t *testing.T) {
 	push(images)
 	to.forget()
 	push(images)
-	assert.Zero(t, to.manifests)
+	assert.Zero(t, to.seen().manifests)
 
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, "http://"+to.Address+"/v2/team/app/manifests/sha256-"+app.Digest().Encoded(), nil)
 	require.NoError(t, err)
@@ -410,12 +425,12 @@ func TestPushMounts(t *testing.T) {
 	options.DestinationCtx.BlobInfoCacheDir = t.TempDir()
 	_, err := copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{image("one"), image("two"), image("three")}, options)
 	require.NoError(t, err)
-	assert.Equal(t, 1, to.uploads[layer.Digest.String()])
-	assert.Len(t, to.mounts, 2)
+	assert.Equal(t, 1, to.seen().uploads[layer.Digest.String()])
+	assert.Len(t, to.seen().mounts, 2)
 	// Another time, containers/image may remember where blobs were put.
 	_, err = copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{image("four")}, options)
 	require.NoError(t, err)
-	assert.Equal(t, 4, to.uploads[layer.Digest.String()]+len(to.mounts))
+	assert.Equal(t, 4, to.seen().uploads[layer.Digest.String()]+len(to.seen().mounts))
 }
 
 // An image without a manifest gets the same one every time, of compressed layers.
@@ -452,7 +467,7 @@ func TestPushMakesManifests(t *testing.T) {
 			results, err = copying.Push(t.Context(), imagetest.Trusting(t), images, options)
 			require.NoError(t, err)
 			assert.True(t, results[0].UpToDate)
-			assert.Empty(t, to.uploads)
+			assert.Empty(t, to.seen().uploads)
 			assert.Empty(t, imagetest.Leftovers(t, options.SourceCtx.BigFilesTemporaryDir))
 		}
 		assert.Equal(t, digests[:len(digests)/2], digests[len(digests)/2:])
@@ -466,8 +481,8 @@ func TestPushDryRun(t *testing.T) {
 	images := to.archived(t, saveSigned(t))
 	results, err := copying.Push(t.Context(), imagetest.Trusting(t), images, options)
 	require.NoError(t, err)
-	assert.Empty(t, to.uploads)
-	assert.Zero(t, to.manifests)
+	assert.Empty(t, to.seen().uploads)
+	assert.Zero(t, to.seen().manifests)
 	expected := int64(0)
 	for _, r := range results {
 		expected += r.Sent
@@ -525,8 +540,8 @@ func TestPushVerifies(t *testing.T) {
 	var mismatch *errdef.MismatchError
 	require.ErrorAs(t, err, &mismatch)
 	assert.Equal(t, img.Layers[0].Digest, mismatch.Want)
-	assert.Zero(t, to.uploads[img.Layers[0].Digest.String()])
-	assert.Zero(t, to.manifests)
+	assert.Zero(t, to.seen().uploads[img.Layers[0].Digest.String()])
+	assert.Zero(t, to.seen().manifests)
 }
 
 func TestPushIsInterrupted(t *testing.T) {
@@ -570,7 +585,7 @@ func TestPushRefuses(t *testing.T) {
 	options.Planned = func([]copying.PushResult) error { return errTest }
 	_, err = copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{image(one, at("app:1")...)}, options)
 	require.ErrorIs(t, err, errTest)
-	assert.Zero(t, to.requests)
+	assert.Zero(t, to.seen().requests)
 }
 
 // The error for an index of which not all is there says what is missing.
@@ -638,5 +653,5 @@ func TestPushSideBySide(t *testing.T) {
 		want += int64(size)
 	}
 	assert.Equal(t, want, read.Load())
-	assert.Len(t, to.uploads, len(distinct))
+	assert.Len(t, to.seen().uploads, len(distinct))
 }

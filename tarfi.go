@@ -15,12 +15,23 @@ type tarFI struct {
 	mode fs.FileMode
 }
 
-func (fi tarFI) Name() string       { return fi.name }
-func (fi tarFI) Size() int64        { return fi.size }
-func (fi tarFI) Mode() fs.FileMode  { return fi.mode }
+// Name returns the whole name of the entry, directories included.
+func (fi tarFI) Name() string { return fi.name }
+
+// Size returns the size in bytes.
+func (fi tarFI) Size() int64 { return fi.size }
+
+// Mode returns the type and the permissions.
+func (fi tarFI) Mode() fs.FileMode { return fi.mode }
+
+// ModTime returns the same time for every entry.
 func (fi tarFI) ModTime() time.Time { return time.Unix(0, 0) }
-func (fi tarFI) IsDir() bool        { return fi.mode.IsDir() }
-func (fi tarFI) Sys() any           { return nil }
+
+// IsDir reports whether the entry is a directory.
+func (fi tarFI) IsDir() bool { return fi.mode.IsDir() }
+
+// Sys returns nil: nothing of this machine gets into a header.
+func (fi tarFI) Sys() any { return nil }
 
 // fileHeader describes a regular file.
 func fileHeader(name string, size int64) (*tar.Header, error) {

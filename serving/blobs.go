@@ -79,6 +79,7 @@ type watchedReader struct {
 	err error
 }
 
+// Read implements io.Reader.
 func (r *watchedReader) Read(p []byte) (int, error) {
 	n, err := r.ReadSeeker.Read(p)
 	if err != nil && err != io.EOF {
@@ -144,6 +145,7 @@ func (s *streamed) close() {
 // damagedError is the verdict about a blob that is not what its digest says.
 type damagedError struct{ error }
 
+// Unwrap returns what is wrong with it.
 func (e *damagedError) Unwrap() error { return e.error }
 
 // verdicts are what has been found out about the blobs of an archive.

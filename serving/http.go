@@ -62,6 +62,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, certFile, keyFil
 // whoever connects, or is closed for others, could fill it with these.
 type withoutHandshakes struct{ io.Writer }
 
+// Write implements io.Writer.
 func (w withoutHandshakes) Write(p []byte) (int, error) {
 	if bytes.Contains(p, []byte("http: TLS handshake error")) {
 		return len(p), nil

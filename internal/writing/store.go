@@ -199,6 +199,7 @@ func newBlobInput(r *async.Reader, info received) *blobInput {
 	return in
 }
 
+// Read implements io.Reader.
 func (in *blobInput) Read(p []byte) (int, error) {
 	n, err := in.r.Read(p)
 	in.n += int64(n)

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/dockerarchive/dockerarchive/internal/async"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
@@ -98,7 +99,7 @@ func (l *layer) measure(ctx context.Context, diffID bool) error {
 	if diffID {
 		sink = digester.Hash()
 	}
-	size, err := io.Copy(sink, contextReader{ctx, stream})
+	size, err := io.Copy(sink, async.WithContext(ctx, stream))
 	if err := errors.Join(err, stream.Close()); err != nil {
 		return fmt.Errorf("reading %s: %w", printable.String(l.Name), err)
 	}
@@ -107,18 +108,4 @@ func (l *layer) measure(ctx context.Context, diffID bool) error {
 		l.diffID = digester.Digest()
 	}
 	return nil
-}
-
-// contextReader fails when its context ends.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-// Read implements io.Reader.
-func (r contextReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }

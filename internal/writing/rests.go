@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/dockerarchive/dockerarchive/internal/async"
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/layout"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
@@ -181,7 +182,7 @@ func (s *restSearch) check(ctx context.Context, rests []rest) error {
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for _, r := range rests {
 		g.Go(func() error {
-			d, err := digest.Canonical.FromReader(&contextReader{ctx, r.Content(s.file)})
+			d, err := digest.Canonical.FromReader(async.WithContext(ctx, r.Content(s.file)))
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.checked[r.Offset] = err == nil && d == r.blob.digest
@@ -189,18 +190,4 @@ func (s *restSearch) check(ctx context.Context, rests []rest) error {
 		})
 	}
 	return g.Wait()
-}
-
-// contextReader ends with its context.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-// Read implements io.Reader.
-func (r *contextReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/dockerarchive/dockerarchive"
 	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/fronttest"
 	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 )
 
@@ -87,8 +88,8 @@ func TestPutManifestRefuses(t *testing.T) {
 				m.Raw = c.raw(m.Raw)
 			}
 			d := newTarget(t, "")
-			putBlob(t, d, l)
-			putBlob(t, d, other)
+			fronttest.PutBlob(t, d, l)
+			fronttest.PutBlob(t, d, other)
 			_, err := d.PutBlob(context.Background(), bytes.NewReader(m.Config), types.BlobInfo{Digest: digest.FromBytes(m.Config), Size: -1}, none.NoCache, true)
 			require.NoError(t, err)
 			err = d.PutManifest(context.Background(), m.Raw, c.instance)
@@ -115,7 +116,7 @@ func TestPutManifestTypes(t *testing.T) {
 			m.Raw = bytes.ReplaceAll(m.Raw, []byte(imgspecv1.MediaTypeImageLayerGzip), []byte("application/vnd.docker.image.rootfs.Diff.tar.gzip"))
 		}
 		d := newTarget(t, "busybox")
-		putImage(t, d, m)
+		fronttest.PutImage(t, d, m)
 		require.NoError(t, d.Commit(context.Background(), nil))
 		sums = append(sums, imagetest.Sum(imagetest.ReadFile(t, d.path)))
 	}
@@ -131,10 +132,10 @@ func TestConfigBeforeOrAfterLayers(t *testing.T) {
 		d := newTarget(t, "")
 		for i := range 3 {
 			if i == config {
-				putConfig(t, d, m)
+				fronttest.PutConfig(t, d, m)
 			}
 			if i < 2 {
-				putBlob(t, d, m.Layers[1-i])
+				fronttest.PutBlob(t, d, m.Layers[1-i])
 			}
 		}
 		require.NoError(t, d.PutManifest(context.Background(), m.Raw, nil))
@@ -156,8 +157,8 @@ func TestCommit(t *testing.T) {
 	ctx := context.Background()
 	m := imagetest.NewImage(t, "commit", imagetest.Gzip(1, 3000))
 	d := newTarget(t, "")
-	putBlob(t, d, m.Layers[0])
-	putConfig(t, d, m)
+	fronttest.PutBlob(t, d, m.Layers[0])
+	fronttest.PutConfig(t, d, m)
 	require.ErrorContains(t, d.Commit(ctx, nil), "manifest has not been written")
 	require.NoError(t, d.PutManifest(ctx, m.Raw, nil))
 	require.NoFileExists(t, d.path)
@@ -180,9 +181,9 @@ func TestCloseWithoutCommit(t *testing.T) {
 		for i := range steps {
 			switch i {
 			case 0, 1:
-				putBlob(t, d, m.Layers[i])
+				fronttest.PutBlob(t, d, m.Layers[i])
 			case 2:
-				putConfig(t, d, m)
+				fronttest.PutConfig(t, d, m)
 			case 3:
 				require.NoError(t, d.PutManifest(context.Background(), m.Raw, nil))
 			}
@@ -303,7 +304,7 @@ func testClaimsAreReleased(t *testing.T) {
 		}
 		assert.Equal(t, reuse{}, <-other)
 		assert.Zero(t, time.Since(start))
-		putBlob(t, two, l)
+		fronttest.PutBlob(t, two, l)
 	}
 }
 
@@ -346,7 +347,7 @@ func ofImageArchive(t testing.TB) target {
 	path := filepath.Join(dir, "archive.tar")
 	ref, err := dockerarchive.ImageTransport.ParseReference(path)
 	require.NoError(t, err)
-	return target{openImage(t, ref), dir, path}
+	return target{fronttest.Open(t, ref), dir, path}
 }
 
 // A manifest of an index that is not what the index lists it as is refused, with
@@ -354,8 +355,8 @@ func ofImageArchive(t testing.TB) target {
 func TestPutManifestOfAnotherDigest(t *testing.T) {
 	m := imagetest.NewImage(t, "instance", imagetest.Gzip(1, 3000))
 	d := ofImageArchive(t)
-	putBlob(t, d, m.Layers[0])
-	putConfig(t, d, m)
+	fronttest.PutBlob(t, d, m.Layers[0])
+	fronttest.PutConfig(t, d, m)
 	other := digest.Digest(someDigest)
 	err := d.PutManifest(t.Context(), m.Raw, &other)
 	var mismatch *errdef.MismatchError
@@ -379,8 +380,8 @@ func TestPutManifestOfWrongSizes(t *testing.T) {
 	} {
 		m := imagetest.NewImage(t, "sizes", imagetest.Plain(1, 1500))
 		d := ofImageArchive(t)
-		putBlob(t, d, m.Layers[0])
-		putConfig(t, d, m)
+		fronttest.PutBlob(t, d, m.Layers[0])
+		fronttest.PutConfig(t, d, m)
 		c.spoil(m)
 		m.Encode(t)
 		err := d.PutManifest(t.Context(), m.Raw, nil)

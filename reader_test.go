@@ -31,6 +31,7 @@ import (
 	"github.com/ulikunitz/xz"
 
 	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/internal/fronttest"
 	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 )
 
@@ -178,7 +179,7 @@ func TestReaderOfReaders(t *testing.T) {
 	r, err := dockerarchive.NewReaderAt(t.Context(), sys, bytes.NewReader(data), int64(len(data)))
 	require.NoError(t, err, "nothing is copied")
 	require.NoError(t, r.Close())
-	_, err = dockerarchive.NewReaderFrom(t.Context(), sys, iotest.ErrReader(errSource))
+	_, err = dockerarchive.NewReaderFrom(t.Context(), sys, iotest.ErrReader(fronttest.ErrSource))
 	require.Error(t, err)
 }
 

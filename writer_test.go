@@ -21,57 +21,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dockerarchive/dockerarchive"
+	"github.com/dockerarchive/dockerarchive/internal/fronttest"
 	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 	"github.com/dockerarchive/dockerarchive/internal/layout"
 )
 
-// newTestWriter returns a Writer and where its archive will be.
-func newTestWriter(t testing.TB, options *dockerarchive.WriterOptions) (*dockerarchive.Writer, string) {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "archive.tar")
-	w := writerTo(t, path, options)
-	t.Cleanup(func() { require.NoError(t, w.Abort()) })
-	return w, path
-}
-
-// writerTo returns a Writer of an archive at path.
-func writerTo(t testing.TB, path string, options *dockerarchive.WriterOptions) *dockerarchive.Writer {
-	t.Helper()
-	w, err := dockerarchive.NewWriterContext(t.Context(), imagetest.Isolated(), path, options)
-	require.NoError(t, err)
-	return w
-}
-
-func newReference(t testing.TB, w *dockerarchive.Writer, name string) types.ImageReference {
-	t.Helper()
-	ref, err := w.NewReference(imagetest.Tagged(t, name))
-	require.NoError(t, err)
-	return ref
-}
-
-func openImage(t testing.TB, ref types.ImageReference) types.ImageDestination {
-	t.Helper()
-	d, err := ref.NewImageDestination(context.Background(), imagetest.Isolated())
-	require.NoError(t, err)
-	t.Cleanup(func() { d.Close() })
-	return d
-}
-
-// planOf returns the options of a Writer that is told which images will come.
-func planOf(t testing.TB, images ...*imagetest.Image) *dockerarchive.WriterOptions {
-	t.Helper()
-	o := &dockerarchive.WriterOptions{}
-	for _, m := range images {
-		var p dockerarchive.Plan
-		require.NoError(t, p.AddManifest(m.Raw))
-		o.Plan = append(o.Plan, p)
-	}
-	return o
-}
-
 func TestWriterReferences(t *testing.T) {
-	w, path := newTestWriter(t, nil)
-	ref := newReference(t, w, "busybox")
+	w, path := fronttest.New(t, nil)
+	ref := fronttest.Reference(t, w, "busybox")
 	assert.Equal(t, path+":docker.io/library/busybox:latest", ref.StringWithinTransport())
 	_, _, err := dockerarchive.NewWriterForReference(t.Context(), nil, ref, nil)
 	require.ErrorContains(t, err, "belongs to an open archive")
@@ -93,22 +50,22 @@ func TestWriterWithoutImages(t *testing.T) {
 	m := imagetest.NewImage(t, "", imagetest.Gzip(1, 3000))
 	for name, use := range map[string]func(w *dockerarchive.Writer){
 		"nothing":     func(*dockerarchive.Writer) {},
-		"a reference": func(w *dockerarchive.Writer) { newReference(t, w, "") },
+		"a reference": func(w *dockerarchive.Writer) { fronttest.Reference(t, w, "") },
 		"uncommitted": func(w *dockerarchive.Writer) {
-			d := openImage(t, newReference(t, w, ""))
-			putImage(t, d, m)
+			d := fronttest.Open(t, fronttest.Reference(t, w, ""))
+			fronttest.PutImage(t, d, m)
 			require.NoError(t, d.Close())
 		},
 		"failed image": func(w *dockerarchive.Writer) {
-			require.Error(t, imagetest.Copy(t, newReference(t, w, ""), failing(t, 0), nil))
+			require.Error(t, imagetest.Copy(t, fronttest.Reference(t, w, ""), fronttest.Failing(t, 0), nil))
 		},
 	} {
 		for _, planned := range []bool{false, true} {
 			var options *dockerarchive.WriterOptions
 			if planned {
-				options = planOf(t, m, m)
+				options = fronttest.Plan(t, m, m)
 			}
-			w, path := newTestWriter(t, options)
+			w, path := fronttest.New(t, options)
 			use(w)
 			require.NoError(t, w.Close(), name)
 			assert.Empty(t, imagetest.Leftovers(t, filepath.Dir(path)), name)
@@ -116,26 +73,13 @@ func TestWriterWithoutImages(t *testing.T) {
 	}
 }
 
-// failing returns an image whose first layer fails after n bytes.
-func failing(t testing.TB, n int64) *imagetest.Image {
-	t.Helper()
-	m := imagetest.NewImage(t, "failing", imagetest.Gzip(7, 3000), imagetest.Gzip(8, 3000))
-	m.Disturb = func(_ context.Context, d digest.Digest, r io.Reader) io.Reader {
-		if d != m.Layers[0].Digest {
-			return r
-		}
-		return io.MultiReader(io.LimitReader(r, n), iotest.ErrReader(errSource))
-	}
-	return m
-}
-
 // A closed Writer takes nothing more, and Abort is harmless then.
 func TestClosedWriter(t *testing.T) {
 	m := imagetest.NewImage(t, "", imagetest.Gzip(1, 3000))
 	for _, abort := range []bool{false, true} {
-		w, path := newTestWriter(t, nil)
-		require.NoError(t, imagetest.Copy(t, newReference(t, w, ""), m, nil))
-		before := openImage(t, newReference(t, w, ""))
+		w, path := fronttest.New(t, nil)
+		require.NoError(t, imagetest.Copy(t, fronttest.Reference(t, w, ""), m, nil))
+		before := fronttest.Open(t, fronttest.Reference(t, w, ""))
 		if abort {
 			require.NoError(t, w.Abort())
 			require.NoFileExists(t, path)
@@ -146,7 +90,7 @@ func TestClosedWriter(t *testing.T) {
 		l := imagetest.Gzip(2, 3000)
 		_, err := before.PutBlob(context.Background(), bytes.NewReader(l.Blob), types.BlobInfo{Digest: l.Digest, Size: -1}, none.NoCache, false)
 		require.ErrorIs(t, err, fs.ErrClosed)
-		_, err = newReference(t, w, "").NewImageDestination(context.Background(), imagetest.Isolated())
+		_, err = fronttest.Reference(t, w, "").NewImageDestination(context.Background(), imagetest.Isolated())
 		require.ErrorIs(t, err, fs.ErrClosed)
 		require.ErrorContains(t, err, path)
 		require.ErrorIs(t, w.Close(), fs.ErrClosed)
@@ -160,20 +104,20 @@ func TestWriterOrder(t *testing.T) {
 	shared := imagetest.Gzip(1, 3000)
 	a, b, c := imagetest.NewImage(t, "a", shared, imagetest.Gzip(2, 3000)), imagetest.NewImage(t, "b", imagetest.Gzip(3, 5000), shared), imagetest.NewImage(t, "c", imagetest.Plain(4, 100))
 	want := imagetest.Sum(imagetest.Theirs(t, imagetest.Named{Source: a, Name: "a"}, imagetest.Named{Source: b, Name: "b"}, imagetest.Named{Source: c, Name: "c"}))
-	bad := failing(t, 300)
+	bad := fronttest.Failing(t, 300)
 	for _, planned := range []bool{false, true} {
 		for _, order := range [][]int{{0, 1, 2, 3}, {3, 2, 1, 0}, {1, 0, 3, 2}, {2, 3, 1, 0}} {
 			var options *dockerarchive.WriterOptions
 			if planned {
-				options = planOf(t, a, bad, b, c)
+				options = fronttest.Plan(t, a, bad, b, c)
 			}
-			w, path := newTestWriter(t, options)
+			w, path := fronttest.New(t, options)
 			images := []*imagetest.Image{a, bad, b, c}
-			refs := []types.ImageReference{newReference(t, w, "a"), newReference(t, w, "bad"), newReference(t, w, "b"), newReference(t, w, "c")}
+			refs := []types.ImageReference{fronttest.Reference(t, w, "a"), fronttest.Reference(t, w, "bad"), fronttest.Reference(t, w, "b"), fronttest.Reference(t, w, "c")}
 			for _, i := range order {
 				err := imagetest.Copy(t, refs[i], images[i], nil)
 				if images[i] == bad {
-					require.ErrorIs(t, err, errSource)
+					require.ErrorIs(t, err, fronttest.ErrSource)
 				} else {
 					require.NoError(t, err)
 				}
@@ -193,17 +137,17 @@ func TestWriterRetry(t *testing.T) {
 		for fail := range a.Layers {
 			var options *dockerarchive.WriterOptions
 			if planned {
-				options = planOf(t, a, b)
+				options = fronttest.Plan(t, a, b)
 			}
-			w, path := newTestWriter(t, options)
-			first, second := newReference(t, w, "a"), newReference(t, w, "b")
+			w, path := fronttest.New(t, options)
+			first, second := fronttest.Reference(t, w, "a"), fronttest.Reference(t, w, "b")
 			a.Disturb = func(_ context.Context, d digest.Digest, r io.Reader) io.Reader {
 				if d == a.Layers[fail].Digest {
-					return io.MultiReader(io.LimitReader(r, 700), iotest.ErrReader(errSource))
+					return io.MultiReader(io.LimitReader(r, 700), iotest.ErrReader(fronttest.ErrSource))
 				}
 				return r
 			}
-			require.ErrorIs(t, imagetest.Copy(t, first, a, nil), errSource)
+			require.ErrorIs(t, imagetest.Copy(t, first, a, nil), fronttest.ErrSource)
 			require.NoError(t, imagetest.Copy(t, second, b, nil))
 			a.Disturb = nil
 			require.NoError(t, imagetest.Copy(t, first, a, nil))
@@ -222,15 +166,15 @@ func TestPlannedPlaceIsUsedAgain(t *testing.T) {
 		a := imagetest.NewImage(t, "a", layers...)
 		want := imagetest.Sum(imagetest.Theirs(t, imagetest.Named{Source: a}))
 		for _, sizes := range [][2]int64{{size, -1}, {-1, size}, {size + 1, size}, {100, size}} {
-			w, path := newTestWriter(t, planOf(t, a))
-			d := openImage(t, newReference(t, w, ""))
-			broken := io.MultiReader(bytes.NewReader(l.Blob[:50]), iotest.ErrReader(errSource))
+			w, path := fronttest.New(t, fronttest.Plan(t, a))
+			d := fronttest.Open(t, fronttest.Reference(t, w, ""))
+			broken := io.MultiReader(bytes.NewReader(l.Blob[:50]), iotest.ErrReader(fronttest.ErrSource))
 			_, err := d.PutBlob(context.Background(), broken, types.BlobInfo{Digest: l.Digest, Size: sizes[0]}, none.NoCache, false)
-			require.ErrorIs(t, err, errSource)
-			putBlob(t, d, other)
+			require.ErrorIs(t, err, fronttest.ErrSource)
+			fronttest.PutBlob(t, d, other)
 			_, err = d.PutBlob(context.Background(), bytes.NewReader(l.Blob), types.BlobInfo{Digest: l.Digest, Size: sizes[1]}, none.NoCache, false)
 			require.NoError(t, err, "%v", sizes)
-			putConfig(t, d, a)
+			fronttest.PutConfig(t, d, a)
 			require.NoError(t, d.PutManifest(context.Background(), a.Raw, nil))
 			require.NoError(t, d.Commit(context.Background(), nil))
 			require.NoError(t, w.Close())
@@ -253,11 +197,11 @@ func TestWrongPlan(t *testing.T) {
 	c := imagetest.NewImage(t, "c", imagetest.Gzip(4, 100))
 	want := imagetest.Sum(imagetest.Theirs(t, imagetest.Named{Source: a}, imagetest.Named{Source: b}))
 	for name, plan := range map[string]*dockerarchive.WriterOptions{
-		"other order": planOf(t, b, a), "too few": planOf(t, a), "too many": planOf(t, a, b, c), "another": planOf(t, c, b), "others": planOf(t, c, c, c),
+		"other order": fronttest.Plan(t, b, a), "too few": fronttest.Plan(t, a), "too many": fronttest.Plan(t, a, b, c), "another": fronttest.Plan(t, c, b), "others": fronttest.Plan(t, c, c, c),
 	} {
-		w, path := newTestWriter(t, plan)
+		w, path := fronttest.New(t, plan)
 		for _, m := range []*imagetest.Image{a, b} {
-			require.NoError(t, imagetest.Copy(t, newReference(t, w, ""), m, nil), name)
+			require.NoError(t, imagetest.Copy(t, fronttest.Reference(t, w, ""), m, nil), name)
 		}
 		require.NoError(t, w.Close(), name)
 		assert.Equal(t, want, imagetest.Sum(imagetest.ReadFile(t, path)), name)
@@ -273,15 +217,15 @@ func TestCancelledCommit(t *testing.T) {
 		for first := range 2 {
 			var options *dockerarchive.WriterOptions
 			if planned {
-				options = planOf(t, a, b)
+				options = fronttest.Plan(t, a, b)
 			}
-			w, path := newTestWriter(t, options)
-			refs := []types.ImageReference{newReference(t, w, "a"), newReference(t, w, "b")}
+			w, path := fronttest.New(t, options)
+			refs := []types.ImageReference{fronttest.Reference(t, w, "a"), fronttest.Reference(t, w, "b")}
 			images := []*imagetest.Image{a, b}
 			ds := make([]types.ImageDestination, 2)
 			for _, i := range []int{1, 0} { // so that blobs have to be moved
-				ds[i] = openImage(t, refs[i])
-				putImage(t, ds[i], images[i])
+				ds[i] = fronttest.Open(t, refs[i])
+				fronttest.PutImage(t, ds[i], images[i])
 			}
 			require.ErrorIs(t, ds[first].Commit(cancelled, nil), context.Canceled)
 			require.NoError(t, ds[first].Close())
@@ -312,12 +256,12 @@ func TestCommitCancelledInside(t *testing.T) {
 	m := imagetest.NewImage(t, "a", imagetest.Gzip(1, 3000), imagetest.Gzip(2, 3000))
 	committed := 0
 	for n := range 8 {
-		w, path := newTestWriter(t, nil)
-		d := openImage(t, newReference(t, w, ""))
+		w, path := fronttest.New(t, nil)
+		d := fronttest.Open(t, fronttest.Reference(t, w, ""))
 		for _, i := range []int{1, 0} { // so that both have to be moved
-			putBlob(t, d, m.Layers[i])
+			fronttest.PutBlob(t, d, m.Layers[i])
 		}
-		putConfig(t, d, m)
+		fronttest.PutConfig(t, d, m)
 		require.NoError(t, d.PutManifest(context.Background(), m.Raw, nil))
 		err := d.Commit(&expiring{context.Background(), n}, nil)
 		require.NoError(t, d.Close())
@@ -340,11 +284,11 @@ func TestAbortWhileCopying(t *testing.T) {
 	m.Disturb = func(ctx context.Context, _ digest.Digest, r io.Reader) io.Reader {
 		return io.MultiReader(io.LimitReader(r, 100), hangingReader{ctx, begun})
 	}
-	w, path := newTestWriter(t, nil)
+	w, path := fronttest.New(t, nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	for range 2 { // The second one waits for the layers of the first.
-		ref := newReference(t, w, "")
+		ref := fronttest.Reference(t, w, "")
 		wg.Go(func() { assert.Error(t, imagetest.CopyUntil(ctx, t, ref, m, nil)) })
 	}
 	<-begun
@@ -391,15 +335,15 @@ func TestWriterOfTransport(t *testing.T) {
 func TestOneNameForTwoImages(t *testing.T) {
 	one, two := imagetest.NewImage(t, "one", imagetest.Gzip(1, 100)), imagetest.NewImage(t, "two", imagetest.Gzip(1, 100))
 	for _, transport := range []types.ImageTransport{dockerarchive.Transport, dockerarchive.ImageTransport} {
-		w, path := newTestWriter(t, &dockerarchive.WriterOptions{Transport: transport})
-		require.NoError(t, imagetest.Copy(t, newReference(t, w, "app:1"), one, nil))
-		err := imagetest.Copy(t, newReference(t, w, "app:1"), two, nil)
+		w, path := fronttest.New(t, &dockerarchive.WriterOptions{Transport: transport})
+		require.NoError(t, imagetest.Copy(t, fronttest.Reference(t, w, "app:1"), one, nil))
+		err := imagetest.Copy(t, fronttest.Reference(t, w, "app:1"), two, nil)
 		var taken *layout.NameError
 		require.ErrorAs(t, err, &taken)
 		assert.Equal(t, "docker.io/library/app:1", taken.Name)
 		require.ErrorContains(t, err, path)
-		require.NoError(t, imagetest.Copy(t, newReference(t, w, "app:1"), one, nil), "the same image again")
-		require.NoError(t, imagetest.Copy(t, newReference(t, w, "app:2"), two, nil))
+		require.NoError(t, imagetest.Copy(t, fronttest.Reference(t, w, "app:1"), one, nil), "the same image again")
+		require.NoError(t, imagetest.Copy(t, fronttest.Reference(t, w, "app:2"), two, nil))
 		require.NoError(t, w.Close())
 		assert.Equal(t, [][]string{{"docker.io/library/app:1"}, {"docker.io/library/app:2"}}, imagetest.RepoTags(t, imagetest.ReadFile(t, path)))
 	}
@@ -419,8 +363,8 @@ func TestCloseWithEndedContext(t *testing.T) {
 				require.NoError(t, os.WriteFile(path, nil, 0o600))
 				want = []string{"archive.tar"}
 			}
-			w := writerTo(t, path, &dockerarchive.WriterOptions{Transport: transport})
-			require.NoError(t, imagetest.Copy(t, newReference(t, w, ""), m, nil))
+			w := fronttest.To(t, path, &dockerarchive.WriterOptions{Transport: transport})
+			require.NoError(t, imagetest.Copy(t, fronttest.Reference(t, w, ""), m, nil))
 			require.ErrorIs(t, w.CloseContext(ctx), context.Canceled)
 			assert.Equal(t, want, imagetest.Leftovers(t, dir))
 			if empty {
@@ -435,17 +379,17 @@ func TestCloseWithEndedContext(t *testing.T) {
 func TestWriterToAWriter(t *testing.T) {
 	m := imagetest.Small(t)
 	want := imagetest.Sum(imagetest.Theirs(t, imagetest.Named{Source: m.InGzip(t), Name: "to:1"}))
-	for _, options := range []*dockerarchive.WriterOptions{nil, planOf(t, m)} {
+	for _, options := range []*dockerarchive.WriterOptions{nil, fronttest.Plan(t, m)} {
 		var b bytes.Buffer
 		w, err := dockerarchive.NewWriterTo(t.Context(), imagetest.Isolated(), &b, options)
 		require.NoError(t, err)
-		require.NoError(t, imagetest.Copy(t, newReference(t, w, "to:1"), m, nil))
+		require.NoError(t, imagetest.Copy(t, fronttest.Reference(t, w, "to:1"), m, nil))
 		require.NoError(t, w.Close())
 		assert.Equal(t, want, imagetest.Sum(b.Bytes()))
 	}
-	failing := imagetest.WriterFunc(func([]byte) (int, error) { return 0, errSource })
+	failing := imagetest.WriterFunc(func([]byte) (int, error) { return 0, fronttest.ErrSource })
 	w, err := dockerarchive.NewWriterTo(t.Context(), imagetest.Isolated(), failing, nil)
 	require.NoError(t, err)
-	require.ErrorIs(t, imagetest.Copy(t, newReference(t, w, ""), m, nil), errSource)
+	require.ErrorIs(t, imagetest.Copy(t, fronttest.Reference(t, w, ""), m, nil), fronttest.ErrSource)
 	require.NoError(t, w.Abort())
 }

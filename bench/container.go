@@ -8,13 +8,13 @@ import (
 	"os/exec"
 	"path/filepath"
 
-	"github.com/containers/image/v5/types"
-	"github.com/containers/storage"
+	"go.podman.io/image/v5/types"
+	"go.podman.io/storage"
 
-	"github.com/dockerarchive/dockerarchive"
 	"github.com/dockerarchive/dockerarchive/compose"
-	"github.com/dockerarchive/dockerarchive/making"
-	"github.com/dockerarchive/dockerarchive/making/container"
+	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
+	"github.com/dockerarchive/dockerarchive/podman/making"
+	"github.com/dockerarchive/dockerarchive/podman/making/container"
 )
 
 // containerCases make an image of a container whose root file system is that of image 0,

@@ -9,10 +9,10 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/containers/image/v5/types"
+	"go.podman.io/image/v5/types"
 
-	"github.com/dockerarchive/dockerarchive"
-	"github.com/dockerarchive/dockerarchive/copying"
+	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
+	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
 
 // loadCases load the second version of an image, of which all layers but the last are

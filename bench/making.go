@@ -3,12 +3,12 @@ package main
 import (
 	"context"
 
-	"github.com/containers/image/v5/types"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/types"
 
-	"github.com/dockerarchive/dockerarchive"
 	"github.com/dockerarchive/dockerarchive/compose"
-	"github.com/dockerarchive/dockerarchive/making"
+	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
+	"github.com/dockerarchive/dockerarchive/podman/making"
 )
 
 // makingCases make an image of tars that are not compressed, upon nothing. The sides

@@ -12,11 +12,11 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/containers/image/v5/directory"
-	"github.com/containers/image/v5/docker/archive"
-	"github.com/containers/image/v5/types"
+	"go.podman.io/image/v5/directory"
+	"go.podman.io/image/v5/docker/archive"
+	"go.podman.io/image/v5/types"
 
-	"github.com/dockerarchive/dockerarchive"
+	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 )
 
 // input is an archive that a case reads. It is made once and kept with the

@@ -7,9 +7,9 @@ import (
 	"os/exec"
 	"sync/atomic"
 
-	"github.com/containers/image/v5/signature"
+	"go.podman.io/image/v5/signature"
 
-	"github.com/dockerarchive/dockerarchive/copying"
+	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
 
 // killedChild is the process that saves image 0 and kills itself when half of it is there.

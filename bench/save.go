@@ -10,11 +10,11 @@ import (
 	"os/exec"
 	"path/filepath"
 
-	"github.com/containers/image/v5/docker/archive"
-	"github.com/containers/image/v5/signature"
-	"github.com/containers/image/v5/types"
+	"go.podman.io/image/v5/docker/archive"
+	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/types"
 
-	"github.com/dockerarchive/dockerarchive/copying"
+	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
 
 // clientsDir is where "make interop" builds the clients that some cases are

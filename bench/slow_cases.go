@@ -6,8 +6,8 @@ import (
 	"os"
 	"os/exec"
 
-	"github.com/dockerarchive/dockerarchive"
-	"github.com/dockerarchive/dockerarchive/copying"
+	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
+	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
 
 // slowCases are those that the network decides. Where it breaks, the skopeo of Debian 12

@@ -11,15 +11,15 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/containers/image/v5/copy"
-	"github.com/containers/image/v5/docker"
-	"github.com/containers/image/v5/manifest"
-	"github.com/containers/image/v5/oci/layout"
-	"github.com/containers/image/v5/pkg/blobinfocache/none"
-	"github.com/containers/image/v5/signature"
-	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/copy"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/manifest"
+	"go.podman.io/image/v5/oci/layout"
+	"go.podman.io/image/v5/pkg/blobinfocache/none"
+	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/types"
 )
 
 // Programs that find transports by their names, and also call package docker/archive, move
@@ -42,7 +42,7 @@ type library struct {
 
 var libraries = map[string]library{
 	"containers": {
-		image:         "github.com/containers/image/v5",
+		image:         "go.podman.io/image/v5",
 		storage:       "github.com/containers/storage",
 		common:        "github.com/containers/common",
 		commonVersion: "v0.64.2",

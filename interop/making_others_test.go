@@ -10,11 +10,11 @@ import (
 	"testing"
 	"time"
 
-	ocilayout "github.com/containers/image/v5/oci/layout"
 	"github.com/stretchr/testify/require"
+	ocilayout "go.podman.io/image/v5/oci/layout"
 
 	"github.com/dockerarchive/dockerarchive/compose"
-	"github.com/dockerarchive/dockerarchive/making"
+	"github.com/dockerarchive/dockerarchive/podman/making"
 )
 
 // TestTarsAsOthersDo gives tars that have everything in them, and one that changes them in

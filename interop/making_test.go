@@ -17,21 +17,21 @@ import (
 	"testing"
 	"time"
 
-	"github.com/containers/image/v5/copy"
-	"github.com/containers/image/v5/docker/reference"
-	ocilayout "github.com/containers/image/v5/oci/layout"
-	"github.com/containers/image/v5/signature"
-	"github.com/containers/image/v5/storage"
-	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/copy"
+	"go.podman.io/image/v5/docker/reference"
+	ocilayout "go.podman.io/image/v5/oci/layout"
+	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/storage"
+	"go.podman.io/image/v5/types"
 	"golang.org/x/sys/unix"
 
-	"github.com/dockerarchive/dockerarchive"
 	"github.com/dockerarchive/dockerarchive/compose"
-	"github.com/dockerarchive/dockerarchive/making"
+	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
+	"github.com/dockerarchive/dockerarchive/podman/making"
 )
 
 // TestMadeImagesRun makes images that print something, in every way that there is to make one,

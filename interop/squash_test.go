@@ -8,11 +8,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/containers/image/v5/docker/reference"
 	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/docker/reference"
 
 	"github.com/dockerarchive/dockerarchive/compose"
-	"github.com/dockerarchive/dockerarchive/making"
+	"github.com/dockerarchive/dockerarchive/podman/making"
 )
 
 // TestSquashAsOthersDo squashes an image of two layers, and compares the tree with what

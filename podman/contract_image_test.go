@@ -23,6 +23,7 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
+	"github.com/dockerarchive/dockerarchive/podman/internal/fronttest"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
@@ -89,8 +90,8 @@ func TestPutManifestRefuses(t *testing.T) {
 				m.Raw = c.raw(m.Raw)
 			}
 			d := newTarget(t, "")
-			putBlob(t, d, l)
-			putBlob(t, d, other)
+			fronttest.PutBlob(t, d, l)
+			fronttest.PutBlob(t, d, other)
 			_, err := d.PutBlob(context.Background(), bytes.NewReader(m.Config), types.BlobInfo{Digest: digest.FromBytes(m.Config), Size: -1}, none.NoCache, true)
 			require.NoError(t, err)
 			err = d.PutManifest(context.Background(), m.Raw, c.instance)
@@ -117,7 +118,7 @@ func TestPutManifestTypes(t *testing.T) {
 			m.Raw = bytes.ReplaceAll(m.Raw, []byte(imgspecv1.MediaTypeImageLayerGzip), []byte("application/vnd.docker.image.rootfs.Diff.tar.gzip"))
 		}
 		d := newTarget(t, "busybox")
-		putImage(t, d, m)
+		fronttest.PutImage(t, d, m)
 		require.NoError(t, d.Commit(context.Background(), nil))
 		sums = append(sums, imagetest.Sum(imagetest.ReadFile(t, d.path)))
 	}
@@ -133,10 +134,10 @@ func TestConfigBeforeOrAfterLayers(t *testing.T) {
 		d := newTarget(t, "")
 		for i := range 3 {
 			if i == config {
-				putConfig(t, d, m)
+				fronttest.PutConfig(t, d, m)
 			}
 			if i < 2 {
-				putBlob(t, d, m.Layers[1-i])
+				fronttest.PutBlob(t, d, m.Layers[1-i])
 			}
 		}
 		require.NoError(t, d.PutManifest(context.Background(), m.Raw, nil))
@@ -158,8 +159,8 @@ func TestCommit(t *testing.T) {
 	ctx := context.Background()
 	m := imagetest.NewImage(t, "commit", imagetest.Gzip(1, 3000))
 	d := newTarget(t, "")
-	putBlob(t, d, m.Layers[0])
-	putConfig(t, d, m)
+	fronttest.PutBlob(t, d, m.Layers[0])
+	fronttest.PutConfig(t, d, m)
 	require.ErrorContains(t, d.Commit(ctx, nil), "manifest has not been written")
 	require.NoError(t, d.PutManifest(ctx, m.Raw, nil))
 	require.NoFileExists(t, d.path)
@@ -182,9 +183,9 @@ func TestCloseWithoutCommit(t *testing.T) {
 		for i := range steps {
 			switch i {
 			case 0, 1:
-				putBlob(t, d, m.Layers[i])
+				fronttest.PutBlob(t, d, m.Layers[i])
 			case 2:
-				putConfig(t, d, m)
+				fronttest.PutConfig(t, d, m)
 			case 3:
 				require.NoError(t, d.PutManifest(context.Background(), m.Raw, nil))
 			}
@@ -305,7 +306,7 @@ func testClaimsAreReleased(t *testing.T) {
 		}
 		assert.Equal(t, reuse{}, <-other)
 		assert.Zero(t, time.Since(start))
-		putBlob(t, two, l)
+		fronttest.PutBlob(t, two, l)
 	}
 }
 
@@ -348,7 +349,7 @@ func ofImageArchive(t testing.TB) target {
 	path := filepath.Join(dir, "archive.tar")
 	ref, err := dockerarchive.ImageTransport.ParseReference(path)
 	require.NoError(t, err)
-	return target{openImage(t, ref), dir, path}
+	return target{fronttest.Open(t, ref), dir, path}
 }
 
 // A manifest of an index that is not what the index lists it as is refused, with
@@ -356,8 +357,8 @@ func ofImageArchive(t testing.TB) target {
 func TestPutManifestOfAnotherDigest(t *testing.T) {
 	m := imagetest.NewImage(t, "instance", imagetest.Gzip(1, 3000))
 	d := ofImageArchive(t)
-	putBlob(t, d, m.Layers[0])
-	putConfig(t, d, m)
+	fronttest.PutBlob(t, d, m.Layers[0])
+	fronttest.PutConfig(t, d, m)
 	other := digest.Digest(someDigest)
 	err := d.PutManifest(t.Context(), m.Raw, &other)
 	var mismatch *errdef.MismatchError
@@ -381,8 +382,8 @@ func TestPutManifestOfWrongSizes(t *testing.T) {
 	} {
 		m := imagetest.NewImage(t, "sizes", imagetest.Plain(1, 1500))
 		d := ofImageArchive(t)
-		putBlob(t, d, m.Layers[0])
-		putConfig(t, d, m)
+		fronttest.PutBlob(t, d, m.Layers[0])
+		fronttest.PutConfig(t, d, m)
 		c.spoil(m)
 		m.Encode(t)
 		err := d.PutManifest(t.Context(), m.Raw, nil)

@@ -5,7 +5,6 @@ package dockerarchive_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -21,13 +20,12 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
+	"github.com/dockerarchive/dockerarchive/podman/internal/fronttest"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
 // The contract of types.ImageDestination, sentence by sentence: what it says of
 // blobs. contract_image_test.go has the rest.
-
-var errSource = errors.New("the source failed")
 
 // target is a destination and where its archive will be.
 type target struct {
@@ -47,31 +45,6 @@ func newTarget(t testing.TB, name string) target {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, d.Close()) })
 	return target{d, dir, path}
-}
-
-// putBlob puts a layer of known digest and size.
-func putBlob(t testing.TB, d types.ImageDestination, l imagetest.Layer) {
-	t.Helper()
-	info, err := d.PutBlob(context.Background(), bytes.NewReader(l.Blob), types.BlobInfo{Digest: l.Digest, Size: int64(len(l.Blob))}, none.NoCache, false)
-	require.NoError(t, err)
-	assert.Equal(t, l.Digest, info.Digest)
-	assert.EqualValues(t, len(l.Blob), info.Size)
-}
-
-func putConfig(t testing.TB, d types.ImageDestination, m *imagetest.Image) {
-	t.Helper()
-	_, err := d.PutBlob(context.Background(), bytes.NewReader(m.Config), types.BlobInfo{Digest: m.ConfigDigest(), Size: int64(len(m.Config))}, none.NoCache, true)
-	require.NoError(t, err)
-}
-
-// putImage does all that comes before Commit.
-func putImage(t testing.TB, d types.ImageDestination, m *imagetest.Image) {
-	t.Helper()
-	for _, l := range m.Layers {
-		putBlob(t, d, l)
-	}
-	putConfig(t, d, m)
-	require.NoError(t, d.PutManifest(context.Background(), m.Raw, nil))
 }
 
 // "inputInfo.Digest can be optionally provided if known", "inputInfo.Size is the
@@ -100,7 +73,7 @@ func TestPutBlobReturnsWhatWasReceived(t *testing.T) {
 				assert.EqualValues(t, len(l.Blob), info.Size, name)
 
 				m := imagetest.NewImage(t, name, l)
-				putConfig(t, d, m)
+				fronttest.PutConfig(t, d, m)
 				require.NoError(t, d.PutManifest(context.Background(), m.Raw, nil))
 				require.NoError(t, d.Commit(context.Background(), nil))
 				contents, _ := imagetest.Files(t, imagetest.ReadFile(t, d.path))
@@ -133,9 +106,9 @@ func TestPutBlobFailsWithItsStream(t *testing.T) {
 				if known {
 					in = types.BlobInfo{Digest: l.Digest, Size: int64(len(l.Blob))}
 				}
-				failing := io.MultiReader(bytes.NewReader(l.Blob[:at]), iotest.ErrReader(errSource))
+				failing := io.MultiReader(bytes.NewReader(l.Blob[:at]), iotest.ErrReader(fronttest.ErrSource))
 				_, err := d.PutBlob(context.Background(), failing, in, none.NoCache, false)
-				require.ErrorIs(t, err, errSource, "%s at %d", name, at)
+				require.ErrorIs(t, err, fronttest.ErrSource, "%s at %d", name, at)
 				require.ErrorContains(t, err, d.path)
 				if known {
 					require.ErrorContains(t, err, l.Digest.String())
@@ -146,7 +119,7 @@ func TestPutBlobFailsWithItsStream(t *testing.T) {
 
 				// The next attempt is not in the way of anything.
 				m := imagetest.NewImage(t, name, l)
-				putImage(t, d, m)
+				fronttest.PutImage(t, d, m)
 				require.NoError(t, d.Commit(context.Background(), nil))
 				want := imagetest.Theirs(t, imagetest.Named{Source: imagetest.NewImage(t, name, imagetest.Gzip(1, 3000))})
 				assert.Equal(t, imagetest.Sum(want), imagetest.Sum(imagetest.ReadFile(t, d.path)), "%s at %d", name, at)
@@ -154,8 +127,8 @@ func TestPutBlobFailsWithItsStream(t *testing.T) {
 		}
 	}
 	d := newTarget(t, "")
-	_, err := d.PutBlob(context.Background(), iotest.ErrReader(errSource), types.BlobInfo{Size: -1}, none.NoCache, true)
-	require.ErrorIs(t, err, errSource)
+	_, err := d.PutBlob(context.Background(), iotest.ErrReader(fronttest.ErrSource), types.BlobInfo{Size: -1}, none.NoCache, true)
+	require.ErrorIs(t, err, fronttest.ErrSource)
 }
 
 // What does not fit what was announced, or is not what it seems, is refused by
@@ -203,9 +176,9 @@ func TestPutBlobDoesNotReadWhatIsThere(t *testing.T) {
 	zipped := imagetest.Gzip(1, 3000)
 	plain := imagetest.Plain(1, 3000) // the same, uncompressed
 	d := newTarget(t, "")
-	putBlob(t, d, zipped)
+	fronttest.PutBlob(t, d, zipped)
 	for _, l := range []imagetest.Layer{zipped, plain} {
-		info, err := d.PutBlob(context.Background(), iotest.ErrReader(errSource), types.BlobInfo{Digest: l.Digest, Size: -1}, none.NoCache, false)
+		info, err := d.PutBlob(context.Background(), iotest.ErrReader(fronttest.ErrSource), types.BlobInfo{Digest: l.Digest, Size: -1}, none.NoCache, false)
 		require.NoError(t, err)
 		assert.Equal(t, types.BlobInfo{Digest: l.Digest, Size: int64(len(l.Blob))}, info)
 		reused, info, err := d.TryReusingBlob(context.Background(), types.BlobInfo{Digest: l.Digest, Size: -1}, none.NoCache, false)

@@ -16,10 +16,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/docker/archive"
-	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
 
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
+	"github.com/dockerarchive/dockerarchive/podman/internal/fronttest"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
@@ -62,7 +62,7 @@ func TestLegacyConfigs(t *testing.T) {
 				config = json.RawMessage(strings.Replace(string(config), diffIDs, `"rootfs":{"type":"layers","diff_ids":[]}`, 1))
 			}
 			image := imagetest.Named{Source: imagetest.NewImageOfConfig(t, config, of...), Name: "legacy:1"}
-			assert.Equal(t, imagetest.Sum(imagetest.Theirs(t, image)), imagetest.Sum(ours(t, image)), name)
+			assert.Equal(t, imagetest.Sum(imagetest.Theirs(t, image)), imagetest.Sum(fronttest.Ours(t, image)), name)
 		}
 	}
 }
@@ -112,7 +112,7 @@ func TestNames(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			image := imagetest.Named{Source: m, Name: c.name, Additional: c.additional}
-			got := ours(t, image)
+			got := fronttest.Ours(t, image)
 			assert.Equal(t, imagetest.Sum(imagetest.Theirs(t, image)), imagetest.Sum(got))
 			assert.Equal(t, [][]string{c.want}, imagetest.RepoTags(t, got))
 		})
@@ -124,7 +124,7 @@ func TestNames(t *testing.T) {
 // the config that it was told is there already.)
 func TestOneImageTwoCommits(t *testing.T) {
 	m, other := imagetest.NewImage(t, "twice", imagetest.Gzip(1, 3000)), imagetest.NewImage(t, "other", imagetest.Gzip(1, 3000))
-	got := ours(t, imagetest.Named{Source: m, Name: "a:1"}, imagetest.Named{Source: other}, imagetest.Named{Source: m, Name: "b:2"}, imagetest.Named{Source: m}, imagetest.Named{Source: m, Name: "a:1"})
+	got := fronttest.Ours(t, imagetest.Named{Source: m, Name: "a:1"}, imagetest.Named{Source: other}, imagetest.Named{Source: m, Name: "b:2"}, imagetest.Named{Source: m}, imagetest.Named{Source: m, Name: "a:1"})
 	assert.Equal(t, imagetest.Sum(imagetest.Theirs(t, imagetest.Named{Source: m, Name: "a:1", Additional: []string{"b:2"}}, imagetest.Named{Source: other})), imagetest.Sum(got))
 	assert.Equal(t, [][]string{{"docker.io/library/a:1", "docker.io/library/b:2"}, {}}, imagetest.RepoTags(t, got))
 }
@@ -137,7 +137,7 @@ func TestOneLayerTwoCompressions(t *testing.T) {
 	for _, form := range []imagetest.Layer{a.In(imagetest.Zstandard, imgspecv1.MediaTypeImageLayerZstd), a.In(bytes.Clone, imgspecv1.MediaTypeImageLayer)} {
 		two := imagetest.NewImage(t, "2", form, imagetest.Gzip(3, 3000))
 		same := imagetest.NewImage(t, "2", a, imagetest.Gzip(3, 3000))
-		got := ours(t, imagetest.Named{Source: one}, imagetest.Named{Source: two})
+		got := fronttest.Ours(t, imagetest.Named{Source: one}, imagetest.Named{Source: two})
 		assert.Equal(t, imagetest.Sum(imagetest.Theirs(t, imagetest.Named{Source: one}, imagetest.Named{Source: same})), imagetest.Sum(got))
 		_, names := imagetest.Files(t, got)
 		assert.Len(t, imagetest.LayerNames(names), 3)
@@ -148,7 +148,7 @@ func TestOneLayerTwoCompressions(t *testing.T) {
 func TestReadByContainersImage(t *testing.T) {
 	one, two := imagetest.NewImage(t, "1", imagetest.Gzip(1, 3000), imagetest.Gzip(2, 3000)), imagetest.NewImage(t, "2", imagetest.Zstd(3, 3000))
 	path := filepath.Join(t.TempDir(), "archive.tar")
-	writeArchive(t, path, imagetest.Named{Source: one, Name: "one:1"}, imagetest.Named{Source: two, Name: "two:2"})
+	fronttest.Write(t, path, imagetest.Named{Source: one, Name: "one:1"}, imagetest.Named{Source: two, Name: "two:2"})
 	byName := func(name string) types.ImageReference {
 		ref, err := archive.NewReference(path, imagetest.Tagged(t, name))
 		require.NoError(t, err)
@@ -169,20 +169,4 @@ func TestReadByContainersImage(t *testing.T) {
 		}
 		require.NoError(t, image.Close())
 	}
-}
-
-func writeArchive(t testing.TB, path string, images ...imagetest.Named) {
-	t.Helper()
-	w, err := dockerarchive.NewWriter(nil, path)
-	require.NoError(t, err)
-	for _, image := range images {
-		var name reference.NamedTagged
-		if image.Name != "" {
-			name = imagetest.Tagged(t, image.Name)
-		}
-		ref, err := w.NewReference(name)
-		require.NoError(t, err)
-		require.NoError(t, imagetest.Copy(t, ref, image.Source, image.Options(t)))
-	}
-	require.NoError(t, w.Close())
 }

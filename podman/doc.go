@@ -20,7 +20,7 @@
 //	ref, err := dockerarchive.ParseReference("out.tar:example.com/app:1.0")
 //	_, err = copy.Image(ctx, policy, ref, source, nil)
 //
-// Package [github.com/dockerarchive/dockerarchive/podman/copying] does that and makes the
+// Package [github.com/dockerarchive/dockerarchive/copying] does that and makes the
 // most of this one. Several images share one archive, and the layers they have in
 // common, by being copied to references of one [Writer]. The archive appears at its
 // path when the last byte is written; until then, and after any failure, the path

@@ -17,6 +17,7 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
+	"github.com/dockerarchive/dockerarchive/podman/internal/fronttest"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
@@ -131,9 +132,9 @@ func TestOneImageInTwoForms(t *testing.T) {
 	packed := imagetest.NewImage(t, "forms", imagetest.Gzip(1, 3000), imagetest.Gzip(2, 3000))
 	plain := imagetest.NewImage(t, "forms", imagetest.NewLayer(packed.Layers[0].Diff, packed.Layers[0].Diff, imgspecv1.MediaTypeImageLayer), packed.Layers[1])
 	require.Equal(t, packed.ConfigDigest(), plain.ConfigDigest())
-	w, path := newTestWriter(t, &dockerarchive.WriterOptions{Transport: dockerarchive.ImageTransport})
+	w, path := fronttest.New(t, &dockerarchive.WriterOptions{Transport: dockerarchive.ImageTransport})
 	for name, img := range map[string]*imagetest.Image{"packed:1": packed, "plain:1": plain} {
-		require.NoError(t, imagetest.Copy(t, newReference(t, w, name), img, imagetest.Sequentially()))
+		require.NoError(t, imagetest.Copy(t, fronttest.Reference(t, w, name), img, imagetest.Sequentially()))
 	}
 	require.NoError(t, w.Close())
 	for name, img := range map[string]*imagetest.Image{"packed:1": packed, "plain:1": plain} {

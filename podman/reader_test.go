@@ -33,6 +33,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
+	"github.com/dockerarchive/dockerarchive/podman/internal/fronttest"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
@@ -180,7 +181,7 @@ func TestReaderOfReaders(t *testing.T) {
 	r, err := dockerarchive.NewReaderAt(t.Context(), sys, bytes.NewReader(data), int64(len(data)))
 	require.NoError(t, err, "nothing is copied")
 	require.NoError(t, r.Close())
-	_, err = dockerarchive.NewReaderFrom(t.Context(), sys, iotest.ErrReader(errSource))
+	_, err = dockerarchive.NewReaderFrom(t.Context(), sys, iotest.ErrReader(fronttest.ErrSource))
 	require.Error(t, err)
 }
 

@@ -18,15 +18,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/containers/image/v5/copy"
-	"github.com/containers/image/v5/directory"
-	"github.com/containers/image/v5/docker/archive"
-	"github.com/containers/image/v5/signature"
-	"github.com/containers/image/v5/types"
 	"github.com/klauspost/compress/gzip"
 	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/copy"
+	"go.podman.io/image/v5/directory"
+	"go.podman.io/image/v5/docker/archive"
+	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/types"
 
-	"github.com/dockerarchive/dockerarchive"
+	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 )
 
 // item is an image of manifest.json.

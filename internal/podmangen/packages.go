@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -15,7 +16,7 @@ import (
 // A sourcePackage is a folder of Go files.
 type sourcePackage struct {
 	files   []*sourceFile
-	imports map[string]bool // by its files, not by their tests
+	imports map[string]bool // by its files; by its tests if it has nothing else
 }
 
 // A sourceFile is a parsed Go file.
@@ -86,11 +87,19 @@ func readSource(root, name string) (*sourceFile, error) {
 	return f, err
 }
 
+func (p *sourcePackage) hasOnlyTests() bool {
+	return !slices.ContainsFunc(p.files, func(f *sourceFile) bool { return !f.isTest() })
+}
+
 func (p *sourcePackage) add(f *sourceFile) error {
-	p.files = append(p.files, f)
-	if f.isTest() {
+	switch hadOnlyTests := p.hasOnlyTests(); {
+	case f.isTest() && !hadOnlyTests:
+		p.files = append(p.files, f)
 		return nil
+	case !f.isTest() && hadOnlyTests:
+		clear(p.imports)
 	}
+	p.files = append(p.files, f)
 	for _, spec := range f.syntax.Imports {
 		imported, err := strconv.Unquote(spec.Path.Value)
 		if err != nil {

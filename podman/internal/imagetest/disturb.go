@@ -6,6 +6,8 @@ import (
 	"context"
 	"io"
 	"math/rand/v2"
+	"path/filepath"
+	"testing"
 	"testing/iotest"
 	"time"
 
@@ -72,3 +74,9 @@ type WriterFunc func([]byte) (int, error)
 
 // Write calls the function.
 func (f WriterFunc) Write(p []byte) (int, error) { return f(p) }
+
+// NoDir returns a directory in which nothing can be made, because there is none.
+func NoDir(t testing.TB) string {
+	t.Helper()
+	return filepath.Join(t.TempDir(), "missing")
+}

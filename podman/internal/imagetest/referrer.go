@@ -3,7 +3,6 @@
 package imagetest
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -12,7 +11,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
-	"net/http"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -68,17 +66,4 @@ func NewKey(t testing.TB) (*ecdsa.PrivateKey, []byte) {
 	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
 	require.NoError(t, err)
 	return key, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
-}
-
-// PutManifest puts a manifest or an index into the registry as it is.
-func (reg *Registry) PutManifest(t testing.TB, repository, reference, mediaType string, raw []byte) {
-	t.Helper()
-	url := "http://" + reg.Address + "/v2/" + repository + "/manifests/" + reference
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url, bytes.NewReader(raw))
-	require.NoError(t, err)
-	req.Header.Set("Content-Type", mediaType)
-	resp, err := http.DefaultClient.Do(req)
-	require.NoError(t, err)
-	require.NoError(t, resp.Body.Close())
-	require.Equal(t, http.StatusCreated, resp.StatusCode)
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/stall"
-	"github.com/dockerarchive/dockerarchive/podman/copying/internal/registries"
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 )
 
 // sentBlobs knows which blobs registries have got, so that each is sent once.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/stall"
-	"github.com/dockerarchive/dockerarchive/podman/copying/internal/registries"
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 )
 
 // ErrNotPushed is the error of an image that a registry took without a word, and has not

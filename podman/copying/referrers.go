@@ -19,7 +19,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
-	"github.com/dockerarchive/dockerarchive/podman/copying/internal/registries"
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 )
 
 // ReferrerOptions say what is saved of what registries have about images: signatures,

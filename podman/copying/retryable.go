@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/dockerarchive/dockerarchive/internal/retry"
-	"github.com/dockerarchive/dockerarchive/podman/copying/internal/registries"
 	"github.com/dockerarchive/dockerarchive/podman/internal/answers"
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 )
 
 // Retry calls f until it succeeds, fails for a reason that will not pass, or has

@@ -19,7 +19,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/internal/retry"
-	"github.com/dockerarchive/dockerarchive/podman/copying/internal/registries"
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 )
 
 // uploadServer takes one blob, over connections that break.

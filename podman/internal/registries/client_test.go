@@ -25,8 +25,8 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/retry"
-	"github.com/dockerarchive/dockerarchive/podman/copying/internal/registries"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 )
 
 var (

@@ -6,7 +6,7 @@ STATIC    := CGO_ENABLED=0 $(GO)
 PLATFORMS := darwin/arm64 windows/amd64
 MODULES   := . podman bench interop
 
-.PHONY: build demo test test-long crash generate generate-check interop bench sizes lint cross portable fuzz mutants clean
+.PHONY: build demo test test-long crash generate generate-check interop bench sizes lint cross portable fuzz clean
 
 build: bin/docker-archive
 
@@ -50,7 +50,7 @@ test-long:
 
 # generate writes the front of the module podman: the root's under the other import paths.
 generate:
-	$(GO) generate ./internal/podmangen
+	$(GO) run ./internal/podmangen
 
 generate-check:
 	$(GO) run ./internal/podmangen -check
@@ -65,9 +65,13 @@ bench:
 	cd bench && $(STATIC) run -tags $(TAGS) .
 	cd bench && $(STATIC) run -tags $(TAGS) ./inflate .data/oci/blobs/sha256/*
 
-# sizes fails if a program that does little with the library gets large.
+# sizes fails if a program that does little with the library gets larger than so many
+# bytes: what a package links is part of what it costs its users.
 sizes:
-	$(GO) run ./internal/sizes -tags $(TAGS)
+	@for p in front:6000000 archive:4000000; do \
+	  GOOS=linux GOARCH=amd64 $(STATIC) build -tags $(TAGS) -trimpath -ldflags '-s -w' -o bin/size ./internal/sizes/$${p%:*} && \
+	  size=$$(stat -c %s bin/size) && rm bin/size && echo "$${p%:*}: $$size bytes, of at most $${p#*:}" && \
+	  test $$size -le $${p#*:} || exit 1; done
 
 lint: generate-check
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
@@ -105,16 +109,6 @@ fuzz:
 	$(FUZZ) '^FuzzSquash$$' ./internal/squash
 	$(FUZZ) '^FuzzDocuments$$' ./archive
 	$(FUZZ) '^FuzzReadEverything$$' ./archive
-
-# mutants changes one thing at a time and tells which changes the tests do not
-# notice: make mutants PKG=./internal/retry MUTANTTIME=30m. A change that eats
-# memory without end is stopped where prlimit is there. (gremlins would do, but
-# it only swaps operators: it takes away no statement, condition or error.)
-PKG ?= ./internal/...
-MUTANTTIME ?= 10m
-LIMITED := $(if $(shell command -v prlimit),prlimit --as=8589934592)
-mutants:
-	$(GO) run ./tools/mutants -tags $(TAGS) -exec '$(LIMITED)' -time $(MUTANTTIME) $(PKG)
 
 clean:
 	rm -rf bin demo.tar bench/.data interop/.clients

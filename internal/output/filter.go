@@ -2,7 +2,6 @@ package output
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"hash"
@@ -28,18 +27,9 @@ type Options struct {
 	Split int64
 }
 
-// CreateWith is Create with options. What is compressed is a stream, also where it
-// appears at its path complete or not at all, as any file.
-func CreateWith(ctx context.Context, path string, options Options) (*Output, error) {
-	o, err := Create(ctx, path)
-	if err != nil {
-		return nil, err
-	}
-	return o.With(options)
-}
-
 // With gives an Output to which nothing has been written options. If it fails, the
-// Output is aborted.
+// Output is aborted. What is compressed is a stream, also where it appears at its path
+// complete or not at all, as any file.
 func (o *Output) With(options Options) (*Output, error) {
 	if err := o.checkSplit(options); err != nil {
 		return nil, errors.Join(o.failure("creating", err), o.Abort())

@@ -80,7 +80,9 @@ func TestCompressedIsAtomic(t *testing.T) {
 		dir := t.TempDir()
 		path := filepath.Join(dir, "out")
 		for _, commit := range []bool{false, true} {
-			o, err := CreateWith(t.Context(), path, Options{Compress: a})
+			o, err := Create(t.Context(), path)
+			require.NoError(t, err)
+			o, err = o.With(Options{Compress: a})
 			require.NoError(t, err)
 			assert.True(t, o.Stream())
 			assert.Nil(t, o.File())

@@ -1,98 +1,107 @@
-// Command podmangen generates the module podman/ from this one: the same
-// packages for go.podman.io/image/v5, the name under which containers/image goes
-// on, with nothing but import paths rewritten.
+// Command podmangen generates the front of the module podman/ from this one: the same
+// files for go.podman.io/image/v5, the name under which containers/image goes on, with
+// nothing but import paths rewritten.
 //
-//	go generate ./internal/podmangen                   write podman/
-//	go run ./internal/podmangen -check                 say what is not up to date
-//
-// Generated is every package that imports containers/image or containers/storage,
-// or another package that is generated, with its tests. The other packages have
-// nothing to do with either library, and the generated ones import them from here.
+//	go run ./internal/podmangen           write podman/
+//	go run ./internal/podmangen -check    say what is not up to date
 package main
 
 import (
 	"bytes"
-	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
+	"go/format"
 	"os"
+	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
 
-//go:generate go run . -root ../..
-
 const (
 	module    = "github.com/dockerarchive/dockerarchive"
-	generated = "podman" // the folder of the generated module, and what its path ends in
+	generated = "podman" // the folder of the generated files, and of their module
 )
 
-// renamed are the modules that go on under other names.
-var renamed = map[string]string{
-	"github.com/containers/image/v5": "go.podman.io/image/v5",
-	"github.com/containers/storage":  "go.podman.io/storage",
-}
-
-var errOutdated = errors.New("go generate ./internal/podmangen would change files in podman/")
+// folders are those whose files are generated. The generated folders may have others too.
+var folders = []string{".", "register", "e2e", "internal/fronttest", "internal/imagetest"}
 
 func main() {
-	root := flag.String("root", ".", "the `directory` of the module")
 	check := flag.Bool("check", false, "write nothing, but list the files that differ and fail if there are any")
 	flag.Parse()
-	if err := run(*root, *check); err != nil {
+	if err := run(".", *check); err != nil {
 		fmt.Fprintf(os.Stderr, "podmangen: %v\n", err)
 		os.Exit(1)
 	}
 }
 
+// run brings the generated files of the module in a folder up to date or, if it is only to
+// check, fails if they are not.
 func run(root string, check bool) error {
-	packages, err := readPackages(root)
-	if err != nil {
-		return err
-	}
-	want, err := generate(packages)
-	if err != nil {
-		return err
-	}
-	have, err := readGenerated(filepath.Join(root, generated))
-	if err != nil {
-		return err
-	}
-	differ := differences(want, have)
-	if check {
-		if len(differ) > 0 {
-			return fmt.Errorf("%w:\n\t%s", errOutdated, strings.Join(differ, "\n\t"))
-		}
-		return nil
-	}
-	for _, name := range differ {
-		if err := update(filepath.Join(root, generated, filepath.FromSlash(name)), want[name]); err != nil {
+	var outdated []string
+	for _, folder := range folders {
+		sources, err := filepath.Glob(filepath.Join(root, folder, "*.go"))
+		if err != nil {
 			return err
 		}
+		old, err := filepath.Glob(filepath.Join(root, generated, folder, "*.go"))
+		if err != nil {
+			return err
+		}
+		names := map[string]bool{}
+		for _, file := range slices.Concat(sources, old) {
+			names[path.Join(folder, filepath.Base(file))] = true
+		}
+		for name := range names {
+			changed, err := update(root, name, check)
+			if err != nil {
+				return err
+			}
+			if changed {
+				outdated = append(outdated, name)
+			}
+		}
+	}
+	if check && len(outdated) > 0 {
+		slices.Sort(outdated)
+		return fmt.Errorf("go run ./internal/podmangen would change files in %s/:\n\t%s", generated, strings.Join(outdated, "\n\t"))
 	}
 	return nil
 }
 
-// generate returns the contents of all generated files, by their slash-separated
-// names in the generated module.
-func generate(packages map[string]*sourcePackage) (map[string][]byte, error) {
-	r := newRewriter(packages)
-	files := map[string][]byte{}
-	for dir, p := range packages {
-		if !r.generates(dir) {
-			continue
-		}
-		for _, f := range p.files {
-			content, err := r.rewrite(f)
-			if err != nil {
-				return nil, fmt.Errorf("rewriting %s: %w", f.name, err)
-			}
-			files[f.name] = content
-		}
+// update generates a file, unless it is only to check, or removes it if it is one that was
+// generated and has no source any more. It reports whether that changes anything.
+func update(root, name string, check bool) (changed bool, err error) {
+	target := filepath.Join(root, generated, filepath.FromSlash(name))
+	have, err := os.ReadFile(target)
+	if err != nil && !os.IsNotExist(err) {
+		return false, err
 	}
-	return files, nil
+	source, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(name)))
+	if os.IsNotExist(err) {
+		if !bytes.HasPrefix(have, []byte(header(name))) { // It is written by hand.
+			return false, nil
+		}
+		if check {
+			return true, nil
+		}
+		return true, os.Remove(target)
+	}
+	if err != nil {
+		return false, err
+	}
+	want, err := rewrite(name, string(source))
+	if err != nil {
+		return false, fmt.Errorf("rewriting %s: %w", name, err)
+	}
+	if bytes.Equal(want, have) || check {
+		return !bytes.Equal(want, have), nil
+	}
+	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+		return true, err
+	}
+	return true, os.WriteFile(target, want, 0o644)
 }
 
 // header is the first line of every generated file, as Go's tools look for it.
@@ -100,58 +109,43 @@ func header(name string) string {
 	return "// Code generated by internal/podmangen from " + name + ". DO NOT EDIT.\n"
 }
 
-// readGenerated reads the Go files below dir that have the header. Others, such as
-// the module's doc comment, are not generated, and left alone.
-func readGenerated(dir string) (map[string][]byte, error) {
-	files := map[string][]byte{}
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) && path == dir {
-			return nil
-		}
-		if err != nil || entry.IsDir() || filepath.Ext(path) != ".go" {
-			return err
-		}
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		name, err := filepath.Rel(dir, path)
-		if err != nil {
-			return err
-		}
-		if name = filepath.ToSlash(name); strings.HasPrefix(string(content), header(name)) {
-			files[name] = content
-		}
-		return nil
+var (
+	// importPath matches what may be an import path; the address of a page, which follows
+	// a slash, is none.
+	importPath = regexp.MustCompile(`(^|[^/\w.-])([a-z]+(?:\.[a-z]+)+(?:/[\w-]+)+)`)
+	// unnamed matches an import of the root package, whose path does not end in its name.
+	unnamed = regexp.MustCompile(`(?m)^(\t|import )("` + module + "/" + generated + `")$`)
+	// testdata matches the start of a path to testdata, which may follow a transport's name.
+	testdata = regexp.MustCompile("([\"`](?:[a-z-]+:)?)((?:\\.\\./)*testdata\\b)")
+)
+
+// rewrite returns the generated form of a file.
+func rewrite(name, source string) ([]byte, error) {
+	text := importPath.ReplaceAllStringFunc(source, func(match string) string {
+		m := importPath.FindStringSubmatch(match)
+		return m[1] + renamed(m[2])
 	})
-	return files, err
+	text = unnamed.ReplaceAllString(text, "${1}"+path.Base(module)+" $2")
+	if strings.HasSuffix(name, "_test.go") { // testdata is not copied: it is one folder further up.
+		text = testdata.ReplaceAllString(text, "$1../$2")
+	}
+	return format.Source([]byte(header(name) + "\n" + text)) // Which also sorts the imports.
 }
 
-// differences are the names of the files that one has and the other has not, or
-// with other content.
-func differences(want, have map[string][]byte) []string {
-	var names []string
-	for name, content := range want {
-		if old, ok := have[name]; !ok || !bytes.Equal(old, content) {
-			names = append(names, name)
+// renamed is what to import instead.
+func renamed(imported string) string {
+	for _, folder := range folders {
+		if imported == path.Join(module, folder) {
+			return path.Join(module, generated, folder)
 		}
 	}
-	for name := range have {
-		if _, ok := want[name]; !ok {
-			names = append(names, name)
+	for from, to := range map[string]string{
+		"github.com/containers/image/v5": "go.podman.io/image/v5",
+		"github.com/containers/storage":  "go.podman.io/storage",
+	} {
+		if rest, ok := strings.CutPrefix(imported, from); ok && (rest == "" || rest[0] == '/') {
+			return to + rest
 		}
 	}
-	slices.Sort(names)
-	return names
-}
-
-// update writes the file, or removes the one that is no longer generated.
-func update(path string, content []byte) error {
-	if content == nil {
-		return os.Remove(path)
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(path, content, 0o644)
+	return imported
 }

@@ -80,9 +80,6 @@ func (x *Index) Superseded() (int, error) {
 	return n, nil
 }
 
-// IsSuperseded reports whether an entry holds an old tail.
-func IsSuperseded(name string) bool { return strings.HasPrefix(name, superseded) }
-
 // Supersede returns the block that, written at the start of the tail, makes of it an
 // entry that nobody looks at, so that the archive goes on at offset from. number
 // tells it from the archive's others.

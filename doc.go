@@ -7,9 +7,8 @@
 // [github.com/dockerarchive/dockerarchive/register] does it without.
 //
 // It exists twice, for containers/image under either of its names: the module
-// dockerarchive is for that of github.com/containers, its module dockerarchive/podman,
-// generated from it, for today's, that of go.podman.io. No build tags are needed; package
-// copying wants containers_image_openpgp, or the C library gpgme.
+// dockerarchive is for that of github.com/containers, its module dockerarchive/podman for
+// that of go.podman.io, which is maintained. No build tags are needed.
 //
 // # Writing
 //
@@ -18,8 +17,8 @@
 //	ref, err := dockerarchive.ParseReference("out.tar:example.com/app:1.0")
 //	_, err = copy.Image(ctx, policy, ref, source, nil)
 //
-// Package [github.com/dockerarchive/dockerarchive/copying] does that and makes the
-// most of this one. Several images share one archive, and the layers they have in
+// Package github.com/dockerarchive/dockerarchive/podman/copying does that for today's
+// library, from registries with several connections. Several images share one archive, and the layers they have in
 // common, by being copied to references of one [Writer]. The archive appears at its
 // path when the last byte is written; until then, and after any failure, the path
 // holds what it held before. The bytes depend on the images, their names, their

@@ -54,6 +54,7 @@ var rooms = []struct{ name, mayImport string }{
 	{"internal/layertar", "errdef"},
 	{"internal/squash", "errdef internal/layertar"},
 	{"internal/packing", "internal/layertar"},
+	{"internal/files", "errdef internal/async internal/compression internal/inflate internal/layertar internal/local internal/spool"},
 
 	// An archive that is read. It does not know how one is written.
 	{"internal/catalog", "errdef internal/async internal/compression internal/image internal/printable internal/tarfile"},

@@ -7,6 +7,7 @@ func (d *decoder) blockHeader() {
 		d.short()
 		return
 	}
+	d.blockAt = d.bitOffset()
 	d.final = d.take(1) == 1
 	d.ahead = inSize
 	switch d.take(2) {

@@ -47,6 +47,11 @@ type decoder struct {
 	sum  uint32 // CRC-32 of the member's data, or of its header as it is read
 	size uint32 // length of what was summed
 
+	before    int64  // length of the data before out[0]
+	blockAt   int64  // where the block began, in bits of the stream
+	unsummed  bool   // decoding began within the member, so its checksum is not known
+	noteAfter func() // called after each run, unless it is nil
+
 	litShortest, distShortest uint // see code
 	staticLoaded              bool // the tables are those of static blocks
 
@@ -63,8 +68,8 @@ type decoder struct {
 // hold: nothing of it can be reached before it is written again.
 func (d *decoder) reset(r io.Reader) {
 	d.input.reset(r)
-	d.op, d.handed = 0, 0
-	d.err = nil
+	d.op, d.handed, d.before = 0, 0, 0
+	d.err, d.noteAfter = nil, nil
 	d.memberHeader()
 }
 
@@ -89,6 +94,9 @@ func (d *decoder) run() {
 		}
 	}
 	d.summarize()
+	if d.noteAfter != nil {
+		d.noteAfter()
+	}
 }
 
 // slide moves the window to the front of the buffer.
@@ -98,6 +106,7 @@ func (d *decoder) slide() {
 	d.op -= n
 	d.handed -= n
 	d.summed -= n
+	d.before += int64(n)
 	d.start = max(0, d.start-n)
 }
 

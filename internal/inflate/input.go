@@ -54,6 +54,11 @@ func (d *input) offset() int64 {
 	return d.base + int64(d.pos) - int64(d.nbits>>3)
 }
 
+// bitOffset is the number of bits of the stream that have been used.
+func (d *input) bitOffset() int64 {
+	return (d.base+int64(d.pos))<<3 - int64(d.nbits)
+}
+
 // read reads into p and returns how much. Zero means that d.err is set.
 func (d *input) read(p []byte) int {
 	if d.err != nil {

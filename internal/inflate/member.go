@@ -56,7 +56,7 @@ func (d *decoder) memberHeader() {
 	}
 	d.state = atBlock
 	d.start, d.summed = d.op, d.op
-	d.sum, d.size = 0, 0
+	d.sum, d.size, d.unsummed = 0, 0, false
 }
 
 // headerFields skips the optional fields, and checks the header's own
@@ -128,6 +128,8 @@ func (d *decoder) memberTrailer() bool {
 	}
 	reason := ""
 	switch {
+	case d.unsummed:
+		return true
 	case binary.LittleEndian.Uint32(trailer[:4]) != d.sum:
 		reason = "checksum mismatch"
 	case binary.LittleEndian.Uint32(trailer[4:]) != d.size:

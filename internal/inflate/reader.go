@@ -55,7 +55,7 @@ func (z *Reader) Reset(r io.Reader) error {
 // does not verify what has not been read. Closing twice is harmless.
 func (z *Reader) Close() error {
 	if z.d != nil {
-		z.d.r = nil
+		z.d.r, z.d.noteAfter = nil, nil
 		decoders.Put(z.d)
 		z.d = nil
 	}

@@ -62,7 +62,7 @@ func Each(ctx context.Context, r io.Reader, entry func(h *tar.Header, content io
 		if h.Typeflag == tar.TypeXGlobalHeader {
 			continue
 		}
-		if isSparse(h) {
+		if IsSparse(h) {
 			if h.Size > maxSparse-sparse {
 				return fmt.Errorf("%q and other sparse files are larger than %d bytes: %w", h.Name, int64(maxSparse), errdef.ErrLimit)
 			}
@@ -78,8 +78,8 @@ func Each(ctx context.Context, r io.Reader, entry func(h *tar.Header, content io
 	return nil
 }
 
-// isSparse reports whether an entry's content has holes that are not stored.
-func isSparse(h *tar.Header) bool {
+// IsSparse reports whether an entry's content has holes that are not stored.
+func IsSparse(h *tar.Header) bool {
 	return h.Typeflag == tar.TypeGNUSparse || h.PAXRecords["GNU.sparse.major"] != "" || h.PAXRecords["GNU.sparse.map"] != ""
 }
 

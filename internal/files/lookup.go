@@ -1,0 +1,401 @@
+package files
+
+import (
+	"archive/tar"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/layertar"
+)
+
+// Entry is a path of a tree and the file that it leads to.
+type Entry struct {
+	// Path is clean and relative to the root of the image, which is "".
+	Path string
+	*File
+	dir dir
+}
+
+// Name is the last element of the path.
+func (e *Entry) Name() string {
+	_, base := layertar.Split(e.Path)
+	return base
+}
+
+// dir is a directory of a tree: what the layers have there, the highest first.
+type dir struct {
+	nodes []at
+	open  bool // layers that have not been looked at may have more of it
+}
+
+// at is a path of one layer.
+type at struct {
+	layer int32
+	*node
+}
+
+// errMore means that it takes another layer to answer.
+var errMore = errors.New("a lower layer has to be read")
+
+// view is the layers of an image from one on, to another.
+type view struct {
+	*image
+	from, to int // layers
+	lowest   int // of those that count
+	alone    bool
+}
+
+// root returns the root of the view.
+func (v *view) root() dir {
+	d := dir{open: v.from > v.lowest}
+	for i := v.to - 1; i >= v.from; i-- {
+		n := v.layers[i].root
+		d.nodes = append(d.nodes, at{int32(i), n})
+		if n.opaque {
+			d.open = false
+			break
+		}
+	}
+	return d
+}
+
+// file returns what is said of a directory.
+func (d *dir) file() *File {
+	for _, n := range d.nodes {
+		if n.file != nil {
+			return n.file
+		}
+	}
+	return implicit
+}
+
+// child returns what is in a directory under a name: a file or, if it is a directory, its
+// nodes too. There is none if f is nil.
+func (d *dir) child(base string) (f *File, sub dir, err error) {
+	var found []at
+	for _, parent := range d.nodes {
+		if n := parent.get(base); n != nil {
+			found = append(found, at{parent.layer, n})
+		}
+	}
+	return d.combine(found)
+}
+
+// combine returns what nodes of one name, those of the highest layer first, add up to.
+func (d *dir) combine(nodes []at) (f *File, sub dir, err error) {
+	sub.open = d.open
+	for i, n := range nodes {
+		if n.there && !n.isDir() {
+			if len(sub.nodes) == 0 {
+				return n.file, dir{}, nil
+			}
+			sub.open = false
+			break
+		}
+		if n.there {
+			if sub.nodes == nil {
+				sub.nodes = make([]at, 0, len(nodes)-i)
+			}
+			sub.nodes = append(sub.nodes, n)
+		}
+		if n.hides || n.opaque {
+			sub.open = false
+			break
+		}
+	}
+	switch {
+	case len(sub.nodes) > 0:
+		return sub.file(), sub, nil
+	case sub.open:
+		return nil, dir{}, errMore
+	}
+	return nil, dir{}, nil
+}
+
+// each yields the nodes of every name that a directory may have, sorted. Some may be
+// hidden. What it yields is valid until it goes on.
+func (d *dir) each() iter.Seq2[string, []at] {
+	var all []at
+	for _, n := range d.nodes {
+		if n.children == nil {
+			continue
+		}
+		if all == nil {
+			all = make([]at, 0, len(n.children.list))
+		}
+		for _, child := range n.children.list {
+			all = append(all, at{n.layer, child})
+		}
+	}
+	if len(d.nodes) > 1 { // Those of one layer are sorted.
+		slices.SortFunc(all, func(a, b at) int {
+			return cmp.Or(cmp.Compare(a.base, b.base), cmp.Compare(b.layer, a.layer))
+		})
+	}
+	return func(yield func(string, []at) bool) {
+		for len(all) > 0 {
+			n := 1
+			for n < len(all) && all[n].base == all[0].base {
+				n++
+			}
+			if !yield(all[0].base, all[:n]) {
+				return
+			}
+			all = all[n:]
+		}
+	}
+}
+
+// file resolves a hard link to a file of a lower layer.
+func (v *view) file(path string, f *File) (*File, error) {
+	switch {
+	case f.typeflag != tar.TypeLink || v.alone:
+		return f, nil
+	case v.from > v.lowest:
+		return nil, errMore
+	}
+	target, err := layertar.Clean(f.Linkname())
+	if err != nil {
+		return nil, err
+	}
+	if v.steps.Add(int64(2+strings.Count(target, "/"))) > maxSteps {
+		return nil, fmt.Errorf("hard links to lower layers are too many, up to %.100q: more than %d elements of names: %w", path, maxSteps, errdef.ErrLimit)
+	}
+	below := view{v.image, v.lowest, int(f.layer), v.lowest, false}
+	e, err := below.walkTo(target, false)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%q is a hard link to %q, which is not there: %w", path, target, errdef.ErrDamaged)
+	case err != nil:
+		return nil, err
+	case e.IsDir():
+		return nil, fmt.Errorf("%q is a hard link to the directory %q: %w", path, target, errdef.ErrDamaged)
+	}
+	return e.File, nil
+}
+
+// walkTo follows a path, and the symbolic links in it, but for the last element unless
+// that is asked for, with the root of the image as "/".
+func (v *view) walkTo(path string, follow bool) (*Entry, error) {
+	root := v.root()
+	type level struct {
+		dir
+		base string
+	}
+	up := []level{{root, ""}}
+	current := func() string {
+		var b strings.Builder
+		for _, l := range up[1:] {
+			if b.Len() > 0 {
+				b.WriteByte('/')
+			}
+			b.WriteString(l.base)
+		}
+		return b.String()
+	}
+	rest, links := path, 0
+	for rest != "" {
+		var base string
+		base, rest, _ = strings.Cut(rest, "/")
+		switch base {
+		case "", ".":
+			continue
+		case "..":
+			up = up[:max(1, len(up)-1)]
+			continue
+		}
+		f, sub, err := up[len(up)-1].child(base)
+		if err != nil {
+			return nil, err
+		}
+		if f == nil {
+			return nil, fmt.Errorf("%q: %w", path, fs.ErrNotExist)
+		}
+		rest = strings.TrimLeft(rest, "/")
+		switch {
+		case f.IsDir():
+			up = append(up, level{sub, base})
+		case f.typeflag == tar.TypeSymlink && (follow || rest != ""):
+			target := f.Linkname()
+			if links++; links > maxLinks || len(target)+len(rest) > 2*layertar.MaxPath {
+				return nil, fmt.Errorf("%.100q leads through more than %d symbolic links: %w", path, maxLinks, errdef.ErrDamaged)
+			}
+			v.steps.Add(int64(1 + strings.Count(target, "/")))
+			if strings.HasPrefix(target, "/") {
+				up = up[:1]
+			}
+			if rest != "" || strings.HasSuffix(target, "/") {
+				target += "/" + rest
+			}
+			rest = target
+		case rest != "":
+			return nil, fmt.Errorf("%q: %q is not a directory: %w", path, layertar.Join(current(), base), fs.ErrNotExist)
+		default:
+			whole := layertar.Join(current(), base)
+			if f, err = v.file(whole, f); err != nil {
+				return nil, err
+			}
+			return &Entry{Path: whole, File: f}, nil
+		}
+	}
+	last := up[len(up)-1]
+	if last.open { // A lower layer may say what it is.
+		return nil, errMore
+	}
+	return &Entry{Path: current(), File: last.dir.file(), dir: last.dir}, nil
+}
+
+// Lookup returns what a path leads to, symbolic links followed with the root of the image
+// as "/", and never out of it. The path of the Entry is where it is. It is an
+// fs.ErrNotExist if there is nothing, and an errdef.ErrDamaged if there are too many
+// links. Only layers are read that can have a part in the answer.
+func (t *Tree) Lookup(ctx context.Context, path string) (*Entry, error) {
+	return t.lookup(ctx, path, true)
+}
+
+// LookupLink is Lookup but for the last element, which is not followed.
+func (t *Tree) LookupLink(ctx context.Context, path string) (*Entry, error) {
+	return t.lookup(ctx, path, false)
+}
+
+func (t *Tree) lookup(ctx context.Context, path string, follow bool) (*Entry, error) {
+	if len(path) > 2*layertar.MaxPath {
+		return nil, fmt.Errorf("the path %.40q… has %d bytes: %w", path, len(path), errdef.ErrLimit)
+	}
+	v := *t.whole()
+	v.from = v.to
+	for {
+		if v.from > v.lowest {
+			if err := t.load(ctx, v.from-1); err != nil {
+				return nil, err
+			}
+			v.from--
+		}
+		e, err := v.walkTo(path, follow)
+		if !errors.Is(err, errMore) {
+			return e, err
+		}
+	}
+}
+
+// Resolve returns the path that a path stands for when symbolic links are followed as
+// Lookup does. What is not there stands for itself. It is where a file has to be put that
+// should appear under the path.
+func (t *Tree) Resolve(ctx context.Context, path string) (string, error) {
+	at, rest, links := "", path, 0
+	for rest != "" {
+		var next string
+		next, rest, _ = strings.Cut(rest, "/")
+		switch next {
+		case "", ".":
+			continue
+		case "..":
+			at, _ = layertar.Split(at)
+			continue
+		}
+		e, err := t.LookupLink(ctx, layertar.Join(at, next))
+		if errors.Is(err, fs.ErrNotExist) || err == nil && e.typeflag != tar.TypeSymlink {
+			at = layertar.Join(at, next)
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		target := e.Linkname()
+		if links++; links > maxLinks || len(rest)+len(target) > 2*layertar.MaxPath {
+			return "", fmt.Errorf("%.100q leads through more than %d symbolic links: %w", path, maxLinks, errdef.ErrDamaged)
+		}
+		if strings.HasPrefix(target, "/") {
+			at = ""
+		}
+		rest = target + "/" + rest
+	}
+	return at, nil
+}
+
+// Root returns the root directory. All layers are read.
+func (t *Tree) Root(ctx context.Context) (*Entry, error) {
+	if err := t.Load(ctx); err != nil {
+		return nil, err
+	}
+	v := t.whole()
+	root := v.root()
+	return &Entry{File: root.file(), dir: root}, nil
+}
+
+func (t *Tree) whole() *view { return &view{t.image, t.lowest, t.to, t.lowest, t.alone} }
+
+// Children returns what is in a directory, sorted by name. All layers are read.
+func (t *Tree) Children(ctx context.Context, e *Entry) ([]*Entry, error) {
+	if err := t.Load(ctx); err != nil {
+		return nil, err
+	}
+	return t.whole().children(e)
+}
+
+func (v *view) children(e *Entry) ([]*Entry, error) {
+	var all []*Entry
+	for base, nodes := range e.dir.each() {
+		f, sub, err := e.dir.combine(nodes)
+		if err != nil {
+			return nil, err
+		}
+		if f == nil {
+			continue
+		}
+		path := layertar.Join(e.Path, base)
+		if f, err = v.file(path, f); err != nil {
+			return nil, err
+		}
+		all = append(all, &Entry{path, f, sub})
+	}
+	return all, nil
+}
+
+// Walk yields an entry and all that is below it, a directory before what is in it, and
+// that sorted: in the order of layertar.Compare. All layers are read. After an error it
+// ends.
+func (t *Tree) Walk(ctx context.Context, from *Entry) iter.Seq2[*Entry, error] {
+	return func(yield func(*Entry, error) bool) {
+		if err := t.Load(ctx); err != nil {
+			yield(nil, err)
+			return
+		}
+		t.whole().walk(ctx, from, yield)
+	}
+}
+
+func (v *view) walk(ctx context.Context, e *Entry, yield func(*Entry, error) bool) bool {
+	if !yield(e, nil) {
+		return false
+	}
+	if len(e.dir.nodes) == 0 {
+		return true
+	}
+	err := ctx.Err()
+	var children []*Entry
+	if err == nil {
+		children, err = v.children(e)
+	}
+	if err != nil {
+		yield(nil, err)
+		return false
+	}
+	for _, child := range children {
+		if !v.walk(ctx, child, yield) {
+			return false
+		}
+	}
+	return true
+}
+
+// Layer returns the tree of one layer on its own: what it has, without what it takes away.
+// It shares everything with t, and must not be closed.
+func (t *Tree) Layer(i int) *Tree { return &Tree{t.image, i, i + 1, true} }

@@ -1,0 +1,190 @@
+package files
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/async"
+	"github.com/dockerarchive/dockerarchive/internal/compression"
+	"github.com/dockerarchive/dockerarchive/internal/local"
+	"github.com/dockerarchive/dockerarchive/internal/spool"
+)
+
+// Source is where a layer comes from.
+type Source struct {
+	// Name is what errors call the layer.
+	Name string
+	// Digest is that of the bytes that At or Open return, DiffID that of the layer when it
+	// is unpacked. What is read as a whole is verified against DiffID or, if that is empty,
+	// Digest. Either may be empty.
+	Digest, DiffID digest.Digest
+	// At returns the layer as it is stored, compressed or not, for reading anywhere and
+	// concurrently; nil if it cannot.
+	At func(ctx context.Context) (io.ReaderAt, int64, error)
+	// Open returns the layer as it is stored. It is for a Source without At.
+	Open func(ctx context.Context) (io.ReadCloser, error)
+}
+
+// stored is a layer as it is stored. What cannot be read twice is kept in a temporary
+// file.
+type stored struct {
+	*Source
+	tempDir string
+
+	mutex     sync.Mutex
+	at        io.ReaderAt
+	size      int64
+	algorithm compression.Algorithm
+	temporary *local.File
+}
+
+// open finds out where the layer is. It is called before the other methods.
+func (s *stored) open(ctx context.Context) error {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if s.at != nil {
+		return nil
+	}
+	at, size, err := s.find(ctx)
+	if err != nil {
+		return err
+	}
+	prefix := make([]byte, min(compression.PrefixLen, size))
+	if _, err := at.ReadAt(prefix, 0); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	s.at, s.size, s.algorithm = at, size, compression.Detect(prefix)
+	return nil
+}
+
+func (s *stored) find(ctx context.Context) (io.ReaderAt, int64, error) {
+	if s.At != nil {
+		return s.At(ctx)
+	}
+	stream, err := s.Open(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer stream.Close() //nolint:errcheck // It was only read.
+	s.temporary, err = spool.Create(spool.Dir(s.tempDir))
+	if err != nil {
+		return nil, 0, err
+	}
+	size, err := io.Copy(s.temporary, async.WithContext(ctx, stream))
+	if err != nil {
+		return nil, 0, errors.Join(err, s.temporary.Close())
+	}
+	return s.temporary, size, nil
+}
+
+// close frees the temporary file.
+func (s *stored) close() error {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if s.temporary == nil {
+		return nil
+	}
+	s.at = nil
+	err := s.temporary.Close()
+	s.temporary = nil
+	return err
+}
+
+// Bombs: a layer may unpack to this many bytes whatever its size is, or to so many times
+// its size. What is more no registry would have taken from anybody sane.
+const (
+	maxUnpacked = 64 << 30
+	maxRatio    = 100
+)
+
+// unpack returns the layer's tar. Its end is an error if the tar is not what it should
+// be, or larger than it may be. Closing it stops what reads ahead.
+func (s *stored) unpack(ctx context.Context, decompress func(io.Reader) (io.ReadCloser, error)) (io.ReadCloser, error) {
+	source := &remembering{r: async.WithContext(ctx, io.NewSectionReader(s.at, 0, s.size))}
+	var r io.Reader = source
+	want := s.DiffID
+	var digester digest.Digester
+	if want == "" && s.Digest != "" {
+		want, digester = s.Digest, s.Digest.Algorithm().Digester()
+		r = io.TeeReader(r, digester.Hash())
+	}
+	stream, err := decompress(r)
+	if err != nil {
+		return nil, source.explain(err)
+	}
+	u := &unpacked{ReadCloser: stream, source: source, rest: r, want: want, digester: digester, left: max(maxUnpacked, s.size*maxRatio)}
+	if s.algorithm == compression.None {
+		u.left = s.size
+	}
+	if digester == nil && want != "" {
+		u.digester = want.Algorithm().Digester()
+		u.hashes = true
+	}
+	return async.NewReadCloser(ctx, u), nil
+}
+
+// decompress undoes the compression of the layer.
+func (s *stored) decompress(r io.Reader) (io.ReadCloser, error) {
+	return compression.NewReader(r, s.algorithm)
+}
+
+// remembering remembers whether the layer could be read.
+type remembering struct {
+	r   io.Reader
+	err error // other than io.EOF
+}
+
+// Read implements io.Reader.
+func (s *remembering) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.err = err
+	}
+	return n, err
+}
+
+// explain makes an error of decompressing one of a damaged layer, unless it is one of
+// reading it.
+func (s *remembering) explain(err error) error {
+	if err == nil || err == io.EOF || s.err != nil {
+		return err
+	}
+	return errdef.Errorf(errdef.ErrDamaged, "%w", err)
+}
+
+// unpacked is a layer's tar that is verified as it is read.
+type unpacked struct {
+	io.ReadCloser
+	source   *remembering
+	rest     io.Reader // what is stored and not decompressed yet
+	want     digest.Digest
+	digester digest.Digester // nil if nothing is known of the layer
+	hashes   bool            // the tar, and not what is stored
+	left     int64           // bytes that it may still have
+}
+
+// Read implements io.Reader.
+func (u *unpacked) Read(p []byte) (int, error) {
+	n, err := u.ReadCloser.Read(p)
+	if u.hashes {
+		u.digester.Hash().Write(p[:n]) // Never fails.
+	}
+	if u.left -= int64(n); u.left < 0 {
+		return 0, fmt.Errorf("it unpacks to more than %d GiB and more than %d times its size: %w", maxUnpacked>>30, maxRatio, errdef.ErrLimit)
+	}
+	if err == io.EOF && !u.hashes && u.digester != nil {
+		if _, err := io.Copy(io.Discard, u.rest); err != nil { // What follows the end of what is compressed.
+			return n, err
+		}
+	}
+	if err == io.EOF && u.digester != nil && u.digester.Digest() != u.want {
+		return n, &errdef.MismatchError{Name: "its content", Want: u.want, Got: u.digester.Digest()}
+	}
+	return n, u.source.explain(err)
+}

@@ -1,0 +1,155 @@
+package files
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dockerarchive/dockerarchive/internal/compression"
+)
+
+// Options say how an image's files are read.
+type Options struct {
+	// MaxEntries bounds the entries of all layers together: 4 Mi if it is 0.
+	MaxEntries int64
+	// MaxBytes bounds their names, link targets and PAX records together, in bytes:
+	// 256 MiB if it is 0.
+	MaxBytes int64
+	// Random has restart points kept while layers are read, for ReaderAt.
+	Random bool
+	// Entries keeps the entries of layers as they are, for Entries.
+	Entries bool
+	// TempDir is where layers are kept that cannot be read twice.
+	TempDir string
+}
+
+const (
+	defaultEntries = 4 << 20
+	defaultBytes   = 256 << 20
+	// together is how many layers are read side by side, at most.
+	together = 4
+)
+
+// Tree is the files of an image: what its layers add up to. Its methods may be used
+// concurrently. A layer is read when it is first needed, and once.
+type Tree struct {
+	*image
+	lowest, to int  // layers
+	alone      bool // it is one layer, whatever is below it
+}
+
+// image is what trees of one image share.
+type image struct {
+	options Options
+	limits  limits
+	layers  []*lazy // the lowest first
+	steps   atomic.Int64
+}
+
+// lazy is a layer that is read when it is needed.
+type lazy struct {
+	*stored
+	*layer
+	unpacked int64
+	verified bool // by being read
+
+	reading chan struct{} // taken by who reads the layer
+	done    bool
+	content content
+}
+
+// New returns the files of an image with these layers, the lowest first. The caller must
+// close it. Nothing is read yet.
+func New(layers []Source, options Options) *Tree {
+	t := &image{options: options}
+	t.limits.entries.Store(cmp.Or(options.MaxEntries, defaultEntries))
+	t.limits.bytes.Store(cmp.Or(options.MaxBytes, defaultBytes))
+	for i := range layers {
+		t.layers = append(t.layers, &lazy{stored: &stored{Source: &layers[i], tempDir: options.TempDir}, reading: make(chan struct{}, 1)})
+	}
+	return &Tree{image: t, to: len(layers)}
+}
+
+// Close frees what the Tree needed. It must not be used then.
+func (t *Tree) Close() error {
+	var errs []error
+	for _, l := range t.layers {
+		errs = append(errs, l.content.close(), l.close())
+	}
+	return errors.Join(errs...)
+}
+
+// Layers returns the number of layers.
+func (t *Tree) Layers() int { return t.to - t.lowest }
+
+// Load reads all layers that have not been read yet.
+//
+// A layer that is damaged, or says what no layer can, is an errdef.ErrDamaged; one that
+// would need more memory or time than any real one is an errdef.ErrLimit. Each error
+// names the layer. When ctx ends, so does the reading, with its error.
+func (t *Tree) Load(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(min(together, runtime.GOMAXPROCS(0)))
+	for i := t.lowest; i < t.to; i++ {
+		group.Go(func() error { return t.load(ctx, i) })
+	}
+	return group.Wait()
+}
+
+// load reads a layer if nobody has.
+func (t *image) load(ctx context.Context, i int) error {
+	l := t.layers[i]
+	select {
+	case l.reading <- struct{}{}:
+		defer func() { <-l.reading }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if l.done {
+		return nil
+	}
+	if err := t.read(ctx, i, l); err != nil {
+		return fmt.Errorf("layer %s: %w", l.Name, err)
+	}
+	l.done = true
+	return nil
+}
+
+func (t *image) read(ctx context.Context, i int, l *lazy) error {
+	if err := l.open(ctx); err != nil {
+		return err
+	}
+	l.layer = newLayer()
+	s := scanner{limits: &t.limits, maker: newMaker(i), layer: l.layer, keep: t.options.Entries}
+	if l.algorithm == compression.None {
+		l.unpacked = l.size
+		return s.scan(&seeking{ctx: ctx, r: l.at, size: l.size})
+	}
+	decompress := l.decompress
+	if t.options.Random {
+		decompress = l.content.collect(l.stored)
+	}
+	stream, err := l.unpack(ctx, decompress)
+	if err != nil {
+		return err
+	}
+	defer stream.Close() //nolint:errcheck // It was only read.
+	in := newStreamed(stream)
+	if err := s.scan(in); err != nil {
+		return err
+	}
+	l.unpacked, err = in.finish()
+	l.verified = err == nil
+	return err
+}
+
+// Sizes returns how many bytes a layer has as it is stored and unpacked. It must have
+// been read.
+func (t *Tree) Sizes(layer int) (stored, unpacked int64) {
+	return t.layers[layer].size, t.layers[layer].unpacked
+}

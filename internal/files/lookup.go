@@ -161,22 +161,31 @@ func (v *view) file(path string, f *File) (*File, error) {
 	case v.from > v.lowest:
 		return nil, errMore
 	}
-	target, err := layertar.Clean(f.Linkname())
+	below := view{v.image, v.lowest, int(f.layer), v.lowest, false}
+	target, err := below.target(path, f.Linkname())
+	if err != nil {
+		return nil, fmt.Errorf("layer %s: %w", v.layers[f.layer].Name, err)
+	}
+	return target, nil
+}
+
+// target returns the file that a hard link of the layer above the view is to.
+func (v *view) target(path, linkname string) (*File, error) {
+	to, err := layertar.Clean(linkname)
 	if err != nil {
 		return nil, err
 	}
-	if v.steps.Add(int64(2+strings.Count(target, "/"))) > maxSteps {
+	if v.steps.Add(int64(2+strings.Count(to, "/"))) > maxSteps {
 		return nil, fmt.Errorf("hard links to lower layers are too many, up to %.100q: more than %d elements of names: %w", path, maxSteps, errdef.ErrLimit)
 	}
-	below := view{v.image, v.lowest, int(f.layer), v.lowest, false}
-	e, err := below.walkTo(target, false)
+	e, err := v.walkTo(to, false)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%q is a hard link to %q, which is not there: %w", path, target, errdef.ErrDamaged)
+		return nil, fmt.Errorf("%q is a hard link to %q, which is not there: %w", path, to, errdef.ErrDamaged)
 	case err != nil:
 		return nil, err
 	case e.IsDir():
-		return nil, fmt.Errorf("%q is a hard link to the directory %q: %w", path, target, errdef.ErrDamaged)
+		return nil, fmt.Errorf("%q is a hard link to the directory %q: %w", path, to, errdef.ErrDamaged)
 	}
 	return e.File, nil
 }

@@ -28,16 +28,30 @@ const maxSparse = 1 << 40
 // used concurrently.
 type limits struct{ entries, bytes atomic.Int64 }
 
+// taking is what one layer takes of them.
+type taking struct {
+	*limits
+	entries, bytes int64
+}
+
+// giveBack is for a layer that could not be read: it may be read again.
+func (l *taking) giveBack() {
+	l.limits.entries.Add(l.entries)
+	l.limits.bytes.Add(l.bytes)
+}
+
 // take counts an entry.
-func (l *limits) take(h *tar.Header) error {
+func (l *taking) take(h *tar.Header) error {
 	size := int64(len(h.Name)) + int64(len(h.Linkname))
 	for key, value := range h.PAXRecords {
 		size += int64(len(key)) + int64(len(value))
 	}
+	l.entries++
+	l.bytes += size
 	switch {
-	case l.entries.Add(-1) < 0:
+	case l.limits.entries.Add(-1) < 0:
 		return fmt.Errorf("the image has too many files, up to %.100q: more than the limit of entries: %w", h.Name, errdef.ErrLimit)
-	case l.bytes.Add(-size) < 0:
+	case l.limits.bytes.Add(-size) < 0:
 		return fmt.Errorf("the image has too long names, links and extended attributes, up to %.100q: more than the limit of bytes: %w", h.Name, errdef.ErrLimit)
 	}
 	return nil
@@ -54,7 +68,7 @@ type place struct {
 
 // scanner reads a layer's tar.
 type scanner struct {
-	*limits
+	taking
 	*maker
 	layer  *layer
 	keep   bool // the entries as they are

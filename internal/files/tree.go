@@ -120,12 +120,17 @@ func (t *image) load(ctx context.Context, i int) error {
 	return nil
 }
 
-func (t *image) read(ctx context.Context, i int, l *lazy) error {
+func (t *image) read(ctx context.Context, i int, l *lazy) (err error) {
 	if err := l.open(ctx); err != nil {
 		return err
 	}
 	l.layer = newLayer()
-	s := scanner{limits: &t.limits, maker: newMaker(i), layer: l.layer, keep: t.options.Entries}
+	s := scanner{taking: taking{limits: &t.limits}, maker: newMaker(i), layer: l.layer, keep: t.options.Entries}
+	defer func() {
+		if err != nil {
+			s.giveBack()
+		}
+	}()
 	if l.algorithm == compression.None {
 		l.unpacked = l.size
 		return s.scan(&seeking{ctx: ctx, r: l.at, size: l.size})

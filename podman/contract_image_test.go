@@ -62,7 +62,7 @@ func TestPutManifestRefuses(t *testing.T) {
 			want: []string{"v1+json"}, rejected: true,
 		},
 		"no manifest": {raw: func([]byte) []byte { return []byte("hello") }, want: []string{"decoding manifest"}},
-		"of no type":  {raw: func([]byte) []byte { return []byte(`{"config":{}}`) }, want: []string{`type ""`}, rejected: true},
+		"of no type":  {raw: func([]byte) []byte { return []byte(`{"config":null}`) }, want: []string{`type ""`}, rejected: true},
 		"damaged": {raw: func(raw []byte) []byte {
 			return bytes.Replace(raw, []byte(`"layers":[`), []byte(`"layers":7,"x":[`), 1)
 		}},

@@ -21,8 +21,8 @@ const maxCheckDelay = time.Minute
 
 // blob answers a request for a config or a layer, or ranges of it.
 func (s *Server) blob(w http.ResponseWriter, r *request, reference string) {
-	d := digest.Digest(reference)
-	if !checkDigest(w, r, d) {
+	d, ok := digestOf(w, r, reference)
+	if !ok {
 		return
 	}
 	b, from, err := r.view.blob(r.Context(), r.repository, d)

@@ -2,7 +2,6 @@ package serving
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"sync"
@@ -11,6 +10,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dockerarchive/dockerarchive/archive"
+	files "github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
@@ -110,7 +110,7 @@ func (c *content) describe(m *archive.Manifest, img *image) *document {
 		Subject      *imgspecv1.Descriptor  `json:"subject"`
 		Annotations  map[string]string      `json:"annotations"`
 	}
-	_ = json.Unmarshal(m.Data, &fields) // Package archive has read it before.
+	_ = files.Decode("manifest", m.Data, &fields) // Package archive has read it before.
 	d := &document{
 		Descriptor: imgspecv1.Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: m.Size, ArtifactType: fields.ArtifactType},
 		images:     []*image{img},

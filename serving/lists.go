@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -65,8 +64,8 @@ func nonNil(list []string) []string {
 
 // referrers answers with what is about a manifest, be it there or not.
 func (s *Server) referrers(w http.ResponseWriter, r *request, reference string) {
-	d := digest.Digest(reference)
-	if !checkDigest(w, r, d) {
+	d, ok := digestOf(w, r, reference)
+	if !ok {
 		return
 	}
 	index := imgspecv1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imgspecv1.MediaTypeImageIndex, Manifests: []imgspecv1.Descriptor{}}

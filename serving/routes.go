@@ -109,7 +109,6 @@ func (s *Server) routeRepository(w http.ResponseWriter, r *http.Request, view *s
 
 // manifest answers a request for a manifest or an index by its tag or digest.
 func (s *Server) manifest(w http.ResponseWriter, r *request, reference string) {
-	d := digest.Digest(reference)
 	if !strings.Contains(reference, ":") {
 		img := r.view.tagged(r.repository, reference)
 		if img == nil {
@@ -128,7 +127,8 @@ func (s *Server) manifest(w http.ResponseWriter, r *request, reference string) {
 		send(w, r.Request, m.MediaType, m.Digest, m.Data)
 		return
 	}
-	if !checkDigest(w, r, d) {
+	d, ok := digestOf(w, r, reference)
+	if !ok {
 		return
 	}
 	m, err := r.view.manifest(r.Context(), r.repository, d)
@@ -139,13 +139,13 @@ func (s *Server) manifest(w http.ResponseWriter, r *request, reference string) {
 	send(w, r.Request, m.MediaType, m.Digest, m.Data)
 }
 
-// checkDigest reports whether a digest is valid, or fails the request.
-func checkDigest(w http.ResponseWriter, r *request, d digest.Digest) bool {
-	if d.Validate() != nil {
+// digestOf returns the digest that a request names, or fails the request.
+func digestOf(w http.ResponseWriter, r *request, reference string) (d digest.Digest, ok bool) {
+	d, err := digest.Parse(reference)
+	if err != nil {
 		fail(w, r.Request, http.StatusBadRequest, codeDigestInvalid, "this is no digest")
-		return false
 	}
-	return true
+	return d, err == nil
 }
 
 // failReading answers that something could not be read.

@@ -25,9 +25,10 @@ import (
 type Catalog struct {
 	files  *tarfile.Index
 	images []*Image
-	oci    []*Image       // of index.json
-	items  []manifestItem // of manifest.json
-	byName map[string][]tagged
+	oci    []*Image            // of index.json
+	items  []manifestItem      // of manifest.json
+	byName map[string][]tagged // by full name
+	exact  map[string][]*Image // by name as it is in the archive
 	layers *layerCache
 
 	leftOut    image.LeftOut // as index.json says
@@ -42,8 +43,8 @@ type Image struct {
 	// Not all of them need be valid references.
 	Names []string
 
-	free     []string // of Names: those that the archive calls a reference name only
-	warnings []string // of what else the archive says of it
+	free     map[string]bool // of Names: those that the archive calls a reference name only
+	warnings []string        // of what else the archive says of it
 	contents
 }
 
@@ -67,7 +68,7 @@ type tagged struct {
 // errdef.ErrNoImageArchive if there is none, ErrDamaged or ErrLimit if it is at
 // fault.
 func Load(ctx context.Context, files *tarfile.Index) (*Catalog, error) {
-	c := &Catalog{files: files, byName: map[string][]tagged{}}
+	c := &Catalog{files: files, byName: map[string][]tagged{}, exact: map[string][]*Image{}}
 	c.layers = newLayerCache(files)
 	var err error
 	if c.oci, err = c.loadOCI(); err != nil {
@@ -94,6 +95,9 @@ func Load(ctx context.Context, files *tarfile.Index) (*Catalog, error) {
 	for i, img := range images {
 		img.Position = i
 		for _, name := range img.Names {
+			if same := c.exact[name]; len(same) == 0 || same[len(same)-1] != img {
+				c.exact[name] = append(same, img)
+			}
 			if normalized, ok := Normalize(name); ok {
 				c.byName[normalized] = append(c.byName[normalized], tagged{img, name})
 			}
@@ -158,7 +162,7 @@ func (c *Catalog) Aliases(name string) []string {
 				all = append(all, t.name)
 			}
 		}
-	} else if slices.ContainsFunc(c.images, func(img *Image) bool { return slices.Contains(img.Names, name) }) {
+	} else if len(c.exact[name]) > 0 {
 		all = []string{name}
 	}
 	return all
@@ -166,7 +170,7 @@ func (c *Catalog) Aliases(name string) []string {
 
 // IsFree reports whether a name of the image comes from an annotation that may
 // hold anything, rather than from one that holds names with tags.
-func (img *Image) IsFree(name string) bool { return slices.Contains(img.free, name) }
+func (img *Image) IsFree(name string) bool { return img.free[name] }
 
 // Candidates returns the images that a name may mean: those that have it as it
 // stands or, if there is none, in its full form; if the name is empty, all images,
@@ -178,13 +182,8 @@ func (c *Catalog) Candidates(name string) (images []*Image, tag string, err erro
 		}
 		return withoutReferrers(c.images), "", nil
 	}
-	for _, img := range c.images {
-		if slices.Contains(img.Names, name) {
-			images, tag = append(images, img), name
-		}
-	}
-	if len(images) > 0 {
-		return images, tag, nil
+	if images := c.exact[name]; len(images) > 0 {
+		return slices.Clone(images), name, nil
 	}
 	wanted := name
 	if normalized, ok := Normalize(name); ok {

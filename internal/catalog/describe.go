@@ -126,7 +126,7 @@ func (c *Catalog) describeOCI(ctx context.Context, descriptor v1.Descriptor, dep
 		return d, nil, err
 	}
 	d.MediaType = doc.Type(descriptor.MediaType)
-	if doc.Subject != nil && doc.Subject.Digest.Validate() == nil {
+	if doc.Subject != nil {
 		d.Subject = doc.Subject.Digest
 	}
 	if doc.IsIndex() {

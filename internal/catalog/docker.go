@@ -25,8 +25,9 @@ type manifestItem struct {
 	Config   string
 	RepoTags []string
 	Layers   []string
-	// Parent is the digest of the config of the image that this one was built on.
-	Parent digest.Digest
+	// Parent is the digest of the config of the image that this one was built on. It need
+	// not be one: nothing depends on it.
+	Parent string
 	// LayerSources are layers that have URLs, by diff ID. They need not be there.
 	LayerSources map[digest.Digest]v1.Descriptor
 }
@@ -218,13 +219,18 @@ var sha256Name = regexp.MustCompile(`^(?:sha256:)?([0-9a-f]{64})(?:\.[a-z.]+)?$`
 func digestInName(name string) (digest.Digest, bool) {
 	dir, base := path.Split(path.Clean(name))
 	if algorithm, ok := blobDir(dir); ok {
-		d := digest.NewDigestFromEncoded(algorithm, base)
-		return d, d.Validate() == nil
+		return parsed(algorithm + ":" + base)
 	}
 	if m := sha256Name.FindStringSubmatch(base); m != nil {
-		return digest.NewDigestFromEncoded(digest.SHA256, m[1]), true
+		return parsed("sha256:" + m[1])
 	}
 	return "", false
+}
+
+// parsed returns a digest, if s is one.
+func parsed(s string) (d digest.Digest, ok bool) {
+	d, err := digest.Parse(s)
+	return d, err == nil
 }
 
 // configDigest returns the digest of the config of an item, which its name says

@@ -28,9 +28,9 @@ const (
 )
 
 // blobDir returns the digest algorithm of a directory for blobs.
-func blobDir(dir string) (digest.Algorithm, bool) {
-	algorithm, ok := strings.CutPrefix(strings.TrimSuffix(dir, "/"), v1.ImageBlobsDir+"/")
-	return digest.Algorithm(algorithm), ok && !strings.Contains(algorithm, "/")
+func blobDir(dir string) (algorithm string, ok bool) {
+	algorithm, ok = strings.CutPrefix(strings.TrimSuffix(dir, "/"), v1.ImageBlobsDir+"/")
+	return algorithm, ok && !strings.Contains(algorithm, "/")
 }
 
 // blobName returns where an OCI layout has a blob.
@@ -74,10 +74,12 @@ func (c *Catalog) loadOCI() ([]*Image, error) {
 	c.readLeftOut(data)
 	var images []*Image
 	byDigest := map[digest.Digest]*Image{}
-	for n, d := range index.Manifests {
-		if err := d.Digest.Validate(); err != nil {
-			return nil, errdef.Errorf(errdef.ErrDamaged, "%s: manifest %d: digest %q: %w", indexJSON, n, d.Digest, err)
-		}
+	type called struct {
+		image *Image
+		name  string
+	}
+	known := map[called]bool{} // An image may have thousands of names.
+	for _, d := range index.Manifests {
 		img, ok := byDigest[d.Digest]
 		if !ok {
 			img = &Image{contents: &ociImage{files: c.files, layers: c.layers, leftOut: c.leftOut, descriptor: d, items: map[digest.Digest]*manifestItem{}}}
@@ -88,10 +90,14 @@ func (c *Catalog) loadOCI() ([]*Image, error) {
 		if name == "" {
 			name, free = d.Annotations[v1.AnnotationRefName], true
 		}
-		if name != "" && !slices.Contains(img.Names, name) {
+		if name != "" && !known[called{img, name}] {
+			known[called{img, name}] = true
 			img.Names = append(img.Names, name)
 			if free {
-				img.free = append(img.free, name)
+				if img.free == nil {
+					img.free = map[string]bool{}
+				}
+				img.free[name] = true
 			}
 		}
 	}
@@ -152,7 +158,8 @@ func (img *Image) Origin(config digest.Digest) image.Origin {
 	case *dockerImage:
 		item = &i.item
 	}
-	return image.Origin{Parent: item.Parent, LayerSources: item.LayerSources}
+	parent, _ := parsed(item.Parent)
+	return image.Origin{Parent: parent, LayerSources: item.LayerSources}
 }
 
 // Manifest implements contents.
@@ -308,11 +315,20 @@ func (m *merging) add(item manifestItem) *Image {
 // addTags adds full names to what index.json calls the image. It may have had
 // no more than their tags.
 func (img *Image) addTags(tags []string) {
-	img.Names = slices.DeleteFunc(img.Names, func(name string) bool {
-		return slices.ContainsFunc(tags, func(tag string) bool { return strings.HasSuffix(tag, ":"+name) })
-	})
+	if len(tags) == 0 {
+		return
+	}
+	short, known := map[string]bool{}, map[string]bool{}
 	for _, tag := range tags {
-		if !slices.Contains(img.Names, tag) {
+		short[tag[strings.LastIndexByte(tag, ':')+1:]] = true
+	}
+	img.Names = slices.DeleteFunc(img.Names, func(name string) bool { return short[name] })
+	for _, name := range img.Names {
+		known[name] = true
+	}
+	for _, tag := range tags {
+		if !known[tag] {
+			known[tag] = true
 			img.Names = append(img.Names, tag)
 		}
 	}

@@ -30,9 +30,9 @@ func (img *Image) Subjects() []digest.Digest {
 	case doc.Subject != nil:
 		subject = doc.Subject.Digest
 	case image.HasOtherLayers(doc.Layers):
-		subject = digest.Digest(i.descriptor.Annotations[image.AnnotationSubject])
+		subject, _ = parsed(i.descriptor.Annotations[image.AnnotationSubject])
 	}
-	if subject.Validate() != nil {
+	if subject == "" {
 		return nil
 	}
 	return []digest.Digest{subject}

@@ -3,6 +3,7 @@ package image
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
@@ -25,14 +26,18 @@ const (
 )
 
 // Decode unmarshals a document that an archive has under name, unless it would
-// take up far more memory than its length lets one expect. The error wraps
-// errdef.ErrDamaged or ErrLimit.
+// take up far more memory than its length lets one expect, or has a digest that is
+// none: what is in v after it has no other. The error wraps errdef.ErrDamaged or
+// ErrLimit.
 func Decode(name string, data []byte, v any) error {
 	if err := checkDocument(data); err != nil {
 		return fmt.Errorf("decoding %s: %w", printable.String(name), err)
 	}
 	if err := json.Unmarshal(data, v); err != nil {
 		return errdef.Errorf(errdef.ErrDamaged, "decoding %s: %w", printable.String(name), err)
+	}
+	if err := checkDigests(reflect.ValueOf(v)); err != nil {
+		return fmt.Errorf("decoding %s: %w", printable.String(name), err)
 	}
 	return nil
 }

@@ -2,14 +2,9 @@ package image
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
-
-	// The algorithms that digests may use.
-	_ "crypto/sha256"
-	_ "crypto/sha512"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 )
@@ -126,23 +121,7 @@ func ParseDocument(raw []byte, described string) (*Document, error) {
 		return d, nil
 	}
 	d.Subject, d.ArtifactType = f.Subject, f.Artifact()
-	return d, d.checkDigests()
-}
-
-func (d *Document) checkDigests() error {
-	all := slices.Concat(d.Manifests, d.Layers)
-	if d.Config != nil {
-		all = append(all, *d.Config)
-	}
-	if d.Subject != nil {
-		all = append(all, *d.Subject)
-	}
-	for _, listed := range all {
-		if err := listed.Digest.Validate(); err != nil {
-			return errdef.Errorf(errdef.ErrDamaged, "it lists the digest %q: %w", listed.Digest, err)
-		}
-	}
-	return nil
+	return d, nil
 }
 
 // IsIndex reports whether the document is an index rather than a manifest.

@@ -78,9 +78,9 @@ func IsConfig(raw []byte) bool {
 
 // DigestInName returns the digest by which a name of an image calls it, if it does.
 func DigestInName(name string) (d digest.Digest, ok bool) {
-	_, after, found := strings.Cut(name, "@")
-	d = digest.Digest(after)
-	return d, found && d.Validate() == nil
+	_, after, _ := strings.Cut(name, "@")
+	d, err := digest.Parse(after)
+	return d, err == nil
 }
 
 // Layer is a layer of an image.
@@ -147,11 +147,6 @@ func ParseConfig(name string, raw []byte) (*Config, error) {
 	config := &Config{HasRootFS: fields.RootFS != nil}
 	if config.HasRootFS {
 		config.DiffIDs = fields.RootFS.DiffIDs
-	}
-	for _, d := range config.DiffIDs {
-		if err := d.Validate(); err != nil {
-			return nil, errdef.Errorf(errdef.ErrDamaged, "config %s: diff ID %q: %w", printable.String(name), d, err)
-		}
 	}
 	config.Platform = v1.Platform{OS: fields.OS, Architecture: fields.Architecture, Variant: fields.Variant}
 	// Said by some in other forms; an archive needs neither.

@@ -203,7 +203,7 @@ func TestParseConfig(t *testing.T) {
 	for raw, want := range map[string]string{
 		"hello":                            "decoding config x",
 		"[]":                               "decoding config x",
-		`{"rootfs":{"diff_ids":["../x"]}}`: `diff ID "../x"`,
+		`{"rootfs":{"diff_ids":["../x"]}}`: `digest "../x"`,
 	} {
 		_, err := image.ParseConfig("x", []byte(raw))
 		require.ErrorContains(t, err, want)

@@ -2,7 +2,6 @@ package image
 
 import (
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -37,9 +36,6 @@ func ParseLeftOut(value string) (LeftOut, error) {
 	l := LeftOut{}
 	for _, item := range items {
 		for _, d := range item.Blobs {
-			if err := d.Validate(); err != nil {
-				return nil, fmt.Errorf("%s: digest %q: %w", AnnotationLeftOut, d, err)
-			}
 			if _, ok := l[d]; !ok {
 				l[d] = item.Archive
 			}

@@ -51,8 +51,8 @@ func ParseDigestTag(name string) (subject digest.Digest, kind string, ok bool) {
 	if hasKind {
 		kind = rest[len(hex):]
 	}
-	subject = digest.Digest(algorithm + ":" + hex)
-	if !slices.Contains([]string{TagReferrers, TagSignature, TagAttestation, TagSBOM}, kind) || subject.Validate() != nil {
+	subject, err := digest.Parse(algorithm + ":" + hex)
+	if err != nil || !slices.Contains([]string{TagReferrers, TagSignature, TagAttestation, TagSBOM}, kind) {
 		return "", "", false
 	}
 	return subject, kind, true

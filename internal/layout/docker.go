@@ -2,6 +2,7 @@ package layout
 
 import (
 	"archive/tar"
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -88,9 +89,9 @@ func (l Docker) ReadTable(old Archive) (Table, error) {
 	for _, item := range t.index.items {
 		// Of a config that is named otherwise, the digest is not known: its image
 		// keeps its names from all others.
-		id, ok := configDigest(item.value.Config)
-		if !ok {
-			id = digest.Digest(item.value.Config)
+		id := item.value.Config
+		if d, ok := configDigest(id); ok {
+			id = d.String()
 		}
 		for _, name := range item.value.RepoTags {
 			t.names[name] = id
@@ -117,10 +118,15 @@ func (t *dockerTable) Tail() ([]tarfile.Small, error) { return t.index.files(tru
 // Empty implements Table.
 func (t *dockerTable) Empty() bool { return t.index.empty() }
 
+// Taken implements Table.
+func (t *dockerTable) Taken(img *image.Image) []string {
+	return t.names.taken(img.Names, img.Top().Config.Digest.String())
+}
+
 // Claim implements Table. An image is known by its config here, whatever its
 // manifest was.
 func (t *dockerTable) Claim(img *image.Image) (release func(), err error) {
-	return t.names.claim(img.Names, img.Top().Config.Digest)
+	return t.names.claim(img.Names, img.Top().Config.Digest.String())
 }
 
 // dockerImage is an image as this layout sees it.
@@ -207,12 +213,9 @@ func (t *dockerTable) Add(img *image.Image) error {
 }
 
 // Remove implements Table.
-func (t *dockerTable) Remove(name string, keep bool) error {
-	if err := t.names.remove(name); err != nil {
-		return err
-	}
-	t.index.remove(name, keep)
-	return nil
+func (t *dockerTable) Remove(ctx context.Context, names []string, keep bool) error {
+	t.index.remove(t.names.remove(names), keep)
+	return ctx.Err()
 }
 
 // topID returns the ID by which an image was known, "" if it has no layers.

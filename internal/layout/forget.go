@@ -1,8 +1,7 @@
 package layout
 
 import (
-	"encoding/json"
-	"slices"
+	"context"
 
 	"github.com/opencontainers/go-digest"
 
@@ -10,57 +9,70 @@ import (
 )
 
 // forget takes images out of manifest.json that index.json does not list any more, and
-// that are called nothing there: what has names loses them one by one.
-func (t *ociTable) forget(gone []digest.Digest) {
-	if t.old == nil {
-		return
+// that are called nothing there: what has names loses them by Remove.
+func (t *ociTable) forget(ctx context.Context, gone []digest.Digest) error {
+	if t.old == nil || len(gone) == 0 {
+		return nil
 	}
-	var unnamed []*kept[tagItem]
-	for _, d := range gone {
-		for _, config := range t.configsOf(d, maxDepth) {
-			item := t.index.byConfig[t.layout.BlobName(config)]
-			if item != nil && len(item.value.RepoTags) == 0 {
-				unnamed = append(unnamed, item)
-			}
+	configs, err := t.configsOf(ctx, gone)
+	if err != nil {
+		return err
+	}
+	unnamed := map[*kept[tagItem]]bool{}
+	for config := range configs {
+		item := t.index.byConfig[t.layout.BlobName(config)]
+		if item != nil && len(item.value.RepoTags) == 0 {
+			unnamed[item] = true
 		}
 	}
 	if len(unnamed) == 0 {
-		return
+		return nil
 	}
-	for _, d := range t.contents.value.Manifests { // Which may have the same config.
-		for _, config := range t.configsOf(d.value.Digest, maxDepth) {
-			file := t.layout.BlobName(config)
-			unnamed = slices.DeleteFunc(unnamed, func(item *kept[tagItem]) bool { return item.value.Config == file })
-		}
+	var listed []digest.Digest // Which may have the same config.
+	for _, d := range t.contents.value.Manifests {
+		listed = append(listed, d.value.Digest)
 	}
-	for _, item := range unnamed {
-		t.index.removeItem(item)
+	if configs, err = t.configsOf(ctx, listed); err != nil {
+		return err
 	}
+	for config := range configs {
+		delete(unnamed, t.index.byConfig[t.layout.BlobName(config)])
+	}
+	t.index.removeItems(unnamed)
+	return nil
 }
 
-// maxDepth is how deep indexes within indexes are followed.
-const maxDepth = 4
-
-// configsOf returns the digests of the configs of a manifest in the archive, or of those
-// that an index lists. What cannot be read has none.
-func (t *ociTable) configsOf(d digest.Digest, depth int) []digest.Digest {
-	if depth == 0 || d.Validate() != nil {
-		return nil
+// configsOf returns the digests of the configs of manifests in the archive, and of those
+// that indexes lead to. Each document is read once, however often it is listed. One that
+// cannot be read has none.
+func (t *ociTable) configsOf(ctx context.Context, documents []digest.Digest) (map[digest.Digest]bool, error) {
+	configs, seen := map[digest.Digest]bool{}, map[digest.Digest]bool{}
+	for queue := documents; len(queue) > 0; {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		d := queue[len(queue)-1]
+		queue = queue[:len(queue)-1]
+		if seen[d] {
+			continue
+		}
+		seen[d] = true
+		raw, err := t.old.ReadTable(t.layout.BlobName(d))
+		if err != nil {
+			continue
+		}
+		var fields image.Fields
+		if image.Decode("manifest", raw, &fields) != nil {
+			continue
+		}
+		if fields.Config != nil {
+			configs[fields.Config.Digest] = true
+		}
+		for _, m := range fields.Manifests {
+			if !seen[m.Digest] {
+				queue = append(queue, m.Digest)
+			}
+		}
 	}
-	raw, err := t.old.ReadTable(t.layout.BlobName(d))
-	if err != nil {
-		return nil
-	}
-	var fields image.Fields
-	if json.Unmarshal(raw, &fields) != nil {
-		return nil
-	}
-	if fields.Config != nil {
-		return []digest.Digest{fields.Config.Digest}
-	}
-	var configs []digest.Digest
-	for _, m := range fields.Manifests {
-		configs = append(configs, t.configsOf(m.Digest, depth-1)...)
-	}
-	return configs
+	return configs, nil
 }

@@ -5,15 +5,14 @@ package layout
 
 import (
 	"archive/tar"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
@@ -98,9 +97,12 @@ type Table interface {
 	// Add records an image whose entries have been written, or more names for one
 	// that is there.
 	Add(img *image.Image) error
-	// Remove takes a name away and, if that was its last one and keep is not set, the
-	// image. It returns an *errdef.NoImageError if nothing has that name.
-	Remove(name string, keep bool) error
+	// Taken returns those names of an image that another one has: Claim would fail.
+	Taken(img *image.Image) []string
+	// Remove takes names away and, unless keep is set, the images that have none left.
+	// Names that nothing has are passed over. Many names take as long as one. After an
+	// error, which is that of ctx, the table is of no use any more.
+	Remove(ctx context.Context, names []string, keep bool) error
 	// Tail returns the files that an archive ends with.
 	Tail() ([]tarfile.Small, error)
 	// Empty reports whether there is no image.
@@ -155,7 +157,7 @@ func (e *TypeError) Error() string {
 // every client would keep one.
 type NameError struct {
 	Name       string
-	Have, Want digest.Digest
+	Have, Want string // digests, or the name of a config
 }
 
 // Error names both images.
@@ -163,10 +165,10 @@ func (e *NameError) Error() string {
 	return fmt.Sprintf("two images want the name %s, of which a client would keep one: %s and %s; name or save them separately", e.Name, e.Have, e.Want)
 }
 
-// names knows which image has which name.
-type names map[string]digest.Digest
+// names knows which image has which name, by what tells it from others.
+type names map[string]string
 
-func (n names) claim(all []string, id digest.Digest) (release func(), err error) {
+func (n names) claim(all []string, id string) (release func(), err error) {
 	var fresh []string
 	for _, name := range all {
 		have, ok := n[name]
@@ -187,12 +189,24 @@ func (n names) claim(all []string, id digest.Digest) (release func(), err error)
 	}, nil
 }
 
-func (n names) remove(name string) error {
-	if _, ok := n[name]; !ok {
-		return &errdef.NoImageError{Wanted: name, Available: slices.Sorted(maps.Keys(n))}
+// taken returns the names that are not those of id.
+func (n names) taken(all []string, id string) (taken []string) {
+	for _, name := range all {
+		if have, ok := n[name]; ok && have != id {
+			taken = append(taken, name)
+		}
 	}
-	delete(n, name)
-	return nil
+	return taken
+}
+
+// remove returns what it removes as a set.
+func (n names) remove(all []string) (gone map[string]bool) {
+	gone = map[string]bool{}
+	for _, name := range all {
+		gone[name] = true
+		delete(n, name)
+	}
+	return gone
 }
 
 // checkType is the part of Check that all layouts have.

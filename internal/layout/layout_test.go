@@ -204,8 +204,8 @@ func TestOneNameForTwoImages(t *testing.T) {
 			require.ErrorAs(t, err, &taken, name)
 			assert.Equal(t, "a/b:2", taken.Name)
 			assert.NotEqual(t, taken.Have, taken.Want)
-			require.ErrorContains(t, taken, taken.Have.String())
-			require.ErrorContains(t, taken, taken.Want.String())
+			require.ErrorContains(t, taken, taken.Have)
+			require.ErrorContains(t, taken, taken.Want)
 		}
 		_, err = table.Claim(single(t, []string{"a/b:3"}, "c"))
 		require.NoError(t, err)

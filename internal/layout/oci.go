@@ -3,6 +3,7 @@ package layout
 import (
 	"archive/tar"
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 
@@ -118,7 +119,7 @@ func (l OCI) ReadTable(old Archive) (Table, error) {
 		name := nameOf(d.value)
 		t.known[knownAs(d.value.Digest, name)] = struct{}{}
 		if name != "" {
-			t.names[name] = d.value.Digest
+			t.names[name] = d.value.Digest.String()
 		}
 	}
 	return t, nil
@@ -157,9 +158,14 @@ type indexFile struct {
 // Empty implements Table.
 func (t *ociTable) Empty() bool { return len(t.contents.value.Manifests) == 0 }
 
+// Taken implements Table.
+func (t *ociTable) Taken(img *image.Image) []string {
+	return t.names.taken(img.Names, img.Digest().String())
+}
+
 // Claim implements Table.
 func (t *ociTable) Claim(img *image.Image) (release func(), err error) {
-	return t.names.claim(img.Names, img.Digest())
+	return t.names.claim(img.Names, img.Digest().String())
 }
 
 // Head starts with the file that tells an OCI layout.
@@ -271,15 +277,14 @@ func (t *ociTable) addDescriptor(d v1.Descriptor, name string) {
 func knownAs(d digest.Digest, name string) string { return d.String() + " " + name }
 
 // Remove implements Table.
-func (t *ociTable) Remove(name string, keep bool) error {
-	if err := t.names.remove(name); err != nil {
-		return err
-	}
+func (t *ociTable) Remove(ctx context.Context, names []string, keep bool) error {
+	gone := t.names.remove(names)
 	contents := t.contents.change()
-	var gone []digest.Digest
-	others := t.otherwiseListed(name)
+	others := t.otherwiseListed(gone)
+	var removed []digest.Digest
 	contents.Manifests = slices.DeleteFunc(contents.Manifests, func(d *kept[v1.Descriptor]) bool {
-		if nameOf(d.value) != name {
+		name := nameOf(d.value)
+		if !gone[name] {
 			return false
 		}
 		delete(t.known, knownAs(d.value.Digest, name))
@@ -288,15 +293,13 @@ func (t *ociTable) Remove(name string, keep bool) error {
 			t.untag(d)
 			return false
 		}
-		gone = append(gone, d.value.Digest)
+		if !others[d.value.Digest] {
+			removed = append(removed, d.value.Digest)
+		}
 		return true
 	})
-	t.index.remove(name, keep)
-	gone = slices.DeleteFunc(gone, func(d digest.Digest) bool {
-		return slices.ContainsFunc(contents.Manifests, func(m *kept[v1.Descriptor]) bool { return m.value.Digest == d })
-	})
-	t.forget(gone)
-	return nil
+	t.index.remove(gone, keep)
+	return t.forget(ctx, removed)
 }
 
 // dockerItem returns what manifest.json says of an image, nil if it says nothing.

@@ -44,7 +44,8 @@ func (p *parents) link(items []*kept[tagItem]) {
 	}
 	parentOf := map[*kept[tagItem]]*kept[tagItem]{}
 	for _, item := range items {
-		parent := byID[digest.Digest(item.value.Parent)]
+		id, _ := digest.Parse(item.value.Parent)
+		parent := byID[id]
 		if wanted, ok := p.wanted[item]; ok {
 			if parent = byID[wanted]; parent != nil && !p.descends(item, parent) {
 				parent = nil

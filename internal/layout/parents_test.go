@@ -94,8 +94,8 @@ func TestParents(t *testing.T) {
 				"example.com/grandchild:1": childID.String(),
 			}, parentsIn(t, table), "only what docker load accepts")
 
-			require.NoError(t, table.Remove("example.com/base:1", false))
-			require.NoError(t, table.Remove("example.com/barechild:1", false))
+			require.NoError(t, table.Remove(t.Context(), []string{"example.com/base:1"}, false))
+			require.NoError(t, table.Remove(t.Context(), []string{"example.com/barechild:1"}, false))
 			assert.Equal(t, map[string]string{"example.com/grandchild:1": childID.String()}, parentsIn(t, table))
 		})
 	}

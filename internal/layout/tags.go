@@ -87,6 +87,10 @@ func (x *tagIndex) add(item *dockerItem, names []string) {
 		x.items = append(x.items, entry)
 		x.parents.add(entry, item.config, item.parent)
 	}
+	have := map[string]bool{}
+	for _, name := range entry.value.RepoTags {
+		have[name] = true
+	}
 	for _, name := range names {
 		repository, tag, ok := splitTag(name)
 		if !ok {
@@ -95,7 +99,8 @@ func (x *tagIndex) add(item *dockerItem, names []string) {
 		// With the host and the repository in full, so that clients with other
 		// defaults for them understand the same.
 		full := repository + ":" + tag
-		if !slices.Contains(entry.value.RepoTags, full) {
+		if !have[full] {
+			have[full] = true
 			changed := entry.change()
 			changed.RepoTags = append(changed.RepoTags, full)
 		}
@@ -109,34 +114,42 @@ func (x *tagIndex) add(item *dockerItem, names []string) {
 	}
 }
 
-// remove takes a name away, and with its last name the image unless that is kept.
-func (x *tagIndex) remove(name string, keep bool) {
+// remove takes names away, and the images that have none left unless they are kept.
+func (x *tagIndex) remove(gone map[string]bool, keep bool) {
+	isGone := func(name string) bool { return gone[name] }
+	unnamed := map[*kept[tagItem]]bool{}
 	for _, item := range x.items {
-		if i := slices.Index(item.value.RepoTags, name); i >= 0 {
-			changed := item.change()
-			changed.RepoTags = slices.Delete(changed.RepoTags, i, i+1)
-			if len(changed.RepoTags) == 0 && !keep {
-				x.removeItem(item)
-			}
-			break
+		if !slices.ContainsFunc(item.value.RepoTags, isGone) {
+			continue
 		}
+		changed := item.change()
+		changed.RepoTags = slices.DeleteFunc(changed.RepoTags, isGone)
+		unnamed[item] = len(changed.RepoTags) == 0 && !keep
 	}
-	repository, tag, ok := splitTag(name)
-	if !ok {
-		return
-	}
-	delete(x.repositories[repository], tag)
-	if len(x.repositories[repository]) == 0 {
-		delete(x.repositories, repository)
+	x.removeItems(unnamed)
+	for name := range gone {
+		repository, tag, ok := splitTag(name)
+		if !ok {
+			continue
+		}
+		delete(x.repositories[repository], tag)
+		if len(x.repositories[repository]) == 0 {
+			delete(x.repositories, repository)
+		}
 	}
 }
 
-func (x *tagIndex) removeItem(item *kept[tagItem]) {
-	x.parents.forget(item)
-	x.items = slices.DeleteFunc(x.items, func(other *kept[tagItem]) bool { return other == item })
-	if x.byConfig[item.value.Config] == item {
-		delete(x.byConfig, item.value.Config)
-	}
+func (x *tagIndex) removeItems(gone map[*kept[tagItem]]bool) {
+	x.items = slices.DeleteFunc(x.items, func(item *kept[tagItem]) bool {
+		if !gone[item] {
+			return false
+		}
+		x.parents.forget(item)
+		if x.byConfig[item.value.Config] == item {
+			delete(x.byConfig, item.value.Config)
+		}
+		return true
+	})
 }
 
 // configDigest returns the digest of a config, which is in the name of its file.

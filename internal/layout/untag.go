@@ -9,11 +9,11 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
-// otherwiseListed returns what index.json lists under another name than this, or none.
-func (t *ociTable) otherwiseListed(name string) map[digest.Digest]bool {
+// otherwiseListed returns what index.json lists under other names than these, or none.
+func (t *ociTable) otherwiseListed(names map[string]bool) map[digest.Digest]bool {
 	listed := map[digest.Digest]bool{}
 	for _, d := range t.contents.value.Manifests {
-		if nameOf(d.value) != name {
+		if !names[nameOf(d.value)] {
 			listed[d.value.Digest] = true
 		}
 	}

@@ -24,7 +24,7 @@ func TestRemoveKeeps(t *testing.T) {
 		old := oldArchive{v1.ImageIndexFile: `{"schemaVersion":2,"manifests":[` + c.before + `]}`, manifestFile: oldManifest, repositoriesFile: oldRepositories}
 		table, err := OCI{Metadata: plainMetadata()}.ReadTable(old)
 		require.NoError(t, err)
-		require.NoError(t, table.Remove("docker.io/library/old:1", true))
+		require.NoError(t, table.Remove(t.Context(), []string{"docker.io/library/old:1"}, true))
 		tail := tailOf(t, table)
 		assert.JSONEq(t, `{"schemaVersion":2,"manifests":[`+c.after+`]}`, tail[v1.ImageIndexFile])
 		assert.Contains(t, tail[manifestFile], c.manifest)
@@ -32,7 +32,7 @@ func TestRemoveKeeps(t *testing.T) {
 	}
 	docker, err := Docker{Metadata: plainMetadata()}.ReadTable(oldArchive{manifestFile: oldManifest, repositoriesFile: oldRepositories})
 	require.NoError(t, err)
-	require.NoError(t, docker.Remove("docker.io/library/old:1", true))
+	require.NoError(t, docker.Remove(t.Context(), []string{"docker.io/library/old:1"}, true))
 	assert.Contains(t, tailOf(t, docker)[manifestFile], `"RepoTags":[]`)
 	assert.False(t, docker.Empty())
 }

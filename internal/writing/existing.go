@@ -9,13 +9,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
 
-	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
 	"github.com/dockerarchive/dockerarchive/internal/image"
@@ -218,43 +218,31 @@ func (e *Existing) Config(d digest.Digest) []byte {
 }
 
 // makeWay takes the names of an image, which are to be its own now, from those that
-// have them.
-func (e *Existing) makeWay(table layout.Table, names []string, claim func() error) error {
-	for _, name := range names {
-		for _, old := range e.catalog.Aliases(name) {
-			if old == name || e.fresh[old] {
-				continue
-			}
+// have them, and that are not new themselves.
+func (e *Existing) makeWay(ctx context.Context, table layout.Table, content *image.Image) error {
+	old := table.Taken(content)
+	if slices.ContainsFunc(old, func(name string) bool { return e.fresh[name] }) {
+		return nil // Claim fails, and nothing has been taken away.
+	}
+	for _, name := range content.Names {
+		for _, alias := range e.catalog.Aliases(name) {
 			// The same name in another form: docker save writes the short one.
-			if err := e.remove(table, old); err != nil {
-				return err
+			if alias != name && !e.fresh[alias] {
+				old = append(old, alias)
 			}
 		}
 	}
-	for {
-		err := claim()
-		var taken *layout.NameError
-		if !errors.As(err, &taken) || e.fresh[taken.Name] {
-			if err == nil {
-				for _, name := range names {
-					e.fresh[name] = true
-				}
-			}
-			return err
-		}
-		if err := e.remove(table, taken.Name); err != nil {
-			return err
-		}
+	if len(old) == 0 {
+		return nil
 	}
+	return table.Remove(ctx, old, e.keepUntagged)
 }
 
-// remove takes a name away that may be in one of the tables of contents only.
-func (e *Existing) remove(table layout.Table, name string) error {
-	var unknown *errdef.NoImageError
-	if err := table.Remove(name, e.keepUntagged); err != nil && !errors.As(err, &unknown) {
-		return err
+// own notes names that are those of a new image.
+func (e *Existing) own(names []string) {
+	for _, name := range names {
+		e.fresh[name] = true
 	}
-	return nil
 }
 
 // files returns the new tail, with what the old one had and no table of contents is.
@@ -341,10 +329,8 @@ func remove(ctx context.Context, out *output.Output, names []string, layouts []l
 		}
 		all = append(all, found...)
 	}
-	for _, name := range all {
-		if err := e.remove(e.table, name); err != nil {
-			return err
-		}
+	if err := e.table.Remove(ctx, all, e.keepUntagged); err != nil {
+		return err
 	}
 	if e.table.Empty() {
 		return errors.New("nothing would be left, and an archive without images is none: delete the file instead")

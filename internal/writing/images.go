@@ -1,6 +1,7 @@
 package writing
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -316,18 +317,20 @@ func (a *Archive) take(ctx context.Context, img *Image, content *image.Image) er
 	if a.closed {
 		return fs.ErrClosed
 	}
-	claim := func() (err error) {
-		img.disown, err = a.table.Claim(content)
+	if a.old != nil {
+		if err := a.old.makeWay(ctx, a.table, content); err != nil {
+			a.broken = cmp.Or(a.broken, err)
+			return err
+		}
+	}
+	disown, err := a.table.Claim(content)
+	if err != nil {
 		return err
 	}
 	if a.old != nil {
-		if err := a.old.makeWay(a.table, content.Names, claim); err != nil {
-			return err
-		}
-	} else if err := claim(); err != nil {
-		return err
+		a.old.own(content.Names)
 	}
-	img.state, img.content = committed, content
+	img.state, img.content, img.disown = committed, content, disown
 	return nil
 }
 

@@ -164,8 +164,8 @@ func (s *restSearch) run(ctx context.Context) (found []rest, err error) {
 // says returns which blob an entry says that it is, if it stands there as it would have
 // been written.
 func (s *restSearch) says(r tarfile.Rest) (digest.Digest, bool, error) {
-	d := digest.NewDigestFromEncoded(digest.Canonical, encoded.FindString(r.Name))
-	if d.Validate() != nil || s.layout.BlobName(d) != r.Name {
+	d, err := digest.Parse(digest.Canonical.String() + ":" + encoded.FindString(r.Name))
+	if err != nil || s.layout.BlobName(d) != r.Name {
 		return "", false, nil
 	}
 	header, err := s.layout.BlobHeader(d, r.Size)

@@ -52,7 +52,7 @@ func parseIndex(raw []byte) (*parsedIndex, error) {
 		err = json.Unmarshal(x.fields["manifests"], &x.manifests)
 	}
 	if err == nil {
-		err = json.Unmarshal(x.fields["manifests"], &x.descriptors)
+		err = image.Decode("manifests", x.fields["manifests"], &x.descriptors)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("parsing its index: %w", err)
@@ -66,7 +66,8 @@ func (x *parsedIndex) only(chosen []digest.Digest) ([]byte, []digest.Digest, err
 	var kept []json.RawMessage
 	var instances []digest.Digest
 	for i, d := range x.descriptors {
-		if slices.Contains(chosen, d.Digest) || slices.Contains(chosen, digest.Digest(d.Annotations[attestedDigest])) {
+		about := d.Annotations[attestedDigest]
+		if slices.ContainsFunc(chosen, func(c digest.Digest) bool { return c == d.Digest || c.String() == about }) {
 			kept = append(kept, x.manifests[i])
 			instances = append(instances, d.Digest)
 		}

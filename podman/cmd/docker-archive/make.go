@@ -187,15 +187,18 @@ func (o *makeOptions) check(args []string) ([]reference.Named, error) {
 
 // describe translates the flags for the library.
 func (o *makeOptions) describe(cmd *cobra.Command, bases *openBases) (*compose.Image, error) {
+	parent, err := o.config.parentID()
+	if err != nil {
+		return nil, err
+	}
 	img := &compose.Image{
 		Squash: o.squash, Parents: o.parents, OmitHistory: o.omitHistory, RewriteTimes: o.rewriteTimestamp,
-		Parent: digest.Digest(o.config.parent), TempDir: o.global.tmpdir,
+		Parent: parent, TempDir: o.global.tmpdir,
 		Annotations: map[string]string{}, UnsetAnnotations: o.config.unsetAnnotations, ClearAnnotations: o.config.clearAnnotations,
 	}
 	if o.format == "docker" {
 		img.Format = compose.Docker
 	}
-	var err error
 	if img.Compression, err = parseCompression(o.compress); err != nil {
 		return nil, err
 	}

@@ -104,11 +104,6 @@ func (c *configFlags) change(g *globalOptions, scratch bool) (func(*compose.Conf
 		}
 		platform, scratch = p, true
 	}
-	if c.parent != "" {
-		if err := digest.Digest(c.parent).Validate(); err != nil {
-			return nil, usagef("--parent %q: %w", c.parent, err)
-		}
-	}
 	instructions, err := c.instructions()
 	if err != nil {
 		return nil, err
@@ -129,6 +124,18 @@ func (c *configFlags) change(g *globalOptions, scratch bool) (func(*compose.Conf
 		c.set(config)
 		return nil
 	}, nil
+}
+
+// parentID returns what --parent says, "" if nothing.
+func (c *configFlags) parentID() (digest.Digest, error) {
+	if c.parent == "" {
+		return "", nil
+	}
+	id, err := digest.Parse(c.parent)
+	if err != nil {
+		return "", usagef("--parent %q: %w", c.parent, err)
+	}
+	return id, nil
 }
 
 // instructions returns those of --change, and what other flags say that have the form of

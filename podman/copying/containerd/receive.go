@@ -34,8 +34,8 @@ func (s *Store) Receive(ctx context.Context, archive io.Reader) error {
 		if !ok || header.Typeflag != tar.TypeReg {
 			continue
 		}
-		d := digest.Digest(strings.Replace(name, "/", ":", 1))
-		if err := d.Validate(); err != nil {
+		d, err := digest.Parse(strings.Replace(name, "/", ":", 1))
+		if err != nil {
 			return fmt.Errorf("reading what is sent to containerd: %q: %w", header.Name, err)
 		}
 		if err := s.write(ctx, d, header.Size, tr); err != nil {

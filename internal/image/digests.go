@@ -1,0 +1,114 @@
+package image
+
+import (
+	"reflect"
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	// The algorithms that digests may use.
+	_ "crypto/sha256"
+	_ "crypto/sha512"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+)
+
+// Most methods of digest.Digest panic for a string that is no digest. Such a string never
+// becomes one here: JSON documents are read by Decode, which looks at every digest in them,
+// and everything else by digest.Parse. A test finds conversions of other kinds.
+
+var (
+	digestType     = reflect.TypeFor[digest.Digest]()
+	descriptorType = reflect.TypeFor[v1.Descriptor]()
+)
+
+// checkDigests fails if a value that was decoded from JSON holds a digest that is none. A
+// field of a struct may be empty, except for the digest of a descriptor.
+func checkDigests(v reflect.Value) error {
+	if !holdsDigests(v.Type()) {
+		return nil
+	}
+	switch v.Kind() {
+	case reflect.String:
+		return checkDigest(v.String())
+	case reflect.Pointer:
+		if !v.IsNil() {
+			return checkDigests(v.Elem())
+		}
+	case reflect.Struct:
+		return checkFields(v)
+	case reflect.Slice, reflect.Array:
+		for i := range v.Len() {
+			if err := checkDigests(v.Index(i)); err != nil {
+				return err
+			}
+		}
+	case reflect.Map:
+		for entries := v.MapRange(); entries.Next(); {
+			if err := checkDigests(entries.Key()); err != nil {
+				return err
+			}
+			if err := checkDigests(entries.Value()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func checkFields(v reflect.Value) error {
+	for i := range v.NumField() {
+		field := v.Field(i)
+		if field.Type() == digestType && field.Len() == 0 && v.Type() != descriptorType {
+			continue
+		}
+		if err := checkDigests(field); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkDigest(s string) error {
+	if _, err := digest.Parse(s); err != nil {
+		const enough = 256 // For an error.
+		return errdef.Errorf(errdef.ErrDamaged, "digest %q: %w", s[:min(len(s), enough)], err)
+	}
+	return nil
+}
+
+// holders remembers which types hold digests: a document may have 100,000 descriptors.
+var holders sync.Map // of bool, by reflect.Type
+
+// holdsDigests reports whether a value of a type can lead to a digest.
+func holdsDigests(t reflect.Type) bool {
+	if known, ok := holders.Load(t); ok {
+		return known.(bool)
+	}
+	holds := leadsToDigest(t, nil)
+	holders.Store(t, holds)
+	return holds
+}
+
+// leadsToDigest is holdsDigests for a type that is a part of others.
+func leadsToDigest(t reflect.Type, within []reflect.Type) bool {
+	if slices.Contains(within, t) {
+		return false
+	}
+	within = append(within, t)
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		return leadsToDigest(t.Elem(), within)
+	case reflect.Map:
+		return leadsToDigest(t.Key(), within) || leadsToDigest(t.Elem(), within)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if leadsToDigest(t.Field(i).Type, within) {
+				return true
+			}
+		}
+	}
+	return t == digestType
+}

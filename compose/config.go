@@ -49,7 +49,27 @@ func ParseConfig(raw []byte) (*Config, error) {
 			return nil, err
 		}
 	}
+	for name, form := range forms {
+		if raw, ok := c.run[name]; ok && json.Unmarshal(raw, form()) != nil {
+			return nil, errdef.Errorf(errdef.ErrDamaged, "config: %s is %.40q", name, raw)
+		}
+	}
 	return c, nil
+}
+
+// forms are those of fields whose members can be changed one by one.
+var forms = map[string]func() any{
+	"Env": newValue[[]string], "OnBuild": newValue[[]string],
+	"ExposedPorts": newValue[fields], "Labels": newValue[fields], "Volumes": newValue[fields],
+}
+
+func newValue[T any]() any { return new(T) }
+
+// MarshalJSON returns the config as it stands.
+func (c *Config) MarshalJSON() ([]byte, error) {
+	document := maps.Clone(c.image)
+	set(&document, "config", c.run, len(c.run) == 0)
+	return json.Marshal(document)
 }
 
 // get reads a field; one of another form than wanted is as one that is not there.
@@ -114,6 +134,15 @@ func (c *Config) Shell() []string { return get[[]string](c.run, "Shell") }
 // SetHealthcheck says how Docker tests a container; nil is as the base of it would.
 func (c *Config) SetHealthcheck(h *Healthcheck) { set(&c.run, "Healthcheck", h, h == nil) }
 
+// Cmd returns the arguments with which a container runs.
+func (c *Config) Cmd() []string { return get[[]string](c.run, "Cmd") }
+
+// Env returns the variables, each as NAME=VALUE.
+func (c *Config) Env() []string { return get[[]string](c.run, "Env") }
+
+// WorkingDir returns the directory in which a container starts.
+func (c *Config) WorkingDir() string { return get[string](c.run, "WorkingDir") }
+
 // AddOnBuild adds an instruction for a Dockerfile that builds on the image.
 func (c *Config) AddOnBuild(instruction string) {
 	setStrings(&c.run, "OnBuild", append(get[[]string](c.run, "OnBuild"), instruction))
@@ -122,16 +151,16 @@ func (c *Config) AddOnBuild(instruction string) {
 // ClearOnBuild takes away the instructions for Dockerfiles that build on the image.
 func (c *Config) ClearOnBuild() { delete(c.run, "OnBuild") }
 
-// SetEnv sets a variable, in its place if there is one of its name.
+// SetEnv sets a variable, in the place of the first of its name, and takes away others of
+// that name.
 func (c *Config) SetEnv(name, value string) {
-	env := get[[]string](c.run, "Env")
-	entry := name + "=" + value
-	if i := slices.IndexFunc(env, isVariable(name)); i >= 0 {
-		env[i] = entry
-	} else {
-		env = append(env, entry)
+	env := c.Env()
+	i := slices.IndexFunc(env, isVariable(name))
+	if i < 0 {
+		i = len(env)
 	}
-	setStrings(&c.run, "Env", env)
+	others := slices.DeleteFunc(env[i:], isVariable(name))
+	setStrings(&c.run, "Env", slices.Concat(env[:i], []string{name + "=" + value}, others))
 }
 
 // UnsetEnv takes a variable away.
@@ -148,19 +177,14 @@ func isVariable(name string) func(string) bool {
 
 // SetLabel sets a label.
 func (c *Config) SetLabel(name, value string) {
-	labels := get[map[string]string](c.run, "Labels")
-	if labels == nil {
-		labels = map[string]string{}
-	}
-	labels[name] = value
+	labels := get[fields](c.run, "Labels")
+	set(&labels, name, value, false)
 	set(&c.run, "Labels", labels, false)
 }
 
 // UnsetLabel takes a label away.
 func (c *Config) UnsetLabel(name string) {
-	labels := get[map[string]string](c.run, "Labels")
-	delete(labels, name)
-	set(&c.run, "Labels", labels, len(labels) == 0)
+	c.removeFrom("Labels", name)
 }
 
 // RemovePort takes away what AddPort has set, or the base has.
@@ -170,7 +194,7 @@ func (c *Config) RemovePort(port string) { c.removeFrom("ExposedPorts", withProt
 func (c *Config) RemoveVolume(path string) { c.removeFrom("Volumes", path) }
 
 func (c *Config) removeFrom(name, member string) {
-	all := get[map[string]struct{}](c.run, name)
+	all := get[fields](c.run, name)
 	delete(all, member)
 	set(&c.run, name, all, len(all) == 0)
 }
@@ -193,11 +217,8 @@ func withProtocol(port string) string {
 func (c *Config) AddVolume(path string) { c.addTo("Volumes", path) }
 
 func (c *Config) addTo(name, member string) {
-	all := get[map[string]struct{}](c.run, name)
-	if all == nil {
-		all = map[string]struct{}{}
-	}
-	all[member] = struct{}{}
+	all := get[fields](c.run, name)
+	set(&all, member, struct{}{}, false)
 	set(&c.run, name, all, false)
 }
 
@@ -251,42 +272,11 @@ func (c *Config) clone() *Config { return &Config{image: maps.Clone(c.image), ru
 // ofItself are the fields of a config by which Docker knows one image from another.
 var ofItself = []string{"container", "id", "layer_id", "parent", "parent_id", "throwaway", "Size"}
 
-// dockerOnly are the others that OCI's config does not have.
-var dockerOnly = []string{"container", "container_config", "docker_version", "parent"}
-
-// dockerRun are fields of what a config says of containers that OCI's does not have.
-var dockerRun = []string{
-	"AttachStderr", "AttachStdin", "AttachStdout", "Domainname", "Healthcheck", "Hostname", "Image", "MacAddress",
-	"NetworkDisabled", "OnBuild", "OpenStdin", "PublishService", "Shell", "StdinOnce", "StopTimeout", "Tty",
-}
-
-// leaveOut takes away what OCI's config does not have. It returns the names of the
-// fields that said anything of how containers run.
-func (c *Config) leaveOut() []string {
-	for _, name := range dockerOnly {
-		delete(c.image, name)
-	}
-	var said []string
-	for _, name := range dockerRun {
-		if raw, ok := c.run[name]; ok && !saysNothing(raw) {
-			said = append(said, name)
-		}
-		delete(c.run, name)
-	}
-	return said
-}
-
 // encode returns the document. before is the config as it was before it was changed,
 // for Docker, who keeps that.
 func (c *Config) encode(format Format, before fields) ([]byte, error) {
 	document := maps.Clone(c.image)
-	if document == nil {
-		document = fields{}
-	}
-	delete(document, "config")
-	if len(c.run) > 0 {
-		set(&document, "config", c.run, false)
-	}
+	set(&document, "config", c.run, len(c.run) == 0)
 	for _, required := range []string{"os", "architecture"} {
 		if get[string](document, required) == "" {
 			return nil, fmt.Errorf("the config does not say which %s the image is for", required)

@@ -76,10 +76,6 @@ type Image struct {
 
 	// Format is that of manifest and config.
 	Format Format
-	// LeftOut, unless nil, is told the fields of the config that say something but that
-	// the format has no place for: of an OCI image Healthcheck, OnBuild, Shell, and
-	// others of Docker's about containers.
-	LeftOut func(fields []string)
 	// Compression is how layers are stored that do not come compressed.
 	Compression Compression
 	// Progress, unless nil, is told how far making is. It may be called concurrently, and

@@ -80,9 +80,11 @@ func (m *maker) make(ctx context.Context) (*Made, error) {
 		set(&m.config.image, "parent", m.image.Parent, false)
 	}
 	if m.image.Format == OCI {
-		if left := m.config.leaveOut(); len(left) > 0 && m.image.LeftOut != nil {
-			m.image.LeftOut(left)
-		}
+		// They tell of the container that an image was committed from. All else stays, fields
+		// that nobody here knows included: Docker and BuildKit write Healthcheck, Shell, OnBuild
+		// and their like into OCI's config too, and Docker reads them there.
+		delete(m.config.image, "container")
+		delete(m.config.image, "container_config")
 	}
 	if made.Config, err = m.config.encode(m.image.Format, before); err != nil {
 		return nil, err

@@ -92,7 +92,7 @@ func madeImages(t *testing.T, dir string) map[string]*compose.Image {
 	t.Cleanup(func() { require.NoError(t, opened.Close()) })
 	change := func(c *compose.Config) error {
 		c.SetPlatform(imagespec.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH})
-		return c.Apply("ENV PATH=/", `CMD ["/hello"]`)
+		return making.Apply(c, "ENV PATH=/", `CMD ["/hello"]`)
 	}
 	layers := []compose.Layer{
 		{Content: compose.Tar(blob)},

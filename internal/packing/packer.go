@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 
 	"github.com/moby/patternmatcher"
+	"github.com/moby/patternmatcher/ignorefile"
 
 	"github.com/dockerarchive/dockerarchive/internal/layertar"
 )
@@ -38,7 +40,12 @@ func (w *Writer) walk(d directory, p *packer) error {
 		return fmt.Errorf("destination %q: %w", p.options.Prefix, err)
 	}
 	if len(p.options.Exclude) > 0 {
-		if p.match, err = patternmatcher.New(p.options.Exclude); err != nil {
+		// As lines of a .dockerignore: comments are skipped, a leading slash is taken away.
+		patterns, err := ignorefile.ReadAll(strings.NewReader(strings.Join(p.options.Exclude, "\n")))
+		if err == nil {
+			p.match, err = patternmatcher.New(patterns)
+		}
+		if err != nil {
 			return fmt.Errorf("patterns of what is left out: %w", err)
 		}
 	}

@@ -90,6 +90,10 @@ func TestDir(t *testing.T) {
 	o.Prefix, o.Root, o.Exclude = "/opt/x/", true, []string{"a", "!a/c", "s", "a-*"}
 	got = layer(t, func(w *packing.Writer) error { return w.Dir(root, o) })
 	assert.Equal(t, []string{"opt/x/ 5 755", "opt/x/a/ 5 1777", "opt/x/a/c 0 640 2", "opt/x/z 1 640 opt/x/a/c"}, list(t, got))
+
+	// As lines of a .dockerignore.
+	o.Exclude = []string{"# a comment", "", " /a/ ", "! /a/c", "/s", "./a-*"}
+	assert.Equal(t, got, layer(t, func(w *packing.Writer) error { return w.Dir(root, o) }))
 }
 
 func TestDiff(t *testing.T) {

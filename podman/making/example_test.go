@@ -59,7 +59,7 @@ func Example() {
 			Content: compose.FS("app", files, compose.PackOptions{Prefix: "/usr/bin"}),
 			History: imgspecv1.History{CreatedBy: "add the app"},
 		}},
-		Change:  func(c *compose.Config) error { return c.Apply("ENV MODE=fast", `CMD ["app"]`) },
+		Change:  func(c *compose.Config) error { return making.Apply(c, "ENV MODE=fast", `CMD ["app"]`) },
 		Created: time.Date(2025, 1, 2, 3, 4, 5, 0, time.UTC),
 	}
 	name, err := reference.ParseNormalizedNamed("example.com/app:1")

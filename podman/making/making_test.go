@@ -63,7 +63,7 @@ func app(t testing.TB) (*compose.Image, *imagetest.Image) {
 			{Content: compose.Files(day, compose.File{Path: "etc/app", Content: []byte("config")})},
 			{Content: compose.Whiteouts("etc/old")},
 		},
-		Change: func(c *compose.Config) error { return c.Apply(`CMD ["/app"]`) },
+		Change: func(c *compose.Config) error { return making.Apply(c, `CMD ["/app"]`) },
 	}, base
 }
 

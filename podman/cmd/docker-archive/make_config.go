@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"runtime"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/dockerarchive/dockerarchive/compose"
+	"github.com/dockerarchive/dockerarchive/podman/making"
 )
 
 // configFlags are the flags of make that change the config of the image.
@@ -118,11 +120,15 @@ func (c *configFlags) change(g *globalOptions, scratch bool) (func(*compose.Conf
 		if file != nil {
 			config.Override(file)
 		}
-		if err := config.Apply(instructions...); err != nil {
+		if c.shell != "" {
+			if err := c.setShell(config); err != nil {
+				return err
+			}
+		}
+		if err := making.Apply(config, instructions...); err != nil {
 			return err
 		}
-		c.set(config)
-		return nil
+		return c.set(config)
 	}, nil
 }
 
@@ -142,10 +148,8 @@ func (c *configFlags) parentID() (digest.Digest, error) {
 // one.
 func (c *configFlags) instructions() ([]string, error) {
 	all := append([]string{}, c.changes...)
-	for flag, instruction := range map[string]string{"shell": "SHELL", "healthcheck": "HEALTHCHECK"} {
-		if value, _ := c.flags.GetString(flag); value != "" {
-			all = append(all, instruction+" "+value)
-		}
+	if c.healthcheck != "" {
+		all = append(all, "HEALTHCHECK "+c.healthcheck)
 	}
 	if c.entrypoint != "" {
 		all = append(all, "ENTRYPOINT "+c.entrypoint)
@@ -166,8 +170,18 @@ func (c *configFlags) instructions() ([]string, error) {
 	return all, nil
 }
 
+// setShell sets the shell before the instructions, whose shell form it is for.
+func (c *configFlags) setShell(config *compose.Config) error {
+	var shell []string
+	if err := json.Unmarshal([]byte(c.shell), &shell); err != nil || len(shell) == 0 {
+		return usagef(`--shell %q is not a JSON array, such as ["/bin/bash", "-c"]`, c.shell)
+	}
+	config.SetShell(shell)
+	return nil
+}
+
 // set changes the config by flags that have a value each.
-func (c *configFlags) set(config *compose.Config) {
+func (c *configFlags) set(config *compose.Config) error {
 	if c.flags.Changed("entrypoint") && c.entrypoint == "" {
 		config.SetEntrypoint(nil)
 	}
@@ -175,7 +189,7 @@ func (c *configFlags) set(config *compose.Config) {
 		config.SetCmd(nil)
 	}
 	for flag, set := range map[string]func(string){
-		"user": config.SetUser, "workdir": config.SetWorkingDir, "stop-signal": config.SetStopSignal, "author": config.SetAuthor,
+		"user": config.SetUser, "workdir": config.SetWorkingDir, "author": config.SetAuthor,
 		"container-id": config.SetContainer, "docker-version": config.SetDockerVersion,
 	} {
 		if c.flags.Changed(flag) {
@@ -187,8 +201,27 @@ func (c *configFlags) set(config *compose.Config) {
 	each(c.unsetLabels, config.UnsetLabel)
 	pairs(c.env, config.SetEnv)
 	pairs(c.labels, config.SetLabel)
-	addOrRemove(c.ports, config.AddPort, config.RemovePort)
-	addOrRemove(c.volumes, config.AddVolume, config.RemoveVolume)
+	if c.stopSignal != "" {
+		if err := making.SetStopSignal(config, c.stopSignal); err != nil {
+			return fmt.Errorf("--stop-signal: %w", err)
+		}
+	}
+	for _, port := range c.ports {
+		if rest, ok := strings.CutPrefix(port, "-"); ok {
+			config.RemovePort(rest)
+		} else if err := making.Expose(config, port); err != nil {
+			return fmt.Errorf("--port: %w", err)
+		}
+	}
+	for _, volume := range c.volumes {
+		if rest, ok := strings.CutPrefix(volume, "-"); ok {
+			config.RemoveVolume(rest)
+		} else if volume == "" {
+			return usagef("--volume: a volume has no name")
+		} else {
+			config.AddVolume(volume)
+		}
+	}
 	if c.osVersion != "" || len(c.osFeatures) > 0 {
 		p := config.Platform()
 		if c.osVersion != "" {
@@ -197,6 +230,7 @@ func (c *configFlags) set(config *compose.Config) {
 		p.OSFeatures = append(p.OSFeatures, c.osFeatures...)
 		config.SetPlatform(p)
 	}
+	return nil
 }
 
 func each(values []string, do func(string)) {
@@ -210,16 +244,5 @@ func pairs(values []string, set func(name, value string)) {
 	for _, v := range values {
 		name, value, _ := strings.Cut(v, "=")
 		set(name, value)
-	}
-}
-
-// addOrRemove calls remove for values with a minus before them, and add for others.
-func addOrRemove(values []string, add, remove func(string)) {
-	for _, v := range values {
-		if rest, ok := strings.CutPrefix(v, "-"); ok {
-			remove(rest)
-		} else {
-			add(v)
-		}
 	}
 }

@@ -59,7 +59,7 @@ var rooms = []struct{ name, mayImport string }{
 	// An archive that is read. It does not know how one is written.
 	{"internal/catalog", "errdef internal/async internal/compression internal/image internal/printable internal/tarfile"},
 	{"internal/verify", "errdef internal/async internal/catalog internal/compression internal/printable"},
-	{"archive", "errdef internal/catalog internal/image internal/input internal/tarfile internal/verify"},
+	{"archive", "errdef internal/catalog internal/files internal/image internal/input internal/tarfile internal/verify"},
 
 	// A registry of archives that are read.
 	{"serving", "archive errdef internal/image internal/printable"},

@@ -89,6 +89,19 @@ func (b Blob) Section() *io.SectionReader {
 	return b.file.files.Open(b.file.Member)
 }
 
+// Stored returns the bytes that the archive has of the blob, compressed or not, for
+// reading anywhere and concurrently, and the digest that they should have: it is empty if
+// the blob is wanted in another form. Nothing is verified.
+func (b Blob) Stored() (*io.SectionReader, digest.Digest) {
+	switch {
+	case b.data != nil:
+		return io.NewSectionReader(bytes.NewReader(b.data), 0, int64(len(b.data))), b.Digest
+	case b.file.algorithm != compression.None:
+		return b.file.files.Open(b.file.Member), ""
+	}
+	return b.file.files.Open(b.file.Member), b.Digest
+}
+
 // open decompresses what is stored. Reading fails if it has another size, unless
 // that is negative, or another digest, unless that is empty.
 func (b Blob) open(ctx context.Context, algorithm compression.Algorithm, size int64, want digest.Digest) (io.ReadCloser, error) {

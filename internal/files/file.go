@@ -169,3 +169,7 @@ func (m *maker) share(linkname string, records map[string]string) *more {
 	}
 	return m.seen[key.String()]
 }
+
+// Inode is a number of the file in its tree, the same for all hard links to it. It is 0
+// of a directory without an entry.
+func (f *File) Inode() uint64 { return uint64(f.layer+1)<<32 | uint64(uint32(f.index)) }

@@ -10,6 +10,7 @@ import (
 	"go.podman.io/image/v5/signature"
 
 	"github.com/dockerarchive/dockerarchive/podman/copying"
+	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 // killedChild is the process that saves image 0 and kills itself when half of it is there.
@@ -32,7 +33,7 @@ func saveKilledAndResumed(ctx context.Context, e *env) error {
 	if err := cmd.Run(); err == nil || cmd.ProcessState.Exited() {
 		return errors.Join(errors.New("saving was not killed"), err)
 	}
-	return saveResumable(ctx, e, func(copying.Event) {})
+	return saveResumable(ctx, e, func(progress.Event) {})
 }
 
 func saveAndBeKilled(ctx context.Context, e *env) error {
@@ -41,14 +42,14 @@ func saveAndBeKilled(ctx context.Context, e *env) error {
 		return err
 	}
 	var read atomic.Int64
-	return saveResumable(ctx, e, func(event copying.Event) {
-		if event.Kind == copying.Read && read.Add(int64(event.Bytes)) > e.data.distinct(1)/2 {
+	return saveResumable(ctx, e, func(event progress.Event) {
+		if event.Kind == progress.Read && read.Add(int64(event.Bytes)) > e.data.distinct(1)/2 {
 			_ = self.Kill() // Whoever waits for it sees whether it was.
 		}
 	})
 }
 
-func saveResumable(ctx context.Context, e *env, progress func(copying.Event)) error {
+func saveResumable(ctx context.Context, e *env, progress func(progress.Event)) error {
 	src, err := registrySource(e, 0)
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/dockerarchive/dockerarchive/progress"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -78,23 +79,13 @@ type Image struct {
 	Format Format
 	// Compression is how layers are stored that do not come compressed.
 	Compression Compression
-	// Progress, unless nil, is told how far making is. It may be called concurrently, and
-	// must return soon.
-	Progress func(Event)
+	// Progress, unless nil, is told how much of a layer has been Read, under the Name of its
+	// content, and when it is Finished; of one of the base that package making writes into
+	// an archive, under its digest. It may be called concurrently, and must return soon.
+	Progress func(progress.Event)
 	// TempDir is for unnamed temporary files; "" is the system's directory for large
 	// ones.
 	TempDir string
-}
-
-// Event is what happens to a layer while an image is made.
-type Event struct {
-	// Layer is the name of its content or, of one of the base that package making writes
-	// into an archive, its digest.
-	Layer string
-	// Bytes is how many more bytes of it have been read.
-	Bytes int
-	// Done says that all of it has been stored.
-	Done bool
 }
 
 // AddedLayers returns how many layers are put upon those of the base.
@@ -112,7 +103,7 @@ func (i *Image) AddedLayers() int {
 }
 
 // report tells Progress of an event.
-func (i *Image) report(e Event) {
+func (i *Image) report(e progress.Event) {
 	if i.Progress != nil {
 		i.Progress(e)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/async"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
 	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 // layer is a layer of the image that is made.
@@ -66,7 +67,7 @@ func (m *maker) makeLayer(ctx context.Context, l Layer) (layer, error) {
 		return layer{}, fmt.Errorf("layer %s: %w", l.Content.Name(), err)
 	}
 	made.Annotations = l.Annotations
-	m.image.report(Event{Layer: content.Name(), Done: true})
+	m.image.report(progress.Event{Kind: progress.Finished, Name: content.Name()})
 	return made, nil
 }
 
@@ -92,7 +93,7 @@ func (m *maker) storeLayer(ctx context.Context, content Content, expected Expect
 	if err != nil {
 		return layer{}, err
 	}
-	stream = reporter{stream, func(n int) { m.image.report(Event{Layer: content.Name(), Bytes: n}) }}
+	stream = reporter{stream, func(n int) { m.image.report(progress.Event{Kind: progress.Read, Name: content.Name(), Bytes: n}) }}
 	ahead := async.NewReadCloser(ctx, expected.verify(stream))
 	defer ahead.Close() //nolint:errcheck // It was only read.
 	defer cancel()      // So that it is not waited for.

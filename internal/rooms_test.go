@@ -27,6 +27,9 @@ var rooms = []struct{ name, mayImport string }{
 	{"internal/printable", ""},
 	{"errdef", "internal/printable"},
 
+	// What a program is told while something takes its time.
+	{"progress", ""},
+
 	// Single-purpose, and strangers to everything else here.
 	{"internal/inflate", ""},
 	{"internal/async", ""},
@@ -69,10 +72,10 @@ var rooms = []struct{ name, mayImport string }{
 	// what an archive is.
 	{"internal/layout", "errdef internal/catalog internal/image internal/tarfile"},
 	{"internal/writing", "errdef internal/async internal/catalog internal/compression internal/image internal/layout internal/local internal/output internal/printable internal/spool internal/tarfile"},
-	{"internal/fetching", "errdef internal/async internal/image internal/local internal/retry"},
+	{"internal/fetching", "errdef internal/async internal/image internal/local internal/retry progress"},
 
 	// An image that is made. It does not know where it goes.
-	{"compose", "archive errdef internal/async internal/compression internal/image internal/layertar internal/local internal/packing internal/spool internal/squash"},
+	{"compose", "archive errdef internal/async internal/compression internal/image internal/layertar internal/local internal/packing internal/spool internal/squash progress"},
 }
 
 // tools are packages that test or generate what is above the line.
@@ -91,7 +94,7 @@ type listed struct {
 // list returns all packages below the line as they are built for an operating
 // system.
 func list(t testing.TB, goos string) []listed {
-	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"errdef", module+"archive/...", module+"compose/...", module+"serving/...", module+"internal/...")
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"errdef", module+"progress", module+"archive/...", module+"compose/...", module+"serving/...", module+"internal/...")
 	cmd.Env = append(os.Environ(), "GOOS="+goos, "GOARCH=amd64", "CGO_ENABLED=0")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -126,7 +129,7 @@ func within(imports []string) []string {
 // readSources reads what "go list" will, so that "go test" does not take the
 // result of an earlier run for that of changed files.
 func readSources(t testing.TB) {
-	for _, root := range []string{"../go.mod", "../errdef", "../archive", "../compose", "../serving", "."} {
+	for _, root := range []string{"../go.mod", "../errdef", "../progress", "../archive", "../compose", "../serving", "."} {
 		require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 			if err == nil && (strings.HasSuffix(path, ".go") || path == "../go.mod") {
 				_, err = os.ReadFile(path)

@@ -31,7 +31,7 @@ func TestReadEnd(t *testing.T) {
 	f := fetching.New(fetching.Options{})
 	add := func(source fetching.Source, name string, size int64) digest.Digest {
 		d := digest.FromString(name)
-		f.Need(f.AddImage(source, nil), image.Blob{Descriptor: v1.Descriptor{Digest: d, Size: size}})
+		f.Need(f.AddImage(source, "", nil), image.Blob{Descriptor: v1.Descriptor{Digest: d, Size: size}})
 		return d
 	}
 	there, short := add(endSource{}, "there", 100), add(endSource{}, "short", 3)

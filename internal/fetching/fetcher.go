@@ -18,6 +18,7 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/retry"
+	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 // Source is where the blobs of an image are.
@@ -31,6 +32,7 @@ type Source interface {
 // a whole.
 type Image struct {
 	source Source
+	name   string      // for events
 	whole  atomic.Bool // the source gives no ranges
 	wrap   func(error) error
 	err    error // why it failed; guarded by the fetcher's mutex
@@ -73,30 +75,7 @@ type Options struct {
 	// is not the blob's.
 	Fatal func(error) bool
 	// Progress, if not nil, is told what happens. It is called concurrently.
-	Progress func(Event)
-}
-
-// EventKind says what an Event is about.
-type EventKind int
-
-// The kinds of events.
-const (
-	Started EventKind = iota
-	Read
-	Retried
-	Finished
-)
-
-// Event is something that happens to a blob.
-type Event struct {
-	Kind  EventKind
-	Blob  v1.Descriptor
-	Image *Image // of Started: the only image that needs it, nil if several do
-	N     int    // of Read: how many more bytes have arrived
-	Err   error  // of Retried and Finished
-
-	// Offset is, of Retried, where reading goes on, in bytes.
-	Offset int64
+	Progress func(progress.Event)
 }
 
 // ErrSource is found in errors of a source, as opposed to those of Store.
@@ -124,7 +103,7 @@ type Fetcher struct {
 // New returns a Fetcher without images.
 func New(o Options) *Fetcher {
 	if o.Progress == nil {
-		o.Progress = func(Event) {}
+		o.Progress = func(progress.Event) {}
 	}
 	if o.Busy == nil {
 		o.Busy = func(error) bool { return false }
@@ -147,9 +126,10 @@ func New(o Options) *Fetcher {
 	}
 }
 
-// AddImage adds an image. wrap makes its errors say which image it is.
-func (f *Fetcher) AddImage(source Source, wrap func(error) error) *Image {
-	return &Image{source: source, wrap: wrap}
+// AddImage adds an image. name is what events call it, and wrap makes its errors say which
+// image it is.
+func (f *Fetcher) AddImage(source Source, name string, wrap func(error) error) *Image {
+	return &Image{source: source, name: name, wrap: wrap}
 }
 
 // Need says that an image needs a blob, and returns the one to wait for.
@@ -226,13 +206,13 @@ func (f *Fetcher) Fetch(ctx context.Context, blob *Blob) error {
 		blob.err = errNotNeeded
 		return nil
 	}
-	started := Event{Kind: Started, Blob: blob.Descriptor}
+	started := progress.Event{Kind: progress.Started, Blob: blob.Digest, Size: blob.Size}
 	if len(blob.images) == 1 {
-		started.Image = blob.images[0]
+		started.Image = blob.images[0].name
 	}
 	f.options.Progress(started)
 	blob.err = f.fetchFrom(ctx, blob, images)
-	f.options.Progress(Event{Kind: Finished, Blob: blob.Descriptor, Err: blob.err})
+	f.options.Progress(progress.Event{Kind: progress.Finished, Blob: blob.Digest, Size: blob.Size, Err: blob.err})
 	if blob.err == nil {
 		return nil
 	}

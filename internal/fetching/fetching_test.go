@@ -22,6 +22,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/fetching"
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/retry"
+	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -129,14 +130,14 @@ var (
 func TestResuming(t *testing.T) {
 	for _, err := range []error{io.ErrUnexpectedEOF, io.EOF} {
 		var s store
-		var events []fetching.EventKind
+		var events []progress.Kind
 		var offsets []int64
 		o := retrying(s.options(), 3)
-		o.Progress = func(e fetching.Event) {
-			if e.Kind != fetching.Read {
+		o.Progress = func(e progress.Event) {
+			if e.Kind != progress.Read {
 				events = append(events, e.Kind)
 			}
-			if e.Kind == fetching.Retried {
+			if e.Kind == progress.Retried {
 				offsets = append(offsets, e.Offset)
 			}
 		}
@@ -148,17 +149,17 @@ func TestResuming(t *testing.T) {
 			}
 			return 0, nil
 		}
-		blob := f.Need(f.AddImage(src, wrapped("x")), descriptor(data))
+		blob := f.Need(f.AddImage(src, "", wrapped("x")), descriptor(data))
 		require.NoError(t, run(t.Context(), f, f.Blobs()))
 		require.NoError(t, blob.Await(t.Context()))
 		assert.Equal(t, []int64{0, 100, 200, 300}, src.opens)
 		assert.Equal(t, src.opens[1:], offsets)
 		assert.Equal(t, data, s.blobs[blob.Digest])
 		assert.Zero(t, src.open)
-		assert.Equal(t, []fetching.EventKind{fetching.Started, fetching.Retried, fetching.Retried, fetching.Retried, fetching.Finished}, events)
+		assert.Equal(t, []progress.Kind{progress.Started, progress.Retried, progress.Retried, progress.Retried, progress.Finished}, events)
 
 		f = fetching.New(retrying(s.options(), 2))
-		img := f.AddImage(src, wrapped("x"))
+		img := f.AddImage(src, "", wrapped("x"))
 		blob = f.Need(img, descriptor(data))
 		require.ErrorIs(t, run(t.Context(), f, f.Blobs()), io.ErrUnexpectedEOF, "once more than it may")
 		require.ErrorIs(t, blob.Await(t.Context()), fetching.ErrSource)
@@ -192,7 +193,7 @@ func TestNextImage(t *testing.T) {
 			}
 			return 0, nil
 		}
-		one, two := f.AddImage(bad, wrapped("one")), f.AddImage(good, wrapped("two"))
+		one, two := f.AddImage(bad, "", wrapped("one")), f.AddImage(good, "", wrapped("two"))
 		blob := f.Need(one, descriptor(data))
 		assert.Same(t, blob, f.Need(two, descriptor(data)))
 		require.NoError(t, run(t.Context(), f, f.Blobs()), name)
@@ -214,7 +215,7 @@ func TestMismatch(t *testing.T) {
 		bad := newSource()
 		bad.blobs[digest.FromBytes(data)] = wrong
 		f := fetching.New(retrying(s.options(), 3))
-		img := f.AddImage(bad, wrapped("x"))
+		img := f.AddImage(bad, "", wrapped("x"))
 		blob := f.Need(img, descriptor(data))
 		err := run(t.Context(), f, f.Blobs())
 		require.ErrorIs(t, err, fetching.ErrMismatch, name)
@@ -230,8 +231,8 @@ func TestMismatch(t *testing.T) {
 
 		good := newSource(data)
 		f = fetching.New(s.options())
-		blob = f.Need(f.AddImage(bad, wrapped("one")), descriptor(data))
-		f.Need(f.AddImage(good, wrapped("two")), descriptor(data))
+		blob = f.Need(f.AddImage(bad, "", wrapped("one")), descriptor(data))
+		f.Need(f.AddImage(good, "", wrapped("two")), descriptor(data))
 		require.NoError(t, run(t.Context(), f, f.Blobs()), name)
 		assert.Equal(t, data, s.blobs[blob.Digest], name)
 		assert.Equal(t, []int64{0}, good.opens)
@@ -245,13 +246,13 @@ func TestUnknownSizeAndAlgorithm(t *testing.T) {
 	f := fetching.New(s.options())
 	b := descriptor(data)
 	b.Size = -1
-	blob := f.Need(f.AddImage(newSource(data), wrapped("x")), b)
+	blob := f.Need(f.AddImage(newSource(data), "", wrapped("x")), b)
 	require.NoError(t, run(t.Context(), f, f.Blobs()))
 	assert.Equal(t, data, s.blobs[blob.Digest])
 
 	f = fetching.New(s.options())
 	b.Digest = "md5:0123456789abcdef0123456789abcdef"
-	f.Need(f.AddImage(newSource(data), wrapped("x")), b)
+	f.Need(f.AddImage(newSource(data), "", wrapped("x")), b)
 	require.ErrorContains(t, run(t.Context(), f, f.Blobs()), "unknown algorithm")
 }
 
@@ -262,7 +263,7 @@ func TestKeepGoing(t *testing.T) {
 	o.KeepGoing = true
 	f := fetching.New(o)
 	src := newSource([]byte("a"), []byte("b"), []byte("shared"))
-	bad, good := f.AddImage(src, wrapped("bad")), f.AddImage(src, wrapped("good"))
+	bad, good := f.AddImage(src, "", wrapped("bad")), f.AddImage(src, "", wrapped("good"))
 	missing, own := f.Need(bad, descriptor([]byte("missing"))), f.Need(bad, descriptor([]byte("a")))
 	shared, b := f.Need(bad, descriptor([]byte("shared"))), f.Need(good, descriptor([]byte("b")))
 	f.Need(good, descriptor([]byte("shared")))
@@ -288,7 +289,7 @@ func TestFatal(t *testing.T) {
 		Store: func(context.Context, *fetching.Blob, io.Reader) error { return errFull },
 		Fatal: func(err error) bool { return errors.Is(err, errFull) },
 	}, 0))
-	img := f.AddImage(newSource(data), wrapped("x"))
+	img := f.AddImage(newSource(data), "", wrapped("x"))
 	f.Need(img, descriptor(data))
 	require.ErrorIs(t, run(t.Context(), f, f.Blobs()), errFull)
 	require.NoError(t, f.Err(img))
@@ -309,7 +310,7 @@ func TestEachBlobOnce(t *testing.T) {
 		}
 		src := newSource(blobs...)
 		for range 3 {
-			img := f.AddImage(src, wrapped("x"))
+			img := f.AddImage(src, "", wrapped("x"))
 			for _, b := range blobs {
 				f.Need(img, descriptor(b))
 			}
@@ -334,7 +335,7 @@ func TestTheContextEndsEverything(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	src := newSource(data)
 	src.fail = func(int64) (int64, error) { cancel(); return 0, io.ErrUnexpectedEOF }
-	img := f.AddImage(src, wrapped("x"))
+	img := f.AddImage(src, "", wrapped("x"))
 	f.Need(img, descriptor(data))
 	waiting := f.Need(img, descriptor([]byte("never")))
 	require.ErrorIs(t, run(ctx, f, f.Blobs()[:1]), context.Canceled)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync"
 
+	"github.com/dockerarchive/dockerarchive/progress"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -250,7 +251,7 @@ func (g *ranges) fetch(run []*piece) bool {
 		}
 		offset := reached(run, i)
 		announce := func(err error) {
-			g.f.options.Progress(Event{Kind: Retried, Blob: g.blob, Err: err, Offset: offset})
+			g.f.options.Progress(progress.Event{Kind: progress.Retried, Blob: g.blob.Digest, Size: g.blob.Size, Err: err, Offset: offset})
 		}
 		if offset-before >= int64(g.f.options.RangeSize/worthwhile) {
 			backoff = g.f.options.Backoff()

@@ -101,7 +101,7 @@ func TestRanges(t *testing.T) {
 			o := s.options()
 			o.Jobs, o.RangeSize = jobs, 100
 			f := fetching.New(o)
-			img := f.AddImage(src, wrapped("x"))
+			img := f.AddImage(src, "", wrapped("x"))
 			f.Need(img, descriptor(one))
 			f.Need(img, descriptor(two))
 			require.NoError(t, run(t.Context(), f, f.Blobs()))
@@ -131,7 +131,7 @@ func TestRangesOfManyJobs(t *testing.T) {
 			first.CompareAndSwap(0, length)
 			return exactly(ctx, data, offset, length)
 		}
-		f.Need(f.AddImage(src, wrapped("x")), descriptor(blob))
+		f.Need(f.AddImage(src, "", wrapped("x")), descriptor(blob))
 		require.NoError(t, run(t.Context(), f, f.Blobs()))
 		assert.Equal(t, blob, s.blobs[descriptor(blob).Digest])
 		assert.Equal(t, jobs <= 6, first.Load() == fetching.RangeSize, jobs)
@@ -158,7 +158,7 @@ func TestRangesShareTheLines(t *testing.T) {
 			o := s.options()
 			o.Jobs, o.RangeSize = jobs, 1<<10
 			f := fetching.New(o)
-			f.Need(f.AddImage(src, wrapped("x")), descriptor(blob))
+			f.Need(f.AddImage(src, "", wrapped("x")), descriptor(blob))
 			start := time.Now()
 			require.NoError(t, run(t.Context(), f, f.Blobs()))
 			took := time.Since(start)
@@ -187,7 +187,7 @@ func TestRangesGoOnWhereTheyBroke(t *testing.T) {
 		o := retrying(s.options(), 2000)
 		o.Jobs, o.RangeSize = 4, 100
 		f := fetching.New(o)
-		f.Need(f.AddImage(src, wrapped("x")), descriptor(blob))
+		f.Need(f.AddImage(src, "", wrapped("x")), descriptor(blob))
 		require.NoError(t, run(t.Context(), f, f.Blobs()))
 		assert.Equal(t, blob, s.blobs[descriptor(blob).Digest])
 		assert.EqualValues(t, len(blob), src.sent.Load())
@@ -213,7 +213,7 @@ func TestRangesAreAskedForAgainAtOnce(t *testing.T) {
 			o.RangeSize = 100
 			o.Backoff = retry.Policy{Times: 2}.Backoff
 			f := fetching.New(o)
-			f.Need(f.AddImage(src, wrapped("x")), descriptor(blob))
+			f.Need(f.AddImage(src, "", wrapped("x")), descriptor(blob))
 			start := time.Now()
 			err := run(t.Context(), f, f.Blobs())
 			if waits {
@@ -272,7 +272,7 @@ func TestRangesThatAreNoGood(t *testing.T) {
 			o := retrying(s.options(), 2)
 			o.Jobs, o.RangeSize = 4, 100
 			f := fetching.New(o)
-			f.Need(f.AddImage(src, wrapped("x")), descriptor(blob))
+			f.Need(f.AddImage(src, "", wrapped("x")), descriptor(blob))
 			err := run(t.Context(), f, f.Blobs())
 			require.ErrorIs(t, err, c.err)
 			if c.err == nil {
@@ -320,7 +320,7 @@ func TestRangesAreWrongFromAnywhere(t *testing.T) {
 				o := retrying(s.options(), 20)
 				o.Jobs, o.RangeSize = 4, 100
 				f := fetching.New(o)
-				f.Need(f.AddImage(src, wrapped("x")), descriptor(blob))
+				f.Need(f.AddImage(src, "", wrapped("x")), descriptor(blob))
 				err := run(t.Context(), f, f.Blobs())
 				require.ErrorIs(t, err, c.err, "%d", position)
 				if err == nil {
@@ -339,7 +339,7 @@ func TestRangesAreAskedForOnce(t *testing.T) {
 	o := s.options()
 	o.RangeSize = 100
 	f := fetching.New(o)
-	img := f.AddImage(src, wrapped("x"))
+	img := f.AddImage(src, "", wrapped("x"))
 	for _, n := range []int{1000, 2000, 3000} {
 		f.Need(img, descriptor(random(n)))
 	}
@@ -370,7 +370,7 @@ func TestRangesOfABusySource(t *testing.T) {
 		o.Jobs, o.RangeSize = 8, 100
 		o.Busy = func(err error) bool { return errors.Is(err, errBusy) }
 		f := fetching.New(o)
-		f.Need(f.AddImage(src, wrapped("x")), descriptor(blob))
+		f.Need(f.AddImage(src, "", wrapped("x")), descriptor(blob))
 		// With eight lines to the end, a range would be refused more often than it may be.
 		require.NoError(t, run(t.Context(), f, f.Blobs()))
 		assert.Equal(t, blob, s.blobs[descriptor(blob).Digest])
@@ -417,7 +417,7 @@ func TestRangesEnd(t *testing.T) {
 					}
 				}
 				f := fetching.New(o)
-				f.Need(f.AddImage(src, wrapped("x")), descriptor(blob))
+				f.Need(f.AddImage(src, "", wrapped("x")), descriptor(blob))
 				err := run(ctx, f, f.Blobs())
 				if cancelled && i > 0 && (i < 100 || err != nil) { // At the end all may have come before it is heard of.
 					require.ErrorIs(t, err, context.Canceled)

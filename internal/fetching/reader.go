@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/dockerarchive/dockerarchive/internal/retry"
+	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 // reader reads a blob, resumes it after errors that may pass, goes on with the
@@ -126,7 +127,7 @@ func (r *reader) advance(p []byte) (int, error) {
 		r.hash.Write(p)
 	}
 	r.n += int64(len(p))
-	r.f.options.Progress(Event{Kind: Read, Blob: r.blob.Descriptor, N: len(p)})
+	r.f.options.Progress(progress.Event{Kind: progress.Read, Blob: r.blob.Digest, Bytes: len(p)})
 	if size := r.blob.Size; size >= 0 && r.n > size {
 		r.err = mismatch("it is longer than the %d bytes that its manifest says", size)
 		return 0, r.err
@@ -152,7 +153,7 @@ func (r *reader) recover(err error) error {
 		return nil
 	}
 	announce := func(err error) {
-		r.f.options.Progress(Event{Kind: Retried, Blob: r.blob.Descriptor, Err: err, Offset: r.n})
+		r.f.options.Progress(progress.Event{Kind: progress.Retried, Blob: r.blob.Digest, Size: r.blob.Size, Err: err, Offset: r.n})
 	}
 	if !errors.Is(err, errRange) { // Which has been tried again.
 		err = r.backoff.Next(r.ctx, err, announce)

@@ -16,6 +16,7 @@ import (
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 // What is there is not fetched; what was removed is given back by compact, which
@@ -40,14 +41,14 @@ func TestAddRemoveCompact(t *testing.T) {
 
 			before := imagetest.ReadFile(t, path)
 			clear(two.Gets)
-			var events []copying.Event
+			var events []progress.Event
 			again := *o
-			again.Progress = func(e copying.Event) { events = append(events, e) }
+			again.Progress = func(e progress.Event) { events = append(events, e) }
 			_, err = copying.Add(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{named(t, two, "b:1")}, &again)
 			require.NoError(t, err)
 			assert.True(t, bytes.Equal(before, imagetest.ReadFile(t, path)), "all of it was there")
 			assert.Empty(t, two.Gets)
-			assert.Equal(t, []copying.Event{{Kind: copying.Planned, Present: 3}}, events)
+			assert.Equal(t, []progress.Event{{Kind: progress.Planned, Present: 3}}, events)
 
 			var missing *errdef.NoImageError
 			require.ErrorAs(t, copying.Remove(t.Context(), path, []string{"b:1", "none"}, nil), &missing)

@@ -2,21 +2,15 @@ package copying
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"slices"
+	"time"
 
-	"github.com/opencontainers/go-digest"
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/copy"
-	"go.podman.io/image/v5/manifest"
+
+	"github.com/dockerarchive/dockerarchive/podman/copying/internal/imagecopy"
+	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
+	"github.com/dockerarchive/dockerarchive/progress"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
-
-	"github.com/dockerarchive/dockerarchive/internal/image"
-	"github.com/dockerarchive/dockerarchive/internal/retry"
-	"github.com/dockerarchive/dockerarchive/internal/stall"
-	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 )
 
 // Copy copies an image with copy.Image of containers/image, and makes the most
@@ -40,247 +34,28 @@ type CopyExtras struct {
 	NoSync bool
 	// Progress, if not nil, is told of what is Started, Read and Finished, and of Waiting
 	// for a registry. It is called concurrently, and must return soon.
-	Progress func(Event)
+	Progress func(progress.Event)
 }
 
 // CopyWith is Copy with more.
 func CopyWith(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *copy.Options, extras CopyExtras) ([]byte, error) {
-	c := newCopier(policyContext, destRef, srcRef, extras)
-	m, err := c.copyWatched(ctx, options)
-	if errors.Is(err, errWrongRanges) {
-		c.ranges = nil
-		m, err = c.copyWatched(ctx, options)
-	}
-	return m, err
+	return imagecopy.Copy(ctx, imagecopy.Job{
+		Policy: policyContext, Dest: destRef, Source: srcRef, Options: options, NoSync: extras.NoSync, Progress: extras.Progress,
+	})
 }
 
-// errWrongRanges is found in the error of a copy that failed, and may not without ranges.
-var errWrongRanges = errors.New("read in ranges")
-
-// copier is one call of CopyWith.
-type copier struct {
-	policy       *signature.PolicyContext
-	dest, source types.ImageReference
-	extras       CopyExtras
-	ranges       *ranging      // of a registry's large blobs; nil if they are read whole
-	ranged       *rangedSource // that is read; nil if there is none
-	watch        *stall.Watch  // nil if no registry is involved
-	final        bool          // what has been written cannot be taken back
+// Retry calls f until it succeeds, fails for a reason that will not pass, or has
+// been tried again so many times, and returns its last error. It waits a second
+// before the second attempt and doubles that for further ones. announce, if not
+// nil, is called with an error before the wait. Errors of the network, broken
+// connections and the statuses of a registry that is overloaded may pass. When
+// ctx ends during a wait, its cause is returned together with the error.
+func Retry(ctx context.Context, times int, announce func(error), f func() error) error {
+	return RetryEvery(ctx, times, 0, announce, f)
 }
 
-func newCopier(policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, extras CopyExtras) *copier {
-	if extras.Progress == nil {
-		extras.Progress = func(Event) {}
-	}
-	return &copier{policy: policyContext, dest: destRef, source: srcRef, extras: extras, ranges: asSave}
-}
-
-// waiting tells the caller of a registry that sends nothing.
-func (c *copier) waiting(host string) { c.extras.Progress(Event{Kind: Waiting, Host: host}) }
-
-// copyWatched copies, and fails when a registry brings nothing.
-func (c *copier) copyWatched(ctx context.Context, options *copy.Options) (m []byte, err error) {
-	if options == nil {
-		options = &copy.Options{}
-	}
-	if isRegistry(c.source) || isRegistry(c.dest) {
-		err = stall.Ask(ctx, c.waiting, func(ctx context.Context, w *stall.Watch) error {
-			w.Patient() // A registry may have to store something, or a disk here be slow.
-			c.watch = w
-			m, err = c.copy(ctx, options)
-			return err
-		})
-	} else {
-		m, err = c.copy(ctx, options)
-	}
-	if err != nil && c.final {
-		return nil, retry.Final(err) // Another attempt would go behind what has been sent.
-	}
-	return m, err
-}
-
-// rest says that a registry is not waited for.
-func (c *copier) rest() {
-	if c.watch != nil {
-		c.watch.Rest()
-	}
-}
-
-func (c *copier) copy(ctx context.Context, options *copy.Options) ([]byte, error) {
-	destRef, srcRef := c.dest, c.source
-	unpacks := destRef.Transport().Name() == dockerarchive.Transport.Name()
-	if options.PreserveDigests && unpacks {
-		return nil, fmt.Errorf("digests cannot be preserved: an archive of this kind has no manifest and layers uncompressed; write an %s", dockerarchive.ImageTransport.Name())
-	}
-	src, err := srcRef.NewImageSource(ctx, openingContext(options.SourceCtx, options.ImageListSelection != copy.CopySystemImage))
-	if err != nil {
-		return nil, err
-	}
-	archiveSource := src
-	src = truthful(src)
-	src = concurrently(src)
-	opened := &openedReference{ImageReference: srcRef, source: src}
-	defer opened.close() // It has only been read from.
-	if err := checkIndex(ctx, src, options); err != nil {
-		return nil, err
-	}
-	if !dockerarchive.IsArchive(destRef) {
-		return c.image(ctx, destRef, opened, options)
-	}
-	plan, err := planCopy(ctx, options, unpacks, src)
-	if err != nil {
-		return nil, err
-	}
-	plan.TakeFrom(archiveSource)
-	c.ranged = c.ranges.of(ctx, src, plan.instances, int(options.MaxParallelDownloads), c.waiting)
-	if c.ranged != nil {
-		opened.source = c.ranged
-	}
-	if plan.elsewhere {
-		// Only then, for that hides sigstore signatures from copy.Image.
-		opened.source = nearSource{opened.source}
-	}
-	c.rest() // Somebody may have to open the other end of a pipe.
-	w, inWriter, err := dockerarchive.NewWriterForReference(ctx, options.DestinationCtx, destRef, writerOptions(c.extras, plan, src))
-	if err != nil {
-		return nil, err
-	}
-	c.final = !w.Undoable()
-	m, err := copy.Image(ctx, c.policy, &reportedReference{inWriter, c}, opened, options)
-	if err != nil {
-		err = errors.Join(err, w.Abort())
-	} else {
-		err = w.CloseContext(ctx)
-	}
-	switch {
-	case err == nil:
-		return m, nil
-	case !c.final && c.ranged.mayBeToBlame(err):
-		return nil, fmt.Errorf("%w: %w", errWrongRanges, err)
-	default:
-		return nil, err
-	}
-}
-
-func writerOptions(extras CopyExtras, plan copyPlan, src types.ImageSource) *dockerarchive.WriterOptions {
-	return &dockerarchive.WriterOptions{Plan: []dockerarchive.Plan{plan.Plan}, ReadEnd: plan.readEnd(src), NoSync: extras.NoSync}
-}
-
-// copyPlan is what is known of an image before it is copied.
-type copyPlan struct {
-	dockerarchive.Plan
-	elsewhere bool // some layers have URLs
-	layers    map[digest.Digest]imgspecv1.Descriptor
-	instances []*digest.Digest // whose signatures copy.Image asks for; nil is the image itself
-}
-
-// planCopy returns the blobs that copy.Image will copy, and which layers stay
-// elsewhere. It fails if they cannot, because the archive has them unpacked.
-func planCopy(ctx context.Context, options *copy.Options, unpacks bool, src types.ImageSource) (copyPlan, error) {
-	var plan copyPlan
-	m, mimeType, err := src.GetManifest(ctx, nil)
-	if err != nil {
-		return plan, err
-	}
-	if !manifest.MIMETypeIsMultiImage(mimeType) {
-		return plan, planInstance(ctx, &plan, unpacks, src, m, mimeType, nil)
-	}
-	list, err := manifest.ListFromBlob(m, mimeType)
-	if err != nil {
-		return plan, err
-	}
-	instances := list.Instances()
-	switch options.ImageListSelection {
-	case copy.CopySystemImage:
-		index, err := parseIndex(m)
-		if err != nil {
-			return plan, err
-		}
-		chosen, err := chooseInstance(list, index, options.SourceCtx)
-		if err != nil {
-			return plan, err
-		}
-		instances = []digest.Digest{chosen}
-	case copy.CopySpecificImages:
-		instances = slices.DeleteFunc(instances, func(d digest.Digest) bool { return !slices.Contains(options.Instances, d) })
-	}
-	for _, instance := range instances {
-		m, mimeType, err := src.GetManifest(ctx, &instance)
-		if err != nil {
-			return plan, err
-		}
-		if err := planInstance(ctx, &plan, unpacks, src, m, mimeType, &instance); err != nil {
-			return plan, err
-		}
-	}
-	if options.ImageListSelection != copy.CopySystemImage {
-		plan.instances = append(plan.instances, nil)
-		return plan, plan.AddManifest(m)
-	}
-	return plan, nil
-}
-
-func planInstance(ctx context.Context, plan *copyPlan, unpacks bool, src types.ImageSource, m []byte, mimeType string, instance *digest.Digest) error {
-	plan.instances = append(plan.instances, instance)
-	infos, err := src.LayerInfosForCopy(ctx, instance)
-	if err != nil {
-		return err
-	}
-	if infos != nil { // The manifest will be another one.
-		plan.AddLayers(infos)
-		return nil
-	}
-	switch mimeType {
-	case manifest.DockerV2Schema1MediaType, manifest.DockerV2Schema1SignedMediaType:
-		parsed, err := manifest.FromBlob(m, mimeType) // To be converted.
-		if err != nil {
-			return err
-		}
-		for _, layer := range parsed.LayerInfos() {
-			if !layer.EmptyLayer { // Which what it is converted to does without.
-				plan.AddLayers([]types.BlobInfo{layer.BlobInfo})
-			}
-		}
-		return nil
-	}
-	document, err := image.ParseDocument(m, mimeType)
-	if err != nil {
-		return err
-	}
-	once := func(f func(context.Context) error) error { return f(ctx) }
-	absent, reason, err := absentLayers(ctx, src, document.Layers, once)
-	if err == nil && unpacks {
-		err = reason
-	}
-	if err != nil {
-		return err
-	}
-	plan.note(document.Layers)
-	plan.elsewhere = plan.elsewhere || hasURLs(document.Layers)
-	for d := range absent {
-		plan.LeaveOut(d)
-	}
-	return plan.AddManifest(m)
-}
-
-// openedReference is a reference whose source has been opened already.
-type openedReference struct {
-	types.ImageReference
-	source types.ImageSource
-}
-
-// NewImageSource returns the source, once.
-func (r *openedReference) NewImageSource(ctx context.Context, sys *types.SystemContext) (types.ImageSource, error) {
-	if r.source == nil {
-		return r.ImageReference.NewImageSource(ctx, sys)
-	}
-	src := r.source
-	r.source = nil
-	return src, nil
-}
-
-func (r *openedReference) close() {
-	if r.source != nil {
-		r.source.Close()
-	}
+// RetryEvery is Retry that waits for delay before every further attempt, or for as long as
+// a registry asks to if that is longer. A delay of 0 is that of Retry.
+func RetryEvery(ctx context.Context, times int, delay time.Duration, announce func(error), f func() error) error {
+	return sources.Retries(times, delay).Do(ctx, announce, f)
 }

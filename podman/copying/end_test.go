@@ -25,6 +25,7 @@ import (
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 )
 
 // largeImage has layers that a registry is asked about.
@@ -53,11 +54,11 @@ func TestReadEnd(t *testing.T) {
 		src, err := c.ref.NewImageSource(t.Context(), imagetest.RegistryContext(t))
 		require.NoError(t, err)
 		defer src.Close()
-		blobs := copying.NewBlobSource(src)
+		blobs := sources.New(src)
 		if c.serial {
 			_, err := blobs.ReadEnd(t.Context(), img.Manifest.Layers[0], 4)
 			require.Error(t, err, "only one blob at a time")
-			blobs = copying.NewBlobSource(copying.Concurrently(src))
+			blobs = sources.New(sources.Concurrently(src))
 		}
 		for _, l := range img.Manifest.Layers[:len(img.Manifest.Layers)-len(c.refused)] {
 			end, err := blobs.ReadEnd(t.Context(), l, 4)

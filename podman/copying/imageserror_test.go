@@ -12,13 +12,15 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-func sources(t *testing.T, names ...string) []copying.SaveImage {
+func inRegistry(t *testing.T, names ...string) []copying.SaveImage {
 	t.Helper()
 	var images []copying.SaveImage
 	for _, name := range names {
@@ -35,15 +37,15 @@ func sources(t *testing.T, names ...string) []copying.SaveImage {
 func TestAllMissingImagesAreTold(t *testing.T) {
 	reg := imagetest.NewRegistry(t)
 	reg.Push(t, "app:1", imagetest.NewImage(t, "1", imagetest.Gzip(1, 100)))
-	images := sources(t, reg.Address+"/app:2", reg.Address+"/app:1", reg.Address+"/app:3")
+	images := inRegistry(t, reg.Address+"/app:2", reg.Address+"/app:1", reg.Address+"/app:3")
 	path := filepath.Join(t.TempDir(), "x.tar")
 	options := &copying.SaveOptions{SourceCtx: &types.SystemContext{DockerInsecureSkipTLSVerify: types.OptionalBoolTrue}}
 	results, err := copying.Save(t.Context(), imagetest.Trusting(t), path, images, options)
-	var several *copying.ImagesError
+	var several *errdef.ImagesError
 	require.ErrorAs(t, err, &several)
 	require.Len(t, several.Images, 2)
-	assert.Equal(t, images[0].Source, several.Images[0].Source)
-	assert.Equal(t, images[2].Source, several.Images[1].Source)
+	assert.Equal(t, transports.ImageName(images[0].Source), several.Images[0].Image)
+	assert.Equal(t, transports.ImageName(images[2].Source), several.Images[1].Image)
 	assert.Contains(t, err.Error(), "2 of 3 images cannot be saved; saving docker://"+reg.Address+"/app:2: ")
 	require.Error(t, results[0].Err)
 	require.NoError(t, results[1].Err)
@@ -73,10 +75,10 @@ func TestSilentRegistryEndsAll(t *testing.T) {
 	for range 50 {
 		names = append(names, address+"/app:1")
 	}
-	_, err := copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "x.tar"), sources(t, names...), &copying.SaveOptions{
+	_, err := copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "x.tar"), inRegistry(t, names...), &copying.SaveOptions{
 		SourceCtx: &types.SystemContext{DockerInsecureSkipTLSVerify: types.OptionalBoolTrue}, Jobs: 1,
 	})
-	var one *copying.ImageError
+	var one *errdef.ImageError
 	require.ErrorAs(t, err, &one)
 	assert.EqualValues(t, 1, asked.Load())
 }

@@ -22,6 +22,7 @@ import (
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 )
 
 // copy copies the image in ranges of a size, and returns the archive.
@@ -164,7 +165,7 @@ func TestRangesOfABusyRegistry(t *testing.T) {
 			}
 			got, err := read(reg, 5)
 			if refusals == math.MaxInt64 {
-				require.True(t, copying.IsBusy(err), "%s: %v", name, err)
+				require.True(t, sources.IsBusy(err), "%s: %v", name, err)
 				continue
 			}
 			require.NoError(t, err, name)
@@ -242,7 +243,7 @@ func rangeStart(r *http.Request) (start int) {
 // Signatures that only a source of containers/image's own shows are not hidden.
 func TestOnlySimpleSignatures(t *testing.T) {
 	is := func(src types.ImageSource, instances ...*digest.Digest) bool {
-		return copying.OnlySimple(t.Context(), src, instances)
+		return sources.OnlySimpleSignatures(t.Context(), src, instances)
 	}
 	one, other := digest.FromString("one"), digest.FromString("other")
 	m := imagetest.Source{Image: imagetest.Small(t)}

@@ -2,20 +2,19 @@ package copying
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
-	"net/http"
-	"slices"
 	"time"
 
-	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
-	"go.podman.io/image/v5/signature"
-	"go.podman.io/image/v5/transports"
-	"go.podman.io/image/v5/types"
 
-	"github.com/dockerarchive/dockerarchive/internal/daemon"
+	"github.com/dockerarchive/dockerarchive/podman/copying/internal/loading"
+	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
+	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
+	"github.com/dockerarchive/dockerarchive/progress"
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/types"
 )
 
 // LoadOptions are the options of Load; the zero value will do.
@@ -42,7 +41,7 @@ type LoadOptions struct {
 	// Progress, if not nil, is told what happens: Planned with the Size of what will be
 	// sent, Read with how many more Bytes have been, and Retried with why all is sent
 	// after all, after which it begins anew. It must return soon.
-	Progress func(Event)
+	Progress func(progress.Event)
 }
 
 // Loaded is what Load has done.
@@ -66,23 +65,9 @@ type LoadedImage struct {
 	Warnings []string
 }
 
-// LoadError is an error of one image of several.
-type LoadError struct {
-	Source types.ImageReference
-	Err    error
-}
-
-// Error names the image.
-func (e *LoadError) Error() string {
-	return fmt.Sprintf("loading %s: %v", transports.ImageName(e.Source), e.Err)
-}
-
-// Unwrap returns the error without the name.
-func (e *LoadError) Unwrap() error { return e.Err }
-
 // ErrNotLoaded is the error of Load if the daemon took everything without a word, and has
 // not got it.
-var ErrNotLoaded = errors.New("the docker daemon has not got what it was sent")
+var ErrNotLoaded = loading.ErrNotLoaded
 
 // Load puts images, usually those of archives, into a Docker daemon, under their names.
 // Layers are not sent that belong to images that the daemon has, if they have the same
@@ -93,201 +78,97 @@ var ErrNotLoaded = errors.New("the docker daemon has not got what it was sent")
 // Layers are verified as they are sent; the table of contents, without which the daemon
 // makes no image, comes last.
 func Load(ctx context.Context, policyContext *signature.PolicyContext, images []SaveImage, options *LoadOptions) (*Loaded, error) {
-	l := newLoader(policyContext, options)
-	config := daemonConfig(l.options.DestinationCtx)
-	config.Host = l.options.Host
-	config, err := daemon.Find(daemon.Chosen{Config: config, Context: l.options.Context})
-	if err != nil {
-		return nil, err
-	}
-	if l.daemon, err = daemon.Open(config); err != nil {
-		return nil, err
-	}
-	defer l.daemon.Close()
-	if err := l.prepare(ctx, whole(images)); err != nil {
-		return l.done, ofLoad(err)
-	}
-	err = l.sendAndCheck(ctx)
-	var refused *daemon.RefusedError
-	if len(l.leftOut) > 0 && (errors.As(err, &refused) || errors.Is(err, ErrNotLoaded)) {
-		l.options.Progress(Event{Kind: Retried, Err: err})
-		l.leftOut, l.done.LeftOut = nil, 0
-		err = l.sendAndCheck(ctx)
-	}
-	return l.done, ofLoad(err)
+	done, err := loading.Daemon(ctx, wanted(images), options.loading(policyContext))
+	return loaded(done), err
 }
 
-// ofLoad says of an error that came from saving what was done in truth.
-func ofLoad(err error) error {
-	var failed *ImageError
-	if errors.As(err, &failed) {
-		return &LoadError{Source: failed.Source, Err: failed.Err}
-	}
-	return err
+// LoadContent puts images, usually those of archives, into a content store, under their
+// names; one without a name is called import@DIGEST. Layers that the store has are not
+// sent. If one is removed meanwhile, what is missing then is sent. An image gets its name
+// when all of it is there that its source has.
+//
+// Then images are unpacked unless noUnpack is set: of an index the manifests for
+// options.Platforms or, by default, for this machine. The store gets all of an index that
+// the source has, or the platforms that are chosen. Host, Context and Full of options
+// say nothing. Every manifest and config is read, and accepted by the policy, before anything is sent.
+func LoadContent(ctx context.Context, policyContext *signature.PolicyContext, images []SaveImage, store ContentStore, noUnpack bool, options *LoadOptions) (*Loaded, error) {
+	o := options.loading(policyContext)
+	o.NoUnpack = noUnpack
+	done, err := loading.Content(ctx, wanted(images), store, o)
+	return loaded(done), err
 }
 
-// loader is one call of Load.
-type loader struct {
-	options LoadOptions
-	policy  *signature.PolicyContext
-	daemon  *daemon.Daemon // nil if store is not
-	store   ContentStore
-	kind    daemon.Kind
-	images  []*loadedImage         // those that are sent
-	leftOut map[digest.Digest]bool // layers
-	done    *Loaded
+// ContentStore keeps blobs by their digests, and names for them, as containerd does. The
+// package copying/containerd has that of containerd.
+type ContentStore interface {
+	// Has reports whether there is a blob. It is to stay as long as the store is open.
+	Has(ctx context.Context, d digest.Digest) (bool, error)
+	// Receive takes the blobs of an OCI image layout in a tar archive, which lacks layers.
+	Receive(ctx context.Context, archive io.Reader) error
+	// Refer records which blobs, not all of which may be there, a document needs.
+	Refer(ctx context.Context, document digest.Digest, to []digest.Digest) error
+	// Name makes a name stand for a manifest or an index.
+	Name(ctx context.Context, name string, target imgspecv1.Descriptor) error
+	// Unpack makes an image ready to be run.
+	Unpack(ctx context.Context, config digest.Digest, layers []imgspecv1.Descriptor, diffIDs []digest.Digest) error
 }
 
-func newLoader(policyContext *signature.PolicyContext, options *LoadOptions) *loader {
-	l := &loader{policy: policyContext, done: &Loaded{}}
-	if options != nil {
-		l.options = *options
-	}
-	if l.options.Progress == nil {
-		l.options.Progress = func(Event) {}
-	}
-	return l
+// ErrIncomplete is the error of LoadContent if something is missing again that was there, or was sent.
+var ErrIncomplete = loading.ErrIncomplete
+
+// LoadIntoOptions are the options of LoadInto; the zero value will do.
+type LoadIntoOptions struct {
+	// SourceCtx is for reading the images, DestinationCtx for where they go.
+	SourceCtx, DestinationCtx *types.SystemContext
+	// Platform chooses from images that are an index. By default that is this machine's.
+	Platform *imgspecv1.Platform
+	// Progress, if not nil, is told of what is Started, Read and Finished. It is called
+	// concurrently, and must return soon.
+	Progress func(progress.Event)
 }
 
-// whole returns images of which all is taken that the source has.
-func whole(images []SaveImage) []SaveImage {
-	images = slices.Clone(images)
-	for n := range images {
-		images[n].Whole = true
+// LoadInto puts images, usually those of archives, where containers/image can put them one
+// by one and layers are kept for all, such as the storage of podman and CRI-O: that leaves
+// out layers that are there. place returns what an image gets as its reference: for each
+// of its names or, if it has none, for the digest of its config. The ID of an image that
+// LoadInto returns is that digest.
+//
+// Every manifest and config is read, and accepted by the policy, before anything is copied.
+func LoadInto(ctx context.Context, policyContext *signature.PolicyContext, images []SaveImage, place func(name reference.NamedTagged, config digest.Digest) (types.ImageReference, error), options *LoadIntoOptions) (*Loaded, error) {
+	if options == nil {
+		options = &LoadIntoOptions{}
 	}
-	return images
+	o := loading.Options{
+		Select:         selecting.Options{Policy: policyContext, SourceCtx: options.SourceCtx, Progress: options.Progress},
+		DestinationCtx: options.DestinationCtx,
+	}
+	if options.Platform != nil {
+		o.Select.Platforms = []imgspecv1.Platform{*options.Platform}
+	}
+	done, err := loading.Into(ctx, wanted(images), place, o)
+	return loaded(done), err
 }
 
-// prepare finds out what there is on both sides.
-func (l *loader) prepare(ctx context.Context, images []SaveImage) (err error) {
-	if l.kind, err = l.daemon.Kind(ctx); err != nil {
-		return err
+func (o *LoadOptions) loading(policy *signature.PolicyContext) loading.Options {
+	if o == nil {
+		o = &LoadOptions{}
 	}
-	if len(l.options.Platforms) == 0 && !l.kind.Containerd {
-		l.options.Platforms = []imgspecv1.Platform{l.kind.Platform}
+	return loading.Options{
+		Select: selecting.Options{
+			Policy: policy, SourceCtx: o.SourceCtx, Platforms: o.Platforms,
+			Jobs: o.Jobs, Retries: sources.Retries(o.RetryTimes, o.RetryDelay), Progress: o.Progress,
+		},
+		DestinationCtx: o.DestinationCtx, Host: o.Host, Context: o.Context, Full: o.Full,
 	}
-	if len(l.options.Platforms) > 1 && !l.kind.Containerd {
-		return errors.New("the docker daemon keeps one platform of an image; choose one")
-	}
-	if err := l.read(ctx, images); err != nil {
-		return err
-	}
-	if len(l.images) == 0 {
-		return l.nothing()
-	}
-	if l.options.Full {
+}
+
+func loaded(done *loading.Done) *Loaded {
+	if done == nil {
 		return nil
 	}
-	present, err := l.daemon.Present(ctx, l.kind)
-	if err != nil {
-		return err
+	l := &Loaded{Sent: done.Sent, LeftOut: done.LeftOut}
+	for _, r := range done.Images {
+		l.Images = append(l.Images, LoadedImage{SaveImage: SaveImage(r.Image), ID: r.ID, Skipped: r.Skipped, Warnings: r.Warnings})
 	}
-	l.leaveOut(present)
-	return nil
-}
-
-// saveOptions are those of the archive that is sent.
-func (l *loader) saveOptions() *SaveOptions {
-	return &SaveOptions{
-		SourceCtx: l.options.SourceCtx, DestinationCtx: l.options.DestinationCtx,
-		Platforms: l.options.Platforms, AnyPlatform: true,
-		LeaveOut: func(layer imgspecv1.Descriptor) bool { return l.leftOut[layer.Digest] },
-		Jobs:     l.options.Jobs, RetryTimes: l.options.RetryTimes, RetryDelay: l.options.RetryDelay,
-	}
-}
-
-func (l *loader) sendAndCheck(ctx context.Context) error {
-	if err := l.send(ctx); err != nil {
-		return err
-	}
-	for _, img := range l.images {
-		if err := l.check(ctx, img); err != nil {
-			return &LoadError{Source: img.Source, Err: err}
-		}
-	}
-	return nil
-}
-
-// errAnswered stops an archive of which the daemon or the store does not want more.
-var errAnswered = errors.New("who gets it has answered")
-
-// send streams an archive to the daemon or the content store.
-func (l *loader) send(ctx context.Context) error {
-	images := make([]SaveImage, len(l.images))
-	for n, img := range l.images {
-		images[n] = img.SaveImage
-	}
-	plan, err := PlanSave(ctx, l.policy, images, l.saveOptions())
-	if err != nil {
-		return err
-	}
-	l.options.Progress(Event{Kind: Planned, Blobs: len(plan.Entries), Size: plan.Size})
-	r, w := io.Pipe()
-	saved := make(chan error, 1)
-	go func() {
-		_, err := SaveTo(ctx, l.policy, &sentWriter{w: w, loader: l}, images, l.saveOptions())
-		w.CloseWithError(err)
-		saved <- err
-	}()
-	if l.store != nil {
-		err = l.store.Receive(ctx, r)
-	} else {
-		err = l.daemon.Load(ctx, r)
-	}
-	r.CloseWithError(errAnswered)
-	saveErr := <-saved
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case saveErr != nil && !errors.Is(saveErr, errAnswered):
-		return saveErr
-	}
-	return err // If there is none, and it has not got all, that will be seen.
-}
-
-// sentWriter says how much was written.
-type sentWriter struct {
-	w      io.Writer
-	loader *loader
-}
-
-// Write implements io.Writer.
-func (w *sentWriter) Write(p []byte) (int, error) {
-	n, err := w.w.Write(p)
-	w.loader.done.Sent += int64(n)
-	w.loader.options.Progress(Event{Kind: Read, Bytes: n})
-	return n, err
-}
-
-// check fails if the daemon has not got an image under its names.
-func (l *loader) check(ctx context.Context, img *loadedImage) error {
-	ids := img.ids(l.kind)
-	var asked []string
-	for _, name := range img.tags() {
-		asked = append(asked, name.String())
-	}
-	if len(asked) == 0 {
-		asked = []string{ids[0].String()}
-	}
-	for _, name := range asked {
-		told, err := l.daemon.Inspect(ctx, name, nil)
-		var refused *daemon.RefusedError
-		switch {
-		case errors.As(err, &refused) && refused.Status == http.StatusNotFound:
-			return fmt.Errorf("%w: %w", ErrNotLoaded, err)
-		case err != nil:
-			return err
-		case !slices.Contains(ids, told.ID):
-			return fmt.Errorf("%w: %s is %s there, and not %s", ErrNotLoaded, name, told.ID, ids[0])
-		}
-		if err := img.complete(l.kind, told); err != nil {
-			return fmt.Errorf("%w: %s: %w", ErrNotLoaded, name, err)
-		}
-		result := &l.done.Images[img.place]
-		if result.ID == "" && img.lacksBlobs(told) {
-			result.Warnings = append(result.Warnings, "the daemon has its layers unpacked, but not all of them as they are in the archive, which docker push and docker save need; if they are to be used, send everything")
-		}
-		result.ID = told.ID
-	}
-	return nil
+	return l
 }

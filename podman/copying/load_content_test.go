@@ -14,8 +14,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 // contentStore is a content store in memory.
@@ -84,8 +86,8 @@ func (s *contentStore) Unpack(_ context.Context, config digest.Digest, layers []
 func loadingContent(reasons *[]error) *copying.LoadOptions {
 	o := &copying.LoadOptions{SourceCtx: imagetest.Isolated(), DestinationCtx: imagetest.Isolated()}
 	o.RetryAtOnce()
-	o.Progress = func(e copying.Event) {
-		if e.Kind == copying.Retried {
+	o.Progress = func(e progress.Event) {
+		if e.Kind == progress.Retried {
 			*reasons = append(*reasons, e.Err)
 		}
 	}
@@ -208,7 +210,7 @@ func TestLoadContentDamaged(t *testing.T) {
 	s := newContentStore()
 	var reasons []error
 	_, err := copying.LoadContent(t.Context(), imagetest.Trusting(t), []copying.SaveImage{named(t, img, "example.com/app:1")}, s, false, loadingContent(&reasons))
-	var failed *copying.LoadError
+	var failed *errdef.ImageError
 	require.ErrorAs(t, err, &failed)
 	assert.Empty(t, s.names)
 }

@@ -15,6 +15,7 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
@@ -65,7 +66,7 @@ func TestLoadInto(t *testing.T) {
 	require.ErrorContains(t, err, "there is nothing to load: ")
 	nowhere := errors.New("nowhere")
 	_, err = copying.LoadInto(t.Context(), imagetest.Trusting(t), images, func(reference.NamedTagged, digest.Digest) (types.ImageReference, error) { return nil, nowhere }, nil)
-	var failed *copying.LoadError
+	var failed *errdef.ImageError
 	require.ErrorAs(t, err, &failed)
 	require.ErrorIs(t, err, nowhere)
 	_, err = copying.LoadInto(t.Context(), imagetest.Rejecting(t), images, place, options)

@@ -14,12 +14,13 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.podman.io/image/v5/types"
+	"go.podman.io/image/v5/transports"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 func loading(t testing.TB, d *imagetest.LoadDaemon) *copying.LoadOptions {
@@ -69,11 +70,11 @@ func TestLoad(t *testing.T) {
 		}
 		options := loading(t, d)
 		var planned, read int64
-		options.Progress = func(e copying.Event) {
+		options.Progress = func(e progress.Event) {
 			switch e.Kind {
-			case copying.Planned:
+			case progress.Planned:
 				planned = e.Size
-			case copying.Read:
+			case progress.Read:
 				read += int64(e.Bytes)
 			default:
 				assert.Fail(t, "an event", e)
@@ -182,7 +183,7 @@ func TestLoadPlatforms(t *testing.T) {
 	}
 	d := imagetest.NewLoadDaemon(t)
 	_, err := copying.Load(t.Context(), imagetest.Trusting(t), []copying.SaveImage{artifact}, loading(t, d))
-	var failed *copying.LoadError
+	var failed *errdef.ImageError
 	require.ErrorAs(t, err, &failed)
 	options := loading(t, d)
 	options.Platforms = []imgspecv1.Platform{{OS: "linux", Architecture: "amd64"}, {OS: "linux", Architecture: "arm64"}}
@@ -228,8 +229,8 @@ func TestLoadRefused(t *testing.T) {
 				}
 				var reasons []error
 				options := loading(t, d)
-				options.Progress = func(e copying.Event) {
-					if e.Kind == copying.Retried {
+				options.Progress = func(e progress.Event) {
+					if e.Kind == progress.Retried {
 						reasons = append(reasons, e.Err)
 					}
 				}
@@ -315,9 +316,9 @@ func TestLoadDamaged(t *testing.T) {
 	}
 	d := imagetest.NewLoadDaemon(t)
 	_, err := copying.Load(t.Context(), imagetest.Trusting(t), []copying.SaveImage{named(t, app, "example.com/app:1")}, loading(t, d))
-	var failed *copying.LoadError
+	var failed *errdef.ImageError
 	require.ErrorAs(t, err, &failed)
-	assert.Equal(t, types.ImageReference(app), failed.Source)
+	assert.Equal(t, transports.ImageName(app), failed.Image)
 	assert.NotContains(t, err.Error(), "docker daemon", "it is not to blame")
 	assert.Empty(t, d.Names())
 
@@ -327,8 +328,8 @@ func TestLoadDamaged(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	enough := errors.New("enough")
 	options := loading(t, d)
-	options.Progress = func(e copying.Event) {
-		if e.Kind == copying.Read {
+	options.Progress = func(e progress.Event) {
+		if e.Kind == progress.Read {
 			cancel(enough)
 		}
 	}

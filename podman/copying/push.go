@@ -2,23 +2,18 @@ package copying
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"slices"
-	"sync"
 	"time"
 
-	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
-	"go.podman.io/image/v5/docker"
+
+	"github.com/dockerarchive/dockerarchive/podman/copying/internal/pushing"
+	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
+	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
+	"github.com/dockerarchive/dockerarchive/progress"
+	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/signature"
-	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
-	"golang.org/x/sync/errgroup"
-
-	"github.com/dockerarchive/dockerarchive/internal/image"
-	"github.com/dockerarchive/dockerarchive/internal/stall"
 )
 
 // PushImage is an image for Push.
@@ -74,7 +69,7 @@ type PushOptions struct {
 	Planned func([]PushResult) error
 	// Progress, if not nil, is told what happens. Only blobs that are sent are Started,
 	// Read and Finished. It is called concurrently, and must return soon.
-	Progress func(Event)
+	Progress func(progress.Event)
 }
 
 // PushResult is what became of an image.
@@ -90,27 +85,17 @@ type PushResult struct {
 	Sent, There int64
 	// Warnings say what else should be known of the image.
 	Warnings []string
-	// Err says why the image was not pushed. It is a *PushError.
+	// Err says why the image was not pushed. It is a *errdef.ImageError.
 	Err error
 }
 
-// PushError is an error of one image of several.
-type PushError struct {
-	Source types.ImageReference
-	Err    error
-}
-
-// Error names the image.
-func (e *PushError) Error() string {
-	return fmt.Sprintf("pushing %s: %v", transports.ImageName(e.Source), e.Err)
-}
-
-// Unwrap returns the error without the name.
-func (e *PushError) Unwrap() error { return e.Err }
-
 // ErrNotAllPushed is the error of Push if it kept going, and results say why some images
 // were not pushed.
-var ErrNotAllPushed = errors.New("not all images could be pushed")
+var ErrNotAllPushed = pushing.ErrLeftOut
+
+// ErrNotPushed is the error of an image that a registry took without a word, and has not
+// got under its name.
+var ErrNotPushed = pushing.ErrNotPushed
 
 // Push copies images, usually those of archives, to registries. Manifests and indexes
 // stay as they are, byte for byte; an image without a manifest gets one. What a
@@ -125,289 +110,49 @@ var ErrNotAllPushed = errors.New("not all images could be pushed")
 // they are about. A registry without the referrers API lists it under the tag that stands
 // for that. Push returns a result for each image, in their order.
 func Push(ctx context.Context, policyContext *signature.PolicyContext, images []PushImage, options *PushOptions) ([]PushResult, error) {
-	p, err := newPusher(policyContext, images, options)
-	if err != nil {
-		return nil, err
-	}
-	defer p.close()
-	if err := p.prepare(ctx); err != nil {
-		return p.results(), err
-	}
-	for _, phase := range p.phases() {
-		g, gctx := errgroup.WithContext(ctx)
-		g.SetLimit(p.options.Jobs)
-		for _, img := range phase {
-			g.Go(func() error { return p.fail(img, p.push(gctx, img)) })
-		}
-		if err := g.Wait(); err != nil {
-			return p.results(), err
-		}
-		if err := ctx.Err(); err != nil {
-			return p.results(), context.Cause(ctx)
-		}
-	}
-	if slices.ContainsFunc(p.images, func(img *pushedImage) bool { return img.result.Err != nil }) {
-		return p.results(), ErrNotAllPushed
-	}
-	return p.results(), nil
-}
-
-// pusher is one call of Push.
-type pusher struct {
-	options PushOptions
-	reading *saver // reads and checks the manifests
-	images  []*pushedImage
-	blobs   *sentBlobs
-	made    *madeLayers
-}
-
-// pushedImage is an image that Push puts somewhere.
-type pushedImage struct {
-	*savedImage
-	isMade bool // its manifest is
-	about  []digest.Digest
-
-	mu     sync.Mutex // guards what blobs sent side by side change
-	result PushResult
-}
-
-func newPusher(policyContext *signature.PolicyContext, images []PushImage, options *PushOptions) (*pusher, error) {
-	p := &pusher{}
-	if options != nil {
-		p.options = *options
-	}
-	if p.options.Jobs <= 0 {
-		p.options.Jobs = defaultJobs
-	}
-	if p.options.Progress == nil {
-		p.options.Progress = func(Event) {}
-	}
-	if err := checkTargets(images); err != nil {
-		return nil, err
-	}
-	saved := make([]SaveImage, len(images))
+	all := make([]pushing.Wanted, len(images))
 	for n, img := range images {
-		saved[n] = img.SaveImage
-		saved[n].Name, saved[n].Names, saved[n].FreeName = nil, nil, ""
-		saved[n].Whole = true
+		all[n] = pushing.Wanted{Wanted: selecting.Wanted(img.SaveImage), Targets: img.Targets, Otherwise: img.Otherwise}
 	}
-	var err error
-	p.reading, err = newSaver(policyContext, saved, &SaveOptions{
-		SourceCtx: p.options.SourceCtx, DestinationCtx: p.options.SourceCtx, Platforms: p.options.Platforms, AnyPlatform: true,
-		Jobs: p.options.Jobs, RetryTimes: p.options.RetryTimes, RetryDelay: p.options.RetryDelay, KeepGoing: p.options.KeepGoing, Progress: p.options.Progress,
-	})
-	if err != nil {
-		return nil, err
-	}
-	p.blobs = newSentBlobs(p)
-	p.made = newMadeLayers(p)
-	for n, img := range images {
-		img.Targets = slices.Clone(img.Targets)
-		p.images = append(p.images, &pushedImage{savedImage: p.reading.images[n], result: PushResult{PushImage: img}})
-	}
-	return p, nil
+	results, err := pushing.Push(ctx, all, options.pushing(policyContext))
+	return pushResults(results), err
 }
 
-// checkTargets fails if something is no name to push to.
-func checkTargets(images []PushImage) error {
-	if len(images) == 0 {
-		return errors.New("pushing images: none is given")
+func (o *PushOptions) pushing(policy *signature.PolicyContext) pushing.Options {
+	if o == nil {
+		o = &PushOptions{}
 	}
-	for _, img := range images {
-		targets := img.Targets
-		if img.Otherwise != nil {
-			targets = append(slices.Clone(targets), img.Otherwise)
-		}
-		for _, target := range targets {
-			_, digested := target.(reference.Digested)
-			if _, tagged := target.(reference.Tagged); tagged == digested {
-				return fmt.Errorf("pushing %s: %s must have either a tag or a digest", transports.ImageName(img.Source), target)
-			}
-		}
+	p := pushing.Options{
+		Select: selecting.Options{
+			Policy: policy, SourceCtx: o.SourceCtx, Platforms: o.Platforms,
+			Jobs: o.Jobs, Retries: sources.Retries(o.RetryTimes, o.RetryDelay), KeepGoing: o.KeepGoing, Progress: o.Progress,
+		},
+		DestinationCtx: o.DestinationCtx, Zstd: o.Compression == ZstdLayers, DryRun: o.DryRun,
 	}
-	return nil
+	if o.Planned != nil {
+		p.Planned = func(results []pushing.Result) error { return o.Planned(pushResults(results)) }
+	}
+	return p
 }
 
-func (p *pusher) close() {
-	p.made.close()
-	p.blobs.client.Close()
-	p.reading.close()
-}
-
-// prepare reads all manifests and finds out where the images go.
-func (p *pusher) prepare(ctx context.Context) error {
-	err := p.reading.read(ctx)
-	for _, img := range p.images {
-		img.result.Digest, img.result.Warnings = img.digest, img.warnings
-		if failed := p.reading.fetcher.Err(img.fetched); failed != nil {
-			img.setError(failed)
-		}
-	}
-	if err != nil {
-		var failed *ImageError
-		if errors.As(err, &failed) {
-			err = &PushError{Source: failed.Source, Err: failed.Err}
-		}
-		return err
-	}
-	for _, img := range p.images {
-		if img.result.Err != nil {
-			continue
-		}
-		made, ok := img.src.(interface{ Made(context.Context) bool })
-		if img.isMade = ok && made.Made(ctx); img.isMade {
-			img.result.Digest = ""
-		}
-		for _, document := range img.documents {
-			if document.Subject != nil && img.found[document.Subject.Digest] == nil { // No part of the image itself.
-				img.about = append(img.about, document.Subject.Digest)
-			}
-		}
-	}
-	p.place()
-	for _, img := range p.images {
-		switch {
-		case img.result.Err != nil || len(img.result.Targets) > 0:
-		case img.result.Otherwise != nil:
-			img.result.Targets = []reference.Named{img.result.Otherwise}
-		default:
-			if err := p.fail(img, errors.New("it has no name, and is about no image that is pushed")); err != nil {
-				return err
-			}
-		}
-	}
-	if err := p.checkTaken(); err != nil || p.options.Planned == nil {
-		return err
-	}
-	return p.options.Planned(p.results())
-}
-
-// setError records why an image was not pushed.
-func (i *pushedImage) setError(err error) {
-	var failed *ImageError
-	if errors.As(err, &failed) {
-		err = failed.Err
-	}
-	i.result.Err = &PushError{Source: i.Source, Err: err}
-}
-
-// fail records an error of an image, and returns it if it is the end of the others too.
-func (p *pusher) fail(img *pushedImage, err error) error {
-	if err == nil {
+func pushResults(done []pushing.Result) []PushResult {
+	if done == nil {
 		return nil
 	}
-	img.setError(err)
-	if p.options.KeepGoing && !isLocal(err) {
-		return nil
-	}
-	return img.result.Err
-}
-
-func (p *pusher) results() []PushResult {
-	results := make([]PushResult, len(p.images))
-	for n, img := range p.images {
-		results[n] = img.result
+	results := make([]PushResult, len(done))
+	for n, r := range done {
+		results[n] = PushResult{
+			PushImage: PushImage{SaveImage: SaveImage(r.Image.Wanted), Targets: r.Image.Targets, Otherwise: r.Image.Otherwise},
+			Digest:    r.Digest, UpToDate: r.UpToDate, Sent: r.Sent, There: r.There, Warnings: r.Warnings, Err: r.Err,
+		}
 	}
 	return results
 }
 
-// retry tries something again that failed for a reason that may pass.
-func (p *pusher) retry(ctx context.Context, img *pushedImage, blob digest.Digest, f func() error) error {
-	announce := func(err error) {
-		e := Event{Kind: Retried, Blob: blob, Err: err}
-		if blob == "" {
-			e.Image = img.Source
-		}
-		p.options.Progress(e)
-	}
-	return p.reading.retries().Do(ctx, announce, f)
-}
-
-// push puts an image into all of its repositories.
-func (p *pusher) push(ctx context.Context, img *pushedImage) error {
-	if img.isMade {
-		if err := p.made.complete(ctx, img); err != nil {
-			return err
-		}
-	}
-	var missing []reference.Named
-	for _, target := range img.result.Targets {
-		there, err := p.isThere(ctx, img, target)
-		if err != nil {
-			return err
-		}
-		if !there {
-			missing = append(missing, target)
-		}
-	}
-	img.result.UpToDate = len(missing) == 0
-	repositories := map[string]bool{}
-	for _, target := range missing {
-		if err := p.pushTo(ctx, img, target, !repositories[target.Name()]); err != nil {
-			return err
-		}
-		repositories[target.Name()] = true
-	}
-	return p.list(ctx, img)
-}
-
-// top returns what the names of an image stand for.
-func (i *pushedImage) top() *image.Document { return i.documents[len(i.documents)-1] }
-
-// pushTo puts an image, unless only its name is missing, into a repository.
-func (p *pusher) pushTo(ctx context.Context, img *pushedImage, target reference.Named, all bool) error {
-	ref, err := docker.NewReference(target)
-	if err != nil {
-		return err
-	}
-	to := &repository{pusher: p, ref: ref, name: reference.TrimNamed(target)}
-	defer to.close()
-	if all {
-		if err := p.pushContent(ctx, img, to); err != nil {
-			return err
-		}
-	}
-	if p.options.DryRun {
-		return nil
-	}
-	if added, err := p.addToList(ctx, img, target); added || err != nil {
-		return err
-	}
-	err = to.putManifest(ctx, img, img.top(), nil)
-	if err != nil && len(img.missing) > 0 {
-		err = fmt.Errorf("%w (%w)", err, &MissingError{img.missing})
-	}
-	if err != nil {
-		return err
-	}
-	return p.confirm(ctx, img, target)
-}
-
-// pushContent puts all into a repository that an image leads to.
-func (p *pusher) pushContent(ctx context.Context, img *pushedImage, to *repository) error {
-	g, gctx := errgroup.WithContext(ctx)
-	seen := map[digest.Digest]bool{}
-	for b := range image.BlobsOf(img.documents) {
-		if b.Kind == image.KindDocument || seen[b.Digest] {
-			continue
-		}
-		seen[b.Digest] = true
-		g.Go(func() error { return p.blobs.put(gctx, img, to, b) })
-	}
-	if err := g.Wait(); err != nil || p.options.DryRun {
-		return err
-	}
-	for _, document := range img.documents[:len(img.documents)-1] {
-		if err := to.putManifest(ctx, img, document, &document.Descriptor.Digest); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (r *repository) putManifest(ctx context.Context, img *pushedImage, document *image.Document, instance *digest.Digest) error {
-	return r.do(ctx, img, "", func(ctx context.Context, w *stall.Watch, dest types.ImageDestination) error {
-		w.Patient()
-		return dest.PutManifest(ctx, document.Raw, instance)
-	})
+// PushTarget returns the name that an image gets in another registry, which may be
+// followed by a prefix, as in HOST:PORT/PREFIX: its own with that instead of the host, or
+// before the host if keepHost is set. Its port is behind a hyphen then. A digest in the
+// name is dropped if there is a tag; a name with neither gets the tag latest.
+func PushTarget(registry string, name reference.Named, keepHost bool) (reference.Named, error) {
+	return pushing.Target(registry, name, keepHost)
 }

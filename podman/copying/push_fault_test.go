@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/docker/reference"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
@@ -121,7 +122,7 @@ func TestPushFaults(t *testing.T) {
 					if fault.passes && times == 1 {
 						require.NoError(t, err)
 					}
-					var failed *copying.PushError
+					var failed *errdef.ImageError
 					if err != nil {
 						require.ErrorAs(t, err, &failed)
 					}

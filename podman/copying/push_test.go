@@ -27,6 +27,7 @@ import (
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 // pushed is a registry that counts what it is sent.
@@ -508,7 +509,7 @@ func TestPushKeepsGoing(t *testing.T) {
 		options := pushing(t)
 		options.KeepGoing, options.Jobs = keepGoing, 1
 		results, err := copying.Push(t.Context(), imagetest.Trusting(t), to.archived(t, file), options)
-		var failed *copying.PushError
+		var failed *errdef.ImageError
 		if !keepGoing {
 			require.ErrorAs(t, err, &failed)
 			continue
@@ -590,7 +591,7 @@ func TestPushRefuses(t *testing.T) {
 func TestPushPartialIndex(t *testing.T) {
 	to := newPushed(t)
 	_, err := copying.Push(t.Context(), imagetest.Trusting(t), to.archived(t, "../../testdata/cases/partial-arm64.tar"), pushing(t))
-	var missing *copying.MissingError
+	var missing *errdef.MissingError
 	require.ErrorAs(t, err, &missing)
 	assert.Len(t, missing.Missing, 2)
 	require.ErrorContains(t, err, "uploading manifest")
@@ -639,8 +640,8 @@ func TestPushSideBySide(t *testing.T) {
 	}
 	var read atomic.Int64
 	options := pushing(t)
-	options.Progress = func(e copying.Event) {
-		if e.Kind == copying.Read {
+	options.Progress = func(e progress.Event) {
+		if e.Kind == progress.Read {
 			read.Add(int64(e.Bytes))
 		}
 	}

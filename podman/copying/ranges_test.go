@@ -2,14 +2,12 @@ package copying_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,6 +22,7 @@ import (
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 )
 
 // rangedRegistry has an image with large layers, and answers for the test registry,
@@ -201,14 +200,14 @@ func TestRangesOfARegistry(t *testing.T) {
 	src, err := reg.image.NewImageSource(t.Context(), imagetest.RegistryContext(t))
 	require.NoError(t, err)
 	defer src.Close()
-	blobs := copying.NewBlobSource(src)
+	blobs := sources.New(src)
 	reg.answer = func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return true
 	}
 	blob := reg.layer
 	_, err = blobs.OpenRange(t.Context(), blob, 0, 1)
-	assert.True(t, copying.IsBusy(err), err)
+	assert.True(t, sources.IsBusy(err), err)
 	reg.answer = nil
 	body, err := blobs.OpenRange(t.Context(), blob, 3, 4)
 	require.NoError(t, err)
@@ -217,16 +216,4 @@ func TestRangesOfARegistry(t *testing.T) {
 	require.NoError(t, body.Close())
 	whole, _ := reg.blobs.Load(blob.Digest.String())
 	assert.Equal(t, whole.([]byte)[3:7], data)
-}
-
-// A method of another shape is not called.
-func TestIsRanger(t *testing.T) {
-	type chunk struct{ Offset, Length uint64 }
-	type other struct{ Offset, Length int64 }
-	is := func(f any) bool { return copying.IsRanger(reflect.TypeOf(f)) }
-	assert.True(t, is(func(context.Context, types.BlobInfo, []chunk) (a chan io.ReadCloser, b chan error, c error) { return }))
-	assert.False(t, is(func(context.Context, types.BlobInfo, []other) (a chan io.ReadCloser, b chan error, c error) { return }))
-	assert.False(t, is(func(context.Context, types.BlobInfo, ...chunk) (a chan io.ReadCloser, b chan error, c error) { return }))
-	assert.False(t, is(func(context.Context, types.BlobInfo, []chunk) (a chan io.ReadCloser, c error) { return }))
-	assert.False(t, is(func(context.Context, string, []chunk) (a chan io.ReadCloser, b chan error, c error) { return }))
 }

@@ -14,6 +14,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
@@ -69,9 +70,9 @@ func TestSaveGivesUp(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "saved.tar")
 			results, err := copying.Save(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{named(t, imagetest.NewImage(t, "y"), "app:2"), named(t, m, "app:1")}, options)
 			require.ErrorIs(t, err, c.err)
-			var failed *copying.ImageError
+			var failed *errdef.ImageError
 			require.ErrorAs(t, err, &failed)
-			assert.Equal(t, types.ImageReference(m), failed.Source)
+			assert.Equal(t, transports.ImageName(m), failed.Image)
 			assert.Equal(t, error(failed), results[1].Err)
 			assert.Equal(t, c.gets, m.Gets[big.Digest])
 			assert.Empty(t, imagetest.Leftovers(t, filepath.Dir(path)))

@@ -1,42 +1,19 @@
 package copying
 
 import (
-	"fmt"
 	"time"
 
-	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
-	"go.podman.io/image/v5/docker/reference"
-	"go.podman.io/image/v5/transports"
-	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
-	"github.com/dockerarchive/dockerarchive/internal/writing"
+	"github.com/dockerarchive/dockerarchive/podman/copying/internal/saving"
+	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
+	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
+	"github.com/dockerarchive/dockerarchive/progress"
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/types"
 )
-
-// SaveImage is an image for Save.
-type SaveImage struct {
-	// Source is where the image comes from, in any transport.
-	Source types.ImageReference
-	// SourceCtx, if not nil, is for reading this image instead of the SourceCtx of options.
-	SourceCtx *types.SystemContext
-	// Name is what the image is called in the archive; nil for no name. A digest
-	// in it must be that of the image, or of the index it is chosen from.
-	Name reference.Named
-	// Names are what else it is called, in their order.
-	Names []reference.Named
-	// FreeName is what the image is called if that is no reference, such as V1.0_RC.
-	// Only an image-archive keeps it; Name must be nil.
-	FreeName string
-	// Whole saves an index as it is, with all of it that the source has, and says what
-	// it has not. It is for what is complete although not all of its index is there, as
-	// images of archives are. Nothing comes of it if the layout holds one platform of
-	// an image, or SaveOptions says what to choose.
-	Whole bool
-	// Platform, if not nil, is what is chosen from the image instead of
-	// SaveOptions.Platforms. AllPlatforms takes all the same.
-	Platform *imgspecv1.Platform
-}
 
 // SaveOptions are the options of Save and PlanSave; the zero value will do.
 type SaveOptions struct {
@@ -60,7 +37,7 @@ type SaveOptions struct {
 	AllPlatforms bool
 	// SkipMissing saves of an index what its source has, if that is anything. The index
 	// is saved as it is.
-	// Otherwise a *MissingError says what there is not.
+	// Otherwise a *errdef.MissingError says what there is not.
 	SkipMissing bool
 	// KeepIndex saves the index that platforms are chosen from as it is, under its
 	// own digest, which somebody may have pinned, although not all that it lists is
@@ -124,7 +101,7 @@ type SaveOptions struct {
 	KeepGoing bool
 	// Progress, if not nil, is told what happens. It is called concurrently, and
 	// must return soon.
-	Progress func(Event)
+	Progress func(progress.Event)
 
 	// Wait has Add wait, as long as the context lasts, for others who change the
 	// archive. Otherwise the error wraps errdef.ErrBusy.
@@ -134,53 +111,48 @@ type SaveOptions struct {
 	// name, as an image without one.
 	KeepUntagged bool
 
-	existing  *writing.Existing // the archive that images are added to
-	keepThin  bool              // leave out what archives that are read say that they leave out
-	rangeSize int               // in bytes, for tests
+	rangeSize int // in bytes, for tests
 }
 
-// defaultJobs is the number that containers/image uses for layers.
-const defaultJobs = 6
+func (o *SaveOptions) reading(policy *signature.PolicyContext) selecting.Options {
+	s := selecting.Options{
+		Policy: policy, SourceCtx: o.SourceCtx,
+		Platforms: o.Platforms, AnyPlatform: o.AnyPlatform, AllPlatforms: o.AllPlatforms, SkipMissing: o.SkipMissing, KeepIndex: o.KeepIndex,
+		SkipNonDistributable: o.SkipNonDistributable, LeaveOut: o.LeaveOut,
+		Jobs: o.Jobs, Retries: sources.Retries(o.RetryTimes, o.RetryDelay), RangeSize: o.rangeSize, KeepGoing: o.KeepGoing, Progress: o.Progress,
+	}
+	if o.Without != nil {
+		s.Without = &o.Without.layers
+	}
+	if o.Referrers != nil {
+		s.Referrers = &selecting.Referrers{ArtifactTypes: o.Referrers.ArtifactTypes}
+	}
+	return s
+}
 
-// EventKind says what an Event is about.
-type EventKind int
+func (o *SaveOptions) saving(policy *signature.PolicyContext) saving.Options {
+	if o == nil {
+		o = &SaveOptions{}
+	}
+	return saving.Options{
+		Select: o.reading(policy), Transport: o.Transport, DestinationCtx: o.DestinationCtx,
+		SkipDockerManifest: o.SkipDockerManifest, NoSync: o.NoSync, Resume: o.Resume,
+		Compression: o.Compression, Split: o.Split, ArchiveDigest: o.ArchiveDigest,
+	}
+}
 
-// The kinds of events. More may come.
-const (
-	// Planned says how many distinct layers and configs are to be fetched, in Blobs, how
-	// many bytes they have, in Size, and how many others the archive has already, in
-	// Present, of which nothing more is said.
-	Planned EventKind = iota
-	// Started says that a Blob is read, of which Size bytes are expected. Image is the
-	// one that needs it when images are saved, nil if several do.
-	Started
-	// Read says that so many more Bytes of a Blob have arrived.
-	Read
-	// Retried says that reading is about to be tried again after Err: of a Blob, which
-	// goes on at Offset, or of the manifest of an Image.
-	Retried
-	// Finished says that a Blob is in the archive or, in Err, why it is not.
-	Finished
-	// Waiting says that a Host has sent nothing for 50 seconds. After 60 its connection
-	// counts as broken, and what was asked is tried again; five minutes are for a registry
-	// that has something to store, and for copies.
-	Waiting
-)
-
-// Event is something that happens while images are saved. Which fields are set
-// depends on its kind.
-type Event struct {
-	Kind    EventKind
-	Blobs   int
-	Present int // blobs
-	Blob    digest.Digest
-	Image   types.ImageReference
-	Size    int64 // in bytes, -1 if unknown
-	Bytes   int
-	Err     error
-	Host    string
-
-	Offset int64 // in bytes
+// ReferrerOptions say what is saved of what registries have about images: signatures,
+// SBOMs, attestations and whatever else, and what is about those.
+//
+// That is what the referrers API lists for the manifests that are saved, or what the
+// referrers tag of the distribution specification does where there is no API; and what
+// is there under cosign's tags. It is about what is saved: a signature of an index is
+// not found for the one platform that is taken from it. The policy is asked about the
+// images, and not about what is about them.
+type ReferrerOptions struct {
+	// ArtifactTypes are those that are saved; none means all. A type is that of the
+	// artifact or, of what has none, such as cosign's tags, of its layers.
+	ArtifactTypes []string
 }
 
 // SaveResult is what became of an image.
@@ -204,20 +176,20 @@ type SaveResult struct {
 	// Subject is what this is about, if it is no image that was asked for but one of its
 	// referrers; empty of an image.
 	Subject digest.Digest
-	// Err says why the image is not in the archive. It is an *ImageError.
+	// Err says why the image is not in the archive. It is an *errdef.ImageError.
 	Err error
 }
 
-// ImageError is an error of one image of several.
-type ImageError struct {
-	Source types.ImageReference
-	Err    error
+func saveResults(done []saving.Result) []SaveResult {
+	if done == nil {
+		return nil
+	}
+	results := make([]SaveResult, len(done))
+	for n, r := range done {
+		results[n] = SaveResult{
+			SaveImage: SaveImage(r.Image), Digest: r.Digest, Size: r.Size, Platforms: r.Platforms, LeftOut: r.LeftOut,
+			Warnings: r.Warnings, Subject: r.Subject, Err: r.Err,
+		}
+	}
+	return results
 }
-
-// Error names the image.
-func (e *ImageError) Error() string {
-	return fmt.Sprintf("saving %s: %v", transports.ImageName(e.Source), e.Err)
-}
-
-// Unwrap returns the error without the name.
-func (e *ImageError) Unwrap() error { return e.Err }

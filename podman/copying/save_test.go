@@ -364,7 +364,7 @@ func TestSaveNothingOfAnIndex(t *testing.T) {
 	options.AllPlatforms, options.SkipMissing = true, true
 	dir := t.TempDir()
 	_, err = copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(dir, "x.tar"), []copying.SaveImage{{Source: ref}}, options)
-	var missing *copying.MissingError
+	var missing *errdef.MissingError
 	require.ErrorAs(t, err, &missing)
 	assert.Len(t, missing.Missing, 2)
 	assert.Empty(t, imagetest.Leftovers(t, dir))

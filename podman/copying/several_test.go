@@ -15,6 +15,7 @@ import (
 	"go.podman.io/image/v5/transports/alltransports"
 	"go.podman.io/image/v5/types"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
@@ -128,7 +129,7 @@ func TestSaveAllOfAPartialArchive(t *testing.T) {
 	options := saving(t)
 	options.AllPlatforms = true
 	_, err := copying.Save(t.Context(), imagetest.Trusting(t), path, all, options)
-	var missing *copying.MissingError
+	var missing *errdef.MissingError
 	require.ErrorAs(t, err, &missing)
 	options = saving(t)
 	options.Platforms = []imgspecv1.Platform{{OS: "linux", Architecture: "arm64"}, {OS: "linux", Architecture: "amd64"}}

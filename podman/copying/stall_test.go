@@ -22,6 +22,7 @@ import (
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 // impatient has registries waited for no longer than so long.
@@ -67,13 +68,13 @@ func TestSilentRegistry(t *testing.T) {
 	there := imagetest.NewImage(t, "there", imagetest.Gzip(3, 300_000))
 	img := imagetest.NewImage(t, "it", imagetest.Gzip(1, 300_000))
 	large := imagetest.NewImage(t, "large", imagetest.Plain(2, 6<<20).In(inGzip, imgspecv1.MediaTypeImageLayerGzip)) // More than sockets hold.
-	ask := func(reg *imagetest.Registry, tell func(copying.Event)) error {
-		_, err := copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "x.tar"), sources(t, reg.Address+"/app:1"), &copying.SaveOptions{
+	ask := func(reg *imagetest.Registry, tell func(progress.Event)) error {
+		_, err := copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "x.tar"), inRegistry(t, reg.Address+"/app:1"), &copying.SaveOptions{
 			SourceCtx: imagetest.RegistryContext(t), RetryTimes: 100, RetryDelay: 1, Progress: tell,
 		})
 		return err
 	}
-	push := func(reg *imagetest.Registry, img *imagetest.Image, tell func(copying.Event)) error {
+	push := func(reg *imagetest.Registry, img *imagetest.Image, tell func(progress.Event)) error {
 		options := pushing(t)
 		options.RetryTimes, options.Progress = 100, tell
 		_, err := copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{
@@ -81,27 +82,27 @@ func TestSilentRegistry(t *testing.T) {
 		}, options)
 		return err
 	}
-	copyTo := func(dest, src types.ImageReference, tell func(copying.Event)) error {
+	copyTo := func(dest, src types.ImageReference, tell func(progress.Event)) error {
 		return copying.RetryEvery(t.Context(), 100, 1, nil, func() error {
 			options := &copy.Options{SourceCtx: imagetest.RegistryContext(t), DestinationCtx: imagetest.RegistryContext(t)}
 			_, err := copying.CopyWith(t.Context(), imagetest.Trusting(t), dest, src, options, copying.CopyExtras{Progress: tell})
 			return err
 		})
 	}
-	archive := func(reg *imagetest.Registry, tell func(copying.Event)) error {
+	archive := func(reg *imagetest.Registry, tell func(progress.Event)) error {
 		dest, err := dockerarchive.ImageTransport.ParseReference(filepath.Join(t.TempDir(), "x.tar") + ":app:1")
 		require.NoError(t, err)
 		return copyTo(dest, reg.Ref(t, "app:1"), tell)
 	}
-	of := func(img *imagetest.Image, f func(*imagetest.Registry, *imagetest.Image, func(copying.Event)) error) func(*imagetest.Registry, func(copying.Event)) error {
-		return func(reg *imagetest.Registry, tell func(copying.Event)) error { return f(reg, img, tell) }
+	of := func(img *imagetest.Image, f func(*imagetest.Registry, *imagetest.Image, func(progress.Event)) error) func(*imagetest.Registry, func(progress.Event)) error {
+		return func(reg *imagetest.Registry, tell func(progress.Event)) error { return f(reg, img, tell) }
 	}
-	copyIn := func(reg *imagetest.Registry, img *imagetest.Image, tell func(copying.Event)) error {
+	copyIn := func(reg *imagetest.Registry, img *imagetest.Image, tell func(progress.Event)) error {
 		return copyTo(reg.Ref(t, "new:1"), img, tell)
 	}
 	for name, c := range map[string]struct {
 		method, path string
-		do           func(*imagetest.Registry, func(copying.Event)) error
+		do           func(*imagetest.Registry, func(progress.Event)) error
 	}{
 		"save, hello":      {http.MethodGet, "/v2/", ask},
 		"save, manifest":   {http.MethodGet, "/manifests/1", ask},
@@ -123,8 +124,8 @@ func TestSilentRegistry(t *testing.T) {
 			reg.Push(t, "app:1", there)
 			told := make(chan string, 1000)
 			asked := silent(t, reg, c.method, c.path)
-			require.NoError(t, c.do(reg, func(e copying.Event) {
-				if e.Kind == copying.Waiting {
+			require.NoError(t, c.do(reg, func(e progress.Event) {
+				if e.Kind == progress.Waiting {
 					told <- e.Host
 				}
 			}))

@@ -1,219 +1,32 @@
 package copying
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
-	"os"
-	"strings"
-
-	"github.com/opencontainers/go-digest"
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dockerarchive/dockerarchive/archive"
-	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
+	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
 )
 
 // Without is what somebody has already, for SaveOptions.Without: the layers that are in
 // archives, or on lists. The zero value is nothing. It is filled first; after that it may
 // be used concurrently.
-type Without struct {
-	blobs   map[held]string          // the archive
-	diffIDs map[digest.Digest]string // the archive, by diff ID
-}
-
-// held is a layer that somebody has.
-type held struct {
-	digest digest.Digest
-	size   int64 // in bytes; unknownSize matches any
-}
-
-// unknownSize is the size of a layer of which only the digest is known.
-const unknownSize = -1
+type Without struct{ layers selecting.Without }
 
 // Open adds what r holds: an archive, of any kind and compressed or not, or a list as
 // AddList takes it. An archive from a stream is copied to a temporary file. name is what
 // the archive that is saved will call it.
 func (w *Without) Open(ctx context.Context, name string, r io.Reader) error {
-	file, _ := r.(*os.File)
-	buffered := bufio.NewReaderSize(r, sniffLen)
-	prefix, err := buffered.Peek(sniffLen)
-	if err != nil && err != io.EOF {
-		return fmt.Errorf("reading %s: %w", name, err)
-	}
-	if isList(prefix) {
-		return w.AddList(name, buffered)
-	}
-	a, err := openHeld(ctx, file, buffered)
-	if err != nil {
-		return fmt.Errorf("reading %s: %w", name, err)
-	}
-	defer a.Close() // It was only read.
-	return w.AddArchive(ctx, name, a)
-}
-
-// openHeld opens an archive where it is, if that is a file.
-func openHeld(ctx context.Context, file *os.File, r io.Reader) (*archive.Archive, error) {
-	if file != nil {
-		if info, err := file.Stat(); err == nil && info.Mode().IsRegular() {
-			return archive.New(ctx, file, info.Size())
-		}
-	}
-	return archive.Read(ctx, r)
-}
-
-// sniffLen is how much of a file is looked at to tell a list from an archive.
-const sniffLen = 512
-
-// isList reports whether something begins as a list does, and not as a tar archive or a
-// compressed one, whose names and headers do not.
-func isList(prefix []byte) bool {
-	if bytes.IndexByte(prefix, 0) >= 0 {
-		return false
-	}
-	text := strings.TrimSpace(string(prefix))
-	if text == "" || strings.HasPrefix(text, "[") || strings.HasPrefix(text, "#") {
-		return true
-	}
-	algorithm, _, ok := strings.Cut(text, ":")
-	return ok && digest.Algorithm(algorithm).Available()
+	return w.layers.Open(ctx, name, r)
 }
 
 // AddArchive adds the layers of the images in an archive, which it has in full, as far as
 // names and sizes tell: archive.Archive.Verify tells whether they are right. Layers of an
 // archive that holds them uncompressed are known by their diff IDs.
 func (w *Without) AddArchive(ctx context.Context, name string, a *archive.Archive) error {
-	h, err := a.Held(ctx)
-	if err != nil {
-		return fmt.Errorf("reading %s: %w", name, err)
-	}
-	for d, size := range h.Blobs {
-		w.addBlob(d, size, name)
-	}
-	for d := range h.DiffIDs {
-		w.addDiffID(d, name)
-	}
-	return nil
+	return w.layers.AddArchive(ctx, name, a)
 }
-
-// maxList is how long a list may be, in bytes: some 400,000 layers.
-const maxList = 64 << 20
 
 // AddList adds a list: what docker-archive list --json prints of an archive, or digests of
 // layers as manifests have them, one per line, with empty lines and those that begin with #.
-func (w *Without) AddList(name string, r io.Reader) error {
-	data, err := io.ReadAll(io.LimitReader(r, maxList+1))
-	if err == nil && len(data) > maxList {
-		err = fmt.Errorf("it has more than %d bytes", maxList)
-	}
-	if err == nil {
-		if text := bytes.TrimSpace(data); bytes.HasPrefix(text, []byte("[")) {
-			err = w.addJSON(name, text)
-		} else {
-			err = w.addDigests(name, text)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("reading the list %s: %w", name, err)
-	}
-	return nil
-}
-
-func (w *Without) addDigests(name string, text []byte) error {
-	found := false
-	for n, line := range strings.Split(string(text), "\n") {
-		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "#") {
-			continue
-		}
-		d, err := digest.Parse(line)
-		if err != nil {
-			return fmt.Errorf("line %d: %q is not a digest: %w", n+1, line, err)
-		}
-		w.addBlob(d, unknownSize, name)
-		found = true
-	}
-	if !found {
-		return errors.New("it names no layers")
-	}
-	return nil
-}
-
-func (w *Without) addJSON(name string, data []byte) error {
-	var images []dockerarchive.ImageInfo
-	if err := json.Unmarshal(data, &images); err != nil {
-		return err
-	}
-	layers, found := 0, false
-	for _, img := range images {
-		layers += img.Layers
-		added, err := w.addManifest(name, img.ManifestInfo, 0)
-		if err != nil {
-			return err
-		}
-		found = found || added
-	}
-	if layers > 0 && !found {
-		return errors.New("it does not say which layers there are: let a newer docker-archive print it")
-	}
-	return nil
-}
-
-// maxListDepth is how deep indexes within indexes are looked at.
-const maxListDepth = 8
-
-func (w *Without) addManifest(name string, m dockerarchive.ManifestInfo, depth int) (found bool, err error) {
-	if depth > maxListDepth {
-		return false, errors.New("indexes are nested too deeply")
-	}
-	for _, l := range m.LayerBlobs {
-		if err := l.Digest.Validate(); err != nil {
-			return false, fmt.Errorf("digest %q: %w", l.Digest, err)
-		}
-		if m.Digest == "" { // No manifest says what they are called.
-			w.addDiffID(l.Digest, name)
-		} else {
-			w.addBlob(l.Digest, l.Size, name)
-		}
-		found = true
-	}
-	for _, child := range m.Manifests {
-		added, err := w.addManifest(name, child, depth+1)
-		if err != nil {
-			return false, err
-		}
-		found = found || added
-	}
-	return found, nil
-}
-
-// addBlob adds a layer that may be in several archives, of which the first is told.
-func (w *Without) addBlob(d digest.Digest, size int64, archive string) {
-	if w.blobs == nil {
-		w.blobs = map[held]string{}
-	}
-	if _, ok := w.blobs[held{d, size}]; !ok {
-		w.blobs[held{d, size}] = archive
-	}
-}
-
-func (w *Without) addDiffID(d digest.Digest, archive string) {
-	if w.diffIDs == nil {
-		w.diffIDs = map[digest.Digest]string{}
-	}
-	if _, ok := w.diffIDs[d]; !ok {
-		w.diffIDs[d] = archive
-	}
-}
-
-// has returns which archive has a layer, if one has all of it.
-func (w *Without) has(l imgspecv1.Descriptor) (archive string, ok bool) {
-	if archive, ok = w.blobs[held{l.Digest, l.Size}]; !ok {
-		archive, ok = w.blobs[held{l.Digest, unknownSize}]
-	}
-	return archive, ok
-}
+func (w *Without) AddList(name string, r io.Reader) error { return w.layers.AddList(name, r) }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 // resumedTag is an image that is saved, of two that share layers: a tag that moves.
@@ -41,7 +42,7 @@ func resumeUntilKilled(t *testing.T, argument string) error {
 	name, path, _ := strings.Cut(argument, ":")
 	path, moved := strings.CutSuffix(path, ":moved")
 	m := pieces(resumedTag(t, moved), 100, ".")
-	return saveTag(t, kinds[name], path, m, copying.SaveOptions{Resume: true, Progress: func(copying.Event) { fmt.Print(".") }})
+	return saveTag(t, kinds[name], path, m, copying.SaveOptions{Resume: true, Progress: func(progress.Event) { fmt.Print(".") }})
 }
 
 // A process that is killed while it saves leaves nothing, or the whole archive, and what it

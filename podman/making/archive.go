@@ -22,6 +22,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/retry"
 	"github.com/dockerarchive/dockerarchive/internal/writing"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
+	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 // ArchiveOptions are the options of WriteArchive; the zero value will do.
@@ -148,7 +149,7 @@ func (w *archiveWriter) PutBase(ctx context.Context, layers []imgspecv1.Descript
 		Fatal:    func(error) bool { return true },
 		Progress: w.report,
 	})
-	source := fetcher.AddImage(baseSource{layers, open}, func(err error) error { return err })
+	source := fetcher.AddImage(baseSource{layers, open}, "", func(err error) error { return err })
 	for _, b := range base {
 		fetcher.Need(source, b)
 	}
@@ -174,10 +175,9 @@ func (w *archiveWriter) plan(base []image.Blob) []image.Blob {
 func placeOf(i int) digest.Digest { return digest.FromString(fmt.Sprint("added layer ", i)) }
 
 // report tells who makes the image how far reading the base is.
-func (w *archiveWriter) report(e fetching.Event) {
-	event := compose.Event{Layer: e.Blob.Digest.String(), Bytes: e.N, Done: e.Kind == fetching.Finished}
-	if w.image.Progress != nil && e.Err == nil && (event.Done || e.Kind == fetching.Read) {
-		w.image.Progress(event)
+func (w *archiveWriter) report(e progress.Event) {
+	if w.image.Progress != nil && e.Err == nil && (e.Kind == progress.Finished || e.Kind == progress.Read) {
+		w.image.Progress(e)
 	}
 }
 

@@ -2,6 +2,7 @@ package making_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,6 +39,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 	"github.com/dockerarchive/dockerarchive/podman/making"
+	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 var (
@@ -257,11 +259,12 @@ func TestWriteArchive(t *testing.T) {
 	path := filepath.Join(dir, "image.tar")
 	var mu sync.Mutex
 	read, done := map[string]int{}, map[string]bool{}
-	img.Progress = func(e compose.Event) {
+	img.Progress = func(e progress.Event) {
 		mu.Lock()
 		defer mu.Unlock()
-		read[e.Layer] += e.Bytes
-		done[e.Layer] = done[e.Layer] || e.Done
+		layer := cmp.Or(e.Name, e.Blob.String())
+		read[layer] += e.Bytes
+		done[layer] = done[layer] || e.Kind == progress.Finished
 	}
 	made, err := making.WriteArchive(t.Context(), path, img, &making.ArchiveOptions{Names: names})
 	require.NoError(t, err)

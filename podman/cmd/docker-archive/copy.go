@@ -15,10 +15,12 @@ import (
 	"go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/manifest"
+	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/transports/alltransports"
 
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
+	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 // copyOptions are the flags of the copy command.
@@ -123,14 +125,16 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 		return err
 	}
 	defer policy.Destroy() // Holds nothing that could be lost.
-	progress, done := func(copying.Event) {}, func() {}
+	show, done := func(progress.Event) {}, func() {}
 	if !o.quiet {
-		progress, done = newCopying(cmd.ErrOrStderr())
+		show, done = newCopying(cmd.ErrOrStderr())
 	}
 	var m []byte
-	retried := func(err error) { progress(copying.Event{Kind: copying.Retried, Image: src, Err: err}) }
+	retried := func(err error) {
+		show(progress.Event{Kind: progress.Retried, Image: transports.ImageName(src), Err: err})
+	}
 	err = copying.RetryEvery(cmd.Context(), o.retryTimes, o.retryDelay, retried, func() error {
-		m, err = copying.CopyWith(cmd.Context(), policy, dest, src, options, copying.CopyExtras{NoSync: o.noSync, Progress: progress})
+		m, err = copying.CopyWith(cmd.Context(), policy, dest, src, options, copying.CopyExtras{NoSync: o.noSync, Progress: show})
 		return err
 	})
 	done()

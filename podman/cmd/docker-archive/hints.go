@@ -37,9 +37,9 @@ func hintFor(err error) string {
 
 // pushHint is about a registry that does not take what is pushed.
 func pushHint(err error) string {
-	var pushed *copying.PushError
-	var missing *copying.MissingError
-	if errors.As(err, &pushed) && errors.As(err, &missing) {
+	var pushed *errdef.ImageError
+	var missing *errdef.MissingError
+	if errors.As(err, &pushed) && pushed.Op == "pushing" && errors.As(err, &missing) {
 		return "If the registry wants all that an index lists, push what is there with --platform."
 	}
 	return ""
@@ -59,15 +59,15 @@ func growHint(err error) string {
 // imageHint is about what an image is.
 func imageHint(err error) string {
 	var noPlatform *errdef.NoPlatformError
-	var missing *copying.MissingError
+	var missing *errdef.MissingError
 	var leftOut *errdef.LeftOutError
-	var saving *copying.ImageError
+	var saving *errdef.ImageError
 	switch {
 	case errors.As(err, &leftOut):
 		return "Add its images to the archive that has the layers: docker-archive add FULL.tar image-archive:FILE."
 	case errors.As(err, &missing):
 		return "Save what is there with --skip-missing."
-	case errors.As(err, &noPlatform) && errors.As(err, &saving):
+	case errors.As(err, &noPlatform) && errors.As(err, &saving) && saving.Op == "saving":
 		return "Choose one of them with --platform; save --all-platforms saves them all."
 	case errors.As(err, &noPlatform):
 		return "Choose one of them with --platform."
@@ -227,14 +227,16 @@ func loginHint(err error, host string) string {
 
 // imageOf returns the name of the image in a registry that an error is of.
 func imageOf(err error) (reference.Named, bool) {
-	var saved *copying.ImageError
+	var saved *errdef.ImageError
 	var copied *copyError
 	var listed *copying.RepositoryError
 	var based *baseError
 	var refs []types.ImageReference
 	switch {
 	case errors.As(err, &saved):
-		refs = []types.ImageReference{saved.Source}
+		name, isDocker := strings.CutPrefix(saved.Image, docker.Transport.Name()+"://")
+		named, err := reference.ParseNormalizedNamed(name)
+		return named, isDocker && err == nil
 	case errors.As(err, &copied):
 		refs = []types.ImageReference{copied.source, copied.destination}
 	case errors.As(err, &based):

@@ -15,6 +15,7 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/transports"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
 
@@ -154,17 +155,17 @@ func (l *imageList) add(images []copying.SaveImage, place string) {
 
 // place says of an error of images where they were given.
 func (l *imageList) place(err error) error {
-	var several *copying.ImagesError
-	var one *copying.ImageError
+	var several *errdef.ImagesError
+	var one *errdef.ImageError
 	switch {
 	case errors.As(err, &several):
 		var wrong faults
 		for _, img := range several.Images {
-			wrong = append(wrong, placed(l.places[transports.ImageName(img.Source)], l.registry.refused(img)))
+			wrong = append(wrong, placed(l.places[img.Image], l.registry.refused(img)))
 		}
 		return wrong.err()
 	case errors.As(err, &one):
-		return placed(l.places[transports.ImageName(one.Source)], l.registry.refused(err))
+		return placed(l.places[one.Image], l.registry.refused(err))
 	}
 	return err
 }

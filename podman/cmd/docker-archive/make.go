@@ -24,6 +24,7 @@ import (
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/podman/making"
+	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 // makeOptions are the flags of the make command.
@@ -361,12 +362,12 @@ func (o *makeOptions) copyTo(cmd *cobra.Command, policy *signature.PolicyContext
 	if err != nil {
 		return nil, usagef("destination: %w", err)
 	}
-	progress, done := func(copying.Event) {}, func() {}
+	show, done := func(progress.Event) {}, func() {}
 	if !o.quiet {
-		progress, done = newCopying(cmd.ErrOrStderr())
+		show, done = newCopying(cmd.ErrOrStderr())
 	}
 	m, err := copying.CopyWith(cmd.Context(), policy, dest, making.Reference(img, dest.DockerReference()),
-		&copy.Options{SourceCtx: sys, DestinationCtx: contextOf(sys, dest)}, copying.CopyExtras{Progress: progress})
+		&copy.Options{SourceCtx: sys, DestinationCtx: contextOf(sys, dest)}, copying.CopyExtras{Progress: show})
 	done()
 	if err != nil {
 		return nil, fmt.Errorf("making %s: %w", transports.ImageName(dest), o.registry.failed(hostOf(dest), err))

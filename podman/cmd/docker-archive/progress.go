@@ -9,11 +9,10 @@ import (
 	"github.com/docker/go-units"
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/docker/reference"
-	"go.podman.io/image/v5/transports"
-	"go.podman.io/image/v5/types"
+	"go.podman.io/image/v5/transports/alltransports"
 
 	"github.com/dockerarchive/dockerarchive/internal/printable"
-	"github.com/dockerarchive/dockerarchive/podman/copying"
+	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 // lineInterval is how often a line says how far it has come where there are no bars.
@@ -21,11 +20,11 @@ const lineInterval = 10 * time.Second
 
 // newProgress shows on w how far saving has come: with bars where they can be drawn, else
 // a line for each blob, and one for all now and then. The returned function ends it.
-func newProgress(w io.Writer) (func(copying.Event), func()) {
+func newProgress(w io.Writer) (func(progress.Event), func()) {
 	if hasCursor(w) {
 		return newBars(w)
 	}
-	l := &lineProgress{w: w, blobs: map[digest.Digest]*lineBlob{}, retried: retried, planned: func(e copying.Event) string {
+	l := &lineProgress{w: w, blobs: map[digest.Digest]*lineBlob{}, retried: retried, planned: func(e progress.Event) string {
 		return planned(e)
 	}}
 	return l.show, every(lineInterval, l.tick)
@@ -61,8 +60,8 @@ type lineProgress struct {
 	told  int64  // how many bytes of all a line has told of
 	blobs map[digest.Digest]*lineBlob
 
-	planned func(copying.Event) string // says what there is to do
-	retried func(copying.Event) string // says that it goes on
+	planned func(progress.Event) string // says what there is to do
+	retried func(progress.Event) string // says that it goes on
 }
 
 // lineBlob is a blob that is being read.
@@ -71,27 +70,27 @@ type lineBlob struct {
 	size int64 // of what has come
 }
 
-func (p *lineProgress) show(e copying.Event) {
+func (p *lineProgress) show(e progress.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch e.Kind {
-	case copying.Planned:
+	case progress.Planned:
 		p.all, p.told = newMeter(e.Size), 0
 		fmt.Fprintln(p.w, p.planned(e))
-	case copying.Started:
+	case progress.Started:
 		p.blobs[e.Blob] = &lineBlob{name: blobName(e)}
-	case copying.Read:
+	case progress.Read:
 		if blob := p.blobs[e.Blob]; blob != nil {
 			blob.size += int64(e.Bytes)
 		}
 		if p.all != nil {
 			p.all.add(e.Bytes)
 		}
-	case copying.Retried:
+	case progress.Retried:
 		fmt.Fprintln(p.w, p.retried(e))
-	case copying.Waiting:
+	case progress.Waiting:
 		fmt.Fprintln(p.w, waiting(e))
-	case copying.Finished:
+	case progress.Finished:
 		if blob := p.blobs[e.Blob]; blob != nil && e.Err == nil {
 			fmt.Fprintf(p.w, "fetched %s %s\n", blob.name, units.HumanSize(float64(blob.size)))
 		}
@@ -111,7 +110,7 @@ func (p *lineProgress) tick() {
 }
 
 // planned says what is to be fetched.
-func planned(e copying.Event) string {
+func planned(e progress.Event) string {
 	if e.Blobs == 0 {
 		return "nothing more to fetch: the archive has all blobs"
 	}
@@ -125,10 +124,10 @@ func planned(e copying.Event) string {
 	return s
 }
 
-func retried(e copying.Event) string {
+func retried(e progress.Event) string {
 	what := e.Blob.String()
-	if e.Image != nil {
-		what = transports.ImageName(e.Image)
+	if e.Image != "" {
+		what = e.Image
 	}
 	if e.Offset > 0 {
 		what += " on from " + units.HumanSize(float64(e.Offset))
@@ -140,21 +139,24 @@ func retried(e copying.Event) string {
 	return printable.String(fmt.Sprintf("reading %s again after: %v", what, e.Err))
 }
 
-func waiting(e copying.Event) string {
+func waiting(e progress.Event) string {
 	return printable.String("still waiting for " + e.Host)
 }
 
 // blobName returns what to call a blob by: its digest, and its image if that is the only one.
-func blobName(e copying.Event) string {
-	if e.Image == nil {
+func blobName(e progress.Event) string {
+	if e.Image == "" {
 		return short(e.Blob)
 	}
 	return short(e.Blob) + " of " + imageName(e.Image)
 }
 
 // imageName returns the name of an image as people write it.
-func imageName(ref types.ImageReference) string {
-	name := transports.ImageName(ref)
+func imageName(name string) string {
+	ref, err := alltransports.ParseImageName(name)
+	if err != nil { // Of a transport that this program has not.
+		return printable.String(name)
+	}
 	if named := ref.DockerReference(); named != nil {
 		name = reference.FamiliarString(named)
 		if pinned, ok := named.(reference.Canonical); ok {

@@ -7,12 +7,11 @@ import (
 	"sync"
 
 	"github.com/docker/go-units"
+	"github.com/dockerarchive/dockerarchive/progress"
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
-
-	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
 
 // wide is how many columns a terminal has that has room for names beside what the line
@@ -35,7 +34,7 @@ type measuredBar struct {
 	meter *meter
 }
 
-func newBars(w io.Writer) (func(copying.Event), func()) {
+func newBars(w io.Writer) (func(progress.Event), func()) {
 	p := &barProgress{w: w, bars: mpb.New(mpb.WithOutput(w), mpb.WithWidth(60)), blobs: map[digest.Digest]*measuredBar{}}
 	before := logrus.StandardLogger().Out
 	logrus.SetOutput(p.bars) // What libraries log stands above the bars.
@@ -45,35 +44,35 @@ func newBars(w io.Writer) (func(copying.Event), func()) {
 	}
 }
 
-func (p *barProgress) show(e copying.Event) {
+func (p *barProgress) show(e progress.Event) {
 	switch e.Kind { // Above the bars.
-	case copying.Retried:
+	case progress.Retried:
 		fmt.Fprintln(p.bars, retried(e))
 		return
-	case copying.Waiting:
+	case progress.Waiting:
 		fmt.Fprintln(p.bars, waiting(e))
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch e.Kind {
-	case copying.Planned:
+	case progress.Planned:
 		p.all = p.newBar(fmt.Sprintf("%d blobs", e.Blobs), "", e.Size, describeAll, mpb.BarPriority(1<<20)) // Below the others.
-	case copying.Started:
+	case progress.Started:
 		name, narrow := blobName(e), short(e.Blob)
-		if e.Image != nil {
+		if e.Image != "" {
 			narrow = imageName(e.Image)
 			name = narrow + " " + strings.TrimPrefix(short(e.Blob), "sha256:")
 		}
 		p.blobs[e.Blob] = p.newBar(name, narrow, e.Size, describeBlob)
-	case copying.Read:
+	case progress.Read:
 		if blob := p.blobs[e.Blob]; blob != nil {
 			blob.add(e.Bytes)
 		}
 		if p.all != nil {
 			p.all.add(e.Bytes)
 		}
-	case copying.Finished:
+	case progress.Finished:
 		if blob := p.blobs[e.Blob]; blob != nil {
 			delete(p.blobs, e.Blob)
 			blob.Abort(true)

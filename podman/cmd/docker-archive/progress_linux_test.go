@@ -17,11 +17,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/transports"
-	"go.podman.io/image/v5/transports/alltransports"
 	"golang.org/x/sys/unix"
 
-	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 // screen is what a terminal has shown, read as it comes.
@@ -58,8 +57,7 @@ func (s *screen) until(t *testing.T, pattern string) string {
 // There is a bar for all and one for each blob, named after its image, however narrow the
 // terminal is.
 func TestBars(t *testing.T) {
-	image, err := alltransports.ParseImageName("docker://registry.example/some/where/alpine:3.20")
-	require.NoError(t, err)
+	const image = "docker://registry.example/some/where/alpine:3.20"
 	blob := digest.FromString("blob")
 	for columns, want := range map[uint16][]string{
 		40:  {`…/alpine:3.20 +\[[=>]+-+\] +25%`, `\n \[=*>-+\] +25% `},
@@ -67,10 +65,10 @@ func TestBars(t *testing.T) {
 	} {
 		master, tty := openTerminal(t, columns)
 		show, end := newProgress(tty)
-		show(copying.Event{Kind: copying.Planned, Blobs: 3, Size: 8e6})
-		show(copying.Event{Kind: copying.Started, Blob: blob, Image: image, Size: 4e6})
-		show(copying.Event{Kind: copying.Read, Blob: blob, Bytes: 1e6})
-		show(copying.Event{Kind: copying.Read, Blob: digest.FromString("other"), Bytes: 1e6})
+		show(progress.Event{Kind: progress.Planned, Blobs: 3, Size: 8e6})
+		show(progress.Event{Kind: progress.Started, Blob: blob, Image: image, Size: 4e6})
+		show(progress.Event{Kind: progress.Read, Blob: blob, Bytes: 1e6})
+		show(progress.Event{Kind: progress.Read, Blob: digest.FromString("other"), Bytes: 1e6})
 		s := &screen{master: master}
 		for _, pattern := range want {
 			s.until(t, pattern)

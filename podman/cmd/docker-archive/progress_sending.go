@@ -10,19 +10,19 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/dockerarchive/dockerarchive/internal/printable"
-	"github.com/dockerarchive/dockerarchive/podman/copying"
+	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 // newSending shows on w which blobs are sent, and newCopying which are copied: with bars on
 // a terminal, else a line for each when it has been, and now and then while it is. The
 // returned function ends it.
-func newSending(w io.Writer) (func(copying.Event), func()) { return newBlobs(w, "sending", "sent") }
+func newSending(w io.Writer) (func(progress.Event), func()) { return newBlobs(w, "sending", "sent") }
 
-func newCopying(w io.Writer) (func(copying.Event), func()) {
+func newCopying(w io.Writer) (func(progress.Event), func()) {
 	return newBlobs(w, "copying", "copied")
 }
 
-func newBlobs(w io.Writer, doing, done string) (func(copying.Event), func()) {
+func newBlobs(w io.Writer, doing, done string) (func(progress.Event), func()) {
 	if hasCursor(w) {
 		return newProgress(w)
 	}
@@ -45,28 +45,28 @@ type sentBlob struct {
 	told int64 // how many bytes a line has told of
 }
 
-func (p *blobLines) show(e copying.Event) {
+func (p *blobLines) show(e progress.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	blob := p.blobs[e.Blob]
 	switch e.Kind {
-	case copying.Started:
+	case progress.Started:
 		p.blobs[e.Blob] = &sentBlob{meter: newMeter(e.Size)}
 		p.order = append(p.order, e.Blob)
-	case copying.Read:
+	case progress.Read:
 		if blob != nil {
 			blob.add(e.Bytes)
 		}
-	case copying.Retried:
+	case progress.Retried:
 		at := ""
 		if blob != nil { // It is sent from the beginning.
 			at = fmt.Sprintf(", at %s of %s", units.HumanSize(float64(blob.come())), units.HumanSize(float64(blob.total)))
 			p.blobs[e.Blob] = &sentBlob{meter: newMeter(blob.total)}
 		}
 		fmt.Fprintln(p.w, printable.String(fmt.Sprintf("trying again after: %v%s", e.Err, at)))
-	case copying.Waiting:
+	case progress.Waiting:
 		fmt.Fprintln(p.w, waiting(e))
-	case copying.Finished:
+	case progress.Finished:
 		if e.Err == nil {
 			fmt.Fprintf(p.w, "%s %s %s\n", p.done, short(e.Blob), units.HumanSize(float64(e.Size)))
 		}

@@ -8,19 +8,15 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/dockerarchive/dockerarchive/progress"
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
-	"go.podman.io/image/v5/transports/alltransports"
-
-	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
 
 // Without bars a line says every ten seconds how far it has come, if it has.
 func TestProgressLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		image, err := alltransports.ParseImageName("docker://alpine:3.20")
-		require.NoError(t, err)
+		const image = "docker://alpine:3.20"
 		var out bytes.Buffer
 		show, end := newProgress(&out)
 		defer end()
@@ -30,20 +26,20 @@ func TestProgressLines(t *testing.T) {
 			return out.String()
 		}
 		blob := digest.FromString("blob")
-		show(copying.Event{Kind: copying.Planned, Blobs: 2, Size: 100e6, Present: 3})
-		show(copying.Event{Kind: copying.Started, Blob: blob, Image: image, Size: 60e6})
+		show(progress.Event{Kind: progress.Planned, Blobs: 2, Size: 100e6, Present: 3})
+		show(progress.Event{Kind: progress.Started, Blob: blob, Image: image, Size: 60e6})
 		assert.Equal(t, "fetching 2 blobs, 100MB; the archive has 3\n", said())
 		for range 11 {
-			show(copying.Event{Kind: copying.Read, Blob: blob, Bytes: 1e6})
+			show(progress.Event{Kind: progress.Read, Blob: blob, Bytes: 1e6})
 			time.Sleep(time.Second - time.Millisecond)
 		}
 		assert.Equal(t, "11% of 100MB, 1.1MB/s, 1m21s left\n", said())
 		time.Sleep(30 * time.Second)
 		assert.Empty(t, said(), "nothing has come")
 		for range 49 {
-			show(copying.Event{Kind: copying.Read, Blob: blob, Bytes: 1e6})
+			show(progress.Event{Kind: progress.Read, Blob: blob, Bytes: 1e6})
 		}
-		show(copying.Event{Kind: copying.Finished, Blob: blob, Size: 60e6})
+		show(progress.Event{Kind: progress.Finished, Blob: blob, Size: 60e6})
 		assert.Equal(t, "fetched "+short(blob)+" of alpine:3.20 60MB\n", said())
 	})
 }
@@ -53,10 +49,10 @@ func TestProgressOfSendingAgain(t *testing.T) {
 	var out bytes.Buffer
 	show, end := newSending(&out)
 	blob := digest.FromString("blob")
-	show(copying.Event{Kind: copying.Started, Blob: blob, Size: 80e6})
-	show(copying.Event{Kind: copying.Read, Blob: blob, Bytes: 12.3e6})
-	show(copying.Event{Kind: copying.Retried, Blob: blob, Err: errors.New("lost")})
-	show(copying.Event{Kind: copying.Finished, Blob: blob, Size: 80e6})
+	show(progress.Event{Kind: progress.Started, Blob: blob, Size: 80e6})
+	show(progress.Event{Kind: progress.Read, Blob: blob, Bytes: 12.3e6})
+	show(progress.Event{Kind: progress.Retried, Blob: blob, Err: errors.New("lost")})
+	show(progress.Event{Kind: progress.Finished, Blob: blob, Size: 80e6})
 	end()
 	assert.Equal(t, "trying again after: lost, at 12.3MB of 80MB\nsent "+short(blob)+" 80MB\n", out.String())
 }
@@ -65,7 +61,7 @@ func TestProgressOfSendingAgain(t *testing.T) {
 func TestProgressLinesOfSending(t *testing.T) {
 	blob := digest.FromString("blob")
 	for name, c := range map[string]struct {
-		show          func(io.Writer) (func(copying.Event), func())
+		show          func(io.Writer) (func(progress.Event), func())
 		begun, middle string
 	}{
 		"push": {newSending, "", "sending " + short(blob) + ": 11% of 100MB, 1.1MB/s, 1m21s left\n"},
@@ -81,14 +77,14 @@ func TestProgressLinesOfSending(t *testing.T) {
 					defer out.Reset()
 					return out.String()
 				}
-				begun := copying.Event{Kind: copying.Planned, Size: 100e6}
+				begun := progress.Event{Kind: progress.Planned, Size: 100e6}
 				if name == "push" {
-					begun = copying.Event{Kind: copying.Started, Blob: blob, Size: 100e6}
+					begun = progress.Event{Kind: progress.Started, Blob: blob, Size: 100e6}
 				}
 				show(begun)
 				assert.Equal(t, c.begun, said())
 				for range 11 {
-					show(copying.Event{Kind: copying.Read, Blob: begun.Blob, Bytes: 1e6})
+					show(progress.Event{Kind: progress.Read, Blob: begun.Blob, Bytes: 1e6})
 					time.Sleep(time.Second - time.Millisecond)
 				}
 				assert.Equal(t, c.middle, said())
@@ -123,7 +119,7 @@ func TestMeter(t *testing.T) {
 // Whoever has seen a connection break wants to know what it costs.
 func TestRetriedSaysWhereItGoesOn(t *testing.T) {
 	blob, lost := digest.FromString("x"), errors.New("lost")
-	assert.Equal(t, "reading "+blob.String()+" on from 12.5MB after: lost", retried(copying.Event{Blob: blob, Offset: 12_500_000, Err: lost}))
-	assert.Equal(t, "reading "+blob.String()+" on from 12.5MB of 80MB after: lost", retried(copying.Event{Blob: blob, Offset: 12_500_000, Size: 80e6, Err: lost}))
-	assert.Equal(t, "reading "+blob.String()+" again after: lost", retried(copying.Event{Blob: blob, Err: lost}))
+	assert.Equal(t, "reading "+blob.String()+" on from 12.5MB after: lost", retried(progress.Event{Blob: blob, Offset: 12_500_000, Err: lost}))
+	assert.Equal(t, "reading "+blob.String()+" on from 12.5MB of 80MB after: lost", retried(progress.Event{Blob: blob, Offset: 12_500_000, Size: 80e6, Err: lost}))
+	assert.Equal(t, "reading "+blob.String()+" again after: lost", retried(progress.Event{Blob: blob, Err: lost}))
 }

@@ -1,0 +1,93 @@
+package copying
+
+import (
+	"context"
+
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/types"
+)
+
+// SaveImage is an image for Save.
+type SaveImage struct {
+	// Source is where the image comes from, in any transport.
+	Source types.ImageReference
+	// SourceCtx, if not nil, is for reading this image instead of the SourceCtx of options.
+	SourceCtx *types.SystemContext
+	// Name is what the image is called in the archive; nil for no name. A digest
+	// in it must be that of the image, or of the index it is chosen from.
+	Name reference.Named
+	// Names are what else it is called, in their order.
+	Names []reference.Named
+	// FreeName is what the image is called if that is no reference, such as V1.0_RC.
+	// Only an image-archive keeps it; Name must be nil.
+	FreeName string
+	// Whole saves an index as it is, with all of it that the source has, and says what
+	// it has not. It is for what is complete although not all of its index is there, as
+	// images of archives are. Nothing comes of it if the layout holds one platform of
+	// an image, or SaveOptions says what to choose.
+	Whole bool
+	// Platform, if not nil, is what is chosen from the image instead of
+	// SaveOptions.Platforms. AllPlatforms takes all the same.
+	Platform *imgspecv1.Platform
+}
+
+// AllNames returns what the image is called in the archive, each name once, in the
+// order of the archive.
+func (i *SaveImage) AllNames() []string { return (*selecting.Wanted)(i).AllNames() }
+
+func wanted(images []SaveImage) []selecting.Wanted {
+	all := make([]selecting.Wanted, len(images))
+	for n, img := range images {
+		all[n] = selecting.Wanted(img)
+	}
+	return all
+}
+
+func saveImages(found []selecting.Wanted) []SaveImage {
+	if found == nil {
+		return nil
+	}
+	images := make([]SaveImage, len(found))
+	for n, img := range found {
+		images[n] = SaveImage(img)
+	}
+	return images
+}
+
+// AllImages returns what a reference means that may lead to several images, for Save.
+// One to an archive, whichever tool wrote it, or to an OCI image layout that does not
+// choose an image there means all: each in its turn, once for every name that it has,
+// and Whole. Any other reference means one image, by the name that it has there or, in
+// other transports, by that of the reference.
+//
+// An archive, which may come from a pipe, is opened once, and its images can be read
+// until release is called. release is never nil.
+func AllImages(ctx context.Context, sys *types.SystemContext, ref types.ImageReference) (images []SaveImage, release func() error, err error) {
+	found, release, err := selecting.All(ctx, sys, ref)
+	return saveImages(found), release, err
+}
+
+// AllTags returns the images of a repository, for Save: each under its tag, in the
+// order of the tags as strings. The transport says where they are: in a registry, as
+// that of docker://, or in a Docker daemon, as that of docker-daemon:. A repository
+// without tags is an error, and so is one with more than 10,000; that they cannot be
+// listed is a *RepositoryError.
+func AllTags(ctx context.Context, sys *types.SystemContext, transport types.ImageTransport, repository reference.Named) ([]SaveImage, error) {
+	found, err := selecting.Tags(ctx, sys, transport, repository)
+	return saveImages(found), err
+}
+
+// RepositoryError means that the tags of a repository could not be listed.
+type RepositoryError = selecting.RepositoryError
+
+// ChoosePlatform returns the digest of the manifest that sys, which may be nil, chooses
+// from the index of src, or nil if the image has a manifest and no index. If the index
+// has none for that platform, the error is an *errdef.NoPlatformError with those that
+// it has.
+func ChoosePlatform(ctx context.Context, sys *types.SystemContext, src types.ImageSource) (*digest.Digest, error) {
+	return selecting.ChoosePlatform(ctx, sys, src)
+}

@@ -1,0 +1,83 @@
+package imagecopy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"sync/atomic"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/internal/fetching"
+	"github.com/dockerarchive/dockerarchive/internal/retry"
+	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
+	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
+)
+
+// Ranges are how copy.Image gets blobs in ranges.
+type Ranges struct {
+	Size    int // of a range, in bytes; smaller blobs are read whole
+	Retries retry.Policy
+}
+
+// asSave is as Save reads. Who copies does not say how often a range that breaks is asked
+// for again, as with whole blobs, which containers/image itself goes on with.
+var asSave = &Ranges{Size: fetching.RangeSize, Retries: sources.Retries(3, 0)}
+
+// rangesAhead is how many ranges are kept at most before their turn: fewer than Save keeps,
+// for copy.Image has memory of its own, and nothing is lost by it.
+const rangesAhead = 6
+
+// rangedSource is a registry's source from which copy.Image reads large blobs as Save
+// does: in several ranges at once, and on from where one broke. copy.Image verifies them.
+type rangedSource struct {
+	types.ImageSource
+	fetcher *fetching.Fetcher
+	image   *fetching.Image
+	whole   int64 // the largest size of a blob that is not read so
+	used    atomic.Bool
+}
+
+// of returns a rangedSource of src, or nil where there is none: where src has no ranges,
+// or copy.Image would not see all signatures any more.
+func (r *Ranges) of(ctx context.Context, src types.ImageSource, instances []*digest.Digest, jobs int, waiting func(host string)) *rangedSource {
+	if r == nil {
+		return nil
+	}
+	blobs := sources.New(src)
+	if !blobs.HasRanges() || !sources.OnlySimpleSignatures(ctx, src, instances) {
+		return nil
+	}
+	blobs.Waiting = waiting
+	if jobs <= 0 {
+		jobs = selecting.DefaultJobs
+	}
+	fetcher := fetching.New(fetching.Options{
+		Jobs: jobs, RangeSize: r.Size, Buffers: min(jobs, rangesAhead), Busy: sources.IsBusy, Backoff: r.Retries.Backoff,
+	})
+	return &rangedSource{ImageSource: src, fetcher: fetcher, image: fetcher.AddImage(blobs, "", nil), whole: int64(r.Size)}
+}
+
+// inRanges reports whether a blob is read so.
+func (s *rangedSource) inRanges(info types.BlobInfo) bool {
+	return s != nil && info.Size > s.whole && len(info.URLs) == 0
+}
+
+// GetBlob returns a blob.
+func (s *rangedSource) GetBlob(ctx context.Context, info types.BlobInfo, cache types.BlobInfoCache) (io.ReadCloser, int64, error) {
+	if !s.inRanges(info) {
+		return s.ImageSource.GetBlob(ctx, info, cache)
+	}
+	s.used.Store(true)
+	body, err := s.fetcher.Open(ctx, s.image, imgspecv1.Descriptor{MediaType: info.MediaType, Digest: info.Digest, Size: info.Size, Annotations: info.Annotations})
+	return body, info.Size, err
+}
+
+// mayBeToBlame reports whether copy.Image failed because a blob was not what its digest
+// says, which ranges may be the reason for. Its error has no type.
+func (s *rangedSource) mayBeToBlame(err error) bool {
+	return s != nil && s.used.Load() && (errors.Is(err, fetching.ErrMismatch) || strings.Contains(err.Error(), "Digest did not match"))
+}

@@ -1,0 +1,91 @@
+package loading
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+
+	"github.com/dockerarchive/dockerarchive/podman/copying/internal/imagecopy"
+	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
+	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/copy"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/types"
+)
+
+// Into copies images one by one. place returns what an image gets as its reference, for
+// each of its names or, if it has none, for the digest of its config.
+func Into(ctx context.Context, images []selecting.Wanted, place func(name reference.NamedTagged, config digest.Digest) (types.ImageReference, error), o Options) (*Done, error) {
+	platform := imgspecv1.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH}
+	if len(o.Select.Platforms) > 0 {
+		platform = o.Select.Platforms[0]
+	}
+	o.Select.Platforms = []imgspecv1.Platform{platform}
+	l := newLoader(o)
+	defer l.close()
+	if err := l.read(ctx, slices.Clone(images)); err != nil {
+		return l.done, err
+	}
+	if len(l.images) == 0 {
+		return l.done, l.nothing()
+	}
+	how := &copy.Options{DestinationCtx: o.DestinationCtx}
+	for _, img := range l.images {
+		how.SourceCtx = sources.Choosing(cmp.Or(img.SourceCtx, o.Select.SourceCtx), platform)
+		if err := l.copyInto(ctx, img, place, how); err != nil {
+			return l.done, l.from.ErrorOf(img.Image, err)
+		}
+	}
+	return l.done, nil
+}
+
+// copyInto copies an image once for each of its names.
+func (l *loader) copyInto(ctx context.Context, img *loadedImage, place func(reference.NamedTagged, digest.Digest) (types.ImageReference, error), how *copy.Options) error {
+	chosen := slices.IndexFunc(img.manifests, func(m *loadedManifest) bool { return m.runs })
+	if chosen < 0 {
+		return errors.New("it has no manifest of an image")
+	}
+	config := img.manifests[chosen].config
+	names := img.tags()
+	if len(names) == 0 {
+		names = []reference.NamedTagged{nil}
+	}
+	for _, name := range names {
+		to, err := place(name, config)
+		if err != nil {
+			return err
+		}
+		if _, err := imagecopy.Copy(ctx, imagecopy.Job{Policy: l.options.Select.Policy, Dest: to, Source: img.Source, Options: how, Progress: l.options.Select.Progress}); err != nil {
+			return err
+		}
+	}
+	l.done.Images[img.place].ID = config
+	return nil
+}
+
+// tags returns the names of an image that have a tag and no digest.
+func (i *loadedImage) tags() []reference.NamedTagged {
+	var tags []reference.NamedTagged
+	for _, name := range i.AllNames() {
+		named, err := reference.ParseNormalizedNamed(name)
+		if err != nil {
+			continue // A free name, which Docker makes of what it can.
+		}
+		_, digested := named.(reference.Digested)
+		if tagged, ok := named.(reference.NamedTagged); ok && !digested {
+			tags = append(tags, tagged)
+		}
+	}
+	return tags
+}
+
+// nothing returns the error of images of which none could be run.
+func (l *loader) nothing() error {
+	first := l.done.Images[0]
+	return l.from.ErrorOf(l.from.Images[0], fmt.Errorf("there is nothing to load: %s", first.Skipped))
+}

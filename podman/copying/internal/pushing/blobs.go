@@ -1,0 +1,340 @@
+package pushing
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/pkg/blobinfocache"
+	"go.podman.io/image/v5/pkg/blobinfocache/none"
+	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/stall"
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
+	"github.com/dockerarchive/dockerarchive/progress"
+)
+
+// sentBlobs knows which blobs registries have got, so that each is sent once.
+type sentBlobs struct {
+	pusher *pusher
+	client *registries.Client
+	cache  types.BlobInfoCache // that of containers/image, which knows where blobs were put before
+	jobs   chan struct{}       // held by who sends
+
+	mu    sync.Mutex
+	known map[sentBlob]*sending
+}
+
+// sentBlob is a blob in a registry.
+type sentBlob struct {
+	registry string
+	digest   digest.Digest
+}
+
+// sending is what is known of a blob in a registry.
+type sending struct {
+	turn         chan struct{}              // held by who asks for it or sends it
+	repositories map[string]reference.Named // that have it, by name
+	first        reference.Named            // one of them
+}
+
+func newSentBlobs(p *pusher) *sentBlobs {
+	return &sentBlobs{pusher: p, client: registries.New(p.options.DestinationCtx), cache: blobinfocache.DefaultCache(p.options.DestinationCtx), jobs: make(chan struct{}, p.options.Select.Jobs), known: map[sentBlob]*sending{}}
+}
+
+func (s *sentBlobs) of(b sentBlob) *sending {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known[b] == nil {
+		s.known[b] = &sending{turn: make(chan struct{}, 1), repositories: map[string]reference.Named{}}
+	}
+	return s.known[b]
+}
+
+// acquire takes a place in a channel that bounds something.
+func acquire(ctx context.Context, places chan struct{}) error {
+	select {
+	case places <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// put sees to it that a repository has a blob.
+func (s *sentBlobs) put(ctx context.Context, img *pushedImage, to *repository, b image.Blob) error {
+	sending := s.of(sentBlob{reference.Domain(to.name), b.Digest})
+	if err := acquire(ctx, sending.turn); err != nil {
+		return err
+	}
+	defer func() { <-sending.turn }()
+	if sending.repositories[to.name.Name()] != nil {
+		img.count(0, b.Size)
+		return nil
+	}
+	if err := acquire(ctx, s.jobs); err != nil {
+		return err
+	}
+	defer func() { <-s.jobs }()
+	var err error
+	switch mounted := s.mount(ctx, sending, to, b); {
+	case mounted:
+		img.count(0, b.Size)
+	case s.pusher.options.DryRun:
+		err = s.ask(ctx, img, to, b)
+	default:
+		err = s.send(ctx, img, to, b)
+	}
+	if err != nil {
+		return err
+	}
+	sending.repositories[to.name.Name()], sending.first = to.name, to.name
+	return nil
+}
+
+// mount has the registry take a blob from another of its repositories, if one is known
+// to have it. Whatever is in the way, the blob can still be sent.
+func (s *sentBlobs) mount(ctx context.Context, sending *sending, to *repository, b image.Blob) bool {
+	if s.pusher.options.DryRun { // It would be there by then.
+		return sending.first != nil
+	}
+	from := sending.first
+	if from == nil {
+		from = s.remembered(to, b.Digest)
+	}
+	if from == nil {
+		return false
+	}
+	mounted := false
+	err := stall.Ask(ctx, s.pusher.reading.Waiting, func(ctx context.Context, _ *stall.Watch) (err error) {
+		mounted, err = s.client.Mount(ctx, to.name, from, b.Digest)
+		return err
+	})
+	if err != nil {
+		logrus.Debugf("%v", err)
+	}
+	if mounted {
+		s.cache.RecordKnownLocation(docker.Transport, scopeOf(to.name), b.Digest, types.BICLocationReference{Opaque: to.name.Name()})
+	}
+	return mounted
+}
+
+// remembered returns another repository that had a blob when something was last copied
+// there, if it is not known that the right one had it.
+func (s *sentBlobs) remembered(to *repository, d digest.Digest) reference.Named {
+	var found reference.Named
+	for _, candidate := range s.cache.CandidateLocations(docker.Transport, scopeOf(to.name), d, false) {
+		named, err := reference.ParseNamed(candidate.Location.Opaque)
+		switch {
+		case err != nil || reference.Domain(named) != reference.Domain(to.name):
+		case named.Name() == to.name.Name():
+			return nil
+		case found == nil:
+			found = named
+		}
+	}
+	return found
+}
+
+// scopeOf is what containers/image calls a registry in its cache.
+func scopeOf(name reference.Named) types.BICTransportScope {
+	return types.BICTransportScope{Opaque: reference.Domain(name)}
+}
+
+// ask finds out whether a blob would be sent.
+func (s *sentBlobs) ask(ctx context.Context, img *pushedImage, to *repository, b image.Blob) error {
+	there := false
+	err := to.do(ctx, img, b.Digest, func(ctx context.Context, _ *stall.Watch, dest types.ImageDestination) (err error) {
+		there, _, err = dest.TryReusingBlob(ctx, infoOf(b), none.NoCache, false)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("asking for blob %s: %w", b.Digest, err)
+	}
+	if there {
+		img.count(0, b.Size)
+	} else {
+		img.count(b.Size, 0)
+	}
+	return nil
+}
+
+func infoOf(b image.Blob) types.BlobInfo { return types.BlobInfo{Digest: b.Digest, Size: b.Size} }
+
+func (i *pushedImage) count(sent, there int64) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.result.Sent += sent
+	i.result.There += there
+}
+
+// worthResuming is the size of a blob, in bytes, from which on its second attempt is one
+// that a third can go on with.
+const worthResuming = 1 << 20
+
+// send sends a blob, unless the repository turns out to have it. It is sent by
+// containers/image, which cannot go on where a connection broke; where one has broken, by
+// what can.
+func (s *sentBlobs) send(ctx context.Context, img *pushedImage, to *repository, b image.Blob) error {
+	told := s.pusher.options.Select.Progress
+	begun := false
+	upload, attempts := s.client.Upload(to.name, b.Descriptor), 0
+	upload.Announce = func(err error, offset int64) {
+		told(progress.Event{Kind: progress.Retried, Blob: b.Digest, Err: err, Offset: offset})
+	}
+	err := to.do(ctx, img, b.Digest, func(asked context.Context, w *stall.Watch, dest types.ImageDestination) error {
+		open := func(skip int64) (*sentReader, error) {
+			body, err := s.pusher.open(ctx, img, b)
+			if err != nil {
+				return nil, err
+			}
+			return &sentReader{r: body, want: b, digester: b.Digest.Algorithm().Digester(), skip: skip, read: func(n int) {
+				if !begun {
+					begun = true
+					told(progress.Event{Kind: progress.Started, Blob: b.Digest, Size: b.Size})
+				}
+				told(progress.Event{Kind: progress.Read, Blob: b.Digest, Bytes: n})
+			}}, nil
+		}
+		if attempts++; attempts > 1 && begun && b.Size >= worthResuming {
+			retried := true // Since then all counts that is there.
+			return upload.Send(asked, func(skip int64) (io.ReadCloser, error) {
+				if retried {
+					retried, skip = false, 0
+				}
+				sent, err := open(skip)
+				if err != nil {
+					return nil, err
+				}
+				return struct {
+					io.Reader
+					io.Closer
+				}{w.Sent(sent), sent}, nil
+			})
+		}
+		sent, err := open(0)
+		if err != nil {
+			return err
+		}
+		_, err = dest.PutBlob(asked, w.Sent(sent), infoOf(b), s.cache, b.Kind == image.KindConfig)
+		if sent.err != nil { // Which says more than that a request was broken off.
+			err = sent.err
+		}
+		_ = sent.Close() // It has only been read.
+		return err
+	})
+	if begun {
+		told(progress.Event{Kind: progress.Finished, Blob: b.Digest, Size: b.Size, Err: err})
+	}
+	if err != nil {
+		return fmt.Errorf("sending blob %s: %w", b.Digest, err)
+	}
+	if begun {
+		img.count(b.Size, 0)
+	} else {
+		img.count(0, b.Size)
+	}
+	return nil
+}
+
+// open returns the content of a blob.
+func (p *pusher) open(ctx context.Context, img *pushedImage, b image.Blob) (io.ReadCloser, error) {
+	if body := p.made.open(b.Digest); body != nil {
+		return body, nil
+	}
+	return img.Open(ctx, b.Descriptor, 0)
+}
+
+// sentReader verifies what is sent, and remembers why that could not be read.
+type sentReader struct {
+	r        io.ReadCloser
+	want     image.Blob
+	digester digest.Digester
+	n        int64
+	skip     int64 // bytes that read is not told of
+	read     func(int)
+	err      error
+}
+
+// Read implements io.Reader.
+func (r *sentReader) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	if n > 0 {
+		r.n += int64(n)
+		if sent := min(int64(n), r.n-r.skip); sent > 0 {
+			r.read(int(sent))
+		}
+		r.digester.Hash().Write(p[:n]) // Never fails.
+	}
+	// The last bytes are only sent when they are known to be right.
+	if err == io.EOF || err == nil && r.n == r.want.Size {
+		if got := r.digester.Digest(); got != r.want.Digest {
+			err = &errdef.MismatchError{Name: "blob " + r.want.Digest.String(), Want: r.want.Digest, Got: got}
+		}
+	}
+	if err != nil && err != io.EOF {
+		r.err = err
+		return 0, err
+	}
+	return n, err
+}
+
+// Close closes what was read.
+func (r *sentReader) Close() error { return r.r.Close() }
+
+// repository is where something is sent.
+type repository struct {
+	pusher *pusher
+	ref    types.ImageReference
+	name   reference.Named
+
+	mu     sync.Mutex
+	dest   types.ImageDestination // nil before it is needed, and after something failed
+	opened []types.ImageDestination
+}
+
+// do calls f with a destination, again and with a new one if it fails for a reason that
+// may pass: one of containers/image that could not reach its registry at first never
+// tries again.
+func (r *repository) do(ctx context.Context, img *pushedImage, blob digest.Digest, f func(context.Context, *stall.Watch, types.ImageDestination) error) error {
+	return r.pusher.retry(ctx, img, blob, func() error {
+		dest, err := r.open(ctx)
+		if err == nil {
+			err = stall.Ask(ctx, r.pusher.reading.Waiting, func(ctx context.Context, w *stall.Watch) error { return f(ctx, w, dest) })
+		}
+		if err != nil {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if r.dest == dest {
+				r.dest = nil
+			}
+		}
+		return err
+	})
+}
+
+func (r *repository) open(ctx context.Context) (types.ImageDestination, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.dest == nil {
+		dest, err := r.ref.NewImageDestination(ctx, r.pusher.options.DestinationCtx)
+		if err != nil {
+			return nil, err
+		}
+		r.dest, r.opened = dest, append(r.opened, dest)
+	}
+	return r.dest, nil
+}
+
+func (r *repository) close() {
+	for _, dest := range r.opened {
+		_ = dest.Close() // Everything has been answered.
+	}
+}

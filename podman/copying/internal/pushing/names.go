@@ -1,0 +1,31 @@
+package pushing
+
+import (
+	"fmt"
+	"strings"
+
+	"go.podman.io/image/v5/docker/reference"
+)
+
+// Target returns the name that an image gets in another registry, which may be
+// followed by a prefix, as in HOST:PORT/PREFIX: its own with that instead of the host, or
+// before the host if keepHost is set. Its port is behind a hyphen then. A digest in the
+// name is dropped if there is a tag; a name with neither gets the tag latest.
+func Target(registry string, name reference.Named, keepHost bool) (reference.Named, error) {
+	repository := reference.Path(name)
+	if keepHost {
+		repository = strings.ToLower(strings.ReplaceAll(reference.Domain(name), ":", "-")) + "/" + repository
+	}
+	target, err := reference.ParseNormalizedNamed(registry + "/" + repository)
+	if err != nil {
+		return nil, fmt.Errorf("%s/%s: %w", registry, repository, err)
+	}
+	name = reference.TagNameOnly(name)
+	if tagged, ok := name.(reference.Tagged); ok {
+		return reference.WithTag(target, tagged.Tag())
+	}
+	if digested, ok := name.(reference.Digested); ok {
+		return reference.WithDigest(target, digested.Digest())
+	}
+	return nil, fmt.Errorf("%s has neither a tag nor a digest", name)
+}

@@ -1,0 +1,332 @@
+// Package pushing puts a Selection into registries: what they have not got, each blob once,
+// a name when all of its image is there. It does not know where images come from.
+package pushing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/transports"
+	"go.podman.io/image/v5/types"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/stall"
+	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
+	"github.com/dockerarchive/dockerarchive/podman/internal/layouts"
+	"github.com/dockerarchive/dockerarchive/progress"
+)
+
+// Wanted is an image that is to be pushed. What its fields mean says copying.PushImage.
+type Wanted struct {
+	selecting.Wanted
+	Targets   []reference.Named
+	Otherwise reference.Named
+}
+
+// Options are how images are pushed. What its fields mean says copying.PushOptions.
+type Options struct {
+	// Select says how images are read. Its Jobs, Retries, KeepGoing and Progress are for
+	// what is sent too.
+	Select         selecting.Options
+	DestinationCtx *types.SystemContext
+	Zstd           bool // compresses layers so that have to be; else gzip does
+	DryRun         bool
+	Planned        func([]Result) error
+}
+
+// Result is what became of an image. What its fields mean says copying.PushResult.
+type Result struct {
+	Image       Wanted
+	Digest      digest.Digest
+	UpToDate    bool
+	Sent, There int64
+	Warnings    []string
+	Err         error
+}
+
+// ErrLeftOut is the error of Push if it kept going, and results say why some images were
+// not pushed.
+var ErrLeftOut = errors.New("not all images could be pushed")
+
+// Push puts images into registries.
+func Push(ctx context.Context, images []Wanted, o Options) ([]Result, error) {
+	p, err := newPusher(images, o)
+	if err != nil {
+		return nil, err
+	}
+	defer p.close()
+	if err := p.prepare(ctx); err != nil {
+		return p.results(), err
+	}
+	for _, phase := range p.phases() {
+		g, gctx := errgroup.WithContext(ctx)
+		g.SetLimit(p.options.Select.Jobs)
+		for _, img := range phase {
+			g.Go(func() error { return p.fail(img, p.push(gctx, img)) })
+		}
+		if err := g.Wait(); err != nil {
+			return p.results(), err
+		}
+		if err := ctx.Err(); err != nil {
+			return p.results(), context.Cause(ctx)
+		}
+	}
+	if slices.ContainsFunc(p.images, func(img *pushedImage) bool { return img.result.Err != nil }) {
+		return p.results(), ErrLeftOut
+	}
+	return p.results(), nil
+}
+
+// pusher is one call of Push.
+type pusher struct {
+	options Options
+	reading *selecting.Selection // reads and checks the manifests
+	images  []*pushedImage
+	blobs   *sentBlobs
+	made    *madeLayers
+}
+
+// pushedImage is an image that Push puts somewhere.
+type pushedImage struct {
+	*selecting.Image
+	isMade bool // its manifest is
+	about  []digest.Digest
+
+	mu     sync.Mutex // guards what blobs sent side by side change
+	result Result
+}
+
+func newPusher(images []Wanted, o Options) (*pusher, error) {
+	p := &pusher{options: o}
+	selects := &p.options.Select
+	if selects.Jobs <= 0 {
+		selects.Jobs = selecting.DefaultJobs
+	}
+	if selects.Progress == nil {
+		selects.Progress = func(progress.Event) {}
+	}
+	if err := checkTargets(images); err != nil {
+		return nil, err
+	}
+	wanted := make([]selecting.Wanted, len(images))
+	for n, img := range images {
+		wanted[n] = img.Wanted
+		wanted[n].Name, wanted[n].Names, wanted[n].FreeName = nil, nil, ""
+		wanted[n].Whole = true
+	}
+	selects.Op, selects.AnyPlatform = "pushing", true
+	var err error
+	if selects.Layout, err = layouts.Of(nil, selects.SourceCtx); err != nil {
+		return nil, err
+	}
+	if p.reading, err = selecting.New(wanted, *selects); err != nil {
+		return nil, fmt.Errorf("pushing images: %w", err)
+	}
+	p.blobs = newSentBlobs(p)
+	p.made = newMadeLayers(p)
+	for n, img := range images {
+		img.Targets = slices.Clone(img.Targets)
+		p.images = append(p.images, &pushedImage{Image: p.reading.Images[n], result: Result{Image: img}})
+	}
+	return p, nil
+}
+
+// checkTargets fails if something is no name to push to.
+func checkTargets(images []Wanted) error {
+	if len(images) == 0 {
+		return errors.New("pushing images: none is given")
+	}
+	for _, img := range images {
+		targets := img.Targets
+		if img.Otherwise != nil {
+			targets = append(slices.Clone(targets), img.Otherwise)
+		}
+		for _, target := range targets {
+			_, digested := target.(reference.Digested)
+			if _, tagged := target.(reference.Tagged); tagged == digested {
+				return fmt.Errorf("pushing %s: %s must have either a tag or a digest", transports.ImageName(img.Source), target)
+			}
+		}
+	}
+	return nil
+}
+
+func (p *pusher) close() {
+	p.made.close()
+	p.blobs.client.Close()
+	p.reading.Close()
+}
+
+// tempDir is for layers that are compressed.
+func (p *pusher) tempDir() string {
+	if sys := p.options.Select.SourceCtx; sys != nil {
+		return sys.BigFilesTemporaryDir
+	}
+	return ""
+}
+
+// prepare reads all manifests and finds out where the images go.
+func (p *pusher) prepare(ctx context.Context) error {
+	err := p.reading.Read(ctx)
+	for _, img := range p.images {
+		img.result.Digest, img.result.Warnings, img.result.Err = img.Digest, img.Warnings, p.reading.Err(img.Image)
+	}
+	if err != nil {
+		return err
+	}
+	for _, img := range p.images {
+		if img.result.Err != nil {
+			continue
+		}
+		if img.isMade = img.IsMade(ctx); img.isMade {
+			img.result.Digest = ""
+		}
+		for _, document := range img.Documents {
+			if document.Subject != nil && !img.Has(document.Subject.Digest) { // No part of the image itself.
+				img.about = append(img.about, document.Subject.Digest)
+			}
+		}
+	}
+	p.place()
+	for _, img := range p.images {
+		switch {
+		case img.result.Err != nil || len(img.result.Image.Targets) > 0:
+		case img.result.Image.Otherwise != nil:
+			img.result.Image.Targets = []reference.Named{img.result.Image.Otherwise}
+		default:
+			if err := p.fail(img, errors.New("it has no name, and is about no image that is pushed")); err != nil {
+				return err
+			}
+		}
+	}
+	if err := p.checkTaken(); err != nil || p.options.Planned == nil {
+		return err
+	}
+	return p.options.Planned(p.results())
+}
+
+// fail records an error of an image, and returns it if it is the end of the others too.
+func (p *pusher) fail(img *pushedImage, err error) error {
+	if err == nil {
+		return nil
+	}
+	img.result.Err = p.reading.ErrorOf(img.Image, err)
+	if p.options.Select.KeepGoing && !selecting.IsLocal(err) {
+		return nil
+	}
+	return img.result.Err
+}
+
+func (p *pusher) results() []Result {
+	results := make([]Result, len(p.images))
+	for n, img := range p.images {
+		results[n] = img.result
+	}
+	return results
+}
+
+// retry tries something again that failed for a reason that may pass.
+func (p *pusher) retry(ctx context.Context, img *pushedImage, blob digest.Digest, f func() error) error {
+	announce := func(err error) {
+		e := progress.Event{Kind: progress.Retried, Blob: blob, Err: err}
+		if blob == "" {
+			e.Image = transports.ImageName(img.Source)
+		}
+		p.options.Select.Progress(e)
+	}
+	return p.options.Select.Retries.Do(ctx, announce, f)
+}
+
+// push puts an image into all of its repositories.
+func (p *pusher) push(ctx context.Context, img *pushedImage) error {
+	if img.isMade {
+		if err := p.made.complete(ctx, img); err != nil {
+			return err
+		}
+	}
+	var missing []reference.Named
+	for _, target := range img.result.Image.Targets {
+		there, err := p.isThere(ctx, img, target)
+		if err != nil {
+			return err
+		}
+		if !there {
+			missing = append(missing, target)
+		}
+	}
+	img.result.UpToDate = len(missing) == 0
+	repositories := map[string]bool{}
+	for _, target := range missing {
+		if err := p.pushTo(ctx, img, target, !repositories[target.Name()]); err != nil {
+			return err
+		}
+		repositories[target.Name()] = true
+	}
+	return p.list(ctx, img)
+}
+
+// pushTo puts an image, unless only its name is missing, into a repository.
+func (p *pusher) pushTo(ctx context.Context, img *pushedImage, target reference.Named, all bool) error {
+	ref, err := docker.NewReference(target)
+	if err != nil {
+		return err
+	}
+	to := &repository{pusher: p, ref: ref, name: reference.TrimNamed(target)}
+	defer to.close()
+	if all {
+		if err := p.pushContent(ctx, img, to); err != nil {
+			return err
+		}
+	}
+	if p.options.DryRun {
+		return nil
+	}
+	if added, err := p.addToList(ctx, img, target); added || err != nil {
+		return err
+	}
+	err = to.putManifest(ctx, img, img.Top(), nil)
+	if err != nil && len(img.Missing) > 0 {
+		err = fmt.Errorf("%w (%w)", err, &errdef.MissingError{Missing: img.Missing})
+	}
+	if err != nil {
+		return err
+	}
+	return p.confirm(ctx, img, target)
+}
+
+// pushContent puts all into a repository that an image leads to.
+func (p *pusher) pushContent(ctx context.Context, img *pushedImage, to *repository) error {
+	g, gctx := errgroup.WithContext(ctx)
+	seen := map[digest.Digest]bool{}
+	for b := range image.BlobsOf(img.Documents) {
+		if b.Kind == image.KindDocument || seen[b.Digest] {
+			continue
+		}
+		seen[b.Digest] = true
+		g.Go(func() error { return p.blobs.put(gctx, img, to, b) })
+	}
+	if err := g.Wait(); err != nil || p.options.DryRun {
+		return err
+	}
+	for _, document := range img.Documents[:len(img.Documents)-1] {
+		if err := to.putManifest(ctx, img, document, &document.Descriptor.Digest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *repository) putManifest(ctx context.Context, img *pushedImage, document *image.Document, instance *digest.Digest) error {
+	return r.do(ctx, img, "", func(ctx context.Context, w *stall.Watch, dest types.ImageDestination) error {
+		w.Patient()
+		return dest.PutManifest(ctx, document.Raw, instance)
+	})
+}

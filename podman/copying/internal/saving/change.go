@@ -1,0 +1,108 @@
+package saving
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/internal/layout"
+	"github.com/dockerarchive/dockerarchive/internal/output"
+	"github.com/dockerarchive/dockerarchive/internal/writing"
+	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
+	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
+	"github.com/dockerarchive/dockerarchive/podman/internal/layouts"
+)
+
+// Add adds images to the archive at path. Whoever changes it is waited for if wait is set.
+// An image that loses its last name stays if keepUntagged is.
+func Add(ctx context.Context, path string, images []selecting.Wanted, o Options, wait, keepUntagged bool) ([]Result, error) {
+	out, err := output.Open(ctx, path, wait)
+	if err != nil {
+		return nil, err
+	}
+	o.existing, err = writing.ReadExisting(ctx, out, layouts.All(o.DestinationCtx))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("adding to %s: %w", path, err), out.Abort())
+	}
+	if keepUntagged {
+		o.existing.KeepUntagged()
+	}
+	results, err := save(ctx, path, images, o, func() (*output.Output, error) { return out, nil })
+	return results, errors.Join(err, out.Abort()) // Which does nothing unless it was never begun.
+}
+
+// ChangeOptions are how an archive is changed. What its fields mean says
+// copying.ChangeOptions.
+type ChangeOptions struct {
+	Ctx    *types.SystemContext
+	NoSync bool
+	Wait   bool
+}
+
+// Remove takes names away from the archive at path.
+func Remove(ctx context.Context, path string, names []string, o ChangeOptions) error {
+	out, err := output.Open(ctx, path, o.Wait)
+	if err != nil {
+		return err
+	}
+	if o.NoSync {
+		out.NoSync()
+	}
+	return writing.Remove(ctx, out, path, names, layouts.All(o.Ctx))
+}
+
+// Compact writes the archive at path again, in its place.
+func Compact(ctx context.Context, policy *signature.PolicyContext, path string, o ChangeOptions) error {
+	out, err := output.Replace(ctx, path, o.Wait)
+	if err != nil {
+		return err
+	}
+	if err := compact(ctx, policy, path, out, o); err != nil {
+		return errors.Join(fmt.Errorf("compacting: %w", err), out.Abort())
+	}
+	return nil
+}
+
+func compact(ctx context.Context, policy *signature.PolicyContext, path string, out *output.Output, change ChangeOptions) error {
+	l, err := layoutOf(ctx, path, change.Ctx)
+	if err != nil {
+		return err
+	}
+	r, err := dockerarchive.NewReaderContext(ctx, change.Ctx, path)
+	if err != nil {
+		return err
+	}
+	defer r.Close() // It is only read.
+	images, err := selecting.ImagesIn(r, "")
+	if err != nil {
+		return err
+	}
+	o := Options{
+		Select:    selecting.Options{Policy: policy, SourceCtx: change.Ctx, KeepThin: true},
+		Transport: dockerarchive.ImageTransport, DestinationCtx: change.Ctx, NoSync: change.NoSync,
+	}
+	if oci, ok := l.(layout.OCI); !ok {
+		o.Transport = dockerarchive.Transport
+	} else {
+		o.SkipDockerManifest = oci.Pure
+	}
+	_, err = save(ctx, path, images, o, func() (*output.Output, error) { return out, nil })
+	return err
+}
+
+func layoutOf(ctx context.Context, path string, sys *types.SystemContext) (layout.Layout, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() // It is only read.
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return writing.LayoutOf(ctx, f, info.Size(), layouts.All(sys))
+}

@@ -1,0 +1,30 @@
+package saving
+
+import (
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
+	"github.com/opencontainers/go-digest"
+)
+
+// Result is what became of an image. What its fields mean says copying.SaveResult.
+type Result struct {
+	Image     selecting.Wanted
+	Digest    digest.Digest
+	Size      int64
+	Platforms []string
+	LeftOut   []errdef.LeftOut
+	Warnings  []string
+	Subject   digest.Digest
+	Err       error
+}
+
+func (s *saver) results() []Result {
+	results := make([]Result, len(s.from.Images))
+	for i, img := range s.from.Images {
+		results[i] = Result{
+			Image: img.Wanted, Digest: img.Digest, Size: img.Size(), Platforms: img.Platforms, LeftOut: img.LeftOut(),
+			Warnings: img.Warnings, Subject: img.Subject(), Err: s.from.Err(img),
+		}
+	}
+	return results
+}

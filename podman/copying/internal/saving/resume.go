@@ -1,0 +1,83 @@
+package saving
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/dockerarchive/dockerarchive/internal/compression"
+	"github.com/dockerarchive/dockerarchive/internal/fetching"
+	"github.com/dockerarchive/dockerarchive/internal/layout"
+	"github.com/dockerarchive/dockerarchive/internal/output"
+	"github.com/dockerarchive/dockerarchive/internal/writing"
+)
+
+// checkResume fails if what is written could not be gone on with.
+func (s *saver) checkResume(algorithm compression.Algorithm) error {
+	switch {
+	case !s.options.Resume:
+		return nil
+	case s.options.existing != nil:
+		return errors.New("saving images: images that are added to an archive cannot be resumed; what was complete is found again without that")
+	case s.options.Split > 0:
+		return errors.New("saving images: an archive in parts cannot be resumed")
+	case algorithm != compression.None:
+		return fmt.Errorf("saving images: an archive that is compressed with %s cannot be resumed", algorithm)
+	}
+	return nil
+}
+
+// rangeSize returns the size of the ranges that blobs are read in. What is to be gone on
+// with comes in smaller ones: a kill loses what waits for its turn in memory. Of layers
+// that are decompressed it loses all that is not complete.
+func (s *saver) rangeSize(l layout.Layout) int {
+	if s.options.Resume && !l.Unpacks() && s.options.Select.RangeSize == 0 {
+		return 512 << 10
+	}
+	return s.options.Select.RangeSize
+}
+
+// resume prepares to go on with what somebody has left who wanted to write the archive.
+func (s *saver) resume(ctx context.Context, out *output.Output) error {
+	if !s.options.Resume || s.from.Layout.Unpacks() { // There is no place before what comes has been decompressed.
+		return nil
+	}
+	places, err := writing.PlanPlaces(ctx, writing.Options{Layout: s.from.Layout, Plan: s.from.Plan()})
+	if err != nil {
+		return err
+	}
+	if err := writing.Resume(ctx, out, places); err != nil {
+		return err
+	}
+	s.places, s.partial = places, out.File()
+	return nil
+}
+
+// rests returns which decompressed layers are of use if somebody has left them in the
+// file, nil if nothing is known of that.
+func (s *saver) rests() func(digest.Digest) bool {
+	if !s.mayHaveUnpacked() {
+		return nil
+	}
+	wanted := map[digest.Digest]bool{}
+	for _, l := range s.unpacked {
+		wanted[l.diffID] = true
+	}
+	return func(stored digest.Digest) bool { return wanted[stored] }
+}
+
+// kept returns what is here of a blob already.
+func (s *saver) kept(_ context.Context, blob *fetching.Blob) io.Reader {
+	if config := s.presentConfig(blob); config != nil {
+		return bytes.NewReader(config)
+	}
+	place, ok := s.places[blob.Digest]
+	if !ok || place.Size != blob.Size {
+		return nil
+	}
+	return writing.Kept(s.partial, place, blob.Digest)
+}

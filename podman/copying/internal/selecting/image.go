@@ -1,0 +1,136 @@
+package selecting
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/internal/fetching"
+	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
+)
+
+// Wanted is an image that is asked for. What its fields mean says copying.Image.
+type Wanted struct {
+	Source    types.ImageReference
+	SourceCtx *types.SystemContext
+	Name      reference.Named
+	Names     []reference.Named
+	FreeName  string
+	Whole     bool
+	Platform  *imgspecv1.Platform
+}
+
+// Image is an image of a Selection.
+type Image struct {
+	Wanted
+	src     types.ImageSource
+	blobs   *sources.Blobs // of src
+	fetched *fetching.Image
+	origins origins   // nil if src has none
+	partial partial   // nil if src is no archive
+	about   *referrer // nil of an image that is asked for
+
+	// Known once its manifests have been read.
+	Digest    digest.Digest // of the manifest or index
+	found     map[digest.Digest]*image.Document
+	Documents []*image.Document // in the order of the archive
+	Needed    []*fetching.Blob  // layers and configs, likewise, each document's
+	Warnings  []string
+	Missing   []string // digests of manifests that its index lists
+	Platforms []string // of the configs, once these have been read
+	signed    bool     // or that is not known, and one of the warnings says so
+}
+
+// origins are sources that know what Docker's manifest.json says of an image.
+type origins interface {
+	Origin(config digest.Digest) image.Origin
+}
+
+// partial are sources that may be without layers on purpose, and say where those are.
+type partial interface {
+	LeftOut(d digest.Digest) (archive string, ok bool)
+}
+
+// Open implements fetching.Source.
+func (i *Image) Open(ctx context.Context, blob imgspecv1.Descriptor, offset int64) (io.ReadCloser, error) {
+	return i.blobs.Open(ctx, blob, offset)
+}
+
+// ReadEnd implements fetching.EndSource.
+func (i *Image) ReadEnd(ctx context.Context, blob imgspecv1.Descriptor, n int) ([]byte, error) {
+	return i.blobs.ReadEnd(ctx, blob, n)
+}
+
+// OpenRange implements fetching.RangeSource.
+func (i *Image) OpenRange(ctx context.Context, blob imgspecv1.Descriptor, offset, length int64) (io.ReadCloser, error) {
+	return i.blobs.OpenRange(ctx, blob, offset, length)
+}
+
+// Warn records what the caller should know of an image.
+func (i *Image) Warn(format string, args ...any) {
+	i.Warnings = append(i.Warnings, fmt.Sprintf(format, args...))
+}
+
+// Top returns what the names of an image stand for.
+func (i *Image) Top() *image.Document { return i.Documents[len(i.Documents)-1] }
+
+// Has reports whether an image leads to a manifest or index that has been read.
+func (i *Image) Has(d digest.Digest) bool { return i.found[d] != nil }
+
+// IsMade reports whether the source had to make up the manifest.
+func (i *Image) IsMade(ctx context.Context) bool {
+	made, ok := i.src.(interface{ Made(context.Context) bool })
+	return ok && made.Made(ctx)
+}
+
+// less returns an image without layers that are not wanted.
+func (i *Image) less(leavesOut func(imgspecv1.Descriptor) bool) *Image {
+	less := *i
+	less.Needed, less.Warnings = nil, nil
+	less.Documents = make([]*image.Document, len(i.Documents))
+	for n, document := range i.Documents {
+		less.Documents[n] = withoutLayers(document, leavesOut)
+	}
+	return &less
+}
+
+// Size returns how many bytes the blobs of an image have, -1 if that is not known.
+func (i *Image) Size() int64 {
+	var sum int64
+	seen := map[digest.Digest]bool{}
+	for _, blob := range i.Needed {
+		if blob.Kind == image.KindDocument || seen[blob.Digest] {
+			continue
+		}
+		if blob.Size < 0 {
+			return -1
+		}
+		seen[blob.Digest] = true
+		sum += blob.Size
+	}
+	return sum
+}
+
+// describe keeps what the configs say that an image is for.
+func (i *Image) describe(content *image.Image) {
+	for _, document := range i.Documents {
+		if document.Config == nil {
+			continue
+		}
+		d := document.Config.Digest
+		config, err := image.ParseConfig(d.String(), content.Configs[d])
+		if err != nil || config.Platform.OS == "" || config.Platform.OS == "unknown" {
+			continue // That of an attestation, or of something else than an image.
+		}
+		if p := image.PlatformString(&config.Platform); !slices.Contains(i.Platforms, p) {
+			i.Platforms = append(i.Platforms, p)
+		}
+	}
+}

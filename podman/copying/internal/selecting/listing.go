@@ -1,0 +1,177 @@
+package selecting
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/docker/reference"
+	ociarchive "go.podman.io/image/v5/oci/archive"
+	ocilayout "go.podman.io/image/v5/oci/layout"
+	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/internal/naming"
+	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
+	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
+)
+
+// containerdName is the annotation that containerd and Docker keep the full name of an
+// image in.
+const containerdName = "io.containerd.image.name"
+
+// All returns what a reference means that may lead to several images, for Save.
+// One to an archive, whichever tool wrote it, or to an OCI image layout that does not
+// choose an image there means all: each in its turn, once for every name that it has,
+// and Whole. Any other reference means one image, by the name that it has there or, in
+// other transports, by that of the reference.
+//
+// An archive, which may come from a pipe, is opened once, and its images can be read
+// until release is called. release is never nil.
+func All(ctx context.Context, sys *types.SystemContext, ref types.ImageReference) (images []Wanted, release func() error, err error) {
+	release = func() error { return nil }
+	if name := ref.DockerReference(); name != nil {
+		return []Wanted{{Source: ref, Name: name}}, release, nil
+	}
+	switch ref.Transport().Name() {
+	case dockerarchive.Transport.Name(), dockerarchive.ImageTransport.Name():
+		return archiveImages(ctx, sys, ref)
+	case ociarchive.Transport.Name():
+		return ociArchiveImages(ctx, sys, ref)
+	case ocilayout.Transport.Name():
+		return layoutImages(ref), release, nil
+	}
+	return []Wanted{{Source: ref}}, release, nil
+}
+
+// archiveImages returns the image of an archive that ref chooses, or all.
+func archiveImages(ctx context.Context, sys *types.SystemContext, ref types.ImageReference) ([]Wanted, func() error, error) {
+	nothing := func() error { return nil }
+	r, _, err := dockerarchive.NewReaderForReferenceContext(ctx, sys, ref)
+	if err != nil {
+		return nil, nothing, err
+	}
+	images, err := ImagesIn(r, within(ref, r))
+	if err != nil {
+		_ = r.Close() // It has only been read from.
+		return nil, nothing, err
+	}
+	if len(images) == 0 { // Whoever reads it says which images there are.
+		return []Wanted{{Source: ref}}, r.Close, nil
+	}
+	return images, r.Close, nil
+}
+
+// ImagesIn returns the images of an archive, or those that are chosen by a name or as
+// @POSITION.
+func ImagesIn(r *dockerarchive.Reader, chosen string) ([]Wanted, error) {
+	list, err := r.List()
+	if err != nil {
+		return nil, err
+	}
+	var images []Wanted
+	for position, refs := range list {
+		// By its position, for others may have the name too.
+		source, err := r.IndexReference(position)
+		if err != nil {
+			return nil, err
+		}
+		for _, named := range refs {
+			name := within(named, r)
+			if chosen != "" && chosen != name && chosen != fmt.Sprintf("@%d", position) {
+				continue
+			}
+			img := Wanted{Source: source, Name: named.DockerReference(), Whole: chosen == ""}
+			if img.Name == nil && !strings.HasPrefix(name, "@") {
+				img.FreeName = name
+			}
+			images = append(images, img)
+		}
+	}
+	return images, nil
+}
+
+// within returns what a reference says of an image in the archive.
+func within(ref types.ImageReference, r *dockerarchive.Reader) string {
+	return strings.TrimPrefix(strings.TrimPrefix(ref.StringWithinTransport(), r.Path()), ":")
+}
+
+// ociArchiveImages returns the image that a reference of containers/image's transport
+// for OCI archives chooses, or all. That transport can neither tell two images of one
+// name apart nor, in some versions, read one without unpacking the archive.
+func ociArchiveImages(ctx context.Context, sys *types.SystemContext, ref types.ImageReference) ([]Wanted, func() error, error) {
+	nothing := func() error { return nil }
+	path, name, _ := naming.Split(ref.StringWithinTransport())
+	if name != "" {
+		return []Wanted{called(ref, name)}, nothing, nil
+	}
+	archive, err := dockerarchive.ImageTransport.ParseReference(path)
+	if err != nil {
+		return nil, nothing, err
+	}
+	images, release, err := archiveImages(ctx, sys, archive)
+	for i := range images {
+		images[i].Source = sources.UnderPolicy(images[i].Source, ref)
+	}
+	return images, release, err
+}
+
+// layoutImages returns the image of an OCI image layout that ref chooses, or all. What
+// is wrong with the layout is said when it is read.
+func layoutImages(ref types.ImageReference) []Wanted {
+	dir, chosen, _ := naming.Split(ref.StringWithinTransport())
+	listed, err := ocilayout.List(dir)
+	switch {
+	case strings.HasPrefix(chosen, "@"):
+		return []Wanted{{Source: ref}}
+	case chosen != "":
+		listed = slices.DeleteFunc(listed, func(l ocilayout.ListResult) bool { return refName(l) != chosen })
+		if err != nil || len(listed) != 1 {
+			return []Wanted{called(ref, chosen)}
+		}
+		return []Wanted{listedAs(ref, listed[0])}
+	case err != nil || len(listed) == 0:
+		return []Wanted{{Source: ref}}
+	}
+	var images []Wanted
+	for position, l := range listed {
+		source := l.Reference
+		same := func(other ocilayout.ListResult) bool { return refName(other) == refName(l) }
+		if slices.ContainsFunc(listed[:position], same) || slices.ContainsFunc(listed[position+1:], same) {
+			if byPosition, err := ocilayout.NewIndexReference(dir, position); err == nil {
+				source = byPosition
+			}
+		}
+		img := listedAs(source, l)
+		img.Whole = true
+		images = append(images, img)
+	}
+	return images
+}
+
+func refName(l ocilayout.ListResult) string {
+	return l.ManifestDescriptor.Annotations[imgspecv1.AnnotationRefName]
+}
+
+// listedAs returns an image under the name that an OCI image layout has for it: the full
+// one, if there is one.
+func listedAs(ref types.ImageReference, l ocilayout.ListResult) Wanted {
+	full := l.ManifestDescriptor.Annotations[containerdName]
+	if named, err := reference.ParseNormalizedNamed(full); err == nil {
+		return Wanted{Source: ref, Name: named}
+	}
+	return called(ref, refName(l))
+}
+
+// called returns an image under a name that may be a full one, where some tools
+// write that, or anything.
+func called(ref types.ImageReference, name string) Wanted {
+	img := Wanted{Source: ref}
+	if named, err := reference.ParseNamed(name); err == nil && !reference.IsNameOnly(named) {
+		img.Name = named
+	} else if !strings.HasPrefix(name, "@") { // A position is no name.
+		img.FreeName = name
+	}
+	return img
+}

@@ -1,0 +1,326 @@
+package selecting
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/types"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
+)
+
+// Referrers say what is saved of what registries have about images: signatures,
+// SBOMs, attestations and whatever else, and what is about those.
+//
+// That is what the referrers API lists for the manifests that are saved, or what the
+// referrers tag of the distribution specification does where there is no API; and what
+// is there under cosign's tags. It is about what is saved: a signature of an index is
+// not found for the one platform that is taken from it. The policy is asked about the
+// images, and not about what is about them.
+type Referrers struct {
+	// ArtifactTypes are those that are saved; none means all. A type is that of the
+	// artifact or, of what has none, such as cosign's tags, of its layers.
+	ArtifactTypes []string
+}
+
+// Bounds of what is about an image.
+const (
+	maxReferrerDepth = 8    // of what is about what is about it
+	maxReferrers     = 4096 // of all images
+)
+
+// gatherReferrers finds what is about the images and adds it to them, in an order that
+// depends on nothing else: what has no name by its digest, then digest tags by name.
+func (s *Selection) gatherReferrers(ctx context.Context) error {
+	if s.options.Referrers == nil {
+		return nil
+	}
+	g := &gathering{selection: s, clients: map[*types.SystemContext]*registries.Client{}, found: map[string]*Image{}}
+	defer g.close()
+	var about []*Image
+	for img := range s.Good() {
+		if img.Source.Transport().Name() != docker.Transport.Name() {
+			img.Warn("what is about it is not looked for: its source is no registry")
+			continue
+		}
+		about = append(about, img)
+	}
+	for depth := 0; len(about) > 0; depth++ {
+		if depth > maxReferrerDepth {
+			return fmt.Errorf("%w: referrers of referrers more than %d deep", errdef.ErrLimit, maxReferrerDepth)
+		}
+		var err error
+		if about, err = g.level(ctx, about); err != nil {
+			return err
+		}
+	}
+	g.add()
+	return nil
+}
+
+// gathering is what has been found about the images of a Selection.
+type gathering struct {
+	selection *Selection
+	found     map[string]*Image // by the digest or the full name
+
+	mu      sync.Mutex // held for what the Selection has opened
+	clients map[*types.SystemContext]*registries.Client
+}
+
+// client returns who asks what is about an image.
+func (g *gathering) client(img *Image) *registries.Client {
+	sys := g.selection.sourceCtx(img)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.clients[sys] == nil {
+		g.clients[sys] = registries.New(sys)
+	}
+	return g.clients[sys]
+}
+
+func (g *gathering) close() {
+	for _, client := range g.clients {
+		client.Close()
+	}
+}
+
+// level finds what is directly about images, and returns what is new of that and may
+// have something about itself.
+func (g *gathering) level(ctx context.Context, about []*Image) ([]*Image, error) {
+	var questions []question
+	for _, img := range about {
+		for _, subject := range img.subjects() {
+			questions = append(questions, question{img, subject})
+		}
+	}
+	answers := make([][]*Image, len(questions))
+	err := g.each(ctx, len(questions), func(n int) *Image { return questions[n].about }, func(ctx context.Context, n int) (err error) {
+		answers[n], err = g.ask(ctx, questions[n])
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var found []*Image
+	for _, r := range slices.Concat(answers...) {
+		if known := g.found[r.key()]; known != nil {
+			known.about.parents = append(known.about.parents, r.about.parents...)
+			continue
+		}
+		g.found[r.key()] = r
+		found = append(found, r)
+	}
+	if len(g.found) > maxReferrers {
+		return nil, fmt.Errorf("%w: more than %d referrers", errdef.ErrLimit, maxReferrers)
+	}
+	err = g.each(ctx, len(found), func(n int) *Image { return found[n] }, func(ctx context.Context, n int) error {
+		return g.resolve(ctx, found[n])
+	})
+	for _, r := range found {
+		if !g.needed(r) { // Another image may need it later.
+			delete(g.found, r.key())
+		}
+	}
+	return slices.DeleteFunc(found, func(r *Image) bool { return !r.about.keep || r.about.isList }), err
+}
+
+// question is what is to be asked of the repository of an image.
+type question struct {
+	about   *Image
+	subject digest.Digest
+}
+
+// each calls f n times at once, each time for an image. What fails is the end of the
+// images that it is about, or of all.
+func (g *gathering) each(ctx context.Context, n int, of func(n int) *Image, f func(ctx context.Context, n int) error) error {
+	s := g.selection
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(s.options.Jobs)
+	for i := range n {
+		if !g.needed(of(i)) {
+			continue
+		}
+		roots := of(i).roots()
+		group.Go(func() error {
+			err := f(gctx, i)
+			if err == nil {
+				return nil
+			}
+			for _, root := range roots {
+				if err := s.Fail(root, err); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// needed reports whether something is about an image that has not failed.
+func (g *gathering) needed(r *Image) bool {
+	return slices.ContainsFunc(r.roots(), func(root *Image) bool { return g.selection.Err(root) == nil })
+}
+
+// ask returns what a registry has about a manifest.
+func (g *gathering) ask(ctx context.Context, q question) ([]*Image, error) {
+	repo := q.about.Source.DockerReference()
+	var listed []imgspecv1.Descriptor
+	var hasAPI bool
+	err := g.selection.of(q.about).retry(ctx, func(ctx context.Context) (err error) {
+		listed, hasAPI, err = g.client(q.about).Referrers(ctx, repo, q.subject)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	kinds := []string{image.TagSignature, image.TagAttestation, image.TagSBOM}
+	if !hasAPI {
+		kinds = append(kinds, image.TagReferrers)
+	}
+	var found []*Image
+	for _, kind := range kinds {
+		r, err := g.tagged(ctx, q, kind)
+		if err != nil {
+			return nil, err
+		}
+		if r == nil {
+			continue
+		}
+		found = append(found, r)
+		if r.about.isList {
+			listed = r.found[r.Digest].Manifests
+		}
+	}
+	for _, d := range listed {
+		ref, err := reference.WithDigest(reference.TrimNamed(repo), d.Digest)
+		if err != nil {
+			return nil, err
+		}
+		r, err := newReferrer(q, ref)
+		if err != nil {
+			return nil, err
+		}
+		r.Digest = d.Digest
+		found = append(found, r)
+	}
+	return found, nil
+}
+
+// tagged returns what a digest tag of a subject holds, nil if there is none.
+func (g *gathering) tagged(ctx context.Context, q question, kind string) (*Image, error) {
+	name, err := reference.WithTag(reference.TrimNamed(q.about.Source.DockerReference()), image.DigestTag(q.subject, kind))
+	if err != nil {
+		return nil, err
+	}
+	var raw []byte
+	var mediaType string
+	err = g.selection.of(q.about).retry(ctx, func(ctx context.Context) (err error) {
+		raw, mediaType, err = g.client(q.about).Tagged(ctx, name, name.Tag())
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	document, err := image.ParseDocument(raw, mediaType)
+	if err != nil {
+		return nil, fmt.Errorf("parsing %s: %w", name, err)
+	}
+	r, err := newReferrer(q, name)
+	if err != nil {
+		return nil, err
+	}
+	r.Name, r.Digest = name, document.Descriptor.Digest
+	r.found[r.Digest] = document
+	r.about.isList = kind == image.TagReferrers
+	if r.about.isList && !document.IsIndex() {
+		return nil, fmt.Errorf("%s is no index of referrers", name)
+	}
+	return r, nil
+}
+
+// add adds what is to be saved to the images.
+func (g *gathering) add() {
+	s := g.selection
+	var found []*Image
+	for _, r := range g.found {
+		if g.needed(r) {
+			found = append(found, r)
+		}
+	}
+	slices.SortFunc(found, func(a, b *Image) int {
+		if (a.Name == nil) != (b.Name == nil) {
+			return strings.Compare(a.name(), b.name()) // "" is before any.
+		}
+		return strings.Compare(a.key(), b.key())
+	})
+	for _, r := range found {
+		if r.about.isList {
+			g.restrict(r)
+		}
+		for _, root := range r.roots() {
+			root.Warnings = append(root.Warnings, r.Warnings...)
+		}
+		r.Warnings = nil
+		if r.about.keep {
+			s.add(r)
+		}
+	}
+}
+
+// restrict has the index of a referrers tag list what is saved. If that is nothing, the
+// tag is not saved either.
+func (g *gathering) restrict(r *Image) {
+	var kept []digest.Digest
+	for _, d := range r.Documents[0].Manifests {
+		if listed := g.found[d.Digest.String()]; listed != nil && listed.about.keep {
+			kept = append(kept, d.Digest)
+		}
+	}
+	document, err := restricted(r.Documents[0], kept)
+	if err != nil {
+		r.leaveOut("%v", err)
+		return
+	}
+	r.Documents, r.Digest = []*image.Document{document}, document.Descriptor.Digest
+	r.about.keep = len(kept) > 0
+}
+
+// restricted returns an index that lists some of what another one does.
+func restricted(index *image.Document, kept []digest.Digest) (*image.Document, error) {
+	parsed, err := ParseIndex(index.Raw)
+	if err != nil {
+		return nil, err
+	}
+	raw, _, err := parsed.only(kept)
+	if err != nil {
+		return nil, err
+	}
+	return image.ParseDocument(raw, index.Descriptor.MediaType)
+}
+
+// name returns what the image is called in the archive first, "" for nothing.
+func (i *Image) name() string {
+	for _, name := range i.AllNames() {
+		return name
+	}
+	return ""
+}

@@ -1,0 +1,243 @@
+package selecting
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
+	"go.podman.io/image/v5/docker/reference"
+	ctrimage "go.podman.io/image/v5/image"
+	"go.podman.io/image/v5/manifest"
+	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
+)
+
+// reading is an image whose manifests are read.
+type reading struct {
+	s   *Selection
+	img *Image
+}
+
+func (s *Selection) of(img *Image) *reading { return &reading{s, img} }
+
+// resolve reads the manifests of an image, chooses what will be saved of it, and
+// has the policy accept that.
+func (r *reading) resolve(ctx context.Context) error {
+	r.checkName()
+	err := r.retry(ctx, func(ctx context.Context) error {
+		several := r.whole() || len(r.platforms()) > 0
+		src, err := r.img.Source.NewImageSource(ctx, sources.Opening(r.s.sourceCtx(r.img), several))
+		if err == nil {
+			r.img.origins, _ = src.(origins)
+			r.img.partial, _ = src.(partial)
+			r.img.src = sources.Concurrently(sources.Truthful(src))
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.img.blobs = sources.New(r.img.src)
+	r.img.blobs.Waiting = r.s.Waiting
+	r.img.found = map[digest.Digest]*image.Document{}
+	top := ctrimage.UnparsedInstance(r.img.src, nil)
+	raw, mimeType, err := r.manifest(ctx, top)
+	if err != nil {
+		return err
+	}
+	var document *image.Document
+	switch {
+	case manifest.MIMETypeIsMultiImage(mimeType) && r.img.isReferrersTag():
+		document, err = r.s.resolveReferrersTag(ctx, top, raw, mimeType)
+	case manifest.MIMETypeIsMultiImage(mimeType) && r.img.isAbout(raw, mimeType):
+		document, err = r.readIndex(ctx, top, raw, mimeType, 0)
+	case manifest.MIMETypeIsMultiImage(mimeType):
+		document, err = r.resolveIndex(ctx, top, raw, mimeType)
+	default:
+		if err = r.checkPlatform(ctx, top); err == nil {
+			document, err = r.readManifest(ctx, top, nil)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	r.img.Documents, err = image.Order(document, func(listed imgspecv1.Descriptor) (*image.Document, error) {
+		return r.img.found[listed.Digest], nil
+	})
+	if err != nil {
+		return err
+	}
+	r.img.Digest = document.Descriptor.Digest
+	for _, name := range r.img.References() {
+		if digested, ok := name.(reference.Digested); ok && digested.Digest() != digest.FromBytes(raw) && digested.Digest() != r.img.Digest {
+			return fmt.Errorf("the name %s does not fit: the image has the digest %s", name, r.img.Digest)
+		}
+	}
+	return nil
+}
+
+// whole reports whether an index is saved as it is.
+func (r *reading) whole() bool {
+	return r.s.options.AllPlatforms || r.asItIs()
+}
+
+// asItIs reports whether an index is saved as it is because it is that of a whole
+// image.
+func (r *reading) asItIs() bool {
+	return r.img.Whole && !r.s.options.AllPlatforms && len(r.platforms()) == 0 && !r.s.Layout.Unpacks()
+}
+
+// platforms returns what is to be chosen from an image.
+func (r *reading) platforms() []imgspecv1.Platform {
+	if r.img.Platform != nil && !r.s.options.AllPlatforms {
+		return []imgspecv1.Platform{*r.img.Platform}
+	}
+	return r.s.options.Platforms
+}
+
+// skipsMissing reports whether an index need not be all there.
+func (r *reading) skipsMissing() bool { return r.s.options.SkipMissing || r.asItIs() }
+
+// checkName says what becomes of a name that the layout cannot keep.
+func (r *reading) checkName() {
+	if !r.s.Layout.Unpacks() {
+		return
+	}
+	if r.img.FreeName != "" {
+		logrus.Warnf("an archive of this kind has names of the form NAME:TAG only: %q is stored without a name", r.img.FreeName)
+	}
+	for _, name := range r.img.References() {
+		_, digested := name.(reference.Digested)
+		if _, tagged := name.(reference.Tagged); digested && !tagged {
+			logrus.Warnf("an archive of this kind keeps no digests: %s is stored without a name", name)
+		}
+	}
+}
+
+// resolveIndex chooses from an index, and returns the manifest or index that the
+// archive will have.
+func (r *reading) resolveIndex(ctx context.Context, top *ctrimage.UnparsedImage, raw []byte, mimeType string) (*image.Document, error) {
+	if r.whole() {
+		return r.readIndex(ctx, top, raw, mimeType, 0)
+	}
+	list, index, err := ParseList(raw, mimeType)
+	if err != nil {
+		return nil, err
+	}
+	chosen, err := r.choose(list, index)
+	if err != nil {
+		return nil, err
+	}
+	keep := r.keepsIndex(raw)
+	if len(r.platforms()) < 2 && !keep {
+		return r.readInstance(ctx, ctrimage.UnparsedInstance(r.img.src, &chosen[0]), chosen[0], -1)
+	}
+	if err := r.allowImage(ctx, top); err != nil {
+		return nil, err
+	}
+	subset, instances, err := index.only(chosen)
+	if err != nil {
+		return nil, err
+	}
+	if keep {
+		subset = raw
+	}
+	if err := r.readInstances(ctx, instances, 1); err != nil {
+		return nil, err
+	}
+	return image.ParseDocument(subset, mimeType)
+}
+
+// keepsIndex reports whether an index is kept of which platforms are chosen: if that is
+// asked for, or if the image will be named by the digest of the index, which would be a
+// lie without it.
+func (r *reading) keepsIndex(raw []byte) bool {
+	return r.s.options.KeepIndex || !r.s.Layout.Unpacks() && slices.ContainsFunc(r.img.References(), func(name reference.Named) bool {
+		digested, ok := name.(reference.Digested)
+		return ok && digested.Digest() == digested.Digest().Algorithm().FromBytes(raw)
+	})
+}
+
+// checkPlatform fails if an image that is not an index is for no platform that is
+// wanted. One that does not say what it is for is for any.
+func (r *reading) checkPlatform(ctx context.Context, unparsed *ctrimage.UnparsedImage) error {
+	if len(r.platforms()) == 0 || r.s.options.AnyPlatform {
+		return nil
+	}
+	parsed, err := ctrimage.FromUnparsedImage(ctx, r.s.sourceCtx(r.img), unparsed)
+	if err != nil {
+		return fmt.Errorf("parsing its manifest: %w", err)
+	}
+	var raw []byte
+	if err := r.retry(ctx, func(ctx context.Context) error { raw, err = parsed.ConfigBlob(ctx); return err }); err != nil {
+		return fmt.Errorf("reading its config: %w", err)
+	}
+	config, err := image.ParseConfig(parsed.ConfigInfo().Digest.String(), raw)
+	if err != nil || !config.HasRootFS || config.Platform.OS == "" && config.Platform.Architecture == "" {
+		return nil // Nobody can tell.
+	}
+	have := config.Platform
+	name := image.PlatformString(&have)
+	var others []string
+	for _, p := range r.platforms() {
+		if p.OS != have.OS || p.Architecture != have.Architecture || p.Variant != have.Variant && p.Variant != "" && have.Variant != "" {
+			others = append(others, image.PlatformString(&p))
+		}
+	}
+	switch len(others) {
+	case 0:
+		return nil
+	case len(r.platforms()):
+		return fmt.Errorf("it is %s: %w", name, &errdef.NoPlatformError{Wanted: strings.Join(others, ", "), Available: []string{name}})
+	}
+	r.img.Warn("it is for %s only, and not for %s", name, strings.Join(others, ", "))
+	return nil
+}
+
+// choose returns the manifests for the platforms that are wanted.
+func (r *reading) choose(list manifest.List, index *Index) ([]digest.Digest, error) {
+	contexts := []*types.SystemContext{r.s.sourceCtx(r.img)}
+	if len(r.platforms()) > 0 {
+		contexts = nil
+	}
+	for _, p := range r.platforms() {
+		contexts = append(contexts, sources.Choosing(r.s.sourceCtx(r.img), p))
+	}
+	var chosen []digest.Digest
+	for _, sys := range contexts {
+		d, err := ChooseInstance(list, index, sys)
+		if err != nil {
+			return nil, err
+		}
+		logrus.Debugf("chose %s of an index of %s", d, strings.Join(index.platforms(), ", "))
+		chosen = append(chosen, d)
+	}
+	return chosen, nil
+}
+
+// ChooseInstance returns the manifest for the platform that sys asks for, or a
+// NoPlatformError.
+func ChooseInstance(list manifest.List, index *Index, sys *types.SystemContext) (digest.Digest, error) {
+	d, err := list.ChooseInstance(sys)
+	if err == nil {
+		return d, nil
+	}
+	wanted := "this machine's platform"
+	if sys != nil && (sys.OSChoice != "" || sys.ArchitectureChoice != "") {
+		wanted = image.PlatformString(&imgspecv1.Platform{
+			OS:           cmp.Or(sys.OSChoice, runtime.GOOS),
+			Architecture: cmp.Or(sys.ArchitectureChoice, runtime.GOARCH),
+			Variant:      sys.VariantChoice,
+		})
+	}
+	return "", &errdef.NoPlatformError{Wanted: wanted, Available: index.platforms()}
+}

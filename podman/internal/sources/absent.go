@@ -1,0 +1,99 @@
+package sources
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net/http"
+
+	"github.com/docker/distribution/registry/api/errcode"
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/manifest"
+	ocilayout "go.podman.io/image/v5/oci/layout"
+	"go.podman.io/image/v5/pkg/blobinfocache/none"
+	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/podman/internal/answers"
+)
+
+// elsewhereError says of a layer that has URLs why it is neither where the image is
+// nor where they lead.
+type elsewhereError struct {
+	text      string
+	near, far error
+}
+
+// Error names the layer and its URLs.
+func (e *elsewhereError) Error() string { return e.text + ": " + e.far.Error() }
+
+// Unwrap returns both reasons.
+func (e *elsewhereError) Unwrap() []error { return []error{e.near, e.far} }
+
+// isAbsent reports whether an error of GetBlob says that a layer is nowhere, rather
+// than that it could not be asked for.
+func isAbsent(src types.ImageSource, err error) bool {
+	var elsewhere *elsewhereError
+	if !errors.As(err, &elsewhere) {
+		return notFound(err) // Of an archive, which looks nowhere else.
+	}
+	// What failed at a URL is not told by the source of a directory.
+	untold := src.Reference().Transport().Name() == ocilayout.Transport.Name()
+	return notFound(elsewhere.near) && (untold || notFound(elsewhere.far))
+}
+
+// notFound reports whether an error says that there is no such thing.
+func notFound(err error) bool {
+	if errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	var status docker.UnexpectedHTTPStatusError
+	if errors.As(err, &status) {
+		return status.StatusCode == http.StatusNotFound || status.StatusCode == http.StatusGone
+	}
+	if code, ok := answers.BodyStatus(err); ok {
+		return code == http.StatusNotFound
+	}
+	var coded errcode.ErrorCoder
+	return errors.As(err, &coded) && coded.ErrorCode().Descriptor().HTTPStatusCode == http.StatusNotFound
+}
+
+// Absent returns which layers, of those that have URLs, are nowhere, and what was
+// said of the first. Where that cannot be told, it fails. Each layer is asked for by
+// try, which may do so several times.
+func Absent(ctx context.Context, src types.ImageSource, layers []imgspecv1.Descriptor, try func(func(context.Context) error) error) (absent map[digest.Digest]bool, first, err error) {
+	for _, l := range layers {
+		if len(l.URLs) == 0 {
+			continue
+		}
+		err := try(func(ctx context.Context) error {
+			body, _, err := GetBlob(ctx, src, manifest.BlobInfoFromOCI1Descriptor(l), none.NoCache)
+			if err != nil {
+				return err
+			}
+			_ = body.Close() // Nothing was read.
+			return nil
+		})
+		switch {
+		case err == nil:
+			continue
+		case ctx.Err() != nil || !isAbsent(src, err):
+			return nil, nil, err
+		case absent == nil:
+			absent, first = map[digest.Digest]bool{}, err
+		}
+		absent[l.Digest] = true
+	}
+	return absent, first, nil
+}
+
+// HasURLs reports whether one of the layers may be kept elsewhere.
+func HasURLs(layers []imgspecv1.Descriptor) bool {
+	for _, l := range layers {
+		if len(l.URLs) > 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,136 @@
+package sources
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"reflect"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/manifest"
+	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/internal/fetching"
+)
+
+// A registry's source of containers/image reads ranges of blobs, with its
+// authentication, mirrors and TLS, by a method that is exported but has a parameter of
+// an internal type, so that no interface of ours has it. It is called by reflection
+// then, if it still looks as it does now:
+//
+//	GetBlobAt(context.Context, types.BlobInfo, []struct{ Offset, Length uint64 }) (chan io.ReadCloser, chan error, error)
+
+// ranger returns what reads ranges of src, or an invalid value.
+func ranger(src types.ImageSource) reflect.Value {
+	src = named(src)
+	supports, ok := src.(interface{ SupportsGetBlobAt() bool })
+	if !ok || !supports.SupportsGetBlobAt() {
+		return reflect.Value{}
+	}
+	method := reflect.ValueOf(src).MethodByName("GetBlobAt")
+	if !method.IsValid() || !isRanger(method.Type()) {
+		return reflect.Value{}
+	}
+	return method
+}
+
+func isRanger(t reflect.Type) bool {
+	if t.NumIn() != 3 || t.NumOut() != 3 || t.IsVariadic() ||
+		t.In(0) != reflect.TypeFor[context.Context]() || t.In(1) != reflect.TypeFor[types.BlobInfo]() ||
+		t.Out(0) != reflect.TypeFor[chan io.ReadCloser]() || t.Out(1) != reflect.TypeFor[chan error]() || t.Out(2) != reflect.TypeFor[error]() {
+		return false
+	}
+	chunks := t.In(2)
+	if chunks.Kind() != reflect.Slice || chunks.Elem().Kind() != reflect.Struct || chunks.Elem().NumField() != 2 {
+		return false
+	}
+	for i, name := range []string{"Offset", "Length"} {
+		field := chunks.Elem().Field(i)
+		if field.Name != name || field.Type.Kind() != reflect.Uint64 {
+			return false
+		}
+	}
+	return true
+}
+
+// toTheEnd is the length that stands for all that there is.
+const toTheEnd = math.MaxUint64
+
+// getBlobAt calls the method.
+func (s *Blobs) getBlobAt(ctx context.Context, blob imgspecv1.Descriptor, offset, length uint64) (*rangeBody, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	chunks := reflect.MakeSlice(s.ranger.Type().In(2), 1, 1)
+	chunks.Index(0).Field(0).SetUint(offset)
+	chunks.Index(0).Field(1).SetUint(length)
+	info := manifest.BlobInfoFromOCI1Descriptor(blob)
+	results := s.ranger.Call([]reflect.Value{reflect.ValueOf(ctx), reflect.ValueOf(info), chunks})
+	if err, _ := results[2].Interface().(error); err != nil {
+		cancel()
+		if isRefusal(err) {
+			err = fmt.Errorf("%w: %w", fetching.ErrNoRanges, err)
+		}
+		return nil, err
+	}
+	streams, errs := results[0].Interface().(chan io.ReadCloser), results[1].Interface().(chan error)
+	body, err := firstOf(ctx, streams, errs)
+	go drain(streams, errs) // Whoever sends to them must not wait for ever.
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	return &rangeBody{ReadCloser: body, cancel: cancel}, nil
+}
+
+// isWhole reports whether a body is cut out of an answer of 200, up to whose beginning
+// all has been thrown away: its type is one of containers/image's own, where that of a
+// range is net/http's. (That of one range in a multipart answer is too, and such a
+// registry is read as if it had no ranges.)
+func isWhole(body io.ReadCloser) bool {
+	return reflect.TypeOf(body).Name() == "signalCloseReader"
+}
+
+// isRefusal reports whether an error is containers/image's internal one for an answer
+// of 400.
+func isRefusal(err error) bool {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if reflect.TypeOf(err).Name() == "BadPartialRequestError" {
+			return true
+		}
+	}
+	return false
+}
+
+// OnlySimpleSignatures reports whether an image has, and its instances have, no
+// signatures of another format than the one of types.ImageSource. Of these copy.Image
+// learns by a method whose result is of an internal type, so that a source of ours does
+// not have it.
+func OnlySimpleSignatures(ctx context.Context, src types.ImageSource, instances []*digest.Digest) bool {
+	method := reflect.ValueOf(src).MethodByName("GetSignaturesWithFormat")
+	if !method.IsValid() {
+		return true // They would not have been seen before either.
+	}
+	if !isSignatureGetter(method.Type()) {
+		return false
+	}
+	for _, instance := range instances {
+		results := method.Call([]reflect.Value{reflect.ValueOf(ctx), reflect.ValueOf(instance)})
+		if !results[1].IsNil() {
+			return false // copy.Image says why.
+		}
+		for i := range results[0].Len() {
+			if signature := results[0].Index(i).Elem(); !signature.IsValid() || signature.Type().Name() != "SimpleSigning" {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func isSignatureGetter(t reflect.Type) bool {
+	return t.NumIn() == 2 && t.NumOut() == 2 && !t.IsVariadic() &&
+		t.In(0) == reflect.TypeFor[context.Context]() && t.In(1) == reflect.TypeFor[*digest.Digest]() &&
+		t.Out(0).Kind() == reflect.Slice && t.Out(0).Elem().Kind() == reflect.Interface && t.Out(1) == reflect.TypeFor[error]()
+}

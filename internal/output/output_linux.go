@@ -14,7 +14,7 @@ import (
 
 // createBeside writes to a file without a name in the directory of the target,
 // of which nothing is left however the process ends, or to a temporary file
-// where the file system or the lack of /proc does not allow that.
+// where the system does not allow that, or would not give it a name in the end.
 func createBeside(target string, old fs.FileInfo) (*Output, error) {
 	dir := dirOf(target)
 	f, self, err := unnamed(dir)
@@ -46,10 +46,36 @@ func unnamed(dir string) (f *os.File, self string, err error) {
 		return nil, "", err
 	}
 	self = fmt.Sprintf("/proc/self/fd/%d", f.Fd())
-	if _, err := os.Stat(self); err != nil {
+	if err := tryLink(dir); err != nil {
 		return nil, "", errors.Join(err, f.Close())
 	}
 	return f, self, nil
+}
+
+// linkTrial is the name that tryLink gives a file, for an instant.
+const linkTrial = ".docker-archive-link"
+
+// tryLink fails if an unnamed file cannot be given a name in a directory: a security module,
+// a sandbox or the lack of /proc may be against it, which must not come out only when an
+// archive is complete. What has had a name once cannot be given another, so that it takes a
+// file of its own.
+func tryLink(dir string) error {
+	f, err := os.OpenFile(dir, unix.O_TMPFILE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	name := dir + string(filepath.Separator) + linkTrial
+	err = linkAt(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), name)
+	if errors.Is(err, fs.ErrExist) { // Another process is at it, or was killed: it could do so.
+		if info, err := os.Lstat(name); err != nil || !info.Mode().IsRegular() || info.Size() > 0 {
+			return f.Close()
+		}
+		err = nil
+	}
+	if err == nil {
+		_ = os.Remove(name)
+	}
+	return errors.Join(err, f.Close())
 }
 
 // openUnnamed makes a file without a name in a directory. give gives it one that nothing
@@ -85,8 +111,12 @@ func link(self, target string, old fs.FileInfo) error {
 	}
 }
 
-func linkSelf(self, name string) error {
-	return pathError("link", name, unix.Linkat(unix.AT_FDCWD, self, unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW))
+func linkSelf(self, name string) error { return pathError("link", name, linkAt(self, name)) }
+
+// linkAt gives the file that a link of /proc leads to a name. It is a variable so that a
+// test can be a system that does not.
+var linkAt = func(self, name string) error {
+	return unix.Linkat(unix.AT_FDCWD, self, unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW)
 }
 
 func pathError(op, path string, err error) error {

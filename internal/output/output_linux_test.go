@@ -82,3 +82,45 @@ func TestWithoutExchange(t *testing.T) {
 	assert.Equal(t, "new", read(t, path))
 	assert.Equal(t, []string{"out"}, names(t, dir))
 }
+
+// Not every system that has files without names gives them one: that is found out before
+// anything is written to it.
+func TestWithoutLinking(t *testing.T) {
+	real := linkAt
+	t.Cleanup(func() { linkAt = real })
+	linkAt = func(string, string) error { return unix.EPERM }
+	for _, there := range []bool{false, true} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "out")
+		if there {
+			require.NoError(t, os.WriteFile(path, nil, 0o600))
+		}
+		o, err := Create(t.Context(), path)
+		require.NoError(t, err)
+		write(t, o, "new")
+		require.NoError(t, o.Commit(t.Context()))
+		assert.Equal(t, "new", read(t, path))
+		assert.Equal(t, []string{"out"}, names(t, dir))
+
+		o, err = Replace(t.Context(), path, false)
+		require.NoError(t, err)
+		write(t, o, "newer")
+		require.NoError(t, o.Commit(t.Context()))
+		assert.Equal(t, "newer", read(t, path))
+		assert.Equal(t, []string{"out"}, names(t, dir))
+	}
+}
+
+// What a process has left that was killed while it found that out is in nobody's way; what
+// somebody calls so is left alone.
+func TestLinkTrialLeft(t *testing.T) {
+	for content, want := range map[string][]string{"": {"out"}, "theirs": {linkTrial, "out"}} {
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, linkTrial), []byte(content), 0o600))
+		o, err := Create(t.Context(), filepath.Join(dir, "out"))
+		require.NoError(t, err)
+		write(t, o, "new")
+		require.NoError(t, o.Commit(t.Context()))
+		assert.Equal(t, want, names(t, dir))
+	}
+}

@@ -64,7 +64,9 @@ func createPartial(ctx context.Context, path string) (*Output, error) {
 	o.finish = func() error {
 		_ = os.Remove(name + renewedSuffix) // It may have been left by a kill.
 		var err error
-		if old != nil {
+		if !isItself(o.raw, name) {
+			err = ErrChanged
+		} else if old != nil {
 			err = dress(o.raw, old)
 		}
 		if err == nil {
@@ -74,6 +76,9 @@ func createPartial(ctx context.Context, path string) (*Output, error) {
 	}
 	return o, nil
 }
+
+// ErrForeign means that a file that would be gone on with may not be this user's work.
+var ErrForeign = errors.New("this user did not write the file")
 
 var errStream = errors.New("what is written to a stream cannot be gone on with; name a file")
 
@@ -96,20 +101,11 @@ func vacant(target string) (fs.FileInfo, error) {
 	return info, nil
 }
 
-// openPartial opens and locks the file at a path, which it makes if there is none.
+// openPartial opens and locks the file at a path, which it makes if there is none. What is
+// there already must be this user's own, and have no other name.
 func openPartial(name string) (*os.File, error) {
 	for {
-		flags := os.O_RDWR
-		info, err := os.Lstat(name)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			flags |= os.O_CREATE | os.O_EXCL // Never through a link to another file.
-		case err != nil:
-			return nil, err
-		case !info.Mode().IsRegular():
-			return nil, fmt.Errorf("%s is not a regular file", name)
-		}
-		f, err := os.OpenFile(name, flags, 0o644)
+		f, made, err := openOrMake(name)
 		if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
 			continue // Somebody was quicker.
 		}
@@ -119,13 +115,53 @@ func openPartial(name string) (*os.File, error) {
 		if err := lock(f); err != nil {
 			return nil, errors.Join(fmt.Errorf("%s: %w", name, err), f.Close())
 		}
-		if isItself(f, name) {
+		if !isItself(f, name) { // Whoever had the lock has renamed it.
+			if err := f.Close(); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if made {
 			return f, nil
 		}
-		if err := f.Close(); err != nil { // Whoever had the lock has renamed it.
-			return nil, err
+		if err := adopt(f, name); err != nil {
+			return nil, errors.Join(err, f.Close())
 		}
+		return f, nil
 	}
+}
+
+// openOrMake opens the regular file at a path, not what that links to, or makes one.
+func openOrMake(name string) (f *os.File, made bool, err error) {
+	info, err := os.Lstat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		f, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644) // Never through a link to another file.
+		return f, true, err
+	case err != nil:
+		return nil, false, err
+	case !info.Mode().IsRegular():
+		return nil, false, fmt.Errorf("%s is not a regular file", name)
+	}
+	f, err = os.OpenFile(name, os.O_RDWR|openItself, 0)
+	return f, false, err
+}
+
+// adopt fails unless an opened file may be gone on with, and gives it the mode of a new one.
+// Its name can be guessed: anybody who may write to the directory could have put a link to
+// another file there, or a file that stays theirs.
+func adopt(f *os.File, name string) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file", name)
+	}
+	if err := checkOwn(info, name); err != nil {
+		return fmt.Errorf("%w; remove it, or save to another path", err)
+	}
+	return dress(f, nil)
 }
 
 // isItself reports whether a file is what has a name, and not what that links to.

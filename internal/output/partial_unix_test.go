@@ -4,8 +4,10 @@ package output
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -98,4 +100,84 @@ func TestPartialFollowsNoLink(t *testing.T) {
 	}))
 	require.NoError(t, o.Abort())
 	assert.Equal(t, "precious", read(t, victim))
+}
+
+// A file with a second name is somebody's content, which is not written over.
+func TestPartialWithTwoNames(t *testing.T) {
+	dir := t.TempDir()
+	path, victim := filepath.Join(dir, "a.tar"), filepath.Join(dir, "victim")
+	for _, content := range []string{"precious", ""} {
+		require.NoError(t, os.WriteFile(victim, []byte(content), 0o640))
+		require.NoError(t, os.Link(victim, path+PartialSuffix))
+		_, err := CreatePartial(t.Context(), path)
+		require.ErrorIs(t, err, ErrForeign)
+		require.ErrorContains(t, err, "has 2 names")
+		assert.Equal(t, content, read(t, victim))
+		assert.Equal(t, os.FileMode(0o640), mode(t, victim))
+		require.NoError(t, os.Remove(path+PartialSuffix))
+		require.NoError(t, os.Remove(victim))
+	}
+}
+
+// A file of another user would stay his as the archive. Where all files belong to somebody,
+// as on media without owners, it is as good as one's own.
+func TestPartialOfAnotherUser(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.tar")
+	require.NoError(t, os.WriteFile(path+PartialSuffix, []byte("theirs"), 0o600))
+	owned(t, func(name string) bool { return strings.HasSuffix(name, PartialSuffix) })
+	_, err := CreatePartial(t.Context(), path)
+	require.ErrorIs(t, err, ErrForeign)
+	require.ErrorContains(t, err, "belongs to user 4242")
+	assert.Equal(t, "theirs", read(t, path+PartialSuffix))
+	assert.Equal(t, []string{"a.tar.partial"}, names(t, filepath.Dir(path)))
+
+	owned(t, func(string) bool { return true })
+	o, err := CreatePartial(t.Context(), path)
+	require.NoError(t, err)
+	require.NoError(t, o.Abort())
+	assert.Equal(t, "theirs", read(t, path+PartialSuffix))
+	assert.Equal(t, []string{"a.tar.partial"}, names(t, filepath.Dir(path)))
+}
+
+// owned has files belong to user 4242.
+func owned(t *testing.T, files func(name string) bool) {
+	real := ownerOf
+	t.Cleanup(func() { ownerOf = real })
+	ownerOf = func(info fs.FileInfo) int {
+		if files(info.Name()) {
+			return 4242
+		}
+		return os.Geteuid()
+	}
+}
+
+// What is gone on with becomes an archive with the mode of any other, whatever it had.
+func TestPartialGetsMode(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.tar")
+	require.NoError(t, os.WriteFile(path+PartialSuffix, []byte("half"), 0o600))
+	require.NoError(t, os.Chmod(path+PartialSuffix, 0o666|os.ModeSetgid))
+	o, err := CreatePartial(t.Context(), path)
+	require.NoError(t, err)
+	require.NoError(t, o.Commit(t.Context()))
+	assert.Equal(t, 0o644&^umask(), mode(t, path))
+}
+
+// What takes the place of the file at the last moment does not become the archive.
+func TestPartialReplacedAtTheLastMoment(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.tar")
+	o, err := CreatePartial(t.Context(), path)
+	require.NoError(t, err)
+	write(t, o, "ours")
+	require.NoError(t, os.Remove(path+PartialSuffix))
+	require.NoError(t, os.WriteFile(path+PartialSuffix, []byte("theirs"), 0o600))
+	require.ErrorIs(t, o.Commit(t.Context()), ErrChanged)
+	assert.Equal(t, []string{"a.tar.partial"}, names(t, filepath.Dir(path)))
+	assert.Equal(t, "theirs", read(t, path+PartialSuffix))
+}
+
+func mode(t *testing.T, path string) os.FileMode {
+	t.Helper()
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	return info.Mode()
 }

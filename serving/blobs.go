@@ -38,7 +38,7 @@ func (s *Server) blob(w http.ResponseWriter, r *request, reference string) {
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Docker-Content-Digest", d.String())
 	h.Set("ETag", `"`+d.String()+`"`)
-	h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	h.Set("Cache-Control", s.cacheable()+", max-age=31536000, immutable")
 	watched := &watchedReader{ReadSeeker: content}
 	if stored, ok := content.(*stored); ok { // The kernel is to send it, and the errors are the socket's.
 		http.ServeContent(w, r.Request, "", time.Time{}, stored)
@@ -58,6 +58,14 @@ func (s *Server) blob(w http.ResponseWriter, r *request, reference string) {
 	if r.Method == http.MethodGet {
 		s.check(r.view, from, b)
 	}
+}
+
+// cacheable says whose caches may keep a blob.
+func (s *Server) cacheable() string {
+	if s.options.Authorize != nil {
+		return "private" // A shared cache would not ask who wants it.
+	}
+	return "public"
 }
 
 // openBlob returns the content of a blob. done is to be called when it has been used.

@@ -9,7 +9,6 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -18,7 +17,6 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/crypto/bcrypt"
 
 	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 	"github.com/dockerarchive/dockerarchive/serving"
@@ -182,35 +180,18 @@ func TestGracefulStop(t *testing.T) {
 	})
 }
 
-func TestHtpasswd(t *testing.T) {
-	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
-	require.NoError(t, err)
-	authorize, err := serving.ParseHtpasswd(strings.NewReader("# users\n\nanna:" + strings.Replace(string(hash), "$2a$", "$2y$", 1) + "\n"))
-	require.NoError(t, err)
-	for range 2 { // What was right is remembered.
-		assert.True(t, authorize("anna", "secret"))
-		assert.False(t, authorize("anna", "wrong"))
-		assert.False(t, authorize("anna", ""))
-		assert.False(t, authorize("bert", "secret"))
-	}
-	for text, want := range map[string]string{
-		"":                         "there is no user",
-		"anna":                     "line 1",
-		":" + string(hash):         "line 1",
-		"anna:{SHA}5en6G6MezRroT3": "line 1: the password is not hashed with bcrypt",
-	} {
-		_, err := serving.ParseHtpasswd(strings.NewReader(text))
-		require.ErrorContains(t, err, want)
-	}
-}
-
 // Only who is allowed to gets anything, and every request is told.
 func TestAuthorization(t *testing.T) {
 	var mu sync.Mutex
 	var accesses []serving.Access
 	path := newLayout(t).add(imagetest.NewImage(t, "it"), "team/app:1").write()
 	s := serveWith(t, serving.Options{
-		Authorize: func(user, password string) bool { return user == "anna" && password == "secret" },
+		Authorize: func(_ context.Context, l serving.Login) error {
+			if l.User == "anna" && l.Password == "secret" && l.Remote != "" {
+				return nil
+			}
+			return serving.ErrDenied
+		},
 		Access: func(a serving.Access) {
 			mu.Lock()
 			defer mu.Unlock()

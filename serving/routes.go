@@ -25,6 +25,7 @@ const (
 	codeUnauthorized    = "UNAUTHORIZED"
 	codeUnsupported     = "UNSUPPORTED"
 	codePagination      = "PAGINATION_NUMBER_INVALID"
+	codeTooMany         = "TOOMANYREQUESTS"
 	codeUnavailable     = "UNAVAILABLE"
 	codeUnknown         = "UNKNOWN"
 )

@@ -36,6 +36,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
 // Options are how archives are served.
@@ -45,9 +47,11 @@ type Options struct {
 	Log *slog.Logger
 	// Access, if not nil, is called after each request, concurrently.
 	Access func(Access)
-	// Authorize, if not nil, says who may read: all others are asked for a user and a
-	// password. It is called concurrently. See ParseHtpasswd.
-	Authorize func(user, password string) bool
+	// Authorize, if not nil, returns nil for those who may read, ErrDenied for those who are
+	// to be asked for a user and a password, and ErrBusy for those who should come again
+	// later. It is called concurrently, with the context of a request, which ends when the
+	// client is gone. See Users.
+	Authorize func(ctx context.Context, l Login) error
 	// Patience is how long a client may take to read 256 KB; 0 is 30 seconds. What is
 	// slower is cut off.
 	Patience time.Duration
@@ -152,7 +156,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rw := &responseWriter{ResponseWriter: w, patience: s.options.Patience}
 	begun := time.Now()
 	user, password, given := r.BasicAuth()
-	allowed := s.options.Authorize == nil || given && s.options.Authorize(user, password)
 	if s.options.Access != nil {
 		defer func() {
 			a := Access{Remote: r.RemoteAddr, Method: r.Method, Target: r.URL.RequestURI(), Status: rw.status, Bytes: rw.bytes, Begun: begun, Duration: time.Since(begun)}
@@ -168,10 +171,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	rw.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
 	rw.Header().Set("X-Content-Type-Options", "nosniff")
-	if !allowed {
-		rw.Header().Set("WWW-Authenticate", `Basic realm="image archives", charset="UTF-8"`)
-		fail(rw, r, http.StatusUnauthorized, codeUnauthorized, "a user and a password are needed")
-		return
+	if s.options.Authorize != nil {
+		err := ErrDenied
+		if given {
+			err = s.options.Authorize(r.Context(), Login{User: user, Password: password, Remote: r.RemoteAddr})
+		}
+		if err != nil {
+			s.deny(rw, r, err)
+			return
+		}
 	}
 	view := s.acquire()
 	if view == nil {
@@ -180,6 +188,23 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer s.release(view)
 	s.route(rw, r, view)
+}
+
+// deny answers a request of somebody who may not read, or not now.
+func (s *Server) deny(w http.ResponseWriter, r *http.Request, err error) {
+	switch {
+	case errors.Is(err, ErrDenied):
+		w.Header().Set("WWW-Authenticate", `Basic realm="image archives", charset="UTF-8"`)
+		fail(w, r, http.StatusUnauthorized, codeUnauthorized, "a user and a password are needed")
+	case errors.Is(err, ErrBusy):
+		w.Header().Set("Retry-After", "1")
+		fail(w, r, http.StatusTooManyRequests, codeTooMany, "too many passwords are waiting to be checked; try again")
+	default:
+		if r.Context().Err() == nil {
+			s.options.Log.Error("a user cannot be checked", "error", printable.Error(err))
+		}
+		fail(w, r, http.StatusServiceUnavailable, codeUnavailable, "the user cannot be checked now")
+	}
 }
 
 // acquire returns what is served now, to be used until it is released; nil when the

@@ -68,7 +68,7 @@ at the latest.`,
 	f.StringVar(&o.listen, "listen", "127.0.0.1:5000", "`[HOST]:PORT` to listen on; without a host, all addresses of this machine")
 	f.StringVar(&o.tlsCert, "tls-cert", "", "`FILE` with the certificate, and those between it and the authority, for HTTPS")
 	f.StringVar(&o.tlsKey, "tls-key", "", "`FILE` with the key of the certificate")
-	f.StringVar(&o.htpasswd, "htpasswd", "", "`FILE` with the users that may pull, as 'htpasswd -B' writes it; without it everybody may")
+	f.StringVar(&o.htpasswd, "htpasswd", "", "`FILE` of users as 'htpasswd -B' writes it, read again when it changes")
 	f.StringVar(&o.metrics, "metrics", "", "`[HOST]:PORT` of its own to tell Prometheus at, under /metrics, how many requests, bytes and errors there were")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "do not log requests")
 	return cmd
@@ -88,10 +88,11 @@ func (o *serveOptions) run(ctx context.Context, stdout, stderr io.Writer, args [
 		}
 	}
 	if o.htpasswd != "" {
-		var err error
-		if options.Authorize, err = readHtpasswd(o.htpasswd); err != nil {
+		users, err := serving.OpenHtpasswd(o.htpasswd, options.Log)
+		if err != nil {
 			return err
 		}
+		options.Authorize = users.Authorize
 	}
 	if dir := o.global.tmpdir; dir != "" {
 		// What opens archives knows no other directory for temporary files.
@@ -154,19 +155,6 @@ func closeListener(l net.Listener) error {
 		return nil
 	}
 	return l.Close()
-}
-
-func readHtpasswd(path string) (func(user, password string) bool, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading the users: %w", err)
-	}
-	defer f.Close()
-	authorize, err := serving.ParseHtpasswd(f)
-	if err != nil {
-		return nil, fmt.Errorf("reading the users in %s: %w", path, err)
-	}
-	return authorize, nil
 }
 
 // accessLog returns what writes a line for each request to w.

@@ -94,7 +94,11 @@ type listed struct {
 // list returns all packages below the line as they are built for an operating
 // system.
 func list(t testing.TB, goos string) []listed {
-	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"errdef", module+"progress", module+"archive/...", module+"compose/...", module+"serving/...", module+"internal/...")
+	return goList(t, exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"errdef", module+"progress", module+"archive/...", module+"compose/...", module+"serving/...", module+"internal/..."), goos)
+}
+
+// goList returns what a "go list" prints.
+func goList(t testing.TB, cmd *exec.Cmd, goos string) []listed {
 	cmd.Env = append(os.Environ(), "GOOS="+goos, "GOARCH=amd64", "CGO_ENABLED=0")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -128,8 +132,8 @@ func within(imports []string) []string {
 
 // readSources reads what "go list" will, so that "go test" does not take the
 // result of an earlier run for that of changed files.
-func readSources(t testing.TB) {
-	for _, root := range []string{"../go.mod", "../errdef", "../progress", "../archive", "../compose", "../serving", "."} {
+func readSources(t testing.TB, roots ...string) {
+	for _, root := range append(roots, "../go.mod", "../errdef", "../progress", "../archive", "../compose", "../serving", ".") {
 		require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 			if err == nil && (strings.HasSuffix(path, ".go") || path == "../go.mod") {
 				_, err = os.ReadFile(path)

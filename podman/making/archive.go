@@ -19,9 +19,9 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/layout"
 	"github.com/dockerarchive/dockerarchive/internal/output"
-	"github.com/dockerarchive/dockerarchive/internal/retry"
 	"github.com/dockerarchive/dockerarchive/internal/writing"
-	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
+	"github.com/dockerarchive/dockerarchive/podman/internal/layouts"
+	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 	"github.com/dockerarchive/dockerarchive/progress"
 )
 
@@ -34,14 +34,6 @@ type ArchiveOptions struct {
 	Names []reference.Named
 	// Jobs is how many layers of the base are read at the same time; 0 means 6.
 	Jobs int
-	// RetryTimes is how often reading one is resumed after an error that may pass. A
-	// Base resumes by itself, and knows of more errors that they may.
-	RetryTimes int
-}
-
-// layouts is what a transport of this module has.
-type layouts interface {
-	Layout(sys *types.SystemContext) layout.Layout
 }
 
 // WriteArchive makes an image straight into a new archive at path, of which
@@ -53,17 +45,13 @@ func WriteArchive(ctx context.Context, path string, img *compose.Image, o *Archi
 	if o != nil {
 		w.options = *o
 	}
-	if w.options.Transport == nil {
-		w.options.Transport = dockerarchive.ImageTransport
-	}
 	if w.options.Jobs <= 0 {
 		w.options.Jobs = 6
 	}
-	transport, ok := w.options.Transport.(layouts)
-	if !ok {
-		return nil, fmt.Errorf("writing %s: transport %s does not write archives", path, w.options.Transport.Name())
+	var err error
+	if w.layout, err = layouts.Of(w.options.Transport, nil); err != nil {
+		return nil, fmt.Errorf("writing %s: %w", path, err)
 	}
-	w.layout = transport.Layout(nil)
 	if w.layout.Unpacks() { // What would be compressed would be decompressed at once.
 		plain := *img
 		plain.Compression = compose.Compression{Algorithm: compose.None}
@@ -141,7 +129,7 @@ func (w *archiveWriter) PutBase(ctx context.Context, layers []imgspecv1.Descript
 	}
 	fetcher := fetching.New(fetching.Options{
 		Jobs:    w.options.Jobs,
-		Backoff: func() *retry.Backoff { return retry.Policy{Times: w.options.RetryTimes}.Backoff() },
+		Backoff: sources.Retries(0, 0).Backoff, // A Base resumes by itself.
 		Store: func(ctx context.Context, blob *fetching.Blob, r io.Reader) error {
 			_, _, err := w.archive.Put(ctx, w, r, blob.Digest, blob.Size)
 			return err

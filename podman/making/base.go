@@ -6,22 +6,22 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker"
-	"go.podman.io/image/v5/docker/reference"
 	ctrimage "go.podman.io/image/v5/image"
 	"go.podman.io/image/v5/manifest"
-	"go.podman.io/image/v5/pkg/blobinfocache/none"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 
+	"github.com/dockerarchive/dockerarchive/internal/fetching"
 	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/retry"
 	"github.com/dockerarchive/dockerarchive/internal/stall"
+	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 )
 
 // Base is an image of any transport as a base for others. It implements
@@ -36,8 +36,9 @@ type Base struct {
 	instance *digest.Digest // of an index
 	raw      []byte
 	mimeType string
-	serial   *sync.Mutex   // held while a blob is read, if source allows only one at a time
-	delay    time.Duration // before the second attempt, if it is not that of the policy
+	fetcher  *fetching.Fetcher // reads blobs in ranges, and on where they broke off
+	image    *fetching.Image
+	delay    time.Duration // before every further attempt, if it is not that of the policy
 }
 
 // OpenBase opens an image, of an index the one for the platform that sys asks for,
@@ -64,9 +65,11 @@ func openBase(ctx context.Context, sys *types.SystemContext, policy *signature.P
 		return nil, err
 	}
 	b := &Base{source: source}
-	if !source.HasThreadSafeGetBlob() {
-		b.serial = new(sync.Mutex)
-	}
+	b.fetcher = fetching.New(fetching.Options{
+		Jobs: 1, Busy: sources.IsBusy,
+		Backoff: func() *retry.Backoff { return sources.Retries(b.RetryTimes, b.delay).Backoff() },
+	})
+	b.image = b.fetcher.AddImage(sources.New(source), "", nil)
 	if err := b.choose(ctx, sys, policy); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", transports.ImageName(ref), err), source.Close())
 	}
@@ -147,37 +150,8 @@ func (b *Base) Layers(ctx context.Context) ([]imgspecv1.Descriptor, error) {
 	return layers, nil
 }
 
-// open opens a blob, of a registry such that it fails when nothing comes.
-func (b *Base) open(ctx context.Context, d imgspecv1.Descriptor) (io.ReadCloser, error) {
-	ref := b.source.Reference()
-	if ref.Transport().Name() != docker.Transport.Name() {
-		return b.openBlob(ctx, d)
-	}
-	return stall.Open(ctx, reference.Domain(ref.DockerReference()), untold, func(ctx context.Context) (io.ReadCloser, error) { return b.openBlob(ctx, d) })
-}
-
-func (b *Base) openBlob(ctx context.Context, d imgspecv1.Descriptor) (io.ReadCloser, error) {
-	unlock := func() {}
-	if b.serial != nil {
-		b.serial.Lock()
-		unlock = b.serial.Unlock
-	}
-	body, _, err := b.source.GetBlob(ctx, manifest.BlobInfoFromOCI1Descriptor(d), none.NoCache)
-	if err != nil {
-		unlock()
-		return nil, err
-	}
-	return &lockedBody{ReadCloser: body, unlock: sync.OnceFunc(unlock)}, nil
-}
-
-// lockedBody is a blob while whose reading no other can be read.
-type lockedBody struct {
-	io.ReadCloser
-	unlock func()
-}
-
-// Close closes the blob, and lets others be read.
-func (b *lockedBody) Close() error {
-	defer b.unlock()
-	return b.ReadCloser.Close()
+// Blob implements compose.Base. What fails for a reason that may pass is tried again, and
+// resumed, RetryTimes times.
+func (b *Base) Blob(ctx context.Context, d imgspecv1.Descriptor) (io.ReadCloser, error) {
+	return b.fetcher.Open(ctx, b.image, d)
 }

@@ -18,19 +18,6 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/answers"
 )
 
-// elsewhereError says of a layer that has URLs why it is neither where the image is
-// nor where they lead.
-type elsewhereError struct {
-	text      string
-	near, far error
-}
-
-// Error names the layer and its URLs.
-func (e *elsewhereError) Error() string { return e.text + ": " + e.far.Error() }
-
-// Unwrap returns both reasons.
-func (e *elsewhereError) Unwrap() []error { return []error{e.near, e.far} }
-
 // isAbsent reports whether an error of GetBlob says that a layer is nowhere, rather
 // than that it could not be asked for.
 func isAbsent(src types.ImageSource, err error) bool {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"reflect"
 	"sync"
 
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -21,7 +20,7 @@ import (
 type Blobs struct {
 	src    types.ImageSource
 	serial *sync.Mutex // held while a blob is read, if src allows only one at a time
-	ranger reflect.Value
+	ranger *ranger     // nil if there are no ranges to be had
 
 	// Waiting is told of a registry that sends nothing. It must not be changed while a blob
 	// is read.
@@ -30,7 +29,7 @@ type Blobs struct {
 
 // New returns the blobs of a source.
 func New(src types.ImageSource) *Blobs {
-	s := &Blobs{src: src, ranger: ranger(src), Waiting: func(string) {}}
+	s := &Blobs{src: src, ranger: newRanger(src), Waiting: func(string) {}}
 	if !src.HasThreadSafeGetBlob() {
 		s.serial = new(sync.Mutex)
 	}
@@ -52,8 +51,8 @@ func (s *Blobs) watched(ctx context.Context, open func(context.Context) (io.Read
 }
 
 func (s *Blobs) open(ctx context.Context, blob imgspecv1.Descriptor, offset int64) (io.ReadCloser, error) {
-	if offset > 0 && offset < blob.Size && s.hasRanges(blob) {
-		body, err := s.getBlobAt(ctx, blob, uint64(offset), toTheEnd)
+	if offset > 0 && offset < blob.Size && s.HasRanges() && len(blob.URLs) == 0 {
+		body, err := s.ranger.open(ctx, manifest.BlobInfoFromOCI1Descriptor(blob), uint64(offset), toTheEnd)
 		if err == nil {
 			return body, nil
 		}
@@ -89,4 +88,4 @@ func (b *unlockingBody) Close() error {
 func (s *Blobs) Source() types.ImageSource { return s.src }
 
 // HasRanges reports whether blobs can be read in ranges, several at once.
-func (s *Blobs) HasRanges() bool { return s.ranger.IsValid() && s.serial == nil }
+func (s *Blobs) HasRanges() bool { return s.ranger != nil && s.serial == nil }

@@ -7,34 +7,37 @@ import (
 	"io"
 	"math"
 	"reflect"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
-	"go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/internal/fetching"
 )
 
-// A registry's source of containers/image reads ranges of blobs, with its
-// authentication, mirrors and TLS, by a method that is exported but has a parameter of
-// an internal type, so that no interface of ours has it. It is called by reflection
-// then, if it still looks as it does now:
+// This file is the only one that calls containers/image by reflection, and that knows names
+// of its unexported types. TestContainersImage holds each against the library.
+
+// ranger reads ranges of blobs of a registry. A source of containers/image does, with its
+// authentication, mirrors and TLS, by a method that is exported but has a parameter of an
+// internal type, so that no interface of ours has it. It is called by reflection then, if it
+// still looks as it does now:
 //
 //	GetBlobAt(context.Context, types.BlobInfo, []struct{ Offset, Length uint64 }) (chan io.ReadCloser, chan error, error)
+type ranger struct{ method reflect.Value }
 
-// ranger returns what reads ranges of src, or an invalid value.
-func ranger(src types.ImageSource) reflect.Value {
+// newRanger returns what reads ranges of src, or nil.
+func newRanger(src types.ImageSource) *ranger {
 	src = named(src)
 	supports, ok := src.(interface{ SupportsGetBlobAt() bool })
 	if !ok || !supports.SupportsGetBlobAt() {
-		return reflect.Value{}
+		return nil
 	}
 	method := reflect.ValueOf(src).MethodByName("GetBlobAt")
 	if !method.IsValid() || !isRanger(method.Type()) {
-		return reflect.Value{}
+		return nil
 	}
-	return method
+	return &ranger{method}
 }
 
 func isRanger(t reflect.Type) bool {
@@ -59,14 +62,13 @@ func isRanger(t reflect.Type) bool {
 // toTheEnd is the length that stands for all that there is.
 const toTheEnd = math.MaxUint64
 
-// getBlobAt calls the method.
-func (s *Blobs) getBlobAt(ctx context.Context, blob imgspecv1.Descriptor, offset, length uint64) (*rangeBody, error) {
+// open returns a range of a blob, which may turn out to be cut out of all of it.
+func (r *ranger) open(ctx context.Context, info types.BlobInfo, offset, length uint64) (*rangeBody, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	chunks := reflect.MakeSlice(s.ranger.Type().In(2), 1, 1)
+	chunks := reflect.MakeSlice(r.method.Type().In(2), 1, 1)
 	chunks.Index(0).Field(0).SetUint(offset)
 	chunks.Index(0).Field(1).SetUint(length)
-	info := manifest.BlobInfoFromOCI1Descriptor(blob)
-	results := s.ranger.Call([]reflect.Value{reflect.ValueOf(ctx), reflect.ValueOf(info), chunks})
+	results := r.method.Call([]reflect.Value{reflect.ValueOf(ctx), reflect.ValueOf(info), chunks})
 	if err, _ := results[2].Interface().(error); err != nil {
 		cancel()
 		if isRefusal(err) {
@@ -84,12 +86,65 @@ func (s *Blobs) getBlobAt(ctx context.Context, blob imgspecv1.Descriptor, offset
 	return &rangeBody{ReadCloser: body, cancel: cancel}, nil
 }
 
-// isWhole reports whether a body is cut out of an answer of 200, up to whose beginning
-// all has been thrown away: its type is one of containers/image's own, where that of a
-// range is net/http's. (That of one range in a multipart answer is too, and such a
-// registry is read as if it had no ranges.)
-func isWhole(body io.ReadCloser) bool {
-	return reflect.TypeOf(body).Name() == "signalCloseReader"
+func firstOf(ctx context.Context, streams chan io.ReadCloser, errs chan error) (io.ReadCloser, error) {
+	for streams != nil || errs != nil {
+		select {
+		case body, ok := <-streams:
+			if ok {
+				return body, nil
+			}
+			streams = nil
+		case err, ok := <-errs:
+			if ok {
+				return nil, err
+			}
+			errs = nil
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	return nil, fmt.Errorf("no range came: %w", io.ErrUnexpectedEOF)
+}
+
+func drain(streams chan io.ReadCloser, errs chan error) {
+	for streams != nil || errs != nil {
+		select {
+		case body, ok := <-streams:
+			if ok {
+				body.Close() // Nobody wants it.
+			} else {
+				streams = nil
+			}
+		case _, ok := <-errs:
+			if !ok {
+				errs = nil
+			}
+		}
+	}
+}
+
+// rangeBody ends its request when it is closed, instead of reading on.
+type rangeBody struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+// Close closes the body.
+func (b *rangeBody) Close() error {
+	b.cancel()
+	return b.ReadCloser.Close()
+}
+
+// isRange reports whether a body is all of an answer of 206: net/http's own then. Others are
+// containers/image's, cut out of an answer of 200, up to whose beginning all has been thrown
+// away, or out of one in parts; a registry that gives those is read as if it had no ranges.
+// It does not matter what containers/image calls its types.
+func isRange(body io.ReadCloser) bool {
+	t := reflect.TypeOf(body)
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t.PkgPath() == "net/http" || strings.HasPrefix(t.PkgPath(), "net/http/") || strings.HasSuffix(t.PkgPath(), "golang.org/x/net/http2")
 }
 
 // isRefusal reports whether an error is containers/image's internal one for an answer

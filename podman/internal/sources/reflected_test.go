@@ -1,12 +1,26 @@
 package sources
 
 import (
+	"bytes"
 	"context"
 	"io"
+	"net/http"
+	"os"
+	"path/filepath"
 	"reflect"
+	"regexp"
+	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/directory"
+
+	"github.com/dockerarchive/dockerarchive/internal/fetching"
+	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
+
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/types"
 )
 
@@ -20,4 +34,86 @@ func TestIsRanger(t *testing.T) {
 	assert.False(t, is(func(context.Context, types.BlobInfo, ...chunk) (a chan io.ReadCloser, b chan error, c error) { return }))
 	assert.False(t, is(func(context.Context, types.BlobInfo, []chunk) (a chan io.ReadCloser, c error) { return }))
 	assert.False(t, is(func(context.Context, string, []chunk) (a chan io.ReadCloser, b chan error, c error) { return }))
+}
+
+// library returns which version of containers/image this is.
+func library(t *testing.T) string {
+	t.Helper()
+	mod, err := os.ReadFile("../../go.mod")
+	require.NoError(t, err)
+	version := regexp.MustCompile(`go\.podman\.io/image/v5 v\S+`).Find(mod)
+	require.NotEmpty(t, version)
+	return string(version)
+}
+
+// answering returns the source of a registry that answers requests for blobs as told.
+func answering(t *testing.T, answer http.HandlerFunc) (types.ImageSource, imgspecv1.Descriptor) {
+	t.Helper()
+	reg := imagetest.NewRegistry(t)
+	img := imagetest.NewImage(t, "a", imagetest.Gzip(1, 5000))
+	ref := reg.Push(t, "a:latest", img)
+	reg.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/blobs/") {
+			return false
+		}
+		answer(w, r)
+		return true
+	}
+	src, err := ref.NewImageSource(t.Context(), imagetest.RegistryContext(t))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, src.Close()) })
+	return src, img.Manifest.Layers[0]
+}
+
+// What is called by reflection, and told by the names of types, is as it was in the library
+// that this was written for. If not, registries are read slower, so it is to be seen here.
+func TestContainersImage(t *testing.T) {
+	version := library(t)
+	content := bytes.Repeat([]byte("0123456789"), 600)
+	part := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/octet-stream")
+		w.Header().Set("Content-Length", "4")
+		w.WriteHeader(http.StatusPartialContent)
+		_, _ = w.Write(content[13:17]) // The client sees whether it arrived.
+	}
+	t.Run("GetBlobAt", func(t *testing.T) {
+		src, blob := answering(t, part)
+		blobs := New(src)
+		require.True(t, blobs.HasRanges(), "%s has no GetBlobAt as reflected.go calls it", version)
+		body, err := blobs.OpenRange(t.Context(), blob, 13, 4)
+		require.NoError(t, err, "%s: a range is not told from a whole blob", version)
+		data, err := io.ReadAll(body)
+		require.NoError(t, err)
+		require.NoError(t, body.Close())
+		assert.Equal(t, content[13:17], data)
+	})
+	t.Run("whole", func(t *testing.T) {
+		src, blob := answering(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(content) })
+		_, err := New(src).OpenRange(t.Context(), blob, 13, 4)
+		require.ErrorIs(t, err, fetching.ErrNoRanges, "%s: a whole blob passes for a range", version)
+	})
+	t.Run("BadPartialRequestError", func(t *testing.T) {
+		src, blob := answering(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) })
+		_, err := New(src).OpenRange(t.Context(), blob, 13, 4)
+		require.ErrorIs(t, err, fetching.ErrNoRanges, "%s calls the refusal of a range otherwise than reflected.go", version)
+	})
+	t.Run("GetSignaturesWithFormat", func(t *testing.T) {
+		src, _ := answering(t, part)
+		method := reflect.ValueOf(src).MethodByName("GetSignaturesWithFormat")
+		require.True(t, method.IsValid() && isSignatureGetter(method.Type()), "%s has no GetSignaturesWithFormat as reflected.go calls it", version)
+		assert.True(t, OnlySimpleSignatures(t.Context(), src, []*digest.Digest{nil}), version)
+	})
+	t.Run("SimpleSigning", func(t *testing.T) {
+		dir := t.TempDir()
+		ref, err := directory.NewReference(dir)
+		require.NoError(t, err)
+		require.NoError(t, imagetest.Copy(t, ref, imagetest.Saved(t, "one"), nil))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "signature-1"), []byte("\x00simple-signing\nx"), 0o600))
+		src, err := ref.NewImageSource(t.Context(), nil)
+		require.NoError(t, err)
+		defer src.Close() // It is only read.
+		assert.True(t, OnlySimpleSignatures(t.Context(), src, []*digest.Digest{nil}), "%s calls simple signatures otherwise than reflected.go", version)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "signature-1"), []byte("\x00sigstore-json\n{}"), 0o600))
+		assert.False(t, OnlySimpleSignatures(t.Context(), src, []*digest.Digest{nil}), "%s hides sigstore signatures", version)
+	})
 }

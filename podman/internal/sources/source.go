@@ -113,3 +113,16 @@ func IsArchived(src types.ImageSource) bool {
 	name := named(src).Reference().Transport().Name()
 	return name == dockerarchive.Transport.Name() || name == dockerarchive.ImageTransport.Name()
 }
+
+// elsewhereError says of a layer that has URLs why it is neither where the image is
+// nor where they lead.
+type elsewhereError struct {
+	text      string
+	near, far error
+}
+
+// Error names the layer and its URLs.
+func (e *elsewhereError) Error() string { return e.text + ": " + e.far.Error() }
+
+// Unwrap returns both reasons.
+func (e *elsewhereError) Unwrap() []error { return []error{e.near, e.far} }

@@ -58,23 +58,6 @@ func Once(ctx context.Context, job Job, ranges *Ranges) ([]byte, error) {
 	return c.copyWatched(ctx, job.Options)
 }
 
-// copier is one call of Once.
-type copier struct {
-	policy       *signature.PolicyContext
-	dest, source types.ImageReference
-	noSync       bool
-	progress     func(progress.Event)
-	ranges       *Ranges
-	ranged       *rangedSource // that is read; nil if there is none
-	watch        *stall.Watch  // nil if no registry is involved
-	final        bool          // what has been written cannot be taken back
-}
-
-// waiting tells the caller of a registry that sends nothing.
-func (c *copier) waiting(host string) {
-	c.progress(progress.Event{Kind: progress.Waiting, Host: host})
-}
-
 // copyWatched copies, and fails when a registry brings nothing.
 func (c *copier) copyWatched(ctx context.Context, options *copy.Options) (m []byte, err error) {
 	if options == nil {
@@ -94,13 +77,6 @@ func (c *copier) copyWatched(ctx context.Context, options *copy.Options) (m []by
 		return nil, retry.Final(err) // Another attempt would go behind what has been sent.
 	}
 	return m, err
-}
-
-// rest says that a registry is not waited for.
-func (c *copier) rest() {
-	if c.watch != nil {
-		c.watch.Rest()
-	}
 }
 
 func (c *copier) copy(ctx context.Context, options *copy.Options) ([]byte, error) {

@@ -7,10 +7,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
-	"github.com/dockerarchive/dockerarchive/progress"
 	"go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
+	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 // progressInterval is how often copy.Image says how much of a blob it has read.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"runtime"
 	"slices"
 
@@ -15,21 +14,6 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
 	"github.com/dockerarchive/dockerarchive/progress"
 )
-
-// Store keeps blobs by their digests, and names for them, as containerd does. The
-// package loading/containerd has that of containerd.
-type Store interface {
-	// Has reports whether there is a blob. It is to stay as long as the store is open.
-	Has(ctx context.Context, d digest.Digest) (bool, error)
-	// Receive takes the blobs of an OCI image layout in a tar archive, which lacks layers.
-	Receive(ctx context.Context, archive io.Reader) error
-	// Refer records which blobs, not all of which may be there, a document needs.
-	Refer(ctx context.Context, document digest.Digest, to []digest.Digest) error
-	// Name makes a name stand for a manifest or an index.
-	Name(ctx context.Context, name string, target imgspecv1.Descriptor) error
-	// Unpack makes an image ready to be run.
-	Unpack(ctx context.Context, config digest.Digest, layers []imgspecv1.Descriptor, diffIDs []digest.Digest) error
-}
 
 // ErrIncomplete is the error if something is missing again that was there, or was sent.
 var ErrIncomplete = errors.New("the content store has lost what it had")
@@ -121,23 +105,6 @@ func (l *loader) missing(ctx context.Context) (digest.Digest, error) {
 		}
 	}
 	return "", nil
-}
-
-// needs returns all that an image leads to and that its source has.
-func (i *loadedImage) needs() []digest.Digest {
-	var all []digest.Digest
-	for _, document := range i.Documents {
-		all = append(all, document.Descriptor.Digest)
-		if document.Config != nil {
-			all = append(all, document.Config.Digest)
-		}
-		for _, layer := range document.Layers {
-			if !document.Absent[layer.Digest] {
-				all = append(all, layer.Digest)
-			}
-		}
-	}
-	return all
 }
 
 // nameInStore makes an image of what the store has got.

@@ -4,18 +4,18 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"runtime"
 	"slices"
 
-	"github.com/dockerarchive/dockerarchive/podman/copying/internal/imagecopy"
-	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
-	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/podman/copying/internal/imagecopy"
+	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
+	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 )
 
 // Into copies images one by one. place returns what an image gets as its reference, for
@@ -66,26 +66,4 @@ func (l *loader) copyInto(ctx context.Context, img *loadedImage, place func(refe
 	}
 	l.done.Images[img.place].ID = config
 	return nil
-}
-
-// tags returns the names of an image that have a tag and no digest.
-func (i *loadedImage) tags() []reference.NamedTagged {
-	var tags []reference.NamedTagged
-	for _, name := range i.AllNames() {
-		named, err := reference.ParseNormalizedNamed(name)
-		if err != nil {
-			continue // A free name, which Docker makes of what it can.
-		}
-		_, digested := named.(reference.Digested)
-		if tagged, ok := named.(reference.NamedTagged); ok && !digested {
-			tags = append(tags, tagged)
-		}
-	}
-	return tags
-}
-
-// nothing returns the error of images of which none could be run.
-func (l *loader) nothing() error {
-	first := l.done.Images[0]
-	return l.from.ErrorOf(l.from.Images[0], fmt.Errorf("there is nothing to load: %s", first.Skipped))
 }

@@ -14,19 +14,17 @@ import (
 	"go.podman.io/image/v5/pkg/blobinfocache/none"
 	"go.podman.io/image/v5/types"
 
-	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/stall"
-	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 // sentBlobs knows which blobs registries have got, so that each is sent once.
 type sentBlobs struct {
-	pusher *pusher
-	client *registries.Client
-	cache  types.BlobInfoCache // that of containers/image, which knows where blobs were put before
-	jobs   chan struct{}       // held by who sends
+	*sender
+	made  *madeLayers
+	cache types.BlobInfoCache // that of containers/image, which knows where blobs were put before
+	jobs  chan struct{}       // held by who sends
 
 	mu    sync.Mutex
 	known map[sentBlob]*sending
@@ -45,8 +43,11 @@ type sending struct {
 	first        reference.Named            // one of them
 }
 
-func newSentBlobs(p *pusher) *sentBlobs {
-	return &sentBlobs{pusher: p, client: registries.New(p.options.DestinationCtx), cache: blobinfocache.DefaultCache(p.options.DestinationCtx), jobs: make(chan struct{}, p.options.Select.Jobs), known: map[sentBlob]*sending{}}
+func newSentBlobs(s *sender, made *madeLayers) *sentBlobs {
+	return &sentBlobs{
+		sender: s, made: made, cache: blobinfocache.DefaultCache(s.options.DestinationCtx),
+		jobs: make(chan struct{}, s.options.Select.Jobs), known: map[sentBlob]*sending{},
+	}
 }
 
 func (s *sentBlobs) of(b sentBlob) *sending {
@@ -56,16 +57,6 @@ func (s *sentBlobs) of(b sentBlob) *sending {
 		s.known[b] = &sending{turn: make(chan struct{}, 1), repositories: map[string]reference.Named{}}
 	}
 	return s.known[b]
-}
-
-// acquire takes a place in a channel that bounds something.
-func acquire(ctx context.Context, places chan struct{}) error {
-	select {
-	case places <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // put sees to it that a repository has a blob.
@@ -87,8 +78,8 @@ func (s *sentBlobs) put(ctx context.Context, img *pushedImage, to *repository, b
 	switch mounted := s.mount(ctx, sending, to, b); {
 	case mounted:
 		img.count(0, b.Size)
-	case s.pusher.options.DryRun:
-		err = s.ask(ctx, img, to, b)
+	case s.options.DryRun:
+		err = s.isThere(ctx, img, to, b)
 	default:
 		err = s.send(ctx, img, to, b)
 	}
@@ -102,7 +93,7 @@ func (s *sentBlobs) put(ctx context.Context, img *pushedImage, to *repository, b
 // mount has the registry take a blob from another of its repositories, if one is known
 // to have it. Whatever is in the way, the blob can still be sent.
 func (s *sentBlobs) mount(ctx context.Context, sending *sending, to *repository, b image.Blob) bool {
-	if s.pusher.options.DryRun { // It would be there by then.
+	if s.options.DryRun { // It would be there by then.
 		return sending.first != nil
 	}
 	from := sending.first
@@ -113,7 +104,7 @@ func (s *sentBlobs) mount(ctx context.Context, sending *sending, to *repository,
 		return false
 	}
 	mounted := false
-	err := stall.Ask(ctx, s.pusher.reading.Waiting, func(ctx context.Context, _ *stall.Watch) (err error) {
+	err := stall.Ask(ctx, s.waiting, func(ctx context.Context, _ *stall.Watch) (err error) {
 		mounted, err = s.client.Mount(ctx, to.name, from, b.Digest)
 		return err
 	})
@@ -148,8 +139,8 @@ func scopeOf(name reference.Named) types.BICTransportScope {
 	return types.BICTransportScope{Opaque: reference.Domain(name)}
 }
 
-// ask finds out whether a blob would be sent.
-func (s *sentBlobs) ask(ctx context.Context, img *pushedImage, to *repository, b image.Blob) error {
+// isThere finds out whether a blob would be sent.
+func (s *sentBlobs) isThere(ctx context.Context, img *pushedImage, to *repository, b image.Blob) error {
 	there := false
 	err := to.do(ctx, img, b.Digest, func(ctx context.Context, _ *stall.Watch, dest types.ImageDestination) (err error) {
 		there, _, err = dest.TryReusingBlob(ctx, infoOf(b), none.NoCache, false)
@@ -168,13 +159,6 @@ func (s *sentBlobs) ask(ctx context.Context, img *pushedImage, to *repository, b
 
 func infoOf(b image.Blob) types.BlobInfo { return types.BlobInfo{Digest: b.Digest, Size: b.Size} }
 
-func (i *pushedImage) count(sent, there int64) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.result.Sent += sent
-	i.result.There += there
-}
-
 // worthResuming is the size of a blob, in bytes, from which on its second attempt is one
 // that a third can go on with.
 const worthResuming = 1 << 20
@@ -183,7 +167,7 @@ const worthResuming = 1 << 20
 // containers/image, which cannot go on where a connection broke; where one has broken, by
 // what can.
 func (s *sentBlobs) send(ctx context.Context, img *pushedImage, to *repository, b image.Blob) error {
-	told := s.pusher.options.Select.Progress
+	told := s.options.Select.Progress
 	begun := false
 	upload, attempts := s.client.Upload(to.name, b.Descriptor), 0
 	upload.Announce = func(err error, offset int64) {
@@ -191,7 +175,7 @@ func (s *sentBlobs) send(ctx context.Context, img *pushedImage, to *repository, 
 	}
 	err := to.do(ctx, img, b.Digest, func(asked context.Context, w *stall.Watch, dest types.ImageDestination) error {
 		open := func(skip int64) (*sentReader, error) {
-			body, err := s.pusher.open(ctx, img, b)
+			body, err := s.open(ctx, img, b)
 			if err != nil {
 				return nil, err
 			}
@@ -245,96 +229,9 @@ func (s *sentBlobs) send(ctx context.Context, img *pushedImage, to *repository, 
 }
 
 // open returns the content of a blob.
-func (p *pusher) open(ctx context.Context, img *pushedImage, b image.Blob) (io.ReadCloser, error) {
-	if body := p.made.open(b.Digest); body != nil {
+func (s *sentBlobs) open(ctx context.Context, img *pushedImage, b image.Blob) (io.ReadCloser, error) {
+	if body := s.made.open(b.Digest); body != nil {
 		return body, nil
 	}
 	return img.Open(ctx, b.Descriptor, 0)
-}
-
-// sentReader verifies what is sent, and remembers why that could not be read.
-type sentReader struct {
-	r        io.ReadCloser
-	want     image.Blob
-	digester digest.Digester
-	n        int64
-	skip     int64 // bytes that read is not told of
-	read     func(int)
-	err      error
-}
-
-// Read implements io.Reader.
-func (r *sentReader) Read(p []byte) (int, error) {
-	n, err := r.r.Read(p)
-	if n > 0 {
-		r.n += int64(n)
-		if sent := min(int64(n), r.n-r.skip); sent > 0 {
-			r.read(int(sent))
-		}
-		r.digester.Hash().Write(p[:n]) // Never fails.
-	}
-	// The last bytes are only sent when they are known to be right.
-	if err == io.EOF || err == nil && r.n == r.want.Size {
-		if got := r.digester.Digest(); got != r.want.Digest {
-			err = &errdef.MismatchError{Name: "blob " + r.want.Digest.String(), Want: r.want.Digest, Got: got}
-		}
-	}
-	if err != nil && err != io.EOF {
-		r.err = err
-		return 0, err
-	}
-	return n, err
-}
-
-// Close closes what was read.
-func (r *sentReader) Close() error { return r.r.Close() }
-
-// repository is where something is sent.
-type repository struct {
-	pusher *pusher
-	ref    types.ImageReference
-	name   reference.Named
-
-	mu     sync.Mutex
-	dest   types.ImageDestination // nil before it is needed, and after something failed
-	opened []types.ImageDestination
-}
-
-// do calls f with a destination, again and with a new one if it fails for a reason that
-// may pass: one of containers/image that could not reach its registry at first never
-// tries again.
-func (r *repository) do(ctx context.Context, img *pushedImage, blob digest.Digest, f func(context.Context, *stall.Watch, types.ImageDestination) error) error {
-	return r.pusher.retry(ctx, img, blob, func() error {
-		dest, err := r.open(ctx)
-		if err == nil {
-			err = stall.Ask(ctx, r.pusher.reading.Waiting, func(ctx context.Context, w *stall.Watch) error { return f(ctx, w, dest) })
-		}
-		if err != nil {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			if r.dest == dest {
-				r.dest = nil
-			}
-		}
-		return err
-	})
-}
-
-func (r *repository) open(ctx context.Context) (types.ImageDestination, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.dest == nil {
-		dest, err := r.ref.NewImageDestination(ctx, r.pusher.options.DestinationCtx)
-		if err != nil {
-			return nil, err
-		}
-		r.dest, r.opened = dest, append(r.opened, dest)
-	}
-	return r.dest, nil
-}
-
-func (r *repository) close() {
-	for _, dest := range r.opened {
-		_ = dest.Close() // Everything has been answered.
-	}
 }

@@ -27,7 +27,7 @@ func (p *pusher) isThere(ctx context.Context, img *pushedImage, target reference
 		return false, err
 	}
 	var d digest.Digest
-	err = stall.Ask(ctx, p.reading.Waiting, func(ctx context.Context, _ *stall.Watch) (err error) {
+	err = stall.Ask(ctx, p.waiting, func(ctx context.Context, _ *stall.Watch) (err error) {
 		d, err = docker.GetDigest(ctx, p.options.DestinationCtx, ref)
 		return err
 	})
@@ -45,8 +45,8 @@ func (p *pusher) confirm(ctx context.Context, img *pushedImage, target reference
 			return err
 		}
 		var d digest.Digest
-		err := stall.Ask(ctx, p.reading.Waiting, func(ctx context.Context, _ *stall.Watch) (err error) {
-			d, err = p.blobs.client.Digest(ctx, target)
+		err := stall.Ask(ctx, p.waiting, func(ctx context.Context, _ *stall.Watch) (err error) {
+			d, err = p.client.Digest(ctx, target)
 			return err
 		})
 		switch {
@@ -83,7 +83,7 @@ func (p *pusher) list(ctx context.Context, img *pushedImage) error {
 
 func (p *pusher) listIn(ctx context.Context, img *pushedImage, repository reference.Named, document *image.Document) error {
 	return p.ask(ctx, img, func(ctx context.Context) error {
-		return p.blobs.client.List(ctx, repository, document.Subject.Digest, document.Descriptor, document.Raw)
+		return p.client.List(ctx, repository, document.Subject.Digest, document.Descriptor, document.Raw)
 	})
 }
 
@@ -101,7 +101,7 @@ func (p *pusher) addToList(ctx context.Context, img *pushedImage, target referen
 	}
 	var there digest.Digest
 	err := p.ask(ctx, img, func(ctx context.Context) (err error) {
-		there, err = p.blobs.client.Digest(ctx, target)
+		there, err = p.client.Digest(ctx, target)
 		return err
 	})
 	switch {
@@ -122,19 +122,4 @@ func (p *pusher) addToList(ctx context.Context, img *pushedImage, target referen
 	}
 	img.warnAdded(target)
 	return true, nil
-}
-
-// warnAdded says that what a name stands for is not the image alone.
-func (i *pushedImage) warnAdded(target reference.Named) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.result.Warnings = append(i.result.Warnings, fmt.Sprintf("%s is a list of referrers that was there, to which those of %s were added", target, i.Top().Descriptor.Digest))
-}
-
-// ask asks a registry something, again if that fails for a reason that may pass, as that
-// nothing comes.
-func (p *pusher) ask(ctx context.Context, img *pushedImage, f func(context.Context) error) error {
-	return p.retry(ctx, img, "", func() error {
-		return stall.Ask(ctx, p.reading.Waiting, func(ctx context.Context, _ *stall.Watch) error { return f(ctx) })
-	})
 }

@@ -23,7 +23,8 @@ import (
 // madeLayers are the layers of images without a manifest, compressed. They wait in
 // temporary files: a registry is asked for what it has by their digests.
 type madeLayers struct {
-	pusher *pusher
+	zstd    bool
+	tempDir string
 
 	mu     sync.Mutex
 	plain  map[digest.Digest]*madeLayer // by diff ID
@@ -37,8 +38,8 @@ type madeLayer struct {
 	imgspecv1.Descriptor
 }
 
-func newMadeLayers(p *pusher) *madeLayers {
-	return &madeLayers{pusher: p, plain: map[digest.Digest]*madeLayer{}, packed: map[digest.Digest]*madeLayer{}}
+func newMadeLayers(zstd bool, tempDir string) *madeLayers {
+	return &madeLayers{zstd: zstd, tempDir: tempDir, plain: map[digest.Digest]*madeLayer{}, packed: map[digest.Digest]*madeLayer{}}
 }
 
 func (m *madeLayers) close() {
@@ -69,7 +70,7 @@ func (m *madeLayers) complete(ctx context.Context, img *pushedImage) error {
 		}
 	}
 	config, mediaType := *plain.Config, image.DockerManifest
-	if m.pusher.options.Zstd {
+	if m.zstd {
 		config.MediaType, mediaType = imgspecv1.MediaTypeImageConfig, imgspecv1.MediaTypeImageManifest
 	}
 	raw, err := json.Marshal(imgspecv1.Manifest{
@@ -103,7 +104,7 @@ func (m *madeLayers) compress(ctx context.Context, img *pushedImage, plain imgsp
 	if l.file != nil {
 		return l.Descriptor, nil
 	}
-	file, err := spool.Create(spool.Dir(m.pusher.tempDir()))
+	file, err := spool.Create(spool.Dir(m.tempDir))
 	if err != nil {
 		return imgspecv1.Descriptor{}, err
 	}
@@ -125,7 +126,7 @@ func (m *madeLayers) write(ctx context.Context, img *pushedImage, plain imgspecv
 	out := io.MultiWriter(file, digester.Hash(), counted)
 	packed := imgspecv1.Descriptor{MediaType: image.DockerLayerGzip}
 	var compressor io.WriteCloser
-	if m.pusher.options.Zstd {
+	if m.zstd {
 		packed.MediaType = imgspecv1.MediaTypeImageLayerZstd
 		w, err := zstd.NewWriter(out, zstd.WithEncoderConcurrency(1))
 		if err != nil {

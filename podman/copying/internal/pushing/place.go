@@ -11,9 +11,6 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
-// maxTargets bounds the names that an image gets because of what it is about.
-const maxTargets = 4096
-
 // place finds the repositories of images that are about others.
 func (p *pusher) place() {
 	repositories := map[digest.Digest][]reference.Named{} // that get a document
@@ -62,14 +59,6 @@ func (p *pusher) place() {
 				img.addTarget(reference.WithTag(repository, tagged.Tag()))
 			}
 		}
-	}
-}
-
-// addTarget adds a name, unless the image has it or there is none.
-func (i *pushedImage) addTarget(target reference.Named, err error) {
-	has := func(t reference.Named) bool { return t.String() == target.String() }
-	if err == nil && len(i.result.Image.Targets) < maxTargets && !slices.ContainsFunc(i.result.Image.Targets, has) {
-		i.result.Image.Targets = append(i.result.Image.Targets, target)
 	}
 }
 

@@ -7,50 +7,20 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/transports"
-	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/image"
-	"github.com/dockerarchive/dockerarchive/internal/stall"
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
 	"github.com/dockerarchive/dockerarchive/podman/internal/layouts"
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 	"github.com/dockerarchive/dockerarchive/progress"
 )
-
-// Wanted is an image that is to be pushed. What its fields mean says copying.PushImage.
-type Wanted struct {
-	selecting.Wanted
-	Targets   []reference.Named
-	Otherwise reference.Named
-}
-
-// Options are how images are pushed. What its fields mean says copying.PushOptions.
-type Options struct {
-	// Select says how images are read. Its Jobs, Retries, KeepGoing and Progress are for
-	// what is sent too.
-	Select         selecting.Options
-	DestinationCtx *types.SystemContext
-	Zstd           bool // compresses layers so that have to be; else gzip does
-	DryRun         bool
-	Planned        func([]Result) error
-}
-
-// Result is what became of an image. What its fields mean says copying.PushResult.
-type Result struct {
-	Image       Wanted
-	Digest      digest.Digest
-	UpToDate    bool
-	Sent, There int64
-	Warnings    []string
-	Err         error
-}
 
 // ErrLeftOut is the error of Push if it kept going, and results say why some images were
 // not pushed.
@@ -87,25 +57,15 @@ func Push(ctx context.Context, images []Wanted, o Options) ([]Result, error) {
 
 // pusher is one call of Push.
 type pusher struct {
-	options Options
+	*sender
 	reading *selecting.Selection // reads and checks the manifests
 	images  []*pushedImage
 	blobs   *sentBlobs
 	made    *madeLayers
 }
 
-// pushedImage is an image that Push puts somewhere.
-type pushedImage struct {
-	*selecting.Image
-	isMade bool // its manifest is
-	about  []digest.Digest
-
-	mu     sync.Mutex // guards what blobs sent side by side change
-	result Result
-}
-
 func newPusher(images []Wanted, o Options) (*pusher, error) {
-	p := &pusher{options: o}
+	p := &pusher{sender: &sender{options: o, client: registries.New(o.DestinationCtx)}}
 	selects := &p.options.Select
 	if selects.Jobs <= 0 {
 		selects.Jobs = selecting.DefaultJobs
@@ -130,8 +90,9 @@ func newPusher(images []Wanted, o Options) (*pusher, error) {
 	if p.reading, err = selecting.New(wanted, *selects); err != nil {
 		return nil, fmt.Errorf("pushing images: %w", err)
 	}
-	p.blobs = newSentBlobs(p)
-	p.made = newMadeLayers(p)
+	p.waiting = p.reading.Waiting
+	p.made = newMadeLayers(o.Zstd, p.tempDir())
+	p.blobs = newSentBlobs(p.sender, p.made)
 	for n, img := range images {
 		img.Targets = slices.Clone(img.Targets)
 		p.images = append(p.images, &pushedImage{Image: p.reading.Images[n], result: Result{Image: img}})
@@ -161,7 +122,7 @@ func checkTargets(images []Wanted) error {
 
 func (p *pusher) close() {
 	p.made.close()
-	p.blobs.client.Close()
+	p.client.Close()
 	p.reading.Close()
 }
 
@@ -233,18 +194,6 @@ func (p *pusher) results() []Result {
 	return results
 }
 
-// retry tries something again that failed for a reason that may pass.
-func (p *pusher) retry(ctx context.Context, img *pushedImage, blob digest.Digest, f func() error) error {
-	announce := func(err error) {
-		e := progress.Event{Kind: progress.Retried, Blob: blob, Err: err}
-		if blob == "" {
-			e.Image = transports.ImageName(img.Source)
-		}
-		p.options.Select.Progress(e)
-	}
-	return p.options.Select.Retries.Do(ctx, announce, f)
-}
-
 // push puts an image into all of its repositories.
 func (p *pusher) push(ctx context.Context, img *pushedImage) error {
 	if img.isMade {
@@ -279,7 +228,7 @@ func (p *pusher) pushTo(ctx context.Context, img *pushedImage, target reference.
 	if err != nil {
 		return err
 	}
-	to := &repository{pusher: p, ref: ref, name: reference.TrimNamed(target)}
+	to := &repository{sender: p.sender, ref: ref, name: reference.TrimNamed(target)}
 	defer to.close()
 	if all {
 		if err := p.pushContent(ctx, img, to); err != nil {
@@ -322,11 +271,4 @@ func (p *pusher) pushContent(ctx context.Context, img *pushedImage, to *reposito
 		}
 	}
 	return nil
-}
-
-func (r *repository) putManifest(ctx context.Context, img *pushedImage, document *image.Document, instance *digest.Digest) error {
-	return r.do(ctx, img, "", func(ctx context.Context, w *stall.Watch, dest types.ImageDestination) error {
-		w.Patient()
-		return dest.PutManifest(ctx, document.Raw, instance)
-	})
 }

@@ -1,9 +1,10 @@
 package saving
 
 import (
+	"github.com/opencontainers/go-digest"
+
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
-	"github.com/opencontainers/go-digest"
 )
 
 // Result is what became of an image. What its fields mean says copying.SaveResult.

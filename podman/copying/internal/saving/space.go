@@ -6,10 +6,11 @@ import (
 	"math"
 	"syscall"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/dockerarchive/dockerarchive/internal/local"
 	"github.com/dockerarchive/dockerarchive/internal/output"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
-	"github.com/opencontainers/go-digest"
 )
 
 // blobSpace returns how many bytes the blobs, manifests and indexes take in the

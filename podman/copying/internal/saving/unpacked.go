@@ -4,8 +4,6 @@ import (
 	"context"
 	"slices"
 
-	"github.com/opencontainers/go-digest"
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dockerarchive/dockerarchive/internal/fetching"
@@ -49,12 +47,6 @@ func (s *saver) learnLayersOf(m *image.Document) {
 	for i, l := range m.Layers {
 		s.unpacked = append(s.unpacked, unpackedLayer{l, config.DiffIDs[i]})
 	}
-}
-
-// unpackedLayer is a layer, and what it is when it is decompressed.
-type unpackedLayer struct {
-	imgspecv1.Descriptor
-	diffID digest.Digest
 }
 
 // assumeLayers tells the archive which of the layers it has, so that they are not fetched.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -133,4 +134,29 @@ func (i *Image) describe(content *image.Image) {
 			i.Platforms = append(i.Platforms, p)
 		}
 	}
+}
+
+// referrer is what makes a Image one that is about another.
+type referrer struct {
+	parents []*Image // what it was found for, images or referrers
+	subject digest.Digest
+	isList  bool // it is an index of referrers, under the tag for it
+	keep    bool // it is to be saved
+}
+
+// withoutLayers returns a document of which an archive is without the layers that are not
+// wanted.
+func withoutLayers(document *image.Document, leavesOut func(imgspecv1.Descriptor) bool) *image.Document {
+	less := *document
+	less.Absent = maps.Clone(document.Absent)
+	for _, l := range document.Layers {
+		if !leavesOut(l) {
+			continue
+		}
+		if less.Absent == nil {
+			less.Absent = map[digest.Digest]bool{}
+		}
+		less.Absent[l.Digest] = true
+	}
+	return &less
 }

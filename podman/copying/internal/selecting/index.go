@@ -1,13 +1,18 @@
 package selecting
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/manifest"
+	"go.podman.io/image/v5/types"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
@@ -79,3 +84,31 @@ func (x *Index) platforms() []string {
 
 // Descriptors returns what the index lists.
 func (x *Index) Descriptors() []imgspecv1.Descriptor { return x.descriptors }
+
+// ChooseInstance returns the manifest for the platform that sys asks for, or a
+// NoPlatformError.
+func ChooseInstance(list manifest.List, index *Index, sys *types.SystemContext) (digest.Digest, error) {
+	d, err := list.ChooseInstance(sys)
+	if err == nil {
+		return d, nil
+	}
+	wanted := "this machine's platform"
+	if sys != nil && (sys.OSChoice != "" || sys.ArchitectureChoice != "") {
+		wanted = image.PlatformString(&imgspecv1.Platform{
+			OS:           cmp.Or(sys.OSChoice, runtime.GOOS),
+			Architecture: cmp.Or(sys.ArchitectureChoice, runtime.GOARCH),
+			Variant:      sys.VariantChoice,
+		})
+	}
+	return "", &errdef.NoPlatformError{Wanted: wanted, Available: index.platforms()}
+}
+
+// ParseList parses an index, for choosing from it and for taking a part of it.
+func ParseList(raw []byte, mimeType string) (manifest.List, *Index, error) {
+	list, err := manifest.ListFromBlob(raw, mimeType)
+	if err != nil {
+		return nil, nil, fmt.Errorf("parsing its index: %w", err)
+	}
+	index, err := ParseIndex(raw)
+	return list, index, err
+}

@@ -2,9 +2,7 @@ package selecting
 
 import (
 	"errors"
-	"maps"
 
-	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dockerarchive/dockerarchive/internal/image"
@@ -34,21 +32,4 @@ func (s *Selection) checkOptions() error {
 func (s *Selection) leavesOut(layer imgspecv1.Descriptor) bool {
 	return s.options.SkipNonDistributable && image.IsNonDistributable(layer.MediaType) ||
 		s.options.LeaveOut != nil && s.options.LeaveOut(layer)
-}
-
-// withoutLayers returns a document of which an archive is without the layers that are not
-// wanted.
-func withoutLayers(document *image.Document, leavesOut func(imgspecv1.Descriptor) bool) *image.Document {
-	less := *document
-	less.Absent = maps.Clone(document.Absent)
-	for _, l := range document.Layers {
-		if !leavesOut(l) {
-			continue
-		}
-		if less.Absent == nil {
-			less.Absent = map[digest.Digest]bool{}
-		}
-		less.Absent[l.Digest] = true
-	}
-	return &less
 }

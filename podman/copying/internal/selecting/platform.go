@@ -2,7 +2,6 @@ package selecting
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/manifest"
@@ -27,14 +26,4 @@ func ChoosePlatform(ctx context.Context, sys *types.SystemContext, src types.Ima
 		return nil, err
 	}
 	return &chosen, nil
-}
-
-// ParseList parses an index, for choosing from it and for taking a part of it.
-func ParseList(raw []byte, mimeType string) (manifest.List, *Index, error) {
-	list, err := manifest.ListFromBlob(raw, mimeType)
-	if err != nil {
-		return nil, nil, fmt.Errorf("parsing its index: %w", err)
-	}
-	index, err := ParseIndex(raw)
-	return list, index, err
 }

@@ -15,14 +15,6 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 )
 
-// referrer is what makes a Image one that is about another.
-type referrer struct {
-	parents []*Image // what it was found for, images or referrers
-	subject digest.Digest
-	isList  bool // it is an index of referrers, under the tag for it
-	keep    bool // it is to be saved
-}
-
 // newReferrer returns what answers a question, where the repository has it.
 func newReferrer(q question, ref reference.Named) (*Image, error) {
 	source, err := docker.NewReference(ref)

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -20,20 +19,6 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 )
-
-// Referrers say what is saved of what registries have about images: signatures,
-// SBOMs, attestations and whatever else, and what is about those.
-//
-// That is what the referrers API lists for the manifests that are saved, or what the
-// referrers tag of the distribution specification does where there is no API; and what
-// is there under cosign's tags. It is about what is saved: a signature of an index is
-// not found for the one platform that is taken from it. The policy is asked about the
-// images, and not about what is about them.
-type Referrers struct {
-	// ArtifactTypes are those that are saved; none means all. A type is that of the
-	// artifact or, of what has none, such as cosign's tags, of its layers.
-	ArtifactTypes []string
-}
 
 // Bounds of what is about an image.
 const (
@@ -68,32 +53,6 @@ func (s *Selection) gatherReferrers(ctx context.Context) error {
 	}
 	g.add()
 	return nil
-}
-
-// gathering is what has been found about the images of a Selection.
-type gathering struct {
-	selection *Selection
-	found     map[string]*Image // by the digest or the full name
-
-	mu      sync.Mutex // held for what the Selection has opened
-	clients map[*types.SystemContext]*registries.Client
-}
-
-// client returns who asks what is about an image.
-func (g *gathering) client(img *Image) *registries.Client {
-	sys := g.selection.sourceCtx(img)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.clients[sys] == nil {
-		g.clients[sys] = registries.New(sys)
-	}
-	return g.clients[sys]
-}
-
-func (g *gathering) close() {
-	for _, client := range g.clients {
-		client.Close()
-	}
 }
 
 // level finds what is directly about images, and returns what is new of that and may
@@ -134,12 +93,6 @@ func (g *gathering) level(ctx context.Context, about []*Image) ([]*Image, error)
 		}
 	}
 	return slices.DeleteFunc(found, func(r *Image) bool { return !r.about.keep || r.about.isList }), err
-}
-
-// question is what is to be asked of the repository of an image.
-type question struct {
-	about   *Image
-	subject digest.Digest
 }
 
 // each calls f n times at once, each time for an image. What fails is the end of the

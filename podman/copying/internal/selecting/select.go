@@ -1,10 +1,8 @@
 package selecting
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -222,22 +220,4 @@ func (r *reading) choose(list manifest.List, index *Index) ([]digest.Digest, err
 		chosen = append(chosen, d)
 	}
 	return chosen, nil
-}
-
-// ChooseInstance returns the manifest for the platform that sys asks for, or a
-// NoPlatformError.
-func ChooseInstance(list manifest.List, index *Index, sys *types.SystemContext) (digest.Digest, error) {
-	d, err := list.ChooseInstance(sys)
-	if err == nil {
-		return d, nil
-	}
-	wanted := "this machine's platform"
-	if sys != nil && (sys.OSChoice != "" || sys.ArchitectureChoice != "") {
-		wanted = image.PlatformString(&imgspecv1.Platform{
-			OS:           cmp.Or(sys.OSChoice, runtime.GOOS),
-			Architecture: cmp.Or(sys.ArchitectureChoice, runtime.GOARCH),
-			Variant:      sys.VariantChoice,
-		})
-	}
-	return "", &errdef.NoPlatformError{Wanted: wanted, Available: index.platforms()}
 }

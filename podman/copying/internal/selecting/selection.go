@@ -345,3 +345,17 @@ func (s *Selection) Plan() [][]image.Blob {
 	}
 	return plan
 }
+
+// Referrers say what is saved of what registries have about images: signatures,
+// SBOMs, attestations and whatever else, and what is about those.
+//
+// That is what the referrers API lists for the manifests that are saved, or what the
+// referrers tag of the distribution specification does where there is no API; and what
+// is there under cosign's tags. It is about what is saved: a signature of an index is
+// not found for the one platform that is taken from it. The policy is asked about the
+// images, and not about what is about them.
+type Referrers struct {
+	// ArtifactTypes are those that are saved; none means all. A type is that of the
+	// artifact or, of what has none, such as cosign's tags, of its layers.
+	ArtifactTypes []string
+}

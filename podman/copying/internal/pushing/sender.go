@@ -1,0 +1,52 @@
+package pushing
+
+import (
+	"context"
+
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/transports"
+	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/internal/stall"
+	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
+	"github.com/dockerarchive/dockerarchive/progress"
+)
+
+// Options are how images are pushed. What its fields mean says copying.PushOptions.
+type Options struct {
+	// Select says how images are read. Its Jobs, Retries, KeepGoing and Progress are for
+	// what is sent too.
+	Select         selecting.Options
+	DestinationCtx *types.SystemContext
+	Zstd           bool // compresses layers so that have to be; else gzip does
+	DryRun         bool
+	Planned        func([]Result) error
+}
+
+// sender is what all that sends something has in common.
+type sender struct {
+	options Options
+	waiting func(host string) // is told of a registry that sends nothing
+	client  *registries.Client
+}
+
+// retry tries something again that failed for a reason that may pass.
+func (s *sender) retry(ctx context.Context, img *pushedImage, blob digest.Digest, f func() error) error {
+	announce := func(err error) {
+		e := progress.Event{Kind: progress.Retried, Blob: blob, Err: err}
+		if blob == "" {
+			e.Image = transports.ImageName(img.Source)
+		}
+		s.options.Select.Progress(e)
+	}
+	return s.options.Select.Retries.Do(ctx, announce, f)
+}
+
+// ask asks a registry something, again if that fails for a reason that may pass, as that
+// nothing comes.
+func (s *sender) ask(ctx context.Context, img *pushedImage, f func(context.Context) error) error {
+	return s.retry(ctx, img, "", func() error {
+		return stall.Ask(ctx, s.waiting, func(ctx context.Context, _ *stall.Watch) error { return f(ctx) })
+	})
+}

@@ -1,0 +1,69 @@
+package saving
+
+import (
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/internal/output"
+	"github.com/dockerarchive/dockerarchive/internal/writing"
+	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
+	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
+	"github.com/dockerarchive/dockerarchive/progress"
+)
+
+// Options are how an archive is written. What its fields mean say those of package copying.
+type Options struct {
+	Select         selecting.Options // its Layout is that of Transport
+	Transport      types.ImageTransport
+	DestinationCtx *types.SystemContext
+
+	SkipDockerManifest bool
+	NoSync             bool
+	Resume             bool
+	Compression        string
+	Split              int64
+	ArchiveDigest      *digest.Digest
+
+	existing *writing.Existing // the archive that images are added to
+}
+
+// saver writes one archive, or plans it.
+type saver struct {
+	options  Options
+	from     *selecting.Selection
+	archive  *writing.Archive       // nil in Plan
+	partial  *output.File           // that is gone on with; nil if none is
+	places   writing.Places         // of blobs in it
+	unpacked []unpackedLayer        // those that the archive may have
+	present  map[digest.Digest]bool // blobs that the archive has; not changed once blobs are fetched
+}
+
+// report tells the caller what happens, but of blobs that the archive has.
+func (s *saver) report(e progress.Event) {
+	if e.Blob == "" || !s.present[e.Blob] || e.Kind == progress.Retried {
+		s.options.Select.Progress(e)
+	}
+}
+
+// destinationCtx returns the context for the archive, which prefers the platform
+// that was asked for first.
+func (s *saver) destinationCtx() *types.SystemContext {
+	if len(s.options.Select.Platforms) == 0 {
+		return s.options.DestinationCtx
+	}
+	return sources.Choosing(s.options.DestinationCtx, s.options.Select.Platforms[0])
+}
+
+func (s *saver) tempDir() string {
+	if s.options.DestinationCtx == nil {
+		return ""
+	}
+	return s.options.DestinationCtx.BigFilesTemporaryDir
+}
+
+// unpackedLayer is a layer, and what it is when it is decompressed.
+type unpackedLayer struct {
+	imgspecv1.Descriptor
+	diffID digest.Digest
+}

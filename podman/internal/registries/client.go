@@ -12,12 +12,10 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker/reference"
-	"go.podman.io/image/v5/types"
 	"oras.land/oras-go/v2/content"
 	orasdef "oras.land/oras-go/v2/errdef"
 	"oras.land/oras-go/v2/registry/remote"
@@ -28,51 +26,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/retry"
 )
 
-// What a registry may answer.
-const (
-	maxPages     = 64   // of a list of referrers
-	maxReferrers = 1000 // of one manifest
-)
-
-// manifestTypes are those that a tag is asked for in.
-var manifestTypes = []string{imgspecv1.MediaTypeImageManifest, imgspecv1.MediaTypeImageIndex, image.DockerManifest, image.DockerList}
-
-// Client asks registries. Its methods may be called concurrently, but not after Close.
-type Client struct {
-	sys *types.SystemContext
-
-	mu           sync.Mutex
-	repositories map[string]*repository // by what they are reached as
-}
-
-// repository is a repository at a registry or a mirror of it.
-type repository struct {
-	once      sync.Once
-	remote    *remote.Repository
-	tags      *remote.Repository // the same, where tags stand for the referrers API
-	transport *http.Transport
-	err       error
-}
-
-// New returns a Client for registries that are reached as sys says. The caller must
-// close it.
-func New(sys *types.SystemContext) *Client {
-	if sys == nil {
-		sys = &types.SystemContext{}
-	}
-	return &Client{sys: sys, repositories: map[string]*repository{}}
-}
-
-// Close closes idle connections.
-func (c *Client) Close() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, r := range c.repositories {
-		if r.transport != nil {
-			r.transport.CloseIdleConnections()
-		}
-	}
-}
+// maxReferrers is how many referrers of one manifest a registry may list.
+const maxReferrers = 1000
 
 // Referrers returns what the referrers API of a repository lists for a manifest, each
 // once and sorted by digest. ok is false if the registry has no such API: it answers

@@ -11,7 +11,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/pkg/docker/config"
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
@@ -20,6 +22,8 @@ import (
 	"oras.land/oras-go/v2/registry"
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
+
+	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
 // pullSources returns where a reference may be read: mirrors, and last the registry
@@ -215,4 +219,47 @@ func certificateDir(sys *types.SystemContext, host string) (string, error) {
 		}
 	}
 	return dir, nil
+}
+
+// maxPages is how many pages a list of referrers may have.
+const maxPages = 64
+
+// manifestTypes are those that a tag is asked for in.
+var manifestTypes = []string{imgspecv1.MediaTypeImageManifest, imgspecv1.MediaTypeImageIndex, image.DockerManifest, image.DockerList}
+
+// Client asks registries. Its methods may be called concurrently, but not after Close.
+type Client struct {
+	sys *types.SystemContext
+
+	mu           sync.Mutex
+	repositories map[string]*repository // by what they are reached as
+}
+
+// repository is a repository at a registry or a mirror of it.
+type repository struct {
+	once      sync.Once
+	remote    *remote.Repository
+	tags      *remote.Repository // the same, where tags stand for the referrers API
+	transport *http.Transport
+	err       error
+}
+
+// New returns a Client for registries that are reached as sys says. The caller must
+// close it.
+func New(sys *types.SystemContext) *Client {
+	if sys == nil {
+		sys = &types.SystemContext{}
+	}
+	return &Client{sys: sys, repositories: map[string]*repository{}}
+}
+
+// Close closes idle connections.
+func (c *Client) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range c.repositories {
+		if r.transport != nil {
+			r.transport.CloseIdleConnections()
+		}
+	}
 }

@@ -7,14 +7,12 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
-	"github.com/vbauerster/mpb/v8"
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/podman/copying/containerd"
-	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 // loadOptions are the flags of the load command.
@@ -203,39 +201,4 @@ func printLoaded(stdout io.Writer, loaded *copying.Loaded) error {
 		}
 	}
 	return nil
-}
-
-// newLoading shows on w how much has been sent: with a bar on a terminal, else in lines,
-// also now and then while it is. The returned function ends it.
-func newLoading(w io.Writer) (func(progress.Event), func()) {
-	retried := func(e progress.Event) string {
-		return printable.String(fmt.Sprintf("sending everything after: %v", e.Err))
-	}
-	if !hasCursor(w) {
-		l := &lineProgress{w: w, retried: retried, planned: func(e progress.Event) string {
-			return "sending " + units.HumanSize(float64(e.Size))
-		}}
-		return l.show, every(lineInterval, l.tick)
-	}
-	p := &barProgress{w: w, bars: mpb.New(mpb.WithOutput(w), mpb.WithWidth(60))}
-	show := func(e progress.Event) {
-		if e.Kind == progress.Retried {
-			fmt.Fprintln(p.bars, retried(e)) // Above the bar.
-			return
-		}
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		switch e.Kind {
-		case progress.Planned:
-			if p.all != nil {
-				p.all.Abort(true)
-			}
-			p.all = p.newBar("sending", "", e.Size, describeAll)
-		case progress.Read:
-			if p.all != nil {
-				p.all.add(e.Bytes)
-			}
-		}
-	}
-	return show, p.end
 }

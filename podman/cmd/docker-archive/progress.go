@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,15 +19,44 @@ import (
 // lineInterval is how often a line says how far it has come where there are no bars.
 const lineInterval = 10 * time.Second
 
-// newProgress shows on w how far saving has come: with bars where they can be drawn, else
-// a line for each blob, and one for all now and then. The returned function ends it.
+// words are how one kind of progress is told.
+type words struct {
+	doing, done string                                  // as what is done with a blob is called
+	planned     func(e progress.Event) string           // says what there is to do
+	all         func(e progress.Event) string           // what the bar for all is called
+	retried     func(e progress.Event, m *meter) string // says that it goes on; m is the blob's, if one was begun
+	again       bool                                    // what is tried again begins at the start
+}
+
+// newProgress shows on w how far saving has come, newSending which blobs are sent,
+// newCopying which are copied, and newLoading how much a daemon has got: with bars where
+// they can be drawn, else in lines, also now and then meanwhile. The returned function ends it.
 func newProgress(w io.Writer) (func(progress.Event), func()) {
+	return show(w, words{doing: "fetching", done: "fetched", planned: planned, retried: retried,
+		all: func(e progress.Event) string { return fmt.Sprintf("%d blobs", e.Blobs) }})
+}
+
+func newSending(w io.Writer) (func(progress.Event), func()) {
+	return show(w, words{doing: "sending", done: "sent", retried: sentAgain, again: true})
+}
+
+func newCopying(w io.Writer) (func(progress.Event), func()) {
+	return show(w, words{doing: "copying", done: "copied", retried: sentAgain, again: true})
+}
+
+func newLoading(w io.Writer) (func(progress.Event), func()) {
+	return show(w, words{
+		planned: func(e progress.Event) string { return "sending " + units.HumanSize(float64(e.Size)) },
+		all:     func(progress.Event) string { return "sending" },
+		retried: func(e progress.Event, _ *meter) string { return fmt.Sprintf("sending everything after: %v", e.Err) },
+	})
+}
+
+func show(w io.Writer, words words) (func(progress.Event), func()) {
 	if hasCursor(w) {
-		return newBars(w)
+		return newBars(w, words)
 	}
-	l := &lineProgress{w: w, blobs: map[digest.Digest]*lineBlob{}, retried: retried, planned: func(e progress.Event) string {
-		return planned(e)
-	}}
+	l := &lineProgress{w: w, words: words, blobs: map[digest.Digest]*lineBlob{}}
 	return l.show, every(lineInterval, l.tick)
 }
 
@@ -52,61 +82,83 @@ func every(interval time.Duration, f func()) (stop func()) {
 	}
 }
 
-// lineProgress prints lines.
+// lineProgress prints lines: about all if it is known how much that is, else about blobs.
 type lineProgress struct {
 	mu    sync.Mutex
 	w     io.Writer
-	all   *meter // once it is planned
-	told  int64  // how many bytes of all a line has told of
+	words words
+	all   *lineBlob // once it is planned
 	blobs map[digest.Digest]*lineBlob
-
-	planned func(progress.Event) string // says what there is to do
-	retried func(progress.Event) string // says that it goes on
+	order []digest.Digest // of those in blobs
 }
 
-// lineBlob is a blob that is being read.
+// lineBlob is a blob that is on its way, or all of them.
 type lineBlob struct {
+	*meter
 	name string
-	size int64 // of what has come
+	told int64 // how many bytes a line has told of
 }
 
 func (p *lineProgress) show(e progress.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	blob := p.blobs[e.Blob]
 	switch e.Kind {
 	case progress.Planned:
-		p.all, p.told = newMeter(e.Size), 0
-		fmt.Fprintln(p.w, p.planned(e))
+		p.all = &lineBlob{meter: newMeter(e.Size)}
+		fmt.Fprintln(p.w, p.words.planned(e))
 	case progress.Started:
-		p.blobs[e.Blob] = &lineBlob{name: blobName(e)}
+		p.blobs[e.Blob] = &lineBlob{meter: newMeter(e.Size), name: blobName(e)}
+		p.order = append(p.order, e.Blob)
 	case progress.Read:
-		if blob := p.blobs[e.Blob]; blob != nil {
-			blob.size += int64(e.Bytes)
+		if blob != nil {
+			blob.add(e.Bytes)
 		}
 		if p.all != nil {
 			p.all.add(e.Bytes)
 		}
 	case progress.Retried:
-		fmt.Fprintln(p.w, p.retried(e))
+		fmt.Fprintln(p.w, printable.String(p.words.retried(e, meterOf(blob))))
+		if blob != nil && p.words.again {
+			blob.meter, blob.told = newMeter(blob.total), 0
+		}
 	case progress.Waiting:
 		fmt.Fprintln(p.w, waiting(e))
 	case progress.Finished:
-		if blob := p.blobs[e.Blob]; blob != nil && e.Err == nil {
-			fmt.Fprintf(p.w, "fetched %s %s\n", blob.name, units.HumanSize(float64(blob.size)))
+		if blob != nil && e.Err == nil {
+			fmt.Fprintf(p.w, "%s %s %s\n", p.words.done, blob.name, units.HumanSize(float64(max(e.Size, blob.come()))))
 		}
 		delete(p.blobs, e.Blob)
+		p.order = slices.DeleteFunc(p.order, func(d digest.Digest) bool { return d == e.Blob })
 	}
+}
+
+// meterOf returns what measures a blob, nil if there is none.
+func meterOf(blob *lineBlob) *meter {
+	if blob == nil {
+		return nil
+	}
+	return blob.meter
 }
 
 // tick prints how far it has come, if it has since the last time.
 func (p *lineProgress) tick() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.all == nil || p.all.come() == p.told {
+	if p.all != nil {
+		p.all.tell(p.w, "")
 		return
 	}
-	p.told = p.all.come()
-	fmt.Fprintln(p.w, p.all)
+	for _, d := range p.order {
+		p.blobs[d].tell(p.w, p.words.doing+" "+p.blobs[d].name+": ")
+	}
+}
+
+func (b *lineBlob) tell(w io.Writer, what string) {
+	if come := b.come(); come != b.told {
+		b.told = come
+		fmt.Fprintf(w, "%s%s\n", what, b)
+	}
 }
 
 // planned says what is to be fetched.
@@ -124,19 +176,29 @@ func planned(e progress.Event) string {
 	return s
 }
 
-func retried(e progress.Event) string {
+// retried says of what is fetched where it goes on.
+func retried(e progress.Event, _ *meter) string {
 	what := e.Blob.String()
 	if e.Image != "" {
 		what = e.Image
 	}
-	if e.Offset > 0 {
-		what += " on from " + units.HumanSize(float64(e.Offset))
-		if e.Size > 0 {
-			what += " of " + units.HumanSize(float64(e.Size))
-		}
-		return printable.String(fmt.Sprintf("reading %s after: %v", what, e.Err))
+	if e.Offset == 0 {
+		return fmt.Sprintf("reading %s again after: %v", what, e.Err)
 	}
-	return printable.String(fmt.Sprintf("reading %s again after: %v", what, e.Err))
+	what += " on from " + units.HumanSize(float64(e.Offset))
+	if e.Size > 0 {
+		what += " of " + units.HumanSize(float64(e.Size))
+	}
+	return fmt.Sprintf("reading %s after: %v", what, e.Err)
+}
+
+// sentAgain says of what is sent from the beginning how far it was.
+func sentAgain(e progress.Event, m *meter) string {
+	at := ""
+	if m != nil {
+		at = fmt.Sprintf(", at %s of %s", units.HumanSize(float64(m.come())), units.HumanSize(float64(m.total)))
+	}
+	return fmt.Sprintf("trying again after: %v%s", e.Err, at)
 }
 
 func waiting(e progress.Event) string {

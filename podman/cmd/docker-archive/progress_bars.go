@@ -7,11 +7,13 @@ import (
 	"sync"
 
 	"github.com/docker/go-units"
-	"github.com/dockerarchive/dockerarchive/progress"
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+
+	"github.com/dockerarchive/dockerarchive/internal/printable"
+	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 // wide is how many columns a terminal has that has room for names beside what the line
@@ -20,8 +22,9 @@ const wide = 90
 
 // barProgress shows a bar for each blob that is being read, and one for all.
 type barProgress struct {
-	w    io.Writer
-	bars *mpb.Progress
+	w     io.Writer
+	words words
+	bars  *mpb.Progress
 
 	mu    sync.Mutex
 	all   *measuredBar // once it is planned
@@ -34,8 +37,8 @@ type measuredBar struct {
 	meter *meter
 }
 
-func newBars(w io.Writer) (func(progress.Event), func()) {
-	p := &barProgress{w: w, bars: mpb.New(mpb.WithOutput(w), mpb.WithWidth(60)), blobs: map[digest.Digest]*measuredBar{}}
+func newBars(w io.Writer, words words) (func(progress.Event), func()) {
+	p := &barProgress{w: w, words: words, bars: mpb.New(mpb.WithOutput(w), mpb.WithWidth(60)), blobs: map[digest.Digest]*measuredBar{}}
 	before := logrus.StandardLogger().Out
 	logrus.SetOutput(p.bars) // What libraries log stands above the bars.
 	return p.show, func() {
@@ -45,19 +48,22 @@ func newBars(w io.Writer) (func(progress.Event), func()) {
 }
 
 func (p *barProgress) show(e progress.Event) {
-	switch e.Kind { // Above the bars.
-	case progress.Retried:
-		fmt.Fprintln(p.bars, retried(e))
-		return
-	case progress.Waiting:
-		fmt.Fprintln(p.bars, waiting(e))
-		return
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch e.Kind {
+	case progress.Retried: // Above the bars, as Waiting.
+		var m *meter
+		if blob := p.blobs[e.Blob]; blob != nil {
+			m = blob.meter
+		}
+		fmt.Fprintln(p.bars, printable.String(p.words.retried(e, m)))
+	case progress.Waiting:
+		fmt.Fprintln(p.bars, waiting(e))
 	case progress.Planned:
-		p.all = p.newBar(fmt.Sprintf("%d blobs", e.Blobs), "", e.Size, describeAll, mpb.BarPriority(1<<20)) // Below the others.
+		if p.all != nil {
+			p.all.Abort(true)
+		}
+		p.all = p.newBar(p.words.all(e), "", e.Size, describeAll, mpb.BarPriority(1<<20)) // Below the others.
 	case progress.Started:
 		name, narrow := blobName(e), short(e.Blob)
 		if e.Image != "" {

@@ -119,7 +119,7 @@ func TestMeter(t *testing.T) {
 // Whoever has seen a connection break wants to know what it costs.
 func TestRetriedSaysWhereItGoesOn(t *testing.T) {
 	blob, lost := digest.FromString("x"), errors.New("lost")
-	assert.Equal(t, "reading "+blob.String()+" on from 12.5MB after: lost", retried(progress.Event{Blob: blob, Offset: 12_500_000, Err: lost}))
-	assert.Equal(t, "reading "+blob.String()+" on from 12.5MB of 80MB after: lost", retried(progress.Event{Blob: blob, Offset: 12_500_000, Size: 80e6, Err: lost}))
-	assert.Equal(t, "reading "+blob.String()+" again after: lost", retried(progress.Event{Blob: blob, Err: lost}))
+	assert.Equal(t, "reading "+blob.String()+" on from 12.5MB after: lost", retried(progress.Event{Blob: blob, Offset: 12_500_000, Err: lost}, nil))
+	assert.Equal(t, "reading "+blob.String()+" on from 12.5MB of 80MB after: lost", retried(progress.Event{Blob: blob, Offset: 12_500_000, Size: 80e6, Err: lost}, nil))
+	assert.Equal(t, "reading "+blob.String()+" again after: lost", retried(progress.Event{Blob: blob, Err: lost}, nil))
 }

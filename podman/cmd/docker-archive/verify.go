@@ -4,13 +4,11 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
 
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
+	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 func newVerifyCommand(g *globalOptions) *cobra.Command {
@@ -45,8 +43,8 @@ transparency log.`,
 				return err
 			}
 			defer r.Close()
-			progress, done := progressBar(cmd.ErrOrStderr(), r.Size())
-			report, err := r.Verify(cmd.Context(), progress)
+			read, done := progressBar(cmd.ErrOrStderr(), r.Size())
+			report, err := r.Verify(cmd.Context(), read)
 			done()
 			if err != nil {
 				return err
@@ -96,19 +94,11 @@ transparency log.`,
 }
 
 // progressBar shows a bar on out if that is a terminal. done takes it away.
-func progressBar(out io.Writer, total int64) (progress func(bytes int), done func()) {
+func progressBar(out io.Writer, total int64) (read func(bytes int), done func()) {
 	if !hasCursor(out) {
 		return nil, func() {}
 	}
-	p := mpb.New(mpb.WithOutput(out))
-	bar := p.AddBar(total,
-		mpb.BarRemoveOnComplete(),
-		mpb.PrependDecorators(decor.Name("verifying "), decor.Any(func(s decor.Statistics) string {
-			return units.HumanSize(float64(s.Current)) + " / " + units.HumanSize(float64(s.Total))
-		})),
-		mpb.AppendDecorators(decor.Percentage()))
-	return bar.IncrBy, func() {
-		bar.Abort(true)
-		p.Wait()
-	}
+	show, done := newBars(out, words{all: func(progress.Event) string { return "verifying" }})
+	show(progress.Event{Kind: progress.Planned, Size: total})
+	return func(n int) { show(progress.Event{Kind: progress.Read, Bytes: n}) }, done
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	encconfig "github.com/containers/ocicrypt/config"
 	enchelpers "github.com/containers/ocicrypt/helpers"
@@ -28,7 +27,6 @@ type copyOptions struct {
 	global           *globalOptions
 	src, dest        registryOptions
 	skopeo           skopeoOptions
-	authfile         string
 	additionalTags   []string
 	all              bool
 	format           string
@@ -38,11 +36,10 @@ type copyOptions struct {
 	digestfile       string
 	maps             []string
 	jobs             uint
-	retryTimes       int
-	retryDelay       time.Duration
-	force            bool
-	noSync           bool
-	quiet            bool
+	retryOptions
+	force  bool
+	noSync bool
+	quiet  bool
 }
 
 func newCopyCommand(g *globalOptions) *cobra.Command {
@@ -73,7 +70,7 @@ progress is reported on standard error.`,
 	o.src.register(f, "src-", "source")
 	o.dest.register(f, "dest-", "destination")
 	o.skopeo.register(f)
-	f.StringVar(&o.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials for registries (default that of docker and podman login)")
+	g.registerAuthfile(f)
 	f.StringSliceVar(&o.additionalTags, "additional-tag", nil, "another `NAME:TAG` for the image in an archive; may be repeated")
 	f.BoolVarP(&o.all, "all", "a", false, "copy all images if SOURCE is an index and DESTINATION can hold one")
 	f.StringVarP(&o.format, "format", "f", "", "manifest `TYPE` at the destination: oci or v2s2 (default that of the source)")
@@ -83,8 +80,7 @@ progress is reported on standard error.`,
 	f.StringVar(&o.digestfile, "digestfile", "", "write the digest of the copied manifest to `FILE`")
 	f.StringArrayVar(&o.maps, "map", nil, "give a DESTINATION that has none the name of SOURCE, with TO instead of FROM at its start, as in `FROM=TO`; may be repeated")
 	f.UintVar(&o.jobs, "jobs", 6, "copy up to `N` layers at the same time")
-	f.IntVar(&o.retryTimes, "retry-times", 3, "try up to `N` more times after failures that may pass")
-	registerRetryDelay(f, &o.retryDelay)
+	o.retryOptions.register(f, "try up to `N` more times after failures that may pass")
 	f.BoolVar(&o.force, "force", false, "replace an archive that is there instead of adding to it, once the new one is complete")
 	f.BoolVar(&o.noSync, "no-sync", false, "do not wait until an archive is on the disk")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
@@ -171,18 +167,18 @@ func (o *copyOptions) copyOptions() (*copy.Options, error) {
 	if o.jobs == 0 {
 		return nil, usagef("--jobs must be at least 1")
 	}
-	if err := checkRetries(o.retryTimes, o.retryDelay); err != nil {
+	if err := o.retryOptions.check(); err != nil {
 		return nil, err
 	}
 	base, err := o.global.systemContext()
 	if err != nil {
 		return nil, err
 	}
-	srcCtx, err := o.src.apply(*base, o.authfile)
+	srcCtx, err := o.src.apply(*base)
 	if err != nil {
 		return nil, err
 	}
-	destCtx, err := o.dest.apply(*base, o.authfile)
+	destCtx, err := o.dest.apply(*base)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"time"
 
 	encconfig "github.com/containers/ocicrypt/config"
 	enchelpers "github.com/containers/ocicrypt/helpers"
@@ -141,21 +140,6 @@ func setTLSVerify(sys *types.SystemContext, verify bool) {
 	sys.DockerInsecureSkipTLSVerify = types.NewOptionalBool(!verify)
 	sys.DockerDaemonInsecureSkipTLSVerify = !verify
 	sys.OCIInsecureSkipTLSVerify = !verify
-}
-
-func registerRetryDelay(f *pflag.FlagSet, delay *time.Duration) {
-	f.DurationVar(delay, "retry-delay", 0, "wait for `DURATION`, such as 5s, before trying again (default a second, then twice as long each time), or for longer if a registry asks to")
-}
-
-// checkRetries refuses what can only be a mistake.
-func checkRetries(times int, delay time.Duration) error {
-	switch {
-	case times < 0:
-		return usagef("--retry-times must not be negative")
-	case delay < 0:
-		return usagef("--retry-delay must not be negative")
-	}
-	return nil
 }
 
 // checkAuthfile fails if there is no file with the credentials that are to be used.

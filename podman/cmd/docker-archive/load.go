@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
@@ -27,9 +26,8 @@ type loadOptions struct {
 	noUnpack   bool
 	platforms  []string
 	full       bool
-	retryTimes int
-	retryDelay time.Duration
-	quiet      bool
+	retryOptions
+	quiet bool
 }
 
 func newLoadCommand(g *globalOptions) *cobra.Command {
@@ -81,14 +79,13 @@ images import: of several platforms that of this machine, or those that are chos
 	f.BoolVar(&o.noUnpack, "no-unpack", false, "leave it to the first use in containerd to unpack images")
 	f.StringSliceVar(&o.platforms, "platform", nil, "load `OS/ARCH[/VARIANT]` of an index; may be repeated where the daemon keeps several")
 	f.BoolVar(&o.full, "full", false, "send all layers, whatever the daemon has")
-	f.IntVar(&o.retryTimes, "retry-times", 3, "try up to `N` more times to read what comes from elsewhere than an archive")
-	registerRetryDelay(f, &o.retryDelay)
+	o.retryOptions.register(f, "try up to `N` more times to read what comes from elsewhere than an archive")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
 	return cmd
 }
 
 func (o *loadOptions) run(cmd *cobra.Command, args []string) error {
-	if err := checkRetries(o.retryTimes, o.retryDelay); err != nil {
+	if err := o.retryOptions.check(); err != nil {
 		return err
 	}
 	sys, err := o.global.systemContext()
@@ -98,17 +95,17 @@ func (o *loadOptions) run(cmd *cobra.Command, args []string) error {
 	daemonCtx := *sys
 	daemonCtx.DockerDaemonCertPath = o.certDir
 	options := &copying.LoadOptions{SourceCtx: sys, DestinationCtx: &daemonCtx, Host: o.host, Context: o.context, Full: o.full, RetryTimes: o.retryTimes, RetryDelay: o.retryDelay}
-	for _, s := range o.platforms {
-		p, err := parsePlatform(s)
-		if err != nil {
-			return err
-		}
-		options.Platforms = append(options.Platforms, p)
+	if options.Platforms, err = parsePlatforms(o.platforms); err != nil {
+		return err
 	}
 	if err := o.checkTo(cmd, options.Platforms); err != nil {
 		return err
 	}
-	images, release, err := archivesImages(cmd, sys, args)
+	var images []copying.SaveImage
+	release, err := eachArchive(cmd, sys, args, func(_ string, found []copying.SaveImage) error {
+		images = append(images, found...)
+		return nil
+	})
 	defer release()
 	if err != nil {
 		return err
@@ -145,8 +142,9 @@ func (o *loadOptions) run(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// archivesImages returns the images of archives. release is never nil.
-func archivesImages(cmd *cobra.Command, sys *types.SystemContext, archives []string) (images []copying.SaveImage, release func(), err error) {
+// eachArchive calls do with the images of each of archives, which may be read until release,
+// which is never nil.
+func eachArchive(cmd *cobra.Command, sys *types.SystemContext, archives []string, do func(arg string, images []copying.SaveImage) error) (release func(), err error) {
 	var releases []func() error
 	release = func() {
 		for _, r := range releases {
@@ -156,16 +154,18 @@ func archivesImages(cmd *cobra.Command, sys *types.SystemContext, archives []str
 	for _, arg := range archives {
 		ref, err := archiveReference(arg)
 		if err != nil {
-			return nil, release, usagef("%s: %w", arg, err)
+			return release, usagef("%s: %w", arg, err)
 		}
 		found, r, err := copying.AllImages(cmd.Context(), sys, ref)
 		releases = append(releases, r)
-		if err != nil {
-			return nil, release, err
+		if err == nil {
+			err = do(arg, found)
 		}
-		images = append(images, found...)
+		if err != nil {
+			return release, err
+		}
 	}
-	return images, release, nil
+	return release, nil
 }
 
 // warnLoaded prints what should be known of images, once for all names of an image.

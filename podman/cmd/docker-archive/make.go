@@ -31,7 +31,6 @@ import (
 type makeOptions struct {
 	global   *globalOptions
 	registry registryOptions
-	authfile string
 
 	base, rebase string
 	container    string
@@ -91,7 +90,7 @@ sorted, users and groups are numbers, and the image is as old as SOURCE_DATE_EPO
 	f := cmd.Flags()
 	o.registry.register(f, "", "other")
 	g.registerPlatform(f)
-	f.StringVar(&o.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials for registries (default that of docker and podman login)")
+	g.registerAuthfile(f)
 	f.StringVarP(&o.base, "base", "b", "", "`IMAGE` to build on: a name in a registry, or TRANSPORT:DETAILS (default none)")
 	f.StringVar(&o.container, "container", "", "`CONTAINER` of containers/storage, by its ID or name, whose image is the base and whose changes are the first layer, as buildah commit has it")
 	f.StringVar(&o.rebase, "rebase", "", "replace the layers of the image OLD, which must be the lowest of the base, by those of NEW, as `OLD=NEW`")
@@ -125,7 +124,7 @@ func (o *makeOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	sys, err := o.registry.apply(*base, o.authfile)
+	sys, err := o.registry.apply(*base)
 	if err != nil {
 		return err
 	}
@@ -154,7 +153,7 @@ func (o *makeOptions) run(cmd *cobra.Command, args []string) error {
 
 // check returns the names of the image, if the flags fit each other.
 func (o *makeOptions) check(args []string) ([]reference.Named, error) {
-	if err := checkRetries(o.retryTimes, 0); err != nil {
+	if err := (&retryOptions{retryTimes: o.retryTimes}).check(); err != nil {
 		return nil, err
 	}
 	switch {

@@ -30,6 +30,7 @@ type globalOptions struct {
 	overrideOS     string
 	overrideArch   string
 	overrideVar    string
+	authfile       string
 }
 
 func (g *globalOptions) register(f *pflag.FlagSet) {
@@ -50,9 +51,15 @@ func (g *globalOptions) registerPlatform(f *pflag.FlagSet) {
 	f.StringVar(&g.overrideVar, "override-variant", "", "choose the image for this `VARIANT` from an index")
 }
 
+// registerAuthfile adds the flag that says where credentials are.
+func (g *globalOptions) registerAuthfile(f *pflag.FlagSet) {
+	f.StringVar(&g.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials for registries (default that of docker and podman login)")
+}
+
 // systemContext returns what both ends of a copy have in common.
 func (g *globalOptions) systemContext() (*types.SystemContext, error) {
 	sys := &types.SystemContext{
+		AuthFilePath:            g.authfile,
 		RegistriesDirPath:       g.registriesDir,
 		BigFilesTemporaryDir:    g.tmpdir,
 		OSChoice:                g.overrideOS,
@@ -85,6 +92,40 @@ func parsePlatform(s string) (imgspecv1.Platform, error) {
 		p.Variant = parts[2]
 	}
 	return p, nil
+}
+
+func parsePlatforms(names []string) (platforms []imgspecv1.Platform, err error) {
+	for _, name := range names {
+		p, err := parsePlatform(name)
+		if err != nil {
+			return nil, err
+		}
+		platforms = append(platforms, p)
+	}
+	return platforms, nil
+}
+
+// retryOptions are the flags that say how often, and when, something is tried again.
+type retryOptions struct {
+	retryTimes int
+	retryDelay time.Duration
+}
+
+// register adds the flags. usage is the help of the first.
+func (r *retryOptions) register(f *pflag.FlagSet, usage string) {
+	f.IntVar(&r.retryTimes, "retry-times", 3, usage)
+	f.DurationVar(&r.retryDelay, "retry-delay", 0, "wait for `DURATION`, such as 5s, before trying again (default a second, then twice as long each time), or for longer if a registry asks to")
+}
+
+// check refuses what can only be a mistake.
+func (r *retryOptions) check() error {
+	switch {
+	case r.retryTimes < 0:
+		return usagef("--retry-times must not be negative")
+	case r.retryDelay < 0:
+		return usagef("--retry-delay must not be negative")
+	}
+	return nil
 }
 
 // policy returns the rules by which source images are accepted.
@@ -159,12 +200,9 @@ func (r *registryOptions) register(f *pflag.FlagSet, prefix, side string) {
 }
 
 // apply completes the context of one end.
-func (r *registryOptions) apply(base types.SystemContext, authfile string) (*types.SystemContext, error) {
+func (r *registryOptions) apply(base types.SystemContext) (*types.SystemContext, error) {
 	sys := base
-	sys.AuthFilePath = authfile
-	if r.authfile != "" {
-		sys.AuthFilePath = r.authfile
-	}
+	sys.AuthFilePath = cmp.Or(r.authfile, sys.AuthFilePath)
 	if err := checkAuthfile(sys.AuthFilePath); err != nil {
 		return nil, err
 	}

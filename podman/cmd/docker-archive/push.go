@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/docker/go-units"
 	"github.com/opencontainers/go-digest"
@@ -25,16 +24,14 @@ import (
 
 // pushOptions are the flags of the push command.
 type pushOptions struct {
-	global      *globalOptions
-	registry    registryOptions
-	authfile    string
-	platforms   []string
-	maps        []string
-	keepHost    bool
-	compress    string
-	jobs        int
-	retryTimes  int
-	retryDelay  time.Duration
+	global    *globalOptions
+	registry  registryOptions
+	platforms []string
+	maps      []string
+	keepHost  bool
+	compress  string
+	jobs      int
+	retryOptions
 	keepGoing   bool
 	dryRun      bool
 	asJSON      bool
@@ -69,14 +66,13 @@ anything is sent.`,
 	f := cmd.Flags()
 	o.registry.stdin = cmd.InOrStdin
 	o.registry.register(f, "", "destination")
-	f.StringVar(&o.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials for registries (default that of docker and podman login)")
+	g.registerAuthfile(f)
 	f.StringSliceVar(&o.platforms, "platform", nil, "push `OS/ARCH[/VARIANT]` of an index instead of all that the archive has; may be repeated")
 	f.StringArrayVar(&o.maps, "map", nil, "`FROM=TO`: what begins with FROM, such as example.com/team, is TO in the registry, below the prefix; the longest that fits counts")
 	f.BoolVar(&o.keepHost, "keep-host", false, "keep the host of a name, as in REGISTRY/PREFIX/registry.example.com/team/app:1")
 	f.StringVar(&o.compress, "dest-compress-format", "gzip", "`FORMAT` of layers that have to be compressed: gzip or zstd")
 	f.IntVar(&o.jobs, "jobs", 6, "send up to `N` layers at the same time")
-	f.IntVar(&o.retryTimes, "retry-times", 3, "try up to `N` more times after failures that may pass")
-	registerRetryDelay(f, &o.retryDelay)
+	o.retryOptions.register(f, "try up to `N` more times after failures that may pass")
 	f.BoolVar(&o.keepGoing, "keep-going", false, "go on with other images when one cannot be pushed; the exit status is 1 then")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what would be pushed and how much of it is missing, and send nothing")
 	f.BoolVar(&o.asJSON, "json", false, "print what became of the images as JSON")
@@ -137,25 +133,21 @@ func (o *pushOptions) pushOptions() (*copying.PushOptions, error) {
 	if o.jobs < 1 {
 		return nil, usagef("--jobs must be at least 1")
 	}
-	if err := checkRetries(o.retryTimes, o.retryDelay); err != nil {
+	if err := o.retryOptions.check(); err != nil {
 		return nil, err
 	}
 	base, err := o.global.systemContext()
 	if err != nil {
 		return nil, err
 	}
-	sys, err := o.registry.apply(*base, o.authfile)
+	sys, err := o.registry.apply(*base)
 	if err != nil {
 		return nil, err
 	}
 	destCtx := *sys
 	options := &copying.PushOptions{SourceCtx: sys, DestinationCtx: &destCtx, Jobs: o.jobs, RetryTimes: o.retryTimes, RetryDelay: o.retryDelay, KeepGoing: o.keepGoing, DryRun: o.dryRun}
-	for _, s := range o.platforms {
-		p, err := parsePlatform(s)
-		if err != nil {
-			return nil, err
-		}
-		options.Platforms = append(options.Platforms, p)
+	if options.Platforms, err = parsePlatforms(o.platforms); err != nil {
+		return nil, err
 	}
 	switch o.compress {
 	case "gzip":
@@ -170,33 +162,18 @@ func (o *pushOptions) pushOptions() (*copying.PushOptions, error) {
 // images returns the images of archives with their targets. release is never nil.
 func (o *pushOptions) images(cmd *cobra.Command, sys *types.SystemContext, archives []string, registry string) (images []copying.PushImage, release func(), err error) {
 	m, err := parseMap(o.maps, registry)
-	var releases []func() error
-	release = func() {
-		for _, r := range releases {
-			_ = r() // It has only been read from.
-		}
-	}
 	if err != nil {
-		return nil, release, err
+		return nil, func() {}, err
 	}
-	for _, arg := range archives {
-		ref, err := archiveReference(arg)
-		if err != nil {
-			return nil, release, usagef("%s: %w", arg, err)
-		}
-		found, r, err := copying.AllImages(cmd.Context(), sys, ref)
-		releases = append(releases, r)
-		if err != nil {
-			return nil, release, err
-		}
+	release, err = eachArchive(cmd, sys, archives, func(arg string, found []copying.SaveImage) error {
 		of, err := o.targets(found, arg, m, registry)
-		if err != nil {
-			return nil, release, err
-		}
 		images = append(images, of...)
+		return err
+	})
+	if err == nil {
+		m.warn(cmd.ErrOrStderr())
 	}
-	m.warn(cmd.ErrOrStderr())
-	return images, release, nil
+	return images, release, err
 }
 
 // archiveReference returns what an argument refers to: TRANSPORT:DETAILS, or the path of

@@ -7,7 +7,6 @@ import (
 	"os"
 	"slices"
 	"text/tabwriter"
-	"time"
 
 	"github.com/docker/go-units"
 	"github.com/opencontainers/go-digest"
@@ -27,7 +26,6 @@ const standardOutput = "/dev/stdout"
 type saveOptions struct {
 	global               *globalOptions
 	source               registryOptions
-	authfile             string
 	output               string
 	layout               string
 	names                []string
@@ -50,14 +48,13 @@ type saveOptions struct {
 	keepUntagged         bool
 	referrers            []string
 	jobs                 int
-	retryTimes           int
-	retryDelay           time.Duration
-	keepGoing            bool
-	noSync               bool
-	dryRun               bool
-	force                bool
-	resume               bool
-	quiet                bool
+	retryOptions
+	keepGoing bool
+	noSync    bool
+	dryRun    bool
+	force     bool
+	resume    bool
+	quiet     bool
 
 	archive string // that images are added to; "" is for a new one
 	wait    bool   // for others who change it
@@ -137,7 +134,7 @@ archive goes to standard output.`,
 // register makes the flags that save and add have in common.
 func (o *saveOptions) register(f *pflag.FlagSet) {
 	o.source.register(f, "", "source")
-	f.StringVar(&o.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials for registries (default that of docker and podman login)")
+	o.global.registerAuthfile(f)
 	f.StringSliceVar(&o.names, "name", nil, "`NAME[:TAG]` of the image in the archive, if only one is saved; may be repeated")
 	f.StringArrayVar(&o.fromFiles, "from-file", nil, "`FILE` with more images, one per line and maybe what to call it, - for standard input; may be repeated")
 	f.StringArrayVar(&o.fromYAML, "from-yaml", nil, "`FILE` of Kubernetes or compose that names more images, - for standard input; may be repeated")
@@ -151,8 +148,7 @@ func (o *saveOptions) register(f *pflag.FlagSet) {
 	f.BoolVar(&o.skipNonDistributable, "skip-non-distributable", false, "leave out layers that are not to be distributed")
 	registerReferrers(f, &o.referrers)
 	f.IntVar(&o.jobs, "jobs", 6, "read up to `N` layers, or parts of them, at the same time")
-	f.IntVar(&o.retryTimes, "retry-times", 3, "resume reading a layer up to `N` times after failures that may pass")
-	registerRetryDelay(f, &o.retryDelay)
+	o.retryOptions.register(f, "resume reading a layer up to `N` times after failures that may pass")
 	refuseDecryption(f)
 	f.BoolVar(&o.keepGoing, "keep-going", false, "leave out images that cannot be saved; the exit status is 1 then")
 	f.BoolVar(&o.noSync, "no-sync", false, "do not wait until the archive is on the disk")
@@ -271,14 +267,14 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 	if o.jobs < 1 {
 		return nil, usagef("--jobs must be at least 1")
 	}
-	if err := checkRetries(o.retryTimes, o.retryDelay); err != nil {
+	if err := o.retryOptions.check(); err != nil {
 		return nil, err
 	}
 	base, err := o.global.systemContext()
 	if err != nil {
 		return nil, err
 	}
-	sys, err := o.source.apply(*base, o.authfile)
+	sys, err := o.source.apply(*base)
 	if err != nil {
 		return nil, err
 	}
@@ -312,12 +308,8 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 	default:
 		return nil, usagef("--layout %q is neither image, oci nor docker", o.layout)
 	}
-	for _, s := range o.platforms {
-		p, err := parsePlatform(s)
-		if err != nil {
-			return nil, err
-		}
-		options.Platforms = append(options.Platforms, p)
+	if options.Platforms, err = parsePlatforms(o.platforms); err != nil {
+		return nil, err
 	}
 	if !slices.Contains([]string{"", "none", "gzip", "zstd"}, o.compress) {
 		return nil, usagef("--compress %q is neither none, gzip nor zstd", o.compress)

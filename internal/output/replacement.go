@@ -1,8 +1,11 @@
 package output
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 )
@@ -71,4 +74,46 @@ func (r *replacement) discard() error {
 		return err
 	}
 	return errors.Join(err, r.clear())
+}
+
+// ReplaceByPath is Replace for whoever is given a path to write the other archive to: one
+// beside the old archive, with the same suffix. end is called with the error of that, and
+// puts the other archive in the old one's place if there is none and something has been
+// written. What is no file with content is written to as ever: the path stays the same.
+func ReplaceByPath(ctx context.Context, path string) (beside string, end func(error) error, err error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && (!info.Mode().IsRegular() || info.Size() == 0) {
+		return path, func(err error) error { return err }, nil
+	}
+	old, target, err := openLocked(ctx, path, false)
+	if err != nil {
+		return "", nil, &Error{Op: "replacing", Path: path, Err: err}
+	}
+	r := &replacement{target: target, name: filepath.Join(dirOf(target), fmt.Sprintf("new-%08x-%s", rand.Uint32(), filepath.Base(path)))}
+	return r.name, func(err error) error {
+		defer old.Close() // It has only been locked.
+		if err != nil {
+			return errors.Join(err, r.clear())
+		}
+		r.file, err = os.OpenFile(r.name, os.O_RDWR, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // Nothing could be saved.
+		}
+		if err == nil {
+			err = errors.Join(isAt(old, target), dress(r.file, info))
+		}
+		if err != nil {
+			return &Error{Op: "replacing", Path: path, Err: errors.Join(err, r.file.Close(), r.clear())}
+		}
+		if !hasLocks { // As on Windows, where no file is replaced that is open.
+			_ = old.Close()
+		}
+		if err := r.replace(); err != nil {
+			return &Error{Op: "replacing", Path: path, Err: err}
+		}
+		if err := syncDir(dirOf(target)); err != nil {
+			return &Error{Op: "replacing", Path: path, Err: fmt.Errorf("%w: %w", ErrNotDurable, err)}
+		}
+		return nil
+	}, nil
 }

@@ -3,24 +3,16 @@
 package output
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
-
-// leftIn returns the names in a directory.
-func leftIn(t *testing.T, dir string) (names []string) {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return names
-}
 
 // What a process that was killed has left beside an archive is gone when the next one has
 // replaced it, or has given that up.
@@ -44,7 +36,7 @@ func TestReplacementIsLeft(t *testing.T) {
 		data, err := os.ReadFile(path)
 		require.NoError(t, err)
 		assert.Equal(t, want, string(data))
-		assert.Equal(t, []string{"a.tar"}, leftIn(t, dir))
+		assert.Equal(t, []string{"a.tar"}, names(t, dir))
 		info, err := os.Stat(path)
 		require.NoError(t, err)
 		assert.Equal(t, os.FileMode(0o640), info.Mode().Perm())
@@ -72,7 +64,7 @@ func TestNamedReplacement(t *testing.T) {
 		data, err := os.ReadFile(path)
 		require.NoError(t, err)
 		assert.Equal(t, want, string(data))
-		assert.Equal(t, []string{"a.tar"}, leftIn(t, dir))
+		assert.Equal(t, []string{"a.tar"}, names(t, dir))
 	}
 }
 
@@ -89,5 +81,51 @@ func TestReplacedMeanwhile(t *testing.T) {
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)
 	assert.Equal(t, "theirs", string(data))
-	assert.Equal(t, []string{"a.tar"}, leftIn(t, dir))
+	assert.Equal(t, []string{"a.tar"}, names(t, dir))
+}
+
+// Whoever writes to a path beside the archive has it locked, with its mode, until that is
+// in its place; and nothing is left of what fails.
+func TestReplaceByPath(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.tar.gz")
+	require.NoError(t, os.WriteFile(path, []byte("old"), 0o640))
+	other, err := Open(t.Context(), path, false)
+	require.NoError(t, err)
+	_, _, err = ReplaceByPath(t.Context(), path)
+	require.ErrorIs(t, err, ErrBusy)
+	require.NoError(t, other.Abort())
+
+	failed := errors.New("failed")
+	for _, c := range []struct {
+		err, want error
+		content   string
+	}{{failed, failed, "old"}, {nil, nil, "new"}} {
+		beside, end, err := ReplaceByPath(t.Context(), path)
+		require.NoError(t, err)
+		assert.True(t, strings.HasSuffix(beside, ".tar.gz"))
+		_, err = Open(t.Context(), path, false)
+		require.ErrorIs(t, err, ErrBusy)
+		require.NoError(t, os.WriteFile(beside, []byte("new"), 0o600))
+		require.ErrorIs(t, end(c.err), c.want)
+		assert.Equal(t, c.content, read(t, path))
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		assert.Equal(t, fs.FileMode(0o640), info.Mode())
+		assert.Equal(t, []string{"a.tar.gz"}, names(t, dir))
+	}
+
+	beside, end, err := ReplaceByPath(t.Context(), path)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(beside, []byte("ours"), 0o600))
+	require.NoError(t, os.Rename(path, path+".moved"))
+	require.NoError(t, os.WriteFile(path, []byte("theirs"), 0o600))
+	require.ErrorIs(t, end(nil), ErrChanged)
+	assert.Equal(t, "theirs", read(t, path))
+
+	fresh := filepath.Join(dir, "new.tar")
+	same, end, err := ReplaceByPath(t.Context(), fresh)
+	require.NoError(t, err)
+	assert.Equal(t, fresh, same)
+	require.NoError(t, end(nil))
 }

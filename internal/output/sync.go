@@ -6,5 +6,5 @@ import "github.com/dockerarchive/dockerarchive/internal/local"
 // directory, is on the disk. They are variables so that a test can see when.
 var (
 	syncFile = func(f *local.File) error { return f.Sync() }
-	syncDir  = SyncNames
+	syncDir  = syncNames
 )

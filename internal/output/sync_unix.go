@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SyncNames has the names in a directory on the disk when it returns, if the file system
+// syncNames has the names in a directory on the disk when it returns, if the file system
 // can do that and the directory may be read.
-func SyncNames(dir string) error {
+func syncNames(dir string) error {
 	f, err := os.Open(dir)
 	if errors.Is(err, os.ErrPermission) {
 		return nil // Writing to it is all that we may do; its owner has chosen that.

@@ -1,4 +1,4 @@
 package output
 
-// SyncNames does nothing: NTFS writes names to its journal by itself.
-func SyncNames(string) error { return nil }
+// syncNames does nothing: NTFS writes names to its journal by itself.
+func syncNames(string) error { return nil }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/transports/alltransports"
 
+	"github.com/dockerarchive/dockerarchive/internal/output"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/progress"
@@ -102,7 +104,7 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 	if destination, err = o.mapped(cmd.ErrOrStderr(), src, destination); err != nil {
 		return err
 	}
-	destination, replace, err := o.replacing(destination)
+	destination, replace, err := o.replacing(cmd.Context(), destination)
 	if err != nil {
 		return err
 	}
@@ -134,10 +136,7 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 		return err
 	})
 	done()
-	if err == nil {
-		err = replace()
-	}
-	if err != nil {
+	if err := replace(err); err != nil {
 		return o.failure(src, dest, err)
 	}
 	return o.writeDigest(m)
@@ -145,14 +144,14 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 
 // replacing returns the destination with another path if an archive there is to be
 // replaced, and what puts the new one in its place.
-func (o *copyOptions) replacing(destination string) (string, func() error, error) {
+func (o *copyOptions) replacing(ctx context.Context, destination string) (string, func(error) error, error) {
 	transport, rest, _ := strings.Cut(destination, ":")
 	archives := []string{dockerarchive.Transport.Name(), dockerarchive.ImageTransport.Name()}
 	if !o.force || !slices.Contains(archives, transport) {
-		return destination, func() error { return nil }, nil
+		return destination, func(err error) error { return err }, nil
 	}
 	path, name, named := strings.Cut(rest, ":")
-	path, replace, err := replacing(path)
+	path, replace, err := output.ReplaceByPath(ctx, path)
 	if named {
 		path += ":" + name
 	}

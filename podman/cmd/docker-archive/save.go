@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.podman.io/image/v5/transports"
 
+	"github.com/dockerarchive/dockerarchive/internal/output"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
@@ -216,9 +217,9 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 		path, out = standardOutput, cmd.ErrOrStderr()
 	}
 	shown := path
-	replace := func() error { return nil }
+	replace := func(err error) error { return err }
 	if o.force && path != standardOutput {
-		if path, replace, err = replacing(path); err != nil {
+		if path, replace, err = output.ReplaceByPath(cmd.Context(), path); err != nil {
 			return err
 		}
 	}
@@ -232,9 +233,9 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 		if cmd.Context().Err() != nil {
 			fmt.Fprintf(cmd.ErrOrStderr(), "docker-archive: %s\n", printable.String(left(shown, o.resume)))
 		}
-		return err
+		return replace(err)
 	}
-	if err := replace(); err != nil {
+	if err := replace(nil); err != nil {
 		return err
 	}
 	if err := o.tell(out, shown, results, options); err != nil {

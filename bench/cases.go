@@ -1,282 +1,156 @@
+//go:build linux
+
 package main
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"io"
-	"slices"
-	"sync/atomic"
-
-	"go.podman.io/image/v5/copy"
-	"go.podman.io/image/v5/directory"
-	"go.podman.io/image/v5/docker"
-	"go.podman.io/image/v5/docker/archive"
-	"go.podman.io/image/v5/docker/reference"
-	"go.podman.io/image/v5/oci/layout"
-	"go.podman.io/image/v5/signature"
-	"go.podman.io/image/v5/types"
-
-	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
-	"github.com/dockerarchive/dockerarchive/podman/copying"
+	"os"
+	"os/exec"
+	"strings"
 )
 
-// benchCase is something that both sides can do. What they write to
-// env.output, a file or a directory, must be the same, or at least what a side
-// writes every time.
+// benchCase is something that both sides can do, or a limit of this machine if there is no
+// other side. In the lines of shell, which run in $DATA,
+//
+//	$OUT       is what they write, a file or a directory, which does not exist yet
+//	$REGISTRY  is a registry that has bench/app:v0 and :v1, and keeps no blobs of what is pushed
+//	$ADDRESS   is where the server of a side is to listen
+//
+// and "bench" is this program.
 type benchCase struct {
-	name    string
-	title   string
-	goal    float64 // of the wall time, ours ÷ theirs; 0 if there is none
-	later   float64 // the goal after that
-	images  int     // fetched from the registry, 0 if it is not used
-	moved   *input  // an archive whose blobs are sent, nil if none are
-	there   *input  // an archive whose blobs are there already, nil if none are
-	input   *input  // what is read, nil if it is the dataset
-	differ  bool    // the sides write different things
-	client  string  // that theirs needs, in clientsDir; "" if none
-	varies  bool    // theirs writes something else every time
-	network networkIndex
-	ours    func(context.Context, *env) error
-	theirs  func(context.Context, *env) error
-
-	// Of those that need more; nil if nothing.
-	missing func() error                                      // says why the case cannot be run here
-	start   func(context.Context, *env) (func() error, error) // comes before all runs, and returns what ends it
-	after   func(context.Context, *env) error                 // follows each run, not measured
+	name     string
+	title    string
+	goal     float64 // of the wall time, ours ÷ theirs; 0 if there is none
+	network  networkIndex
+	distinct blobs  // what has to be moved
+	same     bool   // both sides write the same; else each writes what it wrote before
+	varies   bool   // theirs writes something else every time
+	needs    string // the programs that theirs needs, besides
+	docker   bool   // a Docker daemon runs, which needs root
+	ours     side
+	theirs   side
 }
 
-// leftOut says why a case cannot be run here, nil if it can.
-func (c benchCase) leftOut() error {
-	if c.missing != nil {
-		return c.missing()
-	}
-	if c.client == "" {
-		return nil
-	}
-	if err := findClient(c.client); err != nil {
-		return fmt.Errorf("%w; \"make interop\" builds what it needs", err)
-	}
-	return nil
+type side struct {
+	run     string // the lines that are measured
+	prepare string // those before them, which are not
+	server  string // what runs from before those until after, and is measured with them
 }
 
-// env is what a run works with.
-type env struct {
-	data     *dataset
-	output   string // does not exist yet
-	scratch  string // an existing directory for all that is temporary
-	registry string
-	sent     *atomic.Int64 // to what a case has started, by the other processes
+// missing says what a case cannot do without, "" if nothing.
+func (c benchCase) missing() string {
+	for _, program := range strings.Fields(c.needs) {
+		if _, err := exec.LookPath(program); err != nil {
+			return program
+		}
+	}
+	if c.docker && os.Geteuid() != 0 {
+		return "root"
+	}
+	return ""
 }
+
+const (
+	oci      = "oci:oci:v0"
+	registry = "docker://$REGISTRY/bench/app:v0"
+	pushed   = "$REGISTRY/pushed/app"
+	save     = "docker-archive save -o $OUT " + registry
+	theirs   = "bench copy " + registry + " docker-archive:$OUT:example.com/app:v0" // containers/image
+	regctl   = "regctl registry set --tls disabled $REGISTRY; regctl image "
+	skopeo   = "skopeo --insecure-policy copy -q --src-tls-verify=false --dest-tls-verify=false "
+	push     = "docker-archive push packed.tar $REGISTRY/pushed"
+	make1    = "docker-archive make $(printf -- '--layer %s ' layers/?.tar) --set-platform linux/amd64 -t bench:1 -o $OUT --layout "
+	appended = "crane append --oci-empty-base --new_tag bench:1 --output $OUT $(printf -- '--new_layer %s ' layers/?.tar)"
+)
 
 var cases = []benchCase{
-	{
-		name: "oci", title: "oci: → archive", goal: 0.55, later: 0.32,
-		ours: saveOurs(ociSource), theirs: saveTheirs(1, ociSource),
-	},
-	{
-		name: "registry", title: "registry → archive", goal: 0.60, later: 0.42, images: 1,
-		ours: saveOurs(registrySource), theirs: saveTheirs(1, registrySource),
-	},
-	{
-		name: "plain", title: "dir:, uncompressed → archive", goal: 0.65,
-		ours: saveOurs(plainSource), theirs: saveTheirs(1, plainSource),
-	},
-	{
-		name: "shared", title: "registry, 2 images → archive", images: 2,
-		ours: saveAllOurs(2, registrySource), theirs: saveTheirs(2, registrySource),
-	},
-	{
-		// Their manifest calls the layers, which are not compressed, gzip.
-		name: "load", title: "archive → dir:", input: &oneImage, differ: true,
-		ours: loadOurs, theirs: loadTheirs,
-	},
-	{
-		name: "list", title: "open 500 images of an archive", input: &manyImages,
-		ours: listOurs, theirs: listTheirs,
-	},
-}
+	{name: "limit-inflate", title: "limit of this machine: inflate the layers on one core", ours: side{run: "GOMAXPROCS=1 bench inflate ours layers/?.tar.gz"}},
+	{name: "limit-hash", title: "limit of this machine: sha256 of the layers, uncompressed", ours: side{run: "bench hash layers/?.tar"}},
+	{name: "limit-cp", title: "limit of this machine: cp of the layers, uncompressed", ours: side{run: "mkdir $OUT; cp layers/?.tar $OUT"}},
+	{name: "limit-fetch", title: "limit of this machine: fetch the layers from the registry", distinct: image, ours: side{run: "bench read $REGISTRY /v2/bench/app/blobs/ 1 layers"}},
+	{name: "inflate", title: "inflate on one core ÷ klauspost/compress", goal: 1 / 2.3,
+		ours: side{run: "GOMAXPROCS=1 bench inflate ours layers/?.tar.gz"}, theirs: side{run: "GOMAXPROCS=1 bench inflate klauspost layers/?.tar.gz"}},
+	{name: "inflate-gzip", title: "inflate on one core ÷ compress/gzip", goal: 1 / 3.0,
+		ours: side{run: "GOMAXPROCS=1 bench inflate ours layers/?.tar.gz"}, theirs: side{run: "GOMAXPROCS=1 bench inflate std layers/?.tar.gz"}},
+	{name: "inflate-igzip", title: "inflate on one core ÷ igzip -dc", goal: 1.35, needs: "igzip",
+		ours: side{run: "GOMAXPROCS=1 bench inflate ours layers/?.tar.gz"}, theirs: side{run: "for l in layers/?.tar.gz; do igzip -dc $l >/dev/null; done"}},
 
-func allCases() []benchCase {
-	return slices.Concat(cases, saveCases, resumeCases, slowCases, pushCases, loadCases, serveCases, makingCases, containerCases)
-}
+	{name: "oci", title: "oci: → docker-archive: ÷ containers/image", goal: 0.55, same: true,
+		ours: side{run: "docker-archive copy " + oci + " docker-archive:$OUT:example.com/app:v0"}, theirs: side{run: "bench copy " + oci + " docker-archive:$OUT:example.com/app:v0"}},
+	{name: "registry", title: "registry → docker-archive: ÷ containers/image", goal: 0.60, distinct: image, same: true,
+		ours: side{run: "docker-archive copy " + registry + " docker-archive:$OUT:example.com/app:v0"}, theirs: side{run: theirs}},
+	{name: "plain", title: "dir:, uncompressed → docker-archive: ÷ containers/image", goal: 0.65, same: true,
+		ours: side{run: "docker-archive copy dir:plain docker-archive:$OUT:example.com/app:v0"}, theirs: side{run: "bench copy dir:plain docker-archive:$OUT:example.com/app:v0"}},
+	// Their manifest calls the layers, which are not compressed, gzip.
+	{name: "load", title: "docker-archive: → dir: ÷ containers/image",
+		ours: side{run: "docker-archive copy docker-archive:one.tar dir:$OUT"}, theirs: side{run: "bench copy docker-archive:one.tar dir:$OUT"}},
+	{name: "list", title: "open each of 500 images of an archive ÷ containers/image", same: true,
+		ours: side{run: "bench open ours many.tar >$OUT"}, theirs: side{run: "bench open theirs many.tar >$OUT"}},
+	{name: "verify", title: "verify ÷ sha256 of the archive, on one core",
+		ours: side{run: "docker-archive verify packed.tar"}, theirs: side{run: "bench hash packed.tar"}},
 
-func findCase(name string) (benchCase, error) {
-	for _, c := range allCases() {
-		if c.name == name {
-			return c, nil
-		}
-	}
-	return benchCase{}, fmt.Errorf("there is no case %q", name)
-}
+	{name: "save", title: "registry → save ÷ containers/image to docker-archive:", goal: 0.15, distinct: image,
+		ours: side{run: save}, theirs: side{run: theirs}},
+	{name: "save-crane", title: "registry → save ÷ crane pull", goal: 0.75, distinct: image, needs: "crane",
+		ours: side{run: save}, theirs: side{run: "crane pull --insecure $REGISTRY/bench/app:v0 $OUT"}},
+	{name: "save-regctl", title: "registry → save ÷ regctl image export", goal: 0.75, distinct: image, needs: "regctl",
+		ours: side{run: save}, theirs: side{run: regctl + "export $REGISTRY/bench/app:v0 $OUT"}},
+	{name: "save-oci", title: "oci: → save ÷ cp and sha256", goal: 1.5,
+		ours: side{run: "docker-archive save -o $OUT " + oci}, theirs: side{run: "mkdir $OUT; cp layers/?.tar.gz $OUT; bench hash layers/?.tar.gz"}},
+	{name: "save-sync", title: "oci: → save ÷ save --no-sync", same: true,
+		ours: side{run: "docker-archive save -o $OUT " + oci}, theirs: side{run: "docker-archive save --no-sync -o $OUT " + oci}},
+	{name: "save-shared", title: "registry, 2 images that share layers → save ÷ 2 copies by containers/image", distinct: images,
+		ours:   side{run: save + " docker://$REGISTRY/bench/app:v1"},
+		theirs: side{run: "mkdir $OUT; for v in v0 v1; do bench copy docker://$REGISTRY/bench/app:$v docker-archive:$OUT/$v.tar:example.com/app:$v; done"}},
+	{name: "add", title: "the second of these images → add ÷ save of both", distinct: second,
+		ours:   side{run: "docker-archive add $OUT docker://$REGISTRY/bench/app:v1", prepare: "cp packed.tar $OUT; sync $OUT"},
+		theirs: side{run: save + " docker://$REGISTRY/bench/app:v1"}},
 
-// source returns a reference to an image of the dataset.
-type source func(e *env, image int) (types.ImageReference, error)
+	{name: "save-slow", title: "registry at 20 MB/s a connection → save ÷ crane pull", goal: 0.25, distinct: image, network: slow, needs: "crane",
+		ours: side{run: save}, theirs: side{run: "crane pull --insecure $REGISTRY/bench/app:v0 $OUT"}},
+	{name: "save-slow-regctl", title: "registry at 20 MB/s a connection → save ÷ regctl image export", goal: 0.25, distinct: image, network: slow, needs: "regctl",
+		ours: side{run: save}, theirs: side{run: regctl + "export $REGISTRY/bench/app:v0 $OUT"}},
+	{name: "copy-slow", title: "registry at 20 MB/s a connection → copy ÷ skopeo copy to oci-archive:", goal: 0.25, distinct: image, network: slow, varies: true, needs: "skopeo",
+		ours: side{run: "docker-archive copy " + registry + " image-archive:$OUT"}, theirs: side{run: skopeo + registry + " oci-archive:$OUT"}},
+	{name: "copy-slow-docker", title: "registry at 20 MB/s a connection → copy ÷ skopeo copy to docker-archive:", goal: 0.25, distinct: image, network: slow, needs: "skopeo",
+		ours: side{run: "docker-archive copy " + registry + " docker-archive:$OUT"}, theirs: side{run: skopeo + registry + " docker-archive:$OUT"}},
+	{name: "save-narrow", title: "registry at 50 MB/s in sum → save ÷ reading its blobs", goal: 1.05, distinct: image, network: narrow,
+		ours: side{run: save}, theirs: side{run: "bench read $REGISTRY /v2/bench/app/blobs/ 1 layers"}},
+	{name: "save-failing", title: "registry that breaks every 10 MB → save ÷ containers/image", distinct: image, network: failing,
+		ours: side{run: save}, theirs: side{run: theirs}},
+	{name: "save-resumed", title: "registry at 20 MB/s a connection → save killed at half and resumed (fetched ≤ 1.05 + 8 MB) ÷ save", distinct: image, network: slow,
+		ours: side{run: save + " --resume & until [ -s $OUT.partial ] && [ $(du -k $OUT.partial | cut -f 1) -gt $HALF ]; do sleep 0.02; done\n" +
+			"kill -9 $!; ! wait $!; " + save + " --resume"},
+		theirs: side{run: save}},
 
-func ociSource(e *env, image int) (types.ImageReference, error) {
-	return layout.NewReference(e.data.ociDir(), ociName(image))
-}
+	{name: "push", title: "archive → push ÷ skopeo copy oci-archive:", goal: 0.8, distinct: image, needs: "skopeo",
+		ours: side{run: push}, theirs: side{run: skopeo + "oci-archive:packed.tar:v0 docker://" + pushed + ":v0"}},
+	{name: "push-crane", title: "archive → push ÷ crane push", goal: 0.8, distinct: image, needs: "crane",
+		ours: side{run: push}, theirs: side{run: "crane push --insecure packed.tar " + pushed + ":v0"}},
+	{name: "push-regctl", title: "archive → push ÷ regctl image import", goal: 0.8, distinct: image, needs: "regctl",
+		ours: side{run: push}, theirs: side{run: regctl + "import --name v0 " + pushed + ":v0 packed.tar"}},
+	{name: "push-again", title: "archive → push again ÷ skopeo copy again", needs: "skopeo",
+		ours: side{run: push, prepare: push}, theirs: side{run: skopeo + "oci-archive:packed.tar:v0 docker://" + pushed + ":v0", prepare: push}},
+	{name: "push-20", title: "archive of 20 images that share layers → push ÷ skopeo copy of each", distinct: twenty, needs: "skopeo",
+		ours:   side{run: "docker-archive push twenty.tar $REGISTRY/pushed"},
+		theirs: side{run: "for i in $(seq 20); do " + skopeo + "oci-archive:twenty.tar:t$i docker://$REGISTRY/pushed/app$i:t$i; done"}},
 
-func plainSource(e *env, image int) (types.ImageReference, error) {
-	return directory.NewReference(e.data.plainDir(image))
-}
+	{name: "load-docker", title: "archive → load, 5 of 6 layers there ÷ docker load", distinct: second, docker: true, needs: dockerNeeds,
+		ours: dockerSide("true", "docker-archive load second.tar"), theirs: dockerSide("true", "docker load --quiet --input second.tar")},
+	{name: "load-docker-graph", title: "the same, docker with a graphdriver", distinct: second, docker: true, needs: dockerNeeds,
+		ours: dockerSide("false", "docker-archive load second.tar"), theirs: dockerSide("false", "docker load --quiet --input second.tar")},
 
-func registrySource(e *env, image int) (types.ImageReference, error) {
-	return docker.ParseReference(fmt.Sprintf("//%s/%s:%s", e.registry, repository, ociName(image)))
-}
+	{name: "serve", title: "8 connections read all layers: serve ÷ nginx", goal: 1 / 0.9, needs: "nginx",
+		ours: serve("layers"), theirs: nginx("layers")},
+	{name: "serve-registry", title: "8 connections read all layers: serve ÷ distribution's registry", goal: 0.5, needs: "registry",
+		ours: serve("layers"), theirs: distribution("layers")},
+	{name: "serve-manifests", title: "8 connections read 10,000 manifests: serve ÷ nginx", needs: "nginx",
+		ours: serve("manifests"), theirs: nginx("manifests")},
+	{name: "serve-manifests-registry", title: "8 connections read 10,000 manifests: serve ÷ distribution's registry", needs: "registry",
+		ours: serve("manifests"), theirs: distribution("manifests")},
 
-// system returns the settings of both sides. Temporary files are where the
-// archive is, so that both write to the same disk.
-func (e *env) system() *types.SystemContext {
-	return &types.SystemContext{
-		BigFilesTemporaryDir:        e.scratch,
-		BlobInfoCacheDir:            e.scratch,
-		DockerInsecureSkipTLSVerify: types.OptionalBoolTrue,
-	}
-}
-
-// copier copies images as skopeo does.
-type copier struct {
-	policy  *signature.PolicyContext
-	options *copy.Options
-}
-
-func newCopier(sys *types.SystemContext) (*copier, error) {
-	policy, err := acceptAnything()
-	return &copier{policy: policy, options: &copy.Options{ReportWriter: io.Discard, SourceCtx: sys, DestinationCtx: sys}}, err
-}
-
-// archiveWriter is what the Writers of both sides have in common.
-type archiveWriter interface {
-	NewReference(reference.NamedTagged) (types.ImageReference, error)
-	Close() error
-}
-
-// saveTheirs writes images with containers/image's docker/archive.
-func saveTheirs(images int, from source) func(context.Context, *env) error {
-	return func(ctx context.Context, e *env) error {
-		sources, err := e.sources(images, from)
-		if err != nil {
-			return err
-		}
-		w, err := archive.NewWriter(e.system(), e.output)
-		if err != nil {
-			return err
-		}
-		return errors.Join(e.copyAll(ctx, w, sources), w.Close())
-	}
-}
-
-// saveOurs writes an image with this module as the command does.
-func saveOurs(from source) func(context.Context, *env) error {
-	return func(ctx context.Context, e *env) error {
-		src, err := from(e, 0)
-		if err != nil {
-			return err
-		}
-		name, err := imageName(0)
-		if err != nil {
-			return err
-		}
-		dst, err := dockerarchive.NewReference(e.output, name)
-		if err != nil {
-			return err
-		}
-		c, err := newCopier(e.system())
-		if err != nil {
-			return err
-		}
-		_, err = copying.Copy(ctx, c.policy, dst, src, c.options)
-		return err
-	}
-}
-
-// saveAllOurs writes images with this module to one archive, whose Writer knows
-// the manifests before it starts.
-func saveAllOurs(images int, from source) func(context.Context, *env) error {
-	return func(ctx context.Context, e *env) error {
-		sources, err := e.sources(images, from)
-		if err != nil {
-			return err
-		}
-		plan := make([]dockerarchive.Plan, len(sources))
-		for i, src := range sources {
-			m, err := readManifest(ctx, e.system(), src)
-			if err == nil {
-				err = plan[i].AddManifest(m)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		w, err := dockerarchive.NewWriterContext(ctx, e.system(), e.output, &dockerarchive.WriterOptions{Plan: plan})
-		if err != nil {
-			return err
-		}
-		if err := e.copyAll(ctx, w, sources); err != nil {
-			return errors.Join(err, w.Abort())
-		}
-		return w.Close()
-	}
-}
-
-func (e *env) sources(images int, from source) ([]types.ImageReference, error) {
-	sources := make([]types.ImageReference, images)
-	for i := range sources {
-		src, err := from(e, i)
-		if err != nil {
-			return nil, err
-		}
-		sources[i] = src
-	}
-	return sources, nil
-}
-
-// copyAll copies the sources, one after the other, to references of w.
-func (e *env) copyAll(ctx context.Context, w archiveWriter, sources []types.ImageReference) error {
-	c, err := newCopier(e.system())
-	if err != nil {
-		return err
-	}
-	for i, src := range sources {
-		name, err := imageName(i)
-		if err != nil {
-			return err
-		}
-		dst, err := w.NewReference(name)
-		if err != nil {
-			return err
-		}
-		if _, err := copy.Image(ctx, c.policy, dst, src, c.options); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// copyOne copies an image as skopeo does.
-func (e *env) copyOne(ctx context.Context, dst, src types.ImageReference) error {
-	c, err := newCopier(e.system())
-	if err != nil {
-		return err
-	}
-	_, err = copy.Image(ctx, c.policy, dst, src, c.options)
-	return err
-}
-
-func imageName(i int) (reference.NamedTagged, error) {
-	named, err := reference.ParseNormalizedNamed("example.com/app")
-	if err != nil {
-		return nil, err
-	}
-	return reference.WithTag(named, ociName(i))
-}
-
-func readManifest(ctx context.Context, sys *types.SystemContext, ref types.ImageReference) ([]byte, error) {
-	src, err := ref.NewImageSource(ctx, sys)
-	if err != nil {
-		return nil, err
-	}
-	m, _, err := src.GetManifest(ctx, nil)
-	return m, errors.Join(err, src.Close())
+	{name: "make", title: "tars → make, OCI layout ÷ crane append", goal: 0.5, needs: "crane", ours: side{run: make1 + "image"}, theirs: side{run: appended}},
+	{name: "make-docker", title: "tars → make, docker layout ÷ crane append", goal: 0.5, needs: "crane", ours: side{run: make1 + "docker"}, theirs: side{run: appended}},
+	{name: "make-container", title: "container → make, OCI layout ÷ buildah commit and push", goal: 0.5, needs: "buildah", varies: true,
+		ours:   side{run: "docker-archive make --container bench -t bench:1 -o $OUT", prepare: container},
+		theirs: side{run: "buildah commit -q bench localhost/bench:1; buildah push -q localhost/bench:1 oci-archive:$OUT:bench", prepare: container}},
 }

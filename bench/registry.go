@@ -1,210 +1,211 @@
+//go:build linux
+
 package main
 
 import (
-	"bufio"
-	"bytes"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net/http"
 	"os"
-	"os/exec"
-	"path"
-	"strings"
+	"path/filepath"
+	"regexp"
+	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/registry"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-const (
-	repository = "bench/app"
-	movedPath  = "/moved"
-)
+// registryServer is a registry that has the images of the layout in bench/app, and hashes
+// what is pushed to others, as every registry does, but keeps only its digest, so that no
+// disk is measured.
+type registryServer struct {
+	http.Server
+	addresses []string     // in the networks
+	moved     atomic.Int64 // bytes of blobs that were sent and received
+	data      string
 
-// layoutBlobs serves the blobs of the OCI layout and counts what is sent. The
-// handler for disks that the registry package has reads and hashes every blob
-// before it sends it, which no real registry does.
-type layoutBlobs struct {
-	data    *dataset
-	fetched atomic.Int64
+	mu        sync.Mutex
+	uploads   map[string]*upload
+	blobs     map[string]int64 // by repository@digest
+	manifests map[string]document
 }
 
-// Stat implements registry.BlobStatHandler.
-func (b *layoutBlobs) Stat(_ context.Context, _ string, h v1.Hash) (int64, error) {
-	info, err := os.Stat(b.path(h))
-	if err != nil {
-		return 0, err
+// upload is a blob that is on its way. Its parts come one after the other.
+type upload struct {
+	digester digest.Digester
+	size     int64
+}
+
+type document struct {
+	mediaType string
+	data      []byte
+}
+
+const repository = "bench/app"
+
+func startRegistry(data string) (*registryServer, error) {
+	s := &registryServer{data: data}
+	s.Handler = s
+	for _, n := range networks {
+		listener, err := n.listen()
+		if err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+		s.addresses = append(s.addresses, listener.Addr().String())
+		go func() { _ = s.Serve(listener) }() // Who asks it notices if it ends.
 	}
-	return info.Size(), nil
+	return s, nil
 }
 
-// Get implements registry.BlobHandler. ServeHTTP is asked instead.
-func (b *layoutBlobs) Get(_ context.Context, _ string, h v1.Hash) (io.ReadCloser, error) {
-	return os.Open(b.path(h))
+// forget forgets what was pushed.
+func (s *registryServer) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.uploads, s.blobs, s.manifests = map[string]*upload{}, map[string]int64{}, map[string]document{}
 }
 
-func (b *layoutBlobs) path(h v1.Hash) string {
-	return b.data.blobPath(digest.NewDigestFromEncoded(digest.Algorithm(h.Algorithm), h.Hex))
-}
+var registryPath = regexp.MustCompile(`^/v2/(.+)/(blobs/uploads|blobs|manifests)/([^/]*)$`)
 
-// ServeHTTP sends a blob, or a range of one. The registry package copies ranges itself,
-// where a registry would have the kernel send them.
-func (b *layoutBlobs) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h, err := v1.NewHash(path.Base(r.URL.Path))
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
+// ServeHTTP implements http.Handler.
+func (s *registryServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	asked := registryPath.FindStringSubmatch(r.URL.Path)
+	switch {
+	case r.URL.Path == "/v2/":
+	case asked == nil:
+		http.NotFound(w, r)
+	case asked[2] == "manifests":
+		s.manifest(w, r, asked[1], asked[3])
+	case asked[2] == "blobs":
+		s.blob(w, r, asked[1], asked[3])
+	default:
+		s.upload(w, r, asked[1], asked[3])
 	}
-	f, err := os.Open(b.path(h))
-	if err != nil {
+}
+
+func (s *registryServer) blob(w http.ResponseWriter, r *http.Request, repo, name string) {
+	w.Header().Set("Docker-Content-Digest", name)
+	if d, err := digest.Parse(name); err == nil && repo == repository {
+		if f, err := os.Open(blobPath(s.data, d)); err == nil {
+			defer f.Close() // It was only read.
+			w.Header().Set("Content-Type", "application/octet-stream")
+			http.ServeContent(countedResponse{w, countedWriter{w, &s.moved}}, r, "", time.Time{}, f)
+			return
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	size, ok := s.blobs[repo+"@"+name]
+	if !ok {
 		http.NotFound(w, r)
 		return
 	}
-	defer f.Close() // It was only read.
-	w.Header().Set("Content-Type", "application/octet-stream")
-	w.Header().Set("Docker-Content-Digest", h.String())
-	http.ServeContent(countedResponse{w, &b.fetched}, r, "", time.Time{}, f)
+	w.Header().Set("Content-Length", fmt.Sprint(size))
 }
 
-// countedResponse adds what is sent to a total. It leaves the reading to the connection,
-// so that the kernel can send a file.
+// countedResponse adds what is sent to a total. It leaves the reading to the connection, so
+// that the kernel can send a file.
 type countedResponse struct {
 	http.ResponseWriter
-	total *atomic.Int64
+	counted countedWriter
 }
 
 // Write implements io.Writer.
-func (c countedResponse) Write(p []byte) (int, error) {
-	n, err := c.ResponseWriter.Write(p)
-	c.total.Add(int64(n))
-	return n, err
-}
+func (c countedResponse) Write(p []byte) (int, error) { return c.counted.Write(p) }
 
 // ReadFrom implements io.ReaderFrom.
 func (c countedResponse) ReadFrom(r io.Reader) (int64, error) {
 	n, err := io.Copy(c.ResponseWriter, r)
-	c.total.Add(n)
+	c.counted.total.Add(n)
 	return n, err
 }
 
-// serveRegistry serves the dataset until standard input ends, which it does
-// when the process that started this one is gone. It prints its addresses, one for each
-// of the networks.
-func serveRegistry(data *dataset) error {
-	blobs := &layoutBlobs{data: data}
-	images := registry.New(registry.WithBlobHandler(blobs), registry.Logger(log.New(io.Discard, "", 0)))
-	mux, pushed := http.NewServeMux(), newSink()
-	mux.Handle("/", images)
-	mux.Handle(forgetPath, pushed)
-	mux.Handle("/v2/"+sinkRepository+"/", pushed)
-	mux.Handle("GET /v2/"+repository+"/blobs/{digest}", blobs)
-	mux.HandleFunc(movedPath, func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprint(w, blobs.fetched.Load()+pushed.received.Load())
-	})
-	server := &http.Server{Handler: mux}
-	failed := make(chan error, len(networks))
-	var addresses []string
-	for _, n := range networks {
-		listener, err := n.listen()
+// upload takes a blob, a part of one, or the wish to send or to mount one.
+func (s *registryServer) upload(w http.ResponseWriter, r *http.Request, repo, id string) {
+	query := r.URL.Query()
+	s.mu.Lock()
+	if size, ok := s.blobs[query.Get("from")+"@"+query.Get("mount")]; ok {
+		s.blobs[repo+"@"+query.Get("mount")] = size
+		s.mu.Unlock()
+		s.created(w, repo, "blobs", query.Get("mount"))
+		return
+	}
+	if r.Method == http.MethodPost {
+		id = fmt.Sprint(len(s.uploads))
+		s.uploads[id] = &upload{digester: digest.Canonical.Digester()}
+	}
+	u := s.uploads[id]
+	s.mu.Unlock()
+	if u == nil {
+		http.NotFound(w, r)
+		return
+	}
+	n, err := io.CopyBuffer(u.digester.Hash(), struct{ io.Reader }{r.Body}, make([]byte, 256<<10))
+	u.size += n
+	s.moved.Add(n)
+	want := query.Get("digest")
+	switch {
+	case err != nil || want != "" && want != u.digester.Digest().String():
+		w.WriteHeader(http.StatusBadRequest)
+	case want == "":
+		w.Header().Set("Location", "/v2/"+repo+"/blobs/uploads/"+id)
+		if u.size > 0 {
+			w.Header().Set("Range", fmt.Sprintf("0-%d", u.size-1))
+		}
+		w.WriteHeader(http.StatusAccepted)
+	default:
+		s.mu.Lock()
+		s.blobs[repo+"@"+want] = u.size
+		s.mu.Unlock()
+		s.created(w, repo, "blobs", want)
+	}
+}
+
+func (s *registryServer) created(w http.ResponseWriter, repo, kind, d string) {
+	w.Header().Set("Location", "/v2/"+repo+"/"+kind+"/"+d)
+	w.Header().Set("Docker-Content-Digest", d)
+	w.WriteHeader(http.StatusCreated)
+}
+
+func (s *registryServer) manifest(w http.ResponseWriter, r *http.Request, repo, name string) {
+	if r.Method == http.MethodPut {
+		data, err := io.ReadAll(r.Body)
 		if err != nil {
-			return errors.Join(err, server.Close())
+			w.WriteHeader(http.StatusBadRequest)
+			return
 		}
-		go func() { failed <- server.Serve(listener) }()
-		addresses = append(addresses, listener.Addr().String())
+		d := digest.FromBytes(data).String()
+		s.mu.Lock()
+		for _, at := range []string{name, d} {
+			s.manifests[repo+"@"+at] = document{r.Header.Get("Content-Type"), data}
+		}
+		s.mu.Unlock()
+		s.created(w, repo, "manifests", d)
+		return
 	}
-	if err := putManifests(data, addresses[fast]); err != nil {
-		return errors.Join(err, server.Close())
+	s.mu.Lock()
+	m, ok := s.manifests[repo+"@"+name]
+	s.mu.Unlock()
+	if !ok && repo == repository {
+		m.mediaType = imgspecv1.MediaTypeImageManifest
+		d, err := manifestDigest(s.data, name)
+		if err == nil {
+			m.data, err = os.ReadFile(blobPath(s.data, d))
+		}
+		ok = err == nil
 	}
-	fmt.Println(strings.Join(addresses, " "))
-	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		_ = server.Close() // Nobody is left to be told.
-	}()
-	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
-		return err
+	if !ok {
+		http.NotFound(w, r)
+		return
 	}
-	return nil
+	w.Header().Set("Content-Type", m.mediaType)
+	w.Header().Set("Content-Length", fmt.Sprint(len(m.data)))
+	w.Header().Set("Docker-Content-Digest", digest.FromBytes(m.data).String())
+	_, _ = w.Write(m.data) // Who is gone needs no answer.
 }
 
-func putManifests(data *dataset, address string) error {
-	for n, image := range data.Images {
-		b, err := os.ReadFile(data.blobPath(image.Manifest.Digest))
-		if err != nil {
-			return err
-		}
-		url := fmt.Sprintf("http://%s/v2/%s/manifests/%s", address, repository, ociName(n))
-		req, err := http.NewRequest(http.MethodPut, url, bytes.NewReader(b))
-		if err != nil {
-			return err
-		}
-		req.Header.Set("Content-Type", image.Manifest.MediaType)
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return err
-		}
-		resp.Body.Close()
-		if resp.StatusCode != http.StatusCreated {
-			return fmt.Errorf("putting a manifest into the registry: %s", resp.Status)
-		}
-	}
-	return nil
-}
-
-// registryProcess is a registry in a process of its own, so that its memory and
-// time are not those of the runs.
-type registryProcess struct {
-	cmd       *exec.Cmd
-	stdin     io.Closer
-	addresses []string // in the networks
-}
-
-func startRegistry(ctx context.Context, o *options) (*registryProcess, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.CommandContext(ctx, self, "-child", registryChild, "-data", o.data)
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	p := &registryProcess{cmd: cmd, stdin: stdin}
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		return nil, errors.Join(errors.New("the registry did not start"), p.stop())
-	}
-	if p.addresses = strings.Fields(line); len(p.addresses) != len(networks) {
-		return nil, errors.Join(fmt.Errorf("the registry has the addresses %q", p.addresses), p.stop())
-	}
-	return p, nil
-}
-
-// moved returns the bytes of blobs that the registry has sent and received so far.
-func (p *registryProcess) moved() (int64, error) {
-	resp, err := http.Get("http://" + p.addresses[fast] + movedPath)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	var n int64
-	err = json.NewDecoder(resp.Body).Decode(&n)
-	return n, err
-}
-
-func (p *registryProcess) stop() error {
-	return errors.Join(p.stdin.Close(), p.cmd.Wait())
+func blobPath(data string, d digest.Digest) string {
+	return filepath.Join(data, "oci/blobs", d.Algorithm().String(), d.Encoded())
 }

@@ -25,11 +25,12 @@ func (s *Server) blob(w http.ResponseWriter, r *request, reference string) {
 	if !ok {
 		return
 	}
-	b, from, err := r.view.blob(r.Context(), r.repository, d)
+	b, img, closeArchive, err := r.view.blob(r.Context(), r.repository, d)
 	if err != nil {
 		s.failReading(w, r, codeBlobUnknown, err)
 		return
 	}
+	defer closeArchive()
 	s.sending.Add(1)
 	defer s.sent()
 	content, done := openBlob(r.Context(), b)
@@ -39,6 +40,7 @@ func (s *Server) blob(w http.ResponseWriter, r *request, reference string) {
 	h.Set("Docker-Content-Digest", d.String())
 	h.Set("ETag", `"`+d.String()+`"`)
 	h.Set("Cache-Control", s.cacheable()+", max-age=31536000, immutable")
+	understandRange(r.Request, b.Size)
 	watched := &watchedReader{ReadSeeker: content}
 	if stored, ok := content.(*stored); ok { // The kernel is to send it, and the errors are the socket's.
 		http.ServeContent(w, r.Request, "", time.Time{}, stored)
@@ -52,11 +54,11 @@ func (s *Server) blob(w http.ResponseWriter, r *request, reference string) {
 		http.ServeContent(w, r.Request, "", time.Time{}, watched)
 	}
 	if watched.err != nil && r.Context().Err() == nil {
-		s.options.Log.Error("blob cannot be read", "archive", printable.String(from.path), "blob", d, "error", printable.Error(watched.err))
+		s.options.Log.Error("blob cannot be read", "archive", printable.String(img.from.path), "blob", d, "error", printable.Error(watched.err))
 		return // The client knows from the length that it has not got all.
 	}
 	if r.Method == http.MethodGet {
-		s.check(r.view, from, b)
+		s.check(r.view, img, b)
 	}
 }
 
@@ -189,6 +191,13 @@ func (v *verdicts) set(d digest.Digest, err error) {
 	v.all[d] = err
 }
 
+// forget takes back a claim.
+func (v *verdicts) forget(d digest.Digest) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.all, d)
+}
+
 // sent notes that a blob is not being sent any more.
 func (s *Server) sent() {
 	if s.sending.Add(-1) == 0 {
@@ -218,8 +227,9 @@ func (s *Server) awaitQuiet(deadline time.Time) bool {
 
 // check verifies a blob of an archive once, when it is known that somebody wants it,
 // without letting him wait, or others. One is verified at a time.
-func (s *Server) check(view *snapshot, from *opened, b *archive.Blob) {
-	if b.Section() == nil || !from.checked.claim(b.Digest) { // Others are verified when they are sent.
+func (s *Server) check(view *snapshot, img *image, b *archive.Blob) {
+	from, d := img.from, b.Digest
+	if b.Section() == nil || !from.checked.claim(d) { // Others are verified when they are sent.
 		return
 	}
 	s.mu.Lock()
@@ -240,18 +250,27 @@ func (s *Server) check(view *snapshot, from *opened, b *archive.Blob) {
 		if !s.awaitQuiet(deadline) {
 			return
 		}
-		err := verify(s.ctx, b)
+		err := verify(s.ctx, img, d)
 		var mismatch *errdef.MismatchError
-		if errors.As(err, &mismatch) {
-			from.checked.set(b.Digest, &damagedError{err})
+		switch {
+		case errors.As(err, &mismatch):
+			from.checked.set(d, &damagedError{err})
+		case errors.Is(err, errChanged), tooManyFiles(err):
+			from.checked.forget(d) // Who sends it next may know.
+			return
 		}
 		if err != nil && s.ctx.Err() == nil {
-			s.options.Log.Error("a blob that was sent is damaged", "archive", printable.String(from.path), "blob", b.Digest, "error", printable.Error(err))
+			s.options.Log.Error("a blob that was sent is damaged", "archive", printable.String(from.path), "blob", d, "error", printable.Error(err))
 		}
 	})
 }
 
-func verify(ctx context.Context, b *archive.Blob) error {
+func verify(ctx context.Context, img *image, d digest.Digest) error {
+	b, done, err := img.blob(ctx, d)
+	if err != nil {
+		return err
+	}
+	defer done()
 	stream, err := b.Open(ctx)
 	if err != nil {
 		return err

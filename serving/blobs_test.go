@@ -2,6 +2,7 @@ package serving_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"log/slog"
 	"mime"
@@ -67,7 +68,18 @@ func testRanges(t *testing.T, s *served, target string, content []byte) {
 		{"bytes=5-2", 416, 0, 0},
 		{"bytes=-", 416, 0, 0},
 		{"bytes=a-b", 416, 0, 0},
-		{"lines=1-2", 416, 0, 0},
+		{"bytes=-0", 416, 0, 0},
+		{"bytes=-0,-0", 416, 0, 0},
+		{"bytes=-0, 100-199", 206, 100, 200},
+		{"bytes=,100-199 ,", 206, 100, 200},
+		{"Bytes=100-199", 206, 100, 200},
+		{"bytes=0-99999999999999999999999", 206, 0, size},
+		{"bytes=-99999999999999999999999", 206, 0, size},
+		{"bytes=99999999999999999999999-", 416, 0, 0},
+		{"bytes=1-2,5-2", 416, 0, 0},
+		{"lines=1-2", 200, 0, size},
+		{"bits=-0", 200, 0, size},
+		{"nonsense", 200, 0, size},
 		{"bytes=" + strings.Repeat("0-,", 5000), 200, 0, size}, // more than all of it
 	} {
 		a := s.do("GET", target, "Range", c.asked)
@@ -75,9 +87,13 @@ func testRanges(t *testing.T, s *served, target string, content []byte) {
 		if c.status < 300 {
 			assert.Equal(t, content[c.begin:c.end], a.body, c.asked)
 			assert.Equal(t, int64(c.end-c.begin), a.ContentLength)
+		} else {
+			assert.Equal(t, fmt.Sprintf("bytes */%d", size), a.Header.Get("Content-Range"), c.asked)
+			assert.Equal(t, "nosniff", a.Header.Get("X-Content-Type-Options"))
 		}
 	}
 	etag := `"` + digest.FromBytes(content).String() + `"`
+	assert.Equal(t, http.StatusOK, s.do("HEAD", target, "Range", "bytes=0-0").StatusCode, "ranges are for GET")
 	a := s.do("HEAD", target)
 	assert.Equal(t, http.StatusOK, a.StatusCode)
 	assert.Equal(t, int64(size), a.ContentLength)

@@ -56,7 +56,8 @@ func pullOver(t *testing.T, c net.Conn, img *imagetest.Image) {
 // Who asks for something waits for nobody who does not, however many these are, and nobody
 // takes the place of one who is being answered.
 func TestManyIdleConnections(t *testing.T) {
-	const many, limit = 10_000, 1024
+	const many = 10_000
+	limit := serving.MaxConnections()
 	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 1_000_000))
 	inMemory(t, img, func(t *testing.T, l *pipes, _ func() error) {
 		begun := time.Now()
@@ -89,7 +90,7 @@ func isClosed(c net.Conn) bool { return c.SetReadDeadline(time.Now()) != nil }
 // If all places are taken by those who ask for something, others wait for the first that has
 // got it, and have some time to ask. The end of the server is not held up.
 func TestBusyConnections(t *testing.T) {
-	const limit = 1024
+	limit := serving.MaxConnections()
 	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 10))
 	inMemory(t, img, func(t *testing.T, l *pipes, stop func() error) {
 		var busy []net.Conn

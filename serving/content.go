@@ -24,8 +24,8 @@ type snapshot struct {
 	names    *names
 	users    int // guarded by Server.mu
 
-	once      sync.Once
-	content   *content
+	reading   sync.Mutex
+	content   *content // nil before it has been read
 	documents documents
 	server    *Server
 }
@@ -33,8 +33,8 @@ type snapshot struct {
 func newSnapshot(s *Server, archives []*opened) *snapshot {
 	v := &snapshot{archives: archives, server: s}
 	for _, a := range archives {
-		for _, img := range a.archive.Images() {
-			v.images = append(v.images, &image{Image: img, from: a})
+		for n, names := range a.images {
+			v.images = append(v.images, &image{names: names, from: a, position: n})
 		}
 	}
 	v.names = newNames(s.ctx, v.images)
@@ -53,27 +53,41 @@ type content struct {
 	documents map[digest.Digest]*document
 	owners    map[digest.Digest][]*document // of blobs
 	referrers map[digest.Digest][]*document // in the order of the archives
+	// incomplete is set if something could not be read that may be the next time.
+	incomplete bool
 }
 
 // byDigest returns what the archives have. It reads all manifests when it is first
-// called, and not before: who asks for a tag need not wait for it.
+// called, and not before: who asks for a tag need not wait for it. What cannot be read now,
+// and may be the next time, is looked for again then.
 func (v *snapshot) byDigest() *content {
-	v.once.Do(func() {
-		c := &content{documents: map[digest.Digest]*document{}, owners: map[digest.Digest][]*document{}, referrers: map[digest.Digest][]*document{}}
-		for _, img := range v.images {
-			m, err := img.Manifest(v.server.ctx)
-			if err != nil {
-				v.server.options.Log.Warn("image cannot be read", "path", printable.String(img.from.path), "error", printable.Error(err))
-				continue
-			}
-			c.add(v.server, img, m, 0)
+	v.reading.Lock()
+	defer v.reading.Unlock()
+	if v.content != nil {
+		return v.content
+	}
+	c := &content{documents: map[digest.Digest]*document{}, owners: map[digest.Digest][]*document{}, referrers: map[digest.Digest][]*document{}}
+	for _, img := range v.images {
+		m, err := img.find(v.server.ctx, "")
+		if err != nil {
+			c.failed(v.server, img, "image cannot be read", err)
+			continue
 		}
-		for _, img := range v.names.made {
-			c.documents[img.made.Digest] = &document{Descriptor: img.made.Descriptor, images: []*image{img}}
-		}
+		c.add(v.server, img, m, 0)
+	}
+	for _, img := range v.names.made {
+		c.documents[img.made.Digest] = &document{Descriptor: img.made.Descriptor, images: []*image{img}}
+	}
+	if !c.incomplete {
 		v.content = c
-	})
-	return v.content
+	}
+	return c
+}
+
+// failed notes that something cannot be read.
+func (c *content) failed(s *Server, img *image, message string, err error) {
+	c.incomplete = c.incomplete || errors.Is(err, errChanged) || tooManyFiles(err)
+	s.options.Log.Warn(message, "path", printable.String(img.from.path), "error", printable.Error(err))
 }
 
 // add notes a manifest, or an index and all that it leads to.
@@ -91,12 +105,12 @@ func (c *content) add(s *Server, img *image, m *archive.Manifest, depth int) {
 		return
 	}
 	for _, d := range m.Manifests() {
-		child, err := img.Instance(s.ctx, d.Digest)
+		child, err := img.find(s.ctx, d.Digest)
 		switch {
 		case err == nil:
 			c.add(s, img, child, depth+1)
 		case !errors.Is(err, fs.ErrNotExist): // What was not saved is nobody's fault.
-			s.options.Log.Warn("manifest cannot be read", "path", printable.String(img.from.path), "error", printable.Error(err))
+			c.failed(s, img, "manifest cannot be read", err)
 		}
 	}
 }
@@ -206,31 +220,28 @@ func (v *snapshot) manifest(ctx context.Context, r *repository, d digest.Digest)
 	return nil, failed
 }
 
-// blob finds a blob of a repository, and the archive that it is in. The error wraps
-// fs.ErrNotExist if there is none of this digest.
-func (v *snapshot) blob(ctx context.Context, r *repository, d digest.Digest) (*archive.Blob, *opened, error) {
+// blob finds a blob of a repository, and an image that it is of. It can be read until done is
+// called. The error wraps fs.ErrNotExist if there is none of this digest.
+func (v *snapshot) blob(ctx context.Context, r *repository, d digest.Digest) (b *archive.Blob, of *image, done func(), err error) {
 	c := v.byDigest()
 	members := c.of(r)
-	var failed error
+	failed := error(fs.ErrNotExist)
 	for _, owner := range c.owners[d] {
 		if !members.has(owner) {
 			continue
 		}
 		for _, img := range owner.images {
-			b, err := img.Blob(ctx, d)
+			err := img.from.checked.of(d)
 			if err == nil {
-				err = img.from.checked.of(d)
+				b, done, err = img.blob(ctx, d)
 			}
 			if err == nil {
-				return b, img.from, nil
+				return b, img, done, nil
 			}
-			if failed == nil || errors.Is(failed, fs.ErrNotExist) {
+			if errors.Is(failed, fs.ErrNotExist) {
 				failed = err
 			}
 		}
 	}
-	if failed == nil {
-		failed = fs.ErrNotExist
-	}
-	return nil, nil, failed
+	return nil, nil, nil, failed
 }

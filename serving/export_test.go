@@ -5,3 +5,20 @@ func (s *Server) AwaitChecks() { s.checks.Wait() }
 
 // Compare has passwords compared with hashes by a test.
 func (u *Users) Compare(compare func(hash, password []byte) error) { u.compare = compare }
+
+// MaxConnections returns how many there may be at once.
+func MaxConnections() int { return connectionLimit() }
+
+// OpenFiles returns how many files of archives are open, and how many may be kept so.
+func (s *Server) OpenFiles() (open, limit int) {
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	return s.pool.open, s.pool.limit
+}
+
+// KeepOpen has no more files of archives be kept open.
+func (s *Server) KeepOpen(limit int) {
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	s.pool.limit = limit
+}

@@ -17,16 +17,6 @@ import (
 // begin with a dot are those of files that are not finished.
 var tarName = regexp.MustCompile(`(?i)^[^.].*\.(?:tar|tgz|tzst|txz|tbz2?|tar\.[a-z0-9]{2,4})$`)
 
-// opened is an archive that is served.
-type opened struct {
-	path    string
-	stamp   stamp // of the file, before it was opened
-	archive *archive.Archive
-	checked verdicts
-
-	views int // that have it; guarded by Server.mu
-}
-
 // stamp tells whether a file is still the one that it was.
 type stamp struct {
 	info  fs.FileInfo
@@ -69,7 +59,7 @@ func (s *Server) refresh(ctx context.Context, strict bool) error {
 	for _, f := range files {
 		a, err := s.open(ctx, f, old[f.path])
 		if err != nil && strict && f.named {
-			closeAll(added)
+			s.dropAll(added)
 			return err
 		}
 		if a == nil {
@@ -112,7 +102,12 @@ func (s *Server) open(ctx context.Context, f file, old *opened) (*opened, error)
 	}
 	delete(s.refused, f.path)
 	s.options.Log.Info("serving archive", "path", printable.String(f.path), "images", len(a.Images()), "ready after", time.Since(begun).Round(time.Microsecond))
-	return &opened{path: f.path, stamp: f.stamp, archive: a}, nil
+	o := &opened{path: f.path, stamp: f.stamp}
+	for _, img := range a.Images() {
+		o.images = append(o.images, img.Names)
+	}
+	s.pool.add(o, a)
+	return o, nil
 }
 
 // find returns the files to be served, each once, in the order of the paths given. An

@@ -172,15 +172,21 @@ func (s *served) get(path string) []byte {
 	return a.body
 }
 
-// getAndCheck is get without a network between: it returns when what was sent has been
-// verified.
-func (s *served) getAndCheck(path string) []byte {
+// getHere is get without a network between: it returns when the request has ended.
+func (s *served) getHere(path string) []byte {
 	s.t.Helper()
 	w := httptest.NewRecorder()
 	s.ServeHTTP(w, httptest.NewRequestWithContext(s.t.Context(), http.MethodGet, "/v2/"+path, nil))
-	require.Equal(s.t, http.StatusOK, w.Code)
-	s.AwaitChecks()
+	assert.Equal(s.t, http.StatusOK, w.Code)
 	return w.Body.Bytes()
+}
+
+// getAndCheck is getHere, and returns when what was sent has been verified.
+func (s *served) getAndCheck(path string) []byte {
+	s.t.Helper()
+	body := s.getHere(path)
+	s.AwaitChecks()
+	return body
 }
 
 // status returns the status of a GET request under /v2/.

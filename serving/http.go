@@ -13,7 +13,7 @@ import (
 
 // What clients may ask of a server that Serve runs.
 const (
-	maxConnections = 1024 // of up to 40 KB each, with TLS
+	maxConnections = 1024 // at most, of up to 40 KB each, with TLS
 	maxHeaderBytes = 64 << 10
 	headerTimeout  = 10 * time.Second
 	idleTimeout    = 60 * time.Second
@@ -32,7 +32,9 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, certFile, keyFil
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          log.New(withoutHandshakes{log.Writer()}, log.Prefix(), log.Flags()),
+		// Every answer is the handler's, with its headers.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     log.New(withoutHandshakes{log.Writer()}, log.Prefix(), log.Flags()),
 	}
 	ended := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {
@@ -44,7 +46,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, certFile, keyFil
 		}
 		ended <- err
 	})
-	limited := newLimitedListener(l, maxConnections, ctx.Done())
+	limited := newLimitedListener(l, connectionLimit(), ctx.Done())
 	server.ConnState = limited.changed
 	var err error
 	if certFile != "" || keyFile != "" {

@@ -23,26 +23,61 @@ const (
 	defaultTag    = "latest"
 )
 
-// image is an image and the archive that has it.
+// image is an image in an archive.
 type image struct {
-	*archive.Image
-	from *opened
-	// made is an index of several images of an archive, which is no Image then.
+	names    []string
+	from     *opened
+	position int // in that
+	// made is an index of several images of an archive, which is no image there.
 	made *archive.Manifest
 	// about are what the image is about by its tags, as cosign's signatures are.
 	about []digest.Digest
 }
 
-// find returns a manifest or an index by its digest, or what the image's names stand for
-// if that is empty.
-func (i *image) find(ctx context.Context, d digest.Digest) (*archive.Manifest, error) {
-	switch {
-	case i.made != nil:
-		return i.made, nil // Which has no other.
-	case d == "":
-		return i.Manifest(ctx)
+// open returns the image in its archive, which is open until done is called.
+func (i *image) open(ctx context.Context) (img *archive.Image, done func(), err error) {
+	a, done, err := i.from.use(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
-	return i.Instance(ctx, d)
+	return a.Images()[i.position], done, nil
+}
+
+// find returns a manifest or an index by its digest, or what the image's names stand for
+// if that is empty, with a media type that it can be sent as.
+func (i *image) find(ctx context.Context, d digest.Digest) (*archive.Manifest, error) {
+	if i.made != nil {
+		return i.made, nil // Which has no other.
+	}
+	img, done, err := i.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	var m *archive.Manifest
+	if d == "" {
+		m, err = img.Manifest(ctx)
+	} else {
+		m, err = img.Instance(ctx, d)
+	}
+	if err != nil {
+		return nil, err
+	}
+	m.MediaType = manifestType(m)
+	return m, nil
+}
+
+// blob returns a blob, which can be read until done is called.
+func (i *image) blob(ctx context.Context, d digest.Digest) (b *archive.Blob, done func(), err error) {
+	img, done, err := i.open(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if b, err = img.Blob(ctx, d); err != nil {
+		done()
+		return nil, nil, err
+	}
+	return b, done, nil
 }
 
 // repository is what a name without a tag stands for.
@@ -93,7 +128,7 @@ func newNames(ctx context.Context, images []*image) *names {
 	hidden := map[string]bool{} // full names of which a path means something else
 	for _, img := range images {
 		known := false
-		for _, name := range img.Names {
+		for _, name := range img.names {
 			known = n.addName(name, img, hidden) || known
 		}
 		if !known {
@@ -177,7 +212,7 @@ func combined(ctx context.Context, images []*image) *image {
 	index := imgspecv1.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imgspecv1.MediaTypeImageIndex}
 	seen := map[string]bool{}
 	for _, img := range images {
-		m, err := img.Manifest(ctx)
+		m, err := img.find(ctx, "")
 		if err != nil || m.Platform == nil {
 			return nil
 		}
@@ -217,7 +252,7 @@ func (n *names) find(namespace, name string) *repository {
 // unnamedTag returns the tag of an image without a name: the one that it has if it is
 // the only one in its archive.
 func unnamedTag(img *image) string {
-	if len(img.from.archive.Images()) == 1 {
+	if len(img.from.images) == 1 {
 		return defaultTag
 	}
 	return ""

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/dockerarchive/dockerarchive/archive"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
@@ -42,16 +43,20 @@ const (
 	maxName   = 1024
 )
 
+// attempt is an attempt to answer a request.
+type attempt struct{ last, again bool }
+
 // request is a request for something in a repository.
 type request struct {
 	*http.Request
+	*attempt
 	name       string // of the repository, as it was asked for
 	repository *repository
 	view       *snapshot
 }
 
 // route answers a request for anything.
-func (s *Server) route(w http.ResponseWriter, r *http.Request, view *snapshot) {
+func (s *Server) route(w http.ResponseWriter, r *http.Request, view *snapshot, a *attempt) {
 	path, isAPI := strings.CutPrefix(r.URL.Path, "/v2")
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
@@ -62,14 +67,14 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request, view *snapshot) {
 	case isAPI && path == "/_catalog":
 		s.catalog(w, r, view)
 	case isAPI:
-		s.routeRepository(w, r, view, strings.TrimPrefix(path, "/"))
+		s.routeRepository(w, r, view, a, strings.TrimPrefix(path, "/"))
 	default:
 		fail(w, r, http.StatusNotFound, codeNameUnknown, "there is nothing here but /v2/")
 	}
 }
 
 // routeRepository answers a request for what is in a repository. path is behind /v2/.
-func (s *Server) routeRepository(w http.ResponseWriter, r *http.Request, view *snapshot, path string) {
+func (s *Server) routeRepository(w http.ResponseWriter, r *http.Request, view *snapshot, a *attempt, path string) {
 	parts := strings.Split(path, "/")
 	if len(parts) < 3 {
 		fail(w, r, http.StatusNotFound, codeUnsupported, "the distribution specification has no such path")
@@ -105,7 +110,7 @@ func (s *Server) routeRepository(w http.ResponseWriter, r *http.Request, view *s
 		fail(w, r, http.StatusNotFound, codeNameUnknown, "no archive has an image of this name")
 		return
 	}
-	answer(w, &request{Request: r, name: name, repository: repository, view: view}, reference)
+	answer(w, &request{Request: r, attempt: a, name: name, repository: repository, view: view}, reference)
 }
 
 // manifest answers a request for a manifest or an index by its tag or digest.
@@ -121,11 +126,7 @@ func (s *Server) manifest(w http.ResponseWriter, r *request, reference string) {
 			return
 		}
 		m, err := r.view.documents.get(r.Context(), img, "")
-		if err != nil {
-			s.failReading(w, r, codeManifestUnknown, err)
-			return
-		}
-		send(w, r.Request, m.MediaType, m.Digest, m.Data)
+		s.sendManifest(w, r, m, err)
 		return
 	}
 	d, ok := digestOf(w, r, reference)
@@ -133,11 +134,21 @@ func (s *Server) manifest(w http.ResponseWriter, r *request, reference string) {
 		return
 	}
 	m, err := r.view.manifest(r.Context(), r.repository, d)
-	if err != nil {
+	s.sendManifest(w, r, m, err)
+}
+
+// sendManifest sends a manifest, if it could be read and the client takes such.
+func (s *Server) sendManifest(w http.ResponseWriter, r *request, m *archive.Manifest, err error) {
+	switch {
+	case err != nil:
 		s.failReading(w, r, codeManifestUnknown, err)
-		return
+	case !accepts(r.Header, m.MediaType):
+		w.Header().Set("Vary", "Accept")
+		fail(w, r.Request, http.StatusNotAcceptable, codeUnsupported, "the manifest has the media type "+m.MediaType+", which the request does not accept")
+	default:
+		w.Header().Set("Vary", "Accept")
+		send(w, r.Request, m.MediaType, m.Digest, m.Data)
 	}
-	send(w, r.Request, m.MediaType, m.Digest, m.Data)
 }
 
 // digestOf returns the digest that a request names, or fails the request.
@@ -154,6 +165,11 @@ func (s *Server) failReading(w http.ResponseWriter, r *request, code string, err
 	var damaged *damagedError
 	switch {
 	case r.Context().Err() != nil: // Nobody waits for the answer.
+	case errors.Is(err, errChanged) && !r.last:
+		r.again = true
+	case errors.Is(err, errChanged), tooManyFiles(err):
+		w.Header().Set("Retry-After", "1")
+		fail(w, r.Request, http.StatusServiceUnavailable, codeUnavailable, "the archive cannot be read now; try again")
 	case errors.As(err, &damaged): // The content that has this digest is not there.
 		fail(w, r.Request, http.StatusNotFound, code, "it is damaged in the archive")
 	case errors.Is(err, fs.ErrNotExist):

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/serving"
 )
 
 // Without a file that could still be opened, what is served is served on, and what comes is
@@ -80,13 +81,34 @@ func TestUnreadablePaths(t *testing.T) {
 	}
 }
 
+// Clients are served however many archives there are, of which most are closed then.
+func TestManyArchives(t *testing.T) {
+	dir, images := manyArchives(t, 300)
+	filesLimited(t, 256, func() {
+		s := serve(t, dir)
+		pullAll(t, s.get, images)
+		s.http.Close() // When all has been sent.
+		s.AwaitChecks()
+		open, limit := s.OpenFiles()
+		assert.Equal(t, 64, limit)
+		assert.LessOrEqual(t, open, limit)
+		assert.Equal(t, 80, serving.MaxConnections())
+		assert.NotContains(t, s.log.String(), "too many open files")
+	})
+}
+
 // noMoreFiles calls f while the process cannot open any file.
 func noMoreFiles(t *testing.T, f func()) {
+	filesLimited(t, 3, f) // They are open.
+}
+
+// filesLimited calls f while the process may open so many files.
+func filesLimited(t *testing.T, n uint64, f func()) {
 	var limit syscall.Rlimit
 	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
-	none := limit
-	none.Cur = 3 // They are open.
-	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none))
+	few := limit
+	few.Cur = n
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &few))
 	defer func() { require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)) }()
 	f()
 }

@@ -19,6 +19,12 @@
 // What has no name, or no more than a tag, is found under the name of its archive's
 // file, without what is behind the first dot; what is about an image, with that.
 //
+// # Files
+//
+// Archives are opened when something of them is asked for, and closed again while more are
+// open than a quarter of the files that the process may open: the others are for clients. A
+// compressed archive is unpacked anew then.
+//
 // # Trust
 //
 // Archives and clients are both taken to be hostile. Manifests are verified before
@@ -73,6 +79,7 @@ type Access struct {
 type Server struct {
 	options Options
 	paths   []string
+	pool    *pool
 	ctx     context.Context // of what goes on between requests
 	cancel  context.CancelFunc
 	checks  sync.WaitGroup
@@ -99,7 +106,7 @@ func New(ctx context.Context, paths []string, o Options) (*Server, error) {
 	if o.Patience == 0 {
 		o.Patience = 30 * time.Second
 	}
-	s := &Server{options: o, paths: paths, checker: make(chan struct{}, 1), quiet: make(chan struct{}, 1), refused: map[string]stamp{}}
+	s := &Server{options: o, paths: paths, pool: newPool(openLimit()), checker: make(chan struct{}, 1), quiet: make(chan struct{}, 1), refused: map[string]stamp{}}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.current = newSnapshot(s, nil)
 	if err := s.refresh(ctx, true); err != nil {
@@ -137,7 +144,7 @@ func (s *Server) Images() (images, archives int) {
 	}
 	defer s.release(view)
 	for _, a := range view.archives {
-		images += len(a.archive.Images())
+		images += len(a.images)
 	}
 	return images, len(view.archives)
 }
@@ -181,13 +188,24 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if s.answer(rw, r, false) {
+		s.Refresh(r.Context())
+		s.answer(rw, r, true)
+	}
+}
+
+// answer answers a request, unless it returns true: an archive that was closed is not there
+// any more, and a request that is not the last attempt should be tried again.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, last bool) (again bool) {
 	view := s.acquire()
 	if view == nil {
-		fail(rw, r, http.StatusServiceUnavailable, codeUnavailable, "the server is being stopped")
-		return
+		fail(w, r, http.StatusServiceUnavailable, codeUnavailable, "the server is being stopped")
+		return false
 	}
 	defer s.release(view)
-	s.route(rw, r, view)
+	a := &attempt{last: last}
+	s.route(w, r, view, a)
+	return a.again
 }
 
 // deny answers a request of somebody who may not read, or not now.
@@ -223,7 +241,7 @@ func (s *Server) release(view *snapshot) {
 	view.users--
 	unused := s.unused(view)
 	s.mu.Unlock()
-	closeAll(unused)
+	s.dropAll(unused)
 }
 
 // swap serves next from now on.
@@ -241,7 +259,7 @@ func (s *Server) swap(next *snapshot) {
 		unused = s.unused(last)
 	}
 	s.mu.Unlock()
-	closeAll(unused)
+	s.dropAll(unused)
 }
 
 // unused returns the archives that nobody uses any more if nobody uses view. It must
@@ -259,9 +277,9 @@ func (s *Server) unused(view *snapshot) []*opened {
 	return unused
 }
 
-func closeAll(archives []*opened) {
+func (s *Server) dropAll(archives []*opened) {
 	for _, a := range archives {
-		_ = a.archive.Close() // It has only been read.
+		s.pool.drop(a)
 	}
 }
 

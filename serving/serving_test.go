@@ -201,6 +201,8 @@ func TestErrors(t *testing.T) {
 		a := s.do(c.method, c.target)
 		assert.Equal(t, c.status, a.StatusCode, "%s %s: %s", c.method, c.target, a.body)
 		assert.Equal(t, c.code, a.code(t), "%s %s", c.method, c.target)
+		assert.Equal(t, "nosniff", a.Header.Get("X-Content-Type-Options"))
+		assert.Equal(t, "application/json", a.Header.Get("Content-Type"))
 		if c.status == http.StatusMethodNotAllowed {
 			assert.Equal(t, "GET, HEAD", a.Header.Get("Allow"))
 			assert.Contains(t, string(a.body), "read-only")

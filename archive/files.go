@@ -56,7 +56,7 @@ type Files struct{ tree *files.Tree }
 func NewFiles(layers []LayerSource, o FilesOptions) *Files {
 	sources := make([]files.Source, len(layers))
 	for i, l := range layers {
-		sources[i] = files.Source(l)
+		sources[i] = files.Source{Name: l.Name, Digest: l.Digest, DiffID: l.DiffID, At: l.At, Open: l.Open}
 	}
 	return &Files{files.New(sources, files.Options{Random: true, TempDir: o.TempDir})}
 }

@@ -5,69 +5,64 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
-	"github.com/dockerarchive/dockerarchive/internal/layertar"
+	"github.com/dockerarchive/dockerarchive/internal/files"
 	"github.com/dockerarchive/dockerarchive/internal/local"
 	"github.com/dockerarchive/dockerarchive/internal/spool"
-	"github.com/dockerarchive/dockerarchive/internal/squash"
 )
 
-// below is what lies below the layers that are packed: the files of the base. It is
-// read when it is first needed. A nil *below is of no base. It must not be used
-// concurrently.
-type below struct {
-	layers  []squash.Layer
-	parents bool // packed layers want the entries of directories
-
-	merged *squash.Merged
-	trees  map[bool]*layertar.Tree // with digests and without
-}
-
-// tree returns the files of the base, with the digests of their contents if asked for.
-func (b *below) tree(ctx context.Context, digests bool) (*layertar.Tree, error) {
-	if b == nil {
-		return &layertar.Tree{}, nil
-	}
-	if t, ok := b.trees[digests]; ok {
-		return t, nil
-	}
-	var err error
-	if b.merged == nil {
-		if b.merged, err = squash.Merge(ctx, b.layers, squash.Options{}); err != nil {
-			return nil, fmt.Errorf("reading the base: %w", err)
-		}
-	}
-	t, err := b.merged.Tree(ctx, digests)
-	if err != nil {
-		return nil, fmt.Errorf("reading the base: %w", err)
-	}
-	if b.trees == nil {
-		b.trees = map[bool]*layertar.Tree{}
-	}
-	b.trees[digests] = t
-	return t, nil
-}
-
-// baseLayers returns the layers of the base for squashing.
-func (m *maker) baseLayers(ctx context.Context) []squash.Layer {
-	var layers []squash.Layer
+// tree returns the files of the image: those of the base, and above them what is added. A
+// layer is read when its files are asked for.
+func (m *maker) tree() *files.Tree {
+	var sources []files.Source
+	again := !m.image.Squash && !slices.ContainsFunc(m.image.Layers, func(l Layer) bool { return readsBelow(l.Content) })
 	for i, l := range m.base.layers {
-		// They may come from far away, and are read twice.
-		content := &kept{Content: baseLayer{m.base.from[i], l.Descriptor}, maker: m}
-		layers = append(layers, m.toSquash(ctx, content, Expected{l.Digest, l.Size, l.diffID}))
+		content := baseLayer{m.base.from[i], l.Descriptor}
+		source := m.source(content, Expected{l.Digest, l.Size, l.diffID}, nil)
+		source.Again = again // Else they may come from far away, and are read twice.
+		sources = append(sources, source)
 	}
-	return layers
+	for i := range m.added {
+		l := &m.added[i]
+		if l.Content == nil {
+			continue
+		}
+		if isOnce(l.Content) && (m.image.Squash || i < len(m.added)-1) {
+			l.Content = &kept{Content: l.Content, maker: m}
+		}
+		n := len(sources)
+		sources = append(sources, m.source(l.Content, l.Expected, func() *files.Tree { return m.files.Below(n) }))
+	}
+	return files.New(sources, files.Options{TempDir: m.image.TempDir})
 }
 
-// toSquash returns content for squashing, unpacked and verified.
-func (m *maker) toSquash(ctx context.Context, content Content, expected Expected) squash.Layer {
-	return squash.Layer{Name: content.Name(), Open: func() (io.ReadCloser, error) {
-		return openUnpacked(ctx, verified{content, expected}, m.below)
+// source returns content as a layer of a tree.
+func (m *maker) source(content Content, expected Expected, below func() *files.Tree) files.Source {
+	return files.Source{Name: content.Name(), DiffID: expected.DiffID, Again: true, Size: expected.Size, Open: func(ctx context.Context) (io.ReadCloser, error) {
+		var lower *files.Tree
+		if below != nil {
+			lower = below()
+		}
+		return open(ctx, verified{content, Expected{expected.Digest, expected.Size, ""}}, lower)
 	}}
+}
+
+// readsBelow reports whether content reads the layers below more than once.
+func readsBelow(content Content) bool {
+	switch c := content.(type) {
+	case Part:
+		return c.again
+	case packed:
+		return slices.ContainsFunc(c.parts, func(p Part) bool { return p.again })
+	case *filtered:
+		return readsBelow(c.Content)
+	}
+	return false
 }
 
 // baseLayer is a layer of a base.
@@ -90,9 +85,9 @@ type kept struct {
 	size  int64
 }
 
-func (k *kept) openOn(ctx context.Context, base *below) (_ io.ReadCloser, err error) {
+func (k *kept) openOn(ctx context.Context, lower *files.Tree) (_ io.ReadCloser, err error) {
 	if k.file == nil {
-		k.file, k.size, err = k.maker.copy(func() (io.ReadCloser, error) { return open(ctx, k.Content, base) })
+		k.file, k.size, err = k.maker.copy(func() (io.ReadCloser, error) { return open(ctx, k.Content, lower) })
 		if err != nil {
 			return nil, err
 		}
@@ -122,6 +117,9 @@ func (m *maker) copy(open func() (io.ReadCloser, error)) (*local.File, int64, er
 // close frees the temporary files.
 func (m *maker) close() error {
 	var errs []error
+	if m.files != nil {
+		errs = append(errs, m.files.Close())
+	}
 	for _, f := range m.temporary {
 		errs = append(errs, f.Close())
 	}
@@ -134,8 +132,8 @@ type verified struct {
 	expected Expected
 }
 
-func (v verified) openOn(ctx context.Context, base *below) (io.ReadCloser, error) {
-	stream, err := open(ctx, v.Content, base)
+func (v verified) openOn(ctx context.Context, lower *files.Tree) (io.ReadCloser, error) {
+	stream, err := open(ctx, v.Content, lower)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/internal/async"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
+	"github.com/dockerarchive/dockerarchive/internal/files"
 	"github.com/dockerarchive/dockerarchive/internal/layertar"
 )
 
@@ -116,8 +117,8 @@ type filtered struct {
 // Open implements Content.
 func (f *filtered) Open(ctx context.Context) (io.ReadCloser, error) { return f.openOn(ctx, nil) }
 
-func (f *filtered) openOn(ctx context.Context, base *below) (io.ReadCloser, error) {
-	unpacked, err := openUnpacked(ctx, f.Content, base)
+func (f *filtered) openOn(ctx context.Context, lower *files.Tree) (io.ReadCloser, error) {
+	unpacked, err := openUnpacked(ctx, f.Content, lower)
 	if err != nil {
 		return nil, err
 	}
@@ -127,19 +128,19 @@ func (f *filtered) openOn(ctx context.Context, base *below) (io.ReadCloser, erro
 	}), nil
 }
 
-// open opens content, which may be packed with regard to a base.
-func open(ctx context.Context, content Content, base *below) (io.ReadCloser, error) {
+// open opens content, which may be packed with regard to what is below.
+func open(ctx context.Context, content Content, lower *files.Tree) (io.ReadCloser, error) {
 	if c, ok := content.(interface {
-		openOn(ctx context.Context, base *below) (io.ReadCloser, error)
+		openOn(ctx context.Context, lower *files.Tree) (io.ReadCloser, error)
 	}); ok {
-		return c.openOn(ctx, base)
+		return c.openOn(ctx, lower)
 	}
 	return content.Open(ctx)
 }
 
 // openUnpacked opens content, and decompresses it.
-func openUnpacked(ctx context.Context, content Content, base *below) (io.ReadCloser, error) {
-	stream, err := open(ctx, content, base)
+func openUnpacked(ctx context.Context, content Content, lower *files.Tree) (io.ReadCloser, error) {
+	stream, err := open(ctx, content, lower)
 	if err != nil {
 		return nil, err
 	}

@@ -42,8 +42,8 @@ func (m *maker) describe(diffIDs []digest.Digest, kept int) error {
 		}
 		step.date(m.image.Format)
 	}
-	if layers != len(diffIDs) {
-		return fmt.Errorf("the history tells of %d layers, the image has %d", layers, len(diffIDs))
+	if layers > len(diffIDs) { // Fewer are usual: not every tool says what it adds.
+		return fmt.Errorf("the history of the base%s tells of %d layers more than it has; omit the history (--omit-history)", m.baseName(), layers-len(diffIDs))
 	}
 	set(&c.image, "history", history, len(history) == 0)
 	return nil

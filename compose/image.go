@@ -9,6 +9,7 @@ package compose
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"time"
 
@@ -40,11 +41,6 @@ type Image struct {
 	// Layers are put upon those of the base, the lowest first. One without Content
 	// is a step of the history that changed no file.
 	Layers []Layer
-	// Parents gives directories into which packed layers put something, but for which
-	// they have no entry, the entry that the base has. Without, who unpacks the layer
-	// makes up an owner and a mode. The layers of the base are read if there are any
-	// such directories.
-	Parents bool
 	// RewriteTimes replaces the times of files in Layers, or in the squashed layer, by
 	// Created, which must be given.
 	RewriteTimes bool
@@ -75,6 +71,10 @@ type Image struct {
 	// history tell; the start of Unix time if they tell none.
 	Created time.Time
 
+	// NotAfter, unless it is zero, is the latest that Created may be if it is not given: a
+	// file with a time in the future does not make an image of the future.
+	NotAfter time.Time
+
 	// Format is that of manifest and config.
 	Format Format
 	// Compression is how layers are stored that do not come compressed.
@@ -83,6 +83,8 @@ type Image struct {
 	// content, and when it is Finished; of one of the base that package making writes into
 	// an archive, under its digest. It may be called concurrently, and must return soon.
 	Progress func(progress.Event)
+	// Warn, unless nil, is told in a sentence what is not as it was given.
+	Warn func(message string)
 	// TempDir is for unnamed temporary files; "" is the system's directory for large
 	// ones.
 	TempDir string
@@ -188,3 +190,9 @@ const (
 	Zstd           // of OCI images only
 	None
 )
+
+func (i *Image) warn(format string, args ...any) {
+	if i.Warn != nil {
+		i.Warn(fmt.Sprintf(format, args...))
+	}
+}

@@ -89,7 +89,7 @@ func (r reporter) Read(p []byte) (int, error) {
 func (m *maker) storeLayer(ctx context.Context, content Content, expected Expected) (layer, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := open(ctx, content, m.below)
+	stream, err := open(ctx, content, m.files.Below(m.done))
 	if err != nil {
 		return layer{}, err
 	}
@@ -105,9 +105,13 @@ func (m *maker) storeLayer(ctx context.Context, content Content, expected Expect
 	inspector := newInspector(ctx, a)
 	watched := io.TeeReader(ahead, inspector)
 	var stored layer
-	if a == compression.None {
+	switch a {
+	case compression.None:
 		stored, err = m.compress(ctx, watched)
-	} else {
+	case compression.XZ, compression.Bzip2:
+		m.image.warn("layer %s comes in %s, for which there is no media type: it is compressed again", content.Name(), a)
+		stored, err = m.recompress(ctx, watched, a)
+	default:
 		stored, err = m.passOn(ctx, watched, a)
 	}
 	if err := inspector.finish(err); err != nil {
@@ -127,6 +131,20 @@ func (m *maker) passOn(ctx context.Context, stream io.Reader, a compression.Algo
 		return layer{}, err
 	}
 	l.Digest, l.Size, err = m.sink.PutLayer(ctx, stream)
+	return l, err
+}
+
+// recompress stores a layer in a compression that no media type is for.
+func (m *maker) recompress(ctx context.Context, stream io.Reader, a compression.Algorithm) (layer, error) {
+	tar, err := decompress(stream, a)
+	if err != nil {
+		return layer{}, err
+	}
+	defer tar.Close() //nolint:errcheck // It was only read.
+	l, err := m.compress(ctx, tar)
+	if err == nil {
+		_, err = io.Copy(io.Discard, stream) // What verifies it wants its end.
+	}
 	return l, err
 }
 

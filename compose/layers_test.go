@@ -77,8 +77,6 @@ func TestLayersRefused(t *testing.T) {
 		want  string
 		is    error
 	}{
-		"xz":            {of(imagetest.XZ(layer.Diff)), "there is no media type for layers in xz", nil},
-		"bzip2":         {of(imagetest.Bzip2().Blob), "there is no media type for layers in bzip2", nil},
 		"no tar":        {of([]byte(strings.Repeat("text", 1000))), "layer memory: read layer", errdef.ErrDamaged},
 		"cut":           {of(layer.Diff[:1000]), "layer memory: ", errdef.ErrDamaged},
 		"gzip cut":      {of(gzipped[:len(gzipped)-100]), "layer memory: ", errdef.ErrDamaged},
@@ -203,5 +201,24 @@ func TestHarmless(t *testing.T) {
 		data := tarOf(t, headers...)
 		m := mustMake(t, &compose.Image{Layers: []compose.Layer{{Content: inMemory(data)}}})
 		assert.Equal(t, data, m.layer(t, 0), name)
+	}
+}
+
+// There is no media type for layers in xz and bzip2. They are compressed again, which is said.
+func TestLayersAreRecompressed(t *testing.T) {
+	plain := imagetest.Plain(1, 50_000)
+	for name, layer := range map[string]imagetest.Layer{"xz": imagetest.NewLayer(plain.Diff, imagetest.XZ(plain.Diff), ""), "bzip2": imagetest.Bzip2()} {
+		var said []string
+		m := mustMake(t, &compose.Image{
+			Layers: []compose.Layer{{
+				Content:  content{"c", func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer.Blob)), nil }},
+				Expected: compose.Expected{Digest: layer.Digest, Size: int64(len(layer.Blob))},
+			}},
+			Warn: func(message string) { said = append(said, message) },
+		})
+		assert.Equal(t, v1.MediaTypeImageLayerGzip, m.man.Layers[0].MediaType)
+		assert.Equal(t, []any{layer.DiffID().String()}, m.config["rootfs"].(map[string]any)["diff_ids"], name)
+		require.Len(t, said, 1)
+		assert.Contains(t, said[0], name)
 	}
 }

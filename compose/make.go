@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/dockerarchive/dockerarchive/internal/files"
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/local"
 )
@@ -48,7 +49,9 @@ type maker struct {
 	image   *Image
 	sink    Sink
 	base    *baseImage
-	below   *below
+	added   []Layer
+	files   *files.Tree // of the base and what is added
+	done    int         // layers of that which lie below what is made
 	config  *Config
 	created time.Time
 	given   bool      // created was given
@@ -122,20 +125,24 @@ func (m *maker) prepare(ctx context.Context) error {
 	}
 	var err error
 	if m.base, err = readBase(ctx, i.Base); err != nil {
-		return fmt.Errorf("the base%s: %w", strings.TrimRight(" "+i.BaseName, " "), err)
+		return fmt.Errorf("the base%s: %w", m.baseName(), err)
 	}
 	if i.Replace != nil {
 		if m.base, err = m.rebase(ctx); err != nil {
 			return fmt.Errorf("rebasing: %w", err)
 		}
 	}
-	m.below = &below{layers: m.baseLayers(ctx), parents: i.Parents}
+	m.added = slices.Clone(i.Layers)
+	m.files, m.done = m.tree(), len(m.base.layers)
 	m.config = m.base.config.clone()
 	for _, name := range ofItself { // It is another image.
 		delete(m.config.image, name)
 	}
 	return nil
 }
+
+// baseName is what errors call the base, behind a space.
+func (m *maker) baseName() string { return strings.TrimRight(" "+m.image.BaseName, " ") }
 
 func (m *maker) rebase(ctx context.Context) (*baseImage, error) {
 	old, err := readBase(ctx, m.image.Replace)
@@ -155,14 +162,10 @@ func (m *maker) rebase(ctx context.Context) (*baseImage, error) {
 // layers makes what there is to be made, and returns the diff IDs of all layers.
 func (m *maker) layers(ctx context.Context, made *Made) ([]digest.Digest, error) {
 	if m.image.Squash {
-		content, err := m.squash(ctx)
-		if err != nil {
-			return nil, err
-		}
 		if err := m.sink.PutBase(ctx, nil, nil); err != nil {
 			return nil, err
 		}
-		return m.add(ctx, made, nil, Layer{Content: content})
+		return m.add(ctx, made, nil, Layer{Content: m.squash()})
 	}
 	var diffIDs []digest.Digest
 	for _, l := range m.base.layers {
@@ -181,7 +184,7 @@ func (m *maker) layers(ctx context.Context, made *Made) ([]digest.Digest, error)
 	}); err != nil {
 		return nil, err
 	}
-	return m.add(ctx, made, diffIDs, m.image.Layers...)
+	return m.add(ctx, made, diffIDs, m.added...)
 }
 
 func (m *maker) add(ctx context.Context, made *Made, diffIDs []digest.Digest, layers ...Layer) ([]digest.Digest, error) {
@@ -193,6 +196,7 @@ func (m *maker) add(ctx context.Context, made *Made, diffIDs []digest.Digest, la
 		if err != nil {
 			return nil, err
 		}
+		m.done++
 		made.Added = append(made.Added, stored.Descriptor)
 		diffIDs = append(diffIDs, stored.diffID)
 	}
@@ -231,6 +235,10 @@ func (m *maker) date() {
 		if l.History.Created != nil {
 			m.created = latest(m.created, *l.History.Created)
 		}
+	}
+	if limit := m.image.NotAfter; !limit.IsZero() && m.created.After(limit) {
+		m.image.warn("what the image is made of is as new as %s; the image is called as old as %s", m.created.Format(time.DateOnly), limit.UTC().Format(time.RFC3339))
+		m.created = limit.UTC().Truncate(time.Second)
 	}
 }
 

@@ -2,12 +2,15 @@ package compose
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"io/fs"
 	"time"
 
+	"github.com/dockerarchive/dockerarchive/internal/files"
 	"github.com/dockerarchive/dockerarchive/internal/layertar"
 	"github.com/dockerarchive/dockerarchive/internal/packing"
+	"github.com/dockerarchive/dockerarchive/internal/squash"
 )
 
 // Errors of packing, to be found with errors.Is. They name the file.
@@ -25,7 +28,9 @@ var (
 // only, times are whole seconds. Symbolic links in a directory are never followed.
 type Part struct {
 	name string
-	add  func(ctx context.Context, w *packing.Writer, base *below) error
+	add  func(ctx context.Context, w *packing.Writer) error
+	// again says that the files of the layers below are read more than once.
+	again bool
 }
 
 // Name implements Content.
@@ -34,8 +39,8 @@ func (p Part) Name() string { return p.name }
 // Open implements Content. A DiffBase is to an empty base.
 func (p Part) Open(ctx context.Context) (io.ReadCloser, error) { return p.openOn(ctx, nil) }
 
-func (p Part) openOn(ctx context.Context, base *below) (io.ReadCloser, error) {
-	return packed{p.name, []Part{p}}.openOn(ctx, base)
+func (p Part) openOn(ctx context.Context, lower *files.Tree) (io.ReadCloser, error) {
+	return packed{p.name, []Part{p}}.openOn(ctx, lower)
 }
 
 // Pack returns a layer of several parts. Where two have the same path, the later wins.
@@ -52,14 +57,12 @@ func (p packed) Name() string { return p.name }
 // Open implements Content.
 func (p packed) Open(ctx context.Context) (io.ReadCloser, error) { return p.openOn(ctx, nil) }
 
-func (p packed) openOn(ctx context.Context, base *below) (io.ReadCloser, error) {
+func (p packed) openOn(ctx context.Context, lower *files.Tree) (io.ReadCloser, error) {
 	return piped(ctx, func(ctx context.Context, w io.Writer) error {
 		layer := packing.NewWriter(ctx, w)
-		if base != nil && base.parents {
-			layer.Parents = func() (*layertar.Tree, error) { return base.tree(ctx, false) }
-		}
+		layer.Lower = lower
 		for _, part := range p.parts {
-			if err := part.add(ctx, layer, base); err != nil {
+			if err := part.add(ctx, layer); err != nil {
 				return err
 			}
 		}
@@ -71,9 +74,12 @@ func (p packed) openOn(ctx context.Context, base *below) (io.ReadCloser, error) 
 type PackOptions struct {
 	// Rewriting is done to each file.
 	Rewriting
-	// Prefix is where in the image the contents of the directory go; "" is its root.
-	// Directories above it get no entries, except by Image.Parents.
+	// Prefix is where in the image the contents of the directory go; "" is its root. Links
+	// in it are followed in the layers below.
 	Prefix string
+	// Follow follows links for directories in the directory too, as they are in the layers
+	// below: where those have lib -> usr/lib, what is in lib goes to usr/lib.
+	Follow bool
 	// Root adds an entry for the directory itself, under Prefix.
 	Root bool
 	// Exclude leaves files out: patterns as in .dockerignore, of paths in the directory.
@@ -84,7 +90,7 @@ type PackOptions struct {
 
 func (o PackOptions) packing() packing.Options {
 	return packing.Options{
-		Rewriting: layertar.Rewriting(o.Rewriting), Prefix: o.Prefix, Root: o.Root, Exclude: o.Exclude, Skipped: o.Skipped,
+		Rewriting: layertar.Rewriting(o.Rewriting), Prefix: o.Prefix, Follow: o.Follow, Root: o.Root, Exclude: o.Exclude, Skipped: o.Skipped,
 	}
 }
 
@@ -93,49 +99,53 @@ func (o PackOptions) packing() packing.Options {
 // sparse files become zeros. A file that changes while it is read is an ErrChanged, one
 // named as a whiteout an ErrReserved.
 func Dir(path string, o PackOptions) Part {
-	return Part{path, func(_ context.Context, w *packing.Writer, _ *below) error { return w.Dir(path, o.packing()) }}
+	return Part{name: path, add: func(_ context.Context, w *packing.Writer) error { return w.Dir(path, o.packing()) }}
 }
 
 // DiskFile returns one file of this machine, of any kind but a directory, whose path in
-// the image is PackOptions.Prefix.
+// the image is PackOptions.Prefix, or in it if that is a directory in the layers below.
 func DiskFile(path string, o PackOptions) Part {
-	return Part{path, func(_ context.Context, w *packing.Writer, _ *below) error { return w.File(path, o.packing()) }}
+	return Part{name: path, add: func(_ context.Context, w *packing.Writer) error { return w.File(path, o.packing()) }}
 }
 
 // FS returns the contents of a file system. Files belong to 0:0 and have no hard links,
 // unless it is one of the machine's, such as os.DirFS. name is what errors call it.
 func FS(name string, files fs.FS, o PackOptions) Part {
-	return Part{name, func(_ context.Context, w *packing.Writer, _ *below) error { return w.FS(files, o.packing()) }}
+	return Part{name: name, add: func(_ context.Context, w *packing.Writer) error { return w.FS(files, o.packing()) }}
 }
 
 // DiffDir returns what makes a directory of this machine of another: files that are new
 // or differ in content or in what a layer says of them, and whiteouts for those that
 // are gone.
 func DiffDir(old, path string, o PackOptions) Part {
-	return Part{path, func(_ context.Context, w *packing.Writer, _ *below) error { return w.DirDiff(old, path, o.packing()) }}
+	return Part{name: path, add: func(_ context.Context, w *packing.Writer) error { return w.DirDiff(old, path, o.packing()) }}
 }
 
-// DiffBase returns what makes a directory of this machine of the files of the image's
-// base, as DiffDir does. The base is read for it.
+// DiffBase returns what makes a directory of this machine of the files of the layers below,
+// as DiffDir does. They are read for it.
 func DiffBase(path string, o PackOptions) Part {
-	return Part{path, func(ctx context.Context, w *packing.Writer, base *below) error {
-		tree, err := base.tree(ctx, true)
-		if err != nil {
-			return err
+	return Part{name: path, again: true, add: func(ctx context.Context, w *packing.Writer) error {
+		below := &layertar.Tree{}
+		if w.Lower != nil {
+			var err error
+			if below, err = squash.List(ctx, w.Lower); err != nil {
+				return fmt.Errorf("reading the layers below: %w", err)
+			}
 		}
-		return w.Diff(tree, path, o.packing())
+		return w.Diff(below, path, o.packing())
 	}}
 }
 
-// Whiteouts takes away what lower layers have under paths. That of the root, or one
-// that leads out of it, is an error.
+// Whiteouts takes away what lower layers have under paths. That of the root, or one that
+// leads out of it, is an error. A link on the way is followed, one at the end is what is
+// taken away.
 func Whiteouts(paths ...string) Part {
-	return Part{"of whiteouts", func(_ context.Context, w *packing.Writer, _ *below) error { return w.Whiteouts(paths) }}
+	return Part{name: "of whiteouts", add: func(_ context.Context, w *packing.Writer) error { return w.Whiteouts(paths) }}
 }
 
 // Opaque takes away all that lower layers have in directories.
 func Opaque(dirs ...string) Part {
-	return Part{"of opaque directories", func(_ context.Context, w *packing.Writer, _ *below) error { return w.Opaque(dirs) }}
+	return Part{name: "of opaque directories", add: func(_ context.Context, w *packing.Writer) error { return w.Opaque(dirs) }}
 }
 
 // File is a regular file in memory, which belongs to 0:0 and has the mode 0644.
@@ -148,7 +158,7 @@ type File struct {
 // twice. All have the same time, cut to seconds; the zero time is the start of Unix
 // time.
 func Files(modTime time.Time, files ...File) Part {
-	return Part{"of files in memory", func(_ context.Context, w *packing.Writer, _ *below) error {
+	return Part{name: "of files in memory", add: func(_ context.Context, w *packing.Writer) error {
 		var all []packing.File
 		for _, f := range files {
 			all = append(all, packing.File(f))

@@ -30,7 +30,7 @@ func TestSquash(t *testing.T) {
 	m := mustMake(t, img)
 	assert.Len(t, m.man.Layers, 1)
 	assert.Empty(t, m.Base)
-	assert.ElementsMatch(t, []string{"a 0 755 a", "c 1 755 a", "f 0 644 1", "s 0 644 s"}, list(t, m.layer(t, 0)))
+	assert.ElementsMatch(t, []string{"a 0 755 a", "c 1 755 a", "d/ 5 755 ", "f 0 644 1", "s 0 644 s"}, list(t, m.layer(t, 0)))
 	assert.Len(t, m.config["history"], 1)
 	assert.NotContains(t, m.config, "parent")
 	assert.Equal(t, []any{"a"}, m.config["config"].(map[string]any)["Cmd"])
@@ -53,11 +53,11 @@ func TestSquashRefused(t *testing.T) {
 		return r
 	}
 	for want, img := range map[string]*compose.Image{
-		"squashing: layer memory: ": {Layers: []compose.Layer{{Content: inMemory(layer.Diff[:2000])}}},
-		layer.Digest.String() + " of the base: read layer: its content is damaged":       {Base: lying},
-		layer.Digest.String() + " of the base: read layer: it":                           {Base: swap},
-		"layer memory: read layer: its content is damaged":                               {Base: b, Layers: []compose.Layer{{Content: inMemory(layer.Diff), Expected: compose.Expected{Digest: other.Digest}}}},
-		"layer memory: read layer: its content is damaged: its digest should be sha256:": {Base: b, Layers: []compose.Layer{{Content: inMemory(layer.Diff), Expected: compose.Expected{DiffID: other.Digest}}}},
+		"layer of all files: layer memory: ":                                 {Layers: []compose.Layer{{Content: inMemory(layer.Diff[:2000])}}},
+		layer.Digest.String() + " of the base: its content is damaged":       {Base: lying},
+		layer.Digest.String() + " of the base: it":                           {Base: swap},
+		"layer memory: its content is damaged":                               {Base: b, Layers: []compose.Layer{{Content: inMemory(layer.Diff), Expected: compose.Expected{Digest: other.Digest}}}},
+		"layer memory: its content is damaged: its digest should be sha256:": {Base: b, Layers: []compose.Layer{{Content: inMemory(layer.Diff), Expected: compose.Expected{DiffID: other.Digest}}}},
 	} {
 		img.Squash, img.TempDir = true, t.TempDir()
 		_, err := tryMake(t, img)

@@ -103,7 +103,7 @@ func madeImages(t *testing.T, dir string) map[string]*compose.Image {
 	return map[string]*compose.Image{
 		"directory": {Layers: []compose.Layer{{Content: compose.Dir(root, compose.PackOptions{Root: true})}}, Change: change},
 		"layers":    {Layers: layers, Change: change, Format: compose.Docker},
-		"based":     {Base: opened, BaseName: "hello", Layers: layers[1:], Parents: true},
+		"based":     {Base: opened, BaseName: "hello", Layers: layers[1:]},
 		"squashed":  {Base: opened, Layers: layers[2:], Squash: true},
 		"plain":     {Layers: layers, Change: change, Compression: compose.Compression{Algorithm: compose.None}},
 	}
@@ -163,7 +163,7 @@ func TestMadeTrees(t *testing.T) {
 	requireSameTree(t, want, unpack("diff", &compose.Image{Base: opened, Layers: []compose.Layer{{Content: compose.DiffBase(now, o)}}}))
 
 	// Opaque directories, and files in directories that only lower layers have.
-	three := &compose.Image{Base: opened, Parents: true, Layers: []compose.Layer{
+	three := &compose.Image{Base: opened, Layers: []compose.Layer{
 		{Content: compose.Pack("changes", compose.Opaque("gone"), compose.Files(time.Unix(1e9, 0), compose.File{Path: "gone/new", Content: []byte("new")}, compose.File{Path: "sticky/new", Content: []byte("new")}))},
 	}}
 	shell(t, `cd "$1" && rm -r gone/* && printf new | tee gone/new >sticky/new && chmod 644 gone/new sticky/new && touch -d @1000000000 gone/new sticky/new`, old)

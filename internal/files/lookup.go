@@ -50,6 +50,7 @@ type view struct {
 	from, to int // layers
 	lowest   int // of those that count
 	alone    bool
+	said     bool // what is said of a directory will do, without what is in it
 }
 
 // root returns the root of the view.
@@ -161,7 +162,7 @@ func (v *view) file(path string, f *File) (*File, error) {
 	case v.from > v.lowest:
 		return nil, errMore
 	}
-	below := view{v.image, v.lowest, int(f.layer), v.lowest, false}
+	below := view{v.image, v.lowest, int(f.layer), v.lowest, false, false}
 	target, err := below.target(path, f.Linkname())
 	if err != nil {
 		return nil, fmt.Errorf("layer %s: %w", v.layers[f.layer].Name, err)
@@ -255,7 +256,7 @@ func (v *view) walkTo(path string, follow bool) (*Entry, error) {
 		}
 	}
 	last := up[len(up)-1]
-	if last.open { // A lower layer may say what it is.
+	if last.open && !(v.said && last.dir.file() != implicit) { // A lower layer may say what it is.
 		return nil, errMore
 	}
 	return &Entry{Path: current(), File: last.dir.file(), dir: last.dir}, nil
@@ -266,20 +267,30 @@ func (v *view) walkTo(path string, follow bool) (*Entry, error) {
 // fs.ErrNotExist if there is nothing, and an errdef.ErrDamaged if there are too many
 // links. Only layers are read that can have a part in the answer.
 func (t *Tree) Lookup(ctx context.Context, path string) (*Entry, error) {
-	return t.lookup(ctx, path, true)
+	return t.lookup(ctx, path, true, false)
 }
 
 // LookupLink is Lookup but for the last element, which is not followed.
 func (t *Tree) LookupLink(ctx context.Context, path string) (*Entry, error) {
-	return t.lookup(ctx, path, false)
+	return t.lookup(ctx, path, false, false)
 }
 
-func (t *Tree) lookup(ctx context.Context, path string, follow bool) (*Entry, error) {
+// Stat returns what is said of a path whose last element is not followed. Of a directory it
+// reads no more layers than say something of itself.
+func (t *Tree) Stat(ctx context.Context, path string) (*File, error) {
+	e, err := t.lookup(ctx, path, false, true)
+	if err != nil {
+		return nil, err
+	}
+	return e.File, nil
+}
+
+func (t *Tree) lookup(ctx context.Context, path string, follow, said bool) (*Entry, error) {
 	if len(path) > 2*layertar.MaxPath {
 		return nil, fmt.Errorf("the path %.40q… has %d bytes: %w", path, len(path), errdef.ErrLimit)
 	}
 	v := *t.whole()
-	v.from = v.to
+	v.from, v.said = v.to, said
 	for {
 		if v.from > v.lowest {
 			if err := t.load(ctx, v.from-1); err != nil {
@@ -309,7 +320,7 @@ func (t *Tree) Resolve(ctx context.Context, path string) (string, error) {
 			at, _ = layertar.Split(at)
 			continue
 		}
-		e, err := t.LookupLink(ctx, layertar.Join(at, next))
+		e, err := t.Stat(ctx, layertar.Join(at, next))
 		if errors.Is(err, fs.ErrNotExist) || err == nil && e.typeflag != tar.TypeSymlink {
 			at = layertar.Join(at, next)
 			continue
@@ -339,7 +350,7 @@ func (t *Tree) Root(ctx context.Context) (*Entry, error) {
 	return &Entry{File: root.file(), dir: root}, nil
 }
 
-func (t *Tree) whole() *view { return &view{t.image, t.lowest, t.to, t.lowest, t.alone} }
+func (t *Tree) whole() *view { return &view{t.image, t.lowest, t.to, t.lowest, t.alone, false} }
 
 // Children returns what is in a directory, sorted by name. All layers are read.
 func (t *Tree) Children(ctx context.Context, e *Entry) ([]*Entry, error) {

@@ -1,6 +1,7 @@
 package files
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -27,8 +28,13 @@ type Source struct {
 	// At returns the layer as it is stored, compressed or not, for reading anywhere and
 	// concurrently; nil if it cannot.
 	At func(ctx context.Context) (io.ReaderAt, int64, error)
-	// Open returns the layer as it is stored. It is for a Source without At.
-	Open func(ctx context.Context) (io.ReadCloser, error)
+	// Open returns the layer as it is stored. It is for a Source without At. It is called
+	// once, and the layer kept in a temporary file, unless Again says that it may be called
+	// for each reading.
+	Open  func(ctx context.Context) (io.ReadCloser, error)
+	Again bool
+	// Size is how many bytes Open returns. It is for a Source that is opened again.
+	Size int64
 }
 
 // stored is a layer as it is stored. What cannot be read twice is kept in a temporary
@@ -38,18 +44,28 @@ type stored struct {
 	tempDir string
 
 	mutex     sync.Mutex
-	at        io.ReaderAt
+	at        io.ReaderAt // nil of what is opened again
 	size      int64
 	algorithm compression.Algorithm
 	temporary *local.File
+	opened    *opened // to read from the start, nil after that
+}
+
+// opened is a layer that has been opened, and of which nothing has been read.
+type opened struct {
+	*bufio.Reader
+	io.Closer
 }
 
 // open finds out where the layer is. It is called before the other methods.
 func (s *stored) open(ctx context.Context) error {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	if s.at != nil {
+	if s.at != nil || s.size > 0 {
 		return nil
+	}
+	if s.At == nil && s.Again {
+		return s.openAgain(ctx)
 	}
 	at, size, err := s.find(ctx)
 	if err != nil {
@@ -61,6 +77,40 @@ func (s *stored) open(ctx context.Context) error {
 	}
 	s.at, s.size, s.algorithm = at, size, compression.Detect(prefix)
 	return nil
+}
+
+// openAgain opens the layer and looks how it is compressed.
+func (s *stored) openAgain(ctx context.Context) error {
+	stream, err := s.Open(ctx)
+	if err != nil {
+		return err
+	}
+	o := &opened{bufio.NewReader(async.WithContext(ctx, stream)), stream}
+	prefix, err := o.Peek(compression.PrefixLen)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return errors.Join(err, o.Close())
+	}
+	s.opened, s.size, s.algorithm = o, max(s.Size, 1), compression.Detect(prefix)
+	return nil
+}
+
+// stream returns the layer from its start.
+func (s *stored) stream(ctx context.Context) (io.ReadCloser, error) {
+	if s.at != nil {
+		return io.NopCloser(async.WithContext(ctx, io.NewSectionReader(s.at, 0, s.size))), nil
+	}
+	s.mutex.Lock()
+	o := s.opened
+	s.opened = nil
+	s.mutex.Unlock()
+	if o != nil {
+		return o, nil
+	}
+	stream, err := s.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &opened{bufio.NewReader(async.WithContext(ctx, stream)), stream}, nil
 }
 
 func (s *stored) find(ctx context.Context) (io.ReaderAt, int64, error) {
@@ -78,7 +128,9 @@ func (s *stored) find(ctx context.Context) (io.ReaderAt, int64, error) {
 	}
 	size, err := io.Copy(s.temporary, async.WithContext(ctx, stream))
 	if err != nil {
-		return nil, 0, errors.Join(err, s.temporary.Close())
+		err = errors.Join(err, s.temporary.Close())
+		s.temporary = nil
+		return nil, 0, err
 	}
 	return s.temporary, size, nil
 }
@@ -87,6 +139,11 @@ func (s *stored) find(ctx context.Context) (io.ReaderAt, int64, error) {
 func (s *stored) close() error {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
+	if s.opened != nil {
+		o := s.opened
+		s.opened = nil
+		return o.Close()
+	}
 	if s.temporary == nil {
 		return nil
 	}
@@ -106,7 +163,11 @@ const (
 // unpack returns the layer's tar. Its end is an error if the tar is not what it should
 // be, or larger than it may be. Closing it stops what reads ahead.
 func (s *stored) unpack(ctx context.Context, decompress func(io.Reader) (io.ReadCloser, error)) (io.ReadCloser, error) {
-	source := &remembering{r: async.WithContext(ctx, io.NewSectionReader(s.at, 0, s.size))}
+	opened, err := s.stream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	source := &remembering{r: opened}
 	var r io.Reader = source
 	want := s.DiffID
 	var digester digest.Digester
@@ -116,10 +177,10 @@ func (s *stored) unpack(ctx context.Context, decompress func(io.Reader) (io.Read
 	}
 	stream, err := decompress(r)
 	if err != nil {
-		return nil, source.explain(err)
+		return nil, errors.Join(source.explain(err), opened.Close())
 	}
-	u := &unpacked{ReadCloser: stream, source: source, rest: r, want: want, digester: digester, left: max(maxUnpacked, s.size*maxRatio)}
-	if s.algorithm == compression.None {
+	u := &unpacked{ReadCloser: stream, stored: opened, source: source, rest: r, want: want, digester: digester, left: max(maxUnpacked, s.size*maxRatio)}
+	if s.algorithm == compression.None && s.at != nil {
 		u.left = s.size
 	}
 	if digester == nil && want != "" {
@@ -161,12 +222,20 @@ func (s *remembering) explain(err error) error {
 // unpacked is a layer's tar that is verified as it is read.
 type unpacked struct {
 	io.ReadCloser
+	stored   io.Closer // what is decompressed
 	source   *remembering
 	rest     io.Reader // what is stored and not decompressed yet
 	want     digest.Digest
 	digester digest.Digester // nil if nothing is known of the layer
 	hashes   bool            // the tar, and not what is stored
 	left     int64           // bytes that it may still have
+}
+
+// Close closes what is decompressed, too. It was only read.
+func (u *unpacked) Close() error {
+	err := u.ReadCloser.Close()
+	_ = u.stored.Close()
+	return err
 }
 
 // Read implements io.Reader.

@@ -87,6 +87,10 @@ func (t *Tree) Close() error {
 // Layers returns the number of layers.
 func (t *Tree) Layers() int { return t.to - t.lowest }
 
+// Below returns the tree of the first n layers. It shares everything with t, and must not be
+// closed.
+func (t *Tree) Below(n int) *Tree { return &Tree{image: t.image, lowest: t.lowest, to: t.lowest + n} }
+
 // Load reads all layers that have not been read yet.
 //
 // A layer that is damaged, or says what no layer can, is an errdef.ErrDamaged; one that
@@ -131,7 +135,7 @@ func (t *image) read(ctx context.Context, i int, l *lazy) (err error) {
 			s.giveBack()
 		}
 	}()
-	if l.algorithm == compression.None {
+	if l.algorithm == compression.None && l.at != nil {
 		l.unpacked = l.size
 		return s.scan(&seeking{ctx: ctx, r: l.at, size: l.size})
 	}

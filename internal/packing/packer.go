@@ -18,7 +18,8 @@ import (
 type packer struct {
 	writer  *Writer
 	options Options
-	prefix  string
+	from    string                         // a directory below the one that is packed
+	at      string                         // where its contents go
 	match   *patternmatcher.PatternMatcher // nil: nothing is left out
 	base    *comparison                    // nil: everything is packed
 	scanned *layertar.Tree                 // unless nil, gets all files, and nothing is written
@@ -35,8 +36,11 @@ func (w *Writer) pack(d directory, options Options, base *comparison) error {
 // walk has a directory packed, and closes it.
 func (w *Writer) walk(d directory, p *packer) error {
 	defer d.close()
-	var err error
-	if p.prefix, err = layertar.Clean(p.options.Prefix); err != nil {
+	prefix, err := layertar.Clean(p.options.Prefix)
+	if err == nil {
+		p.at, err = w.resolve(prefix)
+	}
+	if err != nil {
 		return fmt.Errorf("destination %q: %w", p.options.Prefix, err)
 	}
 	if len(p.options.Exclude) > 0 {
@@ -57,12 +61,15 @@ func (w *Writer) walk(d directory, p *packer) error {
 
 // packOnly packs one file of a directory, under the prefix itself.
 func (p *packer) packOnly(d directory, name string) error {
-	var err error
-	if p.prefix, err = layertar.Clean(p.options.Prefix); err != nil {
+	prefix, err := layertar.Clean(p.options.Prefix)
+	if err != nil {
 		return fmt.Errorf("destination %q: %w", p.options.Prefix, err)
 	}
-	if p.prefix == "" || reserved(p.prefix) {
+	if prefix == "" || reserved(prefix) {
 		return fmt.Errorf("destination %q: it is the name of no file", p.options.Prefix)
+	}
+	if p.at, err = p.writer.placeFile(prefix, name); err != nil {
+		return fmt.Errorf("destination %q: %w", p.options.Prefix, err)
 	}
 	info, err := d.stat(name)
 	switch {
@@ -175,6 +182,12 @@ func (p *packer) packDir(d directory, name, path string, info fs.FileInfo, exclu
 	_, xattrs, err := sub.self()
 	if err != nil {
 		return err
+	}
+	if p.options.Follow {
+		defer func(from, at string) { p.from, p.at = from, at }(p.from, p.at)
+		if err := p.follow(path); err != nil {
+			return fmt.Errorf("pack %s: %w", d.full(name), err)
+		}
 	}
 	h, err := p.header(path, info, xattrs)
 	if err != nil {
@@ -300,12 +313,33 @@ func (p *packer) header(path string, info fs.FileInfo, xattrs map[string]string)
 	return h, p.options.Apply(h)
 }
 
+// follow has a directory packed where a link leads that is in its place below.
+func (p *packer) follow(path string) error {
+	name := p.name(path)
+	link, err := p.writer.lower(name)
+	if err != nil || link == nil || link.Type() != tar.TypeSymlink {
+		return err
+	}
+	at, err := p.writer.resolve(name)
+	if err != nil {
+		return err
+	}
+	if dir, err := p.writer.lower(at); err != nil {
+		return err
+	} else if dir == nil || !dir.IsDir() {
+		return fmt.Errorf("%q is a symbolic link to no directory in the layers below", name)
+	}
+	p.from, p.at = path, at
+	return nil
+}
+
 // name returns the path in the image of a path in the directory.
 func (p *packer) name(path string) string {
-	if p.prefix == "" || path == "" {
-		return p.prefix + path
+	below := strings.TrimPrefix(strings.TrimPrefix(path, p.from), "/")
+	if p.at == "" || below == "" {
+		return p.at + below
 	}
-	return layertar.Join(p.prefix, path)
+	return layertar.Join(p.at, below)
 }
 
 // write writes an entry, after those of directories that have waited for one.

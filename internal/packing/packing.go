@@ -30,6 +30,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dockerarchive/dockerarchive/internal/files"
 	"github.com/dockerarchive/dockerarchive/internal/layertar"
 )
 
@@ -44,37 +45,40 @@ var ErrReserved = errors.New("names that begin with .wh. are whiteouts in a laye
 // are added. Where two have the same path, the later wins for who unpacks the layer.
 // A Writer must not be used concurrently, nor after an error.
 type Writer struct {
-	// Parents, unless nil, returns what the layer is to lie upon. Directories in it
-	// that have something in the layer, but no entry there yet, get the entry that they
-	// have in it. It is called once, for the first such directory. Without, podman and
-	// docker give such a directory, if the layer comes over another that has it, the
-	// mode 0755 and the owner 0:0.
-	Parents func() (*layertar.Tree, error)
+	// Lower, unless nil, is the tree of what the layer is to lie upon. Where in it a part
+	// goes is looked up there, and directories above it get the entry that they have in it:
+	// without, podman and docker give a directory without an entry the mode 0755 and the owner
+	// 0:0, whatever it has below. What is read of it is what that takes.
+	Lower *files.Tree
 
 	ctx     context.Context
 	out     *layertar.Writer
-	lower   *layertar.Tree  // that Parents has returned
 	parents map[string]bool // directories that have their entry
+	links   map[string]bool // symbolic links that have one
 }
 
 // NewWriter returns a Writer to w. When ctx ends, so does every method, with its
 // error.
 func NewWriter(ctx context.Context, w io.Writer) *Writer {
-	return &Writer{ctx: ctx, out: layertar.NewWriter(ctx, w), parents: map[string]bool{}}
+	return &Writer{ctx: ctx, out: layertar.NewWriter(ctx, w), parents: map[string]bool{}, links: map[string]bool{}}
 }
 
 // Close writes the end of the tar. It does not close what is written to.
 func (w *Writer) Close() error { return w.out.Close() }
 
-// Whiteouts adds entries that take away what lower layers have under the paths. The
-// paths are sorted and need not be clean; that of the root, and one that leads out of
-// it, are errors. It changes nothing of what the layer itself has.
+// Whiteouts adds entries that take away what lower layers have under the paths, links on the
+// way followed. The paths are sorted and need not be clean; that of the root, and one that
+// leads out of it, are errors. It changes nothing of what the layer itself has.
 func (w *Writer) Whiteouts(paths []string) error {
 	return w.markers(paths, func(path string) (string, error) {
 		if path == "" {
 			return "", errors.New("the root cannot be removed")
 		}
-		return whiteout(path), nil
+		at, ok, err := w.removable(path)
+		if err != nil || !ok {
+			return "", err
+		}
+		return whiteout(at), nil
 	})
 }
 
@@ -82,11 +86,12 @@ func (w *Writer) Whiteouts(paths []string) error {
 // paths are treated as those of Whiteouts; the root is a directory like others.
 func (w *Writer) Opaque(dirs []string) error {
 	return w.markers(dirs, func(dir string) (string, error) {
-		return layertar.Join(dir, layertar.OpaqueMarker), nil
+		at, err := w.emptied(dir)
+		return layertar.Join(at, layertar.OpaqueMarker), err
 	})
 }
 
-// markers adds an entry for each path, with the name that a function gives it.
+// markers adds an entry for each path, with the name that a function gives it, if it does.
 func (w *Writer) markers(paths []string, name func(string) (string, error)) error {
 	clean := make([]string, len(paths))
 	for i, p := range paths {
@@ -96,11 +101,17 @@ func (w *Writer) markers(paths []string, name func(string) (string, error)) erro
 		}
 	}
 	slices.SortFunc(clean, layertar.Compare)
+	var markers []string
 	for _, p := range slices.Compact(clean) {
 		marker, err := name(p)
 		if err != nil {
 			return fmt.Errorf("remove %q: %w", p, err)
 		}
+		if marker != "" {
+			markers = append(markers, marker)
+		}
+	}
+	for _, marker := range slices.Compact(markers) {
 		if err := w.write(newMarker(marker), nil); err != nil {
 			return err
 		}
@@ -143,7 +154,11 @@ func (w *Writer) Files(files []File, modTime time.Time) error {
 		if reserved(f.Path) {
 			return fmt.Errorf("add file %q: %w", f.Path, ErrReserved)
 		}
-		h := &tar.Header{Typeflag: tar.TypeReg, Name: f.Path, Size: int64(len(f.Content)), Mode: 0o644, ModTime: modTime.Truncate(time.Second)}
+		at, err := w.place(f.Path)
+		if err != nil {
+			return fmt.Errorf("add file %q: %w", f.Path, err)
+		}
+		h := &tar.Header{Typeflag: tar.TypeReg, Name: at, Size: int64(len(f.Content)), Mode: 0o644, ModTime: modTime.Truncate(time.Second)}
 		if err := w.write(h, bytes.NewReader(f.Content)); err != nil {
 			return err
 		}
@@ -154,45 +169,6 @@ func (w *Writer) Files(files []File, modTime time.Time) error {
 // reserved reports whether an element of a path is named as a whiteout is.
 func reserved(path string) bool {
 	return strings.HasPrefix(path, layertar.WhiteoutPrefix) || strings.Contains(path, "/"+layertar.WhiteoutPrefix)
-}
-
-// write writes an entry, whose name is its path, after what it needs of Parents.
-func (w *Writer) write(h *tar.Header, content io.Reader) error {
-	if w.Parents != nil {
-		dir, _ := layertar.Split(h.Name)
-		if err := w.writeParents(dir); err != nil {
-			return err
-		}
-		if h.Typeflag == tar.TypeDir {
-			w.parents[h.Name] = true
-		}
-	}
-	return w.writeEntry(h, content)
-}
-
-// writeParents writes the entries of a directory and those above it. The root's is
-// there in every image.
-func (w *Writer) writeParents(dir string) error {
-	if dir == "" || w.parents[dir] {
-		return nil
-	}
-	w.parents[dir] = true
-	above, _ := layertar.Split(dir)
-	if err := w.writeParents(above); err != nil {
-		return err
-	}
-	if w.lower == nil {
-		var err error
-		if w.lower, err = w.Parents(); err != nil {
-			return err
-		}
-	}
-	e, ok := w.lower.Get(dir)
-	if !ok || e.Header.Typeflag != tar.TypeDir {
-		return nil
-	}
-	h := *e.Header
-	return w.writeEntry(&h, nil)
 }
 
 // writeEntry writes an entry, whose name is its path.
@@ -217,9 +193,12 @@ type Options struct {
 	// Rewriting is done to each header.
 	layertar.Rewriting
 	// Prefix is where in the image the directory's contents go; "" is its root. It
-	// need not be clean, but must not lead out of the root. Directories above it get no
-	// entries, except by Writer.Parents.
+	// need not be clean, but must not lead out of the root. Links in it are followed as
+	// they are in Writer.Lower.
 	Prefix string
+	// Follow follows links for directories in the directory too: what is in one goes where
+	// a link of its path in Writer.Lower leads, and the link stays.
+	Follow bool
 	// Root adds an entry for the directory itself, under Prefix, before its contents.
 	Root bool
 	// Exclude leaves files out: patterns as in .dockerignore, of paths in the directory.

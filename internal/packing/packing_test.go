@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dockerarchive/dockerarchive/internal/files"
 	"github.com/dockerarchive/dockerarchive/internal/layertar"
 	"github.com/dockerarchive/dockerarchive/internal/packing"
 	"github.com/dockerarchive/dockerarchive/internal/squash"
@@ -114,28 +115,48 @@ func TestDiff(t *testing.T) {
 	assert.Equal(t, want, list(t, got))
 
 	base := layer(t, func(w *packing.Writer) error { return w.Dir(old, options()) })
-	open := func(b []byte) squash.Layer {
-		return squash.Layer{Name: "base", Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }}
-	}
-	m, err := squash.Merge(t.Context(), []squash.Layer{open(base)}, squash.Options{})
-	require.NoError(t, err)
-	tree, err := m.Tree(t.Context(), true)
+	tree, err := squash.List(t.Context(), lower(t, base))
 	require.NoError(t, err)
 	assert.Equal(t, got, layer(t, func(w *packing.Writer) error { return w.Diff(tree, now, options()) }))
 
 	// The difference on top of the base is the directory.
-	m, err = squash.Merge(t.Context(), []squash.Layer{open(base), open(got)}, squash.Options{})
-	require.NoError(t, err)
-	tree, err = m.Tree(t.Context(), true)
+	tree, err = squash.List(t.Context(), lower(t, base, got))
 	require.NoError(t, err)
 	assert.Empty(t, list(t, layer(t, func(w *packing.Writer) error { return w.Diff(tree, now, options()) })))
 }
 
+// lower returns the tree of layers.
+func lower(t *testing.T, layers ...[]byte) *files.Tree {
+	t.Helper()
+	var sources []files.Source
+	for _, l := range layers {
+		sources = append(sources, files.Source{Name: "base", Again: true, Open: func(context.Context) (io.ReadCloser, error) {
+			return io.NopCloser(bytes.NewReader(l)), nil
+		}})
+	}
+	tree := files.New(sources, files.Options{})
+	t.Cleanup(func() { require.NoError(t, tree.Close()) })
+	return tree
+}
+
+// tarOf returns a layer with files without content.
+func tarOf(t *testing.T, headers ...tar.Header) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, h := range headers {
+		require.NoError(t, w.WriteHeader(&h))
+	}
+	require.NoError(t, w.Close())
+	return b.Bytes()
+}
+
 func TestParts(t *testing.T) {
-	base := &layertar.Tree{}
-	base.Add(layertar.Entry{Header: &tar.Header{Name: "etc", Typeflag: tar.TypeDir, Mode: 0o700}})
+	base := lower(t, tarOf(t,
+		tar.Header{Name: "etc", Typeflag: tar.TypeDir, Mode: 0o700}, tar.Header{Name: "etc/a", Mode: 0o600}, tar.Header{Name: "etc/b", Mode: 0o600},
+		tar.Header{Name: "var", Typeflag: tar.TypeDir, Mode: 0o711}))
 	got := layer(t, func(w *packing.Writer) error {
-		w.Parents = func() (*layertar.Tree, error) { return base, nil }
+		w.Lower = base
 		if err := w.Whiteouts([]string{"/etc/b", "etc/a/", "etc/a"}); err != nil {
 			return err
 		}
@@ -147,7 +168,7 @@ func TestParts(t *testing.T) {
 		}
 		return w.Files([]packing.File{{Path: "b", Content: []byte("2")}, {Path: "a"}}, day)
 	})
-	assert.Equal(t, []string{"etc/ 5 700", "etc/.wh.a 0 0", "etc/.wh.b 0 0", ".wh..wh..opq 0 0", "var/.wh..wh..opq 0 0", "mem/m 0 600 x", "a 0 644", "b 0 644 2"}, list(t, got))
+	assert.Equal(t, []string{"etc/ 5 700", "etc/.wh.a 0 0", "etc/.wh.b 0 0", ".wh..wh..opq 0 0", "var/ 5 711", "var/.wh..wh..opq 0 0", "mem/ 5 755", "mem/m 0 600 x", "a 0 644", "b 0 644 2"}, list(t, got))
 }
 
 func TestRefused(t *testing.T) {

@@ -21,6 +21,7 @@ import (
 	"go.podman.io/storage"
 
 	"github.com/dockerarchive/dockerarchive/compose"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/podman/making"
@@ -38,7 +39,6 @@ type makeOptions struct {
 	config       configFlags
 
 	squash           bool
-	parents          bool
 	omitHistory      bool
 	createdBy        string
 	comment          string
@@ -97,11 +97,12 @@ sorted, users and groups are numbers, and the image is as old as SOURCE_DATE_EPO
 	o.layers.register(f)
 	o.config.register(f)
 	f.BoolVar(&o.squash, "squash", false, "make one layer of all, those of the base included")
-	f.BoolVar(&o.parents, "parents", false, "give directories into which something is put the owner and mode that they have in the base; it is read for that")
+	f.Bool("parents", true, "")
+	_ = f.MarkDeprecated("parents", "directories always keep what they are in the base") // It is there.
 	f.BoolVar(&o.omitHistory, "omit-history", false, "leave the history out")
 	f.StringVar(&o.createdBy, "created-by", "", "`TEXT` of the history on how a layer was made")
 	f.StringVarP(&o.comment, "message", "m", "", "comment `TEXT` of the history")
-	f.StringVar(&o.timestamp, "timestamp", os.Getenv("SOURCE_DATE_EPOCH"), "`TIME` of the image: seconds since 1970, RFC 3339, or now (default $SOURCE_DATE_EPOCH, or that of the newest input)")
+	f.StringVar(&o.timestamp, "timestamp", "", "`TIME` of the image: seconds since 1970, RFC 3339, or now (default $SOURCE_DATE_EPOCH, or that of the newest input)")
 	f.BoolVar(&o.rewriteTimestamp, "rewrite-timestamp", false, "give the files of new layers that time too")
 	f.StringVarP(&o.format, "format", "f", "oci", "`TYPE` of manifest and config: oci or docker")
 	f.StringVar(&o.compress, "compress", "gzip", "`ALGORITHM[:LEVEL]` for new layers: gzip, zstd or none; an archive of the docker layout has none")
@@ -192,7 +193,7 @@ func (o *makeOptions) describe(cmd *cobra.Command, bases *openBases) (*compose.I
 		return nil, err
 	}
 	img := &compose.Image{
-		Squash: o.squash, Parents: o.parents, OmitHistory: o.omitHistory, RewriteTimes: o.rewriteTimestamp,
+		Squash: o.squash, OmitHistory: o.omitHistory, RewriteTimes: o.rewriteTimestamp,
 		Parent: parent, TempDir: o.global.tmpdir,
 		Annotations: map[string]string{}, UnsetAnnotations: o.config.unsetAnnotations, ClearAnnotations: o.config.clearAnnotations,
 	}
@@ -202,8 +203,12 @@ func (o *makeOptions) describe(cmd *cobra.Command, bases *openBases) (*compose.I
 	if img.Compression, err = parseCompression(o.compress); err != nil {
 		return nil, err
 	}
-	if img.Created, err = parseTime(o.timestamp); err != nil {
+	if img.Created, err = o.created(); err != nil {
 		return nil, err
+	}
+	img.NotAfter = time.Now() // Nothing else of an image tells the time.
+	img.Warn = func(message string) {
+		fmt.Fprintf(discardIf(o.quiet, cmd.ErrOrStderr()), "docker-archive: %s\n", printable.String(message))
 	}
 	if o.rewriteTimestamp && img.Created.IsZero() {
 		return nil, usagef("--rewrite-timestamp needs --timestamp or SOURCE_DATE_EPOCH")
@@ -419,22 +424,30 @@ func parseCompression(s string) (c compose.Compression, err error) {
 	return c, nil
 }
 
-// parseTime parses a time as --timestamp takes it; the zero time is for "".
-func parseTime(s string) (time.Time, error) {
-	switch s {
-	case "":
-		return time.Time{}, nil
-	case "now":
+// created returns when the image was made, by --timestamp or SOURCE_DATE_EPOCH; the zero time
+// is by what it is made of.
+func (o *makeOptions) created() (time.Time, error) {
+	switch value, epoch := o.timestamp, os.Getenv("SOURCE_DATE_EPOCH"); {
+	case value == "now":
 		return time.Now().UTC().Truncate(time.Second), nil
-	}
-	if seconds, err := strconv.ParseInt(s, 10, 64); err == nil {
+	case value != "":
+		seconds, err := strconv.ParseInt(value, 10, 64)
+		if err == nil {
+			return time.Unix(seconds, 0).UTC(), nil
+		}
+		t, err := time.Parse(time.RFC3339, value)
+		if err != nil {
+			return t, usagef("--timestamp %q is neither seconds since 1970, RFC 3339, nor now", value)
+		}
+		return t.UTC(), nil
+	case epoch != "":
+		seconds, err := strconv.ParseInt(epoch, 10, 64)
+		if err != nil {
+			return time.Time{}, usagef("SOURCE_DATE_EPOCH=%q is not a number of seconds since 1970", epoch)
+		}
 		return time.Unix(seconds, 0).UTC(), nil
 	}
-	t, err := time.Parse(time.RFC3339, s)
-	if err != nil {
-		return t, usagef("--timestamp %q is neither seconds since 1970, RFC 3339, nor now", s)
-	}
-	return t.UTC(), nil
+	return time.Time{}, nil
 }
 
 // discardIf returns where warnings go.

@@ -269,23 +269,42 @@ func (p *packer) directory(dir string, part compose.Part) error {
 
 // add puts a file, or the contents of a directory, into the image.
 func (p *packer) add(value string) error {
-	i := strings.LastIndexByte(value, ':')
-	if i <= 0 || i == len(value)-1 {
-		return usagef("it is not of the form SRC:DST")
-	}
-	src, dst := value[:i], value[i+1:]
-	info, err := os.Stat(src)
+	src, dst, info, err := sourceAndDestination(value)
 	if err != nil {
 		return err
 	}
 	s := step{"add", value}
+	name := filepath.Base(src)
+	if src, err = filepath.EvalSymlinks(src); err != nil { // It is what the user names.
+		return err
+	}
+	o := p.options(dst, p.added)
+	o.Follow = true
 	if info.IsDir() {
-		p.part(compose.Dir(src, p.options(dst, p.added)), s)
+		p.part(compose.Dir(src, o), s)
 		return nil
 	}
 	if strings.HasSuffix(dst, "/") {
-		dst = path.Join(dst, filepath.Base(src))
+		o.Prefix = path.Join(dst, name)
 	}
-	p.part(compose.DiskFile(src, p.options(dst, p.added)), s)
+	p.part(compose.DiskFile(src, o), s)
 	return nil
+}
+
+// sourceAndDestination splits SRC:DST. Either may have colons: SRC is the longest that is there.
+func sourceAndDestination(value string) (src, dst string, info os.FileInfo, err error) {
+	err = usagef("it is not of the form SRC:DST")
+	for i := len(value) - 2; i > 0; i-- {
+		if value[i] != ':' {
+			continue
+		}
+		info, statErr := os.Stat(value[:i])
+		if statErr == nil {
+			return value[:i], value[i+1:], info, nil
+		}
+		if src == "" {
+			src, err = value[:i], statErr
+		}
+	}
+	return "", "", nil, err
 }

@@ -190,7 +190,7 @@ func TestMakeLayers(t *testing.T) {
 	assert.EqualValues(t, 0o640, headers["x/one"].Mode, "--chmod is for --add")
 	headers, _ = got.layer(t, base+2)
 	assert.Contains(t, headers, "opt/.wh.one")
-	assert.Len(t, headers, 1)
+	assert.Len(t, headers, 2, "and its directory, as it is below")
 
 	headers, _ = makes(t, "--layer", d, "--chown", "7:8").layer(t, 0)
 	assert.Equal(t, [2]int{7, 8}, [2]int{headers["one"].Uid, headers["one"].Gid})

@@ -63,8 +63,8 @@ type Rewriting struct {
 	SetTime time.Time
 	// MaxTime, unless it is zero, replaces all later times, cut to seconds.
 	MaxTime time.Time
-	// Owner, unless nil, returns the owner for an owner. ShiftOwner, SetOwner and
-	// MapOwner return such functions.
+	// Owner, unless nil, returns the owner for an owner. SetOwner and MapOwner return
+	// such functions.
 	Owner func(uid, gid int) (newUID, newGID int, err error)
 	// Mode, unless nil, returns the mode for an entry: permissions, setuid (04000),
 	// setgid (02000), sticky (01000). It is not asked about symbolic links.
@@ -76,12 +76,8 @@ type Rewriting struct {
 }
 
 // SetOwner returns a function for Rewriting.Owner that gives everything to one owner.
-func SetOwner(uid, gid int) func(int, int) (int, int, error) { return layertar.SetOwner(uid, gid) }
-
-// ShiftOwner returns a function for Rewriting.Owner that adds to the IDs. An ID that
-// would become negative is an error.
-func ShiftOwner(uids, gids int) func(int, int) (int, int, error) {
-	return layertar.ShiftOwner(uids, gids)
+func SetOwner(uid, gid int) func(int, int) (int, int, error) {
+	return func(int, int) (int, int, error) { return uid, gid, nil }
 }
 
 // IDRange says that Size IDs from From are IDs from To, as a line of a user
@@ -91,15 +87,26 @@ type IDRange struct{ From, To, Size int }
 // MapOwner returns a function for Rewriting.Owner that looks the IDs up. No ranges
 // leave them as they are; an ID that is in none of the ranges is an error.
 func MapOwner(uids, gids []IDRange) func(int, int) (int, int, error) {
-	return layertar.MapOwner(ranges(uids), ranges(gids))
+	return func(uid, gid int) (int, int, error) {
+		u, ok := lookup(uids, uid)
+		if !ok {
+			return 0, 0, fmt.Errorf("the user %d is not mapped", uid)
+		}
+		g, ok := lookup(gids, gid)
+		if !ok {
+			return 0, 0, fmt.Errorf("the group %d is not mapped", gid)
+		}
+		return u, g, nil
+	}
 }
 
-func ranges(all []IDRange) []layertar.IDRange {
-	var converted []layertar.IDRange
-	for _, r := range all {
-		converted = append(converted, layertar.IDRange(r))
+func lookup(ranges []IDRange, id int) (int, bool) {
+	for _, r := range ranges {
+		if id >= r.From && id-r.From < r.Size {
+			return r.To + id - r.From, true
+		}
 	}
-	return converted
+	return id, len(ranges) == 0
 }
 
 // Filter returns content with its files rewritten. It is not compressed, whether the

@@ -156,13 +156,13 @@ func TestFilter(t *testing.T) {
 	assert.Equal(t, "", h.Uname+h.Gname)
 	assert.EqualValues(t, 0o4755, h.Mode)
 	assert.NotEmpty(t, h.PAXRecords)
-	h = layer(compose.Rewriting{StripSetID: true, StripXattrs: true, Owner: compose.ShiftOwner(1, 2), MaxTime: day.AddDate(-1, 0, 0)})
+	h = layer(compose.Rewriting{StripSetID: true, StripXattrs: true, Owner: func(uid, gid int) (int, int, error) { return uid + 1, gid + 2, nil }, MaxTime: day.AddDate(-1, 0, 0)})
 	assert.Equal(t, []any{int64(0o755), 6, 8, day.AddDate(-1, 0, 0).Unix()}, []any{h.Mode, h.Uid, h.Gid, h.ModTime.Unix()})
 	assert.Empty(t, h.PAXRecords)
 	h = layer(compose.Rewriting{Owner: compose.MapOwner([]compose.IDRange{{From: 0, To: 100, Size: 10}}, nil)})
 	assert.Equal(t, []int{105, 6}, []int{h.Uid, h.Gid})
-	_, err := tryMake(t, &compose.Image{Layers: []compose.Layer{{Content: compose.Filter(inMemory(data), compose.Rewriting{Owner: compose.ShiftOwner(-9, 0)})}}})
-	require.ErrorContains(t, err, "layer memory: owner of a: 5:6 cannot be shifted")
+	_, err := tryMake(t, &compose.Image{Layers: []compose.Layer{{Content: compose.Filter(inMemory(data), compose.Rewriting{Owner: compose.MapOwner([]compose.IDRange{{From: 1000, Size: 1}}, nil)})}}})
+	require.ErrorContains(t, err, "layer memory: owner of a: the user 5 is not mapped")
 	_, err = tryMake(t, &compose.Image{Layers: []compose.Layer{{Content: compose.Filter(inMemory(data[:1300]), compose.Rewriting{})}}})
 	require.ErrorIs(t, err, errdef.ErrDamaged)
 }
@@ -221,4 +221,13 @@ func TestLayersAreRecompressed(t *testing.T) {
 		require.Len(t, said, 1)
 		assert.Contains(t, said[0], name)
 	}
+}
+
+func TestOwners(t *testing.T) {
+	owner := compose.MapOwner([]compose.IDRange{{From: 100000, To: 0, Size: 10}}, nil)
+	uid, gid, err := owner(100005, 7)
+	require.NoError(t, err)
+	assert.Equal(t, []int{5, 7}, []int{uid, gid})
+	_, _, err = owner(100010, 7)
+	require.Error(t, err)
 }

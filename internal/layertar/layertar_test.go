@@ -31,7 +31,7 @@ func TestFilter(t *testing.T) {
 	}
 	require.NoError(t, w.Close())
 	var out bytes.Buffer
-	rewriting := &layertar.Rewriting{MaxTime: time.Unix(50, 9), Owner: layertar.ShiftOwner(1000, 2000)}
+	rewriting := &layertar.Rewriting{MaxTime: time.Unix(50, 9), Owner: func(uid, gid int) (int, int, error) { return uid + 1000, gid + 2000, nil }}
 	require.NoError(t, layertar.Filter(t.Context(), &out, bytes.NewReader(in.Bytes()), rewriting))
 	r := tar.NewReader(&out)
 	h, err := r.Next()
@@ -50,17 +50,6 @@ func TestFilter(t *testing.T) {
 	err = layertar.Filter(t.Context(), io.Discard, io.MultiReader(bytes.NewReader(in.Bytes()), iotest.ErrReader(broken)), rewriting)
 	require.ErrorIs(t, err, broken)
 	assert.NotErrorIs(t, err, errdef.ErrDamaged)
-}
-
-func TestOwners(t *testing.T) {
-	_, _, err := layertar.ShiftOwner(-1, 0)(0, 0)
-	require.Error(t, err)
-	owner := layertar.MapOwner([]layertar.IDRange{{From: 100000, To: 0, Size: 10}}, nil)
-	uid, gid, err := owner(100005, 7)
-	require.NoError(t, err)
-	assert.Equal(t, []int{5, 7}, []int{uid, gid})
-	_, _, err = owner(100010, 7)
-	require.Error(t, err)
 }
 
 func TestTree(t *testing.T) {

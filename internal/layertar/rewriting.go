@@ -24,8 +24,7 @@ type Rewriting struct {
 	// MaxTime, unless it is zero, replaces all later times. Fractions of a second are
 	// cut off.
 	MaxTime time.Time
-	// Owner, unless nil, returns the owner for an owner. ShiftOwner, SetOwner and
-	// MapOwner return such functions.
+	// Owner, unless nil, returns the owner for an owner.
 	Owner func(uid, gid int) (newUID, newGID int, err error)
 	// Mode, unless nil, returns the mode for an entry: permissions, setuid (04000),
 	// setgid (02000), sticky (01000). It is not asked about symbolic links.
@@ -95,51 +94,6 @@ func without(records map[string]string, drop func(key string) bool) map[string]s
 		}
 	}
 	return records
-}
-
-// SetOwner returns a function for Rewriting.Owner that gives everything to one owner.
-func SetOwner(uid, gid int) func(int, int) (int, int, error) {
-	return func(int, int) (int, int, error) { return uid, gid, nil }
-}
-
-// ShiftOwner returns a function for Rewriting.Owner that adds to the IDs. An ID that
-// would become negative is an error.
-func ShiftOwner(uids, gids int) func(int, int) (int, int, error) {
-	return func(uid, gid int) (int, int, error) {
-		if uid+uids < 0 || gid+gids < 0 {
-			return 0, 0, fmt.Errorf("%d:%d cannot be shifted by %d:%d", uid, gid, uids, gids)
-		}
-		return uid + uids, gid + gids, nil
-	}
-}
-
-// IDRange says that Size IDs from From are IDs from To, as a line of a user
-// namespace's map does.
-type IDRange struct{ From, To, Size int }
-
-// MapOwner returns a function for Rewriting.Owner that looks the IDs up. No ranges
-// leave them as they are; an ID that is in none of the ranges is an error.
-func MapOwner(uids, gids []IDRange) func(int, int) (int, int, error) {
-	return func(uid, gid int) (int, int, error) {
-		u, ok := lookup(uids, uid)
-		if !ok {
-			return 0, 0, fmt.Errorf("the user %d is not mapped", uid)
-		}
-		g, ok := lookup(gids, gid)
-		if !ok {
-			return 0, 0, fmt.Errorf("the group %d is not mapped", gid)
-		}
-		return u, g, nil
-	}
-}
-
-func lookup(ranges []IDRange, id int) (int, bool) {
-	for _, r := range ranges {
-		if id >= r.From && id-r.From < r.Size {
-			return r.To + id - r.From, true
-		}
-	}
-	return id, len(ranges) == 0
 }
 
 // recorded returns a header that has extended attributes only as PAX records.

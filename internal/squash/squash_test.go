@@ -180,7 +180,7 @@ func TestRefused(t *testing.T) {
 func TestRewriting(t *testing.T) {
 	layer := pack(t, []entry{dir("d"), file("d/a", "1").withMode(0o4755), link("d/b", "d/a"), file("e", "")})
 	var b bytes.Buffer
-	rewriting := &layertar.Rewriting{StripSetID: true, SetTime: time.Unix(5, 7), Owner: layertar.SetOwner(7, 8)}
+	rewriting := &layertar.Rewriting{StripSetID: true, SetTime: time.Unix(5, 7), Owner: func(int, int) (int, int, error) { return 7, 8, nil }}
 	require.NoError(t, squash.Write(t.Context(), &b, tree(t, files.Options{}, layer), rewriting))
 	r := tar.NewReader(&b)
 	for range 4 {

@@ -10,7 +10,7 @@ import (
 
 // ImageError is an error of one image of several.
 type ImageError struct {
-	// Op is what was done with it: saving, pushing or loading.
+	// Op is what was done with it: saving, pushing, loading or opening.
 	Op string
 	// Image is what it is called, with its transport.
 	Image string

@@ -64,20 +64,6 @@ func (r *registryOptions) failed(host string, err error) error {
 	return &registryError{r.refused(err), host}
 }
 
-// baseError is an error of an image that another is to be made of.
-type baseError struct {
-	ref types.ImageReference
-	err error
-}
-
-// Error names the image.
-func (e *baseError) Error() string {
-	return fmt.Sprintf("opening %s: %v", transports.ImageName(e.ref), e.err)
-}
-
-// Unwrap returns the error without the name.
-func (e *baseError) Unwrap() error { return e.err }
-
 // hostOf returns the registry that a reference refers to, or "".
 func hostOf(ref types.ImageReference) string {
 	if ref.Transport().Name() != docker.Transport.Name() {

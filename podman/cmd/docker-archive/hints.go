@@ -230,7 +230,6 @@ func imageOf(err error) (reference.Named, bool) {
 	var saved *errdef.ImageError
 	var copied *copyError
 	var listed *copying.RepositoryError
-	var based *baseError
 	var refs []types.ImageReference
 	switch {
 	case errors.As(err, &saved):
@@ -239,8 +238,6 @@ func imageOf(err error) (reference.Named, bool) {
 		return named, isDocker && err == nil
 	case errors.As(err, &copied):
 		refs = []types.ImageReference{copied.source, copied.destination}
-	case errors.As(err, &based):
-		refs = []types.ImageReference{based.ref}
 	case errors.As(err, &listed):
 		return listed.Repository, true
 	}

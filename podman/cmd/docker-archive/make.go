@@ -21,6 +21,7 @@ import (
 	"go.podman.io/storage"
 
 	"github.com/dockerarchive/dockerarchive/compose"
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
@@ -325,7 +326,7 @@ func (b *openBases) openReference(ctx context.Context, ref types.ImageReference)
 		return err
 	})
 	if err != nil {
-		return nil, &baseError{ref, b.registry.failed(hostOf(ref), err)}
+		return nil, &errdef.ImageError{Op: "opening", Image: transports.ImageName(ref), Err: b.registry.failed(hostOf(ref), err)}
 	}
 	base.RetryTimes = b.retryTimes
 	b.bases = append(b.bases, base)

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -49,23 +50,15 @@ func usageArgs(validate cobra.PositionalArgs) cobra.PositionalArgs {
 }
 
 // exactArgs demands n arguments, which what names: "one archive".
-func exactArgs(n int, what string) cobra.PositionalArgs {
-	return usageArgs(func(cmd *cobra.Command, args []string) error {
-		switch {
-		case len(args) == n:
-			return nil
-		case len(args) == 0:
-			return fmt.Errorf("%s takes %s", cmd.Name(), what)
-		}
-		return fmt.Errorf("%s takes %s, but is given %q", cmd.Name(), what, args)
-	})
-}
+func exactArgs(n int, what string) cobra.PositionalArgs { return countedArgs(n, n, what) }
 
 // atLeast demands n arguments or more, which what names: "archives".
-func atLeast(n int, what string) cobra.PositionalArgs {
+func atLeast(n int, what string) cobra.PositionalArgs { return countedArgs(n, math.MaxInt, what) }
+
+func countedArgs(least, most int, what string) cobra.PositionalArgs {
 	return usageArgs(func(cmd *cobra.Command, args []string) error {
 		switch {
-		case len(args) >= n:
+		case least <= len(args) && len(args) <= most:
 			return nil
 		case len(args) == 0:
 			return fmt.Errorf("%s takes %s", cmd.Name(), what)

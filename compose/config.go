@@ -19,8 +19,9 @@ import (
 // base has it, fields that nobody here knows included. The zero value is of an image
 // without anything. It must not be used concurrently.
 type Config struct {
-	image fields // of the document
-	run   fields // of what it says of containers
+	image     fields          // of the document
+	run       fields          // of what it says of containers
+	committed json.RawMessage // container_config of what Adopt has been given, nil without
 }
 
 // fields are those of a JSON object.
@@ -267,7 +268,9 @@ func (c *Config) DiffIDs() []digest.Digest {
 func (c *Config) History() []v1.History { return get[[]v1.History](c.image, "history") }
 
 // clone returns a copy that can be changed by itself.
-func (c *Config) clone() *Config { return &Config{image: maps.Clone(c.image), run: maps.Clone(c.run)} }
+func (c *Config) clone() *Config {
+	return &Config{image: maps.Clone(c.image), run: maps.Clone(c.run), committed: c.committed}
+}
 
 // ofItself are the fields of a config by which Docker knows one image from another.
 var ofItself = []string{"container", "id", "layer_id", "parent", "parent_id", "throwaway", "Size"}
@@ -283,8 +286,11 @@ func (c *Config) encode(format Format, before fields) ([]byte, error) {
 		}
 	}
 	if format == Docker {
-		set(&document, "container_config", before, before == nil)
-		if before == nil {
+		if c.committed != nil {
+			document["container_config"] = c.committed
+		} else if before != nil {
+			set(&document, "container_config", before, false)
+		} else {
 			set(&document, "container_config", struct{}{}, false)
 		}
 	}

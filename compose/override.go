@@ -33,7 +33,7 @@ var asGiven = map[string]bool{
 }
 
 // ofImage are the fields of an image's config that Override heeds.
-var ofImage = []string{"architecture", "author", "container", "docker_version", "os", "os.features", "os.version", "variant"}
+var ofImage = []string{"architecture", "author", "comment", "container", "docker_version", "os", "os.features", "os.version", "variant"}
 
 // united are those of which Override adds the members to those that are there.
 var united = []string{"ExposedPorts", "Labels", "Volumes"}
@@ -73,7 +73,8 @@ var adopted = []string{
 
 // Adopt changes the config to what another says, as Override does, and takes away what
 // the other does not say: its variables, labels, ports and volumes are all that there
-// are. The other is one that is known to be whole, as that of a container is.
+// are. The other is one that is known to be whole, as that of a container is, whose
+// container_config a Docker image has then.
 func (c *Config) Adopt(other *Config) {
 	for _, name := range adopted {
 		delete(c.run, name)
@@ -82,6 +83,7 @@ func (c *Config) Adopt(other *Config) {
 	for _, name := range ofImage {
 		c.image.override(name, other.image)
 	}
+	c.committed = other.image["container_config"]
 }
 
 // override sets a field to that of others, if they have it and it says something.

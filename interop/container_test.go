@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -34,7 +35,9 @@ var commits = []struct {
 	{name: "volume", config: []string{"--volume", "/data"}},
 	{name: "stop signal", config: []string{"--stop-signal", "SIGINT"}},
 	{name: "author", config: []string{"--author", "me"}},
-	{name: "created by", config: []string{"--created-by", "hand"}, make: []string{"--created-by", "hand"}},
+	{name: "created by", config: []string{"--created-by", "hand", "--history-comment", "said"}},
+	{name: "annotations", config: []string{"--annotation", "a=b", "--annotation", "org.example.x=y"}},
+	{name: "docker with a comment", config: []string{"--comment", "said", "--cmd", "x"}, commit: []string{"--format", "docker"}, make: []string{"--format", "docker"}},
 	{name: "platform", config: []string{"--os", "linux", "--arch", "arm64", "--variant", "v8"}},
 	{name: "unset", commit: []string{"--unsetenv", "GREETING"}, make: []string{"--unset-env", "GREETING"}},
 	{name: "no history", commit: []string{"--omit-history"}, make: []string{"--omit-history"}},
@@ -99,6 +102,7 @@ func readMade(t *testing.T, layout, ref string) madeConfig {
 	readJSON(t, blobPath(dir, i.manifest), &manifest)
 	raw, err := os.ReadFile(blobPath(dir, i.config))
 	require.NoError(t, err)
+	raw = bytes.ReplaceAll(raw, []byte("saidFROM "), []byte("said FROM ")) // buildah puts nothing between the two.
 	made := madeConfig{manifest.Annotations, len(manifest.Layers), nil}
 	require.NoError(t, json.Unmarshal(raw, &made.config))
 	delete(made.config, "rootfs")

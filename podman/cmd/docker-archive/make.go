@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -239,7 +240,7 @@ func (o *makeOptions) describe(cmd *cobra.Command, bases *openBases) (*compose.I
 	}
 	for i := range img.Layers {
 		h := &img.Layers[i].History
-		h.CreatedBy, h.Comment = o.createdBy, o.comment
+		h.CreatedBy, h.Comment = cmp.Or(o.createdBy, h.CreatedBy), cmp.Or(o.comment, h.Comment)
 	}
 	return img, o.openBases(cmd.Context(), img, bases)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/storage"
 	"go.podman.io/storage/pkg/unshare"
 
@@ -34,19 +35,35 @@ func (o *makeOptions) useContainer(ctx context.Context, img *compose.Image, base
 		}
 		img.BaseName = baseName(ref)
 	}
-	config, ok, err := c.Config()
+	changes := compose.Layer{Content: c.Changes()}
+	state, err := c.State()
 	if err != nil {
 		return fmt.Errorf("--container: %w", err)
 	}
-	if ok {
-		change := img.Change
-		img.Change = func(changed *compose.Config) error {
-			changed.Adopt(config)
-			return change(changed)
+	if state != nil {
+		adopt(img, state)
+		changes.History.CreatedBy, changes.History.Comment = state.CreatedBy, state.Comment
+	}
+	img.Layers = append([]compose.Layer{changes}, img.Layers...)
+	return nil
+}
+
+// adopt has an image be what buildah says of it, changed by the flags.
+func adopt(img *compose.Image, state *container.State) {
+	change := img.Change
+	img.Change = func(changed *compose.Config) error {
+		changed.Adopt(state.Config)
+		return change(changed)
+	}
+	if img.Format == compose.Docker {
+		return // It has no annotations.
+	}
+	for name, value := range state.Annotations {
+		// What the base is, the image says itself.
+		if _, given := img.Annotations[name]; !given && name != imgspecv1.AnnotationBaseImageName && name != imgspecv1.AnnotationBaseImageDigest {
+			img.Annotations[name] = value
 		}
 	}
-	img.Layers = append([]compose.Layer{{Content: c.Changes()}}, img.Layers...)
-	return nil
 }
 
 // openStore opens the store that buildah, podman and CRI-O have, which a user without

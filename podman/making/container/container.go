@@ -91,23 +91,36 @@ func (c changes) Open(ctx context.Context) (io.ReadCloser, error) {
 	return diff, nil
 }
 
-// Config returns what buildah says of the image that the container would become, as its
-// config command changes it. ok is false for the containers of others.
-func (c *Container) Config() (config *compose.Config, ok bool, err error) {
+// State is what buildah says of the image that a container would become, as its config
+// command changes it.
+type State struct {
+	Config      *compose.Config
+	Annotations map[string]string // of an OCI manifest
+	CreatedBy   string            // of the history: how the changes were made
+	Comment     string            // of the history, too
+}
+
+// State returns what buildah says of the container, nil of the containers of others.
+func (c *Container) State() (*State, error) {
 	data, err := c.store.FromContainerDirectory(c.container.ID, stateFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, false, nil
+		return nil, nil
 	}
-	var state struct{ OCIv1, Docker json.RawMessage }
-	if err == nil {
-		err = json.Unmarshal(data, &state)
+	var stored struct {
+		Docker      json.RawMessage   `json:"docker"` // It has all that ociv1 has, and more.
+		Annotations map[string]string `json:"annotations"`
+		CreatedBy   string            `json:"created-by"`
+		Comment     string            `json:"history-comment"`
 	}
 	if err == nil {
-		// What Docker has besides is in this one only.
-		config, err = compose.ParseConfig(state.Docker)
+		err = json.Unmarshal(data, &stored)
+	}
+	s := &State{Annotations: stored.Annotations, CreatedBy: stored.CreatedBy, Comment: stored.Comment}
+	if err == nil {
+		s.Config, err = compose.ParseConfig(stored.Docker)
 	}
 	if err != nil {
-		return nil, false, fmt.Errorf("reading what buildah says of container %s: %w", c.container.ID, err)
+		return nil, fmt.Errorf("reading what buildah says of container %s: %w", c.container.ID, err)
 	}
-	return config, true, nil
+	return s, nil
 }

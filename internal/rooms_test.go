@@ -45,6 +45,11 @@ var rooms = []struct{ name, mayImport string }{
 	// Files of this machine. They know nothing of what is in them.
 	{"internal/spool", "errdef internal/local"},
 	{"internal/parts", "errdef"},
+
+	// The difference of two blobs. It does not know what they are.
+	{"internal/deflate", ""},
+	{"delta", "internal/deflate internal/local internal/spool"},
+
 	{"internal/input", "errdef internal/async internal/compression internal/local internal/parts internal/spool"},
 	{"internal/output", "errdef internal/compression internal/local internal/parts internal/spool"},
 
@@ -94,7 +99,7 @@ type listed struct {
 // list returns all packages below the line as they are built for an operating
 // system.
 func list(t testing.TB, goos string) []listed {
-	return goList(t, exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"errdef", module+"progress", module+"archive/...", module+"compose/...", module+"serving/...", module+"internal/..."), goos)
+	return goList(t, exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"errdef", module+"progress", module+"archive/...", module+"compose/...", module+"delta/...", module+"serving/...", module+"internal/..."), goos)
 }
 
 // goList returns what a "go list" prints.
@@ -133,7 +138,7 @@ func within(imports []string) []string {
 // readSources reads what "go list" will, so that "go test" does not take the
 // result of an earlier run for that of changed files.
 func readSources(t testing.TB, roots ...string) {
-	for _, root := range append(roots, "../go.mod", "../errdef", "../progress", "../archive", "../compose", "../serving", ".") {
+	for _, root := range append(roots, "../go.mod", "../errdef", "../progress", "../archive", "../compose", "../delta", "../serving", ".") {
 		require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 			if err == nil && (strings.HasSuffix(path, ".go") || path == "../go.mod") {
 				_, err = os.ReadFile(path)

@@ -1,0 +1,243 @@
+package delta
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/dockerarchive/dockerarchive/internal/deflate"
+	"github.com/dockerarchive/dockerarchive/internal/local"
+	"github.com/dockerarchive/dockerarchive/internal/spool"
+)
+
+// Source is a blob that is read: its bytes and how many there are.
+type Source interface {
+	io.ReaderAt
+	Size() int64
+}
+
+// base is a blob that is made ready to be copied from: its text, and, if they are
+// asked for, its tokens. Both are in temporary files, but for the text of a blob
+// that is not compressed.
+type base struct {
+	Blob
+	text   io.ReaderAt
+	tokens *tokenFile // nil: none
+	file   *local.File
+}
+
+func (b *base) Close() error {
+	var err error
+	if b.tokens != nil {
+		err = b.tokens.Close()
+	}
+	if b.file != nil {
+		err = errors.Join(err, b.file.Close())
+	}
+	return err
+}
+
+// form tells how a blob looks compressed.
+func form(s Source) (Form, error) {
+	var start [4]byte
+	n, err := s.ReadAt(start[:], 0)
+	switch {
+	case n < len(start) && err != nil && err != io.EOF:
+		return Plain, err
+	case bytes.HasPrefix(start[:n], []byte{0x1f, 0x8b, 8}):
+		return Gzip, nil
+	case bytes.Equal(start[:n], []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		return Zstd, nil
+	}
+	return Plain, nil
+}
+
+// openBase makes a blob ready. Its text may have limit bytes. With want, its form
+// is not looked for but known.
+func openBase(ctx context.Context, s Source, f Form, tokens bool, limit int64, dir string) (_ *base, err error) {
+	blobSum := sha256.New()
+	in := &rememberingReader{r: io.TeeReader(&contextReader{ctx, io.NewSectionReader(s, 0, s.Size())}, blobSum)}
+	b := &base{Blob: Blob{Form: f, Size: s.Size()}}
+	defer func() {
+		if err != nil {
+			b.Close()
+		}
+	}()
+	if f == Plain {
+		b.text, b.TextSize = s, b.Size
+		if _, err := io.Copy(io.Discard, in); err != nil {
+			return nil, err
+		}
+		blobSum.Sum(b.Digest[:0])
+		b.TextDigest = b.Digest
+		return b, nil
+	}
+	if b.file, err = spool.Create(dir); err != nil {
+		return nil, err
+	}
+	if tokens && f == Gzip {
+		if b.tokens, err = newTokenFile(dir, s.Size()); err != nil {
+			return nil, err
+		}
+	}
+	b.text = b.file
+	textSum := sha256.New()
+	out := &textWriter{w: io.MultiWriter(io.NewOffsetWriter(b.file, 0), textSum), limit: limit}
+	if f == Gzip {
+		err = gunzip(in, out, b.tokens)
+	} else {
+		err = unzstd(in, out)
+	}
+	if err == nil { // decoders need not read to the end
+		_, err = io.Copy(io.Discard, in)
+	}
+	switch {
+	case in.err != nil && in.err != io.EOF:
+		return nil, in.err
+	case out.err != nil:
+		return nil, out.err
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrDamagedBase, err)
+	}
+	b.TextSize = out.n
+	blobSum.Sum(b.Digest[:0])
+	textSum.Sum(b.TextDigest[:0])
+	return b, nil
+}
+
+// textWriter writes a text that must not be larger than it is said to be.
+type textWriter struct {
+	w        io.Writer
+	n, limit int64
+	err      error
+}
+
+func (w *textWriter) Write(p []byte) (int, error) {
+	if w.n += int64(len(p)); w.n > w.limit {
+		w.err = fmt.Errorf("%w: its text is larger than %d bytes", ErrWrongBase, w.limit)
+	} else {
+		_, w.err = w.w.Write(p)
+	}
+	if w.err != nil {
+		return 0, w.err
+	}
+	return len(p), nil
+}
+
+func unzstd(r io.Reader, w io.Writer) error {
+	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(32<<20))
+	if err != nil {
+		return err
+	}
+	defer z.Close()
+	_, err = z.WriteTo(w)
+	return err
+}
+
+// gunzip writes the text of a gzip file to w and its tokens to tokens, if that is
+// not nil. What follows the last member is not looked at.
+func gunzip(r io.Reader, w io.Writer, tokens *tokenFile) error {
+	z := deflate.NewReader(r)
+	for members := 0; ; members++ {
+		_, ok, err := z.Member()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			if members == 0 {
+				return deflate.ErrFormat
+			}
+			if tokens != nil {
+				return tokens.finish()
+			}
+			return nil
+		}
+		for final := false; !final; {
+			b, err := z.Block()
+			if err != nil {
+				return err
+			}
+			final = b.Final
+			for done := false; !done; {
+				var batch []deflate.Token
+				var text []byte
+				if batch, text, done, err = z.Read(); err != nil {
+					return err
+				}
+				if _, err := w.Write(text); err != nil {
+					return err
+				}
+				if tokens == nil {
+					continue
+				}
+				if b.Type == deflate.Stored {
+					tokens.literals(len(text))
+				} else {
+					tokens.add(batch)
+				}
+			}
+		}
+		if _, err := z.End(); err != nil {
+			return err
+		}
+	}
+}
+
+// oldText is the texts of all bases, one after the other, as copies address it.
+type oldText struct {
+	bases []*base
+	ends  []int64
+}
+
+func newOldText(bases []*base) *oldText {
+	t := &oldText{bases: bases}
+	for _, b := range bases {
+		t.ends = append(t.ends, t.size()+b.TextSize)
+	}
+	return t
+}
+
+func (t *oldText) size() int64 {
+	if len(t.ends) == 0 {
+		return 0
+	}
+	return t.ends[len(t.ends)-1]
+}
+
+// at returns the base that has the text at a position, and where that text begins
+// and ends.
+func (t *oldText) at(pos int64) (b *base, start, end int64) {
+	for i, end := range t.ends {
+		if pos < end {
+			return t.bases[i], end - t.bases[i].TextSize, end
+		}
+	}
+	return nil, t.size(), math.MaxInt64
+}
+
+// ReadAt fills p from pos on.
+func (t *oldText) ReadAt(p []byte, pos int64) (int, error) {
+	n := 0
+	for n < len(p) {
+		b, start, end := t.at(pos)
+		if b == nil {
+			return n, io.EOF
+		}
+		k := int(min(int64(len(p)-n), end-pos))
+		if m, err := b.text.ReadAt(p[n:n+k], pos-start); m < k {
+			if err == nil || err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return n + m, err
+		}
+		n += k
+		pos += int64(k)
+	}
+	return n, nil
+}

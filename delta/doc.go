@@ -1,0 +1,31 @@
+// Package delta makes and applies differences between blobs, exact to the byte: a
+// new layer from the old ones that its receiver has.
+//
+//	h, err := delta.Make(ctx, file, newLayer, []delta.Source{oldLayer}, nil)
+//	...
+//	d, err := delta.Open(file, size)
+//	err = d.Apply(ctx, out, []delta.Source{oldLayer}, nil) // out gets newLayer
+//
+// Layers are gzip files, and a change of a few bytes changes all of a gzip file
+// that comes behind them. So a delta is made of two parts. One is the difference
+// of the texts, the uncompressed tar files: copies of what is in an old text, with
+// corrections, and what is in none. The other is how the gzip file is made from its
+// text: the tokens, block headers, member headers and trailers, as far as they are
+// not as predicted. The predictor takes the tokens that the old layer has along the
+// copies, so it predicts well if both were compressed by the same program. The
+// result is the very file, with its digest: manifests and signatures stay valid.
+//
+// The package knows nothing of images, manifests or archives. It reads blobs by
+// [io.ReaderAt], so that they may be in a registry's store, a container store, an
+// OSTree repository or a file. Memory is bounded whatever the size of blobs is: 96
+// MB to make a delta and 64 MB to apply one. The texts of compressed blobs wait in
+// temporary files without names.
+//
+// A delta is untrusted input: its sizes have limits, what it makes is never larger
+// than it says in [Header], and that is to be compared with what is expected, such
+// as the layer in a manifest, before it is applied. Nothing counts as the target
+// before [Delta.Apply] has returned without error.
+//
+// The file format is in docs/format.md of this module. It does not depend on what
+// any compressor does in some release.
+package delta

@@ -1,0 +1,126 @@
+package delta
+
+import (
+	"fmt"
+	"hash/crc32"
+	"io"
+
+	"github.com/dockerarchive/dockerarchive/internal/deflate"
+)
+
+// Predictor is how the tokens of a target are predicted. What a predictor predicts
+// is part of the format: it is never changed, and one that is better gets another
+// number.
+type Predictor uint8
+
+// Predictors.
+const (
+	// NoPredictor is that of a target that is not compressed.
+	NoPredictor Predictor = 0
+	// OldTokens takes the tokens of the bases along the copies.
+	OldTokens Predictor = 1
+)
+
+func (p Predictor) known() bool { return p <= OldTokens }
+
+// start returns a predictor for a text that is made from an old one by copies.
+func (p Predictor) start(copies *spanReader, old *oldText) (predictor, error) {
+	return newOldTokens(copies, old)
+}
+
+// predictor predicts the tokens of a text.
+type predictor interface {
+	// predict appends to tokens those that can be predicted now that the text is
+	// known up to its window's end, which with last is the end of all. Of literals,
+	// the value is of no meaning. In the end, tokens make a text of the same length.
+	predict(text *window, last bool, tokens []deflate.Token) ([]deflate.Token, error)
+}
+
+// prediction walks along a text and the tokens that are predicted for it.
+type prediction struct {
+	text      io.Reader
+	predictor predictor
+	chunk     []byte
+	window    window
+	last      bool
+	tokens    []deflate.Token
+	next      int   // of tokens
+	predicted int64 // where the next predicted token begins
+	pos       int64 // where the next actual token begins
+	summed    int64 // what sum is the checksum of, up to there
+	sum       uint32
+}
+
+func newPrediction(text io.Reader, p predictor) *prediction {
+	return &prediction{text: text, predictor: p, chunk: make([]byte, 64<<10)}
+}
+
+// peek returns the next predicted token.
+func (p *prediction) peek() (deflate.Token, error) {
+	for p.next == len(p.tokens) {
+		if p.last {
+			return 0, fmt.Errorf("%w: more tokens than text", ErrDamaged)
+		}
+		if err := p.feed(); err != nil {
+			return 0, err
+		}
+	}
+	return p.tokens[p.next], nil
+}
+
+// feed reads more text.
+func (p *prediction) feed() error {
+	p.updateSum()
+	n, err := io.ReadFull(p.text, p.chunk)
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		p.last = true
+	} else if err != nil {
+		return err
+	}
+	p.window.add(p.chunk[:n])
+	p.tokens, err = p.predictor.predict(&p.window, p.last, p.tokens[:copy(p.tokens, p.tokens[p.next:])])
+	p.next = 0
+	return err
+}
+
+// take goes on behind the next predicted token, which peek has returned.
+func (p *prediction) take() {
+	p.predicted += int64(p.tokens[p.next].Len())
+	p.next++
+}
+
+// advance goes on by n bytes of text, and leaves behind the predicted tokens that
+// begin in them.
+func (p *prediction) advance(n int) error {
+	p.pos += int64(n)
+	for p.predicted < p.pos {
+		if _, err := p.peek(); err != nil {
+			return err
+		}
+		p.take()
+	}
+	return nil
+}
+
+// bytes returns the next n bytes of the text, n being at most 64 KiB.
+func (p *prediction) bytes(n int) ([]byte, error) {
+	for p.pos+int64(n) > p.window.end {
+		if p.last {
+			return nil, fmt.Errorf("%w: more tokens than text", ErrDamaged)
+		}
+		if err := p.feed(); err != nil {
+			return nil, err
+		}
+	}
+	return p.window.slice(p.pos, n), nil
+}
+
+// updateSum brings the checksum up to pos, or as far as the text has been read.
+func (p *prediction) updateSum() {
+	b := p.window.slice(p.summed, int(p.pos-p.summed))
+	p.sum = crc32.Update(p.sum, crc32.IEEETable, b)
+	p.summed += int64(len(b))
+}
+
+// same reports whether two tokens are the same, but for the values of literals.
+func same(a, b deflate.Token) bool { return a == b || a.IsLiteral() && b.IsLiteral() }

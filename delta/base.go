@@ -143,6 +143,26 @@ func unzstd(r io.Reader, w io.Writer) error {
 // gunzip writes the text of a gzip file to w and its tokens to tokens, if that is
 // not nil. What follows the last member is not looked at.
 func gunzip(r io.Reader, w io.Writer, tokens *tokenFile) error {
+	err := readTokens(r, func(b *deflate.Block, batch []deflate.Token, text []byte) error {
+		if tokens != nil {
+			if b.Type == deflate.Stored {
+				tokens.literals(len(text))
+			} else {
+				tokens.add(batch)
+			}
+		}
+		_, err := w.Write(text)
+		return err
+	})
+	if err == nil && tokens != nil {
+		err = tokens.finish()
+	}
+	return err
+}
+
+// readTokens gives f the tokens of a gzip file and their text, piece by piece. It
+// ends with the last member, and with an error of f.
+func readTokens(r io.Reader, f func(b *deflate.Block, tokens []deflate.Token, text []byte) error) error {
 	z := deflate.NewReader(r)
 	for members := 0; ; members++ {
 		_, ok, err := z.Member()
@@ -153,9 +173,6 @@ func gunzip(r io.Reader, w io.Writer, tokens *tokenFile) error {
 			if members == 0 {
 				return deflate.ErrFormat
 			}
-			if tokens != nil {
-				return tokens.finish()
-			}
 			return nil
 		}
 		for final := false; !final; {
@@ -165,21 +182,13 @@ func gunzip(r io.Reader, w io.Writer, tokens *tokenFile) error {
 			}
 			final = b.Final
 			for done := false; !done; {
-				var batch []deflate.Token
+				var tokens []deflate.Token
 				var text []byte
-				if batch, text, done, err = z.Read(); err != nil {
+				if tokens, text, done, err = z.Read(); err != nil {
 					return err
 				}
-				if _, err := w.Write(text); err != nil {
+				if err := f(b, tokens, text); err != nil {
 					return err
-				}
-				if tokens == nil {
-					continue
-				}
-				if b.Type == deflate.Stored {
-					tokens.literals(len(text))
-				} else {
-					tokens.add(batch)
 				}
 			}
 		}

@@ -11,9 +11,11 @@
 // of the texts, the uncompressed tar files: copies of what is in an old text, with
 // corrections, and what is in none. The other is how the gzip file is made from its
 // text: the tokens, block headers, member headers and trailers, as far as they are
-// not as predicted. The predictor takes the tokens that the old layer has along the
-// copies, so it predicts well if both were compressed by the same program. The
-// result is the very file, with its digest: manifests and signatures stay valid.
+// not as predicted. The predictor is a model of the encoder that made the file, if
+// there is one. Then any file with the same text as the old layer will do as the
+// base. Else it takes the tokens that the old layer has along the copies, and needs
+// the very file; see [Header.NeedsCompressedBases]. The result is the new layer to
+// the byte, with its digest: manifests and signatures stay valid.
 //
 // The package knows nothing of images, manifests or archives. It reads blobs by
 // [io.ReaderAt], so that they may be in a registry's store, a container store, an

@@ -77,7 +77,9 @@ func (m *maker) make(ctx context.Context, w io.Writer, bases []Source) (*Header,
 	}
 	h.Target = m.text.Blob
 	if h.Target.Form == Gzip {
-		h.Predictor = OldTokens
+		if h.Predictor, err = m.identify(ctx, h.Target.TextSize); err != nil {
+			return nil, err
+		}
 	}
 	for i, s := range bases {
 		b, err := m.open(ctx, s, true, h.NeedsCompressedBases())
@@ -134,6 +136,13 @@ func (m *maker) fill(ctx context.Context, h *Header) error {
 	return d.describe(&contextReader{ctx, io.NewSectionReader(m.target, 0, h.Target.Size)})
 }
 
+// free gives memory back that is no longer used, if it is much.
+func (m *maker) free(h *Header) {
+	if h.Target.TextSize > 16<<20 {
+		debug.FreeOSMemory()
+	}
+}
+
 // write compresses the streams, applies the delta, and writes it.
 func (m *maker) write(ctx context.Context, w io.Writer, h *Header) error {
 	file, err := spool.Create(m.dir)
@@ -141,7 +150,7 @@ func (m *maker) write(ctx context.Context, w io.Writer, h *Header) error {
 		return err
 	}
 	defer file.Close()
-	debug.FreeOSMemory() // the table of the search, before another as large is made
+	m.free(h) // the table of the search, before another as large is made
 	if h.sizes, err = m.out.compress(ctx, io.NewOffsetWriter(file, 0)); err != nil {
 		return err
 	}
@@ -149,7 +158,7 @@ func (m *maker) write(ctx context.Context, w io.Writer, h *Header) error {
 	if int64(len(start))+h.streamsSize() >= h.Target.Size {
 		return ErrNoGain
 	}
-	debug.FreeOSMemory()
+	m.free(h)
 	d := &Delta{Header: *h, streams: file}
 	if err := d.apply(ctx, io.Discard, m.bases); err != nil {
 		return fmt.Errorf("it does not lead to the target: %w", err)

@@ -19,12 +19,45 @@ const (
 	NoPredictor Predictor = 0
 	// OldTokens takes the tokens of the bases along the copies.
 	OldTokens Predictor = 1
+	// Zlib6 and Zlib9 are models of zlib and gzip at these levels.
+	Zlib6 Predictor = 2
+	Zlib9 Predictor = 3
+	// Go6 is a model of Go's compress/flate at its default level, up to Go 1.26.
+	Go6 Predictor = 4
 )
 
-func (p Predictor) known() bool { return p <= OldTokens }
+// models are the predictors that need no tokens of bases, the most usual first.
+var models = []Predictor{Go6, Zlib6, Zlib9}
+
+func (p Predictor) known() bool { return p <= Go6 }
+
+// String returns the predictor's name.
+func (p Predictor) String() string {
+	switch p {
+	case NoPredictor:
+		return "none"
+	case OldTokens:
+		return "old tokens"
+	case Zlib6:
+		return "zlib -6"
+	case Zlib9:
+		return "zlib -9"
+	case Go6:
+		return "Go -6"
+	}
+	return "unknown"
+}
 
 // start returns a predictor for a text that is made from an old one by copies.
 func (p Predictor) start(copies *spanReader, old *oldText) (predictor, error) {
+	switch p {
+	case Zlib6:
+		return newChainModel(zlibRules(6)), nil
+	case Zlib9:
+		return newChainModel(zlibRules(9)), nil
+	case Go6:
+		return newChainModel(goRules()), nil
+	}
 	return newOldTokens(copies, old)
 }
 

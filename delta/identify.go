@@ -1,0 +1,94 @@
+package delta
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/dockerarchive/dockerarchive/internal/deflate"
+)
+
+const (
+	// sampleSize is the text of a target by which its encoder is told.
+	sampleSize = 3 << 20
+	// goodEnough is one in how many tokens a model may predict wrongly to be taken
+	// although the tokens of the bases are there.
+	goodEnough = 50
+	// certain is one in how many tokens may be wrong for no other model to be tried.
+	certain = 2000
+)
+
+// errSampled ends the reading of a sample.
+var errSampled = errors.New("sampled")
+
+// identify chooses the predictor of a gzip file: the model of an encoder that does
+// best with the beginning of the file, or the tokens of the bases if it does not do
+// well and the delta may need them.
+func (m *maker) identify(ctx context.Context, textSize int64) (Predictor, error) {
+	best, fewest, total := Predictor(0), int64(0), int64(0)
+	for _, p := range models {
+		wrong, all, err := m.sample(ctx, p, textSize)
+		if err != nil {
+			return 0, err
+		}
+		if best == 0 || wrong < fewest {
+			best, fewest, total = p, wrong, all
+		}
+		if fewest <= total/certain {
+			return best, nil
+		}
+	}
+	if !m.textOnly && fewest > total/goodEnough {
+		return OldTokens, nil
+	}
+	return best, nil
+}
+
+// sample returns how many tokens of the beginning of the target a model predicts
+// wrongly.
+func (m *maker) sample(ctx context.Context, model Predictor, textSize int64) (wrong, all int64, err error) {
+	p, err := model.start(nil, nil)
+	if err != nil {
+		return 0, 0, err
+	}
+	c := &sampler{prediction: newPrediction(io.NewSectionReader(m.text.text, 0, textSize), p)}
+	in := &contextReader{ctx, io.NewSectionReader(m.target, 0, m.target.Size())}
+	if err := readTokens(in, c.block); err != nil && err != errSampled {
+		return 0, 0, err
+	}
+	return c.wrong, c.all, nil
+}
+
+// sampler counts tokens.
+type sampler struct {
+	*prediction
+	wrong, all int64
+}
+
+func (c *sampler) block(b *deflate.Block, tokens []deflate.Token, text []byte) error {
+	if b.Type == deflate.Stored {
+		return c.advance(len(text))
+	}
+	for _, t := range tokens {
+		c.all++
+		if c.pos == c.predicted {
+			p, err := c.peek()
+			if err != nil {
+				return err
+			}
+			if same(p, t) {
+				c.pos += int64(t.Len())
+				c.take()
+				continue
+			}
+		}
+		c.wrong++
+		if err := c.advance(t.Len()); err != nil {
+			return err
+		}
+	}
+	if c.pos > sampleSize {
+		return errSampled
+	}
+	return nil
+}

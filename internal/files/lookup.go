@@ -419,3 +419,12 @@ func (v *view) walk(ctx context.Context, e *Entry, yield func(*Entry, error) boo
 // Layer returns the tree of one layer on its own: what it has, without what it takes away.
 // It shares everything with t, and must not be closed.
 func (t *Tree) Layer(i int) *Tree { return &Tree{t.image, i, i + 1, true} }
+
+// LookupAll is Lookup once all layers have been read, so that the entry of a directory has
+// all that is in it.
+func (t *Tree) LookupAll(ctx context.Context, path string) (*Entry, error) {
+	if err := t.Load(ctx); err != nil {
+		return nil, err
+	}
+	return t.Lookup(ctx, path)
+}

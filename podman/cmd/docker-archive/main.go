@@ -148,6 +148,7 @@ all platforms, which docker-archive: does not; docker load and others read both.
 	root.AddCommand(
 		newCopyCommand(g), newSaveCommand(g), newAddCommand(g), newRemoveCommand(g), newCompactCommand(g),
 		newListCommand(g), newInspectCommand(g), newVerifyCommand(g),
+		newFilesCommand(g), newCatCommand(g),
 		newMakeCommand(g), newServeCommand(g), newPushCommand(g), newLoadCommand(g), newManCommand(), newVersionCommand(),
 	)
 	tellUsage(root)

@@ -151,3 +151,16 @@ func newVersionCommand() *cobra.Command {
 		},
 	}
 }
+
+// betweenArgs demands at least some arguments and at most others, which what names.
+func betweenArgs(least, most int, what string) cobra.PositionalArgs {
+	return usageArgs(func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) >= least && len(args) <= most:
+			return nil
+		case len(args) == 0:
+			return fmt.Errorf("%s takes %s", cmd.Name(), what)
+		}
+		return fmt.Errorf("%s takes %s, but is given %q", cmd.Name(), what, args)
+	})
+}

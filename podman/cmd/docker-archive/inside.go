@@ -1,0 +1,249 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/pflag"
+	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/archive"
+	"github.com/dockerarchive/dockerarchive/internal/files"
+	"github.com/dockerarchive/dockerarchive/internal/naming"
+	"github.com/dockerarchive/dockerarchive/podman/making"
+)
+
+// insideFlags are the flags of commands that look into an image.
+type insideFlags struct {
+	*globalOptions
+	registry   registryOptions
+	authfile   string
+	retryTimes int
+	json       bool
+}
+
+// imageUsage is how those commands call their image.
+const imageUsage = `IMAGE is an archive (FILE[:NAME:TAG|:@N], also compressed, in parts or -), or any
+other image, as 'docker-archive copy' names it.`
+
+func (o *insideFlags) register(f *pflag.FlagSet) {
+	o.registerPlatform(f)
+	o.registry.register(f, "", "source")
+	f.StringVar(&o.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials for registries (default that of docker and podman login)")
+	f.IntVar(&o.retryTimes, "retry-times", 3, "try again so `N` times what a registry may do next time")
+	f.BoolVar(&o.json, "json", false, "print the result as JSON")
+}
+
+// inside is an image that is looked into.
+type inside struct {
+	*files.Tree
+	name   string // as it was given
+	layers []imgspecv1.Descriptor
+	config imgspecv1.Image
+	source io.Closer
+}
+
+// close frees what is open.
+func (i *inside) close() {
+	_ = i.Tree.Close() // It has only been read from.
+	_ = i.source.Close()
+}
+
+// open opens an image.
+func (o *insideFlags) open(ctx context.Context, arg string, options files.Options) (*inside, error) {
+	base, err := o.systemContext()
+	if err != nil {
+		return nil, err
+	}
+	options.TempDir = o.tmpdir
+	if isArchive(arg) {
+		return o.openArchive(ctx, base, arg, options)
+	}
+	sys, err := o.registry.apply(*base, o.authfile)
+	if err != nil {
+		return nil, err
+	}
+	policy, err := o.policy(sys)
+	if err != nil {
+		return nil, err
+	}
+	defer policy.Destroy() //nolint:errcheck // It holds nothing.
+	bases := openBases{policy: policy, sys: sys, registry: &o.registry, retryTimes: o.retryTimes}
+	opened, _, err := bases.open(ctx, "image", arg)
+	if err != nil {
+		bases.close()
+		return nil, err
+	}
+	i, err := openInside(ctx, opened.(*making.Base), options)
+	if err != nil {
+		bases.close()
+		return nil, fmt.Errorf("%s: %w", arg, err)
+	}
+	i.name = arg
+	return i, nil
+}
+
+// isArchive reports whether an argument means an archive, which is read in place.
+func isArchive(arg string) bool {
+	if path := archivePath(arg); path != arg || path == "-" {
+		return true
+	}
+	if _, _, ok := cutTransport(arg); ok {
+		return false
+	}
+	path, _, _ := naming.Split(arg)
+	if _, err := os.Stat(path); err == nil || looksLikeArchive(path) {
+		return true
+	}
+	return strings.HasPrefix(arg, "/") || strings.HasPrefix(arg, ".")
+}
+
+// openArchive opens an image of an archive.
+func (o *insideFlags) openArchive(ctx context.Context, sys *types.SystemContext, arg string, options files.Options) (_ *inside, err error) {
+	path, name, _ := naming.Split(archivePath(arg))
+	a, err := archive.Open(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	i := &inside{name: arg, source: a}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%s: %w", path, err)
+			_ = a.Close()
+		}
+	}()
+	img, err := a.Find(name)
+	if err != nil {
+		return nil, err
+	}
+	m, err := img.Manifest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	asked := sys.OSChoice != "" || sys.ArchitectureChoice != "" || sys.VariantChoice != ""
+	if m.IsIndex() || asked {
+		m, err = img.ForPlatform(ctx, imgspecv1.Platform{
+			OS: cmp.Or(sys.OSChoice, runtime.GOOS), Architecture: cmp.Or(sys.ArchitectureChoice, runtime.GOARCH), Variant: sys.VariantChoice,
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	sources, err := m.LayerSources(ctx)
+	if err != nil {
+		return nil, err
+	}
+	layers, err := m.Layers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	config, err := m.Config(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for n := range layers {
+		i.layers = append(i.layers, layers[n].Descriptor)
+	}
+	i.parseConfig(config)
+	i.Tree = newTree(sources, options)
+	return i, nil
+}
+
+func newTree(sources []archive.LayerSource, options files.Options) *files.Tree {
+	var all []files.Source
+	for _, s := range sources {
+		all = append(all, files.Source(s))
+	}
+	return files.New(all, options)
+}
+
+// parseConfig keeps what is known of the image. A config that is none has nothing.
+func (i *inside) parseConfig(data []byte) { _ = json.Unmarshal(data, &i.config) }
+
+// openInside returns what an image of any transport has inside.
+func openInside(ctx context.Context, b *making.Base, options files.Options) (*inside, error) {
+	raw, _, err := b.Manifest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var m imgspecv1.Manifest
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return nil, err
+	}
+	i := &inside{source: b, layers: m.Layers}
+	if own, err := b.Layers(ctx); err != nil {
+		return nil, err
+	} else if own != nil {
+		i.layers = own
+	}
+	config, err := readBlob(ctx, b, m.Config)
+	if err != nil {
+		return nil, err
+	}
+	i.parseConfig(config)
+	diffIDs := i.config.RootFS.DiffIDs
+	if len(diffIDs) != len(i.layers) {
+		return nil, fmt.Errorf("its config has %d diff IDs, its manifest %d layers", len(diffIDs), len(i.layers))
+	}
+	var sources []archive.LayerSource
+	for n, d := range i.layers {
+		sources = append(sources, archive.LayerSource{
+			Name: d.Digest.String(), Digest: d.Digest, DiffID: diffIDs[n],
+			Open: func(ctx context.Context) (io.ReadCloser, error) { return b.Blob(ctx, d) },
+		})
+	}
+	i.Tree = newTree(sources, options)
+	return i, nil
+}
+
+// readBlob reads a config.
+func readBlob(ctx context.Context, b *making.Base, d imgspecv1.Descriptor) ([]byte, error) {
+	const most = 4 << 20
+	body, err := b.Blob(ctx, d)
+	if err != nil {
+		return nil, fmt.Errorf("reading config %s: %w", d.Digest, err)
+	}
+	data, err := io.ReadAll(io.LimitReader(body, most+1))
+	if err := errors.Join(err, body.Close()); err != nil {
+		return nil, fmt.Errorf("reading config %s: %w", d.Digest, err)
+	}
+	if len(data) > most {
+		return nil, fmt.Errorf("config %s has more than %d bytes", d.Digest, most)
+	}
+	return data, nil
+}
+
+// layerIndex returns which layer N or DIGEST means: N from 0, or a digest or diff ID or
+// what it begins with.
+func (i *inside) layerIndex(name string) (int, error) {
+	var n int
+	if _, err := fmt.Sscanf(name, "%d", &n); err == nil && fmt.Sprint(n) == name && n < len(i.layers) {
+		return n, nil
+	}
+	var found []int
+	for n, d := range i.layers {
+		names := []string{d.Digest.String()}
+		if n < len(i.config.RootFS.DiffIDs) {
+			names = append(names, i.config.RootFS.DiffIDs[n].String())
+		}
+		if slices.ContainsFunc(names, func(s string) bool {
+			return name != "" && (strings.HasPrefix(s, name) || strings.HasPrefix(strings.TrimPrefix(s, "sha256:"), name))
+		}) {
+			found = append(found, n)
+		}
+	}
+	if len(found) == 1 {
+		return found[0], nil
+	}
+	return 0, fmt.Errorf("%s has %d layers, 0 to %d, and %d that %q can mean: %w", i.name, len(i.layers), len(i.layers)-1, len(found), name, fs.ErrNotExist)
+}

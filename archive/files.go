@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -95,7 +96,9 @@ func (m *Manifest) LayerSources(ctx context.Context) ([]LayerSource, error) {
 		case errors.As(err, &leftOut):
 			for _, left := range leftOut.Layers {
 				left.Size = l.Size
-				missing = append(missing, left)
+				if !slices.Contains(missing, left) { // An image may have a layer twice.
+					missing = append(missing, left)
+				}
 			}
 		case failed == nil || !errors.Is(err, fs.ErrNotExist):
 			failed = err

@@ -63,6 +63,7 @@ var rooms = []struct{ name, mayImport string }{
 	{"internal/files", "errdef internal/async internal/compression internal/inflate internal/layertar internal/local internal/spool"},
 	{"internal/squash", "internal/files internal/layertar"},
 	{"internal/packing", "errdef internal/files internal/layertar"},
+	{"internal/unpacking", "internal/files internal/layertar internal/local"},
 
 	// An archive that is read. It does not know how one is written.
 	{"internal/catalog", "errdef internal/async internal/compression internal/image internal/printable internal/tarfile"},

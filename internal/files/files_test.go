@@ -500,3 +500,48 @@ func writeRaw(b *bytes.Buffer, typeflag byte, name, body string) {
 	b.WriteString(body)
 	b.Write(make([]byte, (512-len(body)%512)%512))
 }
+
+func TestStats(t *testing.T) {
+	tree := treeOf(t, Options{},
+		[]*tar.Header{directory("d"), file("d/a", "1"), file("d/b", "22"), directory("e"), file("e/x", "333"), file("e/sub/y", "4444"), file("f", "55555")},
+		[]*tar.Header{directory("d"), file("d/a", "now"), file("n/new", "7"), whiteoutOf(".wh.f")},
+		[]*tar.Header{whiteoutOf("e/.wh..wh..opq"), file("e/x", "9"), file("d", "file")},
+	)
+	stats, err := tree.Stats(t.Context())
+	require.NoError(t, err)
+	for i := range stats {
+		stats[i].Stored, stats[i].Unpacked = 0, 0
+	}
+	assert.Equal(t, []LayerStats{
+		{Added: 8, Content: 15, Hidden: 15},
+		{Added: 2, Changed: 1, Removed: 1, Content: 4, Hidden: 3},
+		{Changed: 2, Removed: 4, Content: 5},
+	}, stats)
+	visible, all := Visible(stats)
+	assert.EqualValues(t, 6, visible)
+	assert.EqualValues(t, 24, all)
+}
+
+// An exported tree is the same every time, and the same tree when it is read again.
+func TestExport(t *testing.T) {
+	lower := tarOf(t, directory("./"), file("d/a", "1"), hardlink("d/b", "d/a"), symlink("s", "d"), &tar.Header{Typeflag: tar.TypeChar, Name: "null", Devmajor: 1, Devminor: 3})
+	upper := tarOf(t, whiteoutOf("d/.wh.a"), file("e", "22"), file("zero", ""), hardlink("zero2", "zero"))
+	var first []byte
+	for _, store := range []func(testing.TB, []byte) []byte{gzipped, zstandard} {
+		tree := New([]Source{sourceOf("0", lower, lower), sourceOf("1", upper, store(t, upper))}, Options{})
+		root, err := tree.Root(t.Context())
+		require.NoError(t, err)
+		var b bytes.Buffer
+		require.NoError(t, tree.Export(t.Context(), &b, root))
+		require.NoError(t, tree.Close())
+		if first == nil {
+			first = b.Bytes()
+		}
+		assert.Equal(t, first, b.Bytes())
+	}
+	again := New([]Source{sourceOf("x", first, first)}, Options{})
+	defer again.Close()
+	got, err := describe(t, again)
+	require.NoError(t, err)
+	assert.Equal(t, "/ 0\nd/ 0\nd/b 0 1\ne 0 22\nnull 0 3 \ns 0 2 d\nzero 0 \nzero2 0 \n", got)
+}

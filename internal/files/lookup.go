@@ -20,7 +20,8 @@ type Entry struct {
 	// Path is clean and relative to the root of the image, which is "".
 	Path string
 	*File
-	dir dir
+	dir    dir
+	origin string // the layer that it is from, for Compare
 }
 
 // Name is the last element of the path.
@@ -374,7 +375,7 @@ func (v *view) children(e *Entry) ([]*Entry, error) {
 		if f, err = v.file(path, f); err != nil {
 			return nil, err
 		}
-		all = append(all, &Entry{path, f, sub})
+		all = append(all, &Entry{Path: path, File: f, dir: sub})
 	}
 	return all, nil
 }

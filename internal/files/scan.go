@@ -73,6 +73,7 @@ type scanner struct {
 	layer  *layer
 	keep   bool // the entries as they are
 	sparse int64
+	total  int64 // bytes of content
 }
 
 // scan reads the tar to its end. The stream goes on where that is.
@@ -142,6 +143,9 @@ func (s *scanner) entry(h *tar.Header, at place, sparse bool) error {
 		return err
 	}
 	f := s.file(h, at)
+	if f.IsRegular() && !whiteout(path) {
+		s.total += f.size
+	}
 	if s.keep {
 		s.layer.entries = append(s.layer.entries, entry{path, f})
 	}

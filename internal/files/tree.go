@@ -56,7 +56,8 @@ type lazy struct {
 	*stored
 	*layer
 	unpacked int64
-	verified bool // by being read
+	total    int64 // bytes of content of its entries
+	verified bool  // by being read
 
 	reading chan struct{} // taken by who reads the layer
 	done    bool
@@ -137,7 +138,9 @@ func (t *image) read(ctx context.Context, i int, l *lazy) (err error) {
 	}()
 	if l.algorithm == compression.None && l.at != nil {
 		l.unpacked = l.size
-		return s.scan(&seeking{ctx: ctx, r: l.at, size: l.size})
+		err := s.scan(&seeking{ctx: ctx, r: l.at, size: l.size})
+		l.total = s.total
+		return err
 	}
 	decompress := l.decompress
 	if t.options.Random {
@@ -153,6 +156,7 @@ func (t *image) read(ctx context.Context, i int, l *lazy) (err error) {
 		return err
 	}
 	l.unpacked, err = in.finish()
+	l.total = s.total
 	l.verified = err == nil
 	return err
 }

@@ -88,6 +88,9 @@ docker-archive save -q --insecure-policy -o others.tar --name others $IMAGES:two
 docker-archive save -q --insecure-policy -o january.tar --name january $IMAGES:one
 docker-archive save -q --insecure-policy -o february.tar --without january.tar --name february $IMAGES:one
 docker-archive save -q --insecure-policy --layout docker -o alpine.tar --name alpine:3.20 $IMAGES:one
+mkdir -p files/etc; echo ID=test > files/etc/os-release
+docker-archive make -q --insecure-policy -t app -o app.tar --layer files
+cp app.tar new.tar
 `, env...)
 	require.NoError(t, err, out)
 	return dir, env

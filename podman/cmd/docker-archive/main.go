@@ -59,10 +59,14 @@ func main() {
 // report prints an error to w and returns the exit status.
 func report(ctx context.Context, w io.Writer, err error) int {
 	var usage usageError
+	var diff diffError
 	switch {
 	case errors.As(err, &usage):
 		printError(w, err)
 		fmt.Fprintln(w, usageHint(err))
+		return exitUsage
+	case errors.As(err, &diff):
+		printError(w, diff.error)
 		return exitUsage
 	case errors.Is(err, errReported):
 	case errors.Is(err, errLeftOut):
@@ -148,7 +152,7 @@ all platforms, which docker-archive: does not; docker load and others read both.
 	root.AddCommand(
 		newCopyCommand(g), newSaveCommand(g), newAddCommand(g), newRemoveCommand(g), newCompactCommand(g),
 		newListCommand(g), newInspectCommand(g), newVerifyCommand(g),
-		newFilesCommand(g), newCatCommand(g),
+		newFilesCommand(g), newCatCommand(g), newExportCommand(g), newExtractCommand(g), newLayersCommand(g), newDiffCommand(g),
 		newMakeCommand(g), newServeCommand(g), newPushCommand(g), newLoadCommand(g), newManCommand(), newVersionCommand(),
 	)
 	tellUsage(root)

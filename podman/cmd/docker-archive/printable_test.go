@@ -106,6 +106,9 @@ func commandsFor(t *testing.T, path string) [][]string {
 		{"copy", source + ":" + hostile, "dir:" + filepath.Join(dir, "5")}, {"copy", "--platform", "linux/none", source, "dir:" + filepath.Join(dir, "6")},
 		{"save", "-o", filepath.Join(dir, "7"), source}, {"save", "--dry-run", source},
 		{"save", "--all-platforms", "-o", filepath.Join(dir, "8"), source}, {"save", "--keep-going", "--layout", "docker", "-o", filepath.Join(dir, "9"), source},
+		{"files", path}, {"files", "-l", "--layers", path}, {"files", "--json", path}, {"files", "--layer", "0", path}, {"cat", path, "file" + hostile},
+		{"layers", path}, {"layers", "--json", path}, {"export", "-o", filepath.Join(dir, "10"), path}, {"extract", path, filepath.Join(dir, "11")},
+		{"diff", path, path}, {"diff", path, dir}, {"diff", "--json", dir, path}, {"files", path + ":no" + hostile}, {"files", path, "no" + hostile},
 		{"list", path + hostile}, {"list", "--" + hostile}, {hostile},
 	}
 }

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/docker/go-units"
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/dockerarchive/dockerarchive/internal/files"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
+)
+
+// layersJSON is the result of layers.
+type layersJSON struct {
+	Image      string      `json:"image"`
+	Layers     []layerJSON `json:"layers"`
+	Content    int64       `json:"content"`
+	Visible    int64       `json:"visible"`
+	Efficiency float64     `json:"efficiency"`
+}
+
+// layerJSON is a layer as layers --json prints it.
+type layerJSON struct {
+	Layer     int           `json:"layer"`
+	Digest    digest.Digest `json:"digest"`
+	DiffID    digest.Digest `json:"diffID,omitempty"`
+	Stored    int64         `json:"stored"`
+	Unpacked  int64         `json:"unpacked"`
+	Added     int           `json:"added"`
+	Changed   int           `json:"changed"`
+	Removed   int           `json:"removed"`
+	Content   int64         `json:"content"`
+	Hidden    int64         `json:"hidden"`
+	CreatedBy string        `json:"createdBy,omitempty"`
+}
+
+func newLayersCommand(g *globalOptions) *cobra.Command {
+	o := &insideFlags{globalOptions: g}
+	var least string
+	var whole bool
+	cmd := &cobra.Command{
+		Use:   "layers IMAGE",
+		Short: "Show what each layer of an image adds, changes and hides",
+		Long: `Show the layers of an image, the lowest first: the bytes stored and unpacked, the files
+added, changed and removed, the bytes that later layers hide, and what made the layer.
+The last line is how much of the files of all layers is visible in the image.
+
+` + imageUsage + `
+
+With --min-efficiency, the exit status is 1 if less than that is visible.`,
+		Example: `  docker-archive layers app.tar
+  docker-archive layers --min-efficiency 0.9 app.tar`,
+		Args: exactArgs(1, "one image"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			want, err := parseShare(least)
+			if err != nil {
+				return err
+			}
+			img, err := o.open(cmd.Context(), args[0], files.Options{})
+			if err != nil {
+				return err
+			}
+			defer img.close()
+			stats, err := img.Stats(cmd.Context())
+			if err != nil {
+				return fmt.Errorf("%s: %w", img.name, err)
+			}
+			result := newLayersJSON(img, stats)
+			if o.json {
+				err = printJSON(cmd.OutOrStdout(), result)
+			} else {
+				err = printLayers(cmd.OutOrStdout(), &result, whole)
+			}
+			if err == nil && result.Efficiency < want {
+				return fmt.Errorf("%s: %.4f of the files is visible, less than %s", img.name, result.Efficiency, least)
+			}
+			return err
+		},
+	}
+	o.register(cmd.Flags())
+	cmd.Flags().StringVar(&least, "min-efficiency", "", "fail if a smaller `SHARE` is visible, such as 0.9 or 90%")
+	cmd.Flags().BoolVar(&whole, "no-trunc", false, "print all of what made a layer")
+	return cmd
+}
+
+// parseShare parses 0.9 or 90%.
+func parseShare(s string) (float64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	number, percent := strings.CutSuffix(s, "%")
+	share, err := strconv.ParseFloat(number, 64)
+	if percent {
+		share /= 100
+	}
+	if err != nil || !(share >= 0 && share <= 1) {
+		return 0, usagef("--min-efficiency %q is no share from 0 to 1, or 0%% to 100%%", s)
+	}
+	return share, nil
+}
+
+func newLayersJSON(img *inside, stats []files.LayerStats) layersJSON {
+	result := layersJSON{Image: img.name, Layers: []layerJSON{}, Efficiency: 1}
+	made := img.madeBy()
+	for i, s := range stats {
+		l := layerJSON{
+			Layer: i, Digest: img.layers[i].Digest, Stored: s.Stored, Unpacked: s.Unpacked,
+			Added: s.Added, Changed: s.Changed, Removed: s.Removed, Content: s.Content, Hidden: s.Hidden, CreatedBy: made[i],
+		}
+		if i < len(img.config.RootFS.DiffIDs) {
+			l.DiffID = img.config.RootFS.DiffIDs[i]
+		}
+		result.Layers = append(result.Layers, l)
+	}
+	result.Visible, result.Content = files.Visible(stats)
+	if result.Content > 0 {
+		result.Efficiency = float64(result.Visible) / float64(result.Content)
+	}
+	return result
+}
+
+// madeBy returns what the config says of how each layer was made, "" if it says nothing.
+func (i *inside) madeBy() []string {
+	made := make([]string, len(i.layers))
+	n := 0
+	for _, h := range i.config.History {
+		if h.EmptyLayer {
+			continue
+		}
+		if n < len(made) {
+			made[n] = h.CreatedBy
+			if made[n] == "" {
+				made[n] = h.Comment
+			}
+		}
+		n++
+	}
+	if n != len(made) { // It is not known which is which.
+		return make([]string, len(i.layers))
+	}
+	return made
+}
+
+func printLayers(out io.Writer, r *layersJSON, whole bool) error {
+	const enough = 60
+	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(w, "LAYER\tDIGEST\tSTORED\tUNPACKED\tADDED\tCHANGED\tREMOVED\tHIDDEN\tCREATED BY")
+	for _, l := range r.Layers {
+		by := []rune(printable.String(strings.Join(strings.Fields(l.CreatedBy), " ")))
+		if len(by) > enough && !whole {
+			by = append(by[:enough-1], '…')
+		}
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", l.Layer, short(l.Digest), units.HumanSize(float64(l.Stored)), units.HumanSize(float64(l.Unpacked)),
+			l.Added, l.Changed, l.Removed, units.HumanSize(float64(l.Hidden)), string(by))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "visible: %s of %s (%.1f %%)\n", units.HumanSize(float64(r.Visible)), units.HumanSize(float64(r.Content)), 100*r.Efficiency)
+	return err
+}

@@ -27,7 +27,6 @@ import (
 type insideFlags struct {
 	*globalOptions
 	registry   registryOptions
-	authfile   string
 	retryTimes int
 	json       bool
 }
@@ -39,7 +38,6 @@ other image, as 'docker-archive copy' names it.`
 func (o *insideFlags) register(f *pflag.FlagSet) {
 	o.registerPlatform(f)
 	o.registry.register(f, "", "source")
-	f.StringVar(&o.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials for registries (default that of docker and podman login)")
 	f.IntVar(&o.retryTimes, "retry-times", 3, "try again so `N` times what a registry may do next time")
 	f.BoolVar(&o.json, "json", false, "print the result as JSON")
 }
@@ -69,7 +67,7 @@ func (o *insideFlags) open(ctx context.Context, arg string, options files.Option
 	if isArchive(arg) {
 		return o.openArchive(ctx, base, arg, options)
 	}
-	sys, err := o.registry.apply(*base, o.authfile)
+	sys, err := o.registry.apply(*base)
 	if err != nil {
 		return nil, err
 	}

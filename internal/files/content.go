@@ -60,7 +60,7 @@ func (l *lazy) random(ctx context.Context) (io.ReaderAt, error) {
 		c.at = c.index
 		return c.at, nil
 	}
-	stream, err := l.unpack(ctx, l.decompress)
+	stream, err := l.unpack(ctx, !l.verified, l.decompress)
 	if err != nil {
 		return nil, err
 	}

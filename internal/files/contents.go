@@ -43,7 +43,7 @@ func (t *Tree) Contents(ctx context.Context, files []*File, verify bool, f func(
 }
 
 func (l *lazy) contents(ctx context.Context, files []*File, verify bool, f func(*File, io.Reader) error) error {
-	stream, err := l.unpack(ctx, l.decompress)
+	stream, err := l.unpack(ctx, verify, l.decompress)
 	if err != nil {
 		return err
 	}

@@ -22,8 +22,8 @@ type Source struct {
 	// Name is what errors call the layer.
 	Name string
 	// Digest is that of the bytes that At or Open return, DiffID that of the layer when it
-	// is unpacked. What is read as a whole is verified against DiffID or, if that is empty,
-	// Digest. Either may be empty.
+	// is unpacked. What is read as a whole is verified against one of them: a compressed layer
+	// against Digest, unless that is empty, as that is less to hash. Either may be empty.
 	Digest, DiffID digest.Digest
 	// At returns the layer as it is stored, compressed or not, for reading anywhere and
 	// concurrently; nil if it cannot.
@@ -63,6 +63,14 @@ func (s *stored) open(ctx context.Context) error {
 	defer s.mutex.Unlock()
 	if s.at != nil || s.size > 0 {
 		return nil
+	}
+	for _, d := range []digest.Digest{s.Digest, s.DiffID} {
+		if d == "" {
+			continue
+		}
+		if err := d.Validate(); err != nil {
+			return errdef.Errorf(errdef.ErrDamaged, "%q is no digest: %w", d, err)
+		}
 	}
 	if s.At == nil && s.Again {
 		return s.openAgain(ctx)
@@ -161,31 +169,28 @@ const (
 )
 
 // unpack returns the layer's tar. Its end is an error if the tar is not what it should
-// be, or larger than it may be. Closing it stops what reads ahead.
-func (s *stored) unpack(ctx context.Context, decompress func(io.Reader) (io.ReadCloser, error)) (io.ReadCloser, error) {
+// be, or larger than it may be. It need not be verified if it has been, unless it is
+// opened again. Closing it stops what reads ahead.
+func (s *stored) unpack(ctx context.Context, verify bool, decompress func(io.Reader) (io.ReadCloser, error)) (io.ReadCloser, error) {
 	opened, err := s.stream(ctx)
 	if err != nil {
 		return nil, err
 	}
 	source := &remembering{r: opened}
-	var r io.Reader = source
-	want := s.DiffID
-	var digester digest.Digester
-	if want == "" && s.Digest != "" {
-		want, digester = s.Digest, s.Digest.Algorithm().Digester()
-		r = io.TeeReader(r, digester.Hash())
-	}
-	stream, err := decompress(r)
-	if err != nil {
-		return nil, errors.Join(source.explain(err), opened.Close())
-	}
-	u := &unpacked{ReadCloser: stream, stored: opened, source: source, rest: r, want: want, digester: digester, left: max(maxUnpacked, s.size*maxRatio)}
+	u := &unpacked{stored: opened, source: source, rest: source, left: max(maxUnpacked, s.size*maxRatio)}
 	if s.algorithm == compression.None && s.at != nil {
 		u.left = s.size
 	}
-	if digester == nil && want != "" {
-		u.digester = want.Algorithm().Digester()
-		u.hashes = true
+	switch {
+	case !verify && s.at != nil:
+	case s.Digest != "" && (s.algorithm != compression.None || s.DiffID == ""):
+		u.want, u.digester = s.Digest, s.Digest.Algorithm().Digester()
+		u.rest = io.TeeReader(source, u.digester.Hash())
+	case s.DiffID != "":
+		u.want, u.digester, u.hashes = s.DiffID, s.DiffID.Algorithm().Digester(), true
+	}
+	if u.ReadCloser, err = decompress(u.rest); err != nil {
+		return nil, errors.Join(source.explain(err), opened.Close())
 	}
 	return async.NewReadCloser(ctx, u), nil
 }

@@ -29,7 +29,7 @@ func (t *Tree) Stats(ctx context.Context) ([]LayerStats, error) {
 		l := t.layers[i]
 		s := &stats[i]
 		s.Stored, s.Unpacked, s.Content, s.Hidden = l.size, l.unpacked, l.total, l.total
-		below := view{t.image, 0, i, 0, false}
+		below := view{image: t.image, to: i}
 		s.compare(below.root(), l.root)
 	}
 	seen := map[*File]bool{}

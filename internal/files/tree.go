@@ -146,7 +146,7 @@ func (t *image) read(ctx context.Context, i int, l *lazy) (err error) {
 	if t.options.Random {
 		decompress = l.content.collect(l.stored)
 	}
-	stream, err := l.unpack(ctx, decompress)
+	stream, err := l.unpack(ctx, true, decompress)
 	if err != nil {
 		return err
 	}

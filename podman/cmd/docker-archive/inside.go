@@ -160,7 +160,7 @@ func (o *insideFlags) openArchive(ctx context.Context, sys *types.SystemContext,
 func newTree(sources []archive.LayerSource, options files.Options) *files.Tree {
 	var all []files.Source
 	for _, s := range sources {
-		all = append(all, files.Source(s))
+		all = append(all, files.Source{Name: s.Name, Digest: s.Digest, DiffID: s.DiffID, At: s.At, Open: s.Open})
 	}
 	return files.New(all, options)
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/archive"
 	"github.com/dockerarchive/dockerarchive/internal/files"
+	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/naming"
 	"github.com/dockerarchive/dockerarchive/podman/making"
 )
@@ -166,7 +166,11 @@ func newTree(sources []archive.LayerSource, options files.Options) *files.Tree {
 }
 
 // parseConfig keeps what is known of the image. A config that is none has nothing.
-func (i *inside) parseConfig(data []byte) { _ = json.Unmarshal(data, &i.config) }
+func (i *inside) parseConfig(data []byte) {
+	if image.Decode("config", data, &i.config) != nil {
+		i.config = imgspecv1.Image{} // What is in it has not been checked.
+	}
+}
 
 // openInside returns what an image of any transport has inside.
 func openInside(ctx context.Context, b *making.Base, options files.Options) (*inside, error) {
@@ -175,7 +179,7 @@ func openInside(ctx context.Context, b *making.Base, options files.Options) (*in
 		return nil, err
 	}
 	var m imgspecv1.Manifest
-	if err := json.Unmarshal(raw, &m); err != nil {
+	if err := image.Decode("manifest", raw, &m); err != nil {
 		return nil, err
 	}
 	i := &inside{source: b, layers: m.Layers}

@@ -25,8 +25,8 @@ not compressed, as 'docker save' writes them, little more than the files.
 
 On a terminal, what does not print is shown escaped; in a pipe or a file every byte is
 as it is. --json prints each file as 'docker-archive files --json' does, with its content.`,
-		Example: `  docker-archive cat app.tar /etc/os-release
-  docker-archive cat app.tar:@0 /etc/os-release > os-release`,
+		Example: `  docker-archive cat nginx.tar /etc/os-release
+  docker-archive cat nginx.tar:@0 /etc/os-release > os-release`,
 		Args: atLeast(2, "an image and paths in it"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			img, err := o.open(cmd.Context(), args[0], files.Options{Random: true})

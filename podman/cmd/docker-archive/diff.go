@@ -93,8 +93,8 @@ file that has changed, the line says in what: type, content, mode, owner, xattr,
 device. Times are ignored, and layers that differ in nothing else, unless --times is given.
 
 The exit status is 0 if both are the same, 1 if they differ and 2 after an error.`,
-		Example: `  docker-archive diff app.tar new.tar
-  docker-archive diff --stat app.tar new.tar`,
+		Example: `  docker-archive diff nginx.tar nginx-2.tar
+  docker-archive diff --stat nginx.tar nginx-2.tar`,
 		Args: exactArgs(2, "two images, or an image and a directory"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			err := o.diff(cmd, args[0], args[1])

@@ -89,8 +89,8 @@ docker-archive save -q --insecure-policy -o january.tar --name january $IMAGES:o
 docker-archive save -q --insecure-policy -o february.tar --without january.tar --name february $IMAGES:one
 docker-archive save -q --insecure-policy --layout docker -o alpine.tar --name alpine:3.20 $IMAGES:one
 mkdir -p files/etc; echo ID=test > files/etc/os-release
-docker-archive make -q --insecure-policy -t app -o app.tar --layer files
-cp app.tar new.tar
+docker-archive make -q --insecure-policy -t nginx -o nginx.tar --layer files
+cp nginx.tar nginx-2.tar
 `, env...)
 	require.NoError(t, err, out)
 	return dir, env

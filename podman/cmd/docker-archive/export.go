@@ -43,9 +43,9 @@ same image gives the same bytes every time, however it is stored. FILE appears w
 complete and every layer has been verified; FILE.tar.gz and .tar.zst are compressed.
 
 ` + imageUsage,
-		Example: `  docker-archive export -o rootfs.tar app.tar
-  docker-archive export -o - app.tar | tar tv
-  docker-archive export --path /etc -o etc.tar app.tar`,
+		Example: `  docker-archive export -o rootfs.tar nginx.tar
+  docker-archive export -o - nginx.tar | tar tv
+  docker-archive export --path /etc -o etc.tar nginx.tar`,
 		Args: exactArgs(1, "one image"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.output == "" {

@@ -47,8 +47,8 @@ Root keeps owners, modes, times, extended attributes and devices. Without root, 
 devices and some attributes cannot be kept: what was not is counted at the end.
 
 ` + imageUsage,
-		Example: `  docker-archive extract app.tar rootfs
-  docker-archive extract app.tar /etc etc`,
+		Example: `  docker-archive extract nginx.tar rootfs
+  docker-archive extract nginx.tar /etc etc`,
 		Args: betweenArgs(2, 3, "an image, perhaps a path in it, and a directory"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			img, err := o.open(cmd.Context(), args[0], files.Options{})

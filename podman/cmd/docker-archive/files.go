@@ -44,9 +44,9 @@ unpacked. Directories end with a slash.
 
 --layer lists what one layer has, as it has it: whiteouts (.wh.NAME) are what it takes
 away from the layers below.`,
-		Example: `  docker-archive files -l app.tar /etc
-  docker-archive files --sort size -l app.tar
-  docker-archive files --layer 0 app.tar`,
+		Example: `  docker-archive files -l nginx.tar /etc
+  docker-archive files --sort size -l nginx.tar
+  docker-archive files --layer 0 nginx.tar`,
 		Args: betweenArgs(1, 2, "an image, and perhaps a path in it"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.sort != "name" && o.sort != "size" {

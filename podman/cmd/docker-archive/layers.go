@@ -53,8 +53,8 @@ The last line is how much of the files of all layers is visible in the image.
 ` + imageUsage + `
 
 With --min-efficiency, the exit status is 1 if less than that is visible.`,
-		Example: `  docker-archive layers app.tar
-  docker-archive layers --min-efficiency 0.9 app.tar`,
+		Example: `  docker-archive layers nginx.tar
+  docker-archive layers --min-efficiency 0.9 nginx.tar`,
 		Args: exactArgs(1, "one image"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			want, err := parseShare(least)

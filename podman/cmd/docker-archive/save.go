@@ -66,7 +66,7 @@ func newSaveCommand(g *globalOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:        "save [flags] IMAGE...",
 		Short:      "Save images, from anywhere, to one archive",
-		SuggestFor: []string{"export", "pull"},
+		SuggestFor: []string{"pull"},
 		Long: `Save images to one archive. IMAGE is a name in a registry, or TRANSPORT:DETAILS as
 for skopeo: docker://, docker-daemon:, containers-storage:, oci:, docker-archive:,
 image-archive: and others. Each distinct layer is fetched and stored once.

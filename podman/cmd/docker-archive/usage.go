@@ -72,8 +72,12 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	cmd.SuggestionsMinimumDistance = 2
-	return usagef("unknown command %q%s", args[0], didYouMean("", cmd.SuggestionsFor(args[0])))
+	var like []string
+	for distance := 1; distance <= 2 && len(like) == 0; distance++ { // The nearest: some names are short.
+		cmd.SuggestionsMinimumDistance = distance
+		like = cmd.SuggestionsFor(args[0])
+	}
+	return usagef("unknown command %q%s", args[0], didYouMean("", like))
 }
 
 // knownTopic fails if help, which is cobra's command, is asked for a command that there

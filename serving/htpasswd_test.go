@@ -287,6 +287,7 @@ func TestPlacesToWait(t *testing.T) {
 		for n := range 40 {
 			c := dial("192.0.2.1:1")
 			login(t, c, "anna", fmt.Sprint("wrong", n))
+			synctest.Wait() // So that the first one is being checked when the others come.
 			all.Go(func() {
 				status := answered(t, c)
 				mu.Lock()

@@ -184,7 +184,8 @@ func TestGracefulStop(t *testing.T) {
 func TestAuthorization(t *testing.T) {
 	var mu sync.Mutex
 	var accesses []serving.Access
-	path := newLayout(t).add(imagetest.NewImage(t, "it"), "team/app:1").write()
+	img := imagetest.NewImage(t, "it")
+	path := newLayout(t).add(img, "team/app:1").write()
 	s := serveWith(t, serving.Options{
 		Authorize: func(_ context.Context, l serving.Login) error {
 			if l.User == "anna" && l.Password == "secret" && l.Remote != "" {
@@ -214,11 +215,20 @@ func TestAuthorization(t *testing.T) {
 	require.NoError(t, response.Body.Close())
 	assert.Equal(t, http.StatusOK, response.StatusCode)
 
+	blob, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/v2/team/app/blobs/"+img.ConfigDigest().String(), nil)
+	require.NoError(t, err)
+	blob.SetBasicAuth("anna", "secret")
+	response, err = http.DefaultClient.Do(blob)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	assert.Contains(t, response.Header.Get("Cache-Control"), "private")
+	assert.NotContains(t, response.Header.Get("Cache-Control"), "public")
+
 	require.NoError(t, s.Close())
 	assert.Equal(t, http.StatusUnauthorized, s.do("GET", "/v2/").StatusCode)
 	mu.Lock()
 	defer mu.Unlock()
-	require.Len(t, accesses, 6)
+	require.Len(t, accesses, 7)
 	a := accesses[4]
 	assert.Equal(t, "anna", a.User)
 	assert.Equal(t, "/v2/team/app/manifests/1?ns=", a.Target)

@@ -100,6 +100,7 @@ func (r *repository) open(ctx context.Context, sys *types.SystemContext, logical
 	if err != nil {
 		return err
 	}
+	r.anonymous = credential == auth.EmptyCredential
 	r.transport = tlsclientconfig.NewTransport()
 	r.transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: source.Endpoint.Insecure}
 	if skip := sys.DockerInsecureSkipTLSVerify; skip != types.OptionalBoolUndefined {
@@ -173,10 +174,21 @@ func userAgent(sys *types.SystemContext) http.Header {
 	return header
 }
 
+// Contained returns a context of which containers/image gives no mirror the credentials: it
+// withholds a bearer token only together with a password, and an empty one will do.
+func Contained(sys *types.SystemContext) *types.SystemContext {
+	if sys == nil || sys.DockerBearerRegistryToken == "" || sys.DockerAuthConfig != nil {
+		return sys
+	}
+	own := *sys
+	own.DockerAuthConfig = &types.DockerAuthConfig{}
+	return &own
+}
+
 // credentials returns those for a place where something that is called logical is
 // read. Those that were given for its own registry are for no mirror.
 func credentials(sys *types.SystemContext, logical, physical reference.Named) (auth.Credential, error) {
-	if sys.DockerAuthConfig != nil && reference.Domain(logical) != reference.Domain(physical) {
+	if reference.Domain(logical) != reference.Domain(physical) {
 		other := *sys
 		other.DockerAuthConfig, other.DockerBearerRegistryToken = nil, ""
 		sys = &other
@@ -241,6 +253,7 @@ type repository struct {
 	remote    *remote.Repository
 	tags      *remote.Repository // the same, where tags stand for the referrers API
 	transport *http.Transport
+	anonymous bool // nobody has credentials for it
 	err       error
 }
 

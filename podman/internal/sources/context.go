@@ -8,6 +8,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/internal/daemon"
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 )
 
 // DockerDaemon is the name of a transport that is not imported for it: not every program
@@ -21,8 +22,10 @@ func IsRegistry(ref types.ImageReference) bool {
 }
 
 // Opening returns the context for opening a source of which all or some platforms are
-// wanted. An archive that lacks this machine's stands for another one otherwise.
+// wanted. An archive that lacks this machine's stands for another one otherwise. No mirror
+// gets the credentials.
 func Opening(sys *types.SystemContext, several bool) *types.SystemContext {
+	sys = registries.Contained(sys)
 	if !several || sys != nil && (sys.OSChoice != "" || sys.ArchitectureChoice != "" || sys.VariantChoice != "") {
 		return sys
 	}

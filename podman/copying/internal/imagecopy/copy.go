@@ -97,6 +97,13 @@ func (c *copier) copy(ctx context.Context, options *copy.Options) ([]byte, error
 	if err := checkIndex(ctx, src, options); err != nil {
 		return nil, err
 	}
+	if sources.IsRegistry(destRef) {
+		var done func()
+		if destRef, done, err = contained(ctx, destRef, srcRef, options); err != nil {
+			return nil, err
+		}
+		defer done()
+	}
 	if !dockerarchive.IsArchive(destRef) {
 		return c.image(ctx, destRef, opened, options)
 	}

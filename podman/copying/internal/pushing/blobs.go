@@ -159,17 +159,13 @@ func (s *sentBlobs) isThere(ctx context.Context, img *pushedImage, to *repositor
 
 func infoOf(b image.Blob) types.BlobInfo { return types.BlobInfo{Digest: b.Digest, Size: b.Size} }
 
-// worthResuming is the size of a blob, in bytes, from which on its second attempt is one
-// that a third can go on with.
-const worthResuming = 1 << 20
-
-// send sends a blob, unless the repository turns out to have it. It is sent by
-// containers/image, which cannot go on where a connection broke; where one has broken, by
-// what can.
+// send sends a blob, unless the repository turns out to have it. containers/image would send
+// the credentials to whatever host the registry wants a blob at, and cannot go on where a
+// connection broke.
 func (s *sentBlobs) send(ctx context.Context, img *pushedImage, to *repository, b image.Blob) error {
 	told := s.options.Select.Progress
 	begun := false
-	upload, attempts := s.client.Upload(to.name, b.Descriptor), 0
+	upload := s.client.Upload(to.name, b.Descriptor)
 	upload.Announce = func(err error, offset int64) {
 		told(progress.Event{Kind: progress.Retried, Blob: b.Digest, Err: err, Offset: offset})
 	}
@@ -187,32 +183,25 @@ func (s *sentBlobs) send(ctx context.Context, img *pushedImage, to *repository, 
 				told(progress.Event{Kind: progress.Read, Blob: b.Digest, Bytes: n})
 			}}, nil
 		}
-		if attempts++; attempts > 1 && begun && b.Size >= worthResuming {
-			retried := true // Since then all counts that is there.
-			return upload.Send(asked, func(skip int64) (io.ReadCloser, error) {
-				if retried {
-					retried, skip = false, 0
-				}
-				sent, err := open(skip)
-				if err != nil {
-					return nil, err
-				}
-				return struct {
-					io.Reader
-					io.Closer
-				}{w.Sent(sent), sent}, nil
-			})
+		if !begun {
+			if there, _, err := dest.TryReusingBlob(asked, infoOf(b), none.NoCache, false); there || err != nil {
+				return err
+			}
 		}
-		sent, err := open(0)
-		if err != nil {
-			return err
-		}
-		_, err = dest.PutBlob(asked, w.Sent(sent), infoOf(b), s.cache, b.Kind == image.KindConfig)
-		if sent.err != nil { // Which says more than that a request was broken off.
-			err = sent.err
-		}
-		_ = sent.Close() // It has only been read.
-		return err
+		retried := true // Since then all counts that is there.
+		return upload.Send(asked, func(skip int64) (io.ReadCloser, error) {
+			if retried {
+				retried, skip = false, 0
+			}
+			sent, err := open(skip)
+			if err != nil {
+				return nil, err
+			}
+			return struct {
+				io.Reader
+				io.Closer
+			}{w.Sent(sent), sent}, nil
+		})
 	})
 	if begun {
 		told(progress.Event{Kind: progress.Finished, Blob: b.Digest, Size: b.Size, Err: err})
@@ -220,6 +209,7 @@ func (s *sentBlobs) send(ctx context.Context, img *pushedImage, to *repository, 
 	if err != nil {
 		return fmt.Errorf("sending blob %s: %w", b.Digest, err)
 	}
+	s.cache.RecordKnownLocation(docker.Transport, scopeOf(to.name), b.Digest, types.BICLocationReference{Opaque: to.name.Name()})
 	if begun {
 		img.count(b.Size, 0)
 	} else {

@@ -1,0 +1,60 @@
+package imagecopy
+
+import (
+	"context"
+	"io"
+
+	"go.podman.io/image/v5/copy"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
+	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
+)
+
+// contained returns a registry as a destination that sends credentials to no other host, and
+// what to do when it is not needed any more. containers/image sends them wherever the registry
+// wants blobs to be uploaded. Where sigstore signatures have to be written, only that can: then
+// it is refused what the registry wants, as far as it says so before.
+func contained(ctx context.Context, dest, source types.ImageReference, options *copy.Options) (types.ImageReference, func(), error) {
+	client := registries.New(options.DestinationCtx)
+	if !sources.IsRegistry(source) && len(options.Signers) == 0 && options.SignBySigstorePrivateKeyFile == "" {
+		return containedReference{dest, client}, client.Close, nil
+	}
+	defer client.Close()
+	if err := client.CheckUploads(ctx, dest.DockerReference()); err != nil {
+		return nil, nil, err
+	}
+	return dest, func() {}, nil
+}
+
+type containedReference struct {
+	types.ImageReference
+	client *registries.Client
+}
+
+// NewImageDestination returns the registry.
+func (r containedReference) NewImageDestination(ctx context.Context, sys *types.SystemContext) (types.ImageDestination, error) {
+	dest, err := r.ImageReference.NewImageDestination(ctx, sys)
+	if err != nil {
+		return nil, err
+	}
+	return containedDestination{dest, r.client}, nil
+}
+
+type containedDestination struct {
+	types.ImageDestination
+	client *registries.Client
+}
+
+// PutBlob sends a blob.
+func (d containedDestination) PutBlob(ctx context.Context, stream io.Reader, info types.BlobInfo, cache types.BlobInfoCache, _ bool) (types.BlobInfo, error) {
+	to := d.Reference().DockerReference()
+	put, err := d.client.Put(ctx, to, stream, info)
+	if err != nil {
+		return types.BlobInfo{}, err
+	}
+	cache.RecordKnownLocation(docker.Transport, types.BICTransportScope{Opaque: reference.Domain(to)}, put.Digest, types.BICLocationReference{Opaque: to.Name()})
+	return put, nil
+}

@@ -1,0 +1,91 @@
+package registries
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/types"
+	"oras.land/oras-go/v2/registry/remote/auth"
+)
+
+// ErrElsewhere means that a registry wants what is sent to it at another host, which its
+// credentials are not for.
+var ErrElsewhere = errors.New("the registry wants uploads at another host, which the credentials are not for")
+
+// CheckUploads fails with ErrElsewhere if a registry that there are credentials for has uploads
+// go to another host. containers/image sends the credentials there, which Upload does not. All
+// else that is wrong with the registry is left to be found by whoever sends something.
+func (c *Client) CheckUploads(ctx context.Context, to reference.Named) error {
+	repository, err := c.itself(ctx, to)
+	if err != nil || repository.anonymous {
+		return nil
+	}
+	r := repository.remote
+	ctx = auth.AppendRepositoryScope(ctx, r.Reference, auth.ActionPull, auth.ActionPush)
+	u := c.Upload(to, imgspecv1.DescriptorEmptyJSON)
+	if u.begin(ctx, r) != nil {
+		return nil
+	}
+	if !strings.EqualFold(u.location.Host, r.Reference.Host()) {
+		return fmt.Errorf("uploading to %s: %w: %q", to.Name(), ErrElsewhere, u.location.Host)
+	}
+	_, _ = u.do(ctx, r, http.MethodDelete, u.location.String(), nil, nil, http.StatusNoContent) // Else it is forgotten in time.
+	return nil
+}
+
+// Put sends a blob that can be read once, and returns what it has turned out to be: of its
+// digest and size, either may be unknown. The digest is not verified, but by the registry.
+func (c *Client) Put(ctx context.Context, to reference.Named, blob io.Reader, info types.BlobInfo) (types.BlobInfo, error) {
+	repository, err := c.itself(ctx, to)
+	if err != nil {
+		return types.BlobInfo{}, err
+	}
+	r := repository.remote
+	ctx = auth.AppendRepositoryScope(ctx, r.Reference, auth.ActionPull, auth.ActionPush)
+	u := c.Upload(to, imgspecv1.Descriptor{Digest: info.Digest, Size: info.Size})
+	if err := u.begin(ctx, r); err != nil {
+		return types.BlobInfo{}, err
+	}
+	sum := digest.Canonical.Digester()
+	if info.Digest == "" {
+		blob = io.TeeReader(blob, sum.Hash())
+	}
+	read := &countingReader{r: blob}
+	body := &stoppable{r: read}
+	response, err := u.do(ctx, r, http.MethodPatch, u.location.String(), nil, body, http.StatusAccepted, http.StatusCreated, http.StatusNoContent)
+	if failed := body.stop(); failed != nil {
+		return types.BlobInfo{}, failed // Says more than that a request was broken off.
+	}
+	if err != nil {
+		return types.BlobInfo{}, err
+	}
+	if u.location, err = response.Location(); err != nil {
+		return types.BlobInfo{}, fmt.Errorf("going on with an upload: %w", err)
+	}
+	if info.Digest == "" {
+		u.blob.Digest = sum.Digest()
+	}
+	if err := u.end(ctx, r); err != nil {
+		return types.BlobInfo{}, err
+	}
+	return types.BlobInfo{Digest: u.blob.Digest, Size: read.n}, nil
+}
+
+type countingReader struct {
+	r io.Reader
+	n int64
+}
+
+// Read implements io.Reader.
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}

@@ -148,6 +148,13 @@ var cases = []benchCase{
 	{name: "serve-manifests-registry", title: "8 connections read 10,000 manifests: serve ÷ distribution's registry", needs: "registry",
 		ours: serve("manifests"), theirs: distribution("manifests")},
 
+	{name: "files", title: "archive → files ÷ crane export and tar t", goal: 0.4, needs: "crane", varies: true,
+		ours: side{run: "docker-archive files packed.tar >$OUT"}, theirs: side{run: "crane export - - <packed.tar | tar t >$OUT"}},
+	{name: "export", title: "archive → export ÷ crane export", goal: 0.3, needs: "crane",
+		ours: side{run: "docker-archive export -o $OUT packed.tar"}, theirs: side{run: "crane export - $OUT <packed.tar"}},
+	{name: "cat", title: "archive, docker layout → cat of the last file of the last layer",
+		ours: side{run: "docker-archive cat one.tar \"$(cat last.txt)\" >$OUT", prepare: "docker-archive files --layer 5 one.tar | grep -v '/$' | tail -1 >last.txt"}},
+
 	{name: "make", title: "tars → make, OCI layout ÷ crane append", goal: 0.5, needs: "crane", ours: side{run: make1 + "image"}, theirs: side{run: appended}},
 	{name: "make-docker", title: "tars → make, docker layout ÷ crane append", goal: 0.5, needs: "crane", ours: side{run: make1 + "docker"}, theirs: side{run: appended}},
 	{name: "make-container", title: "container → make, OCI layout ÷ buildah commit and push", goal: 0.5, needs: "buildah", varies: true,

@@ -23,12 +23,25 @@ const maxTemporary = 64 << 30
 type content struct {
 	mutex     sync.Mutex
 	at        io.ReaderAt
-	index     *inflate.Index
-	temporary *local.File
+	index     index
+	temporary *temporary
+}
+
+// index is where a layer's stream can be entered, for reading its data anywhere.
+type index interface {
+	io.ReaderAt
+	io.Closer
 }
 
 // collect returns a function that decompresses the layer and keeps its restart points.
 func (c *content) collect(s *stored) func(io.Reader) (io.ReadCloser, error) {
+	c.index = nil
+	if s.algorithm == compression.Zstd {
+		if f := findFrames(s.at, s.size); f != nil {
+			c.index = f
+			return f.decompress
+		}
+	}
 	if s.algorithm != compression.Gzip {
 		return s.decompress
 	}
@@ -56,6 +69,9 @@ func (l *lazy) random(ctx context.Context) (io.ReaderAt, error) {
 		c.at = l.at
 		return c.at, nil
 	}
+	if f, ok := c.index.(*frames); ok && !f.near() {
+		c.index = nil
+	}
 	if c.index != nil {
 		c.at = c.index
 		return c.at, nil
@@ -65,19 +81,56 @@ func (l *lazy) random(ctx context.Context) (io.ReaderAt, error) {
 		return nil, err
 	}
 	defer stream.Close() //nolint:errcheck // It was only read.
-	file, err := spool.Create(spool.Dir(l.tempDir))
+	file, err := newTemporary(l.tempDir)
 	if err != nil {
 		return nil, err
 	}
-	n, err := io.Copy(file, io.LimitReader(stream, maxTemporary))
-	if err == nil && n == maxTemporary {
-		err = fmt.Errorf("it unpacks to more than %d GiB, which a temporary file may take: %w", int64(maxTemporary)>>30, errdef.ErrLimit)
-	}
-	if err != nil {
+	if _, err := io.Copy(file, stream); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	c.temporary, c.at = file, file
 	return c.at, nil
+}
+
+// temporary is a file without a name that a layer is unpacked to.
+type temporary struct {
+	*local.File
+	n int64
+}
+
+func newTemporary(dir string) (*temporary, error) {
+	file, err := spool.Create(spool.Dir(dir))
+	if err != nil {
+		return nil, err
+	}
+	return &temporary{File: file}, nil
+}
+
+// Write implements io.Writer.
+func (t *temporary) Write(p []byte) (int, error) {
+	if t.n += int64(len(p)); t.n > maxTemporary {
+		return 0, fmt.Errorf("it unpacks to more than %d GiB, which a temporary file may take: %w", int64(maxTemporary)>>30, errdef.ErrLimit)
+	}
+	return t.File.Write(p)
+}
+
+// keep has what is read of a layer kept for reading anywhere, if it cannot be entered
+// anywhere else. It is kept for good once kept is called.
+func (c *content) keep(stream io.Reader, dir string) (r io.Reader, kept func(error) error, err error) {
+	if c.index != nil {
+		return stream, func(err error) error { return err }, nil
+	}
+	file, err := newTemporary(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	return io.TeeReader(stream, file), func(err error) error {
+		if err != nil {
+			return errors.Join(err, file.Close())
+		}
+		c.temporary, c.at = file, file
+		return nil
+	}, nil
 }
 
 func (c *content) close() error {

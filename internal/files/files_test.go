@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -544,4 +545,48 @@ func TestExport(t *testing.T) {
 	got, err := describe(t, again)
 	require.NoError(t, err)
 	assert.Equal(t, "/ 0\nd/ 0\nd/b 0 1\ne 0 22\nnull 0 3 \ns 0 2 d\nzero 0 \nzero2 0 \n", got)
+}
+
+// A zstd layer of several frames, of which one may be skipped, is entered at any of them.
+func TestFrames(t *testing.T) {
+	var entries []*tar.Header
+	for i := range 40 {
+		entries = append(entries, file(fmt.Sprintf("f%02d", i), strings.Repeat(fmt.Sprintf("%02d line\n", i), 30_000)))
+	}
+	data := tarOf(t, entries...)
+	var stored []byte
+	for rest := data; len(rest) > 0; {
+		n := min(len(rest), 700_000)
+		stored = append(stored, zstandard(t, rest[:n])...)
+		rest = rest[n:]
+	}
+	stored = append(stored, "\x5a\x2a\x4d\x18\x02\x00\x00\x00hi"...)
+	dir := t.TempDir()
+	tree := New([]Source{sourceOf("frames", data, stored)}, Options{Random: true, TempDir: filepath.Join(dir, "none")})
+	require.NoError(t, tree.Load(t.Context()))
+	f, ok := tree.layers[0].content.index.(*frames)
+	require.True(t, ok)
+	assert.Greater(t, len(f.starts), 5)
+	for i := 39; i >= 0; i -= 7 {
+		e, err := tree.Lookup(t.Context(), fmt.Sprintf("f%02d", i))
+		require.NoError(t, err)
+		r, err := tree.ReaderAt(t.Context(), e.File)
+		require.NoError(t, err)
+		got, err := io.ReadAll(io.NewSectionReader(r, 0, e.Size()))
+		require.NoError(t, err)
+		assert.Equal(t, strings.Repeat(fmt.Sprintf("%02d line\n", i), 30_000), string(got))
+	}
+	p := make([]byte, 10)
+	_, err := f.ReadAt(p, int64(len(data)))
+	require.ErrorIs(t, err, io.EOF)
+	n, err := f.ReadAt(p, int64(len(data))-5)
+	require.ErrorIs(t, err, io.EOF)
+	assert.Equal(t, 5, n)
+	require.NoError(t, tree.Close())
+
+	// One that is damaged is no other than any stream.
+	stored[len(stored)/2] ^= 1
+	tree = New([]Source{sourceOf("frames", data, stored)}, Options{Random: true})
+	require.ErrorIs(t, tree.Load(t.Context()), errdef.ErrDamaged)
+	require.NoError(t, tree.Close())
 }

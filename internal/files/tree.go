@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"sync/atomic"
 
@@ -143,7 +144,7 @@ func (t *image) read(ctx context.Context, i int, l *lazy) (err error) {
 		return err
 	}
 	decompress := l.decompress
-	if t.options.Random {
+	if t.options.Random && l.at != nil {
 		decompress = l.content.collect(l.stored)
 	}
 	stream, err := l.unpack(ctx, true, decompress)
@@ -151,6 +152,18 @@ func (t *image) read(ctx context.Context, i int, l *lazy) (err error) {
 		return err
 	}
 	defer stream.Close() //nolint:errcheck // It was only read.
+	if !t.options.Random {
+		return l.readStream(&s, stream)
+	}
+	r, kept, err := l.content.keep(stream, l.tempDir)
+	if err != nil {
+		return err
+	}
+	return kept(l.readStream(&s, r))
+}
+
+// readStream reads the layer's tar, to the end of the stream.
+func (l *lazy) readStream(s *scanner, stream io.Reader) (err error) {
 	in := newStreamed(stream)
 	if err := s.scan(in); err != nil {
 		return err

@@ -250,8 +250,14 @@ func (r *rebuilder) tokens(n int64) error {
 // collect reads n tokens into the batch and counts them.
 func (r *rebuilder) collect(n int, counts *deflate.Counts) error {
 	r.batch = r.batch[:0]
-	for range n {
-		t, err := r.token()
+	for len(r.batch) < n {
+		if err := r.predicted(n-len(r.batch), counts); err != nil {
+			return err
+		}
+		if len(r.batch) == n {
+			break
+		}
+		t, err := r.explicit()
 		if err != nil {
 			return err
 		}
@@ -261,35 +267,44 @@ func (r *rebuilder) collect(n int, counts *deflate.Counts) error {
 	return nil
 }
 
-// token returns the next token.
-func (r *rebuilder) token() (deflate.Token, error) {
+// predicted reads the tokens of a run, at most n, if there is one here.
+func (r *rebuilder) predicted(n int, counts *deflate.Counts) error {
 	p := r.p
-	if p.pos == p.predicted {
-		if r.run < 0 {
-			var err error
-			if r.run, err = r.in[streamRuns].uint(); err != nil {
-				return 0, err
-			}
+	if p.pos != p.predicted {
+		return nil
+	}
+	if r.run < 0 {
+		var err error
+		if r.run, err = r.in[streamRuns].uint(); err != nil {
+			return err
 		}
-		r.run--
-		if r.run >= 0 {
-			t, err := p.peek()
-			if err != nil {
-				return 0, err
-			}
+	}
+	for n > 0 && r.run > 0 {
+		if _, err := p.peek(); err != nil {
+			return err
+		}
+		k := int(min(int64(n), r.run, int64(len(p.tokens)-p.next)))
+		for _, t := range p.tokens[p.next : p.next+k] {
 			if t.IsLiteral() {
 				i := p.pos - p.window.begin
 				if i >= int64(len(p.window.buf)) {
-					return 0, fmt.Errorf("%w: more tokens than text", ErrDamaged)
+					return fmt.Errorf("%w: more tokens than text", ErrDamaged)
 				}
 				t = deflate.Literal(p.window.buf[i])
 			}
-			p.take()
-			p.pos = p.predicted
-			return t, nil
+			counts.Add(t)
+			r.batch = append(r.batch, t)
+			p.pos += int64(t.Len())
 		}
+		p.predicted = p.pos
+		p.next += k
+		r.run -= int64(k)
+		n -= k
 	}
-	return r.explicit()
+	if n > 0 {
+		r.run = -1 // what follows is not as predicted
+	}
+	return nil
 }
 
 // explicit reads a token that is not as predicted.

@@ -1,0 +1,218 @@
+//go:build linux
+
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	stdgzip "compress/gzip"
+
+	"github.com/klauspost/pgzip"
+
+	"github.com/dockerarchive/dockerarchive/delta"
+)
+
+// "bench deltas DIR [PAIR...]" makes pairs of layers in DIR, an old and a new one, if they
+// are not there, and prints how large the difference is, ours and that of others. It needs
+// debootstrap and root for the first pair, npm for the second, and bsdiff and zstd.
+func init() {
+	helpers["deltas"] = compareDeltas
+	helpers["delta-make"] = makeDelta
+	helpers["delta-apply"] = applyDelta
+	helpers["compress"] = compressFile
+}
+
+// layerPairs are the pairs by name, and the lines of shell that make the directories 1 and 2.
+var layerPairs = []struct{ name, lines string }{
+	{"deb", `debootstrap --variant=minbase bookworm 1
+		cp -a 1 2
+		cp /etc/resolv.conf 2/etc/
+		for s in bookworm-updates bookworm-security; do
+			echo "deb http://deb.debian.org/debian${s#bookworm-updates} $s main"
+		done | sed 's/debianbookworm/debian/' >>2/etc/apt/sources.list
+		chroot 2 apt-get update
+		chroot 2 apt-get -y upgrade
+		rm -rf [12]/var/cache/apt/archives/*.deb [12]/var/lib/apt/lists/*`},
+	{"npm", `mkdir 1 2
+		npm="npm install --ignore-scripts --no-audit --no-fund"
+		same="lodash@4.17.21 typescript@5.4.5 rxjs@7.8.1"
+		(cd 1; echo '{"name":"a"}' >package.json; $npm $same express@4.19.2 axios@1.6.8 react-dom@18.2.0)
+		(cd 2; echo '{"name":"a"}' >package.json; $npm $same express@4.21.2 axios@1.7.9 react-dom@18.3.1)`},
+	{"go", `mkdir 1 2
+		export CGO_ENABLED=0 GOFLAGS=-trimpath
+		GOBIN=$PWD/1 go install -ldflags '-s -w' github.com/google/go-containerregistry/cmd/crane@v0.20.2
+		GOBIN=$PWD/2 go install -ldflags '-s -w' github.com/google/go-containerregistry/cmd/crane@v0.20.6`},
+}
+
+var layerEncoders = []struct{ name, line string }{
+	{"Go (docker)", "bench compress go"},
+	{"pgzip (podman)", "bench compress pgzip"},
+	{"gzip -6", "gzip -n6"},
+	{"igzip", "igzip -c"},
+}
+
+func compareDeltas(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		return errors.New("bench deltas DIR [PAIR...]")
+	}
+	dir, err := filepath.Abs(args[0])
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if err := os.Setenv("PATH", filepath.Dir(self)+":"+os.Getenv("PATH")); err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "layer\tencoder\twhole\tzstd --patch-from -19\tbsdiff\tours\tof the whole\tpredictor\tmake\tapply\tMB/s of text\tpeak memory")
+	for _, p := range layerPairs {
+		if len(args) > 1 && !slices.Contains(args[1:], p.name) {
+			continue
+		}
+		r := &runner{data: filepath.Join(dir, p.name)}
+		if err := r.comparePair(ctx, p.name, p.lines, table); err != nil {
+			return errors.Join(fmt.Errorf("pair %s: %w", p.name, err), table.Flush())
+		}
+	}
+	return table.Flush()
+}
+
+// line runs lines of shell in the directory of a pair, and returns what they used.
+func (r *runner) line(ctx context.Context, lines string) (measurement, string, error) {
+	cmd, said := r.shell(ctx, lines)
+	start := time.Now()
+	if err := cmd.Run(); err != nil {
+		return measurement{}, "", fmt.Errorf("%w: %s", err, said)
+	}
+	m := used(cmd)
+	m.wall = time.Since(start)
+	return m, strings.TrimSpace(said.String()), nil
+}
+
+// comparePair prints the rows of a pair.
+func (r *runner) comparePair(ctx context.Context, name, lines string, table io.Writer) error {
+	if _, err := os.Stat(filepath.Join(r.data, "2.tar")); err != nil {
+		if err := os.MkdirAll(r.data, 0o755); err != nil {
+			return err
+		}
+		pack := "\nfor i in 1 2; do tar --sort=name --numeric-owner --mtime=@1700000000 --clamp-mtime -C $i -cf $i.new .; mv $i.new $i.tar; done"
+		if _, _, err := r.line(ctx, lines+pack); err != nil {
+			return err
+		}
+	}
+	if _, _, err := r.line(ctx, "zstd -qf -19 --long=27 --patch-from=1.tar 2.tar -o 2.zst; bsdiff 1.tar 2.tar 2.bsdiff"); err != nil {
+		return err
+	}
+	for _, e := range layerEncoders {
+		if _, err := exec.LookPath(strings.Fields(e.line)[0]); err != nil {
+			fmt.Fprintf(table, "%s\t%s\tskipped: there is no %s\n", name, e.name, strings.Fields(e.line)[0])
+			continue
+		}
+		if _, _, err := r.line(ctx, "for i in 1 2; do "+e.line+" <$i.tar >$i.gz; done"); err != nil {
+			return err
+		}
+		making, predictor, err := r.line(ctx, "bench delta-make 1.gz 2.gz 2.delta")
+		if err != nil {
+			return err
+		}
+		applying, _, err := r.line(ctx, "GOMAXPROCS=1 bench delta-apply 1.gz 2.delta 2.out; cmp 2.gz 2.out")
+		if err != nil {
+			return err
+		}
+		size := func(file string) (n float64) {
+			if info, statErr := os.Stat(filepath.Join(r.data, file)); statErr == nil {
+				n = mb(info.Size())
+			} else {
+				err = statErr
+			}
+			return n
+		}
+		fmt.Fprintf(table, "%s\t%s\t%.2f MB\t%.2f MB\t%.2f MB\t%.2f MB\t%.1f %%\t%s\t%.1f s\t%.1f s\t%.0f\t%.0f / %.0f MB\n", name, e.name, size("2.gz"), size("2.zst"), size("2.bsdiff"),
+			size("2.delta"), 100*size("2.delta")/size("2.gz"), predictor, making.cpu.Seconds(), applying.cpu.Seconds(), size("2.tar")/applying.cpu.Seconds(), mb(making.peak), mb(applying.peak))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// blobFile opens a file as a blob.
+func blobFile(name string) (*io.SectionReader, io.Closer, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return io.NewSectionReader(f, 0, info.Size()), f, nil
+}
+
+// makeDelta makes the delta OLD NEW OUT and prints its predictor.
+func makeDelta(ctx context.Context, args []string) error {
+	return withFiles(args, func(old, target *io.SectionReader, out io.Writer) error {
+		h, err := delta.Make(ctx, out, target, []delta.Source{old}, nil)
+		if err == nil {
+			fmt.Println(h.Predictor)
+		}
+		return err
+	})
+}
+
+// applyDelta applies OLD DELTA OUT.
+func applyDelta(ctx context.Context, args []string) error {
+	return withFiles(args, func(old, file *io.SectionReader, out io.Writer) error {
+		d, err := delta.Open(file, file.Size())
+		if err != nil {
+			return err
+		}
+		return d.Apply(ctx, out, []delta.Source{old}, nil)
+	})
+}
+
+func withFiles(args []string, work func(a, b *io.SectionReader, out io.Writer) error) error {
+	a, closeA, err := blobFile(args[0])
+	if err != nil {
+		return err
+	}
+	defer closeA.Close()
+	b, closeB, err := blobFile(args[1])
+	if err != nil {
+		return err
+	}
+	defer closeB.Close()
+	out, err := os.Create(args[2])
+	if err != nil {
+		return err
+	}
+	return cmp.Or(work(a, b, out), out.Close())
+}
+
+// compressFile compresses standard input as docker (go) or podman (pgzip) do.
+func compressFile(_ context.Context, args []string) error {
+	var w io.WriteCloser
+	if args[0] == "go" {
+		w = stdgzip.NewWriter(os.Stdout)
+	} else {
+		w = pgzip.NewWriter(os.Stdout)
+	}
+	if _, err := io.CopyBuffer(struct{ io.Writer }{w}, os.Stdin, make([]byte, 32<<10)); err != nil {
+		return err
+	}
+	return w.Close()
+}

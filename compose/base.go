@@ -22,7 +22,8 @@ type baseImage struct {
 	madeUp      bool          // nobody else knows the manifest
 	id          digest.Digest // of the config
 	layers      []layer
-	from        []Base // where each layer is
+	from        []Base  // where each layer is
+	kept        []*kept // the layers that are kept when they are read, else nil
 	config      *Config
 	annotations map[string]string
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -20,12 +21,15 @@ import (
 // layer is read when its files are asked for.
 func (m *maker) tree() *files.Tree {
 	var sources []files.Source
-	again := !m.image.Squash && !slices.ContainsFunc(m.image.Layers, func(l Layer) bool { return readsBelow(l.Content) })
+	looks := m.image.Squash || slices.ContainsFunc(m.added, func(l Layer) bool { return looksBelow(l.Content) })
+	m.base.kept = make([]*kept, len(m.base.layers))
 	for i, l := range m.base.layers {
-		content := baseLayer{m.base.from[i], l.Descriptor}
-		source := m.source(content, Expected{l.Digest, l.Size, l.diffID}, nil)
-		source.Again = again // Else they may come from far away, and are read twice.
-		sources = append(sources, source)
+		var content Content = baseLayer{m.base.from[i], l.Descriptor}
+		if r, ok := m.base.from[i].(RemoteBase); ok && r.Remote() && looks {
+			m.base.kept[i] = &kept{Content: content, maker: m}
+			content = m.base.kept[i]
+		}
+		sources = append(sources, m.source(content, Expected{l.Digest, l.Size, l.diffID}, nil))
 	}
 	for i := range m.added {
 		l := &m.added[i]
@@ -41,6 +45,25 @@ func (m *maker) tree() *files.Tree {
 	return files.New(sources, files.Options{TempDir: m.image.TempDir})
 }
 
+// openBase opens a layer of the base for whoever copies it: what has been kept of it, or it.
+func (m *maker) openBase(ctx context.Context, i int, d v1.Descriptor) (io.ReadCloser, error) {
+	if k := m.base.kept[i]; k != nil {
+		return k.openOn(ctx, nil)
+	}
+	return m.base.from[i].Blob(ctx, d)
+}
+
+// looksBelow reports whether content may ask for the files of the layers below.
+func looksBelow(content Content) bool {
+	switch c := content.(type) {
+	case Part, packed:
+		return true
+	case *filtered:
+		return looksBelow(c.Content)
+	}
+	return false
+}
+
 // source returns content as a layer of a tree.
 func (m *maker) source(content Content, expected Expected, below func() *files.Tree) files.Source {
 	return files.Source{Name: content.Name(), DiffID: expected.DiffID, Again: true, Size: expected.Size, Open: func(ctx context.Context) (io.ReadCloser, error) {
@@ -50,19 +73,6 @@ func (m *maker) source(content Content, expected Expected, below func() *files.T
 		}
 		return open(ctx, verified{content, Expected{expected.Digest, expected.Size, ""}}, lower)
 	}}
-}
-
-// readsBelow reports whether content reads the layers below more than once.
-func readsBelow(content Content) bool {
-	switch c := content.(type) {
-	case Part:
-		return c.again
-	case packed:
-		return slices.ContainsFunc(c.parts, func(p Part) bool { return p.again })
-	case *filtered:
-		return readsBelow(c.Content)
-	}
-	return false
 }
 
 // baseLayer is a layer of a base.
@@ -81,17 +91,21 @@ func (l baseLayer) Open(ctx context.Context) (io.ReadCloser, error) { return l.b
 type kept struct {
 	Content
 	maker *maker
+
+	mutex sync.Mutex
 	file  *local.File
 	size  int64
 }
 
 func (k *kept) openOn(ctx context.Context, lower *files.Tree) (_ io.ReadCloser, err error) {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
 	if k.file == nil {
 		k.file, k.size, err = k.maker.copy(func() (io.ReadCloser, error) { return open(ctx, k.Content, lower) })
 		if err != nil {
 			return nil, err
 		}
-		k.maker.temporary = append(k.maker.temporary, k.file)
+		k.maker.keep(k.file)
 	}
 	return io.NopCloser(io.NewSectionReader(k.file, 0, k.size)), nil
 }
@@ -112,6 +126,13 @@ func (m *maker) copy(open func() (io.ReadCloser, error)) (*local.File, int64, er
 		return nil, 0, errors.Join(err, file.Close())
 	}
 	return file, size, nil
+}
+
+// keep has a temporary file freed when the image is made.
+func (m *maker) keep(f *local.File) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	m.temporary = append(m.temporary, f)
 }
 
 // close frees the temporary files.

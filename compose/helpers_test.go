@@ -40,6 +40,8 @@ type base struct {
 
 func (b *base) Manifest(context.Context) ([]byte, string, error) { return b.Raw, b.MIMEType, nil }
 
+func (b *base) Remote() bool { return true }
+
 func (b *base) Blob(_ context.Context, d v1.Descriptor) (io.ReadCloser, error) {
 	b.mu.Lock()
 	b.gets[d.Digest]++

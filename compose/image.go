@@ -13,9 +13,10 @@ import (
 	"io"
 	"time"
 
-	"github.com/dockerarchive/dockerarchive/progress"
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 // Format is a kind of manifest and config.
@@ -164,6 +165,13 @@ type StoredBase interface {
 	// Layers returns what Blob has instead of the layers of the manifest, lowest first,
 	// or nil if the manifest says it.
 	Layers(ctx context.Context) ([]v1.Descriptor, error)
+}
+
+// RemoteBase may be implemented by a Base whose layers come from far away. One of which the
+// files are looked at is kept in a temporary file, so that it is read once.
+type RemoteBase interface {
+	Base
+	Remote() bool
 }
 
 // MadeUpBase is a Base whose manifest may have been made up for who reads it, so that

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -57,6 +58,7 @@ type maker struct {
 	given   bool      // created was given
 	latest  time.Time // that the layers tell of
 
+	mutex     sync.Mutex
 	temporary []*local.File
 }
 
@@ -180,7 +182,7 @@ func (m *maker) layers(ctx context.Context, made *Made) ([]digest.Digest, error)
 		diffIDs = append(diffIDs, l.diffID)
 	}
 	if err := m.sink.PutBase(ctx, made.Base, func(ctx context.Context, i int) (io.ReadCloser, error) {
-		return m.base.from[i].Blob(ctx, made.Base[i])
+		return m.openBase(ctx, i, made.Base[i])
 	}); err != nil {
 		return nil, err
 	}

@@ -29,8 +29,6 @@ var (
 type Part struct {
 	name string
 	add  func(ctx context.Context, w *packing.Writer) error
-	// again says that the files of the layers below are read more than once.
-	again bool
 }
 
 // Name implements Content.
@@ -124,7 +122,7 @@ func DiffDir(old, path string, o PackOptions) Part {
 // DiffBase returns what makes a directory of this machine of the files of the layers below,
 // as DiffDir does. They are read for it.
 func DiffBase(path string, o PackOptions) Part {
-	return Part{name: path, again: true, add: func(ctx context.Context, w *packing.Writer) error {
+	return Part{name: path, add: func(ctx context.Context, w *packing.Writer) error {
 		below := &layertar.Tree{}
 		if w.Lower != nil {
 			var err error

@@ -137,6 +137,12 @@ func (b *Base) MadeUp() bool {
 	return slices.Contains([]string{"docker-archive", "docker-daemon", "tarball"}, b.source.Reference().Transport().Name())
 }
 
+// Remote implements compose.RemoteBase.
+func (b *Base) Remote() bool {
+	local := []string{"containers-storage", "dir", "docker-archive", "image-archive", "oci", "oci-archive"}
+	return !slices.Contains(local, b.source.Reference().Transport().Name())
+}
+
 // Layers implements compose.StoredBase.
 func (b *Base) Layers(ctx context.Context) ([]imgspecv1.Descriptor, error) {
 	infos, err := b.source.LayerInfosForCopy(ctx, b.instance)

@@ -62,8 +62,8 @@ func app(t testing.TB) (*compose.Image, *imagetest.Image) {
 	return &compose.Image{
 		Base: open(t, base), BaseName: "example.com/base:1", TempDir: t.TempDir(),
 		Layers: []compose.Layer{
-			{Content: compose.Files(day, compose.File{Path: "etc/app", Content: []byte("config")})},
-			{Content: compose.Whiteouts("etc/old")},
+			{Content: compose.Files(day, compose.File{Path: "app", Content: []byte("config")})},
+			{Content: compose.Whiteouts("old")},
 		},
 		Change: func(c *compose.Config) error { return making.Apply(c, `CMD ["/app"]`) },
 	}, base

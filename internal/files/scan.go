@@ -14,10 +14,11 @@ import (
 )
 
 // bufferSize is how much of a stream is read at once, headerSize how much where what is
-// between headers is not read.
+// between headers is not read, and denseSize how much if there is little between them.
 const (
 	bufferSize = 256 << 10
 	headerSize = 4 << 10
+	denseSize  = 64 << 10
 )
 
 // maxSparse is how many bytes the sparse files of a layer may have together. A header of
@@ -244,7 +245,7 @@ type seeking struct {
 
 	from int64 // where in r the buffer begins
 	buf  []byte
-	mem  [headerSize]byte
+	mem  [denseSize]byte
 }
 
 // Read implements io.Reader.
@@ -266,7 +267,11 @@ func (s *seeking) fill() error {
 	if s.err = s.ctx.Err(); s.err != nil {
 		return s.err
 	}
-	n, err := s.r.ReadAt(s.mem[:min(headerSize, s.size-s.at)], s.at)
+	next := int64(headerSize)
+	if s.at-s.from-int64(len(s.buf)) < denseSize {
+		next = denseSize
+	}
+	n, err := s.r.ReadAt(s.mem[:min(next, s.size-s.at)], s.at)
 	s.from, s.buf = s.at, s.mem[:n]
 	if n > 0 {
 		return nil

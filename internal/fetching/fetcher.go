@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -32,8 +33,8 @@ type Source interface {
 // a whole.
 type Image struct {
 	source Source
-	name   string      // for events
-	whole  atomic.Bool // the source gives no ranges
+	name   string // for events
+	host   *host  // nil if the source gives no ranges
 	wrap   func(error) error
 	err    error // why it failed; guarded by the fetcher's mutex
 }
@@ -52,9 +53,11 @@ type Options struct {
 	// Jobs is how many blobs are read at the same time, or ranges of them: a blob that
 	// begins while all are busy with ranges is one more until the first of these ends.
 	Jobs int
-	// RangeSize is the size of the ranges, in bytes, in which a RangeSource is read if
-	// a blob has several; 0 means the constant. Of many jobs' it is smaller, so that all
-	// ranges together take no more memory than those of six.
+	// Patience is for how long a blob's own line shows its rate before ranges of a
+	// RangeSource may help it; 0 means the constant.
+	Patience time.Duration
+	// RangeSize is the size of these ranges, in bytes; 0 means the constant. With many
+	// jobs it is smaller, so that all ranges together take no more memory than those of six.
 	RangeSize int
 	// Buffers is how many ranges are kept that came before their turn, next to the one
 	// that each blob has for itself; 0 means two for each job, but no more than 16.
@@ -96,8 +99,10 @@ type Fetcher struct {
 	byDigest map[digest.Digest]*Blob
 	lines    lines
 	buffers  buffers
+	hosts    map[string]*host
+	ranged   atomic.Bool
 
-	mu sync.Mutex // for the errors of images
+	mu sync.Mutex // for the errors of images, and the hosts
 }
 
 // New returns a Fetcher without images.
@@ -111,6 +116,9 @@ func New(o Options) *Fetcher {
 	if o.Kept == nil {
 		o.Kept = func(context.Context, *Blob) io.Reader { return nil }
 	}
+	if o.Patience <= 0 {
+		o.Patience = Patience
+	}
 	if o.RangeSize <= 0 {
 		o.RangeSize = RangeSize
 	}
@@ -120,7 +128,7 @@ func New(o Options) *Fetcher {
 	// One for each blob that is read, and those for all.
 	o.RangeSize = min(o.RangeSize, max(rangesMemory/max(o.Jobs+o.Buffers, 1), minRange))
 	return &Fetcher{
-		options: o, byDigest: map[digest.Digest]*Blob{},
+		options: o, byDigest: map[digest.Digest]*Blob{}, hosts: map[string]*host{},
 		lines:   lines{max: o.Jobs},
 		buffers: buffers{left: o.Buffers, size: o.RangeSize},
 	}
@@ -129,7 +137,7 @@ func New(o Options) *Fetcher {
 // AddImage adds an image. name is what events call it, and wrap makes its errors say which
 // image it is.
 func (f *Fetcher) AddImage(source Source, name string, wrap func(error) error) *Image {
-	return &Image{source: source, name: name, wrap: wrap}
+	return &Image{source: source, host: f.hostOf(source), name: name, wrap: wrap}
 }
 
 // Need says that an image needs a blob, and returns the one to wait for.
@@ -169,6 +177,9 @@ func (f *Fetcher) Fail(img *Image, err error) error {
 	return img.err
 }
 
+// Ranged reports whether a part of some blob was asked for, instead of all of it.
+func (f *Fetcher) Ranged() bool { return f.ranged.Load() }
+
 // Err returns why an image failed, or nil.
 func (f *Fetcher) Err(img *Image) error {
 	f.mu.Lock()
@@ -184,12 +195,14 @@ func (f *Fetcher) Start(ctx context.Context, g *errgroup.Group, order []*Blob) {
 	var next atomic.Int64
 	for range min(f.options.Jobs, len(order)) {
 		g.Go(func() error {
+			f.lines.begin() // One line for blob after blob, which nobody else takes between.
+			defer f.lines.end()
 			for {
 				i := int(next.Add(1)) - 1
 				if i >= len(order) {
 					return nil
 				}
-				if err := f.Fetch(ctx, order[i]); err != nil {
+				if err := f.fetch(ctx, order[i]); err != nil {
 					return err
 				}
 			}
@@ -200,6 +213,12 @@ func (f *Fetcher) Start(ctx context.Context, g *errgroup.Group, order []*Blob) {
 // Fetch fetches one blob, which must be done once only. The error is one that is
 // the end of everything; for what became of the blob, ask Await.
 func (f *Fetcher) Fetch(ctx context.Context, blob *Blob) error {
+	f.lines.begin()
+	defer f.lines.end()
+	return f.fetch(ctx, blob)
+}
+
+func (f *Fetcher) fetch(ctx context.Context, blob *Blob) error {
 	defer close(blob.done)
 	images := slices.DeleteFunc(slices.Clone(blob.images), f.failed)
 	if len(images) == 0 {
@@ -239,8 +258,6 @@ func (f *Fetcher) Fatal(err error) bool {
 // starts over only for a blob that turned out to be another one; of the same image, if
 // it was read in ranges or a part of it was kept, for that may be why.
 func (f *Fetcher) fetchFrom(ctx context.Context, blob *Blob, images []*Image) error {
-	f.lines.begin()
-	defer f.lines.end()
 	whole, kept := false, f.options.Kept(ctx, blob)
 	for {
 		r := newReader(ctx, f, blob, images)
@@ -252,7 +269,8 @@ func (f *Fetcher) fetchFrom(ctx context.Context, blob *Blob, images []*Image) er
 			kept = nil
 			continue
 		}
-		if errors.Is(err, ErrMismatch) && len(images) > 0 && r.ranged && ctx.Err() == nil {
+		if errors.Is(err, ErrMismatch) && len(images) > 0 && r.ranged && !whole && ctx.Err() == nil {
+			images[0].host.end() // It may not have been the ranges; nothing is lost without them.
 			whole = true
 			continue
 		}

@@ -2,11 +2,11 @@ package fetching
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"hash"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -14,9 +14,9 @@ import (
 	"github.com/dockerarchive/dockerarchive/progress"
 )
 
-// reader reads a blob, resumes it after errors that may pass, goes on with the
-// next image that has it after others, and verifies its size and, if it is to, its
-// digest.
+// reader reads a blob over a line of its own, as a whole, and where others help it from
+// them in ranges. It resumes it after errors that may pass, goes on with the next image
+// that has it after others, and verifies its size and, if it is to, its digest.
 type reader struct {
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -26,10 +26,12 @@ type reader struct {
 
 	images  []*Image // the first of them is being read from
 	backoff *retry.Backoff
-	whole   bool      // no ranges are to be read
-	ranged  bool      // some were
+	whole   bool      // nobody is to help
+	ranged  bool      // parts were asked for
 	kept    io.Reader // what need not be fetched; nil if there is nothing, or no more
 	body    io.ReadCloser
+	line    line      // how body does
+	ahead   *ranges   // what others fetch; nil if nobody helps
 	pending error     // of body, after the data that came with it
 	n       int64     // bytes that have been returned
 	hash    hash.Hash // nil if somebody else verifies the blob
@@ -55,13 +57,13 @@ func (r *reader) close() []*Image {
 	r.cancel()
 	if r.mu.TryLock() {
 		defer r.mu.Unlock()
-		r.closeBody()
+		r.closeAll()
 		return r.images
 	}
 	go func() { // A source that does not respect its context is not waited for.
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.closeBody()
+		r.closeAll()
 	}()
 	return nil
 }
@@ -101,24 +103,37 @@ func (r *reader) readBody(p []byte) (int, error) {
 			return 0, io.EOF
 		}
 	}
+	p = r.meet(p)
 	if r.body == nil {
-		body, err := r.open()
-		if err != nil {
+		if err := r.open(); err != nil {
 			return 0, err
 		}
-		r.body = body
 	}
-	return r.body.Read(p)
+	asked := time.Now()
+	n, err := r.body.Read(p)
+	if r.line.add(n, asked) {
+		r.judge()
+	}
+	return n, err
 }
 
-// open opens the blob where reading is, in ranges if there are several.
-func (r *reader) open() (io.ReadCloser, error) {
-	source, ok := r.images[0].source.(RangeSource)
-	if ok && !r.whole && !r.images[0].whole.Load() && r.blob.Size-r.n > int64(r.f.options.RangeSize) {
-		r.ranged = true
-		return newRanges(r.ctx, r.f, source, r.blob.Descriptor, r.n), nil
+// open opens the blob where reading is, as a whole if that is at its start.
+func (r *reader) open() error {
+	r.line = line{from: r.n, asked: time.Now(), alone: r.line.alone, pace: pace{window: r.f.options.Patience}}
+	if r.images[0].host != nil && r.n > 0 {
+		r.asksForParts()
 	}
-	return r.images[0].source.Open(r.ctx, r.blob.Descriptor, r.n)
+	body, err := r.images[0].source.Open(r.ctx, r.blob.Descriptor, r.n)
+	if err == nil {
+		r.body = body
+	}
+	return err
+}
+
+// asksForParts notes that a server may have made something else of that.
+func (r *reader) asksForParts() {
+	r.ranged = true
+	r.f.ranged.Store(true)
 }
 
 // advance takes data that has arrived.
@@ -143,25 +158,33 @@ func (r *reader) recover(err error) error {
 		}
 		err = fmt.Errorf("it ends after %d of %d bytes: %w", r.n, r.blob.Size, io.ErrUnexpectedEOF)
 	}
+	inRanges := r.inRanges()
 	r.closeBody()
 	if cause := context.Cause(r.ctx); cause != nil {
 		return cause
 	}
-	if errors.Is(err, ErrNoRanges) && !r.whole {
-		r.whole = true
-		r.images[0].whole.Store(true)
+	if inRanges { // They have been tried again. The blob's own line goes on.
 		return nil
 	}
 	announce := func(err error) {
 		r.f.options.Progress(progress.Event{Kind: progress.Retried, Blob: r.blob.Digest, Size: r.blob.Size, Err: err, Offset: r.n})
 	}
-	if !errors.Is(err, errRange) { // Which has been tried again.
-		err = r.backoff.Next(r.ctx, err, announce)
+	if r.f.options.Busy(err) {
+		r.f.lines.fewer()
 	}
+	if r.n-r.line.from >= int64(r.f.options.RangeSize/worthwhile) {
+		r.backoff = r.f.options.Backoff()
+		if r.backoff.MayPass(err) {
+			announce(err)
+			return nil
+		}
+	}
+	err = r.backoff.Next(r.ctx, err, announce)
 	if err == nil {
 		return nil
 	}
 	if len(r.images) > 1 && r.ctx.Err() == nil {
+		r.dropHelp()
 		r.images = r.images[1:]
 		r.backoff = r.f.options.Backoff()
 		r.whole = false
@@ -192,6 +215,9 @@ func (r *reader) verify() error {
 }
 
 func (r *reader) closeBody() {
+	if r.inRanges() {
+		r.ahead = nil
+	}
 	if r.body != nil {
 		r.body.Close() // It has only been read from.
 		r.body = nil

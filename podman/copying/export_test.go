@@ -2,6 +2,7 @@ package copying
 
 import (
 	"context"
+	"testing"
 	"time"
 
 	"go.podman.io/image/v5/copy"
@@ -16,7 +17,7 @@ import (
 // of a size, in bytes, and broken ones again so often without waiting; in none if size is
 // 0. It does not copy again without them.
 func CopyInRangesOf(ctx context.Context, policy *signature.PolicyContext, dest, src types.ImageReference, options *copy.Options, size, times int) error {
-	ranges := &imagecopy.Ranges{Size: size, Retries: sources.Retries(times, time.Nanosecond)}
+	ranges := &imagecopy.Ranges{Size: size, Patience: TestPatience, Retries: sources.Retries(times, time.Nanosecond)}
 	if size == 0 {
 		ranges = nil
 	}
@@ -31,7 +32,17 @@ func (o *SaveOptions) RetryAtOnce() { o.RetryDelay = time.Nanosecond }
 func (o *PushOptions) RetryAtOnce() { o.RetryDelay = time.Nanosecond }
 
 // InRangesOf has blobs read in ranges of a size, in bytes.
-func (o *SaveOptions) InRangesOf(size int) { o.rangeSize = size }
+func (o *SaveOptions) InRangesOf(size int) { o.rangeSize, o.patience = size, TestPatience }
+
+// ReadInRangesOf has Copy read ranges of a size, in bytes, while a test runs.
+func ReadInRangesOf(t *testing.T, size int) {
+	real := imagecopy.AsSave
+	t.Cleanup(func() { imagecopy.AsSave = real })
+	imagecopy.AsSave = &imagecopy.Ranges{Size: size, Patience: TestPatience, Retries: real.Retries}
+}
+
+// TestPatience is for how long the lines of tests show their rate.
+const TestPatience = 5 * time.Millisecond
 
 // RetryAtOnce lets retries not wait.
 func (o *LoadOptions) RetryAtOnce() { o.RetryDelay = time.Nanosecond }

@@ -57,7 +57,7 @@ func TestCopyInRanges(t *testing.T) {
 				want, err := reg.copy(t.Context(), t, transport, 0, 0)
 				require.NoError(t, err)
 				assert.Zero(t, reg.ranges.Load())
-				reg.answer = answer
+				reg.answer, reg.slow = answer, true
 				got, err := reg.copy(t.Context(), t, transport, 100, 0)
 				if name == "of another blob" { // Copy does without ranges then.
 					require.ErrorIs(t, err, copying.ErrWrong)
@@ -74,12 +74,11 @@ func TestCopyInRanges(t *testing.T) {
 // What is wrong in ranges may be right as a whole, and is read again unless it has been
 // sent on; a range goes on where it broke.
 func TestCopyReadsAsSave(t *testing.T) {
+	copying.ReadInRangesOf(t, 100)
 	reg := newRangedRegistry(t)
-	img := imagetest.NewImage(t, "large", imagetest.Gzip(1, 4<<20), imagetest.Gzip(2, 2<<20))
-	reg.image = reg.Push(t, "large:1", img)
 	want, err := reg.copy(t.Context(), t, dockerarchive.ImageTransport, 0, 0)
 	require.NoError(t, err)
-	reg.answer = wrongBlob
+	reg.answer, reg.slow = wrongBlob, true
 	file := filepath.Join(t.TempDir(), "a.tar")
 	dest, err := dockerarchive.ImageTransport.ParseReference(file)
 	require.NoError(t, err)
@@ -99,17 +98,18 @@ func TestCopyReadsAsSave(t *testing.T) {
 	assert.NotErrorIs(t, err, copying.ErrWrong)
 }
 
-// A line that breaks goes on where it was, and no byte comes twice.
+// A line that breaks goes on where it was, and nothing comes twice but what containers/image
+// asks for itself.
 func TestCopyOverALineThatBreaks(t *testing.T) {
 	reg := newRangedRegistry(t)
 	want, err := reg.copy(t.Context(), t, dockerarchive.ImageTransport, 0, 0)
 	require.NoError(t, err)
 	distinct := reg.sent.Swap(0)
-	reg.answer = reg.breakAfter(64)
+	reg.whole, reg.answer = reg.breakAfter(1000), reg.breakAfter(64)
 	got, err := reg.copy(t.Context(), t, dockerarchive.ImageTransport, 100, 3)
 	require.NoError(t, err)
 	assert.True(t, bytes.Equal(want, got))
-	assert.Equal(t, distinct, reg.sent.Load())
+	assert.LessOrEqual(t, reg.sent.Load(), distinct+tried)
 }
 
 // Errors that do not pass are those of who reads without ranges, and are not tried again.
@@ -135,8 +135,8 @@ func TestCopyInRangesFails(t *testing.T) {
 	assert.Equal(t, texts[false], texts[true])
 }
 
-// A registry that has too many requests is asked again, after the time that it wants,
-// which containers/image waits for; when it has had enough that is the error.
+// A registry that has too many requests is asked for fewer ranges, after the time that it
+// wants, which containers/image waits for; if it gives no whole blob either, that is the error.
 func TestRangesOfABusyRegistry(t *testing.T) {
 	const patience = 6 // how often containers/image asks
 	read := map[string]func(reg *rangedRegistry, times int) ([]byte, error){
@@ -147,6 +147,7 @@ func TestRangesOfABusyRegistry(t *testing.T) {
 	}
 	for name, read := range read {
 		for _, refusals := range []int64{1, 4 * patience, math.MaxInt64} {
+			all := refusals == math.MaxInt64
 			reg := newRangedRegistry(t)
 			want, err := reg.copy(t.Context(), t, dockerarchive.ImageTransport, 0, 0)
 			require.NoError(t, err)
@@ -163,14 +164,17 @@ func TestRangesOfABusyRegistry(t *testing.T) {
 				w.WriteHeader(http.StatusTooManyRequests)
 				return true
 			}
+			if reg.slow = true; all {
+				reg.whole = reg.answer
+			}
 			got, err := read(reg, 5)
-			if refusals == math.MaxInt64 {
+			if all {
 				require.True(t, sources.IsBusy(err), "%s: %v", name, err)
 				continue
 			}
 			require.NoError(t, err, name)
 			assert.True(t, bytes.Equal(want, got), name)
-			assert.Greater(t, asked.Load(), refusals)
+			assert.Greater(t, asked.Load(), int64(1))
 		}
 	}
 }
@@ -189,7 +193,7 @@ func TestLaw4CopyInRangesFailsAnywhere(t *testing.T) {
 		"hung up":   {func(func(), http.ResponseWriter, *http.Request, []byte) bool { panic(http.ErrAbortHandler) }, "EOF"},
 		"nothing": {func(_ func(), w http.ResponseWriter, r *http.Request, _ []byte) bool {
 			return rangeAnswers["of a wrong length"](w, r, nil)
-		}, "EOF"},
+		}, "EOF|context canceled"}, // net/http may say that where another request ended over the same connection.
 		"too much": {func(_ func(), w http.ResponseWriter, r *http.Request, blob []byte) bool {
 			return rangeAnswers["of a wrong length"](w, r, blob[rangeStart(r):])
 		}, ""},
@@ -207,6 +211,7 @@ func TestLaw4CopyInRangesFailsAnywhere(t *testing.T) {
 			reg.image = reg.Push(t, "small:1", imagetest.NewImage(t, "small", imagetest.Gzip(1, 1500), imagetest.Gzip(2, 900)))
 			want, err := reg.copy(t.Context(), t, dockerarchive.ImageTransport, 0, 0)
 			require.NoError(t, err)
+			reg.slow = true
 			// Of a copy that failed the registry may still be answering when the next begins.
 			var current atomic.Pointer[func(w http.ResponseWriter, r *http.Request, blob []byte) bool]
 			reg.answer = func(w http.ResponseWriter, r *http.Request, blob []byte) bool { return (*current.Load())(w, r, blob) }
@@ -226,7 +231,7 @@ func TestLaw4CopyInRangesFailsAnywhere(t *testing.T) {
 				}
 				failed++
 				require.NotEmpty(t, fault.err, "%d: %v", position, err)
-				require.ErrorContains(t, err, fault.err, "%d", position)
+				require.Regexp(t, fault.err, err.Error(), "%d", position)
 			}
 			if fault.err != "" { // All but some of the last.
 				assert.Greater(t, failed, 40/step)

@@ -246,7 +246,7 @@ func TestResumeLocked(t *testing.T) {
 	r := newResumed(t, dockerarchive.ImageTransport)
 	var once sync.Once
 	var second error
-	r.answer = func(http.ResponseWriter, *http.Request, []byte) bool {
+	r.whole = func(http.ResponseWriter, *http.Request, []byte) bool {
 		once.Do(func() { second = r.other(t) })
 		return false
 	}

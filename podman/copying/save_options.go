@@ -111,7 +111,8 @@ type SaveOptions struct {
 	// name, as an image without one.
 	KeepUntagged bool
 
-	rangeSize int // in bytes, for tests
+	rangeSize int           // in bytes, for tests
+	patience  time.Duration // likewise: for how long a line shows its rate
 }
 
 func (o *SaveOptions) reading(policy *signature.PolicyContext) selecting.Options {
@@ -119,7 +120,7 @@ func (o *SaveOptions) reading(policy *signature.PolicyContext) selecting.Options
 		Policy: policy, SourceCtx: o.SourceCtx,
 		Platforms: o.Platforms, AnyPlatform: o.AnyPlatform, AllPlatforms: o.AllPlatforms, SkipMissing: o.SkipMissing, KeepIndex: o.KeepIndex,
 		SkipNonDistributable: o.SkipNonDistributable, LeaveOut: o.LeaveOut,
-		Jobs: o.Jobs, Retries: sources.Retries(o.RetryTimes, o.RetryDelay), RangeSize: o.rangeSize, KeepGoing: o.KeepGoing, Progress: o.Progress,
+		Jobs: o.Jobs, Retries: sources.Retries(o.RetryTimes, o.RetryDelay), RangeSize: o.rangeSize, Patience: o.patience, KeepGoing: o.KeepGoing, Progress: o.Progress,
 	}
 	if o.Without != nil {
 		s.Without = &o.Without.layers

@@ -52,7 +52,8 @@ func (s *Blobs) watched(ctx context.Context, open func(context.Context) (io.Read
 
 func (s *Blobs) open(ctx context.Context, blob imgspecv1.Descriptor, offset int64) (io.ReadCloser, error) {
 	if offset > 0 && offset < blob.Size && s.HasRanges() && len(blob.URLs) == 0 {
-		body, err := s.ranger.open(ctx, manifest.BlobInfoFromOCI1Descriptor(blob), uint64(offset), toTheEnd)
+		// Up to its last byte: some do not understand a range without an end.
+		body, err := s.ranger.open(ctx, manifest.BlobInfoFromOCI1Descriptor(blob), uint64(offset), uint64(blob.Size-offset))
 		if err == nil {
 			return body, nil
 		}
@@ -69,6 +70,9 @@ func (s *Blobs) open(ctx context.Context, blob imgspecv1.Descriptor, offset int6
 	if err != nil {
 		unlock()
 		return nil, err
+	}
+	if s.HasRanges() && len(blob.URLs) == 0 {
+		body = &breakingBody{body}
 	}
 	return fetching.Skip(&unlockingBody{ReadCloser: body, unlock: unlock}, offset)
 }

@@ -6,10 +6,23 @@ import (
 	"io"
 
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/manifest"
+	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/internal/fetching"
 )
+
+// Host implements fetching.RangeSource.
+func (s *Blobs) Host() string { return Host(s.src.Reference()) }
+
+// Host returns the registry of a reference. What is in none has one host.
+func Host(ref types.ImageReference) string {
+	if !IsRegistry(ref) {
+		return ""
+	}
+	return reference.Domain(ref.DockerReference())
+}
 
 // OpenRange implements fetching.RangeSource, of blobs that are in the registry itself.
 func (s *Blobs) OpenRange(ctx context.Context, blob imgspecv1.Descriptor, offset, length int64) (io.ReadCloser, error) {

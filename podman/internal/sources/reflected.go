@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"reflect"
 	"strings"
 
@@ -58,9 +57,6 @@ func isRanger(t reflect.Type) bool {
 	}
 	return true
 }
-
-// toTheEnd is the length that stands for all that there is.
-const toTheEnd = math.MaxUint64
 
 // open returns a range of a blob, which may turn out to be cut out of all of it.
 func (r *ranger) open(ctx context.Context, info types.BlobInfo, offset, length uint64) (*rangeBody, error) {

@@ -38,7 +38,7 @@ type Job struct {
 
 // Copy copies an image, and returns its manifest.
 func Copy(ctx context.Context, job Job) ([]byte, error) {
-	m, err := Once(ctx, job, asSave)
+	m, err := Once(ctx, job, AsSave)
 	if errors.Is(err, ErrWrongRanges) {
 		return Once(ctx, job, nil)
 	}

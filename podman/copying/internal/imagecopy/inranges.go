@@ -5,7 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
-	"sync/atomic"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -19,26 +19,27 @@ import (
 
 // Ranges are how copy.Image gets blobs in ranges.
 type Ranges struct {
-	Size    int // of a range, in bytes; smaller blobs are read whole
-	Retries retry.Policy
+	Size     int           // of a range, in bytes; smaller blobs are read by copy.Image
+	Patience time.Duration // for how long a line shows its rate; 0 is as fetching has it
+	Retries  retry.Policy
 }
 
-// asSave is as Save reads. Who copies does not say how often a range that breaks is asked
+// AsSave is as Save reads. Who copies does not say how often a range that breaks is asked
 // for again, as with whole blobs, which containers/image itself goes on with.
-var asSave = &Ranges{Size: fetching.RangeSize, Retries: sources.Retries(3, 0)}
+var AsSave = &Ranges{Size: fetching.RangeSize, Retries: sources.Retries(3, 0)}
 
 // rangesAhead is how many ranges are kept at most before their turn: fewer than Save keeps,
 // for copy.Image has memory of its own, and nothing is lost by it.
 const rangesAhead = 6
 
 // rangedSource is a registry's source from which copy.Image reads large blobs as Save
-// does: in several ranges at once, and on from where one broke. copy.Image verifies them.
+// does: in several ranges at once where that helps, and on from where one broke. copy.Image
+// verifies them.
 type rangedSource struct {
 	types.ImageSource
 	fetcher *fetching.Fetcher
 	image   *fetching.Image
 	whole   int64 // the largest size of a blob that is not read so
-	used    atomic.Bool
 }
 
 // of returns a rangedSource of src, or nil where there is none: where src has no ranges,
@@ -56,7 +57,7 @@ func (r *Ranges) of(ctx context.Context, src types.ImageSource, instances []*dig
 		jobs = selecting.DefaultJobs
 	}
 	fetcher := fetching.New(fetching.Options{
-		Jobs: jobs, RangeSize: r.Size, Buffers: min(jobs, rangesAhead), Busy: sources.IsBusy, Backoff: r.Retries.Backoff,
+		Jobs: jobs, Patience: r.Patience, RangeSize: r.Size, Buffers: min(jobs, rangesAhead), Busy: sources.IsBusy, Backoff: r.Retries.Backoff,
 	})
 	return &rangedSource{ImageSource: src, fetcher: fetcher, image: fetcher.AddImage(blobs, "", nil), whole: int64(r.Size)}
 }
@@ -71,7 +72,6 @@ func (s *rangedSource) GetBlob(ctx context.Context, info types.BlobInfo, cache t
 	if !s.inRanges(info) {
 		return s.ImageSource.GetBlob(ctx, info, cache)
 	}
-	s.used.Store(true)
 	body, err := s.fetcher.Open(ctx, s.image, imgspecv1.Descriptor{MediaType: info.MediaType, Digest: info.Digest, Size: info.Size, Annotations: info.Annotations})
 	return body, info.Size, err
 }
@@ -79,5 +79,5 @@ func (s *rangedSource) GetBlob(ctx context.Context, info types.BlobInfo, cache t
 // mayBeToBlame reports whether copy.Image failed because a blob was not what its digest
 // says, which ranges may be the reason for. Its error has no type.
 func (s *rangedSource) mayBeToBlame(err error) bool {
-	return s != nil && s.used.Load() && (errors.Is(err, fetching.ErrMismatch) || strings.Contains(err.Error(), "Digest did not match"))
+	return s != nil && s.fetcher.Ranged() && (errors.Is(err, fetching.ErrMismatch) || strings.Contains(err.Error(), "Digest did not match"))
 }

@@ -69,6 +69,9 @@ func (i *Image) ReadEnd(ctx context.Context, blob imgspecv1.Descriptor, n int) (
 	return i.blobs.ReadEnd(ctx, blob, n)
 }
 
+// Host implements fetching.RangeSource.
+func (i *Image) Host() string { return sources.Host(i.Source) }
+
 // OpenRange implements fetching.RangeSource.
 func (i *Image) OpenRange(ctx context.Context, blob imgspecv1.Descriptor, offset, length int64) (io.ReadCloser, error) {
 	return i.blobs.OpenRange(ctx, blob, offset, length)

@@ -13,6 +13,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -54,7 +55,8 @@ type Options struct {
 
 	Jobs      int
 	Retries   retry.Policy
-	RangeSize int // in bytes; 0 is that of package fetching
+	RangeSize int           // in bytes; 0 is that of package fetching
+	Patience  time.Duration // for how long a line shows its rate; likewise
 	KeepGoing bool
 	Progress  func(progress.Event)
 }
@@ -122,6 +124,7 @@ func (s *Selection) newFetcher() {
 		Store:     s.store,
 		Fatal:     s.isFatal,
 		RangeSize: s.options.RangeSize,
+		Patience:  s.options.Patience,
 		Busy:      sources.IsBusy,
 		Progress:  s.options.Progress,
 	})

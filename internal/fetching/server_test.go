@@ -1,0 +1,219 @@
+package fetching_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/internal/fetching"
+)
+
+// server has blobs, and sends them under the clock of the test. It counts what it is asked
+// for, and what it sends.
+type server struct {
+	*source
+	rate  int           // of each line, in bytes a second; 0 is no limit
+	sum   int           // of all lines together, likewise
+	late  time.Duration // after which an answer begins
+	reads int           // how fast it reads its way to what is asked for; 0 is at once
+	slow  time.Duration // for which a line is ten times as slow at first
+	fast  bool          // ranges come without any delay
+	// answer, if not nil, returns what comes of a range, instead of that.
+	answer func(ctx context.Context, data []byte, offset, length int64) (io.Reader, error)
+
+	mu     sync.Mutex
+	free   time.Time // when all lines together are
+	ranges int       // that were asked for
+	sent   int       // bytes, of blobs and ranges
+	open   int       // ranges that are
+	most   int       // of these at once
+}
+
+func newServer(rate int, blobs ...[]byte) *server {
+	return &server{source: newSource(blobs...), rate: rate}
+}
+
+// Host implements fetching.RangeSource.
+func (s *server) Host() string { return "example.com" }
+
+// Open implements fetching.Source.
+func (s *server) Open(ctx context.Context, blob v1.Descriptor, offset int64) (io.ReadCloser, error) {
+	body, err := s.source.Open(ctx, blob, offset)
+	if err != nil {
+		return nil, err
+	}
+	return s.line(ctx, body, offset, false)
+}
+
+// OpenRange implements fetching.RangeSource.
+func (s *server) OpenRange(ctx context.Context, blob v1.Descriptor, offset, length int64) (io.ReadCloser, error) {
+	s.count(func() { s.ranges++ })
+	answer := s.answer
+	if answer == nil {
+		answer = exactly
+	}
+	r, err := answer(ctx, s.blobs[blob.Digest], offset, length)
+	if err != nil {
+		return nil, err
+	}
+	return s.line(ctx, io.NopCloser(r), offset, true)
+}
+
+func exactly(_ context.Context, data []byte, offset, length int64) (io.Reader, error) {
+	return bytes.NewReader(data[offset : offset+length]), nil
+}
+
+func (s *server) count(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+}
+
+// peak returns how many ranges were open at once. The last may still be closing.
+func (s *server) peak() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.most
+}
+
+// line returns what comes of an answer when it comes.
+func (s *server) line(ctx context.Context, r io.ReadCloser, offset int64, ranged bool) (io.ReadCloser, error) {
+	l := &serverLine{ReadCloser: r, s: s, ctx: ctx, ranged: ranged}
+	if !ranged || !s.fast {
+		begin := s.late
+		if s.reads > 0 {
+			begin += time.Duration(offset) * time.Second / time.Duration(s.reads)
+		}
+		if err := l.wait(begin); err != nil {
+			return nil, err
+		}
+	}
+	l.began = time.Now()
+	if ranged {
+		s.count(func() { s.open++; s.most = max(s.most, s.open) })
+	}
+	return l, nil
+}
+
+type serverLine struct {
+	io.ReadCloser
+	s      *server
+	ctx    context.Context
+	ranged bool
+	began  time.Time
+}
+
+// Read returns a hundredth of what comes in a second, at most.
+func (l *serverLine) Read(p []byte) (int, error) {
+	s := l.s
+	if !l.ranged || !s.fast {
+		rate := s.rate
+		if time.Since(l.began) < s.slow {
+			rate /= 10
+		}
+		if step := max(rate, s.sum) / 100; step > 0 {
+			p = p[:min(len(p), step)]
+		}
+		n, err := l.ReadCloser.Read(p)
+		s.count(func() { s.sent += n })
+		if waitErr := l.wait(s.delay(n, rate)); waitErr != nil {
+			return 0, waitErr
+		}
+		return n, err
+	}
+	n, err := l.ReadCloser.Read(p)
+	s.count(func() { s.sent += n })
+	return n, err
+}
+
+// delay returns how long n bytes take.
+func (s *server) delay(n, rate int) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var own, all time.Duration
+	if rate > 0 {
+		own = time.Duration(n) * time.Second / time.Duration(rate)
+	}
+	if s.sum > 0 {
+		now := time.Now()
+		if s.free.Before(now) {
+			s.free = now
+		}
+		s.free = s.free.Add(time.Duration(n) * time.Second / time.Duration(s.sum))
+		all = s.free.Sub(now)
+	}
+	return max(own, all)
+}
+
+func (l *serverLine) wait(d time.Duration) error {
+	if d == 0 {
+		return context.Cause(l.ctx)
+	}
+	select {
+	case <-time.After(d):
+		return nil
+	case <-l.ctx.Done():
+		return context.Cause(l.ctx)
+	}
+}
+
+// Close implements io.Closer.
+func (l *serverLine) Close() error {
+	if l.ranged {
+		l.s.count(func() { l.s.open-- })
+	}
+	return l.ReadCloser.Close()
+}
+
+// random returns bytes that are different at every offset.
+func random(n int) []byte {
+	data := make([]byte, n)
+	source := rand.NewChaCha8([32]byte{byte(n), byte(n >> 8)})
+	_, _ = source.Read(data)
+	return data
+}
+
+// fetched fetches the blobs of a server, all that are given, and returns how long it took.
+// They are what they should be.
+func fetched(t *testing.T, s *server, jobs, rangeSize int, blobs ...[]byte) time.Duration {
+	t.Helper()
+	var st store
+	o := retrying(st.options(), 3)
+	o.Jobs, o.RangeSize = jobs, rangeSize
+	f := fetching.New(o)
+	img := f.AddImage(s, "", wrapped("x"))
+	for _, b := range blobs {
+		f.Need(img, descriptor(b))
+	}
+	start := time.Now()
+	require.NoError(t, run(t.Context(), f, f.Blobs()))
+	for _, b := range blobs {
+		require.Equal(t, digest.FromBytes(b), digest.FromBytes(st.blobs[descriptor(b).Digest]))
+	}
+	return time.Since(start)
+}
+
+// fetchedInTurn is fetched for one blob after the other.
+func fetchedInTurn(t *testing.T, s *server, blobs ...[]byte) {
+	t.Helper()
+	var st store
+	o := retrying(st.options(), 3)
+	o.Jobs, o.RangeSize = 6, smallPart
+	f := fetching.New(o)
+	img := f.AddImage(s, "", wrapped("x"))
+	for _, b := range blobs {
+		f.Need(img, descriptor(b))
+	}
+	for _, b := range f.Blobs() {
+		require.NoError(t, run(t.Context(), f, []*fetching.Blob{b}))
+		require.NoError(t, b.Await(t.Context()))
+	}
+}

@@ -10,7 +10,6 @@ import (
 	"github.com/sirupsen/logrus"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
-	"go.podman.io/image/v5/pkg/blobinfocache"
 	"go.podman.io/image/v5/pkg/blobinfocache/none"
 	"go.podman.io/image/v5/types"
 
@@ -45,7 +44,7 @@ type sending struct {
 
 func newSentBlobs(s *sender, made *madeLayers) *sentBlobs {
 	return &sentBlobs{
-		sender: s, made: made, cache: blobinfocache.DefaultCache(s.options.DestinationCtx),
+		sender: s, made: made, cache: locations(s.options.DestinationCtx),
 		jobs: make(chan struct{}, s.options.Select.Jobs), known: map[sentBlob]*sending{},
 	}
 }

@@ -1,0 +1,49 @@
+package pushing
+
+import (
+	"os"
+	"path/filepath"
+
+	"go.podman.io/image/v5/pkg/blobinfocache"
+	"go.podman.io/image/v5/pkg/blobinfocache/boltdb"
+	"go.podman.io/image/v5/pkg/blobinfocache/memory"
+	"go.podman.io/image/v5/types"
+)
+
+// locations returns what remembers in which repositories blobs are: the cache of
+// containers/image. A program without C has no SQLite, and that cache would forget all
+// when the program ends. It has the other one then, in the same directory, that skopeo and
+// podman had before.
+func locations(sys *types.SystemContext) types.BlobInfoCache {
+	if hasSQLite {
+		return blobinfocache.DefaultCache(sys)
+	}
+	dir, ok := cacheDir(sys)
+	if !ok || os.MkdirAll(dir, 0o700) != nil {
+		return memory.New() // As containers/image does.
+	}
+	return boltdb.New(filepath.Join(dir, "blob-info-cache-v1.boltdb"))
+}
+
+// cacheDir returns the directory in which containers/image has its cache.
+func cacheDir(sys *types.SystemContext) (dir string, ok bool) {
+	if sys != nil && sys.BlobInfoCacheDir != "" {
+		return sys.BlobInfoCacheDir, true
+	}
+	if os.Geteuid() == 0 {
+		root := "/"
+		if sys != nil && sys.RootForImplicitAbsolutePaths != "" {
+			root = sys.RootForImplicitAbsolutePaths
+		}
+		return filepath.Join(root, "var", "lib", "containers", "cache"), true
+	}
+	data := os.Getenv("XDG_DATA_HOME")
+	if data == "" {
+		home := os.Getenv("HOME")
+		if home == "" {
+			return "", false
+		}
+		data = filepath.Join(home, ".local", "share")
+	}
+	return filepath.Join(data, "containers", "cache"), true
+}

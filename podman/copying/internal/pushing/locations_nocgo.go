@@ -1,0 +1,5 @@
+//go:build !cgo
+
+package pushing
+
+const hasSQLite = false

@@ -1,0 +1,49 @@
+package pushing
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/types"
+)
+
+// A later process knows where an earlier one has put something, with C or without.
+func TestLocationsStay(t *testing.T) {
+	sys := &types.SystemContext{BlobInfoCacheDir: filepath.Join(t.TempDir(), "cache")}
+	scope, d := types.BICTransportScope{Opaque: "example.com"}, digest.FromString("blob")
+	at := types.BICLocationReference{Opaque: "example.com/app"}
+	locations(sys).RecordKnownLocation(docker.Transport, scope, d, at)
+	found := locations(sys).CandidateLocations(docker.Transport, scope, d, false)
+	require.Len(t, found, 1)
+	assert.Equal(t, at, found[0].Location)
+	assert.Empty(t, locations(&types.SystemContext{BlobInfoCacheDir: t.TempDir()}).CandidateLocations(docker.Transport, scope, d, false))
+}
+
+// Where nothing can be written, nothing is remembered, and nothing fails.
+func TestLocationsWithoutDirectory(t *testing.T) {
+	sys := &types.SystemContext{BlobInfoCacheDir: filepath.Join(os.DevNull, "none")}
+	scope, d := types.BICTransportScope{Opaque: "example.com"}, digest.FromString("blob")
+	locations(sys).RecordKnownLocation(docker.Transport, scope, d, types.BICLocationReference{Opaque: "example.com/app"})
+	assert.Empty(t, locations(sys).CandidateLocations(docker.Transport, scope, d, false))
+}
+
+func TestCacheDir(t *testing.T) {
+	t.Setenv("HOME", "/home/me")
+	t.Setenv("XDG_DATA_HOME", "")
+	want := "/home/me/.local/share/containers/cache"
+	if os.Geteuid() == 0 {
+		want = "/var/lib/containers/cache"
+	}
+	dir, ok := cacheDir(nil)
+	assert.True(t, ok)
+	assert.Equal(t, filepath.FromSlash(want), dir)
+	if os.Geteuid() == 0 {
+		dir, _ = cacheDir(&types.SystemContext{RootForImplicitAbsolutePaths: "/root/of/all"})
+		assert.Equal(t, "/root/of/all/var/lib/containers/cache", dir)
+	}
+}

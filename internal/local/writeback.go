@@ -7,7 +7,7 @@ import (
 // writeBackEvery is how many bytes are written before the system is asked to begin
 // to write them to the disk. Less would be many calls; more would leave the disk
 // idle while there is something to do, and whoever syncs waiting for it.
-const writeBackEvery = 32 << 20
+const writeBackEvery = 8 << 20
 
 // writeBack has a file's data written to the disk while more of it comes, so that
 // little is left to do when it is synced.

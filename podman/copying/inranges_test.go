@@ -233,8 +233,8 @@ func TestLaw4CopyInRangesFailsAnywhere(t *testing.T) {
 				require.NotEmpty(t, fault.err, "%d: %v", position, err)
 				require.Regexp(t, fault.err, err.Error(), "%d", position)
 			}
-			if fault.err != "" { // All but some of the last.
-				assert.Greater(t, failed, 40/step)
+			if fault.err != "" { // As many as there are ranges, which depends on how fast this machine is.
+				assert.NotZero(t, failed)
 			}
 		})
 	}

@@ -42,7 +42,7 @@ func ReadInRangesOf(t *testing.T, size int) {
 }
 
 // TestPatience is for how long the lines of tests show their rate.
-const TestPatience = 5 * time.Millisecond
+const TestPatience = 20 * time.Millisecond
 
 // RetryAtOnce lets retries not wait.
 func (o *LoadOptions) RetryAtOnce() { o.RetryDelay = time.Nanosecond }

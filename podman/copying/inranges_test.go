@@ -58,14 +58,15 @@ func TestCopyInRanges(t *testing.T) {
 				require.NoError(t, err)
 				assert.Zero(t, reg.ranges.Load())
 				reg.answer, reg.slow = answer, true
-				got, err := reg.copy(t.Context(), t, transport, 100, 0)
-				if name == "of another blob" { // Copy does without ranges then.
-					require.ErrorIs(t, err, copying.ErrWrong)
-					return
-				}
-				require.NoError(t, err)
-				assert.NotZero(t, reg.ranges.Load())
-				assert.True(t, bytes.Equal(want, got))
+				reg.untilRanged(t, func() {
+					got, err := reg.copy(t.Context(), t, transport, 100, 0)
+					if name == "of another blob" && err != nil { // Copy does without ranges then.
+						require.ErrorIs(t, err, copying.ErrWrong)
+						return
+					}
+					require.NoError(t, err)
+					assert.True(t, bytes.Equal(want, got))
+				})
 			})
 		}
 	}
@@ -86,14 +87,16 @@ func TestCopyReadsAsSave(t *testing.T) {
 	_, err = copying.Copy(t.Context(), imagetest.Trusting(t), dest, reg.image, options)
 	require.NoError(t, err)
 	assert.True(t, bytes.Equal(want, imagetest.ReadFile(t, file)))
-	assert.NotZero(t, reg.ranges.Load())
 
-	_, err = toPipe(t, func(path string) error {
-		dest, err := dockerarchive.ImageTransport.ParseReference(path)
-		require.NoError(t, err)
-		_, err = copying.Copy(t.Context(), imagetest.Trusting(t), dest, reg.image, options)
-		return err
-	})
+	err = nil
+	for tries := 0; err == nil && tries < 50; tries++ { // Until what came of a range is read.
+		_, err = toPipe(t, func(path string) error {
+			dest, err := dockerarchive.ImageTransport.ParseReference(path)
+			require.NoError(t, err)
+			_, err = copying.Copy(t.Context(), imagetest.Trusting(t), dest, reg.image, options)
+			return err
+		})
+	}
 	require.ErrorContains(t, err, "Digest did not match")
 	assert.NotErrorIs(t, err, copying.ErrWrong)
 }

@@ -222,6 +222,11 @@ func (g *ranges) help() {
 			return
 		}
 		run := g.claim(1)
+		if len(run) == 0 { // Another blob has just found out that ranges are of no use.
+			g.f.buffers.put(buffer)
+			g.f.lines.helped()
+			return
+		}
 		run[0].buffer = buffer
 		g.helpers++
 		go func() {

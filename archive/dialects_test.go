@@ -60,7 +60,6 @@ var dialects = []struct {
 	}},
 	{"nix", false, false, func(b *tarball, p parts) {
 		it := item{Config: p.configDigest.Encoded() + ".json", RepoTags: []string{"example.com/one:v1"}}
-		b.json("manifest.json", nil) // Replaced below, as a later entry of the same name does.
 		for i, c := range p.content {
 			dir := p.diffIDs[i].Encoded()
 			b.file("/nix/store/"+dir+"-layer.tar", c).symlink(dir+"/layer.tar", "/nix/store/"+dir+"-layer.tar")

@@ -247,7 +247,7 @@ func FuzzReadEverything(f *testing.F) {
 	for _, fixture := range fixtures {
 		data, err := os.ReadFile(filepath.Join(testdata, "archives", fixture.file))
 		require.NoError(f, err)
-		f.Add(data)
+		f.Add(data[:endOf(f, data)]) // Without padding, which makes nothing but work.
 		f.Add(gzipped(f, data))
 	}
 	p := partsOf(f, "one")
@@ -257,14 +257,8 @@ func FuzzReadEverything(f *testing.F) {
 		f.Add(b.close())
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		path := filepath.Join(t.TempDir(), "archive")
-		require.NoError(t, os.WriteFile(path, data, 0o600))
-		a, err := archive.Open(t.Context(), path) // Perhaps compressed.
-		if err != nil {
-			return
-		}
-		_, _ = readEverything(t.Context(), a) // Whatever it says, it must not panic or hang.
-		require.NoError(t, a.Close())
+		// Perhaps compressed. Whatever is said of it, it must not panic or hang.
+		_ = openAndRead(t.Context(), data)
 	})
 }
 

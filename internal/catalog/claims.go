@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -188,6 +189,9 @@ func add(to *[]digest.Digest, d digest.Digest) {
 // entries looks at every entry: links must lead somewhere, and a name that is a
 // digest must be that of the content.
 func (cs *claims) entries() {
+	for replaced := range cs.files.Replaced() {
+		cs.twice(replaced)
+	}
 	for name := range cs.files.Names() {
 		c, err := cs.claim(name)
 		if err != nil {
@@ -200,6 +204,37 @@ func (cs *claims) entries() {
 			} else {
 				add(&c.Any, d)
 			}
+		}
+	}
+}
+
+// twice looks at an entry that a later one of the same name replaces. Clients differ in
+// which of them they take.
+func (cs *claims) twice(replaced tarfile.Member) {
+	taken, err := cs.files.Lookup(replaced.Name)
+	if err == nil && taken.Size == replaced.Size {
+		same, err := sameContent(cs.files.Open(taken), cs.files.Open(replaced))
+		if same && err == nil {
+			return
+		}
+	}
+	cs.damaged("%s is in the archive more than once, with different contents, of which clients take one or the other", printable.String(replaced.Name))
+}
+
+func sameContent(a, b io.Reader) (bool, error) {
+	const unit = 64 << 10
+	left, right := make([]byte, unit), make([]byte, unit)
+	for {
+		n, errLeft := io.ReadFull(a, left)
+		m, errRight := io.ReadFull(b, right)
+		if !bytes.Equal(left[:n], right[:m]) {
+			return false, nil
+		}
+		if errLeft != nil || errRight != nil {
+			if errLeft == io.EOF || errLeft == io.ErrUnexpectedEOF {
+				return true, nil
+			}
+			return false, errors.Join(errLeft, errRight)
 		}
 	}
 }
@@ -238,6 +273,23 @@ func (cs *claims) names() {
 
 // manifests follows all that an image of index.json refers to.
 func (cs *claims) manifests(label string, i *ociImage) {
+	var listed []v1.Descriptor // each time that something is
+	type document struct {
+		raw    []byte
+		fields *image.Fields
+	}
+	documents := map[digest.Digest]document{}
+	defer func() {
+		for _, d := range append(listed, i.descriptor) {
+			doc, ok := documents[d.Digest]
+			if !ok {
+				continue
+			}
+			if err := image.CheckListed(d, doc.raw, doc.fields); err != nil {
+				cs.problem("%s: %w", label, err)
+			}
+		}
+	}()
 	_ = walk(cs.files, i.descriptor, func(d v1.Descriptor, data []byte, doc *image.Fields, err error) error {
 		if errors.Is(err, fs.ErrNotExist) && d.Digest != i.descriptor.Digest {
 			cs.note("%s: %v", label, err)
@@ -250,8 +302,12 @@ func (cs *claims) manifests(label string, i *ociImage) {
 		if f, err := i.lookup(d.Digest); err == nil {
 			cs.used[f.Offset] = true
 		}
-		if d.Size != int64(len(data)) {
-			cs.damaged("%s: the descriptor of %s says that it has %d bytes, but it has %d", label, d.Digest, d.Size, len(data))
+		documents[d.Digest] = document{data, doc}
+		listed = append(listed, doc.Manifests...)
+		for _, d := range doc.Descriptors() {
+			if err := image.CheckData(d); err != nil {
+				cs.problem("%s: %w", label, err)
+			}
 		}
 		if doc.Subject != nil {
 			cs.subject(label, d, doc.Subject.Digest)

@@ -1,5 +1,12 @@
 package catalog
 
+import (
+	"fmt"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/image"
+)
+
 // What the documents of an archive may ask of a reader.
 const (
 	// maxTableOfContents bounds manifest.json, index.json and repositories, which
@@ -16,3 +23,14 @@ const (
 	// limit is 125.
 	maxLegacyChain = 1 << 10
 )
+
+// CheckTable fails for a table of contents that would not be read.
+func CheckTable(name string, data []byte) error {
+	if len(data) > maxTableOfContents {
+		return fmt.Errorf("%s: %w: %d bytes, at most %d are allowed", name, errdef.ErrLimit, len(data), maxTableOfContents)
+	}
+	if err := image.CheckDocument(data); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}

@@ -30,7 +30,7 @@ const (
 // none: what is in v after it has no other. The error wraps errdef.ErrDamaged or
 // ErrLimit.
 func Decode(name string, data []byte, v any) error {
-	if err := checkDocument(data); err != nil {
+	if err := CheckDocument(data); err != nil {
 		return fmt.Errorf("decoding %s: %w", printable.String(name), err)
 	}
 	if err := json.Unmarshal(data, v); err != nil {
@@ -42,9 +42,9 @@ func Decode(name string, data []byte, v any) error {
 	return nil
 }
 
-// checkDocument refuses a document that would take up far more memory than its
+// CheckDocument refuses a document that would take up far more memory than its
 // length lets one expect. It does not care whether it is valid.
-func checkDocument(data []byte) error {
+func CheckDocument(data []byte) error {
 	depth, objects, values := 0, 0, 0
 	for i := 0; i < len(data); i++ {
 		switch data[i] {

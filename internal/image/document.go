@@ -108,6 +108,9 @@ func ParseDocument(raw []byte, described string) (*Document, error) {
 		if f.Config != nil || f.Layers != nil || f.FSLayers != nil {
 			return nil, errdef.Errorf(errdef.ErrDamaged, "an index that is a manifest as well is ambiguous")
 		}
+		if f.Manifests == nil {
+			return nil, errdef.Errorf(errdef.ErrDamaged, "an index without a list of manifests")
+		}
 		d.index, d.Manifests = true, f.Manifests
 	case v1.MediaTypeImageManifest, DockerManifest:
 		if f.Manifests != nil || f.FSLayers != nil {

@@ -105,6 +105,19 @@ func CheckStart(block []byte) error {
 	return nil // The header may be longer than a block, and a damaged one is told with its place.
 }
 
+// IsTar reports whether something can be a tar archive by its first block, or by all of
+// it if that is less. What is empty, or begins with zeros, is an archive without entries.
+func IsTar(start []byte) bool {
+	if len(start) == 0 {
+		return true
+	}
+	if len(start) < blockSize {
+		return false
+	}
+	_, err := tar.NewReader(bytes.NewReader(start[:blockSize])).Next()
+	return !errors.Is(err, tar.ErrHeader)
+}
+
 // headerError says what is wrong with the header after n entries that end at
 // offset end of an archive.
 func (x *Index) headerError(err error, n int, end, size int64) error {
@@ -215,6 +228,18 @@ func (x *Index) Names() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for i, e := range x.entries {
 			if e.kind != tar.TypeDir && x.byName[e.name] == int32(i) && !yield(e.name) {
+				return
+			}
+		}
+	}
+}
+
+// Replaced yields the regular files that a later entry of the same name replaces. Their
+// contents are there, and a reader of another kind may take them.
+func (x *Index) Replaced() iter.Seq[Member] {
+	return func(yield func(Member) bool) {
+		for i, e := range x.entries {
+			if e.kind == tar.TypeReg && x.byName[e.name] != int32(i) && !yield(Member{Name: e.name, Offset: e.offset, Size: e.size}) {
 				return
 			}
 		}

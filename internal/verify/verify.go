@@ -21,6 +21,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
+	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
 // bufferSize is the unit of reading: small enough to be in the processor's cache
@@ -78,12 +79,13 @@ func check(ctx context.Context, c *catalog.Claim, progress func(int)) []error {
 	}
 	algorithm := compression.Detect(prefix[:n])
 	var unpackErr error
+	start := &beginning{}
 	switch {
 	case algorithm == compression.None || len(unpacked) == 0:
-		err = copyAll(stored, source)
+		err = copyAll(io.MultiWriter(start, stored), source)
 		unpacked = stored
 	default:
-		err, unpackErr = copyBoth(ctx, stored, unpacked, source, algorithm)
+		err, unpackErr = copyBoth(ctx, stored, io.MultiWriter(start, unpacked), source, algorithm)
 	}
 	if err != nil {
 		return []error{fmt.Errorf("reading %s: %w", printable.String(c.Name), err)}
@@ -91,11 +93,26 @@ func check(ctx context.Context, c *catalog.Claim, progress func(int)) []error {
 	if unpackErr != nil { // There is nothing to compare with.
 		return append(compare(c, stored, nil), fmt.Errorf("reading %s: %w", printable.String(c.Name), unpackErr))
 	}
-	return compare(c, stored, unpacked)
+	problems := compare(c, stored, unpacked)
+	if len(c.Layers) > 0 && len(problems) == 0 && !tarfile.IsTar(start.data) {
+		l := c.Layers[0]
+		problems = append(problems, errdef.Errorf(errdef.ErrDamaged, "%s: layer %d, %s, is no tar archive: it does not begin with a tar header", l.Image, l.Layer, printable.String(c.Name)))
+	}
+	return problems
+}
+
+// beginning keeps as much of a file as tells whether it is a tar archive.
+type beginning struct{ data []byte }
+
+// Write implements io.Writer.
+func (b *beginning) Write(p []byte) (int, error) {
+	const enough = 512
+	b.data = append(b.data, p[:min(len(p), enough-len(b.data))]...)
+	return len(p), nil
 }
 
 // copyBoth hashes a compressed file as it is stored, and what it unpacks to.
-func copyBoth(ctx context.Context, stored, unpacked digests, source io.Reader, algorithm compression.Algorithm) (err, unpackErr error) {
+func copyBoth(ctx context.Context, stored, unpacked io.Writer, source io.Reader, algorithm compression.Algorithm) (err, unpackErr error) {
 	ahead := async.NewReader(ctx, io.TeeReader(source, stored))
 	defer ahead.Close()
 	stream, unpackErr := compression.NewReader(ahead, algorithm)

@@ -217,6 +217,9 @@ func (a *Archive) complete(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	if err == nil {
+		err = checkTables(files)
+	}
+	if err == nil {
 		err = a.tar.Seal(ctx, nil, nil, files)
 	}
 	if err == nil {

@@ -2,6 +2,7 @@ package writing
 
 import (
 	"context"
+	"io"
 	"sync"
 	"time"
 
@@ -18,6 +19,16 @@ type storedBlob struct {
 	entry  *tarfile.Entry
 	// algorithm is how it is compressed as it is stored.
 	algorithm compression.Algorithm
+	content   content
+	old       *io.SectionReader // where it is read, of an archive that is changed; else nil
+}
+
+// asLayer returns what is known of the blob, should it be a layer.
+func (b *storedBlob) asLayer() content {
+	if b.old != nil {
+		return contentOf(b.old, b.algorithm)
+	}
+	return b.content
 }
 
 // receivedBlob is a blob as a source has it.
@@ -35,6 +46,9 @@ type blobSet struct {
 	received map[digest.Digest]receivedBlob
 	stored   map[digest.Digest]*storedBlob
 	claims   map[digest.Digest]*claim
+	// late are owners that have not delivered in time. Nobody waits for them again: who
+	// copies an image of which much is not there would wait for each blob of it.
+	late map[Owner]bool
 	// old finds blobs of an archive that images are added to; not changed. Their
 	// entries are nil: they stay where they are.
 	old func(digest.Digest) (*storedBlob, bool)
@@ -55,7 +69,7 @@ type claim struct {
 // starts to arrive. It bounds the harm of an owner that asks for a blob and then
 // neither delivers nor releases it; the cost is that a blob may be
 // fetched twice.
-const claimPatience = 10 * time.Second
+const claimPatience = 3 * time.Second
 
 func newBlobSet() *blobSet {
 	return &blobSet{
@@ -63,6 +77,7 @@ func newBlobSet() *blobSet {
 		received: map[digest.Digest]receivedBlob{},
 		stored:   map[digest.Digest]*storedBlob{},
 		claims:   map[digest.Digest]*claim{},
+		late:     map[Owner]bool{},
 		old:      func(digest.Digest) (*storedBlob, bool) { return nil, false },
 	}
 }
@@ -105,6 +120,10 @@ func (s *blobSet) wait(ctx context.Context, d digest.Digest, take func(*claim) b
 			return blob, true, nil
 		}
 		c := s.claims[d]
+		if c != nil && !c.started && s.late[c.owner] {
+			s.settleLocked(d)
+			c = nil
+		}
 		if take(c) {
 			s.mu.Unlock()
 			return receivedBlob{}, false, nil
@@ -146,6 +165,7 @@ func (s *blobSet) expire(d digest.Digest, c *claim) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.claims[d] == c && !c.started {
+		s.late[c.owner] = true
 		s.settleLocked(d)
 	}
 }

@@ -191,7 +191,7 @@ func (e *Existing) find(d digest.Digest) (*storedBlob, bool) {
 	if err != nil {
 		return nil, false
 	}
-	return &storedBlob{digest: d, size: m.Size, algorithm: algorithm}, true
+	return &storedBlob{digest: d, size: m.Size, algorithm: algorithm, old: e.index.Open(m)}, true
 }
 
 // algorithmOf returns how something is compressed.

@@ -24,10 +24,12 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
-// random returns bytes that cannot be compressed, so that they are a large blob.
+// random returns bytes that cannot be compressed, so that they are a large blob, behind
+// what tells a layer.
 func random(seed, n int) []byte {
 	data := make([]byte, n)
 	rand.NewChaCha8([32]byte{byte(seed)}).Read(data) // Never fails.
+	beginAsTar(data)
 	return data
 }
 

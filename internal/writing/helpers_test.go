@@ -48,13 +48,24 @@ type testLayer struct {
 
 func (l testLayer) digest() digest.Digest { return digest.FromBytes(l.blob) }
 
-// plain returns an uncompressed layer of n bytes, which depend on the seed.
+// plain returns an uncompressed layer of n bytes, at least those of a tar header, which
+// depend on the seed.
 func plain(seed byte, n int) testLayer {
-	data := make([]byte, n)
+	data := make([]byte, max(n, 513))
 	for i := range data {
 		data[i] = byte(i*i>>3) ^ seed
 	}
+	beginAsTar(data)
 	return testLayer{data, data, v1.MediaTypeImageLayer}
+}
+
+// beginAsTar makes data, of at least a block, begin as a layer does.
+func beginAsTar(data []byte) {
+	var header bytes.Buffer
+	if err := tar.NewWriter(&header).WriteHeader(&tar.Header{Name: "file"}); err != nil {
+		panic(err) // Nothing can fail in memory.
+	}
+	copy(data[:512], header.Bytes())
 }
 
 func zipped(seed byte, n int) testLayer {

@@ -164,6 +164,9 @@ func (a *Archive) Check(content *image.Image) error {
 		if err := a.layout.Check(d); err != nil {
 			return err
 		}
+		if len(d.Raw) > image.MaxDocument { // Which no registry would take, nor a reader.
+			return fmt.Errorf("%w: manifest %s has %d bytes, at most %d are allowed", errdef.ErrLimit, d.Descriptor.Digest, len(d.Raw), image.MaxDocument)
+		}
 	}
 	if a.layout.Unpacks() {
 		return a.checkLayers(content)
@@ -175,6 +178,9 @@ func (a *Archive) Check(content *image.Image) error {
 		return err
 	}
 	for _, d := range content.Documents {
+		if err := checkData(d); err != nil {
+			return err
+		}
 		check := a.checkManifest
 		if d.IsIndex() {
 			check = checkIndex
@@ -231,15 +237,25 @@ func (a *Archive) checkManifest(content *image.Image, manifest *image.Document) 
 		return err
 	}
 	for n, l := range manifest.Layers {
-		algorithm, ok := a.compression(l)
-		if !ok {
-			continue
-		}
-		if err := image.CheckType(l, algorithm); err != nil {
+		if err := a.checkLayer(l, config.DiffIDs[n]); err != nil {
 			return fmt.Errorf("layer %d: %w", n, err)
 		}
 	}
 	return nil
+}
+
+// checkLayer compares a layer that has been put with what is said of it.
+func (a *Archive) checkLayer(l imgspecv1.Descriptor, diffID digest.Digest) error {
+	if algorithm, ok := a.compression(l); ok {
+		if err := image.CheckType(l, algorithm); err != nil {
+			return err
+		}
+	}
+	blob, ok := a.blobs.get(l.Digest)
+	if !ok || strings.HasSuffix(l.MediaType, "+encrypted") {
+		return nil // Nobody knows what it is.
+	}
+	return blob.stored.asLayer().check(l.Digest, diffID)
 }
 
 // compression returns how a layer that has been put is compressed.
@@ -251,12 +267,34 @@ func (a *Archive) compression(l imgspecv1.Descriptor) (algorithm compression.Alg
 	return blob.stored.algorithm, true
 }
 
+// checkData compares the copies of blobs that a document has with what they are of.
+func checkData(document *image.Document) error {
+	var fields image.Fields
+	if err := image.Decode("manifest", document.Raw, &fields); err != nil {
+		return err
+	}
+	for _, d := range fields.Descriptors() {
+		if err := image.CheckData(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // checkIndex compares what an index says of the sizes of what it lists with what is
 // there.
 func checkIndex(content *image.Image, index *image.Document) error {
 	for _, listed := range index.Manifests {
-		if d := content.Find(listed.Digest); d != nil && d.Descriptor.Size != listed.Size {
-			return errdef.Errorf(errdef.ErrDamaged, "the descriptor of %s says that it has %d bytes, but it has %d", listed.Digest, listed.Size, d.Descriptor.Size)
+		d := content.Find(listed.Digest)
+		if d == nil {
+			continue
+		}
+		var fields image.Fields
+		if err := image.Decode("manifest", d.Raw, &fields); err != nil {
+			return err
+		}
+		if err := image.CheckListed(listed, d.Raw, &fields); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -278,6 +316,9 @@ func (a *Archive) checkLayers(content *image.Image) error {
 			return fmt.Errorf("layer %s has not been written", l.Digest)
 		case blob.stored.digest != l.DiffID:
 			return fmt.Errorf("layer %s has the diff ID %s, but config %s says %s", l.Digest, blob.stored.digest, manifest.Config.Digest, l.DiffID)
+		}
+		if err := blob.stored.asLayer().check(l.Digest, l.DiffID); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -107,6 +107,7 @@ func (a *Archive) store(ctx context.Context, stream io.Reader, info received) (r
 	if !l.Unpacks() {
 		b.algorithm, algorithm = algorithm, compression.None
 	}
+	b.start = newBeginning(b.algorithm)
 	slot := a.slots[info.place]
 	size := int64(-1)
 	var header *tar.Header
@@ -253,6 +254,7 @@ type blobWriter struct {
 	patient bool
 	// algorithm is how what is written is compressed.
 	algorithm compression.Algorithm
+	start     *beginning // of what is written
 }
 
 // Write implements io.Writer.
@@ -265,7 +267,7 @@ func (b *blobWriter) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	b.size += int64(len(p))
-	return len(p), nil
+	return b.start.Write(p)
 }
 
 // expect says how large the blob may become, if that is known now.
@@ -333,5 +335,5 @@ func (b *blobWriter) finish(blobs *blobSet) (*storedBlob, error) {
 		}
 		finish = func() (*tarfile.Entry, error) { return entry, nil }
 	}
-	return blobs.add(b.ctx, storedBlob{digest: b.digest, size: b.size, algorithm: b.algorithm}, finish)
+	return blobs.add(b.ctx, storedBlob{digest: b.digest, size: b.size, algorithm: b.algorithm, content: b.start.content(b.algorithm)}, finish)
 }

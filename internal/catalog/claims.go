@@ -356,7 +356,7 @@ func (cs *claims) manifest(label string, i *ociImage, doc *image.Fields) {
 			cs.damaged("%s: layer %d: %w", label, n, err)
 		}
 		// What an encrypted layer unpacks to cannot be known.
-		if !strings.Contains(doc.Layers[n].MediaType, "+encrypted") {
+		if !image.IsEncrypted(doc.Layers[n]) {
 			l.Layers = append(l.Layers, LayerClaim{label, n, ids})
 		}
 	}

@@ -26,7 +26,7 @@ func CheckLayers(layers []v1.Descriptor, ids []digest.Digest, lookup Lookup) err
 		return errdef.Errorf(errdef.ErrDamaged, "the manifest lists %d layers, but its config has %d diff IDs", len(layers), len(ids))
 	}
 	for n, l := range layers {
-		if isEncrypted(l) || l.Digest.Algorithm() != ids[n].Algorithm() {
+		if IsEncrypted(l) || l.Digest.Algorithm() != ids[n].Algorithm() {
 			continue
 		}
 		algorithm, ok := lookup(l)
@@ -45,7 +45,9 @@ func CheckLayers(layers []v1.Descriptor, ids []digest.Digest, lookup Lookup) err
 	return nil
 }
 
-func isEncrypted(l v1.Descriptor) bool { return strings.HasSuffix(l.MediaType, "+encrypted") }
+// IsEncrypted reports whether a layer says of itself that only who has a key knows what
+// it unpacks to.
+func IsEncrypted(l v1.Descriptor) bool { return strings.HasSuffix(l.MediaType, "+encrypted") }
 
 // CheckType returns what is wrong with the media type of a layer whose blob is
 // compressed with algorithm.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -48,7 +47,7 @@ func (l Docker) Check(d *image.Document) error {
 		return err
 	}
 	for _, layer := range d.Layers {
-		if strings.HasSuffix(layer.MediaType, "+encrypted") {
+		if image.IsEncrypted(layer) {
 			return fmt.Errorf("layer %s is encrypted; decrypt the image while copying it", layer.Digest)
 		}
 	}

@@ -348,6 +348,8 @@ func (t *ociTable) notForDocker(img *image.Image, m *image.Document) string {
 		return fmt.Sprintf("its config, of type %q, has no rootfs, so this is not a container image but an artifact", m.Config.MediaType)
 	case config.Platform.OS == image.UnknownPlatform:
 		return "it is an attestation"
+	case slices.ContainsFunc(m.Layers, image.IsEncrypted):
+		return "its layers are encrypted"
 	case image.HasOtherLayers(m.Layers):
 		return fmt.Sprintf("its layers are of the type %q, so this is not a container image but an artifact", m.Layers[0].MediaType)
 	case len(config.DiffIDs) != len(m.Layers):

@@ -252,7 +252,7 @@ func (a *Archive) checkLayer(l imgspecv1.Descriptor, diffID digest.Digest) error
 		}
 	}
 	blob, ok := a.blobs.get(l.Digest)
-	if !ok || strings.HasSuffix(l.MediaType, "+encrypted") {
+	if !ok || image.IsEncrypted(l) {
 		return nil // Nobody knows what it is.
 	}
 	return blob.stored.asLayer().check(l.Digest, diffID)
@@ -357,6 +357,9 @@ func (a *Archive) take(ctx context.Context, img *Image, content *image.Image) er
 	defer a.mu.Unlock()
 	if a.closed {
 		return fs.ErrClosed
+	}
+	if img.state != open {
+		return errors.New("it has been committed already")
 	}
 	if a.old != nil {
 		if err := a.old.makeWay(ctx, a.table, content); err != nil {

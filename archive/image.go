@@ -44,6 +44,22 @@ func (i *Image) Manifest(ctx context.Context) (*Manifest, error) {
 	return i.newManifest(descriptor, mediaType, data, made)
 }
 
+// Stored returns a manifest or an index as the archive has it, by its digest or, if that
+// is empty, the image's own, also where it contradicts its config, so that Manifest and
+// Instance fail. It is for passing images on by their digests. The error wraps
+// fs.ErrNotExist if the archive has none of this digest.
+func (i *Image) Stored(_ context.Context, d digest.Digest) (*Manifest, error) {
+	data, mediaType, err := i.image.Stored(d)
+	if err != nil {
+		return nil, i.fail(err)
+	}
+	descriptor, _ := i.image.Descriptor()
+	if d != "" && d != descriptor.Digest {
+		descriptor = imgspecv1.Descriptor{Digest: d}
+	}
+	return i.newManifest(descriptor, mediaType, data, false)
+}
+
 // Warnings returns what the archive says of the image that contradicts something
 // else in it and is not taken for true. The layers are read where nothing less
 // tells which of the two is right. The error is for an image that is consistent

@@ -10,6 +10,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
@@ -27,18 +28,18 @@ import (
 // imageDestination writes one image of a Writer. It implements
 // types.ImageDestination.
 type imageDestination struct {
-	ref        archiveReference
-	archive    *writing.Archive
-	layout     layout.Layout
-	ownsWriter bool // until the archive is closed
-	place      *writing.Image
-	names      []string
-	absent     map[digest.Digest]bool // layers that stay elsewhere
-	origins    []originator
-	filler     atomic.Bool // a schema 1 image's empty layer was left out
+	ref     archiveReference
+	archive *writing.Archive
+	layout  layout.Layout
+	place   *writing.Image
+	names   []string
+	absent  map[digest.Digest]bool // layers that stay elsewhere
+	origins []originator
+	filler  atomic.Bool // a schema 1 image's empty layer was left out
 
-	// What has been put, by digest. Configs and manifests are not put
-	// concurrently with each other.
+	mu         sync.Mutex // never held for long
+	ownsWriter bool       // until the archive is closed
+	// What has been put, by digest.
 	configs   map[digest.Digest][]byte
 	documents map[digest.Digest]*image.Document
 	complete  *image.Image // nil before the manifest of the image itself
@@ -110,14 +111,26 @@ func (d *imageDestination) Reference() types.ImageReference { return d.ref }
 // image is not part of the archive.
 func (d *imageDestination) Close() error {
 	d.archive.Release(d)
-	if !d.committed {
+	d.mu.Lock()
+	committed := d.committed
+	d.mu.Unlock()
+	if !committed {
 		d.archive.Abandon(d.place)
 	}
-	if !d.ownsWriter {
+	if !d.disown() {
 		return nil
 	}
-	d.ownsWriter = false
 	return d.archive.Abort()
+}
+
+// disown reports whether the archive is the destination's to end, and whoever asks is the
+// one to do it.
+func (d *imageDestination) disown() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	owned := d.ownsWriter
+	d.ownsWriter = false
+	return owned
 }
 
 // SupportedManifestMIMETypes returns the types that the layout can hold.
@@ -198,7 +211,9 @@ func (d *imageDestination) putConfig(ctx context.Context, stream io.Reader, info
 	} else if err := info.Digest.Validate(); err != nil {
 		return types.BlobInfo{}, err
 	}
+	d.mu.Lock()
 	d.configs[info.Digest] = config
+	d.mu.Unlock()
 	if !d.layout.Unpacks() {
 		if err := d.archive.PutBytes(ctx, d, config, info.Digest); err != nil {
 			return types.BlobInfo{}, err
@@ -282,8 +297,8 @@ func (d *imageDestination) putManifest(ctx context.Context, m []byte, instance *
 	if err := d.putFiller(ctx, document); err != nil {
 		return err
 	}
-	img := &image.Image{Names: d.names, Configs: d.configs, Origins: d.originsOf()}
-	if img.Documents, err = image.Order(document, d.put); err != nil {
+	img, err := d.imageOf(document)
+	if err != nil {
 		return err
 	}
 	if err := d.archive.Check(img); err != nil {
@@ -294,6 +309,8 @@ func (d *imageDestination) putManifest(ctx context.Context, m []byte, instance *
 			return err
 		}
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.documents[document.Descriptor.Digest] = document
 	if instance == nil {
 		d.complete = img
@@ -301,17 +318,31 @@ func (d *imageDestination) putManifest(ctx context.Context, m []byte, instance *
 	return nil
 }
 
-// originsOf returns what is known of the image by its configs.
-func (d *imageDestination) originsOf() map[digest.Digest]image.Origin {
-	known := map[digest.Digest]image.Origin{}
-	for config := range d.configs {
+// imageOf returns the image of a document, of what has been put so far.
+func (d *imageDestination) imageOf(document *image.Document) (*image.Image, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	img := &image.Image{Names: d.names, Configs: map[digest.Digest][]byte{}, Origins: map[digest.Digest]image.Origin{}}
+	var err error
+	if img.Documents, err = image.Order(document, d.put); err != nil {
+		return nil, err
+	}
+	for _, m := range img.Documents {
+		if m.Config == nil {
+			continue
+		}
+		config, ok := d.configs[m.Config.Digest]
+		if !ok {
+			continue
+		}
+		img.Configs[m.Config.Digest] = config
 		for _, o := range d.origins {
-			if origin := o.Origin(config); origin.Parent != "" || origin.LayerSources != nil {
-				known[config] = origin
+			if origin := o.Origin(m.Config.Digest); origin.Parent != "" || origin.LayerSources != nil {
+				img.Origins[m.Config.Digest] = origin
 			}
 		}
 	}
-	return known
+	return img, nil
 }
 
 // truthful mends the media types of layers in a manifest that the source has made up,
@@ -322,7 +353,10 @@ func (d *imageDestination) truthful(m []byte) []byte {
 	if err != nil || document.Config == nil || byDigest || d.layout.Unpacks() {
 		return m
 	}
-	mended := image.Truthful(m, d.configs[document.Config.Digest])
+	d.mu.Lock()
+	config := d.configs[document.Config.Digest]
+	d.mu.Unlock()
+	mended := image.Truthful(m, config)
 	if !bytes.Equal(m, mended) {
 		logrus.Warnf("%s: the manifest, made up by its source, calls its layers compressed, which they are not: it is written with their true types", d.archive.Path())
 	}
@@ -330,7 +364,7 @@ func (d *imageDestination) truthful(m []byte) []byte {
 }
 
 // put returns a manifest that has been put, or nil: of an index, those images that
-// the caller wants are in the archive.
+// the caller wants are in the archive. d.mu must be held.
 func (d *imageDestination) put(listed imgspecv1.Descriptor) (*image.Document, error) {
 	return d.documents[listed.Digest], nil
 }
@@ -343,31 +377,35 @@ func (d *imageDestination) PutSignatures(ctx context.Context, signatures [][]byt
 	return d.SupportsSignatures(ctx)
 }
 
-// what names the image for a message.
-func (d *imageDestination) what() string {
+// what names an image of the destination for a message.
+func (d *imageDestination) what(img *image.Image) string {
 	if len(d.names) > 0 {
 		return d.names[0]
 	}
-	return "image " + d.complete.Digest().String()
+	return "image " + img.Digest().String()
 }
 
 // Commit makes the image part of the archive. If the destination was not made
 // from a reference of a Writer, the archive then appears at its path; else that
 // happens when the Writer is closed.
 func (d *imageDestination) Commit(ctx context.Context, _ types.UnparsedImage) error {
-	if d.complete == nil {
+	d.mu.Lock()
+	complete := d.complete
+	d.mu.Unlock()
+	if complete == nil {
 		return fmt.Errorf("committing an image to %s: its manifest has not been written", d.archive.Path())
 	}
-	if err := d.archive.Commit(ctx, d.place, d.complete); err != nil {
+	if err := d.archive.Commit(ctx, d.place, complete); err != nil {
 		return err
 	}
+	d.mu.Lock()
 	d.committed = true
-	if reason := d.layout.LeftOut(d.complete); reason != "" {
-		logrus.Warnf("%s: %s is left out of manifest.json, so that docker load does not see it: %s", d.archive.Path(), d.what(), reason)
+	d.mu.Unlock()
+	if reason := d.layout.LeftOut(complete); reason != "" {
+		logrus.Warnf("%s: %s is left out of manifest.json, so that docker load does not see it: %s", d.archive.Path(), d.what(complete), reason)
 	}
-	if !d.ownsWriter {
+	if !d.disown() {
 		return nil
 	}
-	d.ownsWriter = false
 	return d.archive.Close(ctx)
 }

@@ -3,6 +3,7 @@ package serving
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dockerarchive/dockerarchive/archive"
+	"github.com/dockerarchive/dockerarchive/errdef"
 	imagedoc "github.com/dockerarchive/dockerarchive/internal/image"
 )
 
@@ -59,6 +61,13 @@ func (i *image) find(ctx context.Context, d digest.Digest) (*archive.Manifest, e
 		m, err = img.Manifest(ctx)
 	} else {
 		m, err = img.Instance(ctx, d)
+	}
+	if errors.Is(err, errdef.ErrDamaged) {
+		// An image that contradicts itself may be of use to whoever asks for it, and is what
+		// its digest says.
+		if stored, other := img.Stored(ctx, d); other == nil {
+			m, err = stored, nil
+		}
 	}
 	if err != nil {
 		return nil, err

@@ -336,3 +336,28 @@ func TestNewFails(t *testing.T) {
 	assert.Zero(t, images+archives)
 	assert.Contains(t, s.log.String(), "junk.tar")
 }
+
+// Images whose configs have wrong diff IDs, as those of the distribution specification's
+// conformance suite, are of use to whoever asks for them, alone and in an index.
+func TestInconsistentImagesAreServed(t *testing.T) {
+	for name, config := range map[string]any{
+		"no diff IDs":    map[string]any{"os": "linux", "rootfs": map[string]any{"type": "layers", "diff_ids": []string{}}},
+		"a wrong number": map[string]any{"os": "linux", "rootfs": map[string]any{"diff_ids": []digest.Digest{digest.FromString("a"), digest.FromString("b")}}},
+		"of another":     map[string]any{"os": "linux", "rootfs": map[string]any{"diff_ids": []digest.Digest{digest.FromString("a")}}},
+		"no digest":      map[string]any{"os": "linux", "rootfs": map[string]any{"diff_ids": []string{"x"}}},
+		"no config":      []string{"x"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := imagetest.NewImageOfConfig(t, config, imagetest.Plain(1, 1000))
+			index, err := json.Marshal(v1.Index{MediaType: v1.MediaTypeImageIndex, Manifests: []v1.Descriptor{m.Descriptor()}})
+			require.NoError(t, err)
+			l := newLayout(t).add(m, "example.com/app:1")
+			d := v1.Descriptor{MediaType: v1.MediaTypeImageIndex, Digest: digest.FromBytes(index), Size: int64(len(index)), Annotations: map[string]string{"io.containerd.image.name": "example.com/app:index"}}
+			l.file(blobPath(d.Digest), index)
+			l.index.Manifests = append(l.index.Manifests, d)
+			s := serve(t, l.write())
+			assert.Equal(t, 2, s.pull("app", "1"))
+			assert.Equal(t, 2, s.pull("app", "index"))
+		})
+	}
+}

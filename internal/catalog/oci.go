@@ -184,6 +184,25 @@ func (i *ociImage) Manifest(ctx context.Context, instance *digest.Digest) ([]byt
 	return data, doc.Type(d.MediaType), nil
 }
 
+// Stored returns a manifest or an index that the archive has, by its digest or, if that is
+// empty, the image's own: as it is stored, and verified, whatever else the archive says.
+// The error wraps fs.ErrNotExist if there is none.
+func (img *Image) Stored(d digest.Digest) ([]byte, string, error) {
+	i, ok := img.contents.(*ociImage)
+	if !ok {
+		return nil, "", fmt.Errorf("the archive has no manifest of it: %w", fs.ErrNotExist)
+	}
+	descriptor := i.descriptor
+	if d != "" && d != descriptor.Digest {
+		descriptor = v1.Descriptor{Digest: d}
+	}
+	data, doc, err := readDocument(i.files, descriptor)
+	if err != nil {
+		return nil, "", err
+	}
+	return data, doc.Type(descriptor.MediaType), nil
+}
+
 // Blob implements contents.
 func (i *ociImage) Blob(ctx context.Context, d digest.Digest) (Blob, error) {
 	s, err := i.settle(ctx, i.descriptor)

@@ -75,10 +75,13 @@ func gzipped(t *testing.T, data []byte) []byte {
 
 func named(suffix string, content []byte) string { return digest.FromBytes(content).Encoded() + suffix }
 
+// layerOf returns content behind what a tar archive begins with.
+func layerOf(content []byte) []byte { return append(make([]byte, 512), content...) }
+
 // What holds is no problem, in whatever form a layer is and whichever form its name is of;
 // every byte is reported once.
 func TestWhatHolds(t *testing.T) {
-	plain, other := bytes.Repeat([]byte("plain"), 200_000), []byte("other")
+	plain, other := layerOf(bytes.Repeat([]byte("plain"), 200_000)), layerOf([]byte("other"))
 	packed := gzipped(t, other)
 	ids := []digest.Digest{digest.FromBytes(plain), digest.FromBytes(other), digest.FromBytes(other)}
 	files := image(t, ids, file{named(".tar", plain), plain}, file{named(".tar.gz", packed), packed}, file{named(".tar", other), packed})

@@ -58,8 +58,10 @@ type LayerBlob struct {
 	Size   int64         `json:"size"` // in bytes
 }
 
-func (d *Description) addLayer(l LayerBlob) {
-	if !slices.Contains(d.LayerBlobs, l) {
+// addLayer adds a layer unless it is among known: an image may have tens of thousands.
+func (d *Description) addLayer(l LayerBlob, known map[LayerBlob]bool) {
+	if !known[l] {
+		known[l] = true
 		d.LayerBlobs = append(d.LayerBlobs, l)
 	}
 }
@@ -103,8 +105,9 @@ func (i *dockerImage) describe(ctx context.Context) (Description, error) {
 	for _, l := range p.layers {
 		d.Size += l.Member.Size
 	}
+	known := map[LayerBlob]bool{}
 	for _, diffID := range p.diffIDs {
-		d.addLayer(LayerBlob{diffID, p.layers[diffID].Member.Size})
+		d.addLayer(LayerBlob{diffID, p.layers[diffID].Member.Size}, known)
 	}
 	return d, nil
 }
@@ -170,6 +173,7 @@ func (c *Catalog) describeManifest(d *Description, doc *image.Fields, sizes map[
 		blobs = append(blobs, *doc.Config)
 		c.describeConfig(d, doc)
 	}
+	known := map[LayerBlob]bool{}
 	for _, b := range blobs {
 		name, err := blobName(b.Digest)
 		if err == nil {
@@ -177,7 +181,7 @@ func (c *Catalog) describeManifest(d *Description, doc *image.Fields, sizes map[
 			if f, err = c.files.Lookup(name); err == nil {
 				sizes[b.Digest] = f.Size
 				if f.Size == b.Size && !isConfig(doc, b) {
-					d.addLayer(LayerBlob{b.Digest, b.Size})
+					d.addLayer(LayerBlob{b.Digest, b.Size}, known)
 				}
 				continue
 			}

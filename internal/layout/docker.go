@@ -106,6 +106,14 @@ type dockerTable struct {
 	names     names
 	legacyIDs map[string]struct{} // of the layers whose directories are new
 	old       Archive             // nil for a new archive
+	placed    placedIDs
+}
+
+// placedIDs are the IDs of the layers of the image that was placed last, which is usually
+// the one that is added next: there may be tens of thousands.
+type placedIDs struct {
+	config digest.Digest
+	ids    []string
 }
 
 // Head implements Table: nothing stands before the blobs.
@@ -166,6 +174,10 @@ func (t *dockerTable) Place(img *image.Image) ([]Blob, []tarfile.Small, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	t.placed = placedIDs{config: d.configDigest}
+	for _, l := range d.legacy {
+		t.placed.ids = append(t.placed.ids, l.ID)
+	}
 	var blobs []Blob
 	for _, l := range d.layers {
 		blobs = append(blobs, Blob{Received: l.Digest, Stored: l.DiffID, Size: -1})
@@ -193,20 +205,27 @@ func (t *dockerTable) Add(img *image.Image) error {
 	if _, err := t.Claim(img); err != nil {
 		return err
 	}
-	d, err := t.imageOf(img)
+	config := img.Top().Config.Digest
+	if t.placed.config != config {
+		if _, _, err := t.Place(img); err != nil {
+			return err
+		}
+	}
+	layers, err := img.Layers(img.Top())
 	if err != nil {
 		return err
 	}
 	item := &dockerItem{
-		tagItem: tagItem{Config: t.layout.ConfigName(d.configDigest), RepoTags: []string{}, Layers: []string{}},
-		config:  d.config, parent: img.Origins[d.configDigest].Parent, top: topID(d.legacy),
+		tagItem: tagItem{Config: t.layout.ConfigName(config), RepoTags: []string{}, Layers: []string{}},
+		config:  img.Configs[config], parent: img.Origins[config].Parent,
 	}
-	for i, layer := range d.layers {
+	for i, layer := range layers {
 		item.Layers = append(item.Layers, t.layout.BlobName(layer.DiffID))
-		t.legacyIDs[d.legacy[i].ID] = struct{}{}
+		item.top = t.placed.ids[i]
+		t.legacyIDs[item.top] = struct{}{}
 	}
 	// Not those of the manifest, of which containers/image does not tell either.
-	item.LayerSources = img.Origins[d.configDigest].SourcesOf(diffIDs(d.layers))
+	item.LayerSources = img.Origins[config].SourcesOf(diffIDs(layers))
 	t.index.add(item, img.Names)
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 )
 
@@ -52,7 +53,7 @@ func (w *FileWriter) Seal(ctx context.Context, slot *Slot, entries []*Entry, sma
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	blocks, err := encodeSmall(small)
+	span, err := smallSpan(small)
 	if err != nil {
 		return err
 	}
@@ -62,7 +63,7 @@ func (w *FileWriter) Seal(ctx context.Context, slot *Slot, entries []*Entry, sma
 		return w.err
 	}
 	fresh := w.freshLocked(entries)
-	end, moves := w.planLocked(fresh, int64(len(blocks)))
+	end, moves := w.planLocked(fresh, span)
 	if w.busyLocked(end, len(moves) > 0, slot) {
 		return ErrBusy
 	}
@@ -73,7 +74,7 @@ func (w *FileWriter) Seal(ctx context.Context, slot *Slot, entries []*Entry, sma
 		}
 		return w.failLocked(err)
 	}
-	if _, err := w.file.WriteAt(blocks, end-int64(len(blocks))); err != nil {
+	if err := writeSmall(io.NewOffsetWriter(w.file, end-span), small); err != nil {
 		return w.failLocked(err)
 	}
 	for _, e := range fresh {

@@ -2,8 +2,10 @@ package tarfile
 
 import (
 	"archive/tar"
+	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 )
 
@@ -110,16 +112,36 @@ type Small struct {
 	Data   []byte
 }
 
-func encodeSmall(small []Small) ([]byte, error) {
-	var blocks []byte
+// smallSpan returns the bytes that entries take, or why they cannot be written.
+func smallSpan(small []Small) (span int64, err error) {
+	for _, s := range small {
+		size := int64(len(s.Data))
+		header, err := encodeHeader(s.Header, size)
+		if err != nil {
+			return 0, err
+		}
+		span += spanOf(int64(len(header)), size)
+	}
+	return span, nil
+}
+
+// smallUnit is how much of small entries is in memory as it is written: an image may have
+// tens of thousands.
+const smallUnit = 256 << 10
+
+// writeSmall writes entries, many at once.
+func writeSmall(w io.Writer, small []Small) error {
+	b := bufio.NewWriterSize(w, smallUnit)
 	for _, s := range small {
 		header, err := encodeHeader(s.Header, int64(len(s.Data)))
 		if err != nil {
-			return nil, err
+			return err
 		}
-		blocks = append(blocks, header...)
-		blocks = append(blocks, s.Data...)
-		blocks = append(blocks, zeros[:padding(int64(len(s.Data)))]...)
+		for _, part := range [][]byte{header, s.Data, zeros[:padding(int64(len(s.Data)))]} {
+			if _, err := b.Write(part); err != nil {
+				return err
+			}
+		}
 	}
-	return blocks, nil
+	return b.Flush()
 }

@@ -40,8 +40,7 @@ func (w *StreamWriter) Seal(ctx context.Context, slot *Slot, entries []*Entry, s
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	blocks, err := encodeSmall(small)
-	if err != nil {
+	if _, err := smallSpan(small); err != nil {
 		return err
 	}
 	w.mu.Lock()
@@ -52,12 +51,16 @@ func (w *StreamWriter) Seal(ctx context.Context, slot *Slot, entries []*Entry, s
 	if slot != nil && slot.released {
 		slot = nil
 	}
-	if slot == nil && len(blocks) > 0 {
+	if slot == nil && len(small) > 0 {
 		slot = w.floatingLocked(blockSize)
 	}
-	err = w.waitLocked(ctx, func() bool { return w.mayLocked(slot, entries, blocks) })
+	err := w.waitLocked(ctx, func() bool { return w.mayLocked(slot, entries, small) })
 	if err == nil {
-		err = w.sendLocked(ctx, entries, blocks)
+		var tail func(io.Writer) error
+		if len(small) > 0 {
+			tail = func(to io.Writer) error { return writeSmall(to, small) }
+		}
+		err = w.sendLocked(ctx, entries, tail)
 	}
 	if err != nil {
 		if slot != nil && slot.floating {
@@ -75,11 +78,11 @@ func (w *StreamWriter) Seal(ctx context.Context, slot *Slot, entries []*Entry, s
 	return w.advanceLocked()
 }
 
-// mayLocked reports whether the stream is free for what has to be sent. Blocks go
+// mayLocked reports whether the stream is free for what has to be sent. Small entries go
 // where their slot is; entries whose turn has not come, between blobs.
-func (w *StreamWriter) mayLocked(slot *Slot, entries []*Entry, blocks []byte) bool {
+func (w *StreamWriter) mayLocked(slot *Slot, entries []*Entry, small []Small) bool {
 	switch {
-	case len(blocks) > 0:
+	case len(small) > 0:
 		return !w.sending && w.first == slot
 	case slices.ContainsFunc(entries, func(e *Entry) bool { return e.spool != nil }):
 		return !w.sending && !w.blobInPlaceLocked()
@@ -92,9 +95,9 @@ func (w *StreamWriter) blobInPlaceLocked() bool {
 	return w.first != nil && w.first.blob != nil && w.first.blob.inPlace
 }
 
-// sendLocked sends those entries that are in spool, and blocks. It gives up the
+// sendLocked sends those entries that are in spool, and what tail writes, which may be nil. It gives up the
 // lock meanwhile.
-func (w *StreamWriter) sendLocked(ctx context.Context, entries []*Entry, blocks []byte) error {
+func (w *StreamWriter) sendLocked(ctx context.Context, entries []*Entry, tail func(io.Writer) error) error {
 	var spooled []*Entry
 	for _, e := range entries {
 		if e.spool != nil && !e.sending {
@@ -102,7 +105,7 @@ func (w *StreamWriter) sendLocked(ctx context.Context, entries []*Entry, blocks 
 			spooled = append(spooled, e)
 		}
 	}
-	if len(spooled) == 0 && len(blocks) == 0 {
+	if len(spooled) == 0 && tail == nil {
 		return nil
 	}
 	w.sending = true
@@ -113,11 +116,17 @@ func (w *StreamWriter) sendLocked(ctx context.Context, entries []*Entry, blocks 
 			break
 		}
 	}
-	if err == nil {
-		err = w.pipe.write(ctx, blocks)
+	if err == nil && tail != nil {
+		err = tail(writerFunc(func(p []byte) (int, error) { return len(p), w.pipe.write(ctx, p) }))
 	}
 	w.mu.Lock()
 	return w.sentLocked(spooled, err)
+}
+
+// writeMarker writes the end-of-archive marker.
+func writeMarker(to io.Writer) error {
+	_, err := to.Write(make([]byte, 2*blockSize))
+	return err
 }
 
 // sentLocked ends what sendLocked or settleLocked have begun.
@@ -245,7 +254,7 @@ func (w *StreamWriter) Close(ctx context.Context) error {
 		err = ErrBusy
 	}
 	if err == nil {
-		err = w.sendLocked(ctx, nil, make([]byte, 2*blockSize))
+		err = w.sendLocked(ctx, nil, writeMarker)
 	}
 	w.pipe.interrupt(os.ErrClosed)
 	w.discardLocked(os.ErrClosed)

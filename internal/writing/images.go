@@ -164,7 +164,7 @@ func (a *Archive) Check(content *image.Image) error {
 		if err := a.layout.Check(d); err != nil {
 			return err
 		}
-		if len(d.Raw) > image.MaxDocument { // Which no registry would take, nor a reader.
+		if len(d.Raw) > image.MaxDocument && !a.layout.Unpacks() { // Which no registry would take, nor a reader.
 			return fmt.Errorf("%w: manifest %s has %d bytes, at most %d are allowed", errdef.ErrLimit, d.Descriptor.Digest, len(d.Raw), image.MaxDocument)
 		}
 	}

@@ -26,14 +26,14 @@ import (
 // imageDestination writes one image of a Writer. It implements
 // types.ImageDestination.
 type imageDestination struct {
-	ref        archiveReference
-	archive    *writing.Archive
-	layout     layout.Layout
-	place      *writing.Image
-	names      []string
-	absent     map[digest.Digest]bool // layers that stay elsewhere
-	origins    []originator
-	filler     atomic.Bool // a schema 1 image's empty layer was left out
+	ref     archiveReference
+	archive *writing.Archive
+	layout  layout.Layout
+	place   *writing.Image
+	names   []string
+	absent  map[digest.Digest]bool // layers that stay elsewhere
+	origins []originator
+	filler  atomic.Bool // a schema 1 image's empty layer was left out
 
 	mu         sync.Mutex // never held for long
 	ownsWriter bool       // until the archive is closed

@@ -31,7 +31,9 @@ func TestServerConcurrently(t *testing.T) {
 		"", "_catalog", "team/app/tags/list", "team/app/manifests/1", "team/app/manifests/" + one.Digest().String(),
 		"team/app/blobs/" + one.Layers[0].Digest.String(), "team/app/referrers/" + one.Digest().String(), "team/app/blobs/x:y",
 	} {
-		again(func(int) { assert.Less(t, s.do(http.MethodGet, "/v2/"+target).StatusCode, http.StatusInternalServerError, target) })
+		again(func(int) {
+			assert.Less(t, s.do(http.MethodGet, "/v2/"+target).StatusCode, http.StatusInternalServerError, target)
+		})
 	}
 	again(func(n int) { replace(t, path, archives[n%2]) })
 	again(func(int) { s.Refresh(t.Context()) })

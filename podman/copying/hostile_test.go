@@ -3,6 +3,7 @@ package copying_test
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/binary"
@@ -410,10 +411,8 @@ func (a *plainArchive) readIndex() {
 	}
 	for n, d := range index.Manifests {
 		configs := a.readManifest(d, 0, "manifest "+strconv.Itoa(n))
-		for _, name := range []string{"io.containerd.image.name", v1.AnnotationRefName} {
-			if name := d.Annotations[name]; name != "" {
-				a.configs[name] = append(a.configs[name], configs...)
-			}
+		if name := cmp.Or(d.Annotations["io.containerd.image.name"], d.Annotations[v1.AnnotationRefName]); name != "" {
+			a.configs[name] = append(a.configs[name], configs...)
 		}
 	}
 }
@@ -430,9 +429,8 @@ func (a *plainArchive) blob(d v1.Descriptor, what string) ([]byte, bool) {
 	}
 	if d.Digest.Algorithm().FromBytes(data) != d.Digest || int64(len(data)) != d.Size {
 		a.problem("%s: %s is not what it should be", what, d.Digest)
-		return nil, false
 	}
-	return data, true
+	return data, d.Digest.Algorithm().FromBytes(data) == d.Digest
 }
 
 // readManifest returns the configs that a descriptor leads to.

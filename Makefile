@@ -113,7 +113,7 @@ fuzz:
 	$(FUZZ) '^FuzzSquash$$' ./internal/squash
 	$(FUZZ) '^FuzzDocuments$$' ./archive
 	$(FUZZ) '^FuzzReadEverything$$' ./archive
-	cd podman && $(FUZZ) '^FuzzHostileArchives$$' ./copying
+	cd podman && $(FUZZ) '^FuzzHostileArchives$$' ./hostile
 
 clean:
 	rm -rf bin demo.tar bench/.data interop/.clients

@@ -1,4 +1,6 @@
-package copying_test
+// Package hostile_test runs commands on archives that no tool would write, and compares what
+// they say and write with a reader of its own.
+package hostile_test
 
 import (
 	"archive/tar"

@@ -16,6 +16,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
 	"github.com/dockerarchive/dockerarchive/internal/image"
@@ -90,6 +91,9 @@ func (e *Existing) read(ctx context.Context, layouts []layout.Layout) error {
 	if e.layout, e.table, err = readTable(e.catalog, layouts); err != nil {
 		return err
 	}
+	if err := e.once(); err != nil {
+		return err
+	}
 	if e.tail, err = e.index.Tail(documents, v1.ImageLayoutFile); err != nil {
 		return err
 	}
@@ -97,6 +101,17 @@ func (e *Existing) read(ctx context.Context, layouts []layout.Layout) error {
 		return err
 	}
 	return e.findEnd(size)
+}
+
+// once fails for an archive that has a document twice: the older one would stay, and
+// contradict what is written.
+func (e *Existing) once() error {
+	for replaced := range e.index.Replaced() {
+		if slices.Contains(documents, replaced.Name) {
+			return errdef.Errorf(errdef.ErrDamaged, "%s is in the archive more than once, so that it cannot be changed in place: compact it first", replaced.Name)
+		}
+	}
+	return nil
 }
 
 // readTable returns which of the layouts an archive has, and its table of contents.

@@ -105,7 +105,7 @@ func TestHostileArchivesAreAddedTo(t *testing.T) {
 			"a filler of 2^60 bytes":         {cut, "cut short"},
 			"a document that is a hard link": {linked(tar.TypeLink), "not a file by itself"},
 			"a document that is a link":      {linked(tar.TypeSymlink), "not a file by itself"},
-			"a document twice":               {append(bytes.Clone(plain[:len(plain)-1024]), plain...), ""},
+			"a document twice":               {append(bytes.Clone(plain[:len(plain)-1024]), plain...), "more than once"},
 		} {
 			t.Run(kindName+", "+what, func(t *testing.T) {
 				require.NoError(t, os.WriteFile(path, c.archive, 0o600))
@@ -126,10 +126,8 @@ func TestHostileArchivesAreAddedTo(t *testing.T) {
 					names[filepath.Clean(h.Name)]++
 					return false
 				})
-				if what != "a document twice" {
-					for name, n := range names {
-						assert.Equal(t, 1, n, name)
-					}
+				for name, n := range names {
+					assert.Equal(t, 1, n, name)
 				}
 			})
 		}

@@ -43,7 +43,8 @@ type ApplyOptions struct {
 // that is not what the delta was made from ErrWrongBase, one that cannot be
 // decompressed ErrDamagedBase.
 //
-// Apply ends with ctx. It takes some 40 MB of memory, however large the blobs are.
+// Apply ends with ctx. It takes up to 96 MB of memory, however large the blobs are, and
+// mostly a third of that.
 func (d *Delta) Apply(ctx context.Context, w io.Writer, bases []Source, o *ApplyOptions) error {
 	if o == nil {
 		o = &ApplyOptions{}
@@ -177,7 +178,7 @@ func (d *Delta) open(stream int) (*stream, error) {
 		off += s.stored
 	}
 	size := d.sizes[stream]
-	return openStream(io.NewSectionReader(d.streams, off, size.stored), size, uint64(windowOf(stream)))
+	return openStream(io.NewSectionReader(d.streams, off, size.stored), size)
 }
 
 func (d *Delta) writeGzip(w io.Writer, text io.Reader, old *oldText, in *[numStreams]*stream) (err error) {

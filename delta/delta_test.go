@@ -385,7 +385,7 @@ func mutateStream(t testing.TB, d *Delta, i int, change func([]byte) []byte) []b
 	t.Helper()
 	h := d.Header
 	var out bytes.Buffer
-	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(windowOfOthers), zstd.WithZeroFrames(true))
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(maxWindow), zstd.WithZeroFrames(true))
 	require.NoError(t, err)
 	for k := range h.sizes {
 		s, err := d.open(k)

@@ -19,9 +19,9 @@
 //
 // The package knows nothing of images, manifests or archives. It reads blobs by
 // [io.ReaderAt], so that they may be in a registry's store, a container store, an
-// OSTree repository or a file. Memory is bounded whatever the size of blobs is: 96
-// MB to make a delta and 64 MB to apply one. The texts of compressed blobs wait in
-// temporary files without names.
+// OSTree repository or a file. Memory is bounded whatever the size of blobs is, by 96
+// MB either way. The texts of compressed blobs wait in temporary files without
+// names.
 //
 // A delta is untrusted input: its sizes have limits, what it makes is never larger
 // than it says in [Header], and that is to be compared with what is expected, such

@@ -138,7 +138,7 @@ func (m *maker) fill(ctx context.Context, h *Header) error {
 
 // free gives memory back that is no longer used, if it is much.
 func (m *maker) free(h *Header) {
-	if h.Target.TextSize > 16<<20 {
+	if h.Target.TextSize > 1<<20 {
 		debug.FreeOSMemory()
 	}
 }

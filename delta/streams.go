@@ -32,11 +32,8 @@ const (
 	numStreams
 )
 
-// Windows of the streams: what a reader must keep of each.
-const (
-	windowOfExtra  = 8 << 20
-	windowOfOthers = 1 << 20
-)
+// maxWindow is how much of a stream its reader must keep at most.
+const maxWindow = 4 << 20
 
 // streamBuffer is how much of a stream waits in memory.
 const streamBuffer = 32 << 10
@@ -158,15 +155,12 @@ func (w *streamWriter) compress(ctx context.Context, out io.Writer) (sizes [numS
 		return sizes, w.err
 	}
 	counted := &countingWriter{w: out}
-	var z *zstd.Encoder
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithLowerEncoderMem(true),
+		zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(maxWindow), zstd.WithEncoderCRC(false))
+	if err != nil {
+		return sizes, err
+	}
 	for i := range w.all {
-		if i == 0 || windowOf(i) != windowOf(i-1) {
-			z, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithLowerEncoderMem(true),
-				zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(windowOf(i)), zstd.WithEncoderCRC(false))
-			if err != nil {
-				return sizes, err
-			}
-		}
 		s := &w.all[i]
 		sizes[i].raw = s.size
 		if s.size == 0 {
@@ -185,13 +179,6 @@ func (w *streamWriter) compress(ctx context.Context, out io.Writer) (sizes [numS
 	return sizes, nil
 }
 
-func windowOf(stream int) int {
-	if stream == streamExtra {
-		return windowOfExtra
-	}
-	return windowOfOthers
-}
-
 // streamSize is how large a stream is, and how large in the delta.
 type streamSize struct{ raw, stored int64 }
 
@@ -206,13 +193,13 @@ type stream struct {
 }
 
 // openStream returns the stream whose compressed form is in r.
-func openStream(r io.Reader, size streamSize, window uint64) (*stream, error) {
+func openStream(r io.Reader, size streamSize) (*stream, error) {
 	s := &stream{source: rememberingReader{r: r}, left: size.raw}
 	if size.raw == 0 {
 		return s, nil
 	}
 	var err error
-	s.z, err = zstd.NewReader(&s.source, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(window))
+	s.z, err = zstd.NewReader(&s.source, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
 		return nil, s.failure(err)
 	}

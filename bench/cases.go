@@ -21,6 +21,7 @@ type benchCase struct {
 	title    string
 	goal     float64 // of the wall time, ours ÷ theirs; 0 if there is none
 	network  networkIndex
+	behind   bool   // it is between $REGISTRY and the server of the side
 	distinct blobs  // what has to be moved
 	same     bool   // both sides write the same; else each writes what it wrote before
 	varies   bool   // theirs writes something else every time

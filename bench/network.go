@@ -24,6 +24,7 @@ const (
 	slow
 	narrow
 	failing
+	distant
 )
 
 // networks are those in which the registry is. They are what it is like far from one.
@@ -32,6 +33,7 @@ var networks = [...]network{
 	slow:    {rate: 20 << 20, late: 20 * time.Millisecond},
 	narrow:  {sum: 50 << 20, late: 20 * time.Millisecond},
 	failing: {breaks: 10 << 20},
+	distant: {late: 50 * time.Millisecond},
 }
 
 const (

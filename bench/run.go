@@ -152,6 +152,13 @@ func (r *runner) measure(ctx context.Context, c benchCase, s side) (m measuremen
 			}
 		}()
 	}
+	if c.behind {
+		stop, err := r.startLine(networks[c.network])
+		if err != nil {
+			return m, err
+		}
+		defer func() { _ = stop() }() // Nobody is there any more.
+	}
 	if cmd, said := r.shell(ctx, s.prepare); s.prepare != "" {
 		if err := cmd.Run(); err != nil {
 			return m, fmt.Errorf("preparing: %w: %s", err, said)
@@ -161,6 +168,10 @@ func (r *runner) measure(ctx context.Context, c benchCase, s side) (m measuremen
 		return m, err
 	}
 	before := r.registry.moved.Load()
+	cachedBefore, _, err := r.movedBefore()
+	if err != nil {
+		return m, err
+	}
 	cmd, said := r.shell(ctx, s.run)
 	start := time.Now()
 	if err := cmd.Start(); err != nil {
@@ -177,6 +188,11 @@ func (r *runner) measure(ctx context.Context, c benchCase, s side) (m measuremen
 	}
 	m = used(cmd)
 	m.wall, m.written, m.moved = wall, written, r.registry.moved.Load()-before
+	if cached, ok, err := r.movedBefore(); err != nil {
+		return m, err
+	} else if ok {
+		m.moved = cached - cachedBefore
+	}
 	m.output, m.size, err = digestTree(os.Getenv("OUT"))
 	return m, err
 }

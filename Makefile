@@ -6,7 +6,7 @@ STATIC    := CGO_ENABLED=0 $(GO)
 PLATFORMS := darwin/arm64 windows/amd64
 MODULES   := . podman bench interop release
 
-.PHONY: build release demo test test-long crash generate generate-check interop bench sizes lint cross portable fuzz clean
+.PHONY: build release demo test test-long crash generate generate-check interop interop-all bench sizes lint cross portable fuzz clean
 
 build: bin/docker-archive
 
@@ -61,6 +61,11 @@ generate-check:
 interop: build
 	interop/clients
 	cd interop && $(STATIC) test -tags interop,$(TAGS) -count 1 -parallel 4 -timeout 20m ./...
+
+# interop-all is interop with the clients and the tests that take too long for CI.
+interop-all: build
+	interop/clients --all
+	cd interop && $(STATIC) test -tags interop,interopall,$(TAGS) -count 1 -parallel 4 -timeout 120m ./...
 
 # release tags HEAD as a version of both modules: make release VERSION=v1.2.3. It pushes nothing.
 release:

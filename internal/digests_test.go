@@ -21,6 +21,7 @@ var decoders = map[string]string{
 	"internal/image/image.go":                      "fields of a platform, which has no digests",
 	"internal/catalog/legacy.go":                   "a map of raw fields",
 	"internal/catalog/leftout.go":                  "one string, for image.ParseLeftOut",
+	"internal/loadable/unambiguous.go":             "keys only",
 	"internal/parts/list.go":                       "every digest is checked by List.check; parts know no images",
 	"internal/writing/partial.go":                  "every digest is checked behind it; one that is bad is passed over",
 	"internal/daemon/daemon.go":                    "answers of a daemon that the user trusts, whose IDs are checked where they are used",

@@ -35,7 +35,7 @@ var upstairs = []struct{ name, mayImport, engine string }{
 	{"copying/internal/pushing", "copying/internal/selecting internal/layouts internal/registries internal/sources", "errdef internal/image internal/local internal/spool internal/stall progress"},
 	{"copying/internal/imagecopy", "front copying/internal/selecting internal/registries internal/sources", "internal/fetching internal/image internal/retry internal/stall progress"},
 	{"copying/internal/loading", "copying/internal/imagecopy copying/internal/saving copying/internal/selecting internal/layouts internal/sources", "internal/daemon internal/image progress"},
-	{"copying/internal/signing", "front", "errdef internal/image"},
+	{"copying/internal/signing", "front", "internal/image internal/loadable internal/printable"},
 
 	// The door. It says what can be asked for, and does nothing itself.
 	{"copying", "front copying/internal/imagecopy copying/internal/loading copying/internal/pushing copying/internal/saving copying/internal/selecting copying/internal/signing internal/sources", "archive errdef progress"},

@@ -65,6 +65,9 @@ var rooms = []struct{ name, mayImport string }{
 	{"internal/packing", "errdef internal/files internal/layertar"},
 	{"internal/unpacking", "internal/files internal/layertar internal/local"},
 
+	// Everything that some client loads from an archive. It does not know what is meant.
+	{"internal/loadable", "errdef internal/compression internal/image internal/printable internal/tarfile"},
+
 	// An archive that is read. It does not know how one is written.
 	{"internal/catalog", "errdef internal/async internal/compression internal/image internal/printable internal/tarfile"},
 	{"internal/verify", "errdef internal/async internal/catalog internal/compression internal/printable internal/tarfile"},
@@ -85,7 +88,7 @@ var rooms = []struct{ name, mayImport string }{
 }
 
 // tools are packages that test or generate what is above the line.
-var tools = []string{"internal/hostile", "internal/imagetest", "internal/fronttest", "internal/podmangen", "internal/sizes/front", "internal/sizes/archive"}
+var tools = []string{"internal/hostile", "internal/imagetest", "internal/fronttest", "internal/forging", "internal/podmangen", "internal/sizes/front", "internal/sizes/archive"}
 
 // above are the modules that only what is above the line may import.
 var above = []string{"github.com/containers/image/", "github.com/containers/storage/", "go.podman.io/"}

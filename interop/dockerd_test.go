@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -141,14 +142,23 @@ func (d dockerd) inspect(t *testing.T, loaded string) ([]shown, error) {
 
 func (d dockerd) removeAll(t *testing.T) error {
 	t.Helper()
-	output, err := d.docker.try(t, "image", "ls", "--all", "--quiet", "--no-trunc")
-	if err != nil {
-		return err
+	// With the containerd store an ID is several images, of which rm --force removes some: the
+	// names go first.
+	for _, format := range []string{"{{.Repository}}:{{.Tag}}", "{{.ID}}"} {
+		output, err := d.docker.try(t, "image", "ls", "--all", "--no-trunc", "--format", format)
+		if err != nil {
+			return err
+		}
+		images := slices.DeleteFunc(strings.Fields(output), func(name string) bool { return strings.Contains(name, "<none>") })
+		slices.Sort(images)
+		if images = slices.Compact(images); len(images) == 0 {
+			continue
+		}
+		if _, err := d.docker.try(t, append([]string{"image", "rm", "--force"}, images...)...); err != nil {
+			return err
+		}
 	}
-	if ids := strings.Fields(output); len(ids) > 0 {
-		_, err = d.docker.try(t, append([]string{"image", "rm", "--force"}, ids...)...)
-	}
-	return err
+	return nil
 }
 
 // runImage runs the image's own command in a container and returns what it prints.

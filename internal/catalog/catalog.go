@@ -30,6 +30,7 @@ type Catalog struct {
 	byName map[string][]tagged // by full name
 	exact  map[string][]*Image // by name as it is in the archive
 	layers *layerCache
+	rivals []rival
 
 	leftOut    image.LeftOut // as index.json says
 	leftOutErr error         // why it says nothing that can be read

@@ -253,6 +253,9 @@ func (cs *claims) names() {
 			}
 		}
 	}
+	for _, r := range cs.rivals {
+		cs.damaged("%s has the name %s for an image with the config %s, which %s does not have under that name", manifestJSON, printable.String(r.name), printable.String(r.config), indexJSON)
+	}
 	called := map[string][]*Image{}
 	for _, img := range cs.images {
 		for _, name := range img.Names {

@@ -308,6 +308,9 @@ func (m *merging) add(item manifestItem) *Image {
 			if m.unreadable[others[0]] && len(others) == 1 {
 				others[0].contents.(*ociImage).namesake = &item
 			}
+			if !slices.ContainsFunc(others, func(other *Image) bool { return slices.Contains(owners, other) }) {
+				m.catalog.rivals = append(m.catalog.rivals, rival{tag, item.Config})
+			}
 		default:
 			if i := others[0].contents.(*ociImage); len(others) == 1 && i.namesake == nil {
 				i.namesake = &item
@@ -330,6 +333,10 @@ func (m *merging) add(item manifestItem) *Image {
 	item.RepoTags = tags
 	return m.catalog.dockerImage(item) // Which says what is wrong when it is opened.
 }
+
+// rival is an image that manifest.json has under a name for which index.json has another.
+// Where a part of that is not in the archive, reading it takes them for the same.
+type rival struct{ name, config string }
 
 // addTags adds full names to what index.json calls the image. It may have had
 // no more than their tags.

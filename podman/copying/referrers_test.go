@@ -487,3 +487,25 @@ func TestReferrersInACircle(t *testing.T) {
 	data, _ := save(t, savingReferrers(t), s.image(t))
 	assert.Contains(t, namesAbout(t, data, s.signature.Digest()), s.Address+"/app:"+tagOf(s.signature.Digest())+".sig")
 }
+
+// A signature of an index is not saved with one platform of it, and that is said.
+func TestReferrersOfAnIndexThatIsNotSaved(t *testing.T) {
+	for _, api := range []bool{true, false} {
+		s := newSigned(t, api)
+		options := savingReferrers(t)
+		options.AllPlatforms = false
+		_, results := save(t, options, s.image(t))
+		warnings := strings.Join(results[0].Warnings, "\n")
+		assert.Contains(t, warnings, "2 signatures or other referrers are not saved: they are about its index "+s.index.Digest.String())
+		assert.Contains(t, warnings, "--keep-index or --all-platforms")
+
+		options.Referrers = &copying.ReferrerOptions{ArtifactTypes: []string{spdx}}
+		_, results = save(t, options, s.image(t))
+		assert.NotContains(t, strings.Join(results[0].Warnings, "\n"), "are not saved")
+
+		options = savingReferrers(t)
+		options.AllPlatforms, options.KeepIndex, options.SkipMissing = false, true, true
+		_, results = save(t, options, s.image(t))
+		assert.NotContains(t, strings.Join(results[0].Warnings, "\n"), "are not saved")
+	}
+}

@@ -10,11 +10,16 @@ import (
 // SignatureOptions say which signatures VerifySignatures accepts.
 type SignatureOptions = signing.Options
 
-// VerifySignatures checks that every image of an archive is signed, as the policy
-// sigstoreSigned of containers/image has it, by signatures that are in the archive: at
-// cosign's tag for the image, or in a manifest whose subject it is. Nothing else is
-// asked, and no transparency log. An index may be signed itself, or all of its images
-// that are in the archive.
+// VerifySignatures checks that every image that some client loads from an archive is signed
+// by one of the keys, by signatures that are in the archive: cosign's, or bundles of
+// sigstore. Clients differ in what they load: an image counts if index.json, manifest.json
+// or repositories lead to it, by a name or without one. Only attestations and other
+// referrers that no client can run need no signature. Who signs an index signs what it
+// lists; an index that is not signed passes if all of its manifests are that are there.
+// Nobody else is asked.
+//
+// It looks at documents and names. Whether blobs are what their digests say, Reader.Verify
+// tells: an archive is safe to load if both find nothing.
 //
 // The problems are what is not signed as wanted, each with the image. The error is for
 // what keeps the images from being checked.

@@ -20,13 +20,11 @@ import (
 // verifySignatures returns the problems with an archive in one string.
 func verifySignatures(t *testing.T, data []byte, options copying.SignatureOptions) string {
 	t.Helper()
-	options.TempDir = t.TempDir()
 	r, err := dockerarchive.NewReaderAt(t.Context(), nil, bytes.NewReader(data), int64(len(data)))
 	require.NoError(t, err)
 	defer r.Close()
 	problems, err := copying.VerifySignatures(t.Context(), r, options)
 	require.NoError(t, err)
-	assert.Empty(t, imagetest.Leftovers(t, options.TempDir))
 	if len(problems) == 0 {
 		return ""
 	}
@@ -76,8 +74,8 @@ func TestVerifySignatures(t *testing.T) {
 	}{
 		"index":         {func(s signed) []digest.Digest { return []digest.Digest{s.index.Digest} }, ""},
 		"all platforms": {readPlatforms, ""},
-		"one platform":  {func(s signed) []digest.Digest { return readPlatforms(s)[:1] }, "cryptographic signature verification failed"},
-		"none":          {func(signed) []digest.Digest { return nil }, "cryptographic signature verification failed"},
+		"one platform":  {func(s signed) []digest.Digest { return readPlatforms(s)[:1] }, "linux/arm64/v8: the archive has no signature of"},
+		"none":          {func(signed) []digest.Digest { return nil }, "none of the keys has made the signature"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			data, _ := signedArchive(t, func(s signed) []*imagetest.Image { return sign(s, c.signed(s)...) }, func(s signed) (tags []string) {
@@ -135,27 +133,25 @@ func TestVerifySignaturesRefuses(t *testing.T) {
 	unnamed.Name = nil
 	nameless, _ := save(t, savingReferrers(t), unnamed)
 	damaged := bytes.Replace(good, []byte("cosign container image signature"), []byte("cosign container image Signature"), 1)
-	bundle := imagetest.NewArtifact(t, "application/vnd.dev.sigstore.bundle.v0.3+json", "{}", new(one.Descriptor()))
 	for name, c := range map[string]struct {
 		data    []byte
 		options copying.SignatureOptions
 		want    string
 	}{
-		"another key":       {good, copying.SignatureOptions{Keys: [][]byte{otherPublic}}, "cryptographic signature verification failed"},
-		"signed by another": {archived(other, same), keys, "cryptographic signature verification failed"},
+		"another key":       {good, copying.SignatureOptions{Keys: [][]byte{otherPublic}}, "none of the keys has made the signature"},
+		"signed by another": {archived(other, same), keys, "none of the keys has made the signature"},
 		"another signature": {archived(key, func(s *imagetest.Image) {
 			s.Manifest.Layers[0].Annotations[annotation] = "MEUCIQ=="
-		}), keys, "cryptographic signature verification failed"},
+		}), keys, "none of the keys has made the signature"},
 		"no annotation": {archived(key, func(s *imagetest.Image) { delete(s.Manifest.Layers[0].Annotations, annotation) }), keys, "missing " + annotation},
 		"another image": {archived(key, func(s *imagetest.Image) {
 			*s = *imagetest.NewSignature(t, key, reg.Address+"/app", digest.FromString("another"))
-		}), keys, "does not match"},
-		"another repository": {good, copying.SignatureOptions{Keys: [][]byte{public}, Identity: "example.com/app"}, `identity "` + reg.Address + `/app" is not accepted`},
-		"no signature":       {unsigned, keys, "no signature exists"},
+		}), keys, "the archive has no signature of " + one.Digest().String()},
+		"another repository": {good, copying.SignatureOptions{Keys: [][]byte{public}, Identity: "example.com/app"}, `it is signed as "` + reg.Address + `/app", not as "example.com/app"`},
+		"no signature":       {unsigned, keys, "the archive has no signature of"},
 		"no manifest":        {docker, keys, "has no manifest"},
 		"no name":            {nameless, keys, "no name that a signature could be for"},
 		"damaged":            {damaged, keys, "is damaged"},
-		"no repository":      {good, copying.SignatureOptions{Keys: [][]byte{public}, Identity: "A"}, "signed as"},
 	} {
 		got := verifySignatures(t, c.data, c.options)
 		assert.Contains(t, got, c.want, name)
@@ -164,11 +160,6 @@ func TestVerifySignaturesRefuses(t *testing.T) {
 	either := copying.SignatureOptions{Keys: [][]byte{otherPublic, public}, Identity: reg.Address + "/app"}
 	assert.Empty(t, verifySignatures(t, nameless, either))
 
-	reg.Push(t, "app@"+bundle.Digest().String(), bundle)
-	options := savingReferrers(t, bundle.Manifest.ArtifactType)
-	data, _ := save(t, options, image)
-	assert.Contains(t, verifySignatures(t, data, keys), "there are 1 sigstore bundles, which are not looked at")
-
 	r, err := dockerarchive.NewReaderAt(t.Context(), nil, bytes.NewReader(good), int64(len(good)))
 	require.NoError(t, err)
 	defer r.Close()
@@ -176,4 +167,6 @@ func TestVerifySignaturesRefuses(t *testing.T) {
 		_, err := copying.VerifySignatures(t.Context(), r, copying.SignatureOptions{Keys: wrong})
 		require.ErrorContains(t, err, "key")
 	}
+	_, err = copying.VerifySignatures(t.Context(), r, copying.SignatureOptions{Keys: [][]byte{public}, Identity: "A"})
+	require.ErrorContains(t, err, `signed as "A"`)
 }

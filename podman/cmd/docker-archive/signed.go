@@ -6,7 +6,6 @@ import (
 	"os"
 
 	"github.com/spf13/pflag"
-	"go.podman.io/image/v5/types"
 
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
@@ -14,21 +13,28 @@ import (
 
 // signedOptions are the flags that ask for signatures.
 type signedOptions struct {
-	keys     []string
-	identity string
+	keys        []string
+	identity    string
+	attestation string
+	trustedRoot string
 
 	content [][]byte // of the keys
+	root    []byte   // of the trusted root
 }
 
 func (o *signedOptions) register(f *pflag.FlagSet) {
-	f.StringSliceVar(&o.keys, "key", nil, "demand that every image is signed with the public key in `FILE`; may be repeated, for any of several")
-	f.StringVar(&o.identity, "signed-as", "", "`REPOSITORY` that the signatures are for, if that is not what the images are called in the archive")
+	f.StringSliceVar(&o.keys, "key", nil, "demand that every image is signed with the public key in `FILE`")
+	f.StringVar(&o.identity, "signed-as", "", "`REPOSITORY` that the signatures are for (default: each image's own)")
+	f.StringVar(&o.attestation, "attestation", "", "demand an attestation of `TYPE` in place of a signature")
+	f.StringVar(&o.trustedRoot, "trusted-root", "", "check bundles' transparency log proofs with the logs in `FILE`")
 }
 
 // read reads the keys.
 func (o *signedOptions) read() error {
-	if o.identity != "" && len(o.keys) == 0 {
-		return usagef("--signed-as needs --key")
+	for flag, value := range map[string]string{"signed-as": o.identity, "attestation": o.attestation, "trusted-root": o.trustedRoot} {
+		if value != "" && len(o.keys) == 0 {
+			return usagef("--%s needs --key", flag)
+		}
 	}
 	for _, path := range o.keys {
 		key, err := os.ReadFile(path)
@@ -37,15 +43,21 @@ func (o *signedOptions) read() error {
 		}
 		o.content = append(o.content, key)
 	}
+	if o.trustedRoot != "" {
+		var err error
+		if o.root, err = os.ReadFile(o.trustedRoot); err != nil {
+			return fmt.Errorf("reading the trusted root: %w", err)
+		}
+	}
 	return nil
 }
 
 // verify returns what is not signed as the flags demand.
-func (o *signedOptions) verify(ctx context.Context, r *dockerarchive.Reader, sys *types.SystemContext) ([]error, error) {
+func (o *signedOptions) verify(ctx context.Context, r *dockerarchive.Reader) ([]error, error) {
 	if len(o.keys) == 0 {
 		return nil, nil
 	}
 	return copying.VerifySignatures(ctx, r, copying.SignatureOptions{
-		Keys: o.content, Identity: o.identity, TempDir: sys.BigFilesTemporaryDir,
+		Keys: o.content, Identity: o.identity, Attestation: o.attestation, TrustedRoot: o.root,
 	})
 }

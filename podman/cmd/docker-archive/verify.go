@@ -23,12 +23,12 @@ if anything is. It is 3 if nothing is, but layers are left out that are in other
 as the archive says ('docker-archive save --without'). ARCHIVE may be compressed, - for
 the standard input, and the directory of an OCI layout.
 
-With --key, every image must also be signed with that key, by a signature of cosign's
-that is in the archive ('docker-archive save --referrers' takes them along) and is for
-the repository that the image is called by. Nobody else is asked: no registry, and no
-transparency log.`,
+With --key, every image that any client loads from the archive must also be signed with
+that key, by a signature that is in the archive ('docker-archive save --referrers' takes it
+along): one of cosign's, or a bundle of sigstore. Nobody else is asked.`,
 		Example: `  docker-archive verify images.tar
-  docker-archive verify --key cosign.pub images.tar`,
+  docker-archive verify --key cosign.pub images.tar
+  docker-archive verify --key cosign.pub --attestation slsaprovenance1 images.tar`,
 		Args: exactArgs(1, "one archive"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sys, err := g.systemContext()
@@ -49,7 +49,7 @@ transparency log.`,
 			if err != nil {
 				return err
 			}
-			unsigned, err := signed.verify(cmd.Context(), r, sys)
+			unsigned, err := signed.verify(cmd.Context(), r)
 			if err != nil {
 				return err
 			}

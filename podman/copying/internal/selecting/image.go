@@ -44,9 +44,10 @@ type Image struct {
 	Documents []*image.Document // in the order of the archive
 	Needed    []*fetching.Blob  // layers and configs, likewise, each document's
 	Warnings  []string
-	Missing   []string // digests of manifests that its index lists
-	Platforms []string // of the configs, once these have been read
-	signed    bool     // or that is not known, and one of the warnings says so
+	Missing   []string      // digests of manifests that its index lists
+	dropped   digest.Digest // of the index that it is taken from, if that is not saved
+	Platforms []string      // of the configs, once these have been read
+	signed    bool          // or that is not known, and one of the warnings says so
 }
 
 // origins are sources that know what Docker's manifest.json says of an image.

@@ -42,6 +42,9 @@ func (s *Selection) gatherReferrers(ctx context.Context) error {
 		}
 		about = append(about, img)
 	}
+	if err := g.warnOfIndexes(ctx, about); err != nil {
+		return err
+	}
 	for depth := 0; len(about) > 0; depth++ {
 		if depth > maxReferrerDepth {
 			return fmt.Errorf("%w: referrers of referrers more than %d deep", errdef.ErrLimit, maxReferrerDepth)

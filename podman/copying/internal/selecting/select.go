@@ -136,6 +136,9 @@ func (r *reading) resolveIndex(ctx context.Context, top *ctrimage.UnparsedImage,
 		return nil, err
 	}
 	keep := r.keepsIndex(raw)
+	if !keep {
+		r.img.dropped = digest.FromBytes(raw)
+	}
 	if len(r.platforms()) < 2 && !keep {
 		return r.readInstance(ctx, ctrimage.UnparsedInstance(r.img.src, &chosen[0]), chosen[0], -1)
 	}

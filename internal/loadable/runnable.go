@@ -1,0 +1,72 @@
+package loadable
+
+import (
+	"archive/tar"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/dockerarchive/dockerarchive/internal/compression"
+	"github.com/dockerarchive/dockerarchive/internal/image"
+)
+
+// runByOthers are the types of configs that are of no image, and are run all the same: by
+// docker plugin, and by shims for WebAssembly.
+var runByOthers = []string{"application/vnd.docker.", "application/vnd.wasm."}
+
+// isInert reports whether no client can run what a manifest describes: its config is of no
+// image, or all of its layers are something else than layers. The types say so, but also
+// the contents: of the type of a layer, one client or the other takes no notice.
+func (a *Archive) isInert(doc *Document) bool {
+	f := doc.Fields
+	if f.Config == nil || f.Manifests != nil || f.FSLayers != nil {
+		return false
+	}
+	if slices.ContainsFunc(runByOthers, func(prefix string) bool { return strings.HasPrefix(f.Config.MediaType, prefix) }) && f.Config.MediaType != image.DockerConfig {
+		return false
+	}
+	if f.Config.MediaType != "" && !image.IsConfigType(f.Config.MediaType) {
+		config, err := a.Blob(f.Config.Digest)
+		if isAbsent(err) || err == nil && !image.IsConfig(config) {
+			return true
+		}
+	}
+	return image.HasOtherLayers(f.Layers) && !slices.ContainsFunc(f.Layers, func(l v1.Descriptor) bool { return a.mayBeTar(l.Digest) })
+}
+
+// mayBeTar reports whether a blob that is there unpacks to a tar archive.
+func (a *Archive) mayBeTar(d digest.Digest) bool {
+	name, err := blobName(d)
+	if err != nil {
+		return false
+	}
+	f, err := a.files.Lookup(name)
+	if err != nil {
+		return !isAbsent(err)
+	}
+	content := a.files.Open(f)
+	prefix := make([]byte, compression.PrefixLen)
+	n, err := content.ReadAt(prefix, 0)
+	if err != nil && err != io.EOF {
+		return true
+	}
+	stream, err := compression.NewReader(content, compression.Detect(prefix[:n]))
+	if err != nil {
+		return false // Nobody can unpack it.
+	}
+	defer stream.Close()   // It was only looked at.
+	const enough = 1 << 20 // for the longest header
+	limited := &io.LimitedReader{R: stream, N: enough}
+	_, err = tar.NewReader(limited).Next()
+	return err == nil || err == io.EOF || limited.N == 0 && errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// isUnknown reports whether an index says of a manifest that it is for no platform, as
+// BuildKit does of attestations.
+func isUnknown(d v1.Descriptor) bool {
+	return d.Platform != nil && d.Platform.OS == image.UnknownPlatform && d.Platform.Architecture == image.UnknownPlatform
+}

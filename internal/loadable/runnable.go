@@ -14,9 +14,13 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
-// runByOthers are the types of configs that are of no image, and are run all the same: by
-// docker plugin, and by shims for WebAssembly.
-var runByOthers = []string{"application/vnd.docker.", "application/vnd.wasm."}
+// runByOthers are the types of configs and layers that are of no image, and are run all the
+// same: by docker plugin, by shims for WebAssembly, and from file systems that are mounted.
+var runByOthers = []string{"application/vnd.docker.plugin.", "application/vnd.wasm.", "application/wasm", "application/vnd.erofs.", "application/vnd.sylabs.sif."}
+
+func isRunByOthers(mediaType string) bool {
+	return slices.ContainsFunc(runByOthers, func(prefix string) bool { return strings.HasPrefix(mediaType, prefix) })
+}
 
 // isInert reports whether no client can run what a manifest describes: its config is of no
 // image, or all of its layers are something else than layers. The types say so, but also
@@ -26,7 +30,7 @@ func (a *Archive) isInert(doc *Document) bool {
 	if f.Config == nil || f.Manifests != nil || f.FSLayers != nil {
 		return false
 	}
-	if slices.ContainsFunc(runByOthers, func(prefix string) bool { return strings.HasPrefix(f.Config.MediaType, prefix) }) && f.Config.MediaType != image.DockerConfig {
+	if isRunByOthers(f.Config.MediaType) || slices.ContainsFunc(f.Layers, func(l v1.Descriptor) bool { return isRunByOthers(l.MediaType) }) {
 		return false
 	}
 	if f.Config.MediaType != "" && !image.IsConfigType(f.Config.MediaType) {

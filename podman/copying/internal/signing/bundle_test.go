@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/signing"
 )
 
@@ -251,5 +252,48 @@ func TestOptionsAreChecked(t *testing.T) {
 		err := problems(t, data, o)
 		require.ErrorContains(t, err, "verifying signatures")
 		assert.ErrorContains(t, err, strings.TrimSpace(want))
+	}
+}
+
+// What is about an image needs no signature, unless a client could run it: its content
+// tells, whatever it is called.
+func TestReferrersThatRun(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	s := signerOf{key, crypto.SHA256}
+	var layer bytes.Buffer
+	w := tar.NewWriter(&layer)
+	require.NoError(t, w.WriteHeader(&tar.Header{Name: "evil", Mode: 0o755}))
+	require.NoError(t, w.Close())
+	config := encode(t, v1.Image{Platform: v1.Platform{OS: "linux", Architecture: "amd64"}, RootFS: v1.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromBytes(layer.Bytes())}}})
+	const sbom = "application/spdx+json"
+	for name, c := range map[string]struct {
+		configType, layerType string
+		config, layer         []byte
+		runs                  bool
+	}{
+		"an SBOM":               {v1.MediaTypeEmptyJSON, sbom, []byte("{}"), []byte(`{"spdx":1}`), false},
+		"as cosign 2 writes it": {v1.MediaTypeImageConfig, sbom, config, []byte(`{"spdx":1}`), false},
+		"files":                 {v1.MediaTypeEmptyJSON, v1.MediaTypeImageLayer, []byte("{}"), layer.Bytes(), false},
+		"an image":              {v1.MediaTypeImageConfig, v1.MediaTypeImageLayer, config, layer.Bytes(), true},
+		"another layer type":    {v1.MediaTypeImageConfig, sbom, config, layer.Bytes(), true},
+		"another config type":   {v1.MediaTypeEmptyJSON, v1.MediaTypeImageLayer, config, layer.Bytes(), true},
+		"a plugin":              {"application/vnd.docker.plugin.v1+json", v1.MediaTypeImageLayer, []byte("{}"), layer.Bytes(), true},
+		"WebAssembly":           {"application/vnd.wasm.config.v0+json", "application/wasm", []byte("{}"), []byte("\x00asm"), true},
+		"a file system":         {v1.MediaTypeImageConfig, "application/vnd.erofs.layer.v1", config, []byte("erofs"), true},
+	} {
+		a := newArchived(t)
+		a.refer(t, bundleType, bundleOf(t, map[string]any{"dsseEnvelope": envelopeOf(t, s, inToto, statementOf(a.image.Digest, cosignSigned))}))
+		subject := v1.Descriptor{MediaType: a.image.MediaType, Digest: a.image.Digest, Size: a.image.Size}
+		a.index.Manifests = append(a.index.Manifests, a.manifest(t, v1.Manifest{
+			ArtifactType: sbom, Subject: &subject, Config: a.blob(c.configType, c.config), Layers: []v1.Descriptor{a.blob(c.layerType, c.layer)},
+		}))
+		data := a.tar(t)
+		r, err := dockerarchive.NewReaderAt(t.Context(), nil, bytes.NewReader(data), int64(len(data)))
+		require.NoError(t, err)
+		unsigned, err := signing.Verify(t.Context(), r, signing.Options{Keys: [][]byte{s.public(t)}})
+		require.NoError(t, err)
+		assert.Equal(t, c.runs, len(unsigned) > 0, "%s: %v", name, unsigned)
+		require.NoError(t, r.Close())
 	}
 }

@@ -109,9 +109,9 @@ func TestVerifySignatures(t *testing.T) {
 		out    string
 		stderr string
 	}{
-		{[]string{"--key", others, path}, exitFailure, s.Address + "/app:1: the signature of " + s.image.Digest().String() + ": ", "1 problems found"},
-		{[]string{"--key", ours, "--signed-as", "example.com/app", path}, exitFailure, "is not accepted", "1 problems found"},
-		{[]string{"--key", ours, s.save(t)}, exitFailure, "no signature exists", "1 problems found"},
+		{[]string{"--key", others, path}, exitFailure, s.Address + "/app:1: the archive has no valid signature of " + s.image.Digest().String() + ": ", "1 problems found"},
+		{[]string{"--key", ours, "--signed-as", "example.com/app", path}, exitFailure, `not as "example.com/app"`, "1 problems found"},
+		{[]string{"--key", ours, s.save(t)}, exitFailure, "the archive has no signature of", "1 problems found"},
 		{[]string{"--key", filepath.Join(keys, "none"), path}, exitFailure, "", "reading the key"},
 		{[]string{"--key", file("text", []byte("text")), path}, exitFailure, "", "no public key"},
 		{[]string{"--signed-as", "example.com/app", path}, exitUsage, "", "needs --key"},
@@ -124,7 +124,7 @@ func TestVerifySignatures(t *testing.T) {
 	renamed := s.save(t, "--referrers", "--name", "example.com/renamed:1")
 	out, _, status := command(t, "verify", "--key", ours, renamed)
 	assert.Equal(t, exitFailure, status)
-	assert.Contains(t, out, "is not accepted")
+	assert.Contains(t, out, `not as "example.com/renamed"`)
 	succeeds(t, "verify", "--key", ours, "--signed-as", s.Address+"/app", renamed)
 }
 

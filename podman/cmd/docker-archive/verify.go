@@ -27,8 +27,7 @@ With --key, every image that any client loads from the archive must also be sign
 that key, by a signature that is in the archive ('docker-archive save --referrers' takes it
 along): one of cosign's, or a bundle of sigstore. Nobody else is asked.`,
 		Example: `  docker-archive verify images.tar
-  docker-archive verify --key cosign.pub images.tar
-  docker-archive verify --key cosign.pub --attestation slsaprovenance1 images.tar`,
+  docker-archive verify --key cosign.pub images.tar`,
 		Args: exactArgs(1, "one archive"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sys, err := g.systemContext()

@@ -32,7 +32,7 @@ func (c *checker) ambiguities(ctx context.Context) error {
 		c.problem(name, errdef.Errorf(errdef.ErrDamaged, "a part of its path is no directory"))
 		break // One says enough.
 	}
-	for entry := range c.files.Replaced() {
+	for entry := range c.files.ReplacedEntries() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}

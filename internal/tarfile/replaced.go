@@ -5,10 +5,10 @@ import (
 	"iter"
 )
 
-// Replaced yields the entries that a later one of the same cleaned name replaces, but for
-// directories. Who reads an archive from its start may take any of them. What is no regular
+// ReplacedEntries yields the entries that a later one of the same cleaned name replaces, but for
+// directories, so also links. Who reads an archive from its start may take any of them. What is no regular
 // file has the size -1.
-func (x *Index) Replaced() iter.Seq[Member] {
+func (x *Index) ReplacedEntries() iter.Seq[Member] {
 	return func(yield func(Member) bool) {
 		for i, e := range x.entries {
 			last := x.byName[e.name]

@@ -63,12 +63,18 @@ type ManifestInfo struct {
 	ArtifactType string `json:"artifactType,omitempty"`
 	// LayerBlobs are the layers of a manifest that the archive has in full, each once;
 	// of an image without a manifest, its diff IDs.
-	LayerBlobs []catalog.LayerBlob `json:"layerBlobs,omitempty"`
+	LayerBlobs []LayerBlob `json:"layerBlobs,omitempty"`
 	// LeftOut are layers that the archive is without on purpose; of an index, those of
 	// all its manifests.
 	LeftOut []errdef.LeftOut `json:"leftOut,omitempty"`
 	// Manifests are those of an index.
 	Manifests []ManifestInfo `json:"manifests,omitempty"`
+}
+
+// LayerBlob is a layer that an archive has.
+type LayerBlob struct {
+	Digest digest.Digest `json:"digest"`
+	Size   int64         `json:"size"` // in bytes
 }
 
 // IsReferrer reports whether this is no image but about one, or about another referrer.
@@ -108,8 +114,10 @@ func manifestInfo(d catalog.Description) ManifestInfo {
 		Attestation:  d.Attestation,
 		Subject:      d.Subject,
 		ArtifactType: d.ArtifactType,
-		LayerBlobs:   d.LayerBlobs,
 		LeftOut:      d.LeftOut,
+	}
+	for _, l := range d.LayerBlobs {
+		m.LayerBlobs = append(m.LayerBlobs, LayerBlob(l))
 	}
 	for _, child := range d.Manifests {
 		m.Manifests = append(m.Manifests, manifestInfo(child))

@@ -56,14 +56,21 @@ type Archive struct {
 	checkParts func(ctx context.Context) ([]error, error)
 }
 
+// Opener opens archives. The zero value will do; it may be used concurrently.
+type Opener struct {
+	// TempDir is the directory for temporary files, which have no names; "" is the
+	// system's for large ones.
+	TempDir string
+}
+
 // Open opens the archive at path, "-" and /dev/stdin being the standard input; of one
 // in parts path is any of them, or the directory that holds them and no others. If it is
 // compressed or comes from a pipe, it is first copied, uncompressed, to a temporary file
 // without a name. A directory with an OCI layout is read where it is. The caller must
 // close the Archive. The error wraps
 // errdef.ErrNoImageArchive, ErrDamaged or ErrLimit where the file is to blame.
-func Open(ctx context.Context, path string) (*Archive, error) {
-	file, err := input.Open(ctx, path, options)
+func (o Opener) Open(ctx context.Context, path string) (*Archive, error) {
+	file, err := input.Open(ctx, path, o.options())
 	if err != nil {
 		return nil, err
 	}
@@ -76,8 +83,8 @@ func Open(ctx context.Context, path string) (*Archive, error) {
 
 // Read reads an archive from r to its end, compressed or not, into a temporary file
 // without a name. The caller must close the Archive. Its errors are those of Open.
-func Read(ctx context.Context, r io.Reader) (*Archive, error) {
-	file, err := input.FromReader(ctx, r, options)
+func (o Opener) Read(ctx context.Context, r io.Reader) (*Archive, error) {
+	file, err := input.FromReader(ctx, r, o.options())
 	if err != nil {
 		return nil, err
 	}
@@ -88,15 +95,28 @@ func Read(ctx context.Context, r io.Reader) (*Archive, error) {
 // compressed, nothing is copied: r is read for as long as the archive is used,
 // concurrently. The caller must close the Archive, which does not close r. Its
 // errors are those of Open.
-func New(ctx context.Context, r io.ReaderAt, size int64) (*Archive, error) {
-	file, err := input.FromReaderAt(ctx, r, size, options)
+func (o Opener) New(ctx context.Context, r io.ReaderAt, size int64) (*Archive, error) {
+	file, err := input.FromReaderAt(ctx, r, size, o.options())
 	if err != nil {
 		return nil, err
 	}
 	return open(ctx, file)
 }
 
-var options = input.Options{Looks: tarfile.CheckStart}
+// Open is that of the zero Opener.
+func Open(ctx context.Context, path string) (*Archive, error) { return Opener{}.Open(ctx, path) }
+
+// Read is that of the zero Opener.
+func Read(ctx context.Context, r io.Reader) (*Archive, error) { return Opener{}.Read(ctx, r) }
+
+// New is that of the zero Opener.
+func New(ctx context.Context, r io.ReaderAt, size int64) (*Archive, error) {
+	return Opener{}.New(ctx, r, size)
+}
+
+func (o Opener) options() input.Options {
+	return input.Options{TempDir: o.TempDir, Looks: tarfile.CheckStart}
+}
 
 // open closes the file if it fails.
 func open(ctx context.Context, file *input.File) (*Archive, error) {
@@ -126,9 +146,21 @@ func (a *Archive) Close() error { return a.close() }
 // Size returns how many bytes the archive has when it is not compressed.
 func (a *Archive) Size() int64 { return a.size }
 
-// Images returns all images in the order of the archive. The caller must not
-// change them.
-func (a *Archive) Images() []*Image { return a.images }
+// Images returns the images in the order of the archive. What is about them, such as
+// signatures, is not among them: Referrers returns that.
+func (a *Archive) Images() []*Image {
+	var images []*Image
+	for n, img := range a.catalog.Images() {
+		if len(img.Subjects()) == 0 {
+			images = append(images, a.images[n])
+		}
+	}
+	return images
+}
+
+// All returns all images and referrers in the order of the archive, each at its Position.
+// The caller must not change them.
+func (a *Archive) All() []*Image { return a.images }
 
 // Find returns the image of a name, written as in the archive or in any way that
 // docker takes it ("alpine" for "docker.io/library/alpine:latest"); of a position,

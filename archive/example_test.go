@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"os"
 
@@ -86,6 +87,28 @@ func list(ctx context.Context, layer archive.Layer) error {
 	}
 	_, err = io.Copy(io.Discard, stream) // At its very end it has been verified.
 	return err
+}
+
+// Read a file of an image, as the image has it.
+func ExampleManifest_Files() {
+	ctx := context.Background()
+	a, err := archive.Open(ctx, "../testdata/archives/podman-multi.tar")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer a.Close()
+	m, err := a.Images()[0].Manifest(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	files, err := m.Files(ctx, archive.FilesOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer files.Close()
+	data, err := fs.ReadFile(files.FS(ctx), "etc/two")
+	fmt.Printf("%q %v\n", data, err)
+	// Output: "two\n" <nil>
 }
 
 // A layer is sent as it is in the file, as a server does it.

@@ -32,7 +32,7 @@ func OpenWriter(ctx context.Context, sys *types.SystemContext, path string, opti
 	if err != nil {
 		return nil, err
 	}
-	existing, err := writing.ReadExisting(ctx, out, Layouts(sys))
+	existing, err := writing.ReadExisting(ctx, out, layouts(sys))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("adding to %s: %w", path, err), out.Abort())
 	}
@@ -42,9 +42,8 @@ func OpenWriter(ctx context.Context, sys *types.SystemContext, path string, opti
 	return newWriter(ctx, sys, path, options, existing, func() (*output.Output, error) { return out, nil })
 }
 
-// Layouts returns the layouts that an archive may have. It is for the packages of this
-// module.
-func Layouts(sys *types.SystemContext) []layout.Layout {
+// layouts returns the layouts that an archive may have.
+func layouts(sys *types.SystemContext) []layout.Layout {
 	return []layout.Layout{ImageTransport.Layout(sys), Transport.Layout(sys)}
 }
 

@@ -90,7 +90,7 @@ func (s *Server) open(ctx context.Context, f file, old *opened) (*opened, error)
 		return old, nil
 	}
 	begun := time.Now()
-	a, err := archive.Open(ctx, f.path)
+	a, err := archive.Opener{TempDir: s.options.TempDir}.Open(ctx, f.path)
 	if err != nil {
 		if ctx.Err() == nil {
 			if !tooManyFiles(err) { // It may be read next time.
@@ -101,9 +101,9 @@ func (s *Server) open(ctx context.Context, f file, old *opened) (*opened, error)
 		return old, pathError(f.path, err)
 	}
 	delete(s.refused, f.path)
-	s.options.Log.Info("serving archive", "path", printable.String(f.path), "images", len(a.Images()), "ready after", time.Since(begun).Round(time.Microsecond))
+	s.options.Log.Info("serving archive", "path", printable.String(f.path), "images", len(a.All()), "ready after", time.Since(begun).Round(time.Microsecond))
 	o := &opened{path: f.path, stamp: f.stamp}
-	for _, img := range a.Images() {
+	for _, img := range a.All() {
 		o.images = append(o.images, img.Names)
 	}
 	s.pool.add(o, a)

@@ -42,7 +42,7 @@ func (i *image) open(ctx context.Context) (img *archive.Image, done func(), err 
 	if err != nil {
 		return nil, nil, err
 	}
-	return a.Images()[i.position], done, nil
+	return a.All()[i.position], done, nil
 }
 
 // find returns a manifest or an index by its digest, or what the image's names stand for

@@ -54,14 +54,17 @@ type opened struct {
 
 // pool is the archives that are open. Its methods may be called concurrently.
 type pool struct {
-	limit int
+	limit  int
+	opener archive.Opener
 
 	mu   sync.Mutex
 	open int        // files
 	idle *list.List // of *opened, the one that has not been used for longest first
 }
 
-func newPool(limit int) *pool { return &pool{limit: limit, idle: list.New()} }
+func newPool(limit int, opener archive.Opener) *pool {
+	return &pool{limit: limit, opener: opener, idle: list.New()}
+}
 
 // add takes in an archive that is open.
 func (p *pool) add(o *opened, a *archive.Archive) {
@@ -115,7 +118,7 @@ func (o *opened) use(ctx context.Context) (a *archive.Archive, done func(), err 
 func (p *pool) reopen(ctx context.Context, o *opened) error {
 	o.opening = make(chan struct{})
 	p.mu.Unlock()
-	a, err := openSame(ctx, o)
+	a, err := openSame(ctx, p.opener, o)
 	p.mu.Lock()
 	close(o.opening)
 	o.opening = nil
@@ -127,11 +130,11 @@ func (p *pool) reopen(ctx context.Context, o *opened) error {
 }
 
 // openSame opens the file of an archive if that is still the same.
-func openSame(ctx context.Context, o *opened) (*archive.Archive, error) {
+func openSame(ctx context.Context, opener archive.Opener, o *opened) (*archive.Archive, error) {
 	if err := o.unchanged(); err != nil {
 		return nil, err
 	}
-	a, err := archive.Open(ctx, o.path)
+	a, err := opener.Open(ctx, o.path)
 	if changed := o.unchanged(); changed != nil {
 		if err == nil {
 			_ = a.Close() // It was only opened.

@@ -43,6 +43,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dockerarchive/dockerarchive/archive"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
@@ -61,6 +62,9 @@ type Options struct {
 	// Patience is how long a client may take to read 256 KB; 0 is 30 seconds. What is
 	// slower is cut off.
 	Patience time.Duration
+	// TempDir is the directory for archives that have to be unpacked, in files without
+	// names; "" is the system's for large ones.
+	TempDir string
 }
 
 // Access is a request that was answered.
@@ -106,7 +110,7 @@ func New(ctx context.Context, paths []string, o Options) (*Server, error) {
 	if o.Patience == 0 {
 		o.Patience = 30 * time.Second
 	}
-	s := &Server{options: o, paths: paths, pool: newPool(openLimit()), checker: make(chan struct{}, 1), quiet: make(chan struct{}, 1), refused: map[string]stamp{}}
+	s := &Server{options: o, paths: paths, pool: newPool(openLimit(), archive.Opener{TempDir: o.TempDir}), checker: make(chan struct{}, 1), quiet: make(chan struct{}, 1), refused: map[string]stamp{}}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.current = newSnapshot(s, nil)
 	if err := s.refresh(ctx, true); err != nil {

@@ -61,12 +61,14 @@ func TestLayersElsewhere(t *testing.T) {
 				ref, err := transport.ParseReference(path)
 				require.NoError(t, err)
 				if by == "copy" {
-					_, err = copying.Copy(t.Context(), imagetest.Trusting(t), ref, src, &copy.Options{
+					_, err = copying.Copy(t.Context(), imagetest.Trusting(t), ref, src, &copying.CopyOptions{Options: copy.Options{
 						SourceCtx: imagetest.RegistryContext(t), DestinationCtx: imagetest.Isolated(),
-					})
+					}})
 				} else {
 					_, err = copying.Save(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{{Source: src}}, &copying.SaveOptions{
-						Transport: transport, SourceCtx: imagetest.RegistryContext(t), DestinationCtx: imagetest.Isolated(),
+						Reading:        copying.Reading{SourceCtx: imagetest.RegistryContext(t)},
+						Transport:      transport,
+						DestinationCtx: imagetest.Isolated(),
 					})
 				}
 				if c.fails || c.absent && transport == dockerarchive.Transport {

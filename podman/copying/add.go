@@ -3,27 +3,47 @@ package copying
 import (
 	"context"
 
-	"github.com/dockerarchive/dockerarchive/podman/copying/internal/saving"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/podman/copying/internal/saving"
 )
 
+// AddOptions are the options of Add. The zero value will do.
+type AddOptions struct {
+	Reading
+	Selection
+
+	// KeepGoing leaves out images that cannot be added.
+	KeepGoing bool
+	// DestinationCtx is for reading and writing the archive.
+	DestinationCtx *types.SystemContext
+	// NoSync leaves it to the system when what is written gets to the disk.
+	NoSync bool
+	// Wait waits, as long as the context lasts, for others who change the archive.
+	// Otherwise the error wraps errdef.ErrBusy.
+	Wait bool
+	// KeepUntagged keeps an image in the table of contents that loses its last name, as an
+	// image without one.
+	KeepUntagged bool
+}
+
 // Add is Save to an archive that is there, which is changed in place, as
-// dockerarchive.OpenWriter says. Its own layout decides how images are stored:
-// options.Transport and SkipDockerManifest say nothing. Blobs that it has are not
-// fetched; of an archive that holds layers uncompressed, configs tell which those are.
-// A name that an image has moves to the one that is added under it. If nothing is new,
-// no byte of the file changes.
+// dockerarchive.OpenWriter says. Its own layout decides how images are stored. Blobs that
+// it has are not fetched; of an archive that holds layers uncompressed, configs tell which
+// those are. A name that an image has moves to the one that is added under it. If nothing
+// is new, no byte of the file changes.
 //
 // An error means that the archive is what it was, unless it is ErrImagesLeftOut.
-func Add(ctx context.Context, policyContext *signature.PolicyContext, path string, images []SaveImage, options *SaveOptions) ([]SaveResult, error) {
-	if options == nil {
-		options = &SaveOptions{}
-	}
-	o := options.saving(policyContext)
-	o.Transport, o.SkipDockerManifest = nil, false
-	results, err := saving.Add(ctx, path, wanted(images), o, options.Wait, options.KeepUntagged)
-	return saveResults(results), err
+func Add(ctx context.Context, policy *signature.PolicyContext, path string, images []SaveImage, options *AddOptions) ([]SaveResult, error) {
+	o := orZero(options)
+	return under(policy, o.SourceCtx, func(policy *signature.PolicyContext) ([]SaveResult, error) {
+		selects := o.choose(o.Reading.options(policy))
+		selects.KeepGoing = o.KeepGoing
+		adds := saving.Options{Select: selects, DestinationCtx: o.DestinationCtx, NoSync: o.NoSync}
+		results, err := saving.Add(ctx, path, wanted(images), adds, o.Wait, o.KeepUntagged)
+		return resultsOf(results), err
+	})
 }
 
 // ChangeOptions are the options of Remove and Compact; nil and the zero value will do.
@@ -42,19 +62,16 @@ type ChangeOptions struct {
 // written, in place, and nothing else: Compact gives the space back. The error is an
 // *errdef.NoImageError for what is not there.
 func Remove(ctx context.Context, path string, names []string, options *ChangeOptions) error {
-	return saving.Remove(ctx, path, names, options.change())
+	return saving.Remove(ctx, path, names, saving.ChangeOptions(orZero(options)))
 }
 
 // Compact writes the archive at path again, without what no image refers to: as one
 // Save of its images, in their order, would have written it. It takes the place of the
 // old one when it is complete.
-func Compact(ctx context.Context, policyContext *signature.PolicyContext, path string, options *ChangeOptions) error {
-	return saving.Compact(ctx, policyContext, path, options.change())
-}
-
-func (o *ChangeOptions) change() saving.ChangeOptions {
-	if o == nil {
-		return saving.ChangeOptions{}
-	}
-	return saving.ChangeOptions(*o)
+func Compact(ctx context.Context, policy *signature.PolicyContext, path string, options *ChangeOptions) error {
+	o := orZero(options)
+	_, err := under(policy, o.Ctx, func(policy *signature.PolicyContext) (struct{}, error) {
+		return struct{}{}, saving.Compact(ctx, policy, path, saving.ChangeOptions(o))
+	})
+	return err
 }

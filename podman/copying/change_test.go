@@ -34,7 +34,7 @@ func TestAddRemoveCompact(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "archive.tar")
 			_, err := copying.Save(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{named(t, one, "a:1")}, o)
 			require.NoError(t, err)
-			_, err = copying.Add(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{named(t, two, "b:1"), named(t, three, "c:1")}, o)
+			_, err = copying.Add(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{named(t, two, "b:1"), named(t, three, "c:1")}, o.Adding())
 			require.NoError(t, err)
 			assert.Zero(t, two.Gets[shared.Digest], "the archive has it")
 			assert.NotZero(t, two.Gets[two.Layers[1].Digest])
@@ -44,7 +44,7 @@ func TestAddRemoveCompact(t *testing.T) {
 			var events []progress.Event
 			again := *o
 			again.Progress = func(e progress.Event) { events = append(events, e) }
-			_, err = copying.Add(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{named(t, two, "b:1")}, &again)
+			_, err = copying.Add(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{named(t, two, "b:1")}, again.Adding())
 			require.NoError(t, err)
 			assert.True(t, bytes.Equal(before, imagetest.ReadFile(t, path)), "all of it was there")
 			assert.Empty(t, two.Gets)
@@ -91,7 +91,7 @@ func TestAddToAnArchiveOfAnotherOrder(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "archive.tar")
 	require.NoError(t, os.WriteFile(path, b.Bytes(), 0o640))
 	add := func(m *imagetest.Image, name string) {
-		_, err := copying.Add(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{named(t, m, name)}, saving(t))
+		_, err := copying.Add(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{named(t, m, name)}, saving(t).Adding())
 		require.NoError(t, err)
 	}
 	add(one, "a:1")
@@ -126,7 +126,7 @@ func TestAddWithSpoiltConfig(t *testing.T) {
 		saved, _ := save(t, o, named(t, m, "a:1"))
 		saved[bytes.Index(saved, []byte(`"rootfs"`))+1] ^= 1
 		clear(m.Gets)
-		_, err := copying.Add(t.Context(), imagetest.Trusting(t), imagetest.WriteFile(t, saved), []copying.SaveImage{named(t, m, "b:1")}, o)
+		_, err := copying.Add(t.Context(), imagetest.Trusting(t), imagetest.WriteFile(t, saved), []copying.SaveImage{named(t, m, "b:1")}, o.Adding())
 		require.NoError(t, err, name)
 		assert.Equal(t, 1, m.Gets[m.ConfigDigest()], name)
 		assert.Zero(t, m.Gets[m.Layers[0].Digest], name)

@@ -229,7 +229,7 @@ func (c *trial) copied(transport types.ImageTransport, src types.ImageReference,
 	write := func(path string) error {
 		dest, err := transport.ParseReference(path + ":example.com/out:v1")
 		require.NoError(c, err)
-		_, err = copying.Copy(c.Context(), imagetest.Trusting(c), dest, src, &copy.Options{SourceCtx: sys, DestinationCtx: imagetest.Isolated()})
+		_, err = copying.Copy(c.Context(), imagetest.Trusting(c), dest, src, &copying.CopyOptions{Options: copy.Options{SourceCtx: sys, DestinationCtx: imagetest.Isolated()}})
 		return err
 	}
 	err := write(path)

@@ -26,9 +26,9 @@ func TestCopyToAStreamIsNotTriedAgain(t *testing.T) {
 		write := func(path string) error {
 			dest, err := dockerarchive.ImageTransport.ParseReference(path)
 			require.NoError(t, err)
-			return copying.RetryEvery(t.Context(), 3, 1, nil, func() error {
+			return copying.Retry(t.Context(), 3, 1, nil, func() error {
 				attempts++
-				_, err := copying.Copy(t.Context(), imagetest.Trusting(t), dest, m, &copy.Options{DestinationCtx: imagetest.Isolated()})
+				_, err := copying.Copy(t.Context(), imagetest.Trusting(t), dest, m, &copying.CopyOptions{Options: copy.Options{DestinationCtx: imagetest.Isolated()}})
 				return err
 			})
 		}
@@ -53,9 +53,9 @@ func TestSilentCopyToAStreamIsNotTriedAgain(t *testing.T) {
 	_, err := toPipe(t, func(path string) error {
 		dest, err := dockerarchive.ImageTransport.ParseReference(path)
 		require.NoError(t, err)
-		return copying.RetryEvery(t.Context(), 3, 1, nil, func() error {
+		return copying.Retry(t.Context(), 3, 1, nil, func() error {
 			attempts++
-			_, err := copying.Copy(t.Context(), imagetest.Trusting(t), dest, src, &copy.Options{SourceCtx: imagetest.RegistryContext(t), DestinationCtx: imagetest.Isolated()})
+			_, err := copying.Copy(t.Context(), imagetest.Trusting(t), dest, src, &copying.CopyOptions{Options: copy.Options{SourceCtx: imagetest.RegistryContext(t), DestinationCtx: imagetest.Isolated()}})
 			return err
 		})
 	})

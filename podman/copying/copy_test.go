@@ -36,7 +36,7 @@ func copyTo(t testing.TB, transport types.ImageTransport, src types.ImageReferen
 		options = &copy.Options{}
 	}
 	options.DestinationCtx = imagetest.Isolated()
-	_, err = copying.Copy(t.Context(), imagetest.Trusting(t), ref, src, options)
+	_, err = copying.Copy(t.Context(), imagetest.Trusting(t), ref, src, &copying.CopyOptions{Options: *options})
 	return path, err
 }
 
@@ -110,14 +110,14 @@ func TestCopyToAndFromTheirReferences(t *testing.T) {
 	ref, err := archive.ParseReference(path + ":form:1")
 	require.NoError(t, err)
 	options := &copy.Options{SourceCtx: imagetest.Isolated(), DestinationCtx: imagetest.Isolated()}
-	_, err = copying.Copy(t.Context(), imagetest.Trusting(t), ref, m, options)
+	_, err = copying.Copy(t.Context(), imagetest.Trusting(t), ref, m, &copying.CopyOptions{Options: *options})
 	require.NoError(t, err)
 	want := imagetest.Theirs(t, imagetest.Named{Source: m.InGzip(t), Name: "form:1"})
 	assert.Equal(t, imagetest.Sum(want), imagetest.Sum(imagetest.ReadFile(t, path)))
 
 	again, err := archive.ParseReference(filepath.Join(dir, "again.tar") + ":form:1")
 	require.NoError(t, err)
-	_, err = copying.Copy(t.Context(), imagetest.Trusting(t), again, ref, options)
+	_, err = copying.Copy(t.Context(), imagetest.Trusting(t), again, ref, &copying.CopyOptions{Options: *options})
 	require.NoError(t, err)
 	assert.Equal(t, imagetest.Sum(want), imagetest.Sum(imagetest.ReadFile(t, filepath.Join(dir, "again.tar"))))
 }
@@ -147,7 +147,7 @@ func TestCopyOfAnIndex(t *testing.T) {
 func TestCopyToALayout(t *testing.T) {
 	ref, err := ocilayout.NewReference(t.TempDir(), "copy")
 	require.NoError(t, err)
-	got, err := copying.Copy(t.Context(), imagetest.Trusting(t), ref, imagetest.Saved(t, "one"), &copy.Options{DestinationCtx: imagetest.Isolated()})
+	got, err := copying.Copy(t.Context(), imagetest.Trusting(t), ref, imagetest.Saved(t, "one"), &copying.CopyOptions{Options: copy.Options{DestinationCtx: imagetest.Isolated()}})
 	require.NoError(t, err)
 	assert.Equal(t, manifestDigest(t, imagetest.Saved(t, "one")), digest.FromBytes(got))
 }
@@ -161,14 +161,14 @@ func TestCopyFails(t *testing.T) {
 	options := &copy.Options{DestinationCtx: imagetest.Isolated()}
 	for _, p := range m.Positions(20) {
 		m.Disturb = imagetest.BrokenAt(p.Blob, p.At, 100, errTest)
-		_, err := copying.Copy(t.Context(), imagetest.Trusting(t), ref, m, options)
+		_, err := copying.Copy(t.Context(), imagetest.Trusting(t), ref, m, &copying.CopyOptions{Options: *options})
 		require.ErrorIs(t, err, errTest, "%v", p)
 		require.Empty(t, imagetest.Leftovers(t, dir), "%v", p)
 	}
-	_, err = copying.Copy(t.Context(), imagetest.Rejecting(t), ref, m, options)
+	_, err = copying.Copy(t.Context(), imagetest.Rejecting(t), ref, m, &copying.CopyOptions{Options: *options})
 	require.ErrorContains(t, err, "rejected")
 	m.Disturb = nil
-	_, err = copying.Copy(t.Context(), imagetest.Trusting(t), ref, m, options)
+	_, err = copying.Copy(t.Context(), imagetest.Trusting(t), ref, m, &copying.CopyOptions{Options: *options})
 	require.NoError(t, err)
 }
 
@@ -190,7 +190,7 @@ func TestCopyFromAHangingSource(t *testing.T) {
 	dir := t.TempDir()
 	ref, err := dockerarchive.NewReference(filepath.Join(dir, "archive.tar"), nil)
 	require.NoError(t, err)
-	_, err = copying.Copy(ctx, imagetest.Trusting(t), ref, m, &copy.Options{DestinationCtx: imagetest.Isolated()})
+	_, err = copying.Copy(ctx, imagetest.Trusting(t), ref, m, &copying.CopyOptions{Options: copy.Options{DestinationCtx: imagetest.Isolated()}})
 	close(release)
 	require.ErrorIs(t, err, context.Canceled)
 	assert.Empty(t, imagetest.Leftovers(t, dir))

@@ -102,27 +102,27 @@ func withCredentials(t *testing.T, scheme string) *types.SystemContext {
 // operations are what is done with a registry.
 var operations = map[string]func(t *testing.T, reg *imagetest.Registry, sys *types.SystemContext) error{
 	"save": func(t *testing.T, reg *imagetest.Registry, sys *types.SystemContext) error {
-		options := &copying.SaveOptions{SourceCtx: sys, Referrers: &copying.ReferrerOptions{}}
+		options := &copying.SaveOptions{Reading: copying.Reading{SourceCtx: sys}, Selection: copying.Selection{Referrers: &copying.ReferrerOptions{}}}
 		_, err := copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "a.tar"), []copying.SaveImage{{Source: reg.Ref(t, "app:1")}}, options)
 		return err
 	},
 	"copy from": func(t *testing.T, reg *imagetest.Registry, sys *types.SystemContext) error {
 		to, err := dockerarchive.ImageTransport.ParseReference(filepath.Join(t.TempDir(), "a.tar"))
 		require.NoError(t, err)
-		_, err = copying.Copy(t.Context(), imagetest.Trusting(t), to, reg.Ref(t, "app:1"), &copy.Options{SourceCtx: sys, ImageListSelection: copy.CopyAllImages})
+		_, err = copying.Copy(t.Context(), imagetest.Trusting(t), to, reg.Ref(t, "app:1"), &copying.CopyOptions{Options: copy.Options{SourceCtx: sys, ImageListSelection: copy.CopyAllImages}})
 		return err
 	},
 	"copy to": func(t *testing.T, reg *imagetest.Registry, sys *types.SystemContext) error {
-		_, err := copying.Copy(t.Context(), imagetest.Trusting(t), reg.Ref(t, "new:1"), imagetest.NewImage(t, "new", imagetest.Gzip(7, 1000)), &copy.Options{DestinationCtx: sys})
+		_, err := copying.Copy(t.Context(), imagetest.Trusting(t), reg.Ref(t, "new:1"), imagetest.NewImage(t, "new", imagetest.Gzip(7, 1000)), &copying.CopyOptions{Options: copy.Options{DestinationCtx: sys}})
 		return err
 	},
 	"copy between": func(t *testing.T, reg *imagetest.Registry, sys *types.SystemContext) error {
 		from := imagetest.NewRegistry(t).Push(t, "new:1", imagetest.NewImage(t, "new", imagetest.Gzip(8, 1000)))
-		_, err := copying.Copy(t.Context(), imagetest.Trusting(t), reg.Ref(t, "new:2"), from, &copy.Options{SourceCtx: imagetest.RegistryContext(t), DestinationCtx: sys})
+		_, err := copying.Copy(t.Context(), imagetest.Trusting(t), reg.Ref(t, "new:2"), from, &copying.CopyOptions{Options: copy.Options{SourceCtx: imagetest.RegistryContext(t), DestinationCtx: sys}})
 		return err
 	},
 	"push": func(t *testing.T, reg *imagetest.Registry, sys *types.SystemContext) error {
-		options := &copying.PushOptions{SourceCtx: sys, DestinationCtx: sys}
+		options := &copying.PushOptions{Reading: copying.Reading{SourceCtx: sys}, DestinationCtx: sys}
 		options.RetryAtOnce()
 		images := []copying.PushImage{{SaveImage: copying.SaveImage{Source: imagetest.NewImage(t, "pushed", imagetest.Gzip(9, 1000))}, Targets: []reference.Named{imagetest.Tagged(t, reg.Address+"/pushed:1")}}}
 		_, err := copying.Push(t.Context(), imagetest.Trusting(t), images, options)

@@ -122,7 +122,7 @@ func TestRegistryIsAskedForEnds(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "copy.tar")
 			dst, err := dockerarchive.NewReference(file, nil)
 			require.NoError(t, err)
-			_, err = copying.Copy(t.Context(), imagetest.Trusting(t), dst, ref, &copy.Options{SourceCtx: imagetest.RegistryContext(t)})
+			_, err = copying.Copy(t.Context(), imagetest.Trusting(t), dst, ref, &copying.CopyOptions{Options: copy.Options{SourceCtx: imagetest.RegistryContext(t)}})
 			require.NoError(t, err)
 			copied, err := os.ReadFile(file)
 			require.NoError(t, err)
@@ -185,7 +185,7 @@ func (w *gatedResponse) Write(p []byte) (int, error) {
 func saveDocker(t *testing.T, ref types.ImageReference) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "a.tar")
-	options := &copying.SaveOptions{Transport: dockerarchive.Transport, SourceCtx: imagetest.RegistryContext(t), DestinationCtx: imagetest.Isolated()}
+	options := &copying.SaveOptions{Reading: copying.Reading{SourceCtx: imagetest.RegistryContext(t)}, Transport: dockerarchive.Transport, DestinationCtx: imagetest.Isolated()}
 	_, err := copying.Save(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{{Source: ref}}, options)
 	require.NoError(t, err)
 	data, err := os.ReadFile(path)

@@ -70,7 +70,7 @@ func ExampleSaveTo_zip() {
 	}
 	ctx := context.Background()
 	images := []copying.SaveImage{{Source: source, FreeName: "V1.0_RC"}}
-	if _, err := copying.SaveTo(ctx, acceptAll(), w, images, &copying.SaveOptions{AllPlatforms: true}); err != nil {
+	if _, err := copying.SaveTo(ctx, acceptAll(), w, images, &copying.SaveOptions{Selection: copying.Selection{AllPlatforms: true}}); err != nil {
 		log.Fatal(err)
 	}
 	if err := z.Close(); err != nil {

@@ -7,13 +7,13 @@ import (
 	"os"
 	"path/filepath"
 
-	"go.podman.io/image/v5/docker/reference"
 	ocilayout "go.podman.io/image/v5/oci/layout"
 	"go.podman.io/image/v5/signature"
 
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 // layoutDir is an OCI image layout.
@@ -66,61 +66,104 @@ func ExampleCopy() {
 	// 4 layers
 }
 
-// Save several images to one archive; what they share is read once.
+// Save two images to one archive, and say what is read; what they share is read once.
 func ExampleSave() {
-	dir := tempDir()
+	dir, ctx := tempDir(), context.Background()
 	defer os.RemoveAll(dir)
-	var images []copying.SaveImage
-	for _, tag := range []string{"one", "two"} {
-		source, err := ocilayout.NewReference(layoutDir, tag)
-		if err != nil {
-			log.Fatal(err)
-		}
-		name, err := reference.ParseNormalizedNamed("example.com/" + tag + ":1")
-		if err != nil {
-			log.Fatal(err)
-		}
-		images = append(images, copying.SaveImage{Source: source, Name: name})
-	}
-	results, err := copying.Save(context.Background(), acceptAll(), filepath.Join(dir, "out.tar"), images, nil)
+	images, release, err := copying.Images(ctx, nil, "oci:"+layoutDir+":one", "oci:"+layoutDir+":two")
 	if err != nil {
 		log.Fatal(err)
 	}
-	for _, r := range results {
-		fmt.Println(r.Name, r.Digest.Encoded()[:12])
+	defer release()
+	show := func(e progress.Event) {
+		if e.Kind == progress.Planned {
+			fmt.Println(e.Kind, e.Blobs, "blobs")
+		}
 	}
+	options := &copying.SaveOptions{Reading: copying.Reading{Progress: show}}
+	_, err = copying.Save(ctx, acceptAll(), filepath.Join(dir, "out.tar"), images, options)
+	fmt.Println(err)
 	// Output:
-	// example.com/one:1 cbd2ddd5b036
-	// example.com/two:1 291aaf079eab
+	// planned 6 blobs
+	// <nil>
+}
+
+// Save an image of a registry to a file, under the policy of this system.
+func ExampleImages() {
+	save := func(ctx context.Context) error {
+		images, release, err := copying.Images(ctx, nil, "registry.example.com/app:1")
+		if err != nil {
+			return err
+		}
+		defer release()
+		_, err = copying.Save(ctx, nil, "app.tar", images, nil)
+		return err
+	}
+	_ = save
+}
+
+// Push all images of an archive to a registry, under their own names there.
+func ExamplePush() {
+	push := func(ctx context.Context) error {
+		images, release, err := copying.Images(ctx, nil, "image-archive:app.tar")
+		if err != nil {
+			return err
+		}
+		defer release()
+		to, err := copying.PushTo("registry.example.com/mirror", images)
+		if err != nil {
+			return err
+		}
+		_, err = copying.Push(ctx, nil, to, nil)
+		return err
+	}
+	_ = push
+}
+
+// Load all images of an archive into the Docker daemon of this machine.
+func ExampleLoad() {
+	load := func(ctx context.Context) error {
+		images, release, err := copying.Images(ctx, nil, "image-archive:app.tar")
+		if err != nil {
+			return err
+		}
+		defer release()
+		_, err = copying.Load(ctx, nil, images, nil)
+		return err
+	}
+	_ = load
+}
+
+// Add an image to an archive that is there.
+func ExampleAdd() {
+	add := func(ctx context.Context) error {
+		images, release, err := copying.Images(ctx, nil, "registry.example.com/app:2")
+		if err != nil {
+			return err
+		}
+		defer release()
+		_, err = copying.Add(ctx, nil, "app.tar", images, nil)
+		return err
+	}
+	_ = add
 }
 
 // Merge archives: all images of each, with their names and platforms.
-func ExampleAllImages() {
-	dir := tempDir()
+func ExampleImages_merge() {
+	dir, ctx := tempDir(), context.Background()
 	defer os.RemoveAll(dir)
-	ctx := context.Background()
-	var images []copying.SaveImage
-	for _, name := range []string{"archives/ctr24.tar", "cases/digest-name.tar"} {
-		archive, err := dockerarchive.ParseReference(imagetest.MustTestdata(name))
-		if err != nil {
-			log.Fatal(err)
-		}
-		all, release, err := copying.AllImages(ctx, nil, archive)
-		if err != nil {
-			log.Fatal(err)
-		}
-		defer release()
-		images = append(images, all...)
-	}
-	results, err := copying.Save(ctx, acceptAll(), filepath.Join(dir, "merged.tar"), images, nil)
+	images, release, err := copying.Images(ctx, nil,
+		"docker-archive:"+imagetest.MustTestdata("archives/ctr24.tar"), "docker-archive:"+imagetest.MustTestdata("cases/digest-name.tar"))
 	if err != nil {
 		log.Fatal(err)
 	}
+	defer release()
+	results, err := copying.Save(ctx, acceptAll(), filepath.Join(dir, "merged.tar"), images, nil)
 	for _, r := range results {
-		fmt.Println(r.Name, r.Digest.Encoded()[:12])
+		fmt.Println(r.Name, r.Digest.Encoded()[:12], err)
 	}
 	// Output:
-	// 127.0.0.1:5111/tiny/multi:v1 45d2602b3445
-	// 127.0.0.1:5111/tiny/one:v1 cbd2ddd5b036
-	// docker.io/library/busybox@sha256:45d2602b344571424277f0ae5515e160520a245712357743d45b1e1e3095c07e 45d2602b3445
+	// 127.0.0.1:5111/tiny/multi:v1 45d2602b3445 <nil>
+	// 127.0.0.1:5111/tiny/one:v1 cbd2ddd5b036 <nil>
+	// docker.io/library/busybox@sha256:45d2602b344571424277f0ae5515e160520a245712357743d45b1e1e3095c07e 45d2602b3445 <nil>
 }

@@ -25,14 +25,8 @@ func CopyInRangesOf(ctx context.Context, policy *signature.PolicyContext, dest, 
 	return err
 }
 
-// RetryAtOnce lets retries not wait.
-func (o *SaveOptions) RetryAtOnce() { o.RetryDelay = time.Nanosecond }
-
-// RetryAtOnce lets retries not wait.
-func (o *PushOptions) RetryAtOnce() { o.RetryDelay = time.Nanosecond }
-
 // InRangesOf has blobs read in ranges of a size, in bytes.
-func (o *SaveOptions) InRangesOf(size int) { o.rangeSize, o.patience = size, TestPatience }
+func (o *Reading) InRangesOf(size int) { o.rangeSize, o.patience = size, TestPatience }
 
 // ReadInRangesOf has Copy read ranges of a size, in bytes, while a test runs.
 func ReadInRangesOf(t *testing.T, size int) {
@@ -44,8 +38,13 @@ func ReadInRangesOf(t *testing.T, size int) {
 // TestPatience is for how long the lines of tests show their rate.
 const TestPatience = 20 * time.Millisecond
 
-// RetryAtOnce lets retries not wait.
-func (o *LoadOptions) RetryAtOnce() { o.RetryDelay = time.Nanosecond }
-
 // ErrWrong is found in the error of a copy whose ranges may be to blame.
 var ErrWrong = imagecopy.ErrWrongRanges
+
+// RetryAtOnce lets retries not wait.
+func (o *Reading) RetryAtOnce() { o.RetryDelay = time.Nanosecond }
+
+// Adding returns options of Add that say the same, as far as there are any.
+func (o *SaveOptions) Adding() *AddOptions {
+	return &AddOptions{Reading: o.Reading, Selection: o.Selection, KeepGoing: o.KeepGoing, DestinationCtx: o.DestinationCtx, NoSync: o.NoSync}
+}

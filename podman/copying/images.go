@@ -3,12 +3,12 @@ package copying
 import (
 	"context"
 
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
 )
 
 // SaveImage is an image for Save.
@@ -28,10 +28,10 @@ type SaveImage struct {
 	// Whole saves an index as it is, with all of it that the source has, and says what
 	// it has not. It is for what is complete although not all of its index is there, as
 	// images of archives are. Nothing comes of it if the layout holds one platform of
-	// an image, or SaveOptions says what to choose.
+	// an image, or Selection says what to choose.
 	Whole bool
 	// Platform, if not nil, is what is chosen from the image instead of
-	// SaveOptions.Platforms. AllPlatforms takes all the same.
+	// Selection.Platforms. AllPlatforms takes all the same.
 	Platform *imgspecv1.Platform
 }
 
@@ -56,6 +56,15 @@ func saveImages(found []selecting.Wanted) []SaveImage {
 		images[n] = SaveImage(img)
 	}
 	return images
+}
+
+// Images returns the images that names mean, for Save, Push or Load: each is one as
+// containers/image writes it, such as image-archive:app.tar or docker-daemon:app:1, or that
+// of an image in a registry. A name may mean several images, as AllImages says. They can be
+// read until release is called, which is never nil.
+func Images(ctx context.Context, sys *types.SystemContext, names ...string) (images []SaveImage, release func() error, err error) {
+	found, release, err := selecting.Named(ctx, sys, names)
+	return saveImages(found), release, err
 }
 
 // AllImages returns what a reference means that may lead to several images, for Save.

@@ -39,7 +39,7 @@ func TestAllMissingImagesAreTold(t *testing.T) {
 	reg.Push(t, "app:1", imagetest.NewImage(t, "1", imagetest.Gzip(1, 100)))
 	images := inRegistry(t, reg.Address+"/app:2", reg.Address+"/app:1", reg.Address+"/app:3")
 	path := filepath.Join(t.TempDir(), "x.tar")
-	options := &copying.SaveOptions{SourceCtx: &types.SystemContext{DockerInsecureSkipTLSVerify: types.OptionalBoolTrue}}
+	options := &copying.SaveOptions{Reading: copying.Reading{SourceCtx: &types.SystemContext{DockerInsecureSkipTLSVerify: types.OptionalBoolTrue}}}
 	results, err := copying.Save(t.Context(), imagetest.Trusting(t), path, images, options)
 	var several *errdef.ImagesError
 	require.ErrorAs(t, err, &several)
@@ -76,7 +76,7 @@ func TestSilentRegistryEndsAll(t *testing.T) {
 		names = append(names, address+"/app:1")
 	}
 	_, err := copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "x.tar"), inRegistry(t, names...), &copying.SaveOptions{
-		SourceCtx: &types.SystemContext{DockerInsecureSkipTLSVerify: types.OptionalBoolTrue}, Jobs: 1,
+		Reading: copying.Reading{SourceCtx: &types.SystemContext{DockerInsecureSkipTLSVerify: types.OptionalBoolTrue}, Jobs: 1},
 	})
 	var one *errdef.ImageError
 	require.ErrorAs(t, err, &one)

@@ -84,7 +84,7 @@ func TestCopyReadsAsSave(t *testing.T) {
 	dest, err := dockerarchive.ImageTransport.ParseReference(file)
 	require.NoError(t, err)
 	options := &copy.Options{SourceCtx: imagetest.RegistryContext(t), DestinationCtx: imagetest.Isolated()}
-	_, err = copying.Copy(t.Context(), imagetest.Trusting(t), dest, reg.image, options)
+	_, err = copying.Copy(t.Context(), imagetest.Trusting(t), dest, reg.image, &copying.CopyOptions{Options: *options})
 	require.NoError(t, err)
 	assert.True(t, bytes.Equal(want, imagetest.ReadFile(t, file)))
 
@@ -93,7 +93,7 @@ func TestCopyReadsAsSave(t *testing.T) {
 		_, err = toPipe(t, func(path string) error {
 			dest, err := dockerarchive.ImageTransport.ParseReference(path)
 			require.NoError(t, err)
-			_, err = copying.Copy(t.Context(), imagetest.Trusting(t), dest, reg.image, options)
+			_, err = copying.Copy(t.Context(), imagetest.Trusting(t), dest, reg.image, &copying.CopyOptions{Options: *options})
 			return err
 		})
 	}

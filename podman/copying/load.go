@@ -2,46 +2,31 @@ package copying
 
 import (
 	"context"
-	"io"
-	"time"
 
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/dockerarchive/dockerarchive/podman/copying/internal/loading"
-	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
-	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
-	"github.com/dockerarchive/dockerarchive/progress"
 	"github.com/opencontainers/go-digest"
-	"go.podman.io/image/v5/docker/reference"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/podman/copying/internal/loading"
 )
 
-// LoadOptions are the options of Load; the zero value will do.
+// LoadOptions are the options of Load. The zero value will do.
 type LoadOptions struct {
-	// SourceCtx is for reading the images. Of DestinationCtx, the certificates for the
-	// daemon and the directory for temporary files count.
-	SourceCtx, DestinationCtx *types.SystemContext
-	// Host is where the Docker daemon is, as in unix://PATH, tcp://HOST:PORT or ssh://HOST, and Context
-	// the name of a context of the docker command. With neither it is found as that command
-	// finds it.
+	Reading
+
+	// DestinationCtx has the certificates for the daemon and the directory for temporary
+	// files; nothing else of it counts.
+	DestinationCtx *types.SystemContext
+	// Host is where the Docker daemon is, as in unix://PATH, tcp://HOST:PORT or ssh://HOST,
+	// and Context the name of a context of the docker command. With neither it is found as
+	// that command finds it.
 	Host, Context string
 	// Platforms chooses from images that are an index. By default a daemon whose images
 	// containerd keeps gets all that is there, and another one the platform that it runs.
 	Platforms []imgspecv1.Platform
 	// Full sends all, whatever the daemon has.
 	Full bool
-	// Jobs is how many manifests are read at the same time; 0 means 6.
-	Jobs int
-	// RetryTimes is how often reading is tried again after an error that may pass.
-	RetryTimes int
-	// RetryDelay is how long to wait before each further attempt; 0 is a second, and twice
-	// as long each time.
-	RetryDelay time.Duration
-	// Progress, if not nil, is told what happens: Planned with the Size of what will be
-	// sent, Read with how many more Bytes have been, and Retried with why all is sent
-	// after all, after which it begins anew. It must return soon.
-	Progress func(progress.Event)
 }
 
 // Loaded is what Load has done.
@@ -76,90 +61,18 @@ var ErrNotLoaded = loading.ErrNotLoaded
 //
 // Every manifest and config is read, and accepted by the policy, before anything is sent.
 // Layers are verified as they are sent; the table of contents, without which the daemon
-// makes no image, comes last.
-func Load(ctx context.Context, policyContext *signature.PolicyContext, images []SaveImage, options *LoadOptions) (*Loaded, error) {
-	done, err := loading.Daemon(ctx, wanted(images), options.loading(policyContext))
-	return loaded(done), err
-}
-
-// LoadContent puts images, usually those of archives, into a content store, under their
-// names; one without a name is called import@DIGEST. Layers that the store has are not
-// sent. If one is removed meanwhile, what is missing then is sent. An image gets its name
-// when all of it is there that its source has.
+// makes no image, comes last. Each source is opened once, so that what was checked is sent.
 //
-// Then images are unpacked unless noUnpack is set: of an index the manifests for
-// options.Platforms or, by default, for this machine. The store gets all of an index that
-// the source has, or the platforms that are chosen. Host, Context and Full of options
-// say nothing. Every manifest and config is read, and accepted by the policy, before anything is sent.
-func LoadContent(ctx context.Context, policyContext *signature.PolicyContext, images []SaveImage, store ContentStore, noUnpack bool, options *LoadOptions) (*Loaded, error) {
-	o := options.loading(policyContext)
-	o.NoUnpack = noUnpack
-	done, err := loading.Content(ctx, wanted(images), store, o)
-	return loaded(done), err
-}
-
-// ContentStore keeps blobs by their digests, and names for them, as containerd does. The
-// package copying/containerd has that of containerd.
-type ContentStore interface {
-	// Has reports whether there is a blob. It is to stay as long as the store is open.
-	Has(ctx context.Context, d digest.Digest) (bool, error)
-	// Receive takes the blobs of an OCI image layout in a tar archive, which lacks layers.
-	Receive(ctx context.Context, archive io.Reader) error
-	// Refer records which blobs, not all of which may be there, a document needs.
-	Refer(ctx context.Context, document digest.Digest, to []digest.Digest) error
-	// Name makes a name stand for a manifest or an index.
-	Name(ctx context.Context, name string, target imgspecv1.Descriptor) error
-	// Unpack makes an image ready to be run.
-	Unpack(ctx context.Context, config digest.Digest, layers []imgspecv1.Descriptor, diffIDs []digest.Digest) error
-}
-
-// ErrIncomplete is the error of LoadContent if something is missing again that was there, or was sent.
-var ErrIncomplete = loading.ErrIncomplete
-
-// LoadIntoOptions are the options of LoadInto; the zero value will do.
-type LoadIntoOptions struct {
-	// SourceCtx is for reading the images, DestinationCtx for where they go.
-	SourceCtx, DestinationCtx *types.SystemContext
-	// Platform chooses from images that are an index. By default that is this machine's.
-	Platform *imgspecv1.Platform
-	// Progress, if not nil, is told of what is Started, Read and Finished. It is called
-	// concurrently, and must return soon.
-	Progress func(progress.Event)
-}
-
-// LoadInto puts images, usually those of archives, where containers/image can put them one
-// by one and layers are kept for all, such as the storage of podman and CRI-O: that leaves
-// out layers that are there. place returns what an image gets as its reference: for each
-// of its names or, if it has none, for the digest of its config. The ID of an image that
-// LoadInto returns is that digest.
-//
-// Every manifest and config is read, and accepted by the policy, before anything is copied.
-func LoadInto(ctx context.Context, policyContext *signature.PolicyContext, images []SaveImage, place func(name reference.NamedTagged, config digest.Digest) (types.ImageReference, error), options *LoadIntoOptions) (*Loaded, error) {
-	if options == nil {
-		options = &LoadIntoOptions{}
-	}
-	o := loading.Options{
-		Select:         selecting.Options{Policy: policyContext, SourceCtx: options.SourceCtx, Progress: options.Progress},
-		DestinationCtx: options.DestinationCtx,
-	}
-	if options.Platform != nil {
-		o.Select.Platforms = []imgspecv1.Platform{*options.Platform}
-	}
-	done, err := loading.Into(ctx, wanted(images), place, o)
-	return loaded(done), err
-}
-
-func (o *LoadOptions) loading(policy *signature.PolicyContext) loading.Options {
-	if o == nil {
-		o = &LoadOptions{}
-	}
-	return loading.Options{
-		Select: selecting.Options{
-			Policy: policy, SourceCtx: o.SourceCtx, Platforms: o.Platforms,
-			Jobs: o.Jobs, Retries: sources.Retries(o.RetryTimes, o.RetryDelay), Progress: o.Progress,
-		},
-		DestinationCtx: o.DestinationCtx, Host: o.Host, Context: o.Context, Full: o.Full,
-	}
+// Progress is told what is Planned, with the Size of what will be sent, of more Bytes that
+// have been Read, and why all is sent after all: Retried, after which it begins anew.
+func Load(ctx context.Context, policy *signature.PolicyContext, images []SaveImage, options *LoadOptions) (*Loaded, error) {
+	o := orZero(options)
+	return under(policy, o.SourceCtx, func(policy *signature.PolicyContext) (*Loaded, error) {
+		loads := loading.Options{Select: o.Reading.options(policy), DestinationCtx: o.DestinationCtx, Host: o.Host, Context: o.Context, Full: o.Full}
+		loads.Select.Platforms = o.Platforms
+		done, err := loading.Daemon(ctx, wanted(images), loads)
+		return loaded(done), err
+	})
 }
 
 func loaded(done *loading.Done) *Loaded {

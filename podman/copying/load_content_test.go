@@ -83,8 +83,8 @@ func (s *contentStore) Unpack(_ context.Context, config digest.Digest, layers []
 }
 
 // loadingContent are options that say why something is sent again.
-func loadingContent(reasons *[]error) *copying.LoadOptions {
-	o := &copying.LoadOptions{SourceCtx: imagetest.Isolated(), DestinationCtx: imagetest.Isolated()}
+func loadingContent(reasons *[]error) *copying.LoadContentOptions {
+	o := &copying.LoadContentOptions{Reading: copying.Reading{SourceCtx: imagetest.Isolated()}, DestinationCtx: imagetest.Isolated()}
 	o.RetryAtOnce()
 	o.Progress = func(e progress.Event) {
 		if e.Kind == progress.Retried {
@@ -104,7 +104,8 @@ func TestLoadContent(t *testing.T) {
 	options := loadingContent(&reasons)
 	content := func(noUnpack bool, images ...copying.SaveImage) *copying.Loaded {
 		t.Helper()
-		loaded, err := copying.LoadContent(t.Context(), imagetest.Trusting(t), images, s, noUnpack, options)
+		options.NoUnpack = noUnpack
+		loaded, err := copying.LoadContent(t.Context(), imagetest.Trusting(t), images, s, options)
 		require.NoError(t, err)
 		return loaded
 	}
@@ -141,7 +142,7 @@ func TestLoadContentPlatforms(t *testing.T) {
 		var reasons []error
 		options := loadingContent(&reasons)
 		options.Platforms = c.platforms
-		loaded, err := copying.LoadContent(t.Context(), imagetest.Trusting(t), images, s, false, options)
+		loaded, err := copying.LoadContent(t.Context(), imagetest.Trusting(t), images, s, options)
 		require.NoError(t, err)
 		assert.Equal(t, c.whole, loaded.Images[0].ID == multi)
 		assert.Len(t, s.unpacked, c.unpacked)
@@ -156,7 +157,7 @@ func TestLoadContentLost(t *testing.T) {
 	s := newContentStore()
 	var reasons []error
 	load := func(img *imagetest.Image, name string) error {
-		_, err := copying.LoadContent(t.Context(), imagetest.Trusting(t), []copying.SaveImage{named(t, img, name)}, s, false, loadingContent(&reasons))
+		_, err := copying.LoadContent(t.Context(), imagetest.Trusting(t), []copying.SaveImage{named(t, img, name)}, s, loadingContent(&reasons))
 		return err
 	}
 	require.NoError(t, load(base, "example.com/base:1"))
@@ -175,7 +176,7 @@ func TestLoadContentLost(t *testing.T) {
 
 	delete(s.names, "example.com/app:1")
 	lost := &losing{contentStore: s, d: l[0].Digest}
-	_, err := copying.LoadContent(t.Context(), imagetest.Trusting(t), []copying.SaveImage{named(t, app, "example.com/app:1")}, lost, false, loadingContent(&reasons))
+	_, err := copying.LoadContent(t.Context(), imagetest.Trusting(t), []copying.SaveImage{named(t, app, "example.com/app:1")}, lost, loadingContent(&reasons))
 	require.ErrorIs(t, err, copying.ErrIncomplete)
 	assert.NotContains(t, s.names, "example.com/app:1")
 
@@ -209,7 +210,7 @@ func TestLoadContentDamaged(t *testing.T) {
 	}
 	s := newContentStore()
 	var reasons []error
-	_, err := copying.LoadContent(t.Context(), imagetest.Trusting(t), []copying.SaveImage{named(t, img, "example.com/app:1")}, s, false, loadingContent(&reasons))
+	_, err := copying.LoadContent(t.Context(), imagetest.Trusting(t), []copying.SaveImage{named(t, img, "example.com/app:1")}, s, loadingContent(&reasons))
 	var failed *errdef.ImageError
 	require.ErrorAs(t, err, &failed)
 	assert.Empty(t, s.names)

@@ -47,8 +47,9 @@ func TestLoadInto(t *testing.T) {
 	artifact := named(t, imagetest.NewArtifact(t, "application/spdx+json", "sbom", nil), "example.com/sbom:1")
 	images := append([]copying.SaveImage{two, {Source: app}, artifact}, inArchive(t, "../../testdata/archives/ctr24.tar:@0")...)
 	options := &copying.LoadIntoOptions{
-		SourceCtx: imagetest.Isolated(), DestinationCtx: imagetest.Isolated(),
-		Platform: &imgspecv1.Platform{OS: "linux", Architecture: "arm64"},
+		Reading:        copying.Reading{SourceCtx: imagetest.Isolated()},
+		DestinationCtx: imagetest.Isolated(),
+		Platform:       &imgspecv1.Platform{OS: "linux", Architecture: "arm64"},
 	}
 	loaded, err := copying.LoadInto(t.Context(), imagetest.Trusting(t), images, place, options)
 	require.NoError(t, err)

@@ -25,7 +25,7 @@ import (
 
 func loading(t testing.TB, d *imagetest.LoadDaemon) *copying.LoadOptions {
 	t.Helper()
-	o := &copying.LoadOptions{SourceCtx: imagetest.Isolated(), DestinationCtx: imagetest.Isolated(), Host: d.Host}
+	o := &copying.LoadOptions{Reading: copying.Reading{SourceCtx: imagetest.Isolated()}, DestinationCtx: imagetest.Isolated(), Host: d.Host}
 	o.RetryAtOnce()
 	return o
 }

@@ -31,7 +31,7 @@ func TestCopyOfNoPlatformAnywhere(t *testing.T) {
 	dest, err := alltransports.ParseImageName("dir:" + filepath.Join(t.TempDir(), "dir"))
 	require.NoError(t, err)
 	_, err = copying.Copy(t.Context(), imagetest.Trusting(t), dest, imagetest.Saved(t, "multi"),
-		&copy.Options{SourceCtx: &types.SystemContext{OSChoice: "linux", ArchitectureChoice: "s390x"}})
+		&copying.CopyOptions{Options: copy.Options{SourceCtx: &types.SystemContext{OSChoice: "linux", ArchitectureChoice: "s390x"}}})
 	var missing *errdef.NoPlatformError
 	require.ErrorAs(t, err, &missing)
 	assert.Equal(t, []string{"linux/amd64", "linux/arm64/v8"}, missing.Available)

@@ -2,18 +2,15 @@ package copying
 
 import (
 	"context"
-	"time"
 
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/dockerarchive/dockerarchive/podman/copying/internal/pushing"
-	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
-	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
-	"github.com/dockerarchive/dockerarchive/progress"
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/podman/copying/internal/pushing"
+	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
 )
 
 // PushImage is an image for Push.
@@ -41,25 +38,18 @@ const (
 	ZstdLayers
 )
 
-// PushOptions are the options of Push; the zero value will do.
+// PushOptions are the options of Push. The zero value will do.
 type PushOptions struct {
-	// SourceCtx is for reading the images, DestinationCtx for the registries.
-	SourceCtx, DestinationCtx *types.SystemContext
-	// Platforms chooses from images that are an index, as SaveOptions.Platforms does. By
+	Reading
+
+	// DestinationCtx is for the registries.
+	DestinationCtx *types.SystemContext
+	// Platforms chooses from images that are an index, as Selection.Platforms does. By
 	// default an index is pushed as it is, with all of it that its source has.
 	Platforms []imgspecv1.Platform
 	// Compression is used where the source has a config and uncompressed layers, and no
 	// manifest. The same image gets the same digest every time.
 	Compression LayerCompression
-	// Jobs is how many blobs are sent at the same time; 0 means 6.
-	Jobs int
-	// RetryTimes is how often something is tried again after an error that may pass. From
-	// the second attempt on a large blob goes on where it broke, and attempts after which a
-	// registry has a good part more of it are not counted.
-	RetryTimes int
-	// RetryDelay is how long to wait before each further attempt, unless a registry asks
-	// for longer waits; 0 is a second, and twice as long each time.
-	RetryDelay time.Duration
 	// KeepGoing goes on with the other images when one cannot be pushed.
 	KeepGoing bool
 	// DryRun asks what is there, and sends nothing.
@@ -67,9 +57,6 @@ type PushOptions struct {
 	// Planned, if not nil, is called before anything is sent with what will be pushed
 	// under which names. Its error is returned by Push.
 	Planned func([]PushResult) error
-	// Progress, if not nil, is told what happens. Only blobs that are sent are Started,
-	// Read and Finished. It is called concurrently, and must return soon.
-	Progress func(progress.Event)
 }
 
 // PushResult is what became of an image.
@@ -109,26 +96,22 @@ var ErrNotPushed = pushing.ErrNotPushed
 // images are pushed at the same time; what is about others, such as signatures, after what
 // they are about. A registry without the referrers API lists it under the tag that stands
 // for that. Push returns a result for each image, in their order.
-func Push(ctx context.Context, policyContext *signature.PolicyContext, images []PushImage, options *PushOptions) ([]PushResult, error) {
+func Push(ctx context.Context, policy *signature.PolicyContext, images []PushImage, options *PushOptions) ([]PushResult, error) {
 	all := make([]pushing.Wanted, len(images))
 	for n, img := range images {
 		all[n] = pushing.Wanted{Wanted: selecting.Wanted(img.SaveImage), Targets: img.Targets, Otherwise: img.Otherwise}
 	}
-	results, err := pushing.Push(ctx, all, options.pushing(policyContext))
-	return pushResults(results), err
+	o := orZero(options)
+	return under(policy, o.SourceCtx, func(policy *signature.PolicyContext) ([]PushResult, error) {
+		results, err := pushing.Push(ctx, all, o.pushing(policy))
+		return pushResults(results), err
+	})
 }
 
 func (o *PushOptions) pushing(policy *signature.PolicyContext) pushing.Options {
-	if o == nil {
-		o = &PushOptions{}
-	}
-	p := pushing.Options{
-		Select: selecting.Options{
-			Policy: policy, SourceCtx: o.SourceCtx, Platforms: o.Platforms,
-			Jobs: o.Jobs, Retries: sources.Retries(o.RetryTimes, o.RetryDelay), KeepGoing: o.KeepGoing, Progress: o.Progress,
-		},
-		DestinationCtx: o.DestinationCtx, Zstd: o.Compression == ZstdLayers, DryRun: o.DryRun,
-	}
+	selects := o.Reading.options(policy)
+	selects.Platforms, selects.KeepGoing = o.Platforms, o.KeepGoing
+	p := pushing.Options{Select: selects, DestinationCtx: o.DestinationCtx, Zstd: o.Compression == ZstdLayers, DryRun: o.DryRun}
 	if o.Planned != nil {
 		p.Planned = func(results []pushing.Result) error { return o.Planned(pushResults(results)) }
 	}
@@ -147,6 +130,27 @@ func pushResults(done []pushing.Result) []PushResult {
 		}
 	}
 	return results
+}
+
+// PushTo returns images for Push under their own names in a registry, as PushTarget makes
+// them. What has no name is pushed only if it is about another of the images.
+func PushTo(registry string, images []SaveImage) ([]PushImage, error) {
+	var to []PushImage
+	for _, img := range images {
+		if n := len(to); n == 0 || to[n-1].Source != img.Source {
+			to = append(to, PushImage{SaveImage: img})
+		}
+		pushed := &to[len(to)-1]
+		wanted := selecting.Wanted(img)
+		for _, name := range wanted.References() {
+			target, err := PushTarget(registry, name, false)
+			if err != nil {
+				return nil, err
+			}
+			pushed.Targets = append(pushed.Targets, target)
+		}
+	}
+	return to, nil
 }
 
 // PushTarget returns the name that an image gets in another registry, which may be

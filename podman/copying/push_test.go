@@ -92,7 +92,7 @@ func pushing(t testing.TB) *copying.PushOptions {
 	t.Helper()
 	sys := imagetest.RegistryContext(t)
 	sys.BigFilesTemporaryDir = t.TempDir()
-	o := &copying.PushOptions{SourceCtx: sys, DestinationCtx: sys}
+	o := &copying.PushOptions{Reading: copying.Reading{SourceCtx: sys}, DestinationCtx: sys}
 	o.RetryAtOnce()
 	return o
 }

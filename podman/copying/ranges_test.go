@@ -140,8 +140,9 @@ func (reg *rangedRegistry) save(t *testing.T, transport types.ImageTransport, ra
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "a.tar")
 	options := &copying.SaveOptions{
-		Transport: transport, SourceCtx: imagetest.RegistryContext(t), DestinationCtx: imagetest.Isolated(),
-		RetryTimes: retries,
+		Reading:        copying.Reading{SourceCtx: imagetest.RegistryContext(t), RetryTimes: retries},
+		Transport:      transport,
+		DestinationCtx: imagetest.Isolated(),
 	}
 	options.RetryAtOnce()
 	options.InRangesOf(rangeSize)

@@ -254,7 +254,7 @@ func TestReferrersRoundTrip(t *testing.T) {
 				target = strings.TrimPrefix(name.String(), s.Address+"/")
 			}
 			options := &copy.Options{PreserveDigests: true, DestinationCtx: imagetest.RegistryContext(t), ImageListSelection: copy.CopyAllImages}
-			_, err := copying.Copy(t.Context(), imagetest.Trusting(t), b.Ref(t, target), refs[0], options)
+			_, err := copying.Copy(t.Context(), imagetest.Trusting(t), b.Ref(t, target), refs[0], &copying.CopyOptions{Options: *options})
 			require.NoError(t, err)
 			got, err := docker.GetDigest(t.Context(), imagetest.RegistryContext(t), b.Ref(t, target))
 			require.NoError(t, err)

@@ -37,7 +37,7 @@ func (k *killed) add(t *testing.T, file []byte, images ...copying.SaveImage) []b
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "archive.tar")
 	require.NoError(t, os.WriteFile(path, file, 0o600))
-	_, err := copying.Add(t.Context(), imagetest.Trusting(t), path, images, k.options)
+	_, err := copying.Add(t.Context(), imagetest.Trusting(t), path, images, k.options.Adding())
 	require.NoError(t, err)
 	return imagetest.ReadFile(t, path)
 }
@@ -115,7 +115,7 @@ func TestRestsOfOthers(t *testing.T) {
 
 			path := filepath.Join(t.TempDir(), "archive.tar")
 			require.NoError(t, os.WriteFile(path, k.rests(len(k.after)), 0o600))
-			_, err := copying.Add(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{named(t, imagetest.NewImage(t, "1", imagetest.Gzip(1, 3000)), "a:1")}, k.options)
+			_, err := copying.Add(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{named(t, imagetest.NewImage(t, "1", imagetest.Gzip(1, 3000)), "a:1")}, k.options.Adding())
 			require.NoError(t, err)
 			assert.True(t, bytes.Equal(k.before, imagetest.ReadFile(t, path)), "nothing is added, and the rests are cut off")
 		})

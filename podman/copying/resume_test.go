@@ -79,7 +79,11 @@ func (r *resumed) resume(t *testing.T, cutAt int64, images ...types.ImageReferen
 	r.cancel.Store(&cancel)
 	r.cutAt.Store(cutAt)
 	options := &copying.SaveOptions{
-		Transport: r.kind, SourceCtx: imagetest.RegistryContext(t), DestinationCtx: imagetest.Isolated(), Resume: true, NoSync: true, Jobs: r.jobs,
+		Reading:        copying.Reading{SourceCtx: imagetest.RegistryContext(t), Jobs: r.jobs},
+		Transport:      r.kind,
+		DestinationCtx: imagetest.Isolated(),
+		Resume:         true,
+		NoSync:         true,
 	}
 	options.RetryAtOnce()
 	options.InRangesOf(20_000)
@@ -256,7 +260,7 @@ func TestResumeLocked(t *testing.T) {
 
 func (r *resumed) other(t *testing.T) error {
 	_, err := copying.Save(t.Context(), imagetest.Trusting(t), r.path, []copying.SaveImage{{Source: r.image}},
-		&copying.SaveOptions{SourceCtx: imagetest.RegistryContext(t), Resume: true})
+		&copying.SaveOptions{Reading: copying.Reading{SourceCtx: imagetest.RegistryContext(t)}, Resume: true})
 	return err
 }
 

@@ -4,10 +4,111 @@ import (
 	"context"
 	"io"
 
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/saving"
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
-	"go.podman.io/image/v5/signature"
 )
+
+// SaveOptions are the options of Save, SaveTo and PlanSave. The zero value will do.
+type SaveOptions struct {
+	Reading
+	Selection
+
+	// KeepGoing leaves out images that cannot be saved. To a stream, parts of
+	// them may have been written already.
+	KeepGoing bool
+	// Without, if not nil, leaves out the layers that other archives have, of which it
+	// says where they are in the archive's table of contents. Only with those is the
+	// archive complete: to Add its images to one of those, or to load them where the
+	// layers are, is what it is for. Only an image-archive that is new can be so.
+	Without *Without
+
+	// Transport says which kind of archive to write: dockerarchive.Transport or, as
+	// nil does, dockerarchive.ImageTransport.
+	Transport types.ImageTransport
+	// DestinationCtx is for writing the archive.
+	DestinationCtx *types.SystemContext
+	// SkipDockerManifest leaves manifest.json out, as
+	// dockerarchive.WriterOptions.SkipDockerManifest does.
+	SkipDockerManifest bool
+	// Compression is none, gzip or zstd. If it is empty, the archive is compressed as
+	// its path says: .tar.gz and .tgz, .tar.zst and .tzst, anything else is not.
+	Compression string
+	// Split, if not 0, is the size in bytes of the parts that the archive is written in,
+	// as dockerarchive.WriterOptions.Split is.
+	Split int64
+	// NoSync leaves it to the system when the archive gets to the disk, as
+	// dockerarchive.WriterOptions.NoSync does.
+	NoSync bool
+	// Resume has Save write to a file of the archive's name and ".partial", which stays if
+	// Save fails or the process is killed, and go on with one that is there. Blobs in it
+	// are verified as any other, and not fetched again; of those that are not complete
+	// the rest is fetched. The archive has the same bytes as without. Others who write to
+	// that file get errdef.ErrBusy. It is for regular files that are not compressed, and for
+	// systems with file locks; Read events tell of bytes that are there as well. Where
+	// layers are decompressed, of those that are not complete all is fetched again.
+	Resume bool
+	// ArchiveDigest, if not nil, becomes the SHA-256 of the archive as it is written,
+	// compressed or not. A file that is not compressed is read again for it.
+	ArchiveDigest *digest.Digest
+}
+
+func (o *SaveOptions) saving(policy *signature.PolicyContext) saving.Options {
+	selects := o.choose(o.Reading.options(policy))
+	selects.KeepGoing = o.KeepGoing
+	if o.Without != nil {
+		selects.Without = &o.Without.layers
+	}
+	return saving.Options{
+		Select: selects, Transport: o.Transport, DestinationCtx: o.DestinationCtx,
+		SkipDockerManifest: o.SkipDockerManifest, NoSync: o.NoSync, Resume: o.Resume,
+		Compression: o.Compression, Split: o.Split, ArchiveDigest: o.ArchiveDigest,
+	}
+}
+
+// SaveResult is what became of an image.
+type SaveResult struct {
+	SaveImage
+	// Digest is that of the manifest or index in the archive; in the layout that
+	// keeps neither, that which the other would have had.
+	Digest digest.Digest
+	// Size is how many bytes its layers and configs have at the source, each counted
+	// once; -1 if that is not known.
+	Size int64
+	// Platforms are what its configs say it is for, as os/architecture[/variant], in
+	// their order.
+	Platforms []string
+	// LeftOut are the layers that other archives have and this one has not, because of
+	// SaveOptions.Without.
+	LeftOut []errdef.LeftOut
+	// Warnings say what else should be known of the image: that it is not in
+	// manifest.json, that another platform was taken, what was corrected.
+	Warnings []string
+	// Subject is what this is about, if it is no image that was asked for but one of its
+	// referrers; empty of an image.
+	Subject digest.Digest
+	// Err says why the image is not in the archive. It is an *errdef.ImageError.
+	Err error
+}
+
+// resultsOf returns the results of saving.
+func resultsOf(done []saving.Result) []SaveResult {
+	if done == nil {
+		return nil
+	}
+	results := make([]SaveResult, len(done))
+	for n, r := range done {
+		results[n] = SaveResult{
+			SaveImage: SaveImage(r.Image), Digest: r.Digest, Size: r.Size, Platforms: r.Platforms, LeftOut: r.LeftOut,
+			Warnings: r.Warnings, Subject: r.Subject, Err: r.Err,
+		}
+	}
+	return results
+}
 
 // ErrImagesLeftOut is the error of Save if it kept going, and the archive is
 // complete but for images whose results say why.
@@ -16,7 +117,7 @@ var ErrImagesLeftOut = selecting.ErrLeftOut
 // Save writes images, from any sources, to a new archive at path, of which
 // dockerarchive.NewWriterContext says what it may be. Every manifest is read, and
 // accepted by the policy, before the first blob is; then every distinct blob is
-// read once, and verified as it is read. The bytes of the archive depend on the
+// read once, and verified as it is read. A nil policy is that of the system. The bytes of the archive depend on the
 // images, their names and their order only.
 //
 // An image that is given several times is in the archive once, with all its names. Two
@@ -27,16 +128,22 @@ var ErrImagesLeftOut = selecting.ErrLeftOut
 // in the order of the archive. An error means that there
 // is no archive, unless it is ErrImagesLeftOut and there are images left. If manifests
 // of several images cannot be read, it is an *ImagesError, of one an *ImageError.
-func Save(ctx context.Context, policyContext *signature.PolicyContext, path string, images []SaveImage, options *SaveOptions) ([]SaveResult, error) {
-	results, err := saving.Save(ctx, path, wanted(images), options.saving(policyContext))
-	return saveResults(results), err
+func Save(ctx context.Context, policy *signature.PolicyContext, path string, images []SaveImage, options *SaveOptions) ([]SaveResult, error) {
+	o := orZero(options)
+	return under(policy, o.SourceCtx, func(policy *signature.PolicyContext) ([]SaveResult, error) {
+		results, err := saving.Save(ctx, path, wanted(images), o.saving(policy))
+		return resultsOf(results), err
+	})
 }
 
 // SaveTo is Save to a writer, to which the archive is written from start to end,
 // as to a pipe. If it fails, w has got a part of an archive, whose end is missing.
-func SaveTo(ctx context.Context, policyContext *signature.PolicyContext, w io.Writer, images []SaveImage, options *SaveOptions) ([]SaveResult, error) {
-	results, err := saving.To(ctx, w, wanted(images), options.saving(policyContext))
-	return saveResults(results), err
+func SaveTo(ctx context.Context, policy *signature.PolicyContext, w io.Writer, images []SaveImage, options *SaveOptions) ([]SaveResult, error) {
+	o := orZero(options)
+	return under(policy, o.SourceCtx, func(policy *signature.PolicyContext) ([]SaveResult, error) {
+		results, err := saving.To(ctx, w, wanted(images), o.saving(policy))
+		return resultsOf(results), err
+	})
 }
 
 // SavePlan says what Save would write.
@@ -62,14 +169,17 @@ type PlannedEntry struct {
 
 // PlanSave returns what Save would write. It reads manifests and configs, and no
 // layers. The error is as that of Save.
-func PlanSave(ctx context.Context, policyContext *signature.PolicyContext, images []SaveImage, options *SaveOptions) (*SavePlan, error) {
-	planned, err := saving.Plan(ctx, wanted(images), options.saving(policyContext))
-	if planned == nil {
-		return nil, err
-	}
-	plan := &SavePlan{Images: saveResults(planned.Images), Size: planned.Size, Fetch: planned.Fetch}
-	for _, e := range planned.Entries {
-		plan.Entries = append(plan.Entries, PlannedEntry(e))
-	}
-	return plan, err
+func PlanSave(ctx context.Context, policy *signature.PolicyContext, images []SaveImage, options *SaveOptions) (*SavePlan, error) {
+	o := orZero(options)
+	return under(policy, o.SourceCtx, func(policy *signature.PolicyContext) (*SavePlan, error) {
+		planned, err := saving.Plan(ctx, wanted(images), o.saving(policy))
+		if planned == nil {
+			return nil, err
+		}
+		plan := &SavePlan{Images: resultsOf(planned.Images), Size: planned.Size, Fetch: planned.Fetch}
+		for _, e := range planned.Entries {
+			plan.Entries = append(plan.Entries, PlannedEntry(e))
+		}
+		return plan, err
+	})
 }

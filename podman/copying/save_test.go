@@ -30,7 +30,7 @@ func saving(t testing.TB) *copying.SaveOptions {
 	t.Helper()
 	sys := imagetest.RegistryContext(t)
 	sys.OSChoice, sys.ArchitectureChoice = "linux", "amd64"
-	o := &copying.SaveOptions{SourceCtx: sys, DestinationCtx: sys}
+	o := &copying.SaveOptions{Reading: copying.Reading{SourceCtx: sys}, DestinationCtx: sys}
 	o.RetryAtOnce()
 	return o
 }

@@ -89,7 +89,7 @@ func written(t testing.TB, transport types.ImageTransport, src types.ImageRefere
 	for _, kind := range []string{"file", "pipe"} {
 		for by, run := range map[string]func(ref types.ImageReference) error{
 			"Copy": func(ref types.ImageReference) error {
-				_, err := copying.Copy(t.Context(), imagetest.Trusting(t), ref, src, &copy.Options{SourceCtx: imagetest.Isolated(), DestinationCtx: imagetest.Isolated()})
+				_, err := copying.Copy(t.Context(), imagetest.Trusting(t), ref, src, &copying.CopyOptions{Options: copy.Options{SourceCtx: imagetest.Isolated(), DestinationCtx: imagetest.Isolated()}})
 				return err
 			},
 			"copy.Image": func(ref types.ImageReference) error { return imagetest.Copy(t, ref, src, nil) },

@@ -76,12 +76,12 @@ func TestSplit(t *testing.T) {
 			assert.Equal(t, imagetest.Sum(alone), imagetest.Sum(again))
 
 			// Joined, it grows as any other; in parts, it does not.
-			_, err = copying.Add(t.Context(), imagetest.Trusting(t), path+".000", images, o)
+			_, err = copying.Add(t.Context(), imagetest.Trusting(t), path+".000", images, o.Adding())
 			require.ErrorContains(t, err, "join them")
 			require.ErrorContains(t, copying.Remove(t.Context(), dir, []string{"a:1"}, nil), "join them")
 			require.ErrorContains(t, copying.Compact(t.Context(), imagetest.Trusting(t), path+".000", nil), "join them")
 			require.NoError(t, os.WriteFile(path, all, 0o600))
-			_, err = copying.Add(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{named(t, two, "c:1")}, o)
+			_, err = copying.Add(t.Context(), imagetest.Trusting(t), path, []copying.SaveImage{named(t, two, "c:1")}, o.Adding())
 			require.NoError(t, err)
 			require.NoError(t, copying.Remove(t.Context(), path, []string{"c:1"}, nil))
 			require.NoError(t, copying.Compact(t.Context(), imagetest.Trusting(t), path, nil))

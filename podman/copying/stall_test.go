@@ -70,7 +70,7 @@ func TestSilentRegistry(t *testing.T) {
 	large := imagetest.NewImage(t, "large", imagetest.Plain(2, 6<<20).In(inGzip, imgspecv1.MediaTypeImageLayerGzip)) // More than sockets hold.
 	ask := func(reg *imagetest.Registry, tell func(progress.Event)) error {
 		_, err := copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "x.tar"), inRegistry(t, reg.Address+"/app:1"), &copying.SaveOptions{
-			SourceCtx: imagetest.RegistryContext(t), RetryTimes: 100, RetryDelay: 1, Progress: tell,
+			Reading: copying.Reading{SourceCtx: imagetest.RegistryContext(t), RetryTimes: 100, RetryDelay: 1, Progress: tell},
 		})
 		return err
 	}
@@ -83,9 +83,9 @@ func TestSilentRegistry(t *testing.T) {
 		return err
 	}
 	copyTo := func(dest, src types.ImageReference, tell func(progress.Event)) error {
-		return copying.RetryEvery(t.Context(), 100, 1, nil, func() error {
+		return copying.Retry(t.Context(), 100, 1, nil, func() error {
 			options := &copy.Options{SourceCtx: imagetest.RegistryContext(t), DestinationCtx: imagetest.RegistryContext(t)}
-			_, err := copying.CopyWith(t.Context(), imagetest.Trusting(t), dest, src, options, copying.CopyExtras{Progress: tell})
+			_, err := copying.Copy(t.Context(), imagetest.Trusting(t), dest, src, &copying.CopyOptions{Options: *options, Progress: tell})
 			return err
 		})
 	}

@@ -42,7 +42,7 @@ var writeWays = []struct {
 	{"Copy", func(t *testing.T, path string, src types.ImageReference, name string, options *copy.Options) error {
 		ref, err := dockerarchive.ImageTransport.ParseReference(path + ":" + name)
 		require.NoError(t, err)
-		_, err = copying.Copy(t.Context(), imagetest.Trusting(t), ref, src, options)
+		_, err = copying.Copy(t.Context(), imagetest.Trusting(t), ref, src, &copying.CopyOptions{Options: *options})
 		return err
 	}},
 	{"copy.Image", func(t *testing.T, path string, src types.ImageReference, name string, options *copy.Options) error {
@@ -123,7 +123,7 @@ func TestTypesOfMadeUpManifestsElsewhere(t *testing.T) {
 	dir := t.TempDir()
 	dest, err := directory.NewReference(dir)
 	require.NoError(t, err)
-	m, err := copying.Copy(t.Context(), imagetest.Trusting(t), dest, src, &copy.Options{DestinationCtx: imagetest.Isolated()})
+	m, err := copying.Copy(t.Context(), imagetest.Trusting(t), dest, src, &copying.CopyOptions{Options: copy.Options{DestinationCtx: imagetest.Isolated()}})
 	require.NoError(t, err)
 	document, err := image.ParseDocument(m, "")
 	require.NoError(t, err)

@@ -106,7 +106,7 @@ func TestDirectoryIsAdded(t *testing.T) {
 	source, err := dockerarchive.ImageTransport.ParseReference(imagetest.Testdata(t, "cases", "sha512.tar"))
 	require.NoError(t, err)
 	saved := filepath.Join(t.TempDir(), "saved.tar")
-	options := &copying.SaveOptions{Transport: dockerarchive.ImageTransport, SourceCtx: amd64(), DestinationCtx: amd64()}
+	options := &copying.SaveOptions{Reading: copying.Reading{SourceCtx: amd64()}, Transport: dockerarchive.ImageTransport, DestinationCtx: amd64()}
 	images := []copying.SaveImage{{Source: source}}
 	_, err = copying.Save(t.Context(), imagetest.Trusting(t), saved, images, options)
 	require.NoError(t, err)

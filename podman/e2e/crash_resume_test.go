@@ -42,7 +42,7 @@ func resumeUntilKilled(t *testing.T, argument string) error {
 	name, path, _ := strings.Cut(argument, ":")
 	path, moved := strings.CutSuffix(path, ":moved")
 	m := pieces(resumedTag(t, moved), 100, ".")
-	return saveTag(t, kinds[name], path, m, copying.SaveOptions{Resume: true, Progress: func(progress.Event) { fmt.Print(".") }})
+	return saveTag(t, kinds[name], path, m, copying.SaveOptions{Reading: copying.Reading{Progress: func(progress.Event) { fmt.Print(".") }}, Resume: true})
 }
 
 // A process that is killed while it saves leaves nothing, or the whole archive, and what it

@@ -76,7 +76,10 @@ func TestBytesAsBefore(t *testing.T) {
 				images = append(images, copying.SaveImage{Source: source, Name: name})
 			}
 			_, err = copying.Save(context.Background(), imagetest.Trusting(t), path, images, &copying.SaveOptions{
-				Transport: c.transport, SourceCtx: amd64(), DestinationCtx: amd64(), AllPlatforms: c.all,
+				Reading:        copying.Reading{SourceCtx: amd64()},
+				Selection:      copying.Selection{AllPlatforms: c.all},
+				Transport:      c.transport,
+				DestinationCtx: amd64(),
 			})
 			require.NoError(t, err)
 			assert.Equal(t, c.sum, imagetest.Sum(imagetest.ReadFile(t, path)), "Save")

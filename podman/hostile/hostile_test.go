@@ -211,7 +211,7 @@ func (x *hostileTest) write(ctx context.Context, t testing.TB, r *dockerarchive.
 			_ = os.Remove(out)
 		}
 		x.watch.Reset(longest)
-		options := &copying.SaveOptions{Transport: transport, SourceCtx: x.sys, DestinationCtx: x.sys, NoSync: true, KeepGoing: true}
+		options := &copying.SaveOptions{Reading: copying.Reading{SourceCtx: x.sys}, Transport: transport, DestinationCtx: x.sys, NoSync: true, KeepGoing: true}
 		_, err = copying.Save(ctx, trust, out, images, options)
 		if err == nil || errors.Is(err, copying.ErrImagesLeftOut) {
 			x.check(ctx, t, "save", out, theirs, wrong)

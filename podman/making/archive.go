@@ -1,7 +1,6 @@
 package making
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -39,8 +38,10 @@ type ArchiveOptions struct {
 // WriteArchive makes an image straight into a new archive at path, of which
 // dockerarchive.NewWriterContext says what it may be: every layer is written once, where
 // it stays. It returns what was made, of which an archive of dockerarchive.Transport
-// does not keep the manifest. If it fails, there is no archive.
+// does not keep the manifest. An image without a base is for linux and this machine's
+// architecture, unless it says another platform. If it fails, there is no archive.
 func WriteArchive(ctx context.Context, path string, img *compose.Image, o *ArchiveOptions) (*compose.Made, error) {
+	img = forPlatform(img)
 	w := &archiveWriter{path: path}
 	if o != nil {
 		w.options = *o
@@ -218,5 +219,3 @@ func (w *archiveWriter) finish(ctx context.Context, made *compose.Made) error {
 	}
 	return w.archive.Commit(ctx, w.place, content)
 }
-
-func inMemory(data []byte) io.ReadCloser { return io.NopCloser(bytes.NewReader(data)) }

@@ -95,3 +95,20 @@ func Example() {
 	// same digest: true
 	// [PATH=/bin GREETING=hi MODE=fast] [app]
 }
+
+// Make an image of a directory, and write it to an archive.
+func ExampleWriteArchive() {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	files := compose.Dir("..", compose.PackOptions{Prefix: "/srv", Exclude: []string{"*", "!go.mod"}})
+	img := &compose.Image{Layers: []compose.Layer{{Content: files}}}
+	made, err := making.WriteArchive(context.Background(), filepath.Join(dir, "app.tar"), img, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(made.MediaType)
+	// Output: application/vnd.oci.image.manifest.v1+json
+}

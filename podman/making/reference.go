@@ -1,10 +1,12 @@
 package making
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -47,6 +49,23 @@ type imageReference struct {
 // called, or nil.
 func Reference(img *compose.Image, name reference.Named) types.ImageReference {
 	return &imageReference{image: img, name: name}
+}
+
+// forPlatform returns an image that is for linux and this machine's architecture unless
+// something says another platform: its base, or what changes its config.
+func forPlatform(img *compose.Image) *compose.Image {
+	if img.Base != nil {
+		return img
+	}
+	made := *img
+	made.Change = func(config *compose.Config) error {
+		config.SetPlatform(imgspecv1.Platform{OS: "linux", Architecture: runtime.GOARCH})
+		if img.Change == nil {
+			return nil
+		}
+		return img.Change(config)
+	}
+	return &made
 }
 
 // Transport returns a transport that is not registered.
@@ -94,7 +113,7 @@ func (r *imageReference) DeleteImage(context.Context, *types.SystemContext) erro
 func (r *imageReference) NewImageSource(ctx context.Context, _ *types.SystemContext) (types.ImageSource, error) {
 	s := &imageSource{ref: r, dir: spool.Dir(r.image.TempDir), added: map[digest.Digest]madeLayer{}}
 	var err error
-	if s.made, err = r.image.MakeTo(ctx, s); err != nil {
+	if s.made, err = forPlatform(r.image).MakeTo(ctx, s); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -185,3 +204,5 @@ func (s *imageSource) GetSignatures(context.Context, *digest.Digest) ([][]byte, 
 func (s *imageSource) LayerInfosForCopy(context.Context, *digest.Digest) ([]types.BlobInfo, error) {
 	return nil, nil
 }
+
+func inMemory(data []byte) io.ReadCloser { return io.NopCloser(bytes.NewReader(data)) }

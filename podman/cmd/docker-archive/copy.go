@@ -131,8 +131,8 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 	retried := func(err error) {
 		show(progress.Event{Kind: progress.Retried, Image: transports.ImageName(src), Err: err})
 	}
-	err = copying.RetryEvery(cmd.Context(), o.retryTimes, o.retryDelay, retried, func() error {
-		m, err = copying.CopyWith(cmd.Context(), policy, dest, src, options, copying.CopyExtras{NoSync: o.noSync, Progress: show})
+	err = copying.Retry(cmd.Context(), o.retryTimes, o.retryDelay, retried, func() error {
+		m, err = copying.Copy(cmd.Context(), policy, dest, src, &copying.CopyOptions{Options: *options, NoSync: o.noSync, Progress: show})
 		return err
 	})
 	done()

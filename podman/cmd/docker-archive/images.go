@@ -155,7 +155,7 @@ func (o *saveOptions) list(ctx context.Context, sys *types.SystemContext, list *
 			sys = trustingLoopback(sys, repository)
 		}
 		var images []copying.SaveImage
-		err := copying.RetryEvery(ctx, o.retryTimes, o.retryDelay, func(err error) {
+		err := copying.Retry(ctx, o.retryTimes, o.retryDelay, func(err error) {
 			if !o.quiet {
 				fmt.Fprintf(stderr, "docker-archive: %s; trying again\n", printable.Error(err))
 			}

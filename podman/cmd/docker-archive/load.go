@@ -94,7 +94,7 @@ func (o *loadOptions) run(cmd *cobra.Command, args []string) error {
 	}
 	daemonCtx := *sys
 	daemonCtx.DockerDaemonCertPath = o.certDir
-	options := &copying.LoadOptions{SourceCtx: sys, DestinationCtx: &daemonCtx, Host: o.host, Context: o.context, Full: o.full, RetryTimes: o.retryTimes, RetryDelay: o.retryDelay}
+	options := &copying.LoadOptions{Reading: copying.Reading{SourceCtx: sys, RetryTimes: o.retryTimes, RetryDelay: o.retryDelay}, DestinationCtx: &daemonCtx, Host: o.host, Context: o.context, Full: o.full}
 	if options.Platforms, err = parsePlatforms(o.platforms); err != nil {
 		return err
 	}

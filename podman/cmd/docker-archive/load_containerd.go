@@ -54,5 +54,7 @@ func (o *loadOptions) toContainerd(ctx context.Context, policy *signature.Policy
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	return copying.LoadContent(ctx, policy, images, store, o.noUnpack, options)
+	return copying.LoadContent(ctx, policy, images, store, &copying.LoadContentOptions{
+		Reading: options.Reading, DestinationCtx: options.DestinationCtx, Platforms: options.Platforms, NoUnpack: o.noUnpack,
+	})
 }

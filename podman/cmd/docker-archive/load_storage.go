@@ -33,7 +33,7 @@ func (o *loadOptions) toStorage(cmd *cobra.Command, policy *signature.PolicyCont
 		}
 		return ref, nil
 	}
-	options := &copying.LoadIntoOptions{SourceCtx: docker.SourceCtx, DestinationCtx: docker.DestinationCtx}
+	options := &copying.LoadIntoOptions{Reading: docker.Reading, DestinationCtx: docker.DestinationCtx}
 	if len(docker.Platforms) > 0 {
 		options.Platform = &docker.Platforms[0]
 	}

@@ -322,7 +322,7 @@ func (b *openBases) open(ctx context.Context, flag, name string) (compose.Base, 
 func (b *openBases) openReference(ctx context.Context, ref types.ImageReference) (compose.Base, error) {
 	var base *making.Base
 	sys := contextOf(b.sys, ref)
-	err := copying.Retry(ctx, b.retryTimes, nil, func() (err error) {
+	err := copying.Retry(ctx, b.retryTimes, 0, nil, func() (err error) {
 		base, err = making.OpenBase(ctx, sys, b.policy, ref)
 		return err
 	})
@@ -372,8 +372,8 @@ func (o *makeOptions) copyTo(cmd *cobra.Command, policy *signature.PolicyContext
 	if !o.quiet {
 		show, done = newCopying(cmd.ErrOrStderr())
 	}
-	m, err := copying.CopyWith(cmd.Context(), policy, dest, making.Reference(img, dest.DockerReference()),
-		&copy.Options{SourceCtx: sys, DestinationCtx: contextOf(sys, dest)}, copying.CopyExtras{Progress: show})
+	m, err := copying.Copy(cmd.Context(), policy, dest, making.Reference(img, dest.DockerReference()),
+		&copying.CopyOptions{Options: copy.Options{SourceCtx: sys, DestinationCtx: contextOf(sys, dest)}, Progress: show})
 	done()
 	if err != nil {
 		return nil, fmt.Errorf("making %s: %w", transports.ImageName(dest), o.registry.failed(hostOf(dest), err))

@@ -11,7 +11,7 @@ import (
 
 // Destinations are resolved inside the base: its links stay, as for COPY.
 func TestMakeFollowsLinksOfTheBase(t *testing.T) {
-	dir := sources(t)
+	dir := sourceFiles(t)
 	base := "image-archive:" + cases + "base-merged-usr.tar"
 	f := filepath.Join(dir, "link")
 	require.NoError(t, os.Symlink("single", f))
@@ -54,7 +54,7 @@ func TestMakeOnAShortHistory(t *testing.T) {
 }
 
 func TestMakeKnowsTheTime(t *testing.T) {
-	dir := sources(t)
+	dir := sourceFiles(t)
 	t.Setenv("SOURCE_DATE_EPOCH", "soon")
 	_, stderr, status := runMake(t, nil, "--add", filepath.Join(dir, "single")+":/f", "-o", filepath.Join(dir, "made.tar"))
 	assert.Equal(t, 2, status)

@@ -83,8 +83,8 @@ func (m made) layer(t *testing.T, n int) (map[string]*tar.Header, map[string]str
 	}
 }
 
-// sources writes files to be added, and returns their directory.
-func sources(t *testing.T) string {
+// sourceFiles writes files to be added, and returns their directory.
+func sourceFiles(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "d", "e"), 0o755))
@@ -165,7 +165,7 @@ func TestMakeConfig(t *testing.T) {
 
 // Files get where the flags say, in their order, in as many layers as they make.
 func TestMakeLayers(t *testing.T) {
-	dir := sources(t)
+	dir := sourceFiles(t)
 	d, single := filepath.Join(dir, "d"), filepath.Join(dir, "single")
 	base := len(makes(t, "--base", images+"one").Layers)
 	got := makes(t, "--base", images+"one", "--add", d+":/opt", "--add", single+":/usr/", "--add", single+":/bin/app", "--remove", "/etc/gone", "--opaque", "/var/cache",
@@ -202,7 +202,7 @@ func TestMakeLayers(t *testing.T) {
 	headers, _ = makes(t, "--add", single+":/s", "--chown", "keep").layer(t, 0)
 	assert.Equal(t, [2]int{uid, gid}, [2]int{headers["s"].Uid, headers["s"].Gid})
 
-	other := sources(t)
+	other := sourceFiles(t)
 	require.NoError(t, os.Remove(filepath.Join(other, "d", "one")))
 	require.NoError(t, os.WriteFile(filepath.Join(other, "d", "new"), nil, 0o600))
 	headers, _ = makes(t, "--layer", d, "--diff", d+":"+filepath.Join(other, "d"), "--timestamp", "0").layer(t, 1)
@@ -233,7 +233,7 @@ func TestMakeOfTars(t *testing.T) {
 
 // One image is the same wherever it goes.
 func TestMakeDestinations(t *testing.T) {
-	dir := sources(t)
+	dir := sourceFiles(t)
 	args := []string{"--base", images + "one", "--add", filepath.Join(dir, "d") + ":/opt"}
 	path, digestfile := filepath.Join(dir, "made.tar"), filepath.Join(dir, "digest")
 	out, stderr, status := runMake(t, nil, append(args, "-t", "app", "-t", "other:2", "-o", path, "--digestfile", digestfile, "--iidfile", digestfile+".id")...)
@@ -266,7 +266,7 @@ func TestMakeDestinations(t *testing.T) {
 func TestMakeSquashAndRebase(t *testing.T) {
 	assert.Len(t, makes(t, "--base", images+"one", "--squash").Layers, 1)
 	one := filepath.Join(t.TempDir(), "one.tar")
-	_, stderr, status := runMake(t, nil, "--base", images+"one", "--add", filepath.Join(sources(t), "single")+":/s", "-o", one)
+	_, stderr, status := runMake(t, nil, "--base", images+"one", "--add", filepath.Join(sourceFiles(t), "single")+":/s", "-o", one)
 	require.Zero(t, status, stderr)
 	two := makes(t, "--base", images+"two")
 	got := makes(t, "--base", "image-archive:"+one, "--rebase", images+"one="+images+"two")

@@ -2,10 +2,8 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -14,6 +12,8 @@ import (
 	"github.com/spf13/pflag"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 )
 
 // globalOptions are the flags that all commands have. Their names are skopeo's,
@@ -130,34 +130,19 @@ func (r *retryOptions) check() error {
 
 // policy returns the rules by which source images are accepted.
 func (g *globalOptions) policy(sys *types.SystemContext) (*signature.PolicyContext, error) {
-	policy, err := g.readPolicy(sys)
-	if err != nil {
-		return nil, fmt.Errorf("reading the signature policy: %w", err)
-	}
-	return signature.NewPolicyContext(policy)
-}
-
-func (g *globalOptions) readPolicy(sys *types.SystemContext) (*signature.Policy, error) {
-	everything := &signature.Policy{Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()}}
+	policy := &signature.Policy{Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()}}
 	switch {
 	case g.insecurePolicy && g.policyPath != "":
 		return nil, usagef("--policy and --insecure-policy contradict each other")
-	case g.insecurePolicy:
-		return everything, nil
 	case g.policyPath != "":
-		return signature.NewPolicyFromFile(g.policyPath)
+		var err error
+		if policy, err = signature.NewPolicyFromFile(g.policyPath); err != nil {
+			return nil, fmt.Errorf("reading the signature policy: %w", err)
+		}
+	case !g.insecurePolicy:
+		return sources.SystemPolicy(sys)
 	}
-	policy, err := signature.DefaultPolicy(sys)
-	if isNoPolicy(err) {
-		return everything, nil
-	}
-	return policy, err
-}
-
-// isNoPolicy reports whether an error says that the system has no policy, which
-// containers/image tells in words only.
-func isNoPolicy(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || err != nil && strings.Contains(err.Error(), "no policy.json file found")
+	return signature.NewPolicyContext(policy)
 }
 
 // registryOptions are the flags for a registry or daemon at one end of a copy.

@@ -8,9 +8,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/dockerarchive/dockerarchive/progress"
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
+
+	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 // Without bars a line says every ten seconds how far it has come, if it has.

@@ -145,7 +145,7 @@ func (o *pushOptions) pushOptions() (*copying.PushOptions, error) {
 		return nil, err
 	}
 	destCtx := *sys
-	options := &copying.PushOptions{SourceCtx: sys, DestinationCtx: &destCtx, Jobs: o.jobs, RetryTimes: o.retryTimes, RetryDelay: o.retryDelay, KeepGoing: o.keepGoing, DryRun: o.dryRun}
+	options := &copying.PushOptions{Reading: copying.Reading{SourceCtx: sys, Jobs: o.jobs, RetryTimes: o.retryTimes, RetryDelay: o.retryDelay}, DestinationCtx: &destCtx, KeepGoing: o.keepGoing, DryRun: o.dryRun}
 	if options.Platforms, err = parsePlatforms(o.platforms); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/transports"
 
 	"github.com/dockerarchive/dockerarchive/internal/output"
@@ -208,9 +210,8 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 		}
 		return list.reportImages(cmd.ErrOrStderr(), err, plan.Images)
 	}
-	save := copying.Save
 	if o.archive != "" {
-		save, o.output = copying.Add, o.archive
+		o.output = o.archive
 	}
 	path, out := o.output, cmd.OutOrStdout()
 	if path == "-" || path == standardOutput {
@@ -227,7 +228,7 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 	if !o.quiet {
 		options.Progress, done = newProgress(cmd.ErrOrStderr())
 	}
-	results, err := save(cmd.Context(), policy, path, list.images, options)
+	results, err := o.write(cmd.Context(), policy, path, list.images, options)
 	done()
 	if err != nil && !errors.Is(err, copying.ErrImagesLeftOut) {
 		if cmd.Context().Err() != nil {
@@ -242,6 +243,17 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 		return err
 	}
 	return list.reportImages(cmd.ErrOrStderr(), err, results)
+}
+
+// write writes images to a new archive, or to one that is there.
+func (o *saveOptions) write(ctx context.Context, policy *signature.PolicyContext, path string, images []copying.SaveImage, options *copying.SaveOptions) ([]copying.SaveResult, error) {
+	if o.archive == "" {
+		return copying.Save(ctx, policy, path, images, options)
+	}
+	return copying.Add(ctx, policy, path, images, &copying.AddOptions{
+		Reading: options.Reading, Selection: options.Selection, KeepGoing: options.KeepGoing,
+		DestinationCtx: options.DestinationCtx, NoSync: options.NoSync, Wait: o.wait, KeepUntagged: o.keepUntagged,
+	})
 }
 
 // left says what is at a path when saving to it has been interrupted.
@@ -280,22 +292,16 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 		return nil, err
 	}
 	options := &copying.SaveOptions{
-		SourceCtx: sys, DestinationCtx: sys,
-		AllPlatforms:         o.allPlatforms,
-		AnyPlatform:          o.anyPlatform,
-		SkipMissing:          o.skipMissing,
-		KeepIndex:            o.keepIndex,
-		SkipNonDistributable: o.skipNonDistributable,
-		Referrers:            referrerOptions(o.referrers),
-		Compression:          o.compress,
-		Jobs:                 o.jobs,
-		RetryTimes:           o.retryTimes,
-		RetryDelay:           o.retryDelay,
-		KeepGoing:            o.keepGoing,
-		NoSync:               o.noSync,
-		Wait:                 o.wait,
-		KeepUntagged:         o.keepUntagged,
-		Resume:               o.resume,
+		Reading: copying.Reading{SourceCtx: sys, Jobs: o.jobs, RetryTimes: o.retryTimes, RetryDelay: o.retryDelay},
+		Selection: copying.Selection{
+			AllPlatforms: o.allPlatforms, AnyPlatform: o.anyPlatform, SkipMissing: o.skipMissing, KeepIndex: o.keepIndex,
+			SkipNonDistributable: o.skipNonDistributable, Referrers: referrerOptions(o.referrers),
+		},
+		DestinationCtx: sys,
+		Compression:    o.compress,
+		KeepGoing:      o.keepGoing,
+		NoSync:         o.noSync,
+		Resume:         o.resume,
 	}
 	if err := o.checkResume(); err != nil {
 		return nil, err

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -94,12 +93,7 @@ func (o *serveOptions) run(ctx context.Context, stdout, stderr io.Writer, args [
 		}
 		options.Authorize = users.Authorize
 	}
-	if dir := o.global.tmpdir; dir != "" {
-		// What opens archives knows no other directory for temporary files.
-		if err := os.Setenv("TMPDIR", dir); err != nil {
-			return fmt.Errorf("choosing the directory for temporary files: %w", err)
-		}
-	}
+	options.TempDir = o.global.tmpdir
 	paths := make([]string, len(args))
 	for n, arg := range args {
 		paths[n] = filepath.Clean(archivePath(arg))

@@ -2,7 +2,12 @@ package sources
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
 
+	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 )
 
@@ -53,4 +58,23 @@ func named(src types.ImageSource) types.ImageSource {
 		return renamed.ImageSource
 	}
 	return src
+}
+
+// SystemPolicy returns the signature policy of this system, which accepts everything if the
+// system has none and sys names none.
+func SystemPolicy(sys *types.SystemContext) (*signature.PolicyContext, error) {
+	policy, err := signature.DefaultPolicy(sys)
+	if named := sys != nil && sys.SignaturePolicyPath != ""; isNoPolicy(err) && !named {
+		policy, err = &signature.Policy{Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()}}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the signature policy: %w", err)
+	}
+	return signature.NewPolicyContext(policy)
+}
+
+// isNoPolicy reports whether an error says that the system has no policy, which
+// containers/image tells in words only.
+func isNoPolicy(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || err != nil && strings.Contains(err.Error(), "no policy.json file found")
 }

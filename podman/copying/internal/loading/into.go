@@ -11,11 +11,13 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/imagecopy"
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
 	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
+	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 // Into copies images one by one. place returns what an image gets as its reference, for
@@ -34,7 +36,7 @@ func Into(ctx context.Context, images []selecting.Wanted, place func(name refere
 	if len(l.images) == 0 {
 		return l.done, l.nothing()
 	}
-	how := &copy.Options{DestinationCtx: o.DestinationCtx}
+	how := &copy.Options{DestinationCtx: o.DestinationCtx, MaxParallelDownloads: uint(max(o.Select.Jobs, 0))}
 	for _, img := range l.images {
 		how.SourceCtx = sources.Choosing(cmp.Or(img.SourceCtx, o.Select.SourceCtx), platform)
 		if err := l.copyInto(ctx, img, place, how); err != nil {
@@ -60,7 +62,15 @@ func (l *loader) copyInto(ctx context.Context, img *loadedImage, place func(refe
 		if err != nil {
 			return err
 		}
-		if _, err := imagecopy.Copy(ctx, imagecopy.Job{Policy: l.options.Select.Policy, Dest: to, Source: img.Source, Options: how, Progress: l.options.Select.Progress}); err != nil {
+		job := imagecopy.Job{Policy: l.options.Select.Policy, Dest: to, Source: img.Unchanged(), Options: how, Progress: l.options.Select.Progress}
+		retried := func(err error) {
+			l.options.Select.Progress(progress.Event{Kind: progress.Retried, Image: transports.ImageName(img.Source), Err: err})
+		}
+		err = l.options.Select.Retries.Do(ctx, retried, func() error {
+			_, err := imagecopy.Copy(ctx, job)
+			return err
+		})
+		if err != nil {
 			return err
 		}
 	}

@@ -40,6 +40,7 @@ type Image struct {
 
 	// Known once its manifests have been read.
 	Digest    digest.Digest // of the manifest or index
+	top       digest.Digest // of what its source says that it is, before anything is chosen
 	found     map[digest.Digest]*image.Document
 	Documents []*image.Document // in the order of the archive
 	Needed    []*fetching.Blob  // layers and configs, likewise, each document's

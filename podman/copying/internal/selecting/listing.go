@@ -2,14 +2,17 @@ package selecting
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
 	ociarchive "go.podman.io/image/v5/oci/archive"
 	ocilayout "go.podman.io/image/v5/oci/layout"
+	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/internal/naming"
@@ -174,4 +177,42 @@ func called(ref types.ImageReference, name string) Wanted {
 		img.FreeName = name
 	}
 	return img
+}
+
+// Named returns the images that names mean. One without a transport is in a registry.
+func Named(ctx context.Context, sys *types.SystemContext, names []string) (images []Wanted, release func() error, err error) {
+	var releases []func() error
+	release = func() error {
+		var errs []error
+		for _, r := range releases {
+			errs = append(errs, r())
+		}
+		return errors.Join(errs...)
+	}
+	for _, name := range names {
+		ref, err := parse(name)
+		if err != nil {
+			return nil, func() error { return nil }, errors.Join(err, release())
+		}
+		found, r, err := All(ctx, sys, ref)
+		if err != nil {
+			return nil, func() error { return nil }, errors.Join(err, release())
+		}
+		images, releases = append(images, found...), append(releases, r)
+	}
+	return images, release, nil
+}
+
+// parse returns the reference that a name stands for.
+func parse(name string) (types.ImageReference, error) {
+	if transport, rest, ok := strings.Cut(name, ":"); ok {
+		if t := transports.Get(transport); t != nil {
+			return t.ParseReference(rest)
+		}
+	}
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return nil, fmt.Errorf("image %q: %w", name, err)
+	}
+	return docker.NewReference(reference.TagNameOnly(named))
 }

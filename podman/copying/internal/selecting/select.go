@@ -52,6 +52,7 @@ func (r *reading) resolve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.img.top = digest.FromBytes(raw)
 	var document *image.Document
 	switch {
 	case manifest.MIMETypeIsMultiImage(mimeType) && r.img.isReferrersTag():

@@ -22,6 +22,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/layout"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 	"github.com/dockerarchive/dockerarchive/internal/writing"
 )
 
@@ -401,6 +402,9 @@ func (d *imageDestination) Commit(ctx context.Context, _ types.UnparsedImage) er
 	d.mu.Lock()
 	d.committed = true
 	d.mu.Unlock()
+	for _, w := range d.place.Warnings() {
+		logrus.Warnf("%s: %s", d.archive.Path(), printable.String(w))
+	}
 	if reason := d.layout.LeftOut(complete); reason != "" {
 		logrus.Warnf("%s: %s is left out of manifest.json, so that docker load does not see it: %s", d.archive.Path(), d.what(complete), reason)
 	}

@@ -130,6 +130,9 @@ func (t *dockerTable) Taken(img *image.Image) []string {
 	return t.names.taken(img.Names, img.Top().Config.Digest.String())
 }
 
+// SameTags implements Table: names are in full everywhere.
+func (t *dockerTable) SameTags(*image.Image) []string { return nil }
+
 // Claim implements Table. An image is known by its config here, whatever its
 // manifest was.
 func (t *dockerTable) Claim(img *image.Image) (release func(), err error) {

@@ -99,6 +99,9 @@ type Table interface {
 	Add(img *image.Image) error
 	// Taken returns those names of an image that another one has: Claim would fail.
 	Taken(img *image.Image) []string
+	// SameTags returns a warning for every tag of an image that another one has in
+	// another repository, where clients look for images by their tags only.
+	SameTags(img *image.Image) []string
 	// Remove takes names away and, unless keep is set, the images that have none left.
 	// Names that nothing has are passed over. Many names take as long as one. After an
 	// error, which is that of ctx, the table is of no use any more.

@@ -34,6 +34,7 @@ const (
 type Image struct {
 	state   imageState
 	content *image.Image  // while committed
+	notes   []string      // warnings
 	disown  func()        // gives the names up again; while committed
 	slots   []plannedSlot // places of the blobs that are planned to be new with it
 	end     *tarfile.Slot // place of its files; nil if it needs none or is not planned
@@ -348,6 +349,10 @@ func (a *Archive) Commit(ctx context.Context, img *Image, content *image.Image) 
 	return nil
 }
 
+// Warnings returns what should be known of an image that Commit has taken: whoever
+// committed it may ask.
+func (i *Image) Warnings() []string { return i.notes }
+
 // take records that an image is complete.
 func (a *Archive) take(ctx context.Context, img *Image, content *image.Image) error {
 	if err := ctx.Err(); err != nil {
@@ -367,6 +372,7 @@ func (a *Archive) take(ctx context.Context, img *Image, content *image.Image) er
 			return err
 		}
 	}
+	img.notes = a.table.SameTags(content)
 	disown, err := a.table.Claim(content)
 	if err != nil {
 		return err

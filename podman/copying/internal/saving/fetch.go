@@ -172,6 +172,7 @@ func (s *saver) assembleImage(ctx context.Context, img *selecting.Image, place *
 	if err := s.archive.Commit(ctx, place, content); err != nil {
 		return err
 	}
+	img.Warnings = append(img.Warnings, place.Warnings()...)
 	if reason := s.from.Layout.LeftOut(content); reason != "" && !img.IsReferrer() {
 		img.Warn("it is left out of manifest.json, so that docker load does not see it: %s", reason)
 	}

@@ -140,6 +140,7 @@ func (p *planner) image(ctx context.Context, img *selecting.Image) error {
 	if err := p.small(files); err != nil {
 		return err
 	}
+	img.Warnings = append(img.Warnings, p.table.SameTags(content)...)
 	return p.table.Add(content)
 }
 

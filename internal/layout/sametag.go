@@ -1,0 +1,50 @@
+package layout
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/dockerarchive/dockerarchive/internal/image"
+)
+
+// SameTags implements Table. An index.json has the tag alone as the name that the
+// specification knows, and clients such as skopeo look for that one.
+func (t *ociTable) SameTags(img *image.Image) []string {
+	if t.tagged == nil {
+		t.tagged = map[string]string{}
+		t.noteTags(slices.Sorted(maps.Keys(t.names)))
+	}
+	var warnings []string
+	for _, name := range img.Names {
+		tag := refName(name)
+		other, ok := t.tagged[tag]
+		if d := t.names[other]; !ok || d == "" || d == img.Digest().String() {
+			continue
+		}
+		warnings = append(warnings, fmt.Sprintf("%s and %s have the same tag: a client that looks for %s=%s in index.json gets one of the two", other, name, v1.AnnotationRefName, tag))
+	}
+	return warnings
+}
+
+// noteTags remembers the tags of names, of each tag the first name that still is one.
+func (t *ociTable) noteTags(names []string) {
+	if t.tagged == nil {
+		return // They are found among the names when somebody asks.
+	}
+	for _, name := range names {
+		if tag := refName(name); tag != "" && t.names[t.tagged[tag]] == "" {
+			t.tagged[tag] = name
+		}
+	}
+}
+
+// refName returns what index.json has as the reference name of an image, "" if nothing.
+func refName(name string) string {
+	if _, _, ok := image.ParseDigestTag(name); ok {
+		return ""
+	}
+	return annotations(name)[v1.AnnotationRefName]
+}

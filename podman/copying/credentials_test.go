@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/copy"
+	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
 
@@ -106,6 +107,10 @@ var operations = map[string]func(t *testing.T, reg *imagetest.Registry, sys *typ
 		_, err := copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "a.tar"), []copying.SaveImage{{Source: reg.Ref(t, "app:1")}}, options)
 		return err
 	},
+	"all tags": func(t *testing.T, reg *imagetest.Registry, sys *types.SystemContext) error {
+		_, err := copying.AllTags(t.Context(), sys, docker.Transport, repository(t, reg.Address+"/app"))
+		return err
+	},
 	"copy from": func(t *testing.T, reg *imagetest.Registry, sys *types.SystemContext) error {
 		to, err := dockerarchive.ImageTransport.ParseReference(filepath.Join(t.TempDir(), "a.tar"))
 		require.NoError(t, err)
@@ -166,11 +171,12 @@ func TestCredentialsStayAtTheirHost(t *testing.T) {
 		operations []string
 		fails      bool
 	}{
-		"honest":           {honest, false, []string{"save", "copy from", "copy to", "copy between", "push"}, false},
+		"honest":           {honest, false, []string{"save", "all tags", "copy from", "copy to", "copy between", "push"}, false},
 		"mirror":           {honest, true, []string{"save", "copy from"}, false},
 		"redirected blobs": {redirect("/blobs/"), false, []string{"save", "copy from", "copy to", "push"}, true},
 		"redirected all":   {redirect("/v2/app/manifests/"), false, []string{"save", "copy from"}, true},
 		"redirected list":  {redirect("/referrers/"), false, []string{"save"}, true},
+		"redirected tags":  {redirect("/tags/"), false, []string{"all tags"}, true},
 		"upload":           {upload(http.MethodPost), false, []string{"copy to", "copy between", "push"}, true},
 		"upload, later":    {upload(http.MethodPatch), false, []string{"copy to", "push"}, true},
 	} {

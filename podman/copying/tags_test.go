@@ -81,7 +81,7 @@ func TestAllTagsAsListed(t *testing.T) {
 	tags = append(tags, "more")
 	_, err = list()
 	require.ErrorIs(t, err, errdef.ErrLimit)
-	require.ErrorContains(t, err, "has 10001 tags")
+	require.ErrorContains(t, err, "there are more than 10000 tags")
 }
 
 func TestAllTagsOfADaemon(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
+	orascode "oras.land/oras-go/v2/registry/remote/errcode"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/local"
@@ -273,6 +274,10 @@ func statusOf(err error) int {
 	var status docker.UnexpectedHTTPStatusError
 	if errors.As(err, &status) {
 		return status.StatusCode
+	}
+	var answer *orascode.ErrorResponse
+	if errors.As(err, &answer) {
+		return answer.StatusCode
 	}
 	var coded errcode.ErrorCoder
 	if errors.As(err, &coded) {

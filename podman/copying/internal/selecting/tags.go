@@ -12,6 +12,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/daemon"
 	"github.com/dockerarchive/dockerarchive/internal/stall"
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 )
 
@@ -80,13 +81,11 @@ func Tags(ctx context.Context, sys *types.SystemContext, transport types.ImageTr
 }
 
 func registryTags(ctx context.Context, sys *types.SystemContext, repository reference.Named) ([]string, error) {
-	ref, err := docker.NewReference(reference.TagNameOnly(repository)) // Any tag will do.
-	if err != nil {
-		return nil, err
-	}
+	client := registries.New(sys)
+	defer client.Close()
 	var tags []string
-	err = stall.Ask(ctx, func(string) {}, func(ctx context.Context, _ *stall.Watch) (err error) {
-		tags, err = docker.GetRepositoryTags(ctx, sys, ref)
+	err := stall.Ask(ctx, func(string) {}, func(ctx context.Context, _ *stall.Watch) (err error) {
+		tags, err = client.Tags(ctx, repository, maxTags)
 		return err
 	})
 	return tags, err

@@ -115,7 +115,7 @@ fuzz:
 	@if $(RUNS386); then set -x; GOARCH=386 CGO_ENABLED=0 $(FUZZ) '^FuzzDeflate$$' ./internal/inflate; \
 	else echo 'Not fuzzing on 386: this kernel does not run its programs.'; fi
 	$(FUZZ) '^FuzzIndex$$' ./internal/tarfile
-	$(FUZZ) '^FuzzSquash$$' ./internal/squash
+	$(FUZZ) '^FuzzExport$$' ./internal/files
 	$(FUZZ) '^FuzzDocuments$$' ./archive
 	$(FUZZ) '^FuzzReadEverything$$' ./archive
 	cd podman && $(FUZZ) '^FuzzHostileArchives$$' ./hostile

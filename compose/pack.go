@@ -2,7 +2,6 @@ package compose
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"io/fs"
 	"time"
@@ -10,7 +9,6 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/files"
 	"github.com/dockerarchive/dockerarchive/internal/layertar"
 	"github.com/dockerarchive/dockerarchive/internal/packing"
-	"github.com/dockerarchive/dockerarchive/internal/squash"
 )
 
 // Errors of packing, to be found with errors.Is. They name the file.
@@ -122,16 +120,7 @@ func DiffDir(old, path string, o PackOptions) Part {
 // DiffBase returns what makes a directory of this machine of the files of the layers below,
 // as DiffDir does. They are read for it.
 func DiffBase(path string, o PackOptions) Part {
-	return Part{name: path, add: func(ctx context.Context, w *packing.Writer) error {
-		below := &layertar.Tree{}
-		if w.Lower != nil {
-			var err error
-			if below, err = squash.List(ctx, w.Lower); err != nil {
-				return fmt.Errorf("reading the layers below: %w", err)
-			}
-		}
-		return w.Diff(below, path, o.packing())
-	}}
+	return Part{name: path, add: func(_ context.Context, w *packing.Writer) error { return w.Diff(path, o.packing()) }}
 }
 
 // Whiteouts takes away what lower layers have under paths. That of the root, or one that

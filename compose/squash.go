@@ -6,7 +6,6 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/internal/files"
 	"github.com/dockerarchive/dockerarchive/internal/layertar"
-	"github.com/dockerarchive/dockerarchive/internal/squash"
 )
 
 // squashed is the content of the one layer of a squashed image.
@@ -21,7 +20,11 @@ func (squashed) Name() string { return "of all files" }
 // Open implements Content.
 func (s squashed) Open(ctx context.Context) (io.ReadCloser, error) {
 	return piped(ctx, func(ctx context.Context, w io.Writer) error {
-		return squash.Write(ctx, w, s.tree, &s.rewriting)
+		root, err := s.tree.Root(ctx)
+		if err != nil {
+			return err
+		}
+		return s.tree.Export(ctx, w, root, s.rewriting)
 	}), nil
 }
 

@@ -61,7 +61,6 @@ var rooms = []struct{ name, mayImport string }{
 	// The layers of images that are made. They know tar, and no images.
 	{"internal/layertar", "errdef"},
 	{"internal/files", "errdef internal/async internal/compression internal/inflate internal/layertar internal/local internal/spool"},
-	{"internal/squash", "internal/files internal/layertar"},
 	{"internal/packing", "errdef internal/files internal/layertar"},
 	{"internal/unpacking", "internal/files internal/layertar internal/local"},
 
@@ -84,7 +83,7 @@ var rooms = []struct{ name, mayImport string }{
 	{"internal/fetching", "errdef internal/async internal/image internal/local internal/retry progress"},
 
 	// An image that is made. It does not know where it goes.
-	{"compose", "archive errdef internal/async internal/compression internal/files internal/image internal/layertar internal/local internal/packing internal/spool internal/squash progress"},
+	{"compose", "archive errdef internal/async internal/compression internal/files internal/image internal/layertar internal/local internal/packing internal/spool progress"},
 }
 
 // tools are packages that test or generate what is above the line.

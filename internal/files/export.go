@@ -12,29 +12,43 @@ import (
 // the image. Its bytes depend on nothing but the tree: first directories and all else that
 // has no content, in the order of Walk; then files with content, those of each layer in its
 // order, in which they can be read at once; then hard links. The first path of a file is
-// the file. Each layer is verified by then, or it is an error at the end.
-func (t *Tree) Export(ctx context.Context, w io.Writer, from *Entry) error {
-	out := layertar.NewWriter(ctx, w)
-	if err := t.Visit(ctx, from, exporter{out}); err != nil {
+// the file. A directory that no entry speaks of has one here: some engines would make it 0600.
+// Each layer is verified by then, or it is an error at the end.
+func (t *Tree) Export(ctx context.Context, w io.Writer, from *Entry, rewriting layertar.Rewriting) error {
+	x := exporter{layertar.NewWriter(ctx, w), &rewriting}
+	if err := t.Visit(ctx, from, x); err != nil {
 		return err
 	}
-	return out.Close()
+	return x.out.Close()
 }
 
 // exporter writes what it is told of as a tar.
-type exporter struct{ out *layertar.Writer }
+type exporter struct {
+	out       *layertar.Writer
+	rewriting *layertar.Rewriting
+}
+
+func (x exporter) write(h *tar.Header, content io.Reader) error {
+	if err := x.rewriting.Apply(h); err != nil {
+		return err
+	}
+	return x.out.Write(h, content)
+}
 
 // Empty implements Visitor.
-func (x exporter) Empty(e *Entry) error { return x.out.Write(e.Header(tarName(e)), nil) }
+func (x exporter) Empty(e *Entry) error { return x.write(e.Header(tarName(e)), nil) }
 
 // Regular implements Visitor.
 func (x exporter) Regular(path string, f *File, content io.Reader) error {
-	return x.out.Write(f.Header(path), content)
+	return x.write(f.Header(path), content)
 }
 
 // Link implements Visitor.
 func (x exporter) Link(first string, e *Entry) error {
 	h := e.Header(e.Path)
+	if err := x.rewriting.Apply(h); err != nil {
+		return err
+	}
 	h.Typeflag, h.Size, h.Linkname, h.PAXRecords = tar.TypeLink, 0, first, nil
 	return x.out.Write(h, nil)
 }

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/layertar"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -533,7 +534,7 @@ func TestExport(t *testing.T) {
 		root, err := tree.Root(t.Context())
 		require.NoError(t, err)
 		var b bytes.Buffer
-		require.NoError(t, tree.Export(t.Context(), &b, root))
+		require.NoError(t, tree.Export(t.Context(), &b, root, layertar.Rewriting{}))
 		require.NoError(t, tree.Close())
 		if first == nil {
 			first = b.Bytes()
@@ -589,4 +590,53 @@ func TestFrames(t *testing.T) {
 	tree = New([]Source{sourceOf("frames", data, stored)}, Options{Random: true})
 	require.ErrorIs(t, tree.Load(t.Context()), errdef.ErrDamaged)
 	require.NoError(t, tree.Close())
+}
+
+func TestExportRewrites(t *testing.T) {
+	tree := treeOf(t, Options{}, []*tar.Header{{Typeflag: tar.TypeReg, Name: "d/a", Mode: 0o4755}, hardlink("d/b", "d/a")})
+	root, err := tree.Root(t.Context())
+	require.NoError(t, err)
+	var b bytes.Buffer
+	require.NoError(t, tree.Export(t.Context(), &b, root, layertar.Rewriting{StripSetID: true, SetTime: time.Unix(5, 7), Owner: func(int, int) (int, int, error) { return 7, 8, nil }}))
+	r := tar.NewReader(&b)
+	for _, name := range []string{"d/", "d/a", "d/b"} {
+		h, err := r.Next()
+		require.NoError(t, err)
+		assert.Equal(t, name, h.Name)
+		assert.Equal(t, []int{7, 8}, []int{h.Uid, h.Gid})
+		assert.Equal(t, time.Unix(5, 0), h.ModTime)
+		assert.Zero(t, h.Mode&0o4000)
+	}
+}
+
+// Whatever two layers are, what they add up to is a layer that can be read, if it can be
+// written.
+func FuzzExport(f *testing.F) {
+	f.Add(tarOf(f, directory("a"), file("a/b", "1"), symlink("c", "a")), tarOf(f, whiteoutOf("c/.wh.b"), hardlink("d", "a/b")))
+	f.Add(tarOf(f, file("a", "1")), tarOf(f, whiteoutOf(".wh..wh..opq"), file("a/b", "2")))
+	f.Fuzz(func(t *testing.T, lower, upper []byte) {
+		both := New([]Source{sourceOf("0", lower, lower), sourceOf("1", upper, upper)}, Options{MaxEntries: 1000, MaxBytes: 1 << 20})
+		defer both.Close()
+		root, err := both.Root(t.Context())
+		if err != nil {
+			return
+		}
+		var size int64
+		for e, err := range both.Walk(t.Context(), root) {
+			if err != nil {
+				return
+			}
+			clean, err := layertar.Clean(e.Path)
+			require.NoError(t, err)
+			assert.Equal(t, e.Path, clean)
+			size += e.Size()
+		}
+		var out bytes.Buffer
+		if size > 1<<20 || both.Export(t.Context(), &out, root, layertar.Rewriting{}) != nil {
+			return // Holes, which would have to be written.
+		}
+		again := New([]Source{sourceOf("again", out.Bytes(), out.Bytes())}, Options{})
+		defer again.Close()
+		require.NoError(t, again.Load(t.Context()))
+	})
 }

@@ -18,10 +18,7 @@ import (
 // repository; with "", whatever it is called. Else it returns why nobody does.
 type Vouch func(d digest.Digest, repository string) error
 
-var (
-	errNoManifest = errors.New("the archive has no manifest of it that a signature could be of")
-	errNoName     = errors.New("it has no name that a signature could be for; say which repository it is signed as")
-)
+var errNoManifest = errors.New("the archive has no manifest of it that a signature could be of")
 
 // Unvouched returns a problem for every image that some client loads and nobody vouches
 // for, each with its name. Who vouches for an index vouches for what it lists, and an index

@@ -3,6 +3,7 @@ package packing
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,27 +15,72 @@ import (
 	"time"
 
 	"github.com/moby/patternmatcher"
+	"github.com/opencontainers/go-digest"
 
+	"github.com/dockerarchive/dockerarchive/internal/files"
 	"github.com/dockerarchive/dockerarchive/internal/layertar"
 )
 
-// Diff adds what makes a directory of one that a tree describes, such as
-// squash.Merged returns of an image: entries for files that are new or differ in what
-// a header says or in content, and whiteouts for those that are gone. Directories on
+// Diff adds what makes a directory of Writer.Lower: entries for files that are new or differ
+// in what a header says or in content, and whiteouts for those that are gone. Directories on
 // the way to a difference have an entry too; those that differ in nothing but their
-// time do not count. Of the base, what is below Options.Prefix is compared; what
+// time do not count. What is below Options.Prefix is compared; what
 // Options.Exclude leaves out is neither added nor removed.
 //
-// The content of a file whose header is the same is compared by the digest in the
-// tree. If that is empty, the file counts as unchanged if its time, which is the same,
-// was not rewritten, and as changed if it was. A file with hard links is packed as a
-// link only to a path that is in the difference too.
-func (w *Writer) Diff(base *layertar.Tree, path string, options Options) error {
+// The layers of Lower are read twice: for the list of files, and for their contents. A file
+// with hard links is packed as a link only to a path that is in the difference too.
+func (w *Writer) Diff(path string, options Options) error {
+	below := &layertar.Tree{}
+	if w.Lower != nil {
+		var err error
+		if below, err = listed(w.ctx, w.Lower); err != nil {
+			return fmt.Errorf("reading the layers below: %w", err)
+		}
+	}
 	d, err := openDisk(path)
 	if err != nil {
 		return err
 	}
-	return w.pack(d, options, &comparison{tree: base})
+	return w.pack(d, options, &comparison{tree: below})
+}
+
+// listed returns the files of a tree that have an entry in a layer, with the digests of
+// regular ones.
+func listed(ctx context.Context, tree *files.Tree) (*layertar.Tree, error) {
+	root, err := tree.Root(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l := lister{&layertar.Tree{}}
+	return l.tree, tree.Visit(ctx, root, l)
+}
+
+type lister struct{ tree *layertar.Tree }
+
+// Empty implements files.Visitor.
+func (l lister) Empty(e *files.Entry) error {
+	entry := layertar.Entry{Header: e.Header(e.Path)}
+	if e.IsRegular() {
+		entry.Digest = digest.FromBytes(nil)
+	}
+	if e.Layer() >= 0 {
+		l.tree.Add(entry)
+	}
+	return nil
+}
+
+// Regular implements files.Visitor.
+func (l lister) Regular(path string, f *files.File, content io.Reader) error {
+	d, err := digest.FromReader(content)
+	l.tree.Add(layertar.Entry{Header: f.Header(path), Digest: d})
+	return err
+}
+
+// Link implements files.Visitor.
+func (l lister) Link(first string, e *files.Entry) error {
+	entry, _ := l.tree.Get(first)
+	l.tree.Add(layertar.Entry{Header: e.Header(e.Path), Digest: entry.Digest})
+	return nil
 }
 
 // DirDiff adds what makes one directory of another, as Diff does. The contents of

@@ -20,7 +20,6 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/files"
 	"github.com/dockerarchive/dockerarchive/internal/layertar"
 	"github.com/dockerarchive/dockerarchive/internal/packing"
-	"github.com/dockerarchive/dockerarchive/internal/squash"
 )
 
 var day = time.Unix(1e9, 123)
@@ -115,14 +114,16 @@ func TestDiff(t *testing.T) {
 	assert.Equal(t, want, list(t, got))
 
 	base := layer(t, func(w *packing.Writer) error { return w.Dir(old, options()) })
-	tree, err := squash.List(t.Context(), lower(t, base))
-	require.NoError(t, err)
-	assert.Equal(t, got, layer(t, func(w *packing.Writer) error { return w.Diff(tree, now, options()) }))
+	assert.Equal(t, got, layer(t, func(w *packing.Writer) error {
+		w.Lower = lower(t, base)
+		return w.Diff(now, options())
+	}))
 
 	// The difference on top of the base is the directory.
-	tree, err = squash.List(t.Context(), lower(t, base, got))
-	require.NoError(t, err)
-	assert.Empty(t, list(t, layer(t, func(w *packing.Writer) error { return w.Diff(tree, now, options()) })))
+	assert.Empty(t, list(t, layer(t, func(w *packing.Writer) error {
+		w.Lower = lower(t, base, got)
+		return w.Diff(now, options())
+	})))
 }
 
 // lower returns the tree of layers.

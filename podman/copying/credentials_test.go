@@ -221,7 +221,8 @@ func TestForeignLayersGetNoCredentials(t *testing.T) {
 		var m map[string]any
 		require.NoError(t, json.Unmarshal(img.Raw, &m))
 		described := m["layers"].([]any)[0].(map[string]any)
-		described["mediaType"], described["urls"] = imgspecv1.MediaTypeImageLayerNonDistributableGzip, []string{"http://" + other.address + "/layer"} //nolint:staticcheck // Others have it.
+		//lint:ignore SA1019 Others have it.
+		described["mediaType"], described["urls"] = imgspecv1.MediaTypeImageLayerNonDistributableGzip, []string{"http://" + other.address + "/layer"}
 		raw, err := json.Marshal(m)
 		require.NoError(t, err)
 		home.PutManifest(t, "app", "1", imgspecv1.MediaTypeImageManifest, raw)

@@ -14,6 +14,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
 	"github.com/dockerarchive/dockerarchive/internal/files"
+	"github.com/dockerarchive/dockerarchive/internal/layertar"
 	"github.com/dockerarchive/dockerarchive/internal/local"
 	"github.com/dockerarchive/dockerarchive/internal/output"
 )
@@ -134,7 +135,7 @@ func (o *exportOptions) exportTo(ctx context.Context, w io.Writer, img *inside, 
 		sink = io.MultiWriter(counted, hash)
 	}
 	buffered := bufio.NewWriterSize(sink, 256<<10)
-	err := img.Export(ctx, buffered, from)
+	err := img.Export(ctx, buffered, from, layertar.Rewriting{})
 	if err == nil {
 		err = buffered.Flush()
 	}

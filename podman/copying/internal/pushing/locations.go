@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/pkg/blobinfocache"
 	"go.podman.io/image/v5/pkg/blobinfocache/boltdb"
 	"go.podman.io/image/v5/pkg/blobinfocache/memory"
@@ -22,8 +23,26 @@ func locations(sys *types.SystemContext) types.BlobInfoCache {
 	if !ok || os.MkdirAll(dir, 0o700) != nil {
 		return memory.New() // As containers/image does.
 	}
-	return boltdb.New(filepath.Join(dir, "blob-info-cache-v1.boltdb"))
+	//lint:ignore SA1019 There is no other without C. It panics at a damaged file, which tolerant catches.
+	return tolerant{boltdb.New(filepath.Join(dir, "blob-info-cache-v1.boltdb"))}
 }
+
+// tolerant is a cache that knows nothing where it would panic: what it knows is a hint.
+type tolerant struct{ types.BlobInfoCache }
+
+// RecordKnownLocation implements types.BlobInfoCache.
+func (c tolerant) RecordKnownLocation(transport types.ImageTransport, scope types.BICTransportScope, blob digest.Digest, location types.BICLocationReference) {
+	defer ignorePanic()
+	c.BlobInfoCache.RecordKnownLocation(transport, scope, blob, location)
+}
+
+// CandidateLocations implements types.BlobInfoCache.
+func (c tolerant) CandidateLocations(transport types.ImageTransport, scope types.BICTransportScope, blob digest.Digest, canSubstitute bool) []types.BICReplacementCandidate {
+	defer ignorePanic()
+	return c.BlobInfoCache.CandidateLocations(transport, scope, blob, canSubstitute)
+}
+
+func ignorePanic() { _ = recover() }
 
 // cacheDir returns the directory in which containers/image has its cache.
 func cacheDir(sys *types.SystemContext) (dir string, ok bool) {

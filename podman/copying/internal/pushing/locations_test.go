@@ -47,3 +47,20 @@ func TestCacheDir(t *testing.T) {
 		assert.Equal(t, "/root/of/all/var/lib/containers/cache", dir)
 	}
 }
+
+// A damaged cache is none.
+func TestLocationsInADamagedFile(t *testing.T) {
+	dir := t.TempDir()
+	sys := &types.SystemContext{BlobInfoCacheDir: dir}
+	scope, d := types.BICTransportScope{Opaque: "example.com"}, digest.FromString("x")
+	locations(sys).RecordKnownLocation(docker.Transport, scope, d, types.BICLocationReference{Opaque: "example.com/app"})
+	path := filepath.Join(dir, "blob-info-cache-v1.boltdb")
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for i := 2 * os.Getpagesize(); i < len(data); i++ { // What follows the two that say what it is.
+		data[i] = 0xff
+	}
+	require.NoError(t, os.WriteFile(path, data, 0o600))
+	assert.Empty(t, locations(sys).CandidateLocations(docker.Transport, scope, d, false))
+	locations(sys).RecordKnownLocation(docker.Transport, scope, d, types.BICLocationReference{Opaque: "example.com/app"})
+}

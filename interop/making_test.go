@@ -5,6 +5,7 @@ package interop
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -311,6 +312,10 @@ func readTree(t *testing.T, root string) map[string]string {
 			return err
 		}
 		info, err := entry.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			files[name] = "listed, and not there" // So overlayfs shows a whiteout of nothing.
+			return nil
+		}
 		if err != nil {
 			return err
 		}

@@ -21,9 +21,11 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
 
+	"github.com/dockerarchive/dockerarchive/compose"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
+	makingimages "github.com/dockerarchive/dockerarchive/podman/making"
 )
 
 const secretUser, secretPassword, secretToken = "somebody", "a-secret-password", "a-secret-token"
@@ -117,6 +119,15 @@ var operations = map[string]func(t *testing.T, reg *imagetest.Registry, sys *typ
 		_, err = copying.Copy(t.Context(), imagetest.Trusting(t), to, reg.Ref(t, "app:1"), &copying.CopyOptions{Options: copy.Options{SourceCtx: sys, ImageListSelection: copy.CopyAllImages}})
 		return err
 	},
+	"make": func(t *testing.T, reg *imagetest.Registry, sys *types.SystemContext) error {
+		base, err := makingimages.OpenBase(t.Context(), sys, nil, reg.Ref(t, "app:1"))
+		if err != nil {
+			return err
+		}
+		defer base.Close()
+		_, err = makingimages.WriteArchive(t.Context(), filepath.Join(t.TempDir(), "a.tar"), &compose.Image{Base: base}, nil)
+		return err
+	},
 	"copy to": func(t *testing.T, reg *imagetest.Registry, sys *types.SystemContext) error {
 		_, err := copying.Copy(t.Context(), imagetest.Trusting(t), reg.Ref(t, "new:1"), imagetest.NewImage(t, "new", imagetest.Gzip(7, 1000)), &copying.CopyOptions{Options: copy.Options{DestinationCtx: sys}})
 		return err
@@ -171,10 +182,10 @@ func TestCredentialsStayAtTheirHost(t *testing.T) {
 		operations []string
 		fails      bool
 	}{
-		"honest":           {honest, false, []string{"save", "all tags", "copy from", "copy to", "copy between", "push"}, false},
-		"mirror":           {honest, true, []string{"save", "copy from"}, false},
-		"redirected blobs": {redirect("/blobs/"), false, []string{"save", "copy from", "copy to", "push"}, true},
-		"redirected all":   {redirect("/v2/app/manifests/"), false, []string{"save", "copy from"}, true},
+		"honest":           {honest, false, []string{"save", "all tags", "make", "copy from", "copy to", "copy between", "push"}, false},
+		"mirror":           {honest, true, []string{"save", "make", "copy from"}, false},
+		"redirected blobs": {redirect("/blobs/"), false, []string{"save", "make", "copy from", "copy to", "push"}, true},
+		"redirected all":   {redirect("/v2/app/manifests/"), false, []string{"save", "make", "copy from"}, true},
 		"redirected list":  {redirect("/referrers/"), false, []string{"save"}, true},
 		"redirected tags":  {redirect("/tags/"), false, []string{"all tags"}, true},
 		"upload":           {upload(http.MethodPost), false, []string{"copy to", "copy between", "push"}, true},

@@ -60,7 +60,7 @@ func OpenBase(ctx context.Context, sys *types.SystemContext, policy *signature.P
 func untold(string) {}
 
 func openBase(ctx context.Context, sys *types.SystemContext, policy *signature.PolicyContext, ref types.ImageReference) (*Base, error) {
-	source, err := ref.NewImageSource(ctx, sys)
+	source, err := ref.NewImageSource(ctx, sources.Opening(sys, false))
 	if err != nil {
 		return nil, err
 	}

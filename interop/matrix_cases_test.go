@@ -21,6 +21,7 @@ type treeCase struct {
 }
 
 const (
+	across     = "hard links to a lower layer"
 	twiceGone  = "a whiteout twice in a layer"
 	duplicates = "a path twice in a layer"
 	belowFile  = "files below a file"
@@ -118,6 +119,10 @@ var treeCases = []treeCase{
 	{"hard-to-symlink", []layer{{symlink("@/l", "nowhere"), hard("@/m", "@/l").mode(0o777)}}, "l->nowhere m->nowhere", ""},
 	{"hard-to-fifo", []layer{{special("@/p", tar.TypeFifo, 0, 0), hard("@/q", "@/p").mode(0o640)}}, "p| q|", ""},
 	{"hard-both-again", []layer{{file("@/a", "1"), hard("@/b", "@/a")}, {file("@/a", "2"), hard("@/b", "@/a")}}, "a=2 b=2", ""},
+	{"hard-through-link", []layer{{folder("@/t"), file("@/t/a", "1"), symlink("@/l", "t"), hard("@/b", "@/l/a")}}, "b=1 l->t t/ t/a=1", ""},
+	{"hard-across", []layer{{file("@/a", "1")}, {hard("@/b", "@/a")}}, "a=1 b=1", across},
+	{"hard-across-over", []layer{{file("@/a", "1"), file("@/b", "2")}, {hard("@/b", "@/a")}}, "a=1 b=1", across},
+	{"hard-across-two", []layer{{file("@/a", "1")}, {file("@/c", "2")}, {hard("@/b", "@/a"), hard("@/d", "@/c")}}, "a=1 b=1 c=2 d=2", across},
 	{"link-dangling", []layer{{symlink("@/l", "no/where"), symlink("@/up", "../../../../etc"), symlink("@/abs", "/etc/x")}}, "abs->/etc/x l->no/where up->../../../../etc", ""},
 	{"link-loop", []layer{{symlink("@/l", "m"), symlink("@/m", "l")}}, "l->m m->l", ""},
 	{"link-to-dir", []layer{{folder("@/d"), file("@/d/a", "1"), symlink("@/d2", "d")}, {whiteout("@/d2"), folder("@/d2"), file("@/d2/b", "2")}}, "d/ d/a=1 d2/ d2/b=2", ""},

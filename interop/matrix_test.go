@@ -42,7 +42,7 @@ func TestMatrix(t *testing.T) {
 		assert.Equal(t, c.want, treeWords(t, filepath.Join(root, c.name)), c.name)
 	}
 	images := []matrixImage{writeMatrix(t, dir, "squashed", treeCases, true)}
-	for _, refused := range []string{"", duplicates, twiceGone, belowFile, afterFile, afterDir} {
+	for _, refused := range []string{"", across, duplicates, twiceGone, belowFile, afterFile, afterDir} {
 		var cases []treeCase
 		for _, c := range treeCases {
 			if c.refused == refused {

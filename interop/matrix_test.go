@@ -262,7 +262,15 @@ var treeViewers = []treeViewer{
 			}
 			root := filepath.Join(daemonDir(t), "root")
 			require.NoError(t, os.Mkdir(root, 0o755))
-			_, err := d.store.ctr.try(t, "images", "mount", "--snapshotter", "overlayfs", name, root)
+			var err error
+			for range 5 {
+				// Docker has unpacked the image, too. If it could not, containerd collects the layers
+				// below as garbage, at times when they have just been found again.
+				_, err = d.store.ctr.try(t, "images", "mount", "--snapshotter", "overlayfs", name, root)
+				if err == nil || !strings.Contains(err.Error(), "does not exist: not found") {
+					break
+				}
+			}
 			return root, err
 		}
 	}},

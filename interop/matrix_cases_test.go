@@ -83,7 +83,7 @@ var treeCases = []treeCase{
 	{"whiteout-in-no-dir", []layer{{file("@/a", "1")}, {whiteout("@/no/b")}}, "a=1 no/", ""},
 	{"whiteout-before-file", []layer{{file("@/a", "1")}, {whiteout("@/a"), file("@/a", "2")}}, "a=2", ""},
 	{"whiteout-after-file", []layer{{file("@/a", "1")}, {file("@/a", "2"), whiteout("@/a")}}, "a=2", afterFile},
-	{"whiteout-before-dir", []layer{{folder("@/d"), file("@/d/a", "1")}, {whiteout("@/d"), folder("@/d"), file("@/d/b", "2")}}, "d/ d/b=2", ""},
+	{"whiteout-before-dir", []layer{{folder("@/d"), file("@/d/a", "1")}, {whiteout("@/d"), folder("@/d"), file("@/d/b", "2")}}, "d/ d/a=1 d/b=2", ""},
 	{"whiteout-after-dir", []layer{{folder("@/d"), file("@/d/a", "1")}, {folder("@/d"), file("@/d/b", "2"), whiteout("@/d")}}, "d/ d/b=2", afterDir},
 	{"whiteout-of-own-file", []layer{{file("@/x", "1")}, {file("@/a", "2"), whiteout("@/a")}}, "a=2 x=1", afterFile},
 	{"whiteout-twice", []layer{{file("@/a", "1")}, {whiteout("@/a"), whiteout("@/a")}}, "", twiceGone},

@@ -10,8 +10,9 @@
 // run an image.
 //
 //   - Whiteouts and opaque directories take away what lower layers have, and nothing of
-//     their own layer, wherever in it they stand. What aufs left (".wh..wh.plnk" and the
-//     like) is not shown.
+//     their own layer, wherever in it they stand. A directory behind its own whiteout takes
+//     the place of that, and shows what lower layers have. What aufs left (".wh..wh.plnk"
+//     and the like) is not shown.
 //   - A later entry of a layer replaces an earlier one of the same path. A directory over
 //     a directory replaces what is said of it and keeps what is in it; anything else over
 //     a directory takes away all that is in it.

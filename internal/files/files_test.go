@@ -640,3 +640,12 @@ func FuzzExport(f *testing.F) {
 		require.NoError(t, again.Load(t.Context()))
 	})
 }
+
+// In overlayfs a directory behind its own whiteout is not opaque.
+func TestDirectoryInThePlaceOfAWhiteout(t *testing.T) {
+	tree := treeOf(t, Options{}, []*tar.Header{file("d/low", "1")}, []*tar.Header{whiteoutOf(".wh.d"), directory("d"), file("d/high", "2")})
+	for _, path := range []string{"d/low", "d/high"} {
+		_, err := tree.Lookup(t.Context(), path)
+		require.NoError(t, err, path)
+	}
+}

@@ -100,6 +100,9 @@ func (n *node) put(f *File) {
 	if !n.isDir() || !f.IsDir() {
 		n.children, n.opaque = nil, false
 	}
+	if f.IsDir() {
+		n.hides = false // It takes the place of a whiteout, and is not opaque.
+	}
 	n.file, n.there = f, true
 }
 

@@ -10,9 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/dockerarchive/dockerarchive/archive"
-	"github.com/dockerarchive/dockerarchive/errdef"
-	"github.com/dockerarchive/dockerarchive/internal/catalog"
-	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/imageinfo"
 	"github.com/dockerarchive/dockerarchive/internal/verify"
 )
 
@@ -37,45 +35,7 @@ type ImageInfo struct {
 }
 
 // ManifestInfo describes a manifest or an index.
-type ManifestInfo struct {
-	MediaType string `json:"mediaType"`
-	// Digest is that of the manifest or index, empty if the archive has a config
-	// and layers only.
-	Digest digest.Digest `json:"digest,omitempty"`
-	// Config is the digest of the config, which Docker calls the image ID. An
-	// index has none.
-	Config digest.Digest `json:"config,omitempty"`
-	// Platform is os/architecture[/variant], empty of an index or if unknown.
-	Platform string `json:"platform,omitempty"`
-	// Layers is the number of layers; of an index, of all its manifests.
-	Layers int `json:"layers"`
-	// Size is how many bytes of the archive the config and the layers take,
-	// each counted once; of an index, those of all its manifests.
-	Size int64 `json:"size"`
-	// Missing is set if an index has the manifest but the archive has not.
-	Missing bool `json:"missing,omitempty"`
-	// Attestation is set for a manifest that tells of another one's origin.
-	Attestation bool `json:"attestation,omitempty"`
-	// Subject is the digest of what the manifest or index is about, as a signature or
-	// an SBOM is; empty if it is about nothing else.
-	Subject digest.Digest `json:"subject,omitempty"`
-	// ArtifactType is the type of something else than an image; empty of an image.
-	ArtifactType string `json:"artifactType,omitempty"`
-	// LayerBlobs are the layers of a manifest that the archive has in full, each once;
-	// of an image without a manifest, its diff IDs.
-	LayerBlobs []LayerBlob `json:"layerBlobs,omitempty"`
-	// LeftOut are layers that the archive is without on purpose; of an index, those of
-	// all its manifests.
-	LeftOut []errdef.LeftOut `json:"leftOut,omitempty"`
-	// Manifests are those of an index.
-	Manifests []ManifestInfo `json:"manifests,omitempty"`
-}
-
-// LayerBlob is a layer that an archive has.
-type LayerBlob struct {
-	Digest digest.Digest `json:"digest"`
-	Size   int64         `json:"size"` // in bytes
-}
+type ManifestInfo = imageinfo.Manifest
 
 // IsReferrer reports whether this is no image but about one, or about another referrer.
 func (i *ImageInfo) IsReferrer() bool { return len(i.Subjects) > 0 }
@@ -90,7 +50,7 @@ func (r *Reader) Images(ctx context.Context) ([]ImageInfo, error) {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("%s: %s: image @%d: %w", r.transport.name, r.path, img.Position, err)
 		}
-		info := ImageInfo{Position: img.Position, Names: slices.Concat([]string{}, img.Names), Subjects: img.Subjects(), ManifestInfo: manifestInfo(d)}
+		info := ImageInfo{Position: img.Position, Names: slices.Concat([]string{}, img.Names), Subjects: img.Subjects(), ManifestInfo: d}
 		if fault := cmp.Or(err, d.Fault); fault != nil {
 			info.Error = fault.Error()
 		}
@@ -100,29 +60,6 @@ func (r *Reader) Images(ctx context.Context) ([]ImageInfo, error) {
 		infos = append(infos, info)
 	}
 	return infos, nil
-}
-
-func manifestInfo(d catalog.Description) ManifestInfo {
-	m := ManifestInfo{
-		MediaType:    d.MediaType,
-		Digest:       d.Manifest,
-		Config:       d.Config,
-		Platform:     image.PlatformString(d.Platform),
-		Layers:       d.Layers,
-		Size:         d.Size,
-		Missing:      d.Missing,
-		Attestation:  d.Attestation,
-		Subject:      d.Subject,
-		ArtifactType: d.ArtifactType,
-		LeftOut:      d.LeftOut,
-	}
-	for _, l := range d.LayerBlobs {
-		m.LayerBlobs = append(m.LayerBlobs, LayerBlob(l))
-	}
-	for _, child := range d.Manifests {
-		m.Manifests = append(m.Manifests, manifestInfo(child))
-	}
-	return m
 }
 
 // Verify tests everything that the archive says of itself: every blob against

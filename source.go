@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
 
+	"github.com/dockerarchive/dockerarchive/imageinfo"
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
@@ -193,12 +194,12 @@ func (s *imageSource) choosePresent(ctx context.Context, sys *types.SystemContex
 	}
 	there := s.reader.catalog.Present(ctx, s.image)
 	d, err := list.ChooseInstance(sys)
-	if err == nil && slices.ContainsFunc(there, func(m catalog.Description) bool { return m.Manifest == d }) {
+	if err == nil && slices.ContainsFunc(there, func(m imageinfo.Manifest) bool { return m.Digest == d }) {
 		return
 	}
 	if meant, ok := s.image.Meant(there); ok {
-		s.only = &meant.Manifest
-		logrus.Warnf("%s:%s: there is no image for this machine's platform; that for %s is taken", s.ref.transport.name, printable.String(s.ref.StringWithinTransport()), printable.String(image.PlatformString(meant.Platform)))
+		s.only = &meant.Digest
+		logrus.Warnf("%s:%s: there is no image for this machine's platform; that for %s is taken", s.ref.transport.name, printable.String(s.ref.StringWithinTransport()), printable.String(meant.Platform.String()))
 	}
 }
 

@@ -106,11 +106,11 @@ func (i *Image) ForPlatform(ctx context.Context, p imgspecv1.Platform) (*Manifes
 	}
 	var missing *Description
 	var available []string
-	for m := range d.images() {
+	for m := range images(d) {
 		switch {
-		case m.Platform != nil && !matches(*m.Platform, p):
+		case !m.Platform.IsZero() && !matches(m.Platform.Platform, p):
 			if !m.Missing {
-				available = append(available, image.PlatformString(m.Platform))
+				available = append(available, m.Platform.String())
 			}
 		case m.Missing:
 			missing = cmp.Or(missing, m)

@@ -26,6 +26,7 @@ var rooms = []struct{ name, mayImport string }{
 	// The errors that callers tell apart, and how they quote. Everybody may import them.
 	{"internal/printable", ""},
 	{"errdef", "internal/printable"},
+	{"imageinfo", "errdef"}, // what is said of an image
 
 	// What a program is told while something takes its time.
 	{"progress", ""},
@@ -68,9 +69,9 @@ var rooms = []struct{ name, mayImport string }{
 	{"internal/loadable", "errdef internal/compression internal/image internal/printable internal/tarfile"},
 
 	// An archive that is read. It does not know how one is written.
-	{"internal/catalog", "errdef internal/async internal/compression internal/image internal/printable internal/tarfile"},
+	{"internal/catalog", "errdef imageinfo internal/async internal/compression internal/image internal/printable internal/tarfile"},
 	{"internal/verify", "errdef internal/async internal/catalog internal/compression internal/printable internal/tarfile"},
-	{"archive", "errdef internal/catalog internal/files internal/image internal/input internal/tarfile internal/verify"},
+	{"archive", "errdef imageinfo internal/catalog internal/files internal/image internal/input internal/tarfile internal/verify"},
 
 	// A registry of archives that are read.
 	{"serving", "archive errdef internal/image internal/printable"},
@@ -102,7 +103,7 @@ type listed struct {
 // list returns all packages below the line as they are built for an operating
 // system.
 func list(t testing.TB, goos string) []listed {
-	return goList(t, exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"errdef", module+"progress", module+"archive/...", module+"compose/...", module+"delta/...", module+"serving/...", module+"internal/..."), goos)
+	return goList(t, exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"errdef", module+"imageinfo", module+"progress", module+"archive/...", module+"compose/...", module+"delta/...", module+"serving/...", module+"internal/..."), goos)
 }
 
 // goList returns what a "go list" prints.
@@ -141,7 +142,7 @@ func within(imports []string) []string {
 // readSources reads what "go list" will, so that "go test" does not take the
 // result of an earlier run for that of changed files.
 func readSources(t testing.TB, roots ...string) {
-	for _, root := range append(roots, "../go.mod", "../errdef", "../progress", "../archive", "../compose", "../delta", "../serving", ".") {
+	for _, root := range append(roots, "../go.mod", "../errdef", "../imageinfo", "../progress", "../archive", "../compose", "../delta", "../serving", ".") {
 		require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 			if err == nil && (strings.HasSuffix(path, ".go") || path == "../go.mod") {
 				_, err = os.ReadFile(path)

@@ -12,6 +12,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/imageinfo"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
 	"github.com/dockerarchive/dockerarchive/internal/image"
 )
@@ -48,7 +49,7 @@ func (c *Catalog) LeftOut(d digest.Digest) (archive string, ok bool) {
 }
 
 // leaveOut adds layers that are not described as left out yet.
-func (d *Description) leaveOut(layers ...errdef.LeftOut) {
+func leaveOut(d *imageinfo.Manifest, layers ...errdef.LeftOut) {
 	for _, l := range layers {
 		if !slices.ContainsFunc(d.LeftOut, func(other errdef.LeftOut) bool { return other.Digest == l.Digest }) {
 			d.LeftOut = append(d.LeftOut, l)

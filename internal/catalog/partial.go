@@ -9,7 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
-	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/imageinfo"
 )
 
 // Archives are partial in practice: a daemon that has one platform of an image saves
@@ -17,12 +17,12 @@ import (
 
 // Present returns the images of an index that are in the archive. Of an image that is
 // none, and of one that cannot be described, it returns nothing.
-func (c *Catalog) Present(ctx context.Context, img *Image) []Description {
+func (c *Catalog) Present(ctx context.Context, img *Image) []imageinfo.Manifest {
 	d, err := c.Describe(ctx, img)
 	if err != nil {
 		return nil
 	}
-	var there []Description
+	var there []imageinfo.Manifest
 	for _, m := range d.Manifests {
 		if !m.Missing && !m.Attestation && m.Config != "" {
 			there = append(there, m)
@@ -33,9 +33,9 @@ func (c *Catalog) Present(ctx context.Context, img *Image) []Description {
 
 // Meant returns the one of several images that is meant where nobody has said which:
 // the only one or, of several, the one that manifest.json names.
-func (img *Image) Meant(there []Description) (Description, bool) {
+func (img *Image) Meant(there []imageinfo.Manifest) (imageinfo.Manifest, bool) {
 	if len(there) > 1 {
-		var named []Description
+		var named []imageinfo.Manifest
 		for _, m := range there {
 			if img.NamesConfig(m.Config) {
 				named = append(named, m)
@@ -44,7 +44,7 @@ func (img *Image) Meant(there []Description) (Description, bool) {
 		there = named
 	}
 	if len(there) != 1 {
-		return Description{}, false
+		return imageinfo.Manifest{}, false
 	}
 	return there[0], true
 }
@@ -61,12 +61,12 @@ func (c *Catalog) ExplainMissing(ctx context.Context, img *Image, instance diges
 	}
 	missing := &errdef.NoPlatformError{}
 	for _, m := range d.Manifests {
-		if m.Manifest == instance && !m.Attestation {
-			missing.Wanted = image.PlatformString(m.Platform)
+		if m.Digest == instance && !m.Attestation {
+			missing.Wanted = m.Platform.String()
 		}
 	}
 	for _, m := range c.Present(ctx, img) {
-		missing.Available = append(missing.Available, image.PlatformString(m.Platform))
+		missing.Available = append(missing.Available, m.Platform.String())
 	}
 	if missing.Wanted == "" || len(missing.Available) == 0 {
 		return err

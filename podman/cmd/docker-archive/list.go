@@ -148,7 +148,7 @@ func platforms(m dockerarchive.ManifestInfo) string {
 	there, missing := listedPlatforms(m)
 	switch {
 	case len(there)+len(missing) == 0:
-		return cmp.Or(m.ArtifactType, m.Platform, "-")
+		return cmp.Or(m.ArtifactType, m.Platform.String(), "-")
 	case len(missing) == 0:
 		return strings.Join(there, ",")
 	}
@@ -160,12 +160,12 @@ func listedPlatforms(m dockerarchive.ManifestInfo) (there, missing []string) {
 		switch {
 		case child.Attestation:
 		case child.Missing:
-			missing = append(missing, cmp.Or(child.Platform, child.Digest.String()))
+			missing = append(missing, cmp.Or(child.Platform.String(), child.Digest.String()))
 		case len(child.Manifests) > 0:
 			t, m := listedPlatforms(child)
 			there, missing = append(there, t...), append(missing, m...)
 		default:
-			there = append(there, cmp.Or(child.Platform, "-"))
+			there = append(there, cmp.Or(child.Platform.String(), "-"))
 		}
 	}
 	return there, missing

@@ -44,7 +44,7 @@ func TestList(t *testing.T) {
 	require.Len(t, images, 2)
 	assert.Equal(t, []string{"127.0.0.1:5111/tiny/multi:v1"}, images[0].Names)
 	require.Len(t, images[0].Manifests, 3)
-	assert.Equal(t, "linux/arm64/v8", images[0].Manifests[1].Platform)
+	assert.Equal(t, "linux/arm64/v8", images[0].Manifests[1].Platform.String())
 	assert.True(t, images[0].Manifests[2].Attestation)
 }
 

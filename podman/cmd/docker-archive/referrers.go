@@ -75,8 +75,8 @@ func nameSubjects(names map[digest.Digest]string, name string, m dockerarchive.M
 	}
 	for _, child := range m.Manifests {
 		called := name
-		if child.Platform != "" {
-			called += " (" + child.Platform + ")"
+		if !child.Platform.IsZero() {
+			called += " (" + child.Platform.String() + ")"
 		}
 		nameSubjects(names, called, child)
 	}

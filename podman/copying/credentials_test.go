@@ -87,7 +87,6 @@ func guard(t *testing.T, reg *imagetest.Registry, scheme string, trap func(http.
 		}
 		return true
 	}
-	t.Cleanup(func() { reg.Intercept = nil })
 }
 
 // withCredentials returns a context with credentials for a registry.

@@ -42,7 +42,7 @@ type library struct {
 
 var libraries = map[string]library{
 	"containers": {
-		image:         "go.podman.io/image/v5",
+		image:         "github.com/containers/image/v5",
 		storage:       "github.com/containers/storage",
 		common:        "github.com/containers/common",
 		commonVersion: "v0.64.2",

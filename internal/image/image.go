@@ -72,8 +72,10 @@ func (i *Image) IsImage(manifest *Document) bool { return IsConfig(i.Configs[man
 // IsConfig reports whether a document is the config of an image: whether it has a root
 // file system, whatever is wrong with that.
 func IsConfig(raw []byte) bool {
-	var fields configFields
-	return Decode("config", raw, &fields) == nil && fields.RootFS != nil
+	var fields struct {
+		RootFS json.RawMessage `json:"rootfs"` // It may have digests that are none.
+	}
+	return Decode("config", raw, &fields) == nil && len(fields.RootFS) > 0 && string(fields.RootFS) != "null"
 }
 
 // DigestInName returns the digest by which a name of an image calls it, if it does.

@@ -236,3 +236,14 @@ func TestLayers(t *testing.T) {
 	_, err = img.Layers(d)
 	require.ErrorContains(t, err, "lists 0 layers, the manifest 1")
 }
+
+// The config of an image is one, whatever is wrong with its diff IDs: else an image would be
+// carried as an artifact, which nobody checks.
+func TestIsConfig(t *testing.T) {
+	for raw, want := range map[string]bool{
+		`{"rootfs":{"diff_ids":["sha256:../x"]}}`: true, `{"rootfs":{"diff_ids":[]},"architecture":1}`: true, `{"rootfs":[]}`: true,
+		`{"rootfs":null}`: false, `{}`: false, `[]`: false, `x`: false,
+	} {
+		assert.Equal(t, want, image.IsConfig([]byte(raw)), raw)
+	}
+}

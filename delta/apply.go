@@ -126,6 +126,7 @@ type boundedWriter struct {
 	left int64
 }
 
+// Write implements io.Writer.
 func (w *boundedWriter) Write(p []byte) (int, error) {
 	if int64(len(p)) > w.left {
 		return 0, fmt.Errorf("%w: it leads to more bytes than it says", ErrDamaged)

@@ -32,6 +32,7 @@ type base struct {
 	file   *local.File
 }
 
+// Close frees the temporary files.
 func (b *base) Close() error {
 	var err error
 	if b.tokens != nil {
@@ -118,6 +119,7 @@ type textWriter struct {
 	err      error
 }
 
+// Write implements io.Writer.
 func (w *textWriter) Write(p []byte) (int, error) {
 	if w.n += int64(len(p)); w.n > w.limit {
 		w.err = fmt.Errorf("%w: its text is larger than %d bytes", ErrWrongBase, w.limit)

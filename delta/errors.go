@@ -24,6 +24,8 @@ var (
 
 type needsCompressed struct{}
 
+// Error implements error.
 func (needsCompressed) Error() string { return "the delta needs its base as it was compressed" }
 
+// Is reports whether the target is ErrWrongBase, of which this is a kind.
 func (needsCompressed) Is(target error) bool { return target == ErrWrongBase }

@@ -11,6 +11,7 @@ type contextReader struct {
 	r   io.Reader
 }
 
+// Read implements io.Reader.
 func (r *contextReader) Read(p []byte) (int, error) {
 	if err := context.Cause(r.ctx); err != nil {
 		return 0, err
@@ -24,6 +25,7 @@ type countingWriter struct {
 	n int64
 }
 
+// Write implements io.Writer.
 func (w *countingWriter) Write(p []byte) (int, error) {
 	n, err := w.w.Write(p)
 	w.n += int64(n)
@@ -37,6 +39,7 @@ type rememberingReader struct {
 	err error
 }
 
+// Read implements io.Reader.
 func (r *rememberingReader) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p)
 	if err != nil {

@@ -56,6 +56,7 @@ type maker struct {
 	out   *streamWriter
 }
 
+// Close frees the temporary files.
 func (m *maker) Close() {
 	closeBases(m.bases)
 	if m.text != nil {

@@ -69,6 +69,7 @@ func newStreamWriter(dir string, limit int64) (*streamWriter, error) {
 	return &streamWriter{file: f, limit: limit}, nil
 }
 
+// Close closes the file.
 func (w *streamWriter) Close() error { return w.file.Close() }
 
 func (w *streamWriter) bytes(stream int, p []byte) {
@@ -129,6 +130,7 @@ type chunkReader struct {
 	off    int
 }
 
+// Read implements io.Reader.
 func (r *chunkReader) Read(p []byte) (int, error) {
 	if len(r.chunks) == 0 {
 		return 0, io.EOF
@@ -207,6 +209,7 @@ func openStream(r io.Reader, size streamSize) (*stream, error) {
 	return s, nil
 }
 
+// Close frees the decoder.
 func (s *stream) Close() {
 	if s.z != nil {
 		s.z.Close()

@@ -43,6 +43,7 @@ func newTokenFile(dir string, blobSize int64) (*tokenFile, error) {
 	return &tokenFile{file: f, buf: make([]byte, 0, tokenPage), step: max(4<<10, blobSize/(indexSteps/8))}, nil
 }
 
+// Close closes the file.
 func (t *tokenFile) Close() error { return t.file.Close() }
 
 // word appends the literals that wait, and a match of n bytes, n being 0 for none.

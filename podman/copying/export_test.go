@@ -36,7 +36,7 @@ func ReadInRangesOf(t *testing.T, size int) {
 }
 
 // TestPatience is for how long the lines of tests show their rate.
-const TestPatience = 20 * time.Millisecond
+const TestPatience = 5 * time.Millisecond
 
 // ErrWrong is found in the error of a copy whose ranges may be to blame.
 var ErrWrong = imagecopy.ErrWrongRanges

@@ -101,14 +101,19 @@ func ExampleManifest_Files() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	files, err := m.Files(ctx, archive.FilesOptions{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer files.Close()
-	data, err := fs.ReadFile(files.FS(ctx), "etc/two")
+	data, err := read(ctx, m, "etc/two")
 	fmt.Printf("%q %v\n", data, err)
 	// Output: "two\n" <nil>
+}
+
+// read returns the content of one file of an image.
+func read(ctx context.Context, m *archive.Manifest, name string) ([]byte, error) {
+	files, err := m.Files(ctx, archive.FilesOptions{})
+	if err != nil {
+		return nil, err
+	}
+	defer files.Close()
+	return fs.ReadFile(files.FS(ctx), name)
 }
 
 // A layer is sent as it is in the file, as a server does it.

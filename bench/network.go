@@ -43,9 +43,11 @@ const (
 	slowBuffer = 10 * time.Millisecond
 )
 
-// listen listens on this machine in the network.
-func (n network) listen() (net.Listener, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+const anyPort = "127.0.0.1:0"
+
+// listen listens at an address of this machine in the network.
+func (n network) listen(address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
 	if err != nil || n == (network{}) {
 		return l, err
 	}

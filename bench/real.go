@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -128,10 +129,12 @@ func realCases() (all []benchCase) {
 // startLine has $REGISTRY lead to $ADDRESS in a network, and counts what comes back.
 func (r *runner) startLine(n network) (stop func() error, err error) {
 	target := os.Getenv("ADDRESS")
-	listener, err := n.listen()
+	// The same in all runs: it is in the names of images.
+	listener, err := n.listen(cmp.Or(r.front, anyPort))
 	if err != nil {
 		return nil, err
 	}
+	r.front = listener.Addr().String()
 	go func() {
 		for {
 			client, err := listener.Accept()
@@ -152,7 +155,7 @@ func (r *runner) startLine(n network) (stop func() error, err error) {
 			}()
 		}
 	}()
-	return listener.Close, os.Setenv("REGISTRY", listener.Addr().String())
+	return listener.Close, os.Setenv("REGISTRY", r.front)
 }
 
 // movedBefore returns what a server says that it has moved in front of the line, which

@@ -50,7 +50,7 @@ func startRegistry(data string) (*registryServer, error) {
 	s := &registryServer{data: data}
 	s.Handler = s
 	for _, n := range networks {
-		listener, err := n.listen()
+		listener, err := n.listen(anyPort)
 		if err != nil {
 			return nil, errors.Join(err, s.Close())
 		}

@@ -29,6 +29,7 @@ type runner struct {
 	scratch  string // all that is temporary, on the same file system as the data
 	sockets  string // whose paths must be short
 	registry *registryServer
+	front    string // the address behind which the registries of cases are, once there was one
 	images   map[string][]blob
 }
 

@@ -64,6 +64,10 @@ func imageHint(err error) string {
 	var leftOut *errdef.LeftOutError
 	var saving *errdef.ImageError
 	switch {
+	case errors.As(err, &leftOut) && errors.As(err, &saving) && saving.Op == "pushing":
+		return "Push it together with an archive that has the layers: docker-archive push FULL.tar DELTA.tar REGISTRY."
+	case errors.As(err, &leftOut) && errors.As(err, &saving) && saving.Op == "loading":
+		return "Load it together with an archive that has the layers: docker-archive load FULL.tar DELTA.tar."
 	case errors.As(err, &leftOut):
 		return "Add its images to the archive that has the layers: docker-archive add FULL.tar image-archive:FILE."
 	case errors.As(err, &missing):

@@ -23,7 +23,6 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/image"
-	"github.com/dockerarchive/dockerarchive/internal/retry"
 )
 
 // maxReferrers is how many referrers of one manifest a registry may list.
@@ -147,13 +146,4 @@ func (c *Client) ask(ctx context.Context, ref reference.Named, question func(*re
 		return nil
 	}
 	return err
-}
-
-// Judge is a retry.Classifier for the errors of a Client.
-func Judge(err error) (retry.Verdict, bool) {
-	var answer *errcode.ErrorResponse
-	if errors.As(err, &answer) {
-		return retry.Status(answer.StatusCode), true
-	}
-	return retry.Verdict{}, false
 }

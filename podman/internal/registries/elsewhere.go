@@ -59,15 +59,8 @@ func (c *Client) Put(ctx context.Context, to reference.Named, blob io.Reader, in
 	}
 	read := &countingReader{r: blob}
 	body := &stoppable{r: read}
-	response, err := u.do(ctx, r, http.MethodPatch, u.location.String(), nil, body, http.StatusAccepted, http.StatusCreated, http.StatusNoContent)
-	if failed := body.stop(); failed != nil {
-		return types.BlobInfo{}, failed // Says more than that a request was broken off.
-	}
-	if err != nil {
+	if err := u.send(ctx, r, nil, body, info.Size); err != nil {
 		return types.BlobInfo{}, err
-	}
-	if u.location, err = response.Location(); err != nil {
-		return types.BlobInfo{}, fmt.Errorf("going on with an upload: %w", err)
 	}
 	if info.Digest == "" {
 		u.blob.Digest = sum.Digest()

@@ -112,7 +112,7 @@ func (r *repository) open(ctx context.Context, sys *types.SystemContext, logical
 	if sys.DockerProxyURL != nil {
 		r.transport.Proxy = http.ProxyURL(sys.DockerProxyURL)
 	}
-	client := &http.Client{Transport: r.transport}
+	client := &http.Client{Transport: heeding{r.transport}}
 	repo := &remote.Repository{
 		Reference:            registry.Reference{Registry: host, Repository: path},
 		ManifestMediaTypes:   manifestTypes,

@@ -13,7 +13,6 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
-	"oras.land/oras-go/v2/registry/remote/errcode"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 )
@@ -85,12 +84,7 @@ func tagPage(ctx context.Context, r *remote.Repository, page *url.URL) (tags []s
 	defer response.Body.Close() // It has been read.
 	body := &io.LimitedReader{R: response.Body, N: maxTagPage}
 	if response.StatusCode != http.StatusOK {
-		refusal := &errcode.ErrorResponse{Method: request.Method, URL: page, StatusCode: response.StatusCode}
-		var said struct{ Errors errcode.Errors }
-		if json.NewDecoder(body).Decode(&said) == nil { // Not every registry says why.
-			refusal.Errors = said.Errors
-		}
-		return nil, nil, refusal
+		return nil, nil, refusalOf(response)
 	}
 	var list struct{ Tags []string }
 	if err := json.NewDecoder(body).Decode(&list); err != nil {

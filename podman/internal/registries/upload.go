@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -31,6 +32,11 @@ type Upload struct {
 	sent     int64    // how much that is, in bytes
 	anew     bool     // is sent as a whole every time, because the registry does not go on
 	unsure   bool     // the registry has not been able to say what it has
+	renewed  bool     // the token, because the registry rejected one
+	least    int64    // bytes that the registry wants in each chunk but the last one
+
+	// ChunkSize is how many bytes go into one request, 0 for all.
+	ChunkSize int64
 
 	// Announce, if not nil, is called before Send sends the rest because of an error, from
 	// an offset in bytes.
@@ -67,11 +73,17 @@ func (u *Upload) Send(ctx context.Context, open func(skip int64) (io.ReadCloser,
 			u.location, u.sent = nil, 0
 			return err
 		}
+		rejected := errors.Is(err, errTokenRejected) && !u.renewed
+		if isBusy(err) {
+			return err // Whoever tries again waits first.
+		}
 		refused := isRefused(err)
 		if u.ask(ctx, r) != nil {
 			return err
 		}
 		switch {
+		case rejected: // There is a new one.
+			u.renewed = true
 		case u.sent >= before+enough:
 		case refused && u.sent > before: // Some was still on its way when the registry was asked.
 		case refused && before > 0: // It may not be able to go on.
@@ -118,14 +130,12 @@ func (u *Upload) attempt(ctx context.Context, r *remote.Repository, open func(sk
 }
 
 func (u *Upload) begin(ctx context.Context, r *remote.Repository) error {
-	scheme := "https"
-	if r.PlainHTTP {
-		scheme = "http"
-	}
-	start := fmt.Sprintf("%s://%s/v2/%s/blobs/uploads/", scheme, r.Reference.Host(), r.Reference.Repository)
-	response, err := u.do(ctx, r, http.MethodPost, start, nil, nil, http.StatusAccepted)
+	response, err := u.do(ctx, r, http.MethodPost, baseOf(r)+"/blobs/uploads/", nil, nil, http.StatusAccepted)
 	if err != nil {
 		return err
+	}
+	if u.least, err = strconv.ParseInt(response.Header.Get("OCI-Chunk-Min-Length"), 10, 64); err != nil {
+		u.least = 0
 	}
 	if u.location, err = response.Location(); err != nil {
 		return fmt.Errorf("beginning an upload: %w", err)
@@ -134,23 +144,46 @@ func (u *Upload) begin(ctx context.Context, r *remote.Repository) error {
 	return nil
 }
 
-// patch sends the rest of the blob.
+// patch sends the rest of the blob, in chunks if there are any.
 func (u *Upload) patch(ctx context.Context, r *remote.Repository, open func(skip int64) (io.ReadCloser, error)) error {
 	content, err := open(u.sent)
 	if err != nil {
 		return err
 	}
-	body := &stoppable{r: content}
 	defer content.Close() // It has only been read.
-	defer body.stop()
 	if _, err := io.CopyN(io.Discard, content, u.sent); err != nil {
 		return fmt.Errorf("skipping %d bytes: %w", u.sent, err)
 	}
-	header := http.Header{}
-	if u.sent > 0 { // A first one is sent as containers/image does.
-		header.Set("Content-Range", fmt.Sprintf("%d-%d", u.sent, u.blob.Size-1))
+	for u.sent < u.blob.Size {
+		if err := u.patchChunk(ctx, r, content); err != nil {
+			return err
+		}
 	}
-	response, err := u.do(ctx, r, http.MethodPatch, u.location.String(), header, body, http.StatusAccepted, http.StatusCreated, http.StatusNoContent)
+	return nil
+}
+
+// patchChunk sends the next chunk of a blob whose size is known.
+func (u *Upload) patchChunk(ctx context.Context, r *remote.Repository, content io.Reader) error {
+	end := u.blob.Size
+	if u.ChunkSize > 0 {
+		end = min(end, u.sent+max(u.ChunkSize, u.least))
+	}
+	body := &stoppable{r: io.LimitReader(content, end-u.sent)}
+	defer body.stop()
+	header := http.Header{}
+	if u.sent > 0 || end < u.blob.Size { // All of it is sent as containers/image does.
+		header.Set("Content-Range", fmt.Sprintf("%d-%d", u.sent, end-1))
+	}
+	if err := u.send(ctx, r, header, body, end-u.sent); err != nil {
+		return err
+	}
+	u.sent = end
+	return nil
+}
+
+// send sends a part of a blob, and finds out where the next one goes.
+func (u *Upload) send(ctx context.Context, r *remote.Repository, header http.Header, body *stoppable, size int64) error {
+	response, err := u.do(ctx, r, http.MethodPatch, u.location.String(), header, &sized{body, size}, http.StatusAccepted, http.StatusCreated, http.StatusNoContent)
 	if failed := body.stop(); failed != nil {
 		return failed // Says more than that a request was broken off.
 	}
@@ -160,7 +193,6 @@ func (u *Upload) patch(ctx context.Context, r *remote.Repository, open func(skip
 	if u.location, err = response.Location(); err != nil {
 		return fmt.Errorf("going on with an upload: %w", err)
 	}
-	u.sent = u.blob.Size
 	return nil
 }
 
@@ -201,9 +233,15 @@ func (u *Upload) ask(ctx context.Context, r *remote.Repository) error {
 	return nil
 }
 
+// sized is the body of a request.
+type sized struct {
+	io.Reader
+	size int64 // negative if that is not known
+}
+
 // do sends a request, and fails unless the answer has one of the statuses.
-func (u *Upload) do(ctx context.Context, r *remote.Repository, method, to string, header http.Header, body io.Reader, want ...int) (*http.Response, error) {
-	request, err := http.NewRequestWithContext(ctx, method, to, body)
+func (u *Upload) do(ctx context.Context, r *remote.Repository, method, to string, header http.Header, body *sized, want ...int) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, method, to, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -212,20 +250,14 @@ func (u *Upload) do(ctx context.Context, r *remote.Repository, method, to string
 	}
 	if body != nil {
 		request.Header.Set("Content-Type", "application/octet-stream")
-		request.ContentLength = u.blob.Size - u.sent
+		request.Body, request.ContentLength = io.NopCloser(body), body.size
 	}
-	response, err := r.Client.Do(request)
-	if err != nil {
-		return nil, err
+	response, err := do(r, request, want...)
+	if err != nil && strings.HasSuffix(err.Error(), "request body is not rewindable") {
+		// The library has a new token, and cannot send the body again.
+		err = fmt.Errorf("%s %q: %w", method, request.URL, errTokenRejected)
 	}
-	_, _ = io.CopyN(io.Discard, response.Body, 1<<10) // So that the connection can be used again.
-	response.Body.Close()
-	for _, status := range want {
-		if response.StatusCode == status {
-			return response, nil
-		}
-	}
-	return nil, &errcode.ErrorResponse{Method: method, URL: request.URL, StatusCode: response.StatusCode}
+	return response, err
 }
 
 // stoppable is the body of a request, which net/http may read from after the answer.

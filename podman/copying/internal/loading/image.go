@@ -81,6 +81,19 @@ func (i *loadedImage) needs() []digest.Digest {
 	return all
 }
 
+// lacking returns how many layers the source of an image was saved without.
+func (i *loadedImage) lacking() int {
+	n := 0
+	for _, document := range i.Documents {
+		for _, layer := range document.Layers {
+			if _, ok := i.Lacks(layer.Digest); ok {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // tags returns the names of an image that have a tag and no digest.
 func (i *loadedImage) tags() []reference.NamedTagged {
 	var tags []reference.NamedTagged

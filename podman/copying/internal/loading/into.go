@@ -36,6 +36,8 @@ func Into(ctx context.Context, images []selecting.Wanted, place func(name refere
 	if len(l.images) == 0 {
 		return l.done, l.nothing()
 	}
+	// Images that lack layers come after those that may bring them.
+	slices.SortStableFunc(l.images, func(a, b *loadedImage) int { return cmp.Compare(a.lacking(), b.lacking()) })
 	how := &copy.Options{DestinationCtx: o.DestinationCtx, MaxParallelDownloads: uint(max(o.Select.Jobs, 0))}
 	for _, img := range l.images {
 		how.SourceCtx = sources.Choosing(cmp.Or(img.SourceCtx, o.Select.SourceCtx), platform)

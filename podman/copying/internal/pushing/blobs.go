@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -24,6 +25,11 @@ type sentBlobs struct {
 	made  *madeLayers
 	cache types.BlobInfoCache // that of containers/image, which knows where blobs were put before
 	jobs  chan struct{}       // held by who sends
+
+	// Known before anything is sent.
+	sources map[digest.Digest]*pushedImage // who has a blob
+	leftOut map[digest.Digest]string       // layers that none has, and the archive that does
+	targets []reference.Named              // repositories that something is pushed to
 
 	mu    sync.Mutex
 	known map[sentBlob]*sending
@@ -46,6 +52,7 @@ func newSentBlobs(s *sender, made *madeLayers) *sentBlobs {
 	return &sentBlobs{
 		sender: s, made: made, cache: locations(s.options.DestinationCtx),
 		jobs: make(chan struct{}, s.options.Select.Jobs), known: map[sentBlob]*sending{},
+		sources: map[digest.Digest]*pushedImage{}, leftOut: map[digest.Digest]string{},
 	}
 }
 
@@ -74,9 +81,12 @@ func (s *sentBlobs) put(ctx context.Context, img *pushedImage, to *repository, b
 	}
 	defer func() { <-s.jobs }()
 	var err error
-	switch mounted := s.mount(ctx, sending, to, b); {
+	_, leftOut := s.leftOut[b.Digest]
+	switch mounted := s.mount(ctx, img, sending, to, b); {
 	case mounted:
 		img.count(0, b.Size)
+	case leftOut:
+		err = s.find(ctx, img, to, b)
 	case s.options.DryRun:
 		err = s.isThere(ctx, img, to, b)
 	default:
@@ -91,27 +101,34 @@ func (s *sentBlobs) put(ctx context.Context, img *pushedImage, to *repository, b
 
 // mount has the registry take a blob from another of its repositories, if one is known
 // to have it. Whatever is in the way, the blob can still be sent.
-func (s *sentBlobs) mount(ctx context.Context, sending *sending, to *repository, b image.Blob) bool {
-	if s.options.DryRun { // It would be there by then.
-		return sending.first != nil
-	}
+func (s *sentBlobs) mount(ctx context.Context, img *pushedImage, sending *sending, to *repository, b image.Blob) bool {
 	from := sending.first
+	if from != nil && s.options.DryRun {
+		return true // It would be there by then.
+	}
 	if from == nil {
 		from = s.remembered(to, b.Digest)
 	}
 	if from == nil {
 		return false
 	}
+	mounted, err := s.take(ctx, img, to, from, b)
+	return mounted && err == nil
+}
+
+// mountFrom has the registry take a blob from a repository or, if that is nil, from wherever
+// it has it.
+func (s *sentBlobs) mountFrom(ctx context.Context, to *repository, from reference.Named, d digest.Digest) bool {
 	mounted := false
 	err := stall.Ask(ctx, s.waiting, func(ctx context.Context, _ *stall.Watch) (err error) {
-		mounted, err = s.client.Mount(ctx, to.name, from, b.Digest)
+		mounted, err = s.client.Mount(ctx, to.name, from, d)
 		return err
 	})
 	if err != nil {
 		logrus.Debugf("%v", err)
 	}
 	if mounted {
-		s.cache.RecordKnownLocation(docker.Transport, scopeOf(to.name), b.Digest, types.BICLocationReference{Opaque: to.name.Name()})
+		s.cache.RecordKnownLocation(docker.Transport, scopeOf(to.name), d, types.BICLocationReference{Opaque: to.name.Name()})
 	}
 	return mounted
 }
@@ -119,15 +136,22 @@ func (s *sentBlobs) mount(ctx context.Context, sending *sending, to *repository,
 // remembered returns another repository that had a blob when something was last copied
 // there, if it is not known that the right one had it.
 func (s *sentBlobs) remembered(to *repository, d digest.Digest) reference.Named {
-	var found reference.Named
+	locations := s.locationsOf(to, d)
+	isTo := func(named reference.Named) bool { return named.Name() == to.name.Name() }
+	if len(locations) == 0 || slices.ContainsFunc(locations, isTo) {
+		return nil
+	}
+	return locations[0]
+}
+
+// locationsOf returns the repositories of a registry that had a blob when something was last
+// copied there.
+func (s *sentBlobs) locationsOf(to *repository, d digest.Digest) []reference.Named {
+	var found []reference.Named
 	for _, candidate := range s.cache.CandidateLocations(docker.Transport, scopeOf(to.name), d, false) {
 		named, err := reference.ParseNamed(candidate.Location.Opaque)
-		switch {
-		case err != nil || reference.Domain(named) != reference.Domain(to.name):
-		case named.Name() == to.name.Name():
-			return nil
-		case found == nil:
-			found = named
+		if err == nil && reference.Domain(named) == reference.Domain(to.name) {
+			found = append(found, named)
 		}
 	}
 	return found
@@ -140,13 +164,9 @@ func scopeOf(name reference.Named) types.BICTransportScope {
 
 // isThere finds out whether a blob would be sent.
 func (s *sentBlobs) isThere(ctx context.Context, img *pushedImage, to *repository, b image.Blob) error {
-	there := false
-	err := to.do(ctx, img, b.Digest, func(ctx context.Context, _ *stall.Watch, dest types.ImageDestination) (err error) {
-		there, _, err = dest.TryReusingBlob(ctx, infoOf(b), none.NoCache, false)
-		return err
-	})
+	there, err := s.has(ctx, img, to, b)
 	if err != nil {
-		return fmt.Errorf("asking for blob %s: %w", b.Digest, err)
+		return err
 	}
 	if there {
 		img.count(0, b.Size)
@@ -154,6 +174,18 @@ func (s *sentBlobs) isThere(ctx context.Context, img *pushedImage, to *repositor
 		img.count(b.Size, 0)
 	}
 	return nil
+}
+
+// has reports whether a repository has a blob.
+func (s *sentBlobs) has(ctx context.Context, img *pushedImage, to *repository, b image.Blob) (there bool, err error) {
+	err = to.do(ctx, img, b.Digest, func(ctx context.Context, _ *stall.Watch, dest types.ImageDestination) (err error) {
+		there, _, err = dest.TryReusingBlob(ctx, infoOf(b), none.NoCache, false)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("asking for blob %s: %w", b.Digest, err)
+	}
+	return there, nil
 }
 
 func infoOf(b image.Blob) types.BlobInfo { return types.BlobInfo{Digest: b.Digest, Size: b.Size} }
@@ -222,5 +254,9 @@ func (s *sentBlobs) open(ctx context.Context, img *pushedImage, b image.Blob) (i
 	if body := s.made.open(b.Digest); body != nil {
 		return body, nil
 	}
-	return img.Open(ctx, b.Descriptor, 0)
+	from := s.sources[b.Digest]
+	if from == nil {
+		from = img
+	}
+	return from.Open(ctx, b.Descriptor, 0)
 }

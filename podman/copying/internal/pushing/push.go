@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
-	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/transports"
 	"golang.org/x/sync/errgroup"
@@ -168,6 +167,7 @@ func (p *pusher) prepare(ctx context.Context) error {
 			}
 		}
 	}
+	p.noteSources()
 	if err := p.checkTaken(); err != nil || p.options.Planned == nil {
 		return err
 	}
@@ -224,11 +224,10 @@ func (p *pusher) push(ctx context.Context, img *pushedImage) error {
 
 // pushTo puts an image, unless only its name is missing, into a repository.
 func (p *pusher) pushTo(ctx context.Context, img *pushedImage, target reference.Named, all bool) error {
-	ref, err := docker.NewReference(target)
+	to, err := newRepository(p.sender, target)
 	if err != nil {
 		return err
 	}
-	to := &repository{sender: p.sender, ref: ref, name: reference.TrimNamed(target)}
 	defer to.close()
 	if all {
 		if err := p.pushContent(ctx, img, to); err != nil {
@@ -241,7 +240,7 @@ func (p *pusher) pushTo(ctx context.Context, img *pushedImage, target reference.
 	if added, err := p.addToList(ctx, img, target); added || err != nil {
 		return err
 	}
-	err = to.putManifest(ctx, img, img.Top(), nil)
+	err = p.putManifest(ctx, img, img.Top(), target)
 	if err != nil && len(img.Missing) > 0 {
 		err = fmt.Errorf("%w (%w)", err, &errdef.MissingError{Missing: img.Missing})
 	}
@@ -253,10 +252,14 @@ func (p *pusher) pushTo(ctx context.Context, img *pushedImage, target reference.
 
 // pushContent puts all into a repository that an image leads to.
 func (p *pusher) pushContent(ctx context.Context, img *pushedImage, to *repository) error {
+	if err := p.blobs.putLeftOut(ctx, img, to); err != nil {
+		return err
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	seen := map[digest.Digest]bool{}
 	for b := range image.BlobsOf(img.Documents) {
-		if b.Kind == image.KindDocument || seen[b.Digest] {
+		_, leftOut := p.blobs.leftOut[b.Digest]
+		if b.Kind == image.KindDocument || leftOut || seen[b.Digest] {
 			continue
 		}
 		seen[b.Digest] = true
@@ -266,7 +269,11 @@ func (p *pusher) pushContent(ctx context.Context, img *pushedImage, to *reposito
 		return err
 	}
 	for _, document := range img.Documents[:len(img.Documents)-1] {
-		if err := to.putManifest(ctx, img, document, &document.Descriptor.Digest); err != nil {
+		name, err := reference.WithDigest(to.name, document.Descriptor.Digest)
+		if err != nil {
+			return err
+		}
+		if err := p.putManifest(ctx, img, document, name); err != nil {
 			return err
 		}
 	}

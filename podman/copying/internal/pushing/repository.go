@@ -5,17 +5,23 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/stall"
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 )
 
-func (r *repository) putManifest(ctx context.Context, img *pushedImage, document *image.Document, instance *digest.Digest) error {
-	return r.do(ctx, img, "", func(ctx context.Context, w *stall.Watch, dest types.ImageDestination) error {
-		w.Patient()
-		return dest.PutManifest(ctx, document.Raw, instance)
+// putManifest puts a manifest or an index under a name.
+func (s *sender) putManifest(ctx context.Context, img *pushedImage, document *image.Document, name reference.Named) error {
+	m := registries.Manifest{Raw: document.Raw, MediaType: document.Descriptor.MediaType, Digest: document.Descriptor.Digest}
+	return s.retry(ctx, img, "", func() error {
+		return stall.Ask(ctx, s.waiting, func(ctx context.Context, w *stall.Watch) error {
+			w.Patient()
+			return s.client.PutManifest(ctx, name, m)
+		})
 	})
 }
 
@@ -28,6 +34,19 @@ type repository struct {
 	mu     sync.Mutex
 	dest   types.ImageDestination // nil before it is needed, and after something failed
 	opened []types.ImageDestination
+}
+
+// newRepository returns the repository of a name in a registry. It must be closed.
+func newRepository(s *sender, target reference.Named) (*repository, error) {
+	name := reference.TrimNamed(target)
+	ref, err := docker.NewReference(target)
+	if reference.IsNameOnly(target) {
+		ref, err = docker.NewReference(reference.TagNameOnly(target)) // It is asked for blobs only.
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &repository{sender: s, ref: ref, name: name}, nil
 }
 
 // do calls f with a destination, again and with a new one if it fails for a reason that

@@ -84,7 +84,7 @@ func (s *Selection) CheckLeftOut(has func(digest.Digest) bool) error {
 	elsewhere := map[digest.Digest]bool{}
 	for img := range s.Good() {
 		for b := range image.BlobsOf(img.Documents) {
-			if _, ok := img.lacks(b.Digest); !ok {
+			if _, ok := img.Lacks(b.Digest); !ok {
 				elsewhere[b.Digest] = true
 			}
 		}
@@ -92,7 +92,7 @@ func (s *Selection) CheckLeftOut(has func(digest.Digest) bool) error {
 	failed := false
 	for img := range s.Good() {
 		missing := layersOf(img.Documents, func(d *image.Document, l imgspecv1.Descriptor) (string, bool) {
-			archive, ok := img.lacks(l.Digest)
+			archive, ok := img.Lacks(l.Digest)
 			return archive, ok && !d.Absent[l.Digest] && !elsewhere[l.Digest] && !has(l.Digest)
 		})
 		if len(missing) > 0 {
@@ -111,8 +111,8 @@ func (s *Selection) CheckLeftOut(has func(digest.Digest) bool) error {
 	return nil
 }
 
-// lacks returns where a layer is, as its source says, which is without it on purpose.
-func (i *Image) lacks(d digest.Digest) (archive string, ok bool) {
+// Lacks returns the archive that has a layer, if the source is without it on purpose.
+func (i *Image) Lacks(d digest.Digest) (archive string, ok bool) {
 	if i.partial == nil {
 		return "", false
 	}

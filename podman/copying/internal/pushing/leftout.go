@@ -1,0 +1,148 @@
+package pushing
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/docker/reference"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/image"
+)
+
+// noteSources finds the layers that archives were saved without: another image of the push
+// may have them, or the registry.
+func (p *pusher) noteSources() {
+	for _, img := range p.images {
+		if img.result.Err != nil {
+			continue
+		}
+		for b := range image.BlobsOf(img.Documents) {
+			if archive, ok := img.Lacks(b.Digest); ok {
+				p.blobs.leftOut[b.Digest] = archive
+			} else if p.blobs.sources[b.Digest] == nil {
+				p.blobs.sources[b.Digest] = img
+			}
+		}
+		for _, target := range img.result.Image.Targets {
+			p.blobs.targets = append(p.blobs.targets, reference.TrimNamed(target))
+		}
+	}
+	for d := range p.blobs.sources {
+		delete(p.blobs.leftOut, d)
+	}
+}
+
+// putLeftOut sees to it that a repository has the layers that no source has. Nothing has been
+// sent before; all that the registry has not got either are named in one error.
+func (s *sentBlobs) putLeftOut(ctx context.Context, img *pushedImage, to *repository) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(s.options.Select.Jobs)
+	var mu sync.Mutex
+	missing := map[digest.Digest]bool{}
+	for b := range s.leftOutOf(img) {
+		g.Go(func() error {
+			err := s.put(gctx, img, to, b)
+			var leftOut *errdef.LeftOutError
+			if errors.As(err, &leftOut) {
+				mu.Lock()
+				defer mu.Unlock()
+				missing[b.Digest] = true
+				return nil
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil || len(missing) == 0 {
+		return err
+	}
+	failed := &errdef.LeftOutError{}
+	for b := range s.leftOutOf(img) { // In the order of the image.
+		if missing[b.Digest] {
+			failed.Layers = append(failed.Layers, errdef.LeftOut{Digest: b.Digest, Size: b.Size, Archive: s.leftOut[b.Digest]})
+		}
+	}
+	return failed
+}
+
+// leftOutOf iterates over the layers of an image that no source has, each once.
+func (s *sentBlobs) leftOutOf(img *pushedImage) func(yield func(image.Blob) bool) {
+	return func(yield func(image.Blob) bool) {
+		seen := map[digest.Digest]bool{}
+		for b := range image.BlobsOf(img.Documents) {
+			if _, ok := s.leftOut[b.Digest]; !ok || seen[b.Digest] {
+				continue
+			}
+			seen[b.Digest] = true
+			if !yield(b) {
+				return
+			}
+		}
+	}
+}
+
+// find has a repository take a layer that cannot be sent from wherever the registry has it.
+// Nothing is mounted in a dry run.
+func (s *sentBlobs) find(ctx context.Context, img *pushedImage, to *repository, b image.Blob) error {
+	there, err := s.has(ctx, img, to, b)
+	if err != nil {
+		return err
+	}
+	for _, from := range s.candidates(to, b.Digest) {
+		if there || ctx.Err() != nil {
+			break
+		}
+		if there, err = s.take(ctx, img, to, from, b); err != nil {
+			return err
+		}
+	}
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case !there:
+		return &errdef.LeftOutError{Layers: []errdef.LeftOut{{Digest: b.Digest, Size: b.Size, Archive: s.leftOut[b.Digest]}}}
+	}
+	img.count(0, b.Size)
+	return nil
+}
+
+// take mounts a blob or, in a dry run, finds out whether it is there.
+func (s *sentBlobs) take(ctx context.Context, img *pushedImage, to *repository, from reference.Named, b image.Blob) (bool, error) {
+	if !s.options.DryRun {
+		return s.mountFrom(ctx, to, from, b.Digest), nil
+	}
+	if from == nil {
+		return false, nil // Only who mounts it finds out.
+	}
+	other, err := newRepository(s.sender, from)
+	if err != nil {
+		return false, err
+	}
+	defer other.close()
+	there, err := s.has(ctx, img, other, b)
+	return there && err == nil, nil // What cannot be looked at is not mounted either.
+}
+
+// candidates returns repositories of a registry that may have a blob: those that are known to
+// have it, and those that the push is for. The last one is nil: some registries find it
+// themselves.
+func (s *sentBlobs) candidates(to *repository, d digest.Digest) []reference.Named {
+	var found []reference.Named
+	seen := map[string]bool{to.name.Name(): true}
+	for _, named := range append(s.locationsOf(to, d), s.targets...) {
+		if !seen[named.Name()] && reference.Domain(named) == reference.Domain(to.name) {
+			seen[named.Name()] = true
+			found = append(found, named)
+		}
+		if len(found) == maxCandidates {
+			break
+		}
+	}
+	return append(found, nil)
+}
+
+// maxCandidates bounds the requests for a layer that is nowhere.
+const maxCandidates = 32

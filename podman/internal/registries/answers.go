@@ -1,0 +1,93 @@
+package registries
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"oras.land/oras-go/v2/registry/remote/errcode"
+
+	"github.com/dockerarchive/dockerarchive/internal/retry"
+)
+
+// busyError is an answer by which a registry asks to be left alone for a while.
+type busyError struct {
+	*errcode.ErrorResponse
+	after time.Duration
+}
+
+// Unwrap returns the answer.
+func (e *busyError) Unwrap() error { return e.ErrorResponse }
+
+// isBusy reports whether a registry wants to be asked later.
+func isBusy(err error) bool {
+	var busy *busyError
+	var answer *errcode.ErrorResponse
+	return errors.As(err, &busy) || errors.As(err, &answer) && answer.StatusCode == http.StatusTooManyRequests
+}
+
+// Judge is a retry.Classifier for the errors of a Client.
+func Judge(err error) (retry.Verdict, bool) {
+	var busy *busyError
+	if errors.As(err, &busy) {
+		return retry.Verdict{Retry: true, After: busy.after}, true
+	}
+	if errors.Is(err, errTokenRejected) {
+		return retry.Verdict{Retry: true}, true
+	}
+	var answer *errcode.ErrorResponse
+	if errors.As(err, &answer) {
+		return retry.Status(answer.StatusCode), true
+	}
+	return retry.Verdict{}, false
+}
+
+// errTokenRejected means that a registry took a token no more while something was sent. There
+// is a new one by now.
+var errTokenRejected = errors.New("the registry rejected its own token")
+
+// heeding is a transport that makes an error of each answer with Retry-After, of which
+// the libraries would forget that.
+type heeding struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (h heeding) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := h.RoundTripper.RoundTrip(request)
+	if err != nil || response.StatusCode != http.StatusTooManyRequests && response.StatusCode != http.StatusServiceUnavailable {
+		return response, err
+	}
+	after, ok := retryAfter(response.Header.Get("Retry-After"))
+	if !ok {
+		return response, nil
+	}
+	defer response.Body.Close() // It has been read.
+	return nil, &busyError{refusalOf(response), after}
+}
+
+// retryAfter returns for how long a header asks.
+func retryAfter(header string) (after time.Duration, ok bool) {
+	const most = 1 << 31 // Nobody waits for so long.
+	if seconds, err := strconv.ParseInt(header, 10, 64); err == nil {
+		return time.Duration(min(seconds, most)) * time.Second, seconds >= 0
+	}
+	at, err := http.ParseTime(header)
+	return max(time.Until(at), 0), err == nil
+}
+
+// maxRefusal is how much is read of what a registry says when it refuses something.
+const maxRefusal = 8 << 10
+
+// refusalOf returns an answer as an error, with what it says if it is a registry's.
+func refusalOf(response *http.Response) *errcode.ErrorResponse {
+	refusal := &errcode.ErrorResponse{Method: response.Request.Method, URL: response.Request.URL, StatusCode: response.StatusCode}
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxRefusal))
+	var said struct{ Errors errcode.Errors }
+	if err == nil && json.NewDecoder(bytes.NewReader(body)).Decode(&said) == nil { // Not every registry says why.
+		refusal.Errors = said.Errors
+	}
+	return refusal
+}

@@ -109,8 +109,8 @@ func (p program) run(t *testing.T, args ...string) string {
 	return output
 }
 
-// try runs the program and returns its standard output. An error names the program, its
-// arguments and all that it said.
+// try runs the program and returns its standard output, also with an error. That names the
+// program, its arguments and all that it said.
 func (p program) try(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), cmp.Or(p.timeout, programTimeout))
@@ -122,7 +122,7 @@ func (p program) try(t *testing.T, args ...string) (string, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("%s: %s: %w\n%s%s",
+		return stdout.String(), fmt.Errorf("%s: %s: %w\n%s%s",
 			p.name, strings.Join(args, " "), err, stdout.String(), stderr.String())
 	}
 	return stdout.String(), nil

@@ -151,6 +151,8 @@ var cases = []benchCase{
 
 	{name: "files", title: "archive → files ÷ crane export and tar t", goal: 0.4, needs: "crane", varies: true,
 		ours: side{run: "docker-archive files packed.tar >$OUT"}, theirs: side{run: "crane export - - <packed.tar | tar t >$OUT"}},
+	{name: "files-dive", title: "archive → files ÷ dive in CI mode", goal: 0.4, needs: "dive",
+		ours: side{run: "docker-archive files packed.tar >/dev/null"}, theirs: side{run: "CI=true dive --source docker-archive packed.tar >/dev/null"}},
 	{name: "export", title: "archive → export ÷ crane export", goal: 0.3, needs: "crane",
 		ours: side{run: "docker-archive export -o $OUT packed.tar"}, theirs: side{run: "crane export - $OUT <packed.tar"}},
 	{name: "cat", title: "archive, docker layout → cat of the last file of the last layer",

@@ -36,51 +36,69 @@ func legacyLayers(config []byte, diffIDs []digest.Digest) ([]layout.LegacyLayer,
 	}
 	layers := make([]layout.LegacyLayer, 0, len(diffIDs))
 	var chainID digest.Digest
+	parent := ""
 	for i, diffID := range diffIDs {
-		fields := map[string]any{}
 		if i == 0 {
 			chainID = diffID
 		} else {
 			chainID = digest.FromString(chainID.String() + " " + diffID.String())
-			fields["parent"] = layers[i-1].ID
 		}
+		l := legacyLayer{diffID: diffID, parent: parent}
 		if i == len(diffIDs)-1 {
-			for _, name := range topLayerAttributes {
-				fields[name] = attributes[name] // null if there is none
-			}
+			l.top = attributes
 		}
-		fields["layer_id"] = chainID // only for the ID, so that equal layers on other parents differ
-		hashed, err := json.Marshal(fields)
-		if err != nil {
-			return nil, fmt.Errorf("encoding the legacy config of layer %s: %w", diffID, err)
-		}
-		delete(fields, "layer_id")
-		id := digest.FromBytes(hashed).Encoded()
-		fields["id"] = id
-		encoded, err := json.Marshal(fields)
-		if err != nil {
-			return nil, fmt.Errorf("encoding the legacy config of layer %s: %w", diffID, err)
-		}
-		files, err := legacyFiles(id, encoded, diffID)
+		// Only for the ID, so that equal layers on other parents differ.
+		hashed, err := l.encode("layer_id", chainID.String())
 		if err != nil {
 			return nil, err
 		}
-		layers = append(layers, layout.LegacyLayer{ID: id, Files: files})
+		l.id = digest.FromBytes(hashed).Encoded()
+		layers = append(layers, layout.LegacyLayer{ID: l.id, Files: l.files})
+		parent = l.id
 	}
 	return layers, nil
 }
 
-// legacyFiles returns the files of one directory.
-func legacyFiles(id string, config []byte, diffID digest.Digest) ([]tarfile.Small, error) {
-	link, err := symlinkHeader(id+"/"+legacyLayerFileName, "../"+layout.Docker{}.BlobName(diffID))
+// legacyLayer is what the directory of a layer follows from.
+type legacyLayer struct {
+	id, parent string
+	diffID     digest.Digest
+	top        map[string]json.RawMessage // the config, of the top layer only
+}
+
+// encode returns the legacy config with one more field.
+func (l *legacyLayer) encode(name, value string) ([]byte, error) {
+	fields := map[string]any{name: value}
+	if l.parent != "" {
+		fields["parent"] = l.parent
+	}
+	if l.top != nil {
+		for _, name := range topLayerAttributes {
+			fields[name] = l.top[name] // null if there is none
+		}
+	}
+	encoded, err := json.Marshal(fields)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the legacy config of layer %s: %w", l.diffID, err)
+	}
+	return encoded, nil
+}
+
+// files returns the files of the directory.
+func (l *legacyLayer) files() ([]tarfile.Small, error) {
+	config, err := l.encode("id", l.id)
 	if err != nil {
 		return nil, err
 	}
-	version, err := fileHeader(id+"/"+legacyVersionFile, int64(len(legacyVersion)))
+	link, err := symlinkHeader(l.id+"/"+legacyLayerFileName, "../"+layout.Docker{}.BlobName(l.diffID))
 	if err != nil {
 		return nil, err
 	}
-	json, err := fileHeader(id+"/"+legacyConfigFileName, int64(len(config)))
+	version, err := fileHeader(l.id+"/"+legacyVersionFile, int64(len(legacyVersion)))
+	if err != nil {
+		return nil, err
+	}
+	json, err := fileHeader(l.id+"/"+legacyConfigFileName, int64(len(config)))
 	if err != nil {
 		return nil, err
 	}

@@ -172,7 +172,7 @@ func diffIDs(layers []image.Layer) []digest.Digest {
 
 // Place implements Table. The files are the config and the legacy directories
 // that no other image has.
-func (t *dockerTable) Place(img *image.Image) ([]Blob, []tarfile.Small, error) {
+func (t *dockerTable) Place(img *image.Image) ([]Blob, tarfile.Smalls, error) {
 	d, err := t.imageOf(img)
 	if err != nil {
 		return nil, nil, err
@@ -193,14 +193,35 @@ func (t *dockerTable) Place(img *image.Image) ([]Blob, []tarfile.Small, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	files := []tarfile.Small{config}
-	for _, layer := range d.legacy {
-		if _, ok := t.legacyIDs[layer.ID]; ok || t.old != nil && t.old.Has(layer.Files[0].Header.Name) {
-			continue
+	return blobs, func(yield func(tarfile.Small, error) bool) {
+		if !yield(config, nil) {
+			return
 		}
-		files = append(files, layer.Files...)
+		for _, layer := range d.legacy {
+			files, err := t.newFiles(layer)
+			if err != nil {
+				yield(tarfile.Small{}, err)
+				return
+			}
+			for _, f := range files {
+				if !yield(f, nil) {
+					return
+				}
+			}
+		}
+	}, nil
+}
+
+// newFiles returns the entries of a legacy directory, none if the archive has it.
+func (t *dockerTable) newFiles(layer LegacyLayer) ([]tarfile.Small, error) {
+	if _, ok := t.legacyIDs[layer.ID]; ok {
+		return nil, nil
 	}
-	return blobs, files, nil
+	files, err := layer.Files()
+	if err == nil && t.old != nil && len(files) > 0 && t.old.Has(files[0].Header.Name) {
+		return nil, nil
+	}
+	return files, err
 }
 
 // Add implements Table.

@@ -92,8 +92,9 @@ type Table interface {
 	Claim(img *image.Image) (release func(), err error)
 	// Place returns the entries of an image in their order: its blobs and, after
 	// them, the files that only this image adds to those before it. Blobs that
-	// the archive has already are among them; files are not.
-	Place(img *image.Image) (blobs []Blob, files []tarfile.Small, err error)
+	// the archive has already are among them; files are not. files must be ranged
+	// over before the table changes.
+	Place(img *image.Image) (blobs []Blob, files tarfile.Smalls, err error)
 	// Add records an image whose entries have been written, or more names for one
 	// that is there.
 	Add(img *image.Image) error
@@ -133,8 +134,9 @@ type Metadata struct {
 
 // LegacyLayer is a layer as an image of its own.
 type LegacyLayer struct {
-	ID    string
-	Files []tarfile.Small
+	ID string
+	// Files makes its entries: of an image's layers, only one's are in memory at a time.
+	Files func() ([]tarfile.Small, error)
 }
 
 // small returns an entry that is written from memory.

@@ -193,7 +193,7 @@ func (t *ociTable) Head() ([]tarfile.Small, error) {
 }
 
 // Place implements Table. The files are directories that no blob before has needed.
-func (t *ociTable) Place(img *image.Image) ([]Blob, []tarfile.Small, error) {
+func (t *ociTable) Place(img *image.Image) ([]Blob, tarfile.Smalls, error) {
 	var blobs []Blob
 	var files []tarfile.Small
 	for b := range img.Blobs() {
@@ -206,7 +206,7 @@ func (t *ociTable) Place(img *image.Image) ([]Blob, []tarfile.Small, error) {
 		}
 		files = append(files, tarfile.Small{Header: header})
 	}
-	return blobs, files, nil
+	return blobs, tarfile.List(files...), nil
 }
 
 // Add implements Table.

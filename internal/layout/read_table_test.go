@@ -45,11 +45,21 @@ func plainMetadata() Metadata {
 			var layers []LegacyLayer
 			for _, d := range diffIDs {
 				id := "legacy-" + d.Encoded()[:8]
-				layers = append(layers, LegacyLayer{ID: id, Files: []tarfile.Small{{Header: &tar.Header{Name: id + "/json"}}}})
+				layers = append(layers, LegacyLayer{ID: id, Files: func() ([]tarfile.Small, error) {
+					return []tarfile.Small{{Header: &tar.Header{Name: id + "/json"}}}, nil
+				}})
 			}
 			return layers, nil
 		},
 	}
+}
+
+// namesIn returns the names of entries.
+func namesIn(files tarfile.Smalls) (names []string) {
+	for f := range files.All() {
+		names = append(names, f.Header.Name)
+	}
+	return names
 }
 
 func tailOf(t *testing.T, table Table) map[string]string {
@@ -129,7 +139,7 @@ func TestReadTableKeepsFieldsOfWhatChanges(t *testing.T) {
 	require.NoError(t, err)
 	_, files, err := table.Place(img)
 	require.NoError(t, err)
-	assert.Empty(t, files, "the image is there")
+	assert.Empty(t, namesIn(files), "the image is there")
 	require.NoError(t, table.Add(img))
 	assert.Equal(t,
 		`[{"Config":"`+config+`","RepoTags":["docker.io/library/app:0","example.com/app:1"],"Layers":["x.tar"],"Parent":"sha256:p","Novel":{"a":1}}]`,
@@ -170,7 +180,7 @@ func TestReadTableKnowsLegacyDirectories(t *testing.T) {
 	require.NoError(t, err)
 	_, files, err := table.Place(img)
 	require.NoError(t, err)
-	require.Len(t, files, 1, "the config only")
+	require.Len(t, namesIn(files), 1, "the config only")
 }
 
 func TestReadTableRefusesOtherLayouts(t *testing.T) {

@@ -49,7 +49,7 @@ func NewFileWriter(f File, from int64, spoolDir string) *FileWriter {
 }
 
 // Seal implements Writer.
-func (w *FileWriter) Seal(ctx context.Context, slot *Slot, entries []*Entry, small []Small) error {
+func (w *FileWriter) Seal(ctx context.Context, slot *Slot, entries []*Entry, small Smalls) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}

@@ -52,7 +52,7 @@ func TestGrow(t *testing.T) {
 			assert.Equal(t, old, readAll(t, f)[:len(old)])
 			continue
 		}
-		require.NoError(t, w.Seal(context.Background(), nil, []*Entry{entryA}, []Small{small("x", "x")}))
+		require.NoError(t, w.Seal(context.Background(), nil, []*Entry{entryA}, List(small("x", "x"))))
 		require.NoError(t, w.Seal(context.Background(), nil, []*Entry{entryB}, nil))
 		require.NoError(t, w.Close(context.Background()))
 		assert.Equal(t, append(bytes.Clone(old), reference(t, a, file{"x", []byte("x")}, b)...), readAll(t, f))
@@ -226,28 +226,28 @@ func TestBusy(t *testing.T) {
 	t.Run("writing where a place is reserved", func(t *testing.T) {
 		w, b, a := start()
 		slot := w.Reserve("c", 1000)
-		require.ErrorIs(t, w.Seal(ctx, nil, []*Entry{b, a}, []Small{small("x", "x")}), ErrBusy)
+		require.ErrorIs(t, w.Seal(ctx, nil, []*Entry{b, a}, List(small("x", "x"))), ErrBusy)
 		require.NoError(t, slot.Release(nil))
-		require.NoError(t, w.Seal(ctx, nil, []*Entry{b, a}, []Small{small("x", "x")}))
+		require.NoError(t, w.Seal(ctx, nil, []*Entry{b, a}, List(small("x", "x"))))
 	})
 	t.Run("writing where a blob begins", func(t *testing.T) {
 		w, b, a := start()
 		blob, err := w.Create(nil, nil, -1)
 		require.NoError(t, err)
-		require.ErrorIs(t, w.Seal(ctx, nil, []*Entry{b, a}, []Small{small("x", "x")}), ErrBusy)
+		require.ErrorIs(t, w.Seal(ctx, nil, []*Entry{b, a}, List(small("x", "x"))), ErrBusy)
 		blob.Abort()
 	})
 	t.Run("a place without a size can be anywhere", func(t *testing.T) {
 		w, b, a := start()
 		slot := w.Reserve("c", -1)
-		require.NoError(t, w.Seal(ctx, nil, []*Entry{a, b}, []Small{small("x", "x")}))
+		require.NoError(t, w.Seal(ctx, nil, []*Entry{a, b}, List(small("x", "x"))))
 		c := put(t, w, slot, "c", []byte("c"), -1)
 		require.NoError(t, w.Seal(ctx, nil, []*Entry{c}, nil))
 	})
 	t.Run("its own place is free", func(t *testing.T) {
 		w, b, a := start()
 		slot := w.Reserve("x", 1)
-		require.NoError(t, w.Seal(ctx, slot, []*Entry{a, b}, []Small{small("x", "x")}))
+		require.NoError(t, w.Seal(ctx, slot, []*Entry{a, b}, List(small("x", "x"))))
 	})
 	t.Run("release", func(t *testing.T) {
 		w, _, _ := start()
@@ -344,7 +344,7 @@ func sealMany(t testing.TB, f File, n int) *FileWriter {
 		require.NoError(t, err)
 	}
 	for i := range n {
-		require.NoError(t, w.Seal(context.Background(), nil, entries[i*each:(i+1)*each], []Small{small("x", "x")}))
+		require.NoError(t, w.Seal(context.Background(), nil, entries[i*each:(i+1)*each], List(small("x", "x"))))
 	}
 	return w
 }
@@ -487,7 +487,7 @@ func writeThree(w *FileWriter) error {
 	if err != nil {
 		return err
 	}
-	if err := w.Seal(ctx, nil, []*Entry{a, b, c}, []Small{small("x", "x")}); err != nil {
+	if err := w.Seal(ctx, nil, []*Entry{a, b, c}, List(small("x", "x"))); err != nil {
 		w.Abort()
 		return err
 	}

@@ -88,7 +88,7 @@ func TestWrongGuesses(t *testing.T) {
 				for _, i := range []int{1, 0, 2} {
 					entries[i] = finish(t, blobs[i], files[i].name, files[i].data[begun:])
 				}
-				require.NoError(t, w.Seal(t.Context(), end, entries, []Small{small("x", "x")}))
+				require.NoError(t, w.Seal(t.Context(), end, entries, List(small("x", "x"))))
 				require.NoError(t, w.Close(t.Context()))
 				require.Equal(t, want, readAll(t, f), "%d, %d, after %d", first, second, begun)
 			}
@@ -167,7 +167,7 @@ func TestConcurrentGuesses(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			require.NoError(t, w.Seal(t.Context(), end, entries, []Small{small("x", "x")}))
+			require.NoError(t, w.Seal(t.Context(), end, entries, List(small("x", "x"))))
 			require.NoError(t, w.Close(t.Context()))
 			require.Equal(t, want, readAll(t, f), "%s, round %d", kind, round)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"strings"
 )
 
@@ -112,9 +113,36 @@ type Small struct {
 	Data   []byte
 }
 
+// Smalls are small entries in their order, or why one cannot be made. They are made while
+// they are ranged over, each time anew and alike, and not kept: an image may have tens of
+// thousands. nil is none.
+type Smalls iter.Seq2[Small, error]
+
+// List returns entries that are there.
+func List(small ...Small) Smalls {
+	return func(yield func(Small, error) bool) {
+		for _, s := range small {
+			if !yield(s, nil) {
+				return
+			}
+		}
+	}
+}
+
+// All ranges over the entries.
+func (s Smalls) All() iter.Seq2[Small, error] {
+	if s == nil {
+		return func(func(Small, error) bool) {}
+	}
+	return iter.Seq2[Small, error](s)
+}
+
 // smallSpan returns the bytes that entries take, or why they cannot be written.
-func smallSpan(small []Small) (span int64, err error) {
-	for _, s := range small {
+func smallSpan(small Smalls) (span int64, err error) {
+	for s, err := range small.All() {
+		if err != nil {
+			return 0, err
+		}
 		size := int64(len(s.Data))
 		header, err := encodeHeader(s.Header, size)
 		if err != nil {
@@ -125,14 +153,16 @@ func smallSpan(small []Small) (span int64, err error) {
 	return span, nil
 }
 
-// smallUnit is how much of small entries is in memory as it is written: an image may have
-// tens of thousands.
+// smallUnit is how much of small entries is in memory as it is written.
 const smallUnit = 256 << 10
 
 // writeSmall writes entries, many at once.
-func writeSmall(w io.Writer, small []Small) error {
+func writeSmall(w io.Writer, small Smalls) error {
 	b := bufio.NewWriterSize(w, smallUnit)
-	for _, s := range small {
+	for s, err := range small.All() {
+		if err != nil {
+			return err
+		}
 		header, err := encodeHeader(s.Header, int64(len(s.Data)))
 		if err != nil {
 			return err

@@ -90,7 +90,7 @@ func TestLongNames(t *testing.T) {
 						require.NoError(t, err)
 						entries[i] = finish(t, b, files[i].name, files[i].data)
 					}
-					require.NoError(t, w.Seal(context.Background(), nil, entries, []Small{small(files[3].name, "x")}))
+					require.NoError(t, w.Seal(context.Background(), nil, entries, List(small(files[3].name, "x"))))
 					require.NoError(t, w.Close(context.Background()))
 					if kind == "file" || planned || late { // Else a stream has the order of arrival.
 						require.Equal(t, want, readAll(t, f), "%s, known %v, planned %v, name known late %v", kind, known, planned, late)

@@ -123,7 +123,7 @@ func TestAdopt(t *testing.T) {
 	assert.Equal(t, []int64{0, spanA, spanA + spanB}, []int64{a.place.off, b.place.off, c.place.off}, "nothing has to be moved")
 	_, err = w.Adopt(1<<20, 512)
 	require.NoError(t, err, "it comes to nothing")
-	require.NoError(t, w.Seal(t.Context(), nil, []*Entry{a, b, c}, []Small{small("x", "x")}))
+	require.NoError(t, w.Seal(t.Context(), nil, []*Entry{a, b, c}, List(small("x", "x"))))
 	require.NoError(t, w.Close(t.Context()))
 	assert.Equal(t, want, readAll(t, f))
 }
@@ -151,7 +151,7 @@ func TestAdoptAndExpect(t *testing.T) {
 		a, err := blob.Finish(t.Context(), header("a"))
 		require.NoError(t, err)
 		assert.Equal(t, expected < 7000, a.place == nil)
-		require.NoError(t, w.Seal(t.Context(), nil, []*Entry{a, b}, []Small{small("x", "x")}))
+		require.NoError(t, w.Seal(t.Context(), nil, []*Entry{a, b}, List(small("x", "x"))))
 		require.NoError(t, w.Close(t.Context()))
 		assert.Equal(t, want, readAll(t, f))
 	}

@@ -37,7 +37,7 @@ func TestLaw6SmallEntriesAreWrittenInPieces(t *testing.T) {
 	defer created.Close()
 	f := &largestWrite{File: created}
 	w := NewFileWriter(f, 0, t.TempDir())
-	require.NoError(t, w.Seal(t.Context(), nil, nil, small))
+	require.NoError(t, w.Seal(t.Context(), nil, nil, List(small...)))
 	require.NoError(t, w.Close(t.Context()))
 	assert.LessOrEqual(t, f.most, smallUnit)
 	data, err := os.ReadFile(path)

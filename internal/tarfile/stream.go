@@ -36,13 +36,15 @@ func NewStreamWriter(w io.Writer, spoolDir string) *StreamWriter {
 }
 
 // Seal implements Writer.
-func (w *StreamWriter) Seal(ctx context.Context, slot *Slot, entries []*Entry, small []Small) error {
+func (w *StreamWriter) Seal(ctx context.Context, slot *Slot, entries []*Entry, small Smalls) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if _, err := smallSpan(small); err != nil {
+	span, err := smallSpan(small)
+	if err != nil {
 		return err
 	}
+	hasSmall := span > 0
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err != nil {
@@ -51,13 +53,13 @@ func (w *StreamWriter) Seal(ctx context.Context, slot *Slot, entries []*Entry, s
 	if slot != nil && slot.released {
 		slot = nil
 	}
-	if slot == nil && len(small) > 0 {
+	if slot == nil && hasSmall {
 		slot = w.floatingLocked(blockSize)
 	}
-	err := w.waitLocked(ctx, func() bool { return w.mayLocked(slot, entries, small) })
+	err = w.waitLocked(ctx, func() bool { return w.mayLocked(slot, entries, hasSmall) })
 	if err == nil {
 		var tail func(io.Writer) error
-		if len(small) > 0 {
+		if hasSmall {
 			tail = func(to io.Writer) error { return writeSmall(to, small) }
 		}
 		err = w.sendLocked(ctx, entries, tail)
@@ -80,9 +82,9 @@ func (w *StreamWriter) Seal(ctx context.Context, slot *Slot, entries []*Entry, s
 
 // mayLocked reports whether the stream is free for what has to be sent. Small entries go
 // where their slot is; entries whose turn has not come, between blobs.
-func (w *StreamWriter) mayLocked(slot *Slot, entries []*Entry, small []Small) bool {
+func (w *StreamWriter) mayLocked(slot *Slot, entries []*Entry, hasSmall bool) bool {
 	switch {
-	case len(small) > 0:
+	case hasSmall:
 		return !w.sending && w.first == slot
 	case slices.ContainsFunc(entries, func(e *Entry) bool { return e.spool != nil }):
 		return !w.sending && !w.blobInPlaceLocked()

@@ -34,7 +34,7 @@ var stuck = map[string]func(t *testing.T, w *StreamWriter) error{
 		return err
 	},
 	"metadata": func(_ *testing.T, w *StreamWriter) error {
-		return w.Seal(context.Background(), nil, nil, []Small{small("stuck", "stuck")})
+		return w.Seal(context.Background(), nil, nil, List(small("stuck", "stuck")))
 	},
 	"planned": func(t *testing.T, w *StreamWriter) error { // Sent because what stood before has been given up.
 		slot := w.Reserve("never", 1)
@@ -75,7 +75,7 @@ func TestOthersLeaveWhileThePipeIsStuck(t *testing.T) {
 				left := make(chan error, 10)
 				go func() { left <- spooled.Write(ctx, []byte("s")) }()
 				go func() { left <- known.Write(ctx, []byte("k")) }()
-				go func() { left <- w.Seal(ctx, nil, nil, []Small{small("no", "no")}) }()
+				go func() { left <- w.Seal(ctx, nil, nil, List(small("no", "no"))) }()
 				go func() { left <- w.Seal(ctx, nil, []*Entry{late}, nil) }()
 				synctest.Wait()
 				require.Empty(t, left)
@@ -95,7 +95,7 @@ func TestOthersLeaveWhileThePipeIsStuck(t *testing.T) {
 					got <- data
 				}()
 				require.NoError(t, <-first, "those who left have broken nothing")
-				require.NoError(t, w.Seal(context.Background(), nil, []*Entry{late}, []Small{small("x", "x")}))
+				require.NoError(t, w.Seal(context.Background(), nil, []*Entry{late}, List(small("x", "x"))))
 				require.NoError(t, w.Close(context.Background()))
 				require.NoError(t, pw.Close())
 				assert.Equal(t, reference(t, file{"stuck", []byte("stuck")}, file{"empty", nil}, file{"x", []byte("x")}), <-got)
@@ -120,7 +120,7 @@ func TestEndingWhileThePipeIsStuck(t *testing.T) {
 					known, err := w.Create(nil, header("known"), 5)
 					require.NoError(t, err)
 					go func() { failed <- known.Write(context.Background(), []byte("k")) }()
-					go func() { failed <- w.Seal(context.Background(), nil, nil, []Small{small("no", "no")}) }()
+					go func() { failed <- w.Seal(context.Background(), nil, nil, List(small("no", "no"))) }()
 					synctest.Wait()
 					require.Empty(t, failed)
 					if closing && name == "content" {
@@ -164,7 +164,7 @@ func TestCancelledInTheMiddle(t *testing.T) {
 			failed <- err
 		}()
 		synctest.Wait()
-		go func() { failed <- w.Seal(context.Background(), nil, nil, []Small{small("x", "x")}) }()
+		go func() { failed <- w.Seal(context.Background(), nil, nil, List(small("x", "x"))) }()
 		synctest.Wait()
 		require.Empty(t, failed)
 		cancel()
@@ -220,7 +220,7 @@ func TestSentBeforeItsTurn(t *testing.T) {
 			synctest.Wait()
 			go func() {
 				if metadata {
-					done <- w.Seal(context.Background(), slot, nil, []Small{small("first", "first")})
+					done <- w.Seal(context.Background(), slot, nil, List(small("first", "first")))
 					return
 				}
 				b, err := w.Create(slot, header("first"), 5)
@@ -315,5 +315,5 @@ func writeTwo(w Writer) error {
 			return err
 		}
 	}
-	return w.Seal(ctx, nil, entries, []Small{small("x", "x")})
+	return w.Seal(ctx, nil, entries, List(small("x", "x")))
 }

@@ -41,7 +41,7 @@ type Writer interface {
 	// small entries that are written from memory. Those that were sealed before
 	// are left where they are. slot is the place that was reserved for the small
 	// entries, or nil.
-	Seal(ctx context.Context, slot *Slot, entries []*Entry, small []Small) error
+	Seal(ctx context.Context, slot *Slot, entries []*Entry, small Smalls) error
 
 	// Drop gives up an entry that will never be sealed.
 	Drop(e *Entry)

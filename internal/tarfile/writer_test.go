@@ -111,7 +111,7 @@ func TestFileInOrder(t *testing.T) {
 			}
 			entries = append(entries, put(t, w, nil, x.name, x.data, size))
 		}
-		require.NoError(t, w.Seal(context.Background(), nil, entries, []Small{small("config", "{}")}))
+		require.NoError(t, w.Seal(context.Background(), nil, entries, List(small("config", "{}"))))
 		require.NoError(t, w.Close(context.Background()))
 		assert.Equal(t, reference(t, append(files, file{"config", []byte("{}")})...), readAll(t, f))
 	}
@@ -131,7 +131,7 @@ func TestSealMovesEntriesToTheirOrder(t *testing.T) {
 			entries[name] = put(t, w, nil, name, content(name, sizes[name]), -1)
 		}
 		require.NoError(t, w.Seal(context.Background(), nil,
-			[]*Entry{entries["a"], entries["b"], entries["c"], entries["d"], entries["b"]}, []Small{small("x", "x")}))
+			[]*Entry{entries["a"], entries["b"], entries["c"], entries["d"], entries["b"]}, List(small("x", "x"))))
 		require.NoError(t, w.Close(context.Background()))
 		assert.Equal(t, want, readAll(t, f), "%v", order)
 	})
@@ -231,9 +231,9 @@ func TestSealMovesOthersAway(t *testing.T) {
 	b := put(t, w, nil, "b", content("b", 4000), -1)
 	a := put(t, w, nil, "a", content("a", 2000), 2000)
 	unwanted := put(t, w, nil, "u", content("u", 700), -1)
-	require.NoError(t, w.Seal(context.Background(), nil, []*Entry{a}, []Small{small("1", "first")}))
+	require.NoError(t, w.Seal(context.Background(), nil, []*Entry{a}, List(small("1", "first"))))
 	w.Drop(unwanted)
-	require.NoError(t, w.Seal(context.Background(), nil, []*Entry{a, b}, []Small{small("2", "second")}))
+	require.NoError(t, w.Seal(context.Background(), nil, []*Entry{a, b}, List(small("2", "second"))))
 	require.NoError(t, w.Close(context.Background()))
 	assert.Equal(t, reference(t, file{"a", content("a", 2000)}, file{"1", []byte("first")},
 		file{"b", content("b", 4000)}, file{"2", []byte("second")}), readAll(t, f))
@@ -263,7 +263,7 @@ func TestSlots(t *testing.T) {
 					}
 					entries[name] = put(t, w, slots[name], name, content(name, sizes[name]), size)
 				}
-				require.NoError(t, w.Seal(context.Background(), end, []*Entry{entries["a"], entries["b"], entries["c"]}, []Small{small("x", "x")}))
+				require.NoError(t, w.Seal(context.Background(), end, []*Entry{entries["a"], entries["b"], entries["c"]}, List(small("x", "x"))))
 				require.NoError(t, w.Close(context.Background()))
 				assert.Equal(t, want, readAll(t, f), "stream %v, known %v, %v", stream, known, order)
 			})
@@ -348,10 +348,10 @@ func TestSealIsBusy(t *testing.T) {
 	b, err := w.Create(nil, nil, -1)
 	require.NoError(t, err)
 	writePieces(t, b, content("b", 100))
-	require.ErrorIs(t, w.Seal(context.Background(), nil, []*Entry{a}, []Small{small("x", "x")}), ErrBusy)
+	require.ErrorIs(t, w.Seal(context.Background(), nil, []*Entry{a}, List(small("x", "x"))), ErrBusy)
 	eb, err := b.Finish(context.Background(), header("b"))
 	require.NoError(t, err)
-	require.NoError(t, w.Seal(context.Background(), nil, []*Entry{a, eb}, []Small{small("x", "x")}))
+	require.NoError(t, w.Seal(context.Background(), nil, []*Entry{a, eb}, List(small("x", "x"))))
 	require.NoError(t, w.Close(context.Background()))
 	assert.Equal(t, reference(t, file{"a", content("a", 10)}, file{"b", content("b", 100)}, file{"x", []byte("x")}), readAll(t, f))
 }
@@ -423,7 +423,7 @@ func TestFullDisk(t *testing.T) {
 				}
 				entries = append([]*Entry{e}, entries...)
 			}
-			if err := w.Seal(context.Background(), nil, entries, []Small{small("x", "x")}); err != nil {
+			if err := w.Seal(context.Background(), nil, entries, List(small("x", "x"))); err != nil {
 				return err
 			}
 			return w.Close(context.Background())
@@ -475,7 +475,7 @@ func TestConcurrent(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			require.NoError(t, w.Seal(context.Background(), end, entries, []Small{small("x", "x")}))
+			require.NoError(t, w.Seal(context.Background(), end, entries, List(small("x", "x"))))
 			require.NoError(t, w.Close(context.Background()))
 			require.True(t, bytes.Equal(want, readAll(t, f)), mode)
 		}
@@ -529,7 +529,7 @@ func TestStalledStream(t *testing.T) {
 			return err
 		},
 		"metadata": func(ctx context.Context, w Writer) error {
-			return w.Seal(ctx, nil, nil, []Small{small("x", "x")})
+			return w.Seal(ctx, nil, nil, List(small("x", "x")))
 		},
 		"end": func(ctx context.Context, w Writer) error { return w.Close(ctx) },
 	} {

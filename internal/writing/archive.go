@@ -133,10 +133,10 @@ func (a *Archive) start(ctx context.Context, o Options) error {
 		if err != nil {
 			return err
 		}
-		if err := a.tar.Seal(ctx, nil, nil, head); err != nil {
+		if err := a.tar.Seal(ctx, nil, nil, tarfile.List(head...)); err != nil {
 			return err
 		}
-		a.debugFiles(head)
+		a.debugFiles(tarfile.List(head...))
 	}
 	if err := a.adopt(ctx, o); err != nil {
 		return err
@@ -220,7 +220,7 @@ func (a *Archive) complete(ctx context.Context) (bool, error) {
 		err = checkTables(files)
 	}
 	if err == nil {
-		err = a.tar.Seal(ctx, nil, nil, files)
+		err = a.tar.Seal(ctx, nil, nil, tarfile.List(files...))
 	}
 	if err == nil {
 		err = a.tar.Close(ctx)
@@ -231,7 +231,7 @@ func (a *Archive) complete(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("completing %s: %w", a.path, err)
 	}
-	a.debugFiles(files)
+	a.debugFiles(tarfile.List(files...))
 	return true, nil
 }
 

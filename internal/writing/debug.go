@@ -13,8 +13,14 @@ func (a *Archive) debugf(format string, args ...any) {
 	}
 }
 
-func (a *Archive) debugFiles(files []tarfile.Small) {
-	for _, f := range files {
+func (a *Archive) debugFiles(files tarfile.Smalls) {
+	if !logrus.IsLevelEnabled(logrus.DebugLevel) {
+		return
+	}
+	for f, err := range files.All() {
+		if err != nil {
+			return // They have been written.
+		}
 		if f.Header.Linkname != "" {
 			a.debugf("linked %s to %s", f.Header.Name, f.Header.Linkname)
 		} else {

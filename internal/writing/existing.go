@@ -360,7 +360,7 @@ func remove(ctx context.Context, out *output.Output, names []string, layouts []l
 	e.begin()
 	w := tarfile.NewFileWriter(out.File(), e.from, out.Dir())
 	defer w.Abort()
-	if err := w.Seal(ctx, nil, nil, files); err != nil {
+	if err := w.Seal(ctx, nil, nil, tarfile.List(files...)); err != nil {
 		return err
 	}
 	if err := w.Close(ctx); err != nil {

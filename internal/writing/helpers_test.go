@@ -33,7 +33,11 @@ var metadata = layout.Metadata{
 		return &tar.Header{Name: name + "/", Typeflag: tar.TypeDir}, nil
 	},
 	Legacy: func(_ []byte, diffIDs []digest.Digest) ([]layout.LegacyLayer, error) {
-		return make([]layout.LegacyLayer, len(diffIDs)), nil
+		layers := make([]layout.LegacyLayer, len(diffIDs))
+		for i := range layers {
+			layers[i].Files = func() ([]tarfile.Small, error) { return nil, nil }
+		}
+		return layers, nil
 	},
 }
 

@@ -37,7 +37,9 @@ func growing() map[string]layout.Layout {
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, layout.LegacyLayer{ID: id, Files: []tarfile.Small{{Header: header, Data: []byte("{}")}}})
+			all = append(all, layout.LegacyLayer{ID: id, Files: func() ([]tarfile.Small, error) {
+				return []tarfile.Small{{Header: header, Data: []byte("{}")}}, nil
+			}})
 		}
 		return all, nil
 	}

@@ -87,7 +87,7 @@ func (p *planner) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := p.small(head); err != nil {
+	if err := p.small(tarfile.List(head...)); err != nil {
 		return err
 	}
 	for _, img := range p.s.from.Images {
@@ -104,7 +104,7 @@ func (p *planner) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := p.small(tail); err != nil {
+	if err := p.small(tarfile.List(tail...)); err != nil {
 		return err
 	}
 	const endOfArchive = 1024
@@ -144,8 +144,11 @@ func (p *planner) image(ctx context.Context, img *selecting.Image) error {
 	return p.table.Add(content)
 }
 
-func (p *planner) small(files []tarfile.Small) error {
-	for _, f := range files {
+func (p *planner) small(files tarfile.Smalls) error {
+	for f, err := range files.All() {
+		if err != nil {
+			return err
+		}
 		if err := p.entry(f.Header.Name, int64(len(f.Data))); err != nil {
 			return err
 		}

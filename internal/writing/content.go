@@ -39,7 +39,9 @@ func (c content) check(d, diffID digest.Digest) error {
 	switch {
 	case c.broken != nil:
 		return errdef.Errorf(errdef.ErrDamaged, "layer %s %w", d, c.broken)
-	case c.diffID != "" && c.diffID.Algorithm() == diffID.Algorithm() && c.diffID != diffID:
+	case diffID.Algorithm() != digest.Canonical && diffID != d:
+		return errdef.Errorf(errdef.ErrDamaged, "layer %s has the diff ID %s in the config, which is no %s digest: nobody compares those", d, diffID, digest.Canonical)
+	case c.diffID != "" && diffID.Algorithm() == digest.Canonical && c.diffID != diffID:
 		return errdef.Errorf(errdef.ErrDamaged, "layer %s has the diff ID %s, but the config says %s", d, c.diffID, diffID)
 	}
 	return nil

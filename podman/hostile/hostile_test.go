@@ -17,6 +17,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime/debug"
 	"runtime/metrics"
 	"slices"
 	"strconv"
@@ -97,7 +98,8 @@ type hostileTest struct {
 func newHostileTest(t testing.TB) *hostileTest {
 	was, out := logrus.GetLevel(), logrus.StandardLogger().Out
 	logrus.SetOutput(io.Discard)
-	t.Cleanup(func() { logrus.SetLevel(was); logrus.SetOutput(out) })
+	debug.SetTraceback("all") // What hangs is in some other goroutine than the one that says so.
+	t.Cleanup(func() { debug.SetTraceback("single"); logrus.SetLevel(was); logrus.SetOutput(out) })
 	return &hostileTest{dir: t.TempDir(), sys: imagetest.Isolated()}
 }
 
@@ -205,7 +207,7 @@ func (x *hostileTest) write(ctx context.Context, t testing.TB, r *dockerarchive.
 			dest, err := transport.ParseReference(out + ":example.com/copied:1")
 			require.NoError(t, err)
 			x.watch.Reset(longest)
-			if _, err := copying.Copy(ctx, trust, dest, ref, nil); err == nil {
+			if _, err := copying.Copy(ctx, trust, dest, ref, &copying.CopyOptions{NoSync: true}); err == nil {
 				x.check(ctx, t, "copy", out, theirs, wrong)
 			}
 			_ = os.Remove(out)

@@ -221,6 +221,34 @@ func TestCredentialsStayAtTheirHost(t *testing.T) {
 	}
 }
 
+// A context's credentials are for one registry: nothing is asked of two.
+func TestCredentialsAreForOneRegistry(t *testing.T) {
+	for _, scheme := range []string{"password for token", "bearer"} {
+		home, other := imagetest.NewRegistry(t), newElsewhere(t)
+		home.Push(t, "app:1", imagetest.NewImage(t, "it", imagetest.Gzip(3, 1000)))
+		sys := withCredentials(t, scheme)
+		elsewhere, err := docker.ParseReference("//" + other.address + "/app:1")
+		require.NoError(t, err)
+		images := []copying.SaveImage{{Source: home.Ref(t, "app:1")}, {Source: elsewhere}}
+		_, err = copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "a.tar"), images, &copying.SaveOptions{Reading: copying.Reading{SourceCtx: sys}})
+		require.ErrorContains(t, err, "credentials are for one registry")
+		pushed := []copying.PushImage{{
+			SaveImage: copying.SaveImage{Source: imagetest.NewImage(t, "pushed", imagetest.Gzip(9, 1000))},
+			Targets:   []reference.Named{imagetest.Tagged(t, home.Address+"/pushed:1"), imagetest.Tagged(t, other.address+"/pushed:1")},
+		}}
+		_, err = copying.Push(t.Context(), imagetest.Trusting(t), pushed, &copying.PushOptions{DestinationCtx: sys})
+		require.ErrorContains(t, err, "credentials are for one registry")
+		assert.Zero(t, other.asks)
+
+		// Who has credentials for both says so for each image.
+		own := *imagetest.RegistryContext(t)
+		own.DockerAuthConfig = &types.DockerAuthConfig{Username: "another", Password: "x"}
+		images[1].SourceCtx = &own
+		_, err = copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "a.tar"), images, &copying.SaveOptions{Reading: copying.Reading{SourceCtx: sys}, KeepGoing: true})
+		require.ErrorIs(t, err, copying.ErrImagesLeftOut)
+	}
+}
+
 // Nor has a request for a layer at another host, of which a manifest says that it is there.
 func TestForeignLayersGetNoCredentials(t *testing.T) {
 	for _, scheme := range []string{"basic", "bearer"} {

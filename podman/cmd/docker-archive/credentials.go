@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/types"
 )
 
@@ -27,6 +28,42 @@ func (r *registryOptions) authFromStdin() (*types.DockerAuthConfig, error) {
 		return nil, usagef("--%spassword-stdin: there is no password on standard input", r.prefix)
 	}
 	return &types.DockerAuthConfig{Username: r.username, Password: password}, nil
+}
+
+// use says that an image is going to be read or written. The error is a usageError if that
+// would give the credentials of the flags to a second registry.
+func (r *registryOptions) use(sys *types.SystemContext, ref types.ImageReference) error {
+	return r.usage(r.hosts.AddReference(sys, ref))
+}
+
+// usage says of credentials for several registries how to give them.
+func (r *registryOptions) usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return usagef("--%[1]screds, --%[1]susername and --%[1]sregistry-token: %[2]w (--authfile)", r.prefix, err)
+}
+
+// useAll is use for all images of a command line, before anything is asked of any registry.
+// What is wrong with them otherwise is said when they are read.
+func (o *saveOptions) useAll(sys *types.SystemContext, args []argument) error {
+	for _, arg := range args {
+		transport, repository, err := o.parseRepository(arg.text)
+		if err == nil && repository != nil && transport.Name() == docker.Transport.Name() {
+			if err := o.source.usage(o.source.hosts.Add(sys, repository)); err != nil {
+				return err
+			}
+			continue
+		}
+		ref, _, err := parseImage(arg.text)
+		if err != nil {
+			continue
+		}
+		if err := o.source.use(sys, ref); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // refused is the value of a flag that other commands have.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -80,6 +81,52 @@ func TestPasswordFromStdin(t *testing.T) {
 		assert.Equal(t, exitUsage, status, args)
 		assert.Contains(t, stderr, want)
 	}
+}
+
+// Credentials of the command line are for one registry. With images of two, nothing is asked of
+// either.
+func TestCredentialsAreForOneRegistry(t *testing.T) {
+	asked := func() (address string, requests *atomic.Int32) {
+		requests = new(atomic.Int32)
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			requests.Add(1)
+			w.WriteHeader(http.StatusNotFound)
+		}))
+		t.Cleanup(server.Close)
+		return strings.TrimPrefix(server.URL, "http://"), requests
+	}
+	one, asks := asked()
+	other, others := asked()
+	out := filepath.Join(t.TempDir(), "x.tar")
+	list := filepath.Join(t.TempDir(), "list")
+	require.NoError(t, os.WriteFile(list, []byte(other+"/b:1\n"), 0o600))
+	archive := filepath.Join(t.TempDir(), "app.tar")
+	succeeds(t, "copy", "-q", "oci:../../../testdata/oci:one", "docker-archive:"+archive+":app:1")
+	for _, args := range [][]string{
+		{"save", "-o", out, one + "/a:1", "docker://" + other + "/b:1"},
+		{"save", "-o", out, "--all-tags", one + "/a", other + "/b"},
+		{"save", "-o", out, "--keep-going", "--from-file", list, one + "/a:1"},
+		{"add", archive, one + "/a:1", other + "/b:1"},
+		{"make", "--base", one + "/a:1", "docker://" + other + "/b:1"},
+	} {
+		for _, credentials := range [][]string{{"--creds", "me:secret"}, {"--username", "me", "--password", "secret"}, {"--registry-token", "secret"}} {
+			_, stderr, status := reading(t, "", append(append(args, "--tls-verify=false"), credentials...)...)
+			assert.Equal(t, exitUsage, status, args)
+			assert.Contains(t, stderr, "credentials are for one registry, and would go to ")
+			assert.Contains(t, stderr, "--authfile")
+			assert.NotContains(t, stderr, "secret")
+		}
+	}
+	assert.Zero(t, asks.Load())
+	assert.Zero(t, others.Load())
+
+	// Without them, or for one host, both are asked.
+	_, _, status := reading(t, "", "save", "-q", "-o", out, "--no-creds", "--retry-times=0", "--tls-verify=false", one+"/a:1", other+"/b:1")
+	assert.Equal(t, exitFailure, status)
+	assert.NotZero(t, asks.Load()+others.Load())
+	source := "docker://" + guarded(t, "me", "secret") + "/app:1"
+	_, stderr, status := reading(t, "", "save", "-q", "-o", out, "--creds", "me:secret", "--tls-verify=false", source+"=a:1", source+"=b:1", "docker-archive:"+archive)
+	assert.Zero(t, status, stderr)
 }
 
 func TestCommandTimeout(t *testing.T) {

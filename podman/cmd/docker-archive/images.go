@@ -71,6 +71,9 @@ func (o *saveOptions) images(cmd *cobra.Command, sys *types.SystemContext, args 
 	if err != nil {
 		return nil, err
 	}
+	if err := o.useAll(sys, args); err != nil {
+		return nil, err
+	}
 	list := &imageList{places: map[string]string{}, registry: &o.source}
 	var wrong faults
 	for _, arg := range args {

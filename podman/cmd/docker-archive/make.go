@@ -131,6 +131,13 @@ func (o *makeOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	if len(args) == 1 { // Before a base is asked for, which may be in another registry.
+		if dest, err := alltransports.ParseImageName(args[0]); err == nil {
+			if err := o.registry.use(sys, dest); err != nil {
+				return err
+			}
+		}
+	}
 	policy, err := o.global.policy(sys)
 	if err != nil {
 		return err
@@ -322,6 +329,9 @@ func (b *openBases) open(ctx context.Context, flag, name string) (compose.Base, 
 func (b *openBases) openReference(ctx context.Context, ref types.ImageReference) (compose.Base, error) {
 	var base *making.Base
 	sys := contextOf(b.sys, ref)
+	if err := b.registry.use(sys, ref); err != nil {
+		return nil, err
+	}
 	err := copying.Retry(ctx, b.retryTimes, 0, nil, func() (err error) {
 		base, err = making.OpenBase(ctx, sys, b.policy, ref)
 		return err

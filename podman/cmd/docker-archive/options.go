@@ -163,6 +163,9 @@ type registryOptions struct {
 	// stdin, if set before the flags are registered, is where passwords may come from.
 	stdin         func() io.Reader
 	passwordStdin bool
+
+	hosts sources.Hosts           // that the credentials go to
+	given *types.DockerAuthConfig // once it is known
 }
 
 func (r *registryOptions) register(f *pflag.FlagSet, prefix, side string) {
@@ -198,11 +201,13 @@ func (r *registryOptions) apply(base types.SystemContext) (*types.SystemContext,
 	if r.flags.Changed(r.prefix + "tls-verify") {
 		setTLSVerify(&sys, r.tlsVerify)
 	}
-	auth, err := r.auth()
-	if err != nil {
-		return nil, err
+	if r.given == nil {
+		var err error
+		if r.given, err = r.auth(); err != nil {
+			return nil, err
+		}
 	}
-	sys.DockerAuthConfig = auth
+	sys.DockerAuthConfig = r.given
 	return &sys, nil
 }
 

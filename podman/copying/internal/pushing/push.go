@@ -18,6 +18,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
 	"github.com/dockerarchive/dockerarchive/podman/internal/layouts"
 	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
+	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 	"github.com/dockerarchive/dockerarchive/progress"
 )
 
@@ -74,6 +75,14 @@ func newPusher(images []Wanted, o Options) (*pusher, error) {
 	}
 	if err := checkTargets(images); err != nil {
 		return nil, err
+	}
+	var hosts sources.Hosts
+	for _, img := range images {
+		for _, target := range img.Targets {
+			if err := hosts.Add(o.DestinationCtx, target); err != nil {
+				return nil, fmt.Errorf("pushing images: %w", err)
+			}
+		}
 	}
 	wanted := make([]selecting.Wanted, len(images))
 	for n, img := range images {

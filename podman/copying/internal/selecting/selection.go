@@ -101,6 +101,12 @@ func New(images []Wanted, options Options) (*Selection, error) {
 	if err := s.checkOptions(); err != nil {
 		return nil, err
 	}
+	var hosts sources.Hosts
+	for _, img := range images {
+		if err := hosts.AddReference(cmp.Or(img.SourceCtx, options.SourceCtx), img.Source); err != nil {
+			return nil, err
+		}
+	}
 	s.newFetcher()
 	for _, img := range images {
 		if img.Name != nil {

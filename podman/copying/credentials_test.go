@@ -136,6 +136,11 @@ var operations = map[string]func(t *testing.T, reg *imagetest.Registry, sys *typ
 		_, err := copying.Copy(t.Context(), imagetest.Trusting(t), reg.Ref(t, "new:2"), from, &copying.CopyOptions{Options: copy.Options{SourceCtx: imagetest.RegistryContext(t), DestinationCtx: sys}})
 		return err
 	},
+	"copy between, from": func(t *testing.T, reg *imagetest.Registry, sys *types.SystemContext) error {
+		to := imagetest.NewRegistry(t).Ref(t, "new:1")
+		_, err := copying.Copy(t.Context(), imagetest.Trusting(t), to, reg.Ref(t, "app:1"), &copying.CopyOptions{Options: copy.Options{SourceCtx: sys, DestinationCtx: imagetest.RegistryContext(t), ImageListSelection: copy.CopyAllImages}})
+		return err
+	},
 	"push": func(t *testing.T, reg *imagetest.Registry, sys *types.SystemContext) error {
 		options := &copying.PushOptions{Reading: copying.Reading{SourceCtx: sys}, DestinationCtx: sys}
 		options.RetryAtOnce()
@@ -181,10 +186,10 @@ func TestCredentialsStayAtTheirHost(t *testing.T) {
 		operations []string
 		fails      bool
 	}{
-		"honest":           {honest, false, []string{"save", "all tags", "make", "copy from", "copy to", "copy between", "push"}, false},
-		"mirror":           {honest, true, []string{"save", "make", "copy from"}, false},
-		"redirected blobs": {redirect("/blobs/"), false, []string{"save", "make", "copy from", "copy to", "push"}, true},
-		"redirected all":   {redirect("/v2/app/manifests/"), false, []string{"save", "make", "copy from"}, true},
+		"honest":           {honest, false, []string{"save", "all tags", "make", "copy from", "copy to", "copy between", "copy between, from", "push"}, false},
+		"mirror":           {honest, true, []string{"save", "make", "copy from", "copy between, from"}, false},
+		"redirected blobs": {redirect("/blobs/"), false, []string{"save", "make", "copy from", "copy to", "copy between, from", "push"}, true},
+		"redirected all":   {redirect("/v2/app/manifests/"), false, []string{"save", "make", "copy from", "copy between, from"}, true},
 		"redirected list":  {redirect("/referrers/"), false, []string{"save"}, true},
 		"redirected tags":  {redirect("/tags/"), false, []string{"all tags"}, true},
 		"upload":           {upload(http.MethodPost), false, []string{"copy to", "copy between", "push"}, true},

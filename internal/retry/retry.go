@@ -124,6 +124,12 @@ func (p Policy) Do(ctx context.Context, announce func(error), f func() error) er
 // Final returns an error that is err, and after which nothing is tried again.
 func Final(err error) error { return &finalError{err} }
 
+// IsFinal reports whether nothing is tried again after an error.
+func IsFinal(err error) bool {
+	var final *finalError
+	return errors.As(err, &final)
+}
+
 type finalError struct{ error }
 
 // Unwrap returns the error.
@@ -133,8 +139,7 @@ func (e *finalError) Unwrap() error { return e.error }
 // that no Classifier knows, and that has a method RetryAfter, says for itself
 // when to come back.
 func (p Policy) Judge(err error) Verdict {
-	var final *finalError
-	if ended(err) || errors.As(err, &final) {
+	if ended(err) || IsFinal(err) {
 		return Verdict{}
 	}
 	for _, classify := range p.Classifiers {

@@ -188,7 +188,8 @@ func TestCredentialsStayAtTheirHost(t *testing.T) {
 	}{
 		"honest":           {honest, false, []string{"save", "all tags", "make", "copy from", "copy to", "copy between", "copy between, from", "push"}, false},
 		"mirror":           {honest, true, []string{"save", "make", "copy from", "copy between, from"}, false},
-		"redirected blobs": {redirect("/blobs/"), false, []string{"save", "make", "copy from", "copy to", "copy between, from", "push"}, true},
+		"redirected blobs": {redirect("/blobs/"), false, []string{"save", "make", "copy from", "copy to", "copy between, from"}, true},
+		"redirected HEAD":  {redirect("/blobs/"), false, []string{"push"}, false}, // Then the blob is sent.
 		"redirected all":   {redirect("/v2/app/manifests/"), false, []string{"save", "make", "copy from", "copy between, from"}, true},
 		"redirected list":  {redirect("/referrers/"), false, []string{"save"}, true},
 		"redirected tags":  {redirect("/tags/"), false, []string{"all tags"}, true},

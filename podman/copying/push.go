@@ -50,6 +50,9 @@ type PushOptions struct {
 	// Compression is used where the source has a config and uncompressed layers, and no
 	// manifest. The same image gets the same digest every time.
 	Compression LayerCompression
+	// ChunkSize, if it is not 0, is how many bytes of a blob go into one request at most, for
+	// registries behind a proxy that limits them. A registry may want larger ones.
+	ChunkSize int64
 	// KeepGoing goes on with the other images when one cannot be pushed.
 	KeepGoing bool
 	// DryRun asks what is there, and sends nothing.
@@ -111,7 +114,7 @@ func Push(ctx context.Context, policy *signature.PolicyContext, images []PushIma
 func (o *PushOptions) pushing(policy *signature.PolicyContext) pushing.Options {
 	selects := o.Reading.options(policy)
 	selects.Platforms, selects.KeepGoing = o.Platforms, o.KeepGoing
-	p := pushing.Options{Select: selects, DestinationCtx: o.DestinationCtx, Zstd: o.Compression == ZstdLayers, DryRun: o.DryRun}
+	p := pushing.Options{Select: selects, DestinationCtx: o.DestinationCtx, Zstd: o.Compression == ZstdLayers, DryRun: o.DryRun, ChunkSize: o.ChunkSize}
 	if o.Planned != nil {
 		p.Planned = func(results []pushing.Result) error { return o.Planned(pushResults(results)) }
 	}

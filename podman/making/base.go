@@ -33,6 +33,7 @@ type Base struct {
 	RetryTimes int
 
 	source   types.ImageSource
+	blobs    *sources.Blobs // of source
 	instance *digest.Digest // of an index
 	raw      []byte
 	mimeType string
@@ -60,16 +61,20 @@ func OpenBase(ctx context.Context, sys *types.SystemContext, policy *signature.P
 func untold(string) {}
 
 func openBase(ctx context.Context, sys *types.SystemContext, policy *signature.PolicyContext, ref types.ImageReference) (*Base, error) {
-	source, err := ref.NewImageSource(ctx, sources.Opening(sys, false))
+	reopen := func(ctx context.Context) (types.ImageSource, error) {
+		return ref.NewImageSource(ctx, sources.Opening(sys, false))
+	}
+	source, err := reopen(ctx)
 	if err != nil {
 		return nil, err
 	}
-	b := &Base{source: source}
+	b := &Base{source: sources.Typed(ctx, source), blobs: sources.New(source)}
+	b.blobs.Reopen = reopen
 	b.fetcher = fetching.New(fetching.Options{
 		Jobs: 1, Busy: sources.IsBusy,
 		Backoff: func() *retry.Backoff { return sources.Retries(b.RetryTimes, b.delay).Backoff() },
 	})
-	b.image = b.fetcher.AddImage(sources.New(source), "", nil)
+	b.image = b.fetcher.AddImage(b.blobs, "", nil)
 	if err := b.choose(ctx, sys, policy); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", transports.ImageName(ref), err), source.Close())
 	}
@@ -126,7 +131,10 @@ func (b *Base) correct(ctx context.Context) error {
 }
 
 // Close closes the image.
-func (b *Base) Close() error { return b.source.Close() }
+func (b *Base) Close() error {
+	b.blobs.Close()
+	return b.source.Close()
+}
 
 // Manifest implements compose.Base.
 func (b *Base) Manifest(context.Context) ([]byte, string, error) { return b.raw, b.mimeType, nil }

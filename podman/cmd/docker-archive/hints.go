@@ -189,6 +189,10 @@ func registryHint(err error) string {
 	switch status := statusOf(err); {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return loginHint(err, host)
+	case status == http.StatusRequestEntityTooLarge:
+		return bodyLimitHint(err, host)
+	case status == http.StatusNotFound && isSending(err):
+		return fmt.Sprintf("%s has no such repository, or not for this user. Some registries, such as ECR, want it to be made first.", cmp.Or(host, "The registry"))
 	case status == http.StatusNotFound:
 		return "Check the name and the tag of the image."
 	case status == http.StatusTooManyRequests:
@@ -204,9 +208,29 @@ func registryHint(err error) string {
 	return ""
 }
 
+// bodyLimitHint says how to send what is too large for one request.
+func bodyLimitHint(err error, host string) string {
+	host = cmp.Or(host, "the registry")
+	if isPush(err) {
+		return fmt.Sprintf("A proxy before %s limits how large a request may be. Send layers in chunks with --chunk-size 50M, or raise its limit (nginx: client_max_body_size 0).", host)
+	}
+	return fmt.Sprintf("A proxy before %s limits how large a request may be. Raise its limit (nginx: client_max_body_size 0), or save the image and use 'docker-archive push --chunk-size 50M'.", host)
+}
+
+// isSending reports whether what failed was to be put into a registry.
+func isSending(err error) bool {
+	var copied *copyError
+	return isPush(err) || errors.As(err, &copied) && copied.destination.Transport().Name() == docker.Transport.Name()
+}
+
+func isPush(err error) bool {
+	var pushed *errdef.ImageError
+	return errors.As(err, &pushed) && pushed.Op == "pushing"
+}
+
 // tooManyHint says how to be served by a registry that limits how often it is asked.
 func tooManyHint(host string) string {
-	return fmt.Sprintf("%s has been asked too often, and says so after having been left alone for as long as it wishes, at most a minute, several times. Come back later, or log in, which may raise the limit.", cmp.Or(host, "The registry"))
+	return fmt.Sprintf("%s has been asked too often, and says so after several attempts. Come back later, or log in, which may raise the limit.", cmp.Or(host, "The registry"))
 }
 
 // loginHint says how to log in to the registry of the image that could not be

@@ -54,7 +54,7 @@ func TestHintsOfRegistries(t *testing.T) {
 		want    string
 	}{
 		"page":        {answer(http.StatusOK, "Content-Type", "text/html", html), false, nil, " answers with a web page"},
-		"too many":    {answer(http.StatusTooManyRequests, "Retry-After", "0", ""), false, nil, " has been asked too often, and says so after having been left alone for as long as it wishes"},
+		"too many":    {answer(http.StatusTooManyRequests, "Retry-After", "0", ""), false, nil, " has been asked too often, and says so after several attempts"},
 		"login":       {answer(http.StatusUnauthorized, "X", "", `{"errors":[{"code":"UNAUTHORIZED"}]}`), false, nil, "Log in with 'docker login"},
 		"stored":      {refusing, false, []string{"--authfile", stored}, " refuses the credentials that are stored for it. Log in again with 'docker login"},
 		"credentials": {answer(http.StatusUnauthorized, "X", "", `{"errors":[{"code":"UNAUTHORIZED"}]}`), false, []string{"--creds", "jane:x"}, " refuses the user name jane"},

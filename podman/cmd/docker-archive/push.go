@@ -31,6 +31,7 @@ type pushOptions struct {
 	keepHost  bool
 	compress  string
 	jobs      int
+	chunkSize string
 	retryOptions
 	keepGoing   bool
 	dryRun      bool
@@ -72,6 +73,7 @@ anything is sent.`,
 	f.BoolVar(&o.keepHost, "keep-host", false, "keep the host of a name, as in REGISTRY/PREFIX/registry.example.com/team/app:1")
 	f.StringVar(&o.compress, "dest-compress-format", "gzip", "`FORMAT` of layers that have to be compressed: gzip or zstd")
 	f.IntVar(&o.jobs, "jobs", 6, "send up to `N` layers at the same time")
+	f.StringVar(&o.chunkSize, "chunk-size", "", "send layers in requests of `SIZE`, such as 50M, where a proxy limits them")
 	o.retryOptions.register(f, "try up to `N` more times after failures that may pass")
 	f.BoolVar(&o.keepGoing, "keep-going", false, "go on with other images when one cannot be pushed; the exit status is 1 then")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what would be pushed and how much of it is missing, and send nothing")
@@ -148,6 +150,11 @@ func (o *pushOptions) pushOptions() (*copying.PushOptions, error) {
 	options := &copying.PushOptions{Reading: copying.Reading{SourceCtx: sys, Jobs: o.jobs, RetryTimes: o.retryTimes, RetryDelay: o.retryDelay}, DestinationCtx: &destCtx, KeepGoing: o.keepGoing, DryRun: o.dryRun}
 	if options.Platforms, err = parsePlatforms(o.platforms); err != nil {
 		return nil, err
+	}
+	if o.chunkSize != "" {
+		if options.ChunkSize, err = parseSize(o.chunkSize); err != nil || options.ChunkSize < 1 {
+			return nil, usagef("--chunk-size %q is no size, such as 50M", o.chunkSize)
+		}
 	}
 	switch o.compress {
 	case "gzip":

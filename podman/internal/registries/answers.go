@@ -50,6 +50,12 @@ func Judge(err error) (retry.Verdict, bool) {
 // is a new one by now.
 var errTokenRejected = errors.New("the registry rejected its own token")
 
+// isRefused reports whether a registry does not want something, now or later.
+func isRefused(err error) bool {
+	verdict, answered := Judge(err)
+	return answered && !verdict.Retry
+}
+
 // heeding is a transport that makes an error of each answer with Retry-After, of which
 // the libraries would forget that.
 type heeding struct{ http.RoundTripper }

@@ -16,13 +16,11 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker/reference"
-	"oras.land/oras-go/v2/content"
 	orasdef "oras.land/oras-go/v2/errdef"
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/errcode"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
-	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
 // maxReferrers is how many referrers of one manifest a registry may list.
@@ -84,7 +82,8 @@ func sorted(list []imgspecv1.Descriptor) ([]imgspecv1.Descriptor, error) {
 // isUnsupported reports whether an answer is that of a registry without the API.
 func isUnsupported(err error) bool {
 	var answer *errcode.ErrorResponse
-	return errors.Is(err, orasdef.ErrUnsupported) || errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound
+	return errors.Is(err, orasdef.ErrUnsupported) || errors.As(err, &answer) &&
+		slices.Contains([]int{http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented}, answer.StatusCode)
 }
 
 // Tagged returns the manifest or index of a tag, with its media type. The error wraps
@@ -95,20 +94,11 @@ func (c *Client) Tagged(ctx context.Context, repo reference.Named, tag string) (
 		return nil, "", err
 	}
 	err = c.ask(ctx, ref, func(r *remote.Repository) (bool, error) {
-		d, body, err := r.FetchReference(ctx, tag)
-		if errors.Is(err, orasdef.ErrNotFound) {
-			return false, nil
+		raw, mediaType, err = getManifest(ctx, r, tag)
+		if IsNotFound(err) {
+			raw, err = nil, nil
 		}
-		if err != nil {
-			return false, err
-		}
-		defer body.Close() // It has been read.
-		if d.Size > image.MaxDocument {
-			return false, fmt.Errorf("%w: larger than %d bytes, which is more than a manifest may have", errdef.ErrLimit, image.MaxDocument)
-		}
-		mediaType = d.MediaType
-		raw, err = content.ReadAll(body, d)
-		return true, err
+		return raw != nil, err
 	})
 	if err == nil && raw == nil {
 		err = fs.ErrNotExist

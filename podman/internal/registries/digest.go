@@ -8,12 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/docker/reference"
-	"oras.land/oras-go/v2/content"
-	orasdef "oras.land/oras-go/v2/errdef"
 	"oras.land/oras-go/v2/registry/remote/errcode"
-
-	"github.com/dockerarchive/dockerarchive/errdef"
-	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
 // Digest returns the digest of what a registry has under a tag or a digest, of the bytes
@@ -30,22 +25,18 @@ func (c *Client) Digest(ctx context.Context, name reference.Named) (digest.Diges
 	if err != nil {
 		return "", err
 	}
-	d, body, err := r.remote.FetchReference(ctx, at)
+	raw, _, err := getManifest(ctx, r.remote, at)
 	if err != nil {
 		return "", fmt.Errorf("reading %s: %w", name, err)
 	}
-	defer body.Close() // It has been read.
-	if d.Size > image.MaxDocument {
-		return "", fmt.Errorf("reading %s: %w: larger than %d bytes, which is more than a manifest may have", name, errdef.ErrLimit, image.MaxDocument)
-	}
-	if _, err := content.ReadAll(body, d); err != nil {
-		return "", fmt.Errorf("reading %s: %w", name, err)
-	}
-	return d.Digest, nil
+	return digest.FromBytes(raw), nil
 }
 
 // IsNotFound reports whether an error is a registry's that has not got something.
-func IsNotFound(err error) bool { return errors.Is(err, orasdef.ErrNotFound) }
+func IsNotFound(err error) bool {
+	var answer *errcode.ErrorResponse
+	return errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound
+}
 
 // IsDenied reports whether an error is a registry's that lets the user not do something.
 func IsDenied(err error) bool {

@@ -14,13 +14,13 @@ import (
 // List sees to it that a repository lists a manifest, which it has, as one about another.
 // A registry with the referrers API does that itself. For one without, the tag is changed
 // that stands for the list, as clients have to do. Who may not read the list leaves it as
-// it is. No mirror is asked.
-func (c *Client) List(ctx context.Context, repo reference.Named, subject digest.Digest, manifest imgspecv1.Descriptor, raw []byte) error {
+// it is, and so does one that lists nothing: listed is false then. No mirror is asked.
+func (c *Client) List(ctx context.Context, repo reference.Named, subject digest.Digest, manifest imgspecv1.Descriptor, raw []byte) (listed bool, err error) {
 	r, err := c.itself(ctx, repo)
 	if err != nil {
-		return err
+		return false, err
 	}
-	about, listed := imgspecv1.Descriptor{Digest: subject}, false
+	about := imgspecv1.Descriptor{Digest: subject}
 	look := func(page []imgspecv1.Descriptor) error {
 		listed = listed || slices.ContainsFunc(page, func(d imgspecv1.Descriptor) bool { return d.Digest == manifest.Digest })
 		return nil
@@ -34,7 +34,7 @@ func (c *Client) List(ctx context.Context, repo reference.Named, subject digest.
 		}
 	}
 	if err != nil && (listed || !IsDenied(err)) {
-		return fmt.Errorf("listing %s about %s in %s: %w", manifest.Digest, subject, repo.Name(), err)
+		return false, fmt.Errorf("listing %s about %s in %s: %w", manifest.Digest, subject, repo.Name(), err)
 	}
-	return nil
+	return listed || err != nil, nil // Whoever may not look does not find out.
 }

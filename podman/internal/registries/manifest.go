@@ -6,11 +6,15 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/docker/reference"
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
 // Manifest is a manifest or an index as it is sent.
@@ -42,6 +46,59 @@ func (c *Client) PutManifest(ctx context.Context, to reference.Named, m Manifest
 		return fmt.Errorf("uploading manifest %s: %w", m.Digest, err)
 	}
 	return nil
+}
+
+// getManifest returns what a repository has under a tag or a digest, and the type that the
+// registry says it is of, if any. IsNotFound tells that there is none.
+func getManifest(ctx context.Context, r *remote.Repository, at string) (raw []byte, mediaType string, err error) {
+	ctx = auth.AppendRepositoryScope(ctx, r.Reference, auth.ActionPull)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, baseOf(r)+"/manifests/"+at, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	request.Header.Set("Accept", strings.Join(manifestTypes, ", "))
+	response, err := r.Client.Do(request)
+	if err != nil {
+		return nil, "", err
+	}
+	defer response.Body.Close() // It has been read.
+	if response.StatusCode != http.StatusOK {
+		return nil, "", refusalOf(response)
+	}
+	if response.ContentLength <= image.MaxDocument {
+		raw, err = io.ReadAll(io.LimitReader(response.Body, image.MaxDocument+1))
+	}
+	if err == nil && max(response.ContentLength, int64(len(raw))) > image.MaxDocument {
+		return nil, "", fmt.Errorf("%w: larger than %d bytes, which is more than a manifest may have", errdef.ErrLimit, image.MaxDocument)
+	}
+	if err == nil && response.ContentLength >= 0 && int64(len(raw)) != response.ContentLength {
+		err = io.ErrUnexpectedEOF
+	}
+	mediaType, _, _ = strings.Cut(response.Header.Get("Content-Type"), ";")
+	return raw, mediaType, err
+}
+
+// HasBlob reports whether a repository has a blob. A registry that does not say, as some do
+// that answer 403 or 405, has to be sent it.
+func (c *Client) HasBlob(ctx context.Context, in reference.Named, blob digest.Digest) (bool, error) {
+	repository, err := c.itself(ctx, in)
+	if err != nil {
+		return false, err
+	}
+	r := repository.remote
+	ctx = auth.AppendRepositoryScope(ctx, r.Reference, auth.ActionPull, auth.ActionPush)
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, baseOf(r)+"/blobs/"+blob.String(), nil)
+	if err != nil {
+		return false, err
+	}
+	_, err = do(r, request, http.StatusOK)
+	switch {
+	case err == nil:
+		return true, nil
+	case isRefused(err):
+		return false, nil
+	}
+	return false, fmt.Errorf("asking for blob %s in %s: %w", blob, in.Name(), err)
 }
 
 // baseOf is what the addresses of a repository begin with.

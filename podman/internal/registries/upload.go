@@ -108,12 +108,6 @@ func (u *Upload) askAgain(ctx context.Context, r *remote.Repository) error {
 	return err
 }
 
-// isRefused reports whether a registry does not want something, now or later.
-func isRefused(err error) bool {
-	verdict, answered := Judge(err)
-	return answered && !verdict.Retry
-}
-
 // attempt sends what is missing over one connection.
 func (u *Upload) attempt(ctx context.Context, r *remote.Repository, open func(skip int64) (io.ReadCloser, error)) error {
 	if u.location == nil {

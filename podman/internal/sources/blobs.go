@@ -20,8 +20,14 @@ import (
 type Blobs struct {
 	src    types.ImageSource
 	serial *sync.Mutex // held while a blob is read, if src allows only one at a time
-	ranger *ranger     // nil if there are no ranges to be had
 
+	mu       sync.Mutex
+	now      *opened             // what is read from: src, or one that was opened later
+	reopened []types.ImageSource // later
+
+	// Reopen, if not nil, opens the source anew after its registry rejected a token. It must
+	// not be changed while a blob is read.
+	Reopen func(context.Context) (types.ImageSource, error)
 	// Waiting is told of a registry that sends nothing. It must not be changed while a blob
 	// is read.
 	Waiting func(host string)
@@ -29,7 +35,7 @@ type Blobs struct {
 
 // New returns the blobs of a source.
 func New(src types.ImageSource) *Blobs {
-	s := &Blobs{src: src, ranger: newRanger(src), Waiting: func(string) {}}
+	s := &Blobs{src: src, now: &opened{src: src, ranger: newRanger(src)}, Waiting: func(string) {}}
 	if !src.HasThreadSafeGetBlob() {
 		s.serial = new(sync.Mutex)
 	}
@@ -39,7 +45,9 @@ func New(src types.ImageSource) *Blobs {
 // Open implements fetching.Source. If there are no ranges to be had, it reads a blob
 // from its start, and skips what is not wanted.
 func (s *Blobs) Open(ctx context.Context, blob imgspecv1.Descriptor, offset int64) (io.ReadCloser, error) {
-	return s.watched(ctx, func(ctx context.Context) (io.ReadCloser, error) { return s.open(ctx, blob, offset) })
+	return s.watched(ctx, func(ctx context.Context) (io.ReadCloser, error) {
+		return s.reading(ctx, func(from *opened) (io.ReadCloser, error) { return s.open(ctx, from, blob, offset) })
+	})
 }
 
 // watched opens something, of a registry such that it fails when nothing comes.
@@ -50,10 +58,10 @@ func (s *Blobs) watched(ctx context.Context, open func(context.Context) (io.Read
 	return stall.Open(ctx, reference.Domain(s.src.Reference().DockerReference()), s.Waiting, open)
 }
 
-func (s *Blobs) open(ctx context.Context, blob imgspecv1.Descriptor, offset int64) (io.ReadCloser, error) {
-	if offset > 0 && offset < blob.Size && s.HasRanges() && len(blob.URLs) == 0 {
+func (s *Blobs) open(ctx context.Context, from *opened, blob imgspecv1.Descriptor, offset int64) (io.ReadCloser, error) {
+	if offset > 0 && offset < blob.Size && s.hasRanges(from) && len(blob.URLs) == 0 {
 		// Up to its last byte: some do not understand a range without an end.
-		body, err := s.ranger.open(ctx, manifest.BlobInfoFromOCI1Descriptor(blob), uint64(offset), uint64(blob.Size-offset))
+		body, err := from.ranger.open(ctx, manifest.BlobInfoFromOCI1Descriptor(blob), uint64(offset), uint64(blob.Size-offset))
 		if err == nil {
 			return body, nil
 		}
@@ -66,12 +74,12 @@ func (s *Blobs) open(ctx context.Context, blob imgspecv1.Descriptor, offset int6
 		s.serial.Lock()
 		unlock = s.serial.Unlock
 	}
-	body, _, err := GetBlob(ctx, s.src, manifest.BlobInfoFromOCI1Descriptor(blob), none.NoCache)
+	body, _, err := GetBlob(ctx, from.src, manifest.BlobInfoFromOCI1Descriptor(blob), none.NoCache)
 	if err != nil {
 		unlock()
 		return nil, err
 	}
-	if s.HasRanges() && len(blob.URLs) == 0 {
+	if s.hasRanges(from) && len(blob.URLs) == 0 {
 		body = &breakingBody{body}
 	}
 	return fetching.Skip(&unlockingBody{ReadCloser: body, unlock: unlock}, offset)
@@ -92,4 +100,52 @@ func (b *unlockingBody) Close() error {
 func (s *Blobs) Source() types.ImageSource { return s.src }
 
 // HasRanges reports whether blobs can be read in ranges, several at once.
-func (s *Blobs) HasRanges() bool { return s.ranger != nil && s.serial == nil }
+func (s *Blobs) HasRanges() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.hasRanges(s.now)
+}
+
+func (s *Blobs) hasRanges(from *opened) bool { return from.ranger != nil && s.serial == nil }
+
+// reading reads from the source. One of containers/image keeps its token for as long as that
+// said it would be taken. If a registry rejects it earlier, another source, which has a new
+// one, is opened, once for each request.
+func (s *Blobs) reading(ctx context.Context, read func(*opened) (io.ReadCloser, error)) (io.ReadCloser, error) {
+	s.mu.Lock()
+	from := s.now
+	s.mu.Unlock()
+	body, err := read(from)
+	if err != nil && s.Reopen != nil && IsRejected(err) {
+		if from, err = s.renew(ctx, from); err == nil {
+			body, err = read(from)
+		}
+	}
+	return body, err
+}
+
+// renew returns a source instead of one that was rejected.
+func (s *Blobs) renew(ctx context.Context, rejected *opened) (*opened, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.now != rejected { // Another request was faster.
+		return s.now, nil
+	}
+	src, err := s.Reopen(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.now = &opened{src: src, ranger: newRanger(src)}
+	s.reopened = append(s.reopened, src)
+	return s.now, nil
+}
+
+// Close closes what was opened instead of the source, which stays open.
+func (s *Blobs) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, src := range s.reopened {
+		src.Close() // It has only been read from.
+	}
+	s.reopened = nil
+}

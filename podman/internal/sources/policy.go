@@ -54,10 +54,16 @@ func (s sourceUnderPolicy) Reference() types.ImageReference { return s.ref }
 
 // named returns a source as its own transport opened it.
 func named(src types.ImageSource) types.ImageSource {
-	if renamed, ok := src.(sourceUnderPolicy); ok {
-		return renamed.ImageSource
+	for {
+		switch wrapped := src.(type) {
+		case sourceUnderPolicy:
+			src = wrapped.ImageSource
+		case typedSource:
+			src = wrapped.ImageSource
+		default:
+			return src
+		}
 	}
-	return src
 }
 
 // SystemPolicy returns the signature policy of this system, which accepts everything if the

@@ -29,11 +29,13 @@ func (s *Blobs) OpenRange(ctx context.Context, blob imgspecv1.Descriptor, offset
 	if !s.HasRanges() || len(blob.URLs) > 0 {
 		return nil, fetching.ErrNoRanges
 	}
-	return s.watched(ctx, func(ctx context.Context) (io.ReadCloser, error) { return s.openRange(ctx, blob, offset, length) })
+	return s.watched(ctx, func(ctx context.Context) (io.ReadCloser, error) {
+		return s.reading(ctx, func(from *opened) (io.ReadCloser, error) { return s.openRange(ctx, from, blob, offset, length) })
+	})
 }
 
-func (s *Blobs) openRange(ctx context.Context, blob imgspecv1.Descriptor, offset, length int64) (io.ReadCloser, error) {
-	body, err := s.ranger.open(ctx, manifest.BlobInfoFromOCI1Descriptor(blob), uint64(offset), uint64(length))
+func (s *Blobs) openRange(ctx context.Context, from *opened, blob imgspecv1.Descriptor, offset, length int64) (io.ReadCloser, error) {
+	body, err := from.ranger.open(ctx, manifest.BlobInfoFromOCI1Descriptor(blob), uint64(offset), uint64(length))
 	if err != nil {
 		return nil, err
 	}

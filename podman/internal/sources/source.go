@@ -31,13 +31,14 @@ func (concurrentSource) HasThreadSafeGetBlob() bool { return true }
 // really have: see image.Truthful.
 type truthfulSource struct{ types.ImageSource }
 
-// Truthful returns src so that its manifest is true if it is one that it makes up.
-func Truthful(src types.ImageSource) types.ImageSource {
+// Truthful returns src so that its manifest is true if it is one that it makes up, and has the
+// type that it is of.
+func Truthful(ctx context.Context, src types.ImageSource) types.ImageSource {
 	switch src.Reference().Transport().Name() {
 	case DockerDaemon, dockerarchive.Transport.Name(): // Of ours, and of containers/image.
 		return truthfulSource{src}
 	}
-	return src
+	return Typed(ctx, src)
 }
 
 // GetManifest returns the manifest.

@@ -3,12 +3,14 @@ package imagecopy
 import (
 	"context"
 	"io"
+	"net/http"
 
 	"go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
 
+	"github.com/dockerarchive/dockerarchive/podman/internal/answers"
 	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 )
@@ -57,4 +59,13 @@ func (d containedDestination) PutBlob(ctx context.Context, stream io.Reader, inf
 	}
 	cache.RecordKnownLocation(docker.Transport, types.BICTransportScope{Opaque: reference.Domain(to)}, put.Digest, types.BICLocationReference{Opaque: to.Name()})
 	return put, nil
+}
+
+// TryReusingBlob reports whether the registry has a blob. One that does not say is sent it.
+func (d containedDestination) TryReusingBlob(ctx context.Context, info types.BlobInfo, cache types.BlobInfoCache, canSubstitute bool) (bool, types.BlobInfo, error) {
+	there, reused, err := d.ImageDestination.TryReusingBlob(ctx, info, cache, canSubstitute)
+	if code, ok := answers.Status(err); ok && (code == http.StatusForbidden || code == http.StatusMethodNotAllowed) {
+		return false, types.BlobInfo{}, nil
+	}
+	return there, reused, err
 }

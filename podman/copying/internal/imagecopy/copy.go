@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -38,7 +39,20 @@ type Job struct {
 
 // Copy copies an image, and returns its manifest.
 func Copy(ctx context.Context, job Job) ([]byte, error) {
+	var read atomic.Bool // something has been
+	told := job.Progress
+	job.Progress = func(e progress.Event) {
+		if e.Kind == progress.Finished && e.Err == nil {
+			read.Store(true)
+		}
+		if told != nil {
+			told(e)
+		}
+	}
 	m, err := Once(ctx, job, AsSave)
+	if err != nil && sources.IsRejected(err) && read.Load() && !retry.IsFinal(err) {
+		m, err = Once(ctx, job, AsSave) // With a new token, which the registry may take.
+	}
 	if errors.Is(err, ErrWrongRanges) {
 		return Once(ctx, job, nil)
 	}
@@ -90,7 +104,7 @@ func (c *copier) copy(ctx context.Context, options *copy.Options) ([]byte, error
 		return nil, err
 	}
 	archiveSource := src
-	src = sources.Truthful(src)
+	src = sources.Truthful(ctx, src)
 	src = sources.Concurrently(src)
 	opened := &openedReference{ImageReference: srcRef, source: src}
 	defer opened.close() // It has only been read from.

@@ -11,7 +11,6 @@ import (
 	"github.com/sirupsen/logrus"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
-	"go.podman.io/image/v5/pkg/blobinfocache/none"
 	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/internal/image"
@@ -66,13 +65,13 @@ func (s *sentBlobs) of(b sentBlob) *sending {
 }
 
 // put sees to it that a repository has a blob.
-func (s *sentBlobs) put(ctx context.Context, img *pushedImage, to *repository, b image.Blob) error {
-	sending := s.of(sentBlob{reference.Domain(to.name), b.Digest})
+func (s *sentBlobs) put(ctx context.Context, img *pushedImage, to reference.Named, b image.Blob) error {
+	sending := s.of(sentBlob{reference.Domain(to), b.Digest})
 	if err := acquire(ctx, sending.turn); err != nil {
 		return err
 	}
 	defer func() { <-sending.turn }()
-	if sending.repositories[to.name.Name()] != nil {
+	if sending.repositories[to.Name()] != nil {
 		img.count(0, b.Size)
 		return nil
 	}
@@ -95,13 +94,13 @@ func (s *sentBlobs) put(ctx context.Context, img *pushedImage, to *repository, b
 	if err != nil {
 		return err
 	}
-	sending.repositories[to.name.Name()], sending.first = to.name, to.name
+	sending.repositories[to.Name()], sending.first = to, to
 	return nil
 }
 
 // mount has the registry take a blob from another of its repositories, if one is known
 // to have it. Whatever is in the way, the blob can still be sent.
-func (s *sentBlobs) mount(ctx context.Context, img *pushedImage, sending *sending, to *repository, b image.Blob) bool {
+func (s *sentBlobs) mount(ctx context.Context, img *pushedImage, sending *sending, to reference.Named, b image.Blob) bool {
 	from := sending.first
 	if from != nil && s.options.DryRun {
 		return true // It would be there by then.
@@ -118,26 +117,26 @@ func (s *sentBlobs) mount(ctx context.Context, img *pushedImage, sending *sendin
 
 // mountFrom has the registry take a blob from a repository or, if that is nil, from wherever
 // it has it.
-func (s *sentBlobs) mountFrom(ctx context.Context, to *repository, from reference.Named, d digest.Digest) bool {
+func (s *sentBlobs) mountFrom(ctx context.Context, to reference.Named, from reference.Named, d digest.Digest) bool {
 	mounted := false
 	err := stall.Ask(ctx, s.waiting, func(ctx context.Context, _ *stall.Watch) (err error) {
-		mounted, err = s.client.Mount(ctx, to.name, from, d)
+		mounted, err = s.client.Mount(ctx, to, from, d)
 		return err
 	})
 	if err != nil {
 		logrus.Debugf("%v", err)
 	}
 	if mounted {
-		s.cache.RecordKnownLocation(docker.Transport, scopeOf(to.name), d, types.BICLocationReference{Opaque: to.name.Name()})
+		s.cache.RecordKnownLocation(docker.Transport, scopeOf(to), d, types.BICLocationReference{Opaque: to.Name()})
 	}
 	return mounted
 }
 
 // remembered returns another repository that had a blob when something was last copied
 // there, if it is not known that the right one had it.
-func (s *sentBlobs) remembered(to *repository, d digest.Digest) reference.Named {
+func (s *sentBlobs) remembered(to reference.Named, d digest.Digest) reference.Named {
 	locations := s.locationsOf(to, d)
-	isTo := func(named reference.Named) bool { return named.Name() == to.name.Name() }
+	isTo := func(named reference.Named) bool { return named.Name() == to.Name() }
 	if len(locations) == 0 || slices.ContainsFunc(locations, isTo) {
 		return nil
 	}
@@ -146,11 +145,11 @@ func (s *sentBlobs) remembered(to *repository, d digest.Digest) reference.Named 
 
 // locationsOf returns the repositories of a registry that had a blob when something was last
 // copied there.
-func (s *sentBlobs) locationsOf(to *repository, d digest.Digest) []reference.Named {
+func (s *sentBlobs) locationsOf(to reference.Named, d digest.Digest) []reference.Named {
 	var found []reference.Named
-	for _, candidate := range s.cache.CandidateLocations(docker.Transport, scopeOf(to.name), d, false) {
+	for _, candidate := range s.cache.CandidateLocations(docker.Transport, scopeOf(to), d, false) {
 		named, err := reference.ParseNamed(candidate.Location.Opaque)
-		if err == nil && reference.Domain(named) == reference.Domain(to.name) {
+		if err == nil && reference.Domain(named) == reference.Domain(to) {
 			found = append(found, named)
 		}
 	}
@@ -163,7 +162,7 @@ func scopeOf(name reference.Named) types.BICTransportScope {
 }
 
 // isThere finds out whether a blob would be sent.
-func (s *sentBlobs) isThere(ctx context.Context, img *pushedImage, to *repository, b image.Blob) error {
+func (s *sentBlobs) isThere(ctx context.Context, img *pushedImage, to reference.Named, b image.Blob) error {
 	there, err := s.has(ctx, img, to, b)
 	if err != nil {
 		return err
@@ -177,30 +176,28 @@ func (s *sentBlobs) isThere(ctx context.Context, img *pushedImage, to *repositor
 }
 
 // has reports whether a repository has a blob.
-func (s *sentBlobs) has(ctx context.Context, img *pushedImage, to *repository, b image.Blob) (there bool, err error) {
-	err = to.do(ctx, img, b.Digest, func(ctx context.Context, _ *stall.Watch, dest types.ImageDestination) (err error) {
-		there, _, err = dest.TryReusingBlob(ctx, infoOf(b), none.NoCache, false)
-		return err
+func (s *sentBlobs) has(ctx context.Context, img *pushedImage, to reference.Named, b image.Blob) (there bool, err error) {
+	err = s.retry(ctx, img, b.Digest, func() error {
+		return stall.Ask(ctx, s.waiting, func(ctx context.Context, _ *stall.Watch) (err error) {
+			there, err = s.client.HasBlob(ctx, to, b.Digest)
+			return err
+		})
 	})
-	if err != nil {
-		return false, fmt.Errorf("asking for blob %s: %w", b.Digest, err)
-	}
-	return there, nil
+	return there, err
 }
-
-func infoOf(b image.Blob) types.BlobInfo { return types.BlobInfo{Digest: b.Digest, Size: b.Size} }
 
 // send sends a blob, unless the repository turns out to have it. containers/image would send
 // the credentials to whatever host the registry wants a blob at, and cannot go on where a
 // connection broke.
-func (s *sentBlobs) send(ctx context.Context, img *pushedImage, to *repository, b image.Blob) error {
+func (s *sentBlobs) send(ctx context.Context, img *pushedImage, to reference.Named, b image.Blob) error {
 	told := s.options.Select.Progress
 	begun := false
-	upload := s.client.Upload(to.name, b.Descriptor)
+	upload := s.client.Upload(to, b.Descriptor)
+	upload.ChunkSize = s.options.ChunkSize
 	upload.Announce = func(err error, offset int64) {
 		told(progress.Event{Kind: progress.Retried, Blob: b.Digest, Err: err, Offset: offset})
 	}
-	err := to.do(ctx, img, b.Digest, func(asked context.Context, w *stall.Watch, dest types.ImageDestination) error {
+	attempt := func(asked context.Context, w *stall.Watch) error {
 		open := func(skip int64) (*sentReader, error) {
 			body, err := s.open(ctx, img, b)
 			if err != nil {
@@ -215,7 +212,7 @@ func (s *sentBlobs) send(ctx context.Context, img *pushedImage, to *repository, 
 			}}, nil
 		}
 		if !begun {
-			if there, _, err := dest.TryReusingBlob(asked, infoOf(b), none.NoCache, false); there || err != nil {
+			if there, err := s.client.HasBlob(asked, to, b.Digest); there || err != nil {
 				return err
 			}
 		}
@@ -233,14 +230,15 @@ func (s *sentBlobs) send(ctx context.Context, img *pushedImage, to *repository, 
 				io.Closer
 			}{w.Sent(sent), sent}, nil
 		})
-	})
+	}
+	err := s.retry(ctx, img, b.Digest, func() error { return stall.Ask(ctx, s.waiting, attempt) })
 	if begun {
 		told(progress.Event{Kind: progress.Finished, Blob: b.Digest, Size: b.Size, Err: err})
 	}
 	if err != nil {
 		return fmt.Errorf("sending blob %s: %w", b.Digest, err)
 	}
-	s.cache.RecordKnownLocation(docker.Transport, scopeOf(to.name), b.Digest, types.BICLocationReference{Opaque: to.name.Name()})
+	s.cache.RecordKnownLocation(docker.Transport, scopeOf(to), b.Digest, types.BICLocationReference{Opaque: to.Name()})
 	if begun {
 		img.count(b.Size, 0)
 	} else {

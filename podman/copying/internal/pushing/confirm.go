@@ -82,9 +82,15 @@ func (p *pusher) list(ctx context.Context, img *pushedImage) error {
 }
 
 func (p *pusher) listIn(ctx context.Context, img *pushedImage, repository reference.Named, document *image.Document) error {
-	return p.ask(ctx, img, func(ctx context.Context) error {
-		return p.client.List(ctx, repository, document.Subject.Digest, document.Descriptor, document.Raw)
+	listed := false
+	err := p.ask(ctx, img, func(ctx context.Context) (err error) {
+		listed, err = p.client.List(ctx, repository, document.Subject.Digest, document.Descriptor, document.Raw)
+		return err
 	})
+	if err == nil && !listed {
+		img.warn("%s is in %s, but the registry does not list it as about %s: clients will not find it", document.Descriptor.Digest, repository.Name(), document.Subject.Digest)
+	}
+	return err
 }
 
 // addToList adds what an index of referrers lists to the one that a repository has under
@@ -120,6 +126,6 @@ func (p *pusher) addToList(ctx context.Context, img *pushedImage, target referen
 			return false, err
 		}
 	}
-	img.warnAdded(target)
+	img.warn("%s is a list of referrers that was there, to which those of %s were added", target, img.Top().Descriptor.Digest)
 	return true, nil
 }

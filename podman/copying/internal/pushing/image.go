@@ -56,9 +56,9 @@ func (i *pushedImage) count(sent, there int64) {
 	i.result.There += there
 }
 
-// warnAdded says that what a name stands for is not the image alone.
-func (i *pushedImage) warnAdded(target reference.Named) {
+// warn records what else should be known of the image.
+func (i *pushedImage) warn(format string, args ...any) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.result.Warnings = append(i.result.Warnings, fmt.Sprintf("%s is a list of referrers that was there, to which those of %s were added", target, i.Top().Descriptor.Digest))
+	i.result.Warnings = append(i.result.Warnings, fmt.Sprintf(format, args...))
 }

@@ -38,7 +38,7 @@ func (p *pusher) noteSources() {
 
 // putLeftOut sees to it that a repository has the layers that no source has. Nothing has been
 // sent before; all that the registry has not got either are named in one error.
-func (s *sentBlobs) putLeftOut(ctx context.Context, img *pushedImage, to *repository) error {
+func (s *sentBlobs) putLeftOut(ctx context.Context, img *pushedImage, to reference.Named) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(s.options.Select.Jobs)
 	var mu sync.Mutex
@@ -86,7 +86,7 @@ func (s *sentBlobs) leftOutOf(img *pushedImage) func(yield func(image.Blob) bool
 
 // find has a repository take a layer that cannot be sent from wherever the registry has it.
 // Nothing is mounted in a dry run.
-func (s *sentBlobs) find(ctx context.Context, img *pushedImage, to *repository, b image.Blob) error {
+func (s *sentBlobs) find(ctx context.Context, img *pushedImage, to reference.Named, b image.Blob) error {
 	there, err := s.has(ctx, img, to, b)
 	if err != nil {
 		return err
@@ -110,30 +110,25 @@ func (s *sentBlobs) find(ctx context.Context, img *pushedImage, to *repository, 
 }
 
 // take mounts a blob or, in a dry run, finds out whether it is there.
-func (s *sentBlobs) take(ctx context.Context, img *pushedImage, to *repository, from reference.Named, b image.Blob) (bool, error) {
+func (s *sentBlobs) take(ctx context.Context, img *pushedImage, to reference.Named, from reference.Named, b image.Blob) (bool, error) {
 	if !s.options.DryRun {
 		return s.mountFrom(ctx, to, from, b.Digest), nil
 	}
 	if from == nil {
 		return false, nil // Only who mounts it finds out.
 	}
-	other, err := newRepository(s.sender, from)
-	if err != nil {
-		return false, err
-	}
-	defer other.close()
-	there, err := s.has(ctx, img, other, b)
+	there, err := s.has(ctx, img, from, b)
 	return there && err == nil, nil // What cannot be looked at is not mounted either.
 }
 
 // candidates returns repositories of a registry that may have a blob: those that are known to
 // have it, and those that the push is for. The last one is nil: some registries find it
 // themselves.
-func (s *sentBlobs) candidates(to *repository, d digest.Digest) []reference.Named {
+func (s *sentBlobs) candidates(to reference.Named, d digest.Digest) []reference.Named {
 	var found []reference.Named
-	seen := map[string]bool{to.name.Name(): true}
+	seen := map[string]bool{to.Name(): true}
 	for _, named := range append(s.locationsOf(to, d), s.targets...) {
-		if !seen[named.Name()] && reference.Domain(named) == reference.Domain(to.name) {
+		if !seen[named.Name()] && reference.Domain(named) == reference.Domain(to) {
 			seen[named.Name()] = true
 			found = append(found, named)
 		}

@@ -233,13 +233,8 @@ func (p *pusher) push(ctx context.Context, img *pushedImage) error {
 
 // pushTo puts an image, unless only its name is missing, into a repository.
 func (p *pusher) pushTo(ctx context.Context, img *pushedImage, target reference.Named, all bool) error {
-	to, err := newRepository(p.sender, target)
-	if err != nil {
-		return err
-	}
-	defer to.close()
 	if all {
-		if err := p.pushContent(ctx, img, to); err != nil {
+		if err := p.pushContent(ctx, img, reference.TrimNamed(target)); err != nil {
 			return err
 		}
 	}
@@ -249,7 +244,7 @@ func (p *pusher) pushTo(ctx context.Context, img *pushedImage, target reference.
 	if added, err := p.addToList(ctx, img, target); added || err != nil {
 		return err
 	}
-	err = p.putManifest(ctx, img, img.Top(), target)
+	err := p.putManifest(ctx, img, img.Top(), target)
 	if err != nil && len(img.Missing) > 0 {
 		err = fmt.Errorf("%w (%w)", err, &errdef.MissingError{Missing: img.Missing})
 	}
@@ -260,7 +255,7 @@ func (p *pusher) pushTo(ctx context.Context, img *pushedImage, target reference.
 }
 
 // pushContent puts all into a repository that an image leads to.
-func (p *pusher) pushContent(ctx context.Context, img *pushedImage, to *repository) error {
+func (p *pusher) pushContent(ctx context.Context, img *pushedImage, to reference.Named) error {
 	if err := p.blobs.putLeftOut(ctx, img, to); err != nil {
 		return err
 	}
@@ -278,7 +273,7 @@ func (p *pusher) pushContent(ctx context.Context, img *pushedImage, to *reposito
 		return err
 	}
 	for _, document := range img.Documents[:len(img.Documents)-1] {
-		name, err := reference.WithDigest(to.name, document.Descriptor.Digest)
+		name, err := reference.WithDigest(to, document.Descriptor.Digest)
 		if err != nil {
 			return err
 		}

@@ -4,9 +4,11 @@ import (
 	"context"
 
 	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 
+	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/stall"
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
 	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
@@ -20,6 +22,7 @@ type Options struct {
 	Select         selecting.Options
 	DestinationCtx *types.SystemContext
 	Zstd           bool // compresses layers so that have to be; else gzip does
+	ChunkSize      int64
 	DryRun         bool
 	Planned        func([]Result) error
 }
@@ -48,5 +51,16 @@ func (s *sender) retry(ctx context.Context, img *pushedImage, blob digest.Digest
 func (s *sender) ask(ctx context.Context, img *pushedImage, f func(context.Context) error) error {
 	return s.retry(ctx, img, "", func() error {
 		return stall.Ask(ctx, s.waiting, func(ctx context.Context, _ *stall.Watch) error { return f(ctx) })
+	})
+}
+
+// putManifest puts a manifest or an index under a name.
+func (s *sender) putManifest(ctx context.Context, img *pushedImage, document *image.Document, name reference.Named) error {
+	m := registries.Manifest{Raw: document.Raw, MediaType: document.Descriptor.MediaType, Digest: document.Descriptor.Digest}
+	return s.retry(ctx, img, "", func() error {
+		return stall.Ask(ctx, s.waiting, func(ctx context.Context, w *stall.Watch) error {
+			w.Patient()
+			return s.client.PutManifest(ctx, name, m)
+		})
 	})
 }

@@ -200,6 +200,9 @@ func (g *gathering) tagged(ctx context.Context, q question, kind string) (*Image
 	if err != nil {
 		return nil, fmt.Errorf("parsing %s: %w", name, err)
 	}
+	if kind == image.TagReferrers && document.Descriptor.Digest == q.subject {
+		return nil, nil // GitLab takes sha256-HEX for the digest.
+	}
 	r, err := newReferrer(q, name)
 	if err != nil {
 		return nil, err

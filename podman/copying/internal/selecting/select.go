@@ -31,13 +31,16 @@ func (s *Selection) of(img *Image) *reading { return &reading{s, img} }
 // has the policy accept that.
 func (r *reading) resolve(ctx context.Context) error {
 	r.checkName()
-	err := r.retry(ctx, func(ctx context.Context) error {
+	reopen := func(ctx context.Context) (types.ImageSource, error) {
 		several := r.whole() || len(r.platforms()) > 0
-		src, err := r.img.Source.NewImageSource(ctx, sources.Opening(r.s.sourceCtx(r.img), several))
+		return r.img.Source.NewImageSource(ctx, sources.Opening(r.s.sourceCtx(r.img), several))
+	}
+	err := r.retry(ctx, func(ctx context.Context) error {
+		src, err := reopen(ctx)
 		if err == nil {
 			r.img.origins, _ = src.(origins)
 			r.img.partial, _ = src.(partial)
-			r.img.src = sources.Concurrently(sources.Truthful(src))
+			r.img.src = sources.Concurrently(sources.Truthful(ctx, src))
 		}
 		return err
 	})
@@ -45,7 +48,7 @@ func (r *reading) resolve(ctx context.Context) error {
 		return err
 	}
 	r.img.blobs = sources.New(r.img.src)
-	r.img.blobs.Waiting = r.s.Waiting
+	r.img.blobs.Waiting, r.img.blobs.Reopen = r.s.Waiting, reopen
 	r.img.found = map[digest.Digest]*image.Document{}
 	top := ctrimage.UnparsedInstance(r.img.src, nil)
 	raw, mimeType, err := r.manifest(ctx, top)

@@ -215,6 +215,7 @@ func (s *Selection) sourceCtx(img *Image) *types.SystemContext {
 func (s *Selection) Close() {
 	for _, img := range s.Images {
 		if img.src != nil {
+			img.blobs.Close()
 			img.src.Close() // It has only been read from.
 		}
 	}

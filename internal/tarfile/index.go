@@ -57,15 +57,15 @@ func NewIndex(ctx context.Context, r io.ReaderAt, size int64) (*Index, error) {
 func newIndex(ctx context.Context, r io.ReaderAt, size int64, maxEntries, maxNameBytes int) (*Index, error) {
 	x := &Index{r: r, byName: map[string]int32{}, sparse: map[int64]*sparseFile{}}
 	w := &window{r: r, size: size}
-	tr := tar.NewReader(w)
 	var end int64 // of the last entry
+	var plainHeader tar.Header
 	nameBytes := 0
 	for n := 0; ; n++ {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		w.budget = maxHeaderLen
-		hdr, err := tr.Next()
+		w.pos, w.budget = end+padding(end), maxHeaderLen
+		hdr, err := w.next(&plainHeader)
 		if err == io.EOF {
 			// archive/tar is content if the marker, two blocks of zeros, is missing.
 			x.terminated = w.pos-end >= 2*blockSize

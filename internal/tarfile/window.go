@@ -1,6 +1,7 @@
 package tarfile
 
 import (
+	"archive/tar"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +25,30 @@ type window struct {
 	budget    int64 // how much may still be read of this header
 	buf       []byte
 	start     int64 // of buf in r
+}
+
+// next reads the header at the position of w. spare is for one of the usual form; every
+// other one is read by archive/tar, which keeps nothing from one header to the next.
+func (w *window) next(spare *tar.Header) (*tar.Header, error) {
+	if block := w.block(); block != nil && plain(block, spare) {
+		w.pos += blockSize
+		return spare, nil
+	}
+	return tar.NewReader(w).Next()
+}
+
+// block returns the block at the position of w without going on, nil if it is not there
+// as a whole or cannot be read: whoever reads it finds out why.
+func (w *window) block() []byte {
+	if w.pos > w.size-blockSize {
+		return nil
+	}
+	if w.pos < w.start || w.pos+blockSize > w.start+int64(len(w.buf)) {
+		if w.fill() != nil {
+			return nil
+		}
+	}
+	return w.buf[w.pos-w.start:][:blockSize]
 }
 
 // Read implements io.Reader.

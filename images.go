@@ -80,6 +80,7 @@ func (r *Reader) Verify(ctx context.Context, progress func(bytes int)) (*archive
 	if err != nil {
 		return nil, fmt.Errorf("%s: verifying %s: %w", r.transport.name, r.path, err)
 	}
+	mismatches = append(mismatches, verify.Deltas(findings.Deltas)...)
 	return &archive.Report{Problems: slices.Concat(parts, findings.Problems, mismatches), Notes: findings.Notes, LeftOut: findings.LeftOut}, nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/dockerarchive/dockerarchive/archive"
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/layout"
 	"github.com/dockerarchive/dockerarchive/internal/naming"
@@ -93,6 +94,7 @@ type archiveReference struct {
 	// reader and writer are set on references that belong to one.
 	reader *Reader
 	writer *Writer
+	bases  *archive.Bases // that have layers which the archive is without; nil if none do
 	place  *writing.Image // of the image in writer
 }
 

@@ -61,6 +61,9 @@ type Opener struct {
 	// TempDir is the directory for temporary files, which have no names; "" is the
 	// system's for large ones.
 	TempDir string
+	// Bases, if not nil, have layers that an archive is without, which is then as complete
+	// as with them. They must not be closed before the archives.
+	Bases *Bases
 }
 
 // Open opens the archive at path, "-" and /dev/stdin being the standard input; of one
@@ -74,7 +77,7 @@ func (o Opener) Open(ctx context.Context, path string) (*Archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := open(ctx, file)
+	a, err := o.open(ctx, file)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
@@ -88,7 +91,7 @@ func (o Opener) Read(ctx context.Context, r io.Reader) (*Archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	return open(ctx, file)
+	return o.open(ctx, file)
 }
 
 // New returns the archive that r holds in its first size bytes. If it is not
@@ -100,7 +103,7 @@ func (o Opener) New(ctx context.Context, r io.ReaderAt, size int64) (*Archive, e
 	if err != nil {
 		return nil, err
 	}
-	return open(ctx, file)
+	return o.open(ctx, file)
 }
 
 // Open is that of the zero Opener.
@@ -119,7 +122,7 @@ func (o Opener) options() input.Options {
 }
 
 // open closes the file if it fails.
-func open(ctx context.Context, file *input.File) (*Archive, error) {
+func (o Opener) open(ctx context.Context, file *input.File) (*Archive, error) {
 	// Sections of what the file itself is read from can be sent by the kernel.
 	r, offset, _ := file.Outer()
 	if offset != 0 {
@@ -132,6 +135,9 @@ func open(ctx context.Context, file *input.File) (*Archive, error) {
 	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
+	}
+	if o.Bases != nil {
+		c.Complete(&o.Bases.set)
 	}
 	a := &Archive{catalog: c, size: file.Size(), close: sync.OnceValue(file.Close), checkParts: file.CheckParts}
 	for _, img := range c.Images() {
@@ -227,5 +233,6 @@ func (a *Archive) Verify(ctx context.Context, progress func(bytes int)) (*Report
 	if err != nil {
 		return nil, fmt.Errorf("verifying the archive: %w", err)
 	}
+	mismatches = append(mismatches, verify.Deltas(findings.Deltas)...)
 	return &Report{Problems: slices.Concat(parts, findings.Problems, mismatches), Notes: findings.Notes, LeftOut: findings.LeftOut}, nil
 }

@@ -96,7 +96,7 @@ func (m *Manifest) LayerSources(ctx context.Context) ([]LayerSource, error) {
 		case errors.As(err, &leftOut):
 			for _, left := range leftOut.Layers {
 				left.Size = l.Size
-				if !slices.Contains(missing, left) { // An image may have a layer twice.
+				if !slices.ContainsFunc(missing, func(m errdef.LeftOut) bool { return m.Digest == left.Digest }) { // An image may have a layer twice.
 					missing = append(missing, left)
 				}
 			}
@@ -118,6 +118,9 @@ func (l *Layer) source(ctx context.Context) (LayerSource, error) {
 	b, err := l.Blob(ctx)
 	if err != nil {
 		return LayerSource{}, err
+	}
+	if b.blob.IsBorrowed() {
+		return LayerSource{Name: l.Digest.String(), Digest: l.Digest, DiffID: l.DiffID, Open: b.Open}, nil
 	}
 	stored, d := b.blob.Stored()
 	s := LayerSource{Name: l.Digest.String(), Digest: d, DiffID: l.DiffID}

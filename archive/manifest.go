@@ -158,3 +158,17 @@ func (b *Blob) Open(ctx context.Context) (io.ReadCloser, error) { return b.blob.
 // compressed or without its holes, or not as a file. The content is not verified: whoever sends it
 // leaves that to the receiver, or reads all of Open once.
 func (b *Blob) Section() *io.SectionReader { return b.blob.Section() }
+
+// IsBorrowed reports whether the blob is a layer that the archive is without, and that comes
+// from the Bases of its Opener.
+func (b *Blob) IsBorrowed() bool { return b.blob.IsBorrowed() }
+
+// Borrow returns a layer that IsBorrowed, for reading anywhere and concurrently, until done
+// is called. It has been verified if it was made by a delta, else it has not.
+func (b *Blob) Borrow(ctx context.Context) (r *io.SectionReader, done func(), err error) {
+	loan, err := b.blob.Borrow(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return loan.SectionReader, loan.Return, nil
+}

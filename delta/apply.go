@@ -84,7 +84,7 @@ func (d *Delta) openBases(ctx context.Context, bases []Source, dir string) (read
 
 func (d *Delta) openBase(ctx context.Context, s Source, want *Blob, dir string) (*base, error) {
 	f := want.Form
-	if f != Plain { // it may be compressed otherwise, or not at all
+	if f != Plain || s.Size() != want.Size { // it may be compressed otherwise, or not at all
 		var err error
 		if f, err = form(s); err != nil {
 			return nil, err

@@ -237,6 +237,7 @@ func TestBases(t *testing.T) {
 
 	for name, d := range map[string]*Delta{ // the text of the base will do
 		"not compressed": made(t, text, old), "of a known encoder": made(t, compress(t, "go", 6, text), old),
+		"from a plain base": made(t, compress(t, "go", 6, text), oldText),
 	} {
 		require.False(t, d.NeedsCompressedBases(), name)
 		for _, kind := range []string{"plain", "klauspost", "members", "zstd"} {

@@ -91,8 +91,25 @@ type LeftOut struct {
 	// if the size is not known.
 	Digest digest.Digest `json:"digest"`
 	Size   int64         `json:"size"`
-	// Archive is the name of the archive that has it, as the one that has it not says.
+	// Archive is the name of the archive that has it or, if there is a delta, what it is
+	// made from, as the one that has it not says.
 	Archive string `json:"archive"`
+	// Delta is the digest of the blob that makes the layer from others, empty if there is
+	// none, DeltaSize its size in bytes, and From what it is made from.
+	Delta     digest.Digest `json:"delta,omitempty"`
+	DeltaSize int64         `json:"deltaSize,omitempty"`
+	From      []DeltaBase   `json:"from,omitempty"`
+}
+
+// DeltaBase is a layer that another one is made from, as the archive with the delta says.
+type DeltaBase struct {
+	// Archive is the name of an archive that has it.
+	Archive string `json:"archive"`
+	// Digest is that of the layer as it was there. The very same is needed if Exact is
+	// set, else any layer with the same diff ID.
+	Digest digest.Digest `json:"digest"`
+	DiffID digest.Digest `json:"diffID"`
+	Exact  bool          `json:"exact,omitempty"`
 }
 
 // LeftOutError means that layers are needed that an archive was saved without. It is an
@@ -117,9 +134,20 @@ func (e *LeftOutError) Error() string {
 		if i == 0 {
 			separator = ": "
 		}
-		fmt.Fprintf(&b, "%s%s is in %s", separator, printable.String(l.Digest.String()), printable.String(l.Archive))
+		fmt.Fprintf(&b, "%s%s is %s %s", separator, printable.String(l.Digest.String()), l.how(), printable.String(l.Archive))
 	}
 	return b.String()
+}
+
+// how says what the archive is to the layer.
+func (l *LeftOut) how() string {
+	switch {
+	case l.Delta == "":
+		return "in"
+	case len(l.From) > 0 && l.From[0].Exact:
+		return "made from layers, compressed as they are there, of"
+	}
+	return "made from layers of"
 }
 
 // Unwrap makes it an fs.ErrNotExist.

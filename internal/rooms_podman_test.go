@@ -26,12 +26,12 @@ var upstairs = []struct{ name, mayImport, engine string }{
 	{"internal/layouts", "front", "internal/layout"},
 
 	// Opening images, and reading their blobs. It knows nothing of archives that are written.
-	{"internal/sources", "front internal/answers internal/registries", "internal/daemon internal/fetching internal/image internal/retry internal/stall"},
+	{"internal/sources", "front internal/answers internal/registries", "archive internal/daemon internal/fetching internal/image internal/retry internal/spool internal/stall"},
 
 	// Which images, and what of them; then what becomes of them. Saving, pushing and copying
 	// know nothing of each other; what is loaded is an archive.
 	{"copying/internal/selecting", "front internal/registries internal/sources", "archive errdef internal/async internal/daemon internal/fetching internal/image internal/layout internal/local internal/naming internal/retry internal/stall progress"},
-	{"copying/internal/saving", "front copying/internal/selecting internal/layouts internal/sources", "errdef internal/compression internal/fetching internal/image internal/layout internal/local internal/output internal/tarfile internal/writing progress"},
+	{"copying/internal/saving", "front copying/internal/selecting internal/layouts internal/sources", "archive errdef internal/compression internal/fetching internal/image internal/layout internal/local internal/output internal/spool internal/tarfile internal/writing progress"},
 	{"copying/internal/pushing", "copying/internal/selecting internal/layouts internal/registries internal/sources", "errdef internal/image internal/local internal/spool internal/stall progress"},
 	{"copying/internal/imagecopy", "front copying/internal/selecting internal/answers internal/registries internal/sources", "internal/fetching internal/image internal/retry internal/stall progress"},
 	{"copying/internal/loading", "copying/internal/imagecopy copying/internal/saving copying/internal/selecting internal/layouts internal/sources", "internal/daemon internal/image progress"},

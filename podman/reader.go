@@ -119,6 +119,7 @@ func NewReaderForReferenceContext(ctx context.Context, sys *types.SystemContext,
 	if err != nil {
 		return nil, nil, err
 	}
+	archiveRef.complete(r.catalog)
 	archiveRef.reader = r
 	return r, archiveRef, nil
 }

@@ -48,6 +48,7 @@ func newImageSource(ctx context.Context, sys *types.SystemContext, ref archiveRe
 			return nil, err
 		}
 		s.reader, s.owned = r, true
+		ref.complete(r.catalog)
 	}
 	var err error
 	if s.image, _, err = s.reader.choose(ref, sys); err != nil {
@@ -160,9 +161,9 @@ func (s *imageSource) LayerInfosForCopy(context.Context, *digest.Digest) ([]type
 	return nil, nil
 }
 
-// LeftOut returns, for packages of this module that read archives, the name of the
-// archive that has a layer which this one was saved without, as it says.
-func (s *imageSource) LeftOut(d digest.Digest) (archive string, ok bool) {
+// LeftOut returns, for packages of this module that read archives, where a layer is which
+// this one was saved without, as it says, and cannot borrow.
+func (s *imageSource) LeftOut(d digest.Digest) (where image.Elsewhere, ok bool) {
 	return s.reader.catalog.LeftOut(d)
 }
 

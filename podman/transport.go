@@ -16,6 +16,7 @@ import (
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 
+	"github.com/dockerarchive/dockerarchive/archive"
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/layout"
 	"github.com/dockerarchive/dockerarchive/internal/naming"
@@ -95,6 +96,7 @@ type archiveReference struct {
 	// reader and writer are set on references that belong to one.
 	reader *Reader
 	writer *Writer
+	bases  *archive.Bases // that have layers which the archive is without; nil if none do
 	place  *writing.Image // of the image in writer
 }
 

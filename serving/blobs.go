@@ -33,7 +33,11 @@ func (s *Server) blob(w http.ResponseWriter, r *request, reference string) {
 	defer closeArchive()
 	s.sending.Add(1)
 	defer s.sent()
-	content, done := openBlob(r.Context(), b)
+	content, done, err := openBlob(r.Context(), b)
+	if err != nil {
+		s.failReading(w, r, codeBlobUnknown, err)
+		return
+	}
 	defer done()
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")
@@ -71,16 +75,21 @@ func (s *Server) cacheable() string {
 }
 
 // openBlob returns the content of a blob. done is to be called when it has been used.
-func openBlob(ctx context.Context, b *archive.Blob) (content io.ReadSeeker, done func()) {
-	section := b.Section()
-	if section == nil {
+func openBlob(ctx context.Context, b *archive.Blob) (content io.ReadSeeker, done func(), err error) {
+	section, back := b.Section(), func() {}
+	switch {
+	case b.IsBorrowed():
+		if section, back, err = b.Borrow(ctx); err != nil {
+			return nil, nil, err
+		}
+	case section == nil:
 		stream := &streamed{ctx: ctx, blob: b}
-		return stream, stream.close
+		return stream, stream.close, nil
 	}
 	if stored := newStored(section); stored != nil {
-		return stored, stored.close
+		return stored, func() { stored.close(); back() }, nil
 	}
-	return section, func() {}
+	return section, back, nil
 }
 
 // watchedReader remembers why it could not be read.

@@ -90,7 +90,7 @@ func (s *Server) open(ctx context.Context, f file, old *opened) (*opened, error)
 		return old, nil
 	}
 	begun := time.Now()
-	a, err := archive.Opener{TempDir: s.options.TempDir}.Open(ctx, f.path)
+	a, err := archive.Opener{TempDir: s.options.TempDir, Bases: s.options.Bases}.Open(ctx, f.path)
 	if err != nil {
 		if ctx.Err() == nil {
 			if !tooManyFiles(err) { // It may be read next time.

@@ -65,6 +65,9 @@ type Options struct {
 	// TempDir is the directory for archives that have to be unpacked, in files without
 	// names; "" is the system's for large ones.
 	TempDir string
+	// Bases, if not nil, have layers that archives are without. Layers that deltas make are
+	// made once, and kept as far as BasesOptions.Keep goes.
+	Bases *archive.Bases
 }
 
 // Access is a request that was answered.
@@ -110,7 +113,7 @@ func New(ctx context.Context, paths []string, o Options) (*Server, error) {
 	if o.Patience == 0 {
 		o.Patience = 30 * time.Second
 	}
-	s := &Server{options: o, paths: paths, pool: newPool(openLimit(), archive.Opener{TempDir: o.TempDir}), checker: make(chan struct{}, 1), quiet: make(chan struct{}, 1), refused: map[string]stamp{}}
+	s := &Server{options: o, paths: paths, pool: newPool(openLimit(), archive.Opener{TempDir: o.TempDir, Bases: o.Bases}), checker: make(chan struct{}, 1), quiet: make(chan struct{}, 1), refused: map[string]stamp{}}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.current = newSnapshot(s, nil)
 	if err := s.refresh(ctx, true); err != nil {

@@ -22,8 +22,9 @@ type Blob struct {
 	Digest digest.Digest
 	Size   int64 // in bytes
 
-	data []byte // its content, or
-	file stored // where that is
+	data   []byte // its content, or
+	file   stored // where that is, or
+	borrow func(ctx context.Context) (*Loan, error)
 }
 
 // stored is a file of the archive, perhaps compressed by itself.
@@ -59,6 +60,9 @@ func (b Blob) OpenUnpacked(ctx context.Context, diffID digest.Digest) (io.ReadCl
 	if b.data != nil {
 		return b.OpenVerified(ctx)
 	}
+	if b.borrow != nil {
+		return b.openBorrowed(ctx, true, -1, diffID)
+	}
 	algorithm, err := detect(b.file.files, b.file.Member)
 	if err != nil {
 		return nil, err
@@ -83,7 +87,7 @@ func (b Blob) ReadDocument(ctx context.Context) ([]byte, error) {
 // Section returns where in the archive the blob is, as it is wanted; nil if it is
 // nowhere, or not in one piece. It is not verified.
 func (b Blob) Section() *io.SectionReader {
-	if b.data != nil || b.file.algorithm != compression.None || b.file.files.IsSparse(b.file.Member) {
+	if b.data != nil || b.borrow != nil || b.file.algorithm != compression.None || b.file.files.IsSparse(b.file.Member) {
 		return nil
 	}
 	return b.file.files.Open(b.file.Member)
@@ -91,7 +95,7 @@ func (b Blob) Section() *io.SectionReader {
 
 // Stored returns the bytes that the archive has of the blob, compressed or not, for
 // reading anywhere and concurrently, and the digest that they should have: it is empty if
-// the blob is wanted in another form. Nothing is verified.
+// the blob is wanted in another form. Nothing is verified. It is not for what IsBorrowed.
 func (b Blob) Stored() (*io.SectionReader, digest.Digest) {
 	switch {
 	case b.data != nil:
@@ -108,27 +112,43 @@ func (b Blob) open(ctx context.Context, algorithm compression.Algorithm, size in
 	if b.data != nil { // Its digest was made of it.
 		return io.NopCloser(bytes.NewReader(b.data)), nil
 	}
+	if b.borrow != nil {
+		return b.openBorrowed(ctx, false, size, want)
+	}
 	file := b.file
 	file.algorithm = algorithm
 	stream, err := file.open()
 	if err != nil {
 		return nil, err
 	}
-	c := &checker{stream: stream, name: file.Name, size: size, want: want}
+	return checked(ctx, stream, file.Name, size, want), nil
+}
+
+// checked is a stream that fails if it has another size, or another digest.
+func checked(ctx context.Context, stream io.ReadCloser, name string, size int64, want digest.Digest) io.ReadCloser {
+	c := &checker{stream: stream, name: name, size: size, want: want}
 	if want != "" {
 		c.digester = want.Algorithm().Digester()
 	}
 	// It decompresses and verifies while its user does something else, and only it
 	// knows when the decompressor can be used for another blob.
-	return async.NewReadCloser(ctx, c), nil
+	return async.NewReadCloser(ctx, c)
 }
 
 // open returns the uncompressed content.
 func (s stored) open() (io.ReadCloser, error) {
-	source := &source{r: s.files.Open(s.Member)}
-	stream, err := compression.NewReader(source, s.algorithm)
+	stream, err := unpack(s.files.Open(s.Member), s.algorithm)
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", printable.String(s.Name), source.blame(err))
+		return nil, fmt.Errorf("reading %s: %w", printable.String(s.Name), err)
+	}
+	return stream, nil
+}
+
+func unpack(r io.Reader, algorithm compression.Algorithm) (io.ReadCloser, error) {
+	source := &source{r: r}
+	stream, err := compression.NewReader(source, algorithm)
+	if err != nil {
+		return nil, source.blame(err)
 	}
 	return &unpacker{stream, source}, nil
 }

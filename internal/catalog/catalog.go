@@ -34,6 +34,7 @@ type Catalog struct {
 
 	leftOut    image.LeftOut // as index.json says
 	leftOutErr error         // why it says nothing that can be read
+	lender     Lender        // nil if nobody has what is left out
 }
 
 // Image is one image of an archive, or one image index with all its platforms.

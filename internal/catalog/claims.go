@@ -28,6 +28,8 @@ type Claim struct {
 	Name  string         // of the entry that says so, or of the first that does
 	File  tarfile.Member // the content
 	files *tarfile.Index
+	// borrow is not nil if the archive is without the content, and it is had elsewhere.
+	borrow func(ctx context.Context) (*Loan, error)
 	// Stored are the digests that the content should have as it is stored. Any are
 	// those of which nobody knows whether they are that or what the content should
 	// have when it is decompressed: tools that name layers by a digest differ.
@@ -58,8 +60,14 @@ func (l LayerClaim) Wrong(name string, got, stored digest.Digest) error {
 	return errdef.Errorf(errdef.ErrDamaged, "%s: layer %d, %s, has the diff ID %s, but the config says %s", l.Image, l.Layer, name, got, l.DiffID())
 }
 
-// Open returns the content as it is stored.
-func (c *Claim) Open() *io.SectionReader { return c.files.Open(c.File) }
+// Open returns the content as it is stored. What is borrowed has been verified as it is
+// stored.
+func (c *Claim) Open(ctx context.Context) (*Loan, error) {
+	if c.borrow != nil {
+		return c.borrow(ctx)
+	}
+	return &Loan{c.files.Open(c.File), func() {}}, nil
+}
 
 // Findings are what an archive says of its files, and what is found wrong or worth
 // telling without reading them.
@@ -70,6 +78,8 @@ type Findings struct {
 	// LeftOut are the layers that images need and the archive is without on purpose, as
 	// it says.
 	LeftOut []errdef.LeftOut
+	// Deltas are what makes layers that the archive is without. A layer may be there twice.
+	Deltas []Made
 }
 
 // claims collects Findings.
@@ -80,6 +90,7 @@ type claims struct {
 	used     map[int64]bool // content that an image refers to
 	// elsewhere are names of blobs that are not there, and not missed.
 	elsewhere map[string]bool
+	lent      map[digest.Digest]*Claim // of layers that are borrowed
 }
 
 // Claims returns all that an archive says of its files. What it says that is
@@ -87,7 +98,7 @@ type claims struct {
 // are problems; what is not there by design, and what nothing refers to, are
 // notes. The error is that of ctx.
 func (c *Catalog) Claims(ctx context.Context) (*Findings, error) {
-	cs := &claims{Catalog: c, byOffset: map[int64]*Claim{}, used: map[int64]bool{}, elsewhere: map[string]bool{}}
+	cs := &claims{Catalog: c, byOffset: map[int64]*Claim{}, used: map[int64]bool{}, elsewhere: map[string]bool{}, lent: map[digest.Digest]*Claim{}}
 	if !c.files.Terminated() {
 		cs.damaged("the archive does not end with an end-of-archive marker: it may have been cut short")
 	}
@@ -117,6 +128,7 @@ func (c *Catalog) Claims(ctx context.Context) (*Findings, error) {
 	cs.repositories()
 	cs.unused()
 	cs.found.Claims = slices.SortedFunc(maps.Values(cs.byOffset), func(a, b *Claim) int { return cmp.Compare(a.File.Offset, b.File.Offset) })
+	cs.found.Claims = append(cs.found.Claims, slices.SortedFunc(maps.Values(cs.lent), func(a, b *Claim) int { return cmp.Compare(a.Name, b.Name) })...)
 	return &cs.found, ctx.Err()
 }
 
@@ -328,7 +340,10 @@ func (cs *claims) manifest(label string, i *ociImage, doc *image.Fields) {
 	cs.descriptor(label, *doc.Config)
 	layers := make([]*Claim, len(doc.Layers))
 	for n, l := range doc.Layers {
-		if !cs.leavesOut(l) {
+		if cs.leavesOut(l) {
+			continue
+		}
+		if layers[n] = cs.borrows(l); layers[n] == nil {
 			layers[n] = cs.descriptor(label, l)
 		}
 	}

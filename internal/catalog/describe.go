@@ -11,7 +11,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/imageinfo"
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
@@ -145,8 +144,8 @@ func (c *Catalog) describeManifest(d *imageinfo.Manifest, doc *image.Fields, siz
 				continue
 			}
 		}
-		if archive, ok := c.leftOut[b.Digest]; ok && !isConfig(doc, b) && errors.Is(err, fs.ErrNotExist) {
-			leaveOut(d, errdef.LeftOut{Digest: b.Digest, Size: b.Size, Archive: archive})
+		if e, ok := c.leftOut[b.Digest]; ok && !isConfig(doc, b) && errors.Is(err, fs.ErrNotExist) {
+			leaveOut(d, e.Of(b))
 			continue
 		}
 		if len(b.URLs) == 0 && !image.IsNonDistributable(b.MediaType) {

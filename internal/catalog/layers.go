@@ -65,10 +65,18 @@ func (c *layerCache) find(name string) (*layer, error) {
 
 // detect returns how a file is compressed, by its content.
 func detect(files *tarfile.Index, f tarfile.Member) (compression.Algorithm, error) {
-	prefix := make([]byte, compression.PrefixLen)
-	n, err := files.Open(f).ReadAt(prefix, 0)
-	if err != nil && err != io.EOF {
+	algorithm, err := detectIn(files.Open(f))
+	if err != nil {
 		return compression.None, fmt.Errorf("reading %s: %w", printable.String(f.Name), err)
+	}
+	return algorithm, nil
+}
+
+func detectIn(r io.ReaderAt) (compression.Algorithm, error) {
+	prefix := make([]byte, compression.PrefixLen)
+	n, err := r.ReadAt(prefix, 0)
+	if err != nil && err != io.EOF {
+		return compression.None, err
 	}
 	return compression.Detect(prefix[:n]), nil
 }

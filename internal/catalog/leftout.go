@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/imageinfo"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
 	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
 // An archive may be without layers that another archive has, and say so in index.json.
@@ -37,15 +39,24 @@ func (c *Catalog) readLeftOut(indexFile []byte) {
 	}
 }
 
-// LeftOut returns the name of the archive that has a layer, as this one says, which has
-// it not.
-func (c *Catalog) LeftOut(d digest.Digest) (archive string, ok bool) {
-	archive, ok = c.leftOut[d]
+// LeftOut returns where a layer is, as the archive says, which has it not, nor can borrow
+// it.
+func (c *Catalog) LeftOut(d digest.Digest) (where image.Elsewhere, ok bool) {
+	where, ok = c.lacks(d)
+	if _, lent := c.lends(d); lent {
+		return image.Elsewhere{}, false
+	}
+	return where, ok
+}
+
+// lacks is LeftOut of what can be borrowed, too.
+func (c *Catalog) lacks(d digest.Digest) (where image.Elsewhere, ok bool) {
+	where, ok = c.leftOut[d]
 	if !ok {
-		return "", false
+		return image.Elsewhere{}, false
 	}
 	name, err := blobName(d)
-	return archive, err == nil && !c.files.Has(name)
+	return where, err == nil && !c.files.Has(name)
 }
 
 // leaveOut adds layers that are not described as left out yet.
@@ -83,15 +94,58 @@ func (cs *claims) leavesOut(l v1.Descriptor) bool {
 	if err != nil {
 		return false
 	}
-	archive, ok := cs.LeftOut(l.Digest)
+	where, ok := cs.LeftOut(l.Digest)
 	if !ok {
 		return false
 	}
 	if !cs.elsewhere[name] {
 		cs.elsewhere[name] = true
-		cs.found.LeftOut = append(cs.found.LeftOut, errdef.LeftOut{Digest: l.Digest, Size: l.Size, Archive: archive})
+		cs.found.LeftOut = append(cs.found.LeftOut, where.Of(l))
+		cs.delta(l, where.Delta)
 	}
 	return true
+}
+
+// borrows returns the claim of a layer that the archive is without, and that it can borrow.
+func (cs *claims) borrows(l v1.Descriptor) *Claim {
+	b, ok := cs.borrowed(l.Digest)
+	if !ok {
+		return nil
+	}
+	cs.delta(l, cs.leftOut[l.Digest].Delta)
+	if name, err := blobName(l.Digest); err == nil {
+		cs.elsewhere[name] = true // Of what manifest.json lists, too.
+	}
+	if b.Size != l.Size {
+		cs.damaged("layer %s has %d bytes, but what makes it says %d", l.Digest, l.Size, b.Size)
+	}
+	c := cs.lent[l.Digest]
+	if c == nil {
+		c = &Claim{Name: l.Digest.String(), File: tarfile.Member{Size: b.Size}, borrow: b.borrow, Stored: []digest.Digest{l.Digest}}
+		cs.lent[l.Digest] = c
+	}
+	return c
+}
+
+// delta looks at what makes a layer that is left out, nil if nothing does.
+func (cs *claims) delta(l v1.Descriptor, made *image.Delta) {
+	if made == nil {
+		return
+	}
+	c := cs.descriptor("layer "+l.Digest.String(), v1.Descriptor{Digest: made.Digest, Size: made.Size, MediaType: made.MediaType})
+	if c != nil && c.File.Size != made.Size {
+		cs.damaged("%s says that the delta %s has %d bytes, but it has %d", indexJSON, made.Digest, made.Size, c.File.Size)
+	}
+	if c != nil {
+		cs.found.Deltas = append(cs.found.Deltas, Made{Layer: l, Delta: *made, Content: cs.files.Open(c.File)})
+	}
+}
+
+// Made is a layer and what makes it.
+type Made struct {
+	Layer   v1.Descriptor
+	Delta   image.Delta
+	Content *io.SectionReader // of the delta
 }
 
 // Held is what an archive has of the layers of its images.
@@ -146,6 +200,8 @@ func (c *Catalog) heldBlobs(ctx context.Context, i *ociImage, h *Held) error {
 		for _, l := range doc.Layers {
 			f, err := i.lookup(l.Digest)
 			if err == nil && f.Size == l.Size {
+				h.Blobs[l.Digest] = l.Size
+			} else if size, ok := c.lends(l.Digest); ok && errors.Is(err, fs.ErrNotExist) && size == l.Size {
 				h.Blobs[l.Digest] = l.Size
 			}
 		}

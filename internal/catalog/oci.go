@@ -46,7 +46,7 @@ func blobName(d digest.Digest) (string, error) {
 type ociImage struct {
 	files      *tarfile.Index
 	layers     *layerCache
-	leftOut    image.LeftOut
+	catalog    *Catalog
 	descriptor v1.Descriptor
 	items      map[digest.Digest]*manifestItem // of manifest.json, by config
 	// namesake is what manifest.json has under a name of the image, if that is of
@@ -82,7 +82,7 @@ func (c *Catalog) loadOCI() ([]*Image, error) {
 	for _, d := range index.Manifests {
 		img, ok := byDigest[d.Digest]
 		if !ok {
-			img = &Image{contents: &ociImage{files: c.files, layers: c.layers, leftOut: c.leftOut, descriptor: d, items: map[digest.Digest]*manifestItem{}}}
+			img = &Image{contents: &ociImage{files: c.files, layers: c.layers, catalog: c, descriptor: d, items: map[digest.Digest]*manifestItem{}}}
 			byDigest[d.Digest] = img
 			images = append(images, img)
 		}
@@ -213,8 +213,13 @@ func (i *ociImage) Blob(ctx context.Context, d digest.Digest) (Blob, error) {
 		return s.instead.Blob(ctx, d)
 	}
 	f, err := i.lookup(d)
-	if archive, ok := i.leftOut[d]; ok && errors.Is(err, fs.ErrNotExist) {
-		return Blob{}, &errdef.LeftOutError{Layers: []errdef.LeftOut{{Digest: d, Size: -1, Archive: archive}}}
+	if errors.Is(err, fs.ErrNotExist) {
+		if b, ok := i.catalog.borrowed(d); ok {
+			return b, nil
+		}
+		if e, ok := i.catalog.leftOut[d]; ok {
+			return Blob{}, &errdef.LeftOutError{Layers: []errdef.LeftOut{e.Of(v1.Descriptor{Digest: d, Size: -1})}}
+		}
 	}
 	if err != nil {
 		return Blob{}, err

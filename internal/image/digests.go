@@ -1,6 +1,8 @@
 package image
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"reflect"
 	"slices"
 	"sync"
@@ -9,7 +11,6 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	// The algorithms that digests may use.
-	_ "crypto/sha256"
 	_ "crypto/sha512"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
@@ -18,6 +19,12 @@ import (
 // Most methods of digest.Digest panic for a string that is no digest. Such a string never
 // becomes one here: JSON documents are read by Decode, which looks at every digest in them,
 // and everything else by digest.Parse. A test finds conversions of other kinds.
+
+// SHA256 returns the digest that a hash is.
+func SHA256(sum [sha256.Size]byte) digest.Digest {
+	d, _ := digest.Parse(fmt.Sprintf("sha256:%x", sum)) // It is one.
+	return d
+}
 
 var (
 	digestType     = reflect.TypeFor[digest.Digest]()

@@ -136,6 +136,7 @@ type Kind int
 // The kinds of blobs.
 const (
 	KindLayer Kind = iota
+	KindDelta      // what makes a layer that is not there
 	KindConfig
 	KindDocument // a manifest or an index
 )
@@ -147,13 +148,16 @@ type Blob struct {
 }
 
 // Blobs returns what the document refers to, except for what is Absent, and then
-// itself, in the order of every archive that keeps it: layers, lowest first, config, document. Of an
+// itself, in the order of every archive that keeps it: layers, lowest first, or the deltas
+// that make them, config, document. Of an
 // index it returns itself only; what it lists are documents of their own.
 func (d *Document) Blobs() []Blob {
 	var blobs []Blob
 	for _, l := range d.Layers {
 		if !d.Absent[l.Digest] {
 			blobs = append(blobs, Blob{l, KindLayer})
+		} else if delta := d.LeftOut[l.Digest].Delta; delta != nil {
+			blobs = append(blobs, Blob{v1.Descriptor{MediaType: delta.MediaType, Digest: delta.Digest, Size: delta.Size}, KindDelta})
 		}
 	}
 	if d.Config != nil {

@@ -6,6 +6,9 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
 )
 
 // AnnotationLeftOut is the annotation of index.json itself by which an archive says
@@ -13,14 +16,67 @@ import (
 // at annotations there.
 const AnnotationLeftOut = "io.github.dockerarchive.left-out"
 
-// LeftOut are layers that an archive is without on purpose, each with the name of an
-// archive that has it. nil is none.
-type LeftOut map[digest.Digest]string
+// DeltaType is the media type of a file that makes a layer from others.
+const DeltaType = "application/vnd.dockerarchive.layer-delta.v1"
+
+// LeftOut are layers that an archive is without on purpose, and where they are. nil is
+// none.
+type LeftOut map[digest.Digest]Elsewhere
+
+// Elsewhere is where a layer is that an archive is without.
+type Elsewhere struct {
+	// Archive is the name of an archive that has it or, if there is a Delta, what it is
+	// made from.
+	Archive string
+	// Delta makes it from layers of other archives; nil if nothing does.
+	Delta *Delta
+}
+
+// Of describes a layer that is elsewhere.
+func (e Elsewhere) Of(layer v1.Descriptor) errdef.LeftOut {
+	l := errdef.LeftOut{Digest: layer.Digest, Size: layer.Size, Archive: e.Archive}
+	if e.Delta == nil {
+		return l
+	}
+	l.Delta, l.DeltaSize = e.Delta.Digest, e.Delta.Size
+	for _, from := range e.Delta.From {
+		l.From = append(l.From, errdef.DeltaBase(from))
+	}
+	return l
+}
+
+// Delta is a blob of an archive that makes a layer from others. Nothing of it is to be
+// trusted but for the digest of the blob.
+type Delta struct {
+	MediaType string        `json:"mediaType"`
+	Digest    digest.Digest `json:"digest"`
+	Size      int64         `json:"size"` // in bytes
+	// From are the layers that the layer is made from.
+	From []DeltaBase `json:"from"`
+}
+
+// DeltaBase is a layer that another one is made from.
+type DeltaBase struct {
+	// Archive is the name of an archive that has it.
+	Archive string `json:"archive"`
+	// Digest is that of the layer as it was there, which the delta needs if Exact is set;
+	// else all that counts is its text.
+	Digest digest.Digest `json:"digest"`
+	DiffID digest.Digest `json:"diffID"`
+	Exact  bool          `json:"exact,omitempty"`
+}
 
 // leftOutItem is an element of the annotation.
 type leftOutItem struct {
 	Archive string          `json:"archive"`
 	Blobs   []digest.Digest `json:"blobs"`
+	Deltas  []leftOutDelta  `json:"deltas,omitempty"`
+}
+
+// leftOutDelta is what makes one of the blobs.
+type leftOutDelta struct {
+	Layer digest.Digest `json:"layer"`
+	Delta
 }
 
 // ParseLeftOut reads the value of the annotation; of an empty one nothing. Nothing in it
@@ -37,7 +93,13 @@ func ParseLeftOut(value string) (LeftOut, error) {
 	for _, item := range items {
 		for _, d := range item.Blobs {
 			if _, ok := l[d]; !ok {
-				l[d] = item.Archive
+				l[d] = Elsewhere{Archive: item.Archive}
+			}
+		}
+		for n := range item.Deltas {
+			made := &item.Deltas[n]
+			if e, ok := l[made.Layer]; ok && e.Delta == nil && e.Archive == item.Archive && made.MediaType == DeltaType {
+				l[made.Layer] = Elsewhere{Archive: item.Archive, Delta: &made.Delta}
 			}
 		}
 	}
@@ -50,13 +112,22 @@ func (l LeftOut) String() string {
 	if len(l) == 0 {
 		return ""
 	}
-	blobs := map[string][]digest.Digest{}
+	byArchive := map[string]*leftOutItem{}
 	for _, d := range slices.Sorted(maps.Keys(l)) {
-		blobs[l[d]] = append(blobs[l[d]], d)
+		e := l[d]
+		item := byArchive[e.Archive]
+		if item == nil {
+			item = &leftOutItem{Archive: e.Archive}
+			byArchive[e.Archive] = item
+		}
+		item.Blobs = append(item.Blobs, d)
+		if e.Delta != nil {
+			item.Deltas = append(item.Deltas, leftOutDelta{d, *e.Delta})
+		}
 	}
-	var items []leftOutItem
-	for _, archive := range slices.Sorted(maps.Keys(blobs)) {
-		items = append(items, leftOutItem{archive, blobs[archive]})
+	var items []*leftOutItem
+	for _, archive := range slices.Sorted(maps.Keys(byArchive)) {
+		items = append(items, byArchive[archive])
 	}
 	data, _ := json.Marshal(items) // Strings always have a JSON.
 	return string(data)

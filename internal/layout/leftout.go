@@ -15,14 +15,14 @@ func (t *ociTable) noteLeftOut(img *image.Image) {
 	}
 	for _, document := range img.Documents {
 		for _, l := range document.Layers {
-			if archive, ok := document.LeftOut[l.Digest]; ok {
-				now[l.Digest] = archive
+			if elsewhere, ok := document.LeftOut[l.Digest]; ok {
+				now[l.Digest] = elsewhere
 			} else if !document.Absent[l.Digest] {
 				delete(now, l.Digest)
 			}
 		}
 	}
-	if maps.Equal(now, t.leftOut) {
+	if now.String() == t.leftOut.String() {
 		return
 	}
 	t.leftOut = now

@@ -67,13 +67,18 @@ func check(ctx context.Context, c *catalog.Claim, progress func(int)) []error {
 	}
 	stored := newDigests(slices.Concat(c.Stored, c.Any, diffIDs))
 	unpacked := newDigests(slices.Concat(c.Any, diffIDs))
-	source := &countingReader{ctx, c.Open(), progress}
 	if len(stored) == 0 {
 		progress(int(c.File.Size))
 		return nil // Nothing is said of it.
 	}
+	content, err := c.Open(ctx)
+	if err != nil {
+		return []error{fmt.Errorf("%s: %w", printable.String(c.Name), err)}
+	}
+	defer content.Return()
+	source := &countingReader{ctx, content.SectionReader, progress}
 	prefix := make([]byte, compression.PrefixLen)
-	n, err := c.Open().ReadAt(prefix, 0)
+	n, err := content.ReadAt(prefix, 0)
 	if err != nil && err != io.EOF {
 		return []error{fmt.Errorf("reading %s: %w", printable.String(c.Name), err)}
 	}

@@ -8,6 +8,7 @@ import (
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 
+	"github.com/dockerarchive/dockerarchive/archive"
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/saving"
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
@@ -26,6 +27,14 @@ type SaveOptions struct {
 	// archive complete: to Add its images to one of those, or to load them where the
 	// layers are, is what it is for. Only an image-archive that is new can be so.
 	Without *Without
+
+	// Delta, if not nil, makes deltas of the layers that are saved from those of the bases,
+	// where these are clearly smaller, in the place of the layers. Only with the bases is the
+	// archive complete. Without is to name what the bases have; it may be more. Each delta has
+	// been applied, and has led to the layer. Layers wait in temporary files.
+	Delta *archive.Bases
+	// TextOnly allows no delta that needs layers of the bases as they are compressed there.
+	TextOnly bool
 
 	// Transport says which kind of archive to write: dockerarchive.Transport or, as
 	// nil does, dockerarchive.ImageTransport.
@@ -64,6 +73,7 @@ func (o *SaveOptions) saving(policy *signature.PolicyContext) saving.Options {
 		selects.Without = &o.Without.layers
 	}
 	return saving.Options{
+		Delta: o.Delta, TextOnly: o.TextOnly,
 		Select: selects, Transport: o.Transport, DestinationCtx: o.DestinationCtx,
 		SkipDockerManifest: o.SkipDockerManifest, NoSync: o.NoSync, Resume: o.Resume,
 		Compression: o.Compression, Split: o.Split, ArchiveDigest: o.ArchiveDigest,
@@ -83,7 +93,7 @@ type SaveResult struct {
 	// their order.
 	Platforms []string
 	// LeftOut are the layers that other archives have and this one has not, because of
-	// SaveOptions.Without.
+	// SaveOptions.Without, or has a delta of, because of SaveOptions.Delta.
 	LeftOut []errdef.LeftOut
 	// Warnings say what else should be known of the image: that it is not in
 	// manifest.json, that another platform was taken, what was corrected.

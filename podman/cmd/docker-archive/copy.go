@@ -28,6 +28,7 @@ import (
 type copyOptions struct {
 	global           *globalOptions
 	src, dest        registryOptions
+	base             baseOptions
 	skopeo           skopeoOptions
 	additionalTags   []string
 	all              bool
@@ -81,6 +82,7 @@ progress is reported on standard error.`,
 	f.StringSliceVar(&o.decryptionKeys, "decryption-key", nil, "`KEY[:PASSPHRASE]` to decrypt the image with; may be repeated")
 	f.StringVar(&o.digestfile, "digestfile", "", "write the digest of the copied manifest to `FILE`")
 	f.StringArrayVar(&o.maps, "map", nil, "give a DESTINATION that has none the name of SOURCE, with TO instead of FROM at its start, as in `FROM=TO`; may be repeated")
+	o.base.register(f)
 	f.UintVar(&o.jobs, "jobs", 6, "copy up to `N` layers at the same time")
 	o.retryOptions.register(f, "try up to `N` more times after failures that may pass")
 	f.BoolVar(&o.force, "force", false, "replace an archive that is there instead of adding to it, once the new one is complete")
@@ -100,6 +102,13 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 	src, err := alltransports.ParseImageName(source)
 	if err != nil {
 		return wrongImage("source", source, err)
+	}
+	if err := o.base.open(cmd.Context(), o.global, options.SourceCtx, 0); err != nil {
+		return err
+	}
+	defer o.base.close()
+	if src, err = o.base.complete(src); err != nil {
+		return err
 	}
 	if destination, err = o.mapped(cmd.ErrOrStderr(), src, destination); err != nil {
 		return err

@@ -64,6 +64,8 @@ func imageHint(err error) string {
 	var leftOut *errdef.LeftOutError
 	var saving *errdef.ImageError
 	switch {
+	case errors.As(err, &leftOut) && leftOut.Layers[0].Delta != "":
+		return "Say where the layers are that it is made from: --base FULL.tar."
 	case errors.As(err, &leftOut) && errors.As(err, &saving) && saving.Op == "pushing":
 		return "Push it together with an archive that has the layers: docker-archive push FULL.tar DELTA.tar REGISTRY."
 	case errors.As(err, &leftOut) && errors.As(err, &saving) && saving.Op == "loading":

@@ -172,6 +172,9 @@ func (o *saveOptions) list(ctx context.Context, sys *types.SystemContext, list *
 	if err != nil {
 		return nil, usagef("image %q: %w", shortened(arg), err)
 	}
+	if ref, err = o.base.complete(ref); err != nil {
+		return nil, err
+	}
 	if name != nil {
 		return []copying.SaveImage{{Source: ref, SourceCtx: list.context(sys, ref), Name: name}}, nil
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 	"go.podman.io/image/v5/image"
 	"go.podman.io/image/v5/manifest"
@@ -19,6 +20,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
+	documents "github.com/dockerarchive/dockerarchive/internal/image"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
@@ -172,11 +174,11 @@ func inspect(ctx context.Context, sys *types.SystemContext, src types.ImageSourc
 		Env:           info.Env,
 	}
 	if archive, ok := src.(interface {
-		LeftOut(digest.Digest) (string, bool)
+		LeftOut(digest.Digest) (documents.Elsewhere, bool)
 	}); ok {
 		for _, l := range img.LayerInfos() {
-			if name, ok := archive.LeftOut(l.Digest); ok {
-				summary.LeftOut = append(summary.LeftOut, errdef.LeftOut{Digest: l.Digest, Size: l.Size, Archive: name})
+			if where, ok := archive.LeftOut(l.Digest); ok {
+				summary.LeftOut = append(summary.LeftOut, where.Of(imgspecv1.Descriptor{Digest: l.Digest, Size: l.Size}))
 			}
 		}
 	}

@@ -18,6 +18,7 @@ import (
 type loadOptions struct {
 	global     *globalOptions
 	inputs     []string
+	base       baseOptions
 	to         string
 	host       string
 	context    string
@@ -78,6 +79,7 @@ images import: of several platforms that of this machine, or those that are chos
 	f.StringVar(&o.containerd.Snapshotter, "snapshotter", "", "`NAME` of what keeps unpacked layers in containerd (default that of the namespace, or overlayfs)")
 	f.BoolVar(&o.noUnpack, "no-unpack", false, "leave it to the first use in containerd to unpack images")
 	f.StringSliceVar(&o.platforms, "platform", nil, "load `OS/ARCH[/VARIANT]` of an index; may be repeated where the daemon keeps several")
+	o.base.register(f)
 	f.BoolVar(&o.full, "full", false, "send all layers, whatever the daemon has")
 	o.retryOptions.register(f, "try up to `N` more times to read what comes from elsewhere than an archive")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
@@ -102,7 +104,11 @@ func (o *loadOptions) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	var images []copying.SaveImage
-	release, err := eachArchive(cmd, sys, args, func(_ string, found []copying.SaveImage) error {
+	if err := o.base.open(cmd.Context(), o.global, sys, 0); err != nil {
+		return err
+	}
+	defer o.base.close()
+	release, err := eachArchive(cmd, sys, &o.base, args, func(_ string, found []copying.SaveImage) error {
 		images = append(images, found...)
 		return nil
 	})
@@ -144,7 +150,7 @@ func (o *loadOptions) run(cmd *cobra.Command, args []string) error {
 
 // eachArchive calls do with the images of each of archives, which may be read until release,
 // which is never nil.
-func eachArchive(cmd *cobra.Command, sys *types.SystemContext, archives []string, do func(arg string, images []copying.SaveImage) error) (release func(), err error) {
+func eachArchive(cmd *cobra.Command, sys *types.SystemContext, base *baseOptions, archives []string, do func(arg string, images []copying.SaveImage) error) (release func(), err error) {
 	var releases []func() error
 	release = func() {
 		for _, r := range releases {
@@ -155,6 +161,9 @@ func eachArchive(cmd *cobra.Command, sys *types.SystemContext, archives []string
 		ref, err := archiveReference(arg)
 		if err != nil {
 			return release, usagef("%s: %w", arg, err)
+		}
+		if ref, err = base.complete(ref); err != nil {
+			return release, err
 		}
 		found, r, err := copying.AllImages(cmd.Context(), sys, ref)
 		releases = append(releases, r)

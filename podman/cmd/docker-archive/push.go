@@ -26,6 +26,7 @@ import (
 type pushOptions struct {
 	global    *globalOptions
 	registry  registryOptions
+	base      baseOptions
 	platforms []string
 	maps      []string
 	keepHost  bool
@@ -72,6 +73,7 @@ anything is sent.`,
 	f.StringArrayVar(&o.maps, "map", nil, "`FROM=TO`: what begins with FROM, such as example.com/team, is TO in the registry, below the prefix; the longest that fits counts")
 	f.BoolVar(&o.keepHost, "keep-host", false, "keep the host of a name, as in REGISTRY/PREFIX/registry.example.com/team/app:1")
 	f.StringVar(&o.compress, "dest-compress-format", "gzip", "`FORMAT` of layers that have to be compressed: gzip or zstd")
+	o.base.register(f)
 	f.IntVar(&o.jobs, "jobs", 6, "send up to `N` layers at the same time")
 	f.StringVar(&o.chunkSize, "chunk-size", "", "send layers in requests of `SIZE`, such as 50M, where a proxy limits them")
 	o.retryOptions.register(f, "try up to `N` more times after failures that may pass")
@@ -97,6 +99,10 @@ func (o *pushOptions) run(cmd *cobra.Command, archives []string, registry string
 		return err
 	}
 	options.DestinationCtx = trustingLoopback(options.DestinationCtx, named)
+	if err := o.base.open(cmd.Context(), o.global, options.SourceCtx, 0); err != nil {
+		return err
+	}
+	defer o.base.close()
 	images, release, err := o.images(cmd, options.SourceCtx, archives, registry)
 	defer release()
 	if err != nil {
@@ -172,7 +178,7 @@ func (o *pushOptions) images(cmd *cobra.Command, sys *types.SystemContext, archi
 	if err != nil {
 		return nil, func() {}, err
 	}
-	release, err = eachArchive(cmd, sys, archives, func(arg string, found []copying.SaveImage) error {
+	release, err = eachArchive(cmd, sys, &o.base, archives, func(arg string, found []copying.SaveImage) error {
 		of, err := o.targets(found, arg, m, registry)
 		images = append(images, of...)
 		return err

@@ -48,6 +48,8 @@ type saveOptions struct {
 	keepIndex            bool
 	skipNonDistributable bool
 	without              []string
+	delta                deltaOptions
+	base                 baseOptions
 	keepUntagged         bool
 	referrers            []string
 	jobs                 int
@@ -98,7 +100,9 @@ hold no more. Every command reads them where they are, given the first or the di
 
 With --without, layers that another archive has are left out: of one that has crossed a
 gap already, or of list --json on the other side. 'docker-archive add' completes that
-archive there, and daemons that have the layers load the small one as it is.
+archive there, and daemons that have the layers load the small one as it is. --delta
+does the same, and saves each other layer as what makes it from those of the archive:
+'add' makes the layers again, byte for byte, as does any command that has --base.
 
 FILE.tar.gz, FILE.tgz and FILE.tar.zst are compressed as their names say; --compress says
 it where there is no name.
@@ -116,6 +120,7 @@ archive goes to standard output.`,
   docker-archive save --all-tags --all-platforms -o app.tar example.com/app
   docker-archive save --split 4G -o /media/stick/images.tar --from-file images.txt
   docker-archive save --without january.tar --from-file images.txt -o february.tar
+  docker-archive save --delta january.tar --from-file images.txt -o february.tar
   docker-archive save -o both.tar docker-archive:one.tar docker-archive:two.tar`,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
@@ -126,6 +131,7 @@ archive goes to standard output.`,
 	f.StringVar(&o.layout, "layout", "image", "`KIND` of archive: image; oci, which is that without manifest.json; or docker, for readers that need layers uncompressed")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what the archive would hold, and write nothing")
 	f.StringSliceVar(&o.without, "without", nil, "leave out the layers that `ARCHIVE` has, or a list: list --json of one, or digests; - for standard input; may be repeated")
+	o.delta.register(f)
 	f.BoolVar(&o.force, "force", false, "replace an archive that is there, once the new one is complete")
 	f.BoolVar(&o.resume, "resume", false, "write to FILE.partial, keep that after a failure, and go on with it if it is there")
 	f.StringVar(&o.compress, "compress", "", "`HOW` to compress the archive: none, gzip or zstd (default as the suffix of FILE says: .tar.gz, .tgz, .tar.zst)")
@@ -150,6 +156,7 @@ func (o *saveOptions) register(f *pflag.FlagSet) {
 	f.BoolVar(&o.keepIndex, "keep-index", false, "of platforms that are chosen, keep the index with its digest although it lists more")
 	f.BoolVar(&o.skipNonDistributable, "skip-non-distributable", false, "leave out layers that are not to be distributed")
 	registerReferrers(f, &o.referrers)
+	o.base.register(f)
 	f.IntVar(&o.jobs, "jobs", 6, "read up to `N` layers, or parts of them, at the same time")
 	o.retryOptions.register(f, "resume reading a layer up to `N` times after failures that may pass")
 	refuseDecryption(f)
@@ -178,6 +185,17 @@ func (o *saveOptions) run(cmd *cobra.Command, args []string) error {
 	listed = append(given(args), listed...)
 	if options.Without, err = readWithout(cmd, o.without); err != nil {
 		return err
+	}
+	if err := o.delta.open(cmd, o.global, options); err != nil {
+		return err
+	}
+	defer o.delta.from.close()
+	if err := o.base.open(cmd.Context(), o.global, options.SourceCtx, 0); err != nil {
+		return err
+	}
+	defer o.base.close()
+	if o.archive != "" {
+		o.base.completeItself(cmd, o.global, o.archive)
 	}
 	images, err := o.images(cmd, options.SourceCtx, listed)
 	if err != nil {
@@ -338,6 +356,12 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 	}
 	if o.layout == "docker" && len(o.without) > 0 {
 		return nil, usagef("--layout docker holds all layers of an image: --without is for the others")
+	}
+	if o.layout == "docker" && len(o.delta.paths) > 0 {
+		return nil, usagef("--layout docker holds all layers of an image: --delta is for the others")
+	}
+	if o.delta.textOnly && len(o.delta.paths) == 0 {
+		return nil, usagef("--text-only says how deltas are made: it needs --delta")
 	}
 	if o.keepIndex && o.allPlatforms {
 		return nil, usagef("--all-platforms keeps the index anyway")

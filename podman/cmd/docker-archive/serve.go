@@ -24,6 +24,8 @@ const (
 	watchInterval = 2 * time.Second
 	// stopGrace is how long clients have to end what they are pulling.
 	stopGrace = 30 * time.Second
+	// maxKept is how many bytes of layers that were made wait for who asks again.
+	maxKept = 4 << 30
 )
 
 // serveOptions are the flags of the serve command.
@@ -34,6 +36,7 @@ type serveOptions struct {
 	tlsKey   string
 	htpasswd string
 	metrics  string
+	base     baseOptions
 	quiet    bool
 }
 
@@ -69,6 +72,7 @@ at the latest.`,
 	f.StringVar(&o.tlsKey, "tls-key", "", "`FILE` with the key of the certificate")
 	f.StringVar(&o.htpasswd, "htpasswd", "", "`FILE` of users as 'htpasswd -B' writes it, read again when it changes")
 	f.StringVar(&o.metrics, "metrics", "", "`[HOST]:PORT` of its own to tell Prometheus at, under /metrics, how many requests, bytes and errors there were")
+	o.base.register(f)
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "do not log requests")
 	return cmd
 }
@@ -94,6 +98,15 @@ func (o *serveOptions) run(ctx context.Context, stdout, stderr io.Writer, args [
 		options.Authorize = users.Authorize
 	}
 	options.TempDir = o.global.tmpdir
+	sys, err := o.global.systemContext()
+	if err == nil {
+		err = o.base.open(ctx, o.global, sys, maxKept)
+	}
+	if err != nil {
+		return err
+	}
+	defer o.base.close()
+	options.Bases = o.base.bases
 	paths := make([]string, len(args))
 	for n, arg := range args {
 		paths[n] = filepath.Clean(archivePath(arg))

@@ -14,13 +14,15 @@ import (
 func newVerifyCommand(g *globalOptions) *cobra.Command {
 	var quiet, asJSON bool
 	var signed signedOptions
+	var base baseOptions
 	cmd := &cobra.Command{
 		Use:   "verify ARCHIVE",
 		Short: "Check everything an archive says of itself",
 		Long: `Check every blob in an archive against its name, digest and diff ID, every size,
 every link and every reference. All that is wrong is listed; the exit status is 1
 if anything is. It is 3 if nothing is, but layers are left out that are in other archives,
-as the archive says ('docker-archive save --without'). ARCHIVE may be compressed, - for
+as the archive says ('docker-archive save --without' and '--delta'). With --base, layers come
+from there, are made by their deltas, and tested as any other. ARCHIVE may be compressed, - for
 the standard input, and the directory of an OCI layout.
 
 With --key, every image that any client loads from the archive must also be signed with
@@ -42,6 +44,13 @@ along): one of cosign's, or a bundle of sigstore. Nobody else is asked.`,
 				return err
 			}
 			defer r.Close()
+			if err := base.open(cmd.Context(), g, sys, 0); err != nil {
+				return err
+			}
+			defer base.close()
+			if base.bases != nil {
+				r.UseBases(base.bases)
+			}
 			read, done := progressBar(cmd.ErrOrStderr(), r.Size())
 			report, err := r.Verify(cmd.Context(), read)
 			done()
@@ -87,6 +96,7 @@ along): one of cosign's, or a bundle of sigstore. Nobody else is asked.`,
 		},
 	}
 	signed.register(cmd.Flags())
+	base.register(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print what is found as JSON")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print problems only")
 	return cmd

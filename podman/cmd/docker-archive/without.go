@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/docker/go-units"
 	"github.com/opencontainers/go-digest"
@@ -50,7 +52,7 @@ func openWithout(cmd *cobra.Command, w *copying.Without, path string) error {
 
 // tellLeftOut says what --without has left out, also if that is nothing.
 func (o *saveOptions) tellLeftOut(out io.Writer, results []copying.SaveResult) error {
-	if len(o.without) == 0 {
+	if len(o.without) == 0 && len(o.delta.paths) == 0 {
 		return nil
 	}
 	var leftOut []errdef.LeftOut
@@ -60,7 +62,7 @@ func (o *saveOptions) tellLeftOut(out io.Writer, results []copying.SaveResult) e
 		}
 	}
 	if len(leftOut) == 0 {
-		_, err := fmt.Fprintln(out, "nothing is left out: no layer is in what --without names")
+		_, err := fmt.Fprintln(out, "nothing is left out: no layer is in what --without or --delta names, or made from it")
 		return err
 	}
 	fmt.Fprintln(out, "left out:")
@@ -68,23 +70,58 @@ func (o *saveOptions) tellLeftOut(out io.Writer, results []copying.SaveResult) e
 	return nil
 }
 
-// printLeftOut prints a line for every archive that has layers which another is without.
+// printLeftOut prints a line for every archive that has layers which another is without, and
+// one for every archive that some are made from.
 func printLeftOut(out io.Writer, layers []errdef.LeftOut) {
-	type total struct {
-		layers int
-		size   int64 // in bytes, without those of unknown size
+	type where struct {
+		archive string
+		how     string
 	}
-	totals := map[string]total{}
+	type total struct {
+		layers      int
+		size, delta int64 // in bytes, without those of unknown size
+	}
+	totals := map[where]total{}
 	seen := map[digest.Digest]bool{}
 	for _, l := range layers {
-		if !seen[l.Digest] {
-			seen[l.Digest] = true
-			t := totals[l.Archive]
-			totals[l.Archive] = total{t.layers + 1, t.size + max(l.Size, 0)}
+		if seen[l.Digest] {
+			continue
 		}
+		seen[l.Digest] = true
+		w := where{sourcesOf(l), howMade(l)}
+		t := totals[w]
+		totals[w] = total{t.layers + 1, t.size + max(l.Size, 0), t.delta + l.DeltaSize}
 	}
-	for _, archive := range slices.Sorted(maps.Keys(totals)) {
-		t := totals[archive]
-		fmt.Fprintf(out, "  %d layers, %s, in %s\n", t.layers, units.HumanSize(float64(t.size)), printable.String(archive))
+	order := slices.SortedFunc(maps.Keys(totals), func(a, b where) int {
+		return cmp.Or(cmp.Compare(a.how, b.how), cmp.Compare(a.archive, b.archive))
+	})
+	for _, w := range order {
+		t := totals[w]
+		if w.how == "in" {
+			fmt.Fprintf(out, "  %d layers, %s, in %s\n", t.layers, units.HumanSize(float64(t.size)), w.archive)
+			continue
+		}
+		fmt.Fprintf(out, "  %d layers, %s, by deltas of %s, %s %s\n", t.layers, units.HumanSize(float64(t.size)), units.HumanSize(float64(t.delta)), w.how, w.archive)
 	}
+}
+
+// howMade says what the archive is to a layer that another one is without.
+func howMade(l errdef.LeftOut) string {
+	switch {
+	case l.Delta == "":
+		return "in"
+	case slices.ContainsFunc(l.From, func(b errdef.DeltaBase) bool { return b.Exact }):
+		return "made from layers, compressed as they are there, of"
+	}
+	return "made from layers of"
+}
+
+// sourcesOf names the archives that a layer is in, or made from.
+func sourcesOf(l errdef.LeftOut) string {
+	names := []string{l.Archive}
+	for _, b := range l.From {
+		names = append(names, b.Archive)
+	}
+	slices.Sort(names)
+	return strings.Join(printable.Strings(slices.Compact(names)), " and ")
 }

@@ -27,7 +27,7 @@ type sentBlobs struct {
 
 	// Known before anything is sent.
 	sources map[digest.Digest]*pushedImage // who has a blob
-	leftOut map[digest.Digest]string       // layers that none has, and the archive that does
+	leftOut image.LeftOut                  // layers that none has, and where they are
 	targets []reference.Named              // repositories that something is pushed to
 
 	mu    sync.Mutex
@@ -51,7 +51,7 @@ func newSentBlobs(s *sender, made *madeLayers) *sentBlobs {
 	return &sentBlobs{
 		sender: s, made: made, cache: locations(s.options.DestinationCtx),
 		jobs: make(chan struct{}, s.options.Select.Jobs), known: map[sentBlob]*sending{},
-		sources: map[digest.Digest]*pushedImage{}, leftOut: map[digest.Digest]string{},
+		sources: map[digest.Digest]*pushedImage{}, leftOut: image.LeftOut{},
 	}
 }
 

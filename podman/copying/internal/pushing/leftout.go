@@ -21,8 +21,8 @@ func (p *pusher) noteSources() {
 			continue
 		}
 		for b := range image.BlobsOf(img.Documents) {
-			if archive, ok := img.Lacks(b.Digest); ok {
-				p.blobs.leftOut[b.Digest] = archive
+			if where, ok := img.Lacks(b.Digest); ok {
+				p.blobs.leftOut[b.Digest] = where
 			} else if p.blobs.sources[b.Digest] == nil {
 				p.blobs.sources[b.Digest] = img
 			}
@@ -62,7 +62,7 @@ func (s *sentBlobs) putLeftOut(ctx context.Context, img *pushedImage, to referen
 	failed := &errdef.LeftOutError{}
 	for b := range s.leftOutOf(img) { // In the order of the image.
 		if missing[b.Digest] {
-			failed.Layers = append(failed.Layers, errdef.LeftOut{Digest: b.Digest, Size: b.Size, Archive: s.leftOut[b.Digest]})
+			failed.Layers = append(failed.Layers, s.leftOut[b.Digest].Of(b.Descriptor))
 		}
 	}
 	return failed
@@ -103,7 +103,7 @@ func (s *sentBlobs) find(ctx context.Context, img *pushedImage, to reference.Nam
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case !there:
-		return &errdef.LeftOutError{Layers: []errdef.LeftOut{{Digest: b.Digest, Size: b.Size, Archive: s.leftOut[b.Digest]}}}
+		return &errdef.LeftOutError{Layers: []errdef.LeftOut{s.leftOut[b.Digest].Of(b.Descriptor)}}
 	}
 	img.count(0, b.Size)
 	return nil

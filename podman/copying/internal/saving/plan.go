@@ -43,6 +43,10 @@ func Plan(ctx context.Context, images []selecting.Wanted, o Options) (*Planned, 
 	if err := s.from.Read(ctx); err != nil {
 		return nil, err
 	}
+	defer s.spooled.close()
+	if err := s.makeDeltas(ctx); err != nil {
+		return nil, err
+	}
 	return s.plan(ctx)
 }
 
@@ -76,7 +80,7 @@ type planner struct {
 }
 
 func (p *planner) run(ctx context.Context) error {
-	for _, blob := range p.s.from.Fetcher.Blobs() {
+	for _, blob := range p.s.whole().Fetcher.Blobs() {
 		if blob.Size < 0 || p.plan.Fetch < 0 || p.plan.Fetch > math.MaxInt64-blob.Size {
 			p.plan.Fetch = -1
 			continue

@@ -23,7 +23,7 @@ func (s *saver) results() []Result {
 	results := make([]Result, len(s.from.Images))
 	for i, img := range s.from.Images {
 		results[i] = Result{
-			Image: img.Wanted, Digest: img.Digest, Size: img.Size(), Platforms: img.Platforms, LeftOut: img.LeftOut(),
+			Image: img.Wanted, Digest: img.Digest, Size: s.whole().Images[i].Size(), Platforms: img.Platforms, LeftOut: img.LeftOut(),
 			Warnings: img.Warnings, Subject: img.Subject(), Err: s.from.Err(img),
 		}
 	}

@@ -75,6 +75,9 @@ func (s *saver) kept(_ context.Context, blob *fetching.Blob) io.Reader {
 	if config := s.presentConfig(blob); config != nil {
 		return bytes.NewReader(config)
 	}
+	if r := s.spooled.open(blob.Digest, blob.Size); r != nil {
+		return r
+	}
 	place, ok := s.places[blob.Digest]
 	if !ok || place.Size != blob.Size {
 		return nil

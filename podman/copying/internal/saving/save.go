@@ -43,6 +43,14 @@ func To(ctx context.Context, w io.Writer, images []selecting.Wanted, o Options) 
 // aStream is the path of what has none.
 const aStream = "a stream"
 
+// whole returns what is saved, all layers as they are at their sources.
+func (s *saver) whole() *selecting.Selection {
+	if s.all != nil {
+		return s.all
+	}
+	return s.from
+}
+
 // Stream writes what has been selected and read to a stream, as an image-archive.
 func Stream(ctx context.Context, w io.Writer, from *selecting.Selection, tempDir string) error {
 	s := over(from)
@@ -127,6 +135,10 @@ func (s *saver) save(ctx context.Context, path string, read bool, create func() 
 	if read {
 		err = s.from.Read(ctx)
 	}
+	if err == nil {
+		err = s.makeDeltas(ctx)
+	}
+	defer s.spooled.close()
 	if err == nil {
 		err = s.prepare(ctx, path, out)
 	}

@@ -5,6 +5,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/types"
 
+	"github.com/dockerarchive/dockerarchive/archive"
 	"github.com/dockerarchive/dockerarchive/internal/output"
 	"github.com/dockerarchive/dockerarchive/internal/writing"
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
@@ -25,6 +26,10 @@ type Options struct {
 	Split              int64
 	ArchiveDigest      *digest.Digest
 
+	// Delta, if not nil, has the layers of the archives that deltas are made from.
+	Delta    *archive.Bases
+	TextOnly bool
+
 	existing *writing.Existing // the archive that images are added to
 }
 
@@ -35,6 +40,8 @@ type saver struct {
 	archive  *writing.Archive       // nil in Plan
 	partial  *output.File           // that is gone on with; nil if none is
 	places   writing.Places         // of blobs in it
+	spooled  spooled                // layers and deltas that are in temporary files
+	all      *selecting.Selection   // from, before deltas took the place of layers; nil if none have
 	unpacked []unpackedLayer        // those that the archive may have
 	present  map[digest.Digest]bool // blobs that the archive has; not changed once blobs are fetched
 }

@@ -58,7 +58,7 @@ type origins interface {
 
 // partial are sources that may be without layers on purpose, and say where those are.
 type partial interface {
-	LeftOut(d digest.Digest) (archive string, ok bool)
+	LeftOut(d digest.Digest) (where image.Elsewhere, ok bool)
 }
 
 // Open implements fetching.Source.
@@ -105,6 +105,23 @@ func (i *Image) less(leavesOut func(imgspecv1.Descriptor) bool) *Image {
 		less.Documents[n] = withoutLayers(document, leavesOut)
 	}
 	return &less
+}
+
+// replacing returns an image with deltas in the place of layers.
+func (i *Image) replacing(deltas image.LeftOut) *Image {
+	other := i.less(func(l imgspecv1.Descriptor) bool { return deltas[l.Digest].Delta != nil })
+	other.Warnings = i.Warnings
+	for _, document := range other.Documents {
+		leftOut := image.LeftOut{}
+		maps.Copy(leftOut, document.LeftOut)
+		for _, l := range document.Layers {
+			if made := deltas[l.Digest]; made.Delta != nil {
+				leftOut[l.Digest] = made
+			}
+		}
+		document.LeftOut = leftOut
+	}
+	return other
 }
 
 // Size returns how many bytes the blobs of an image have, -1 if that is not known.

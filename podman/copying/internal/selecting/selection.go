@@ -167,6 +167,22 @@ func (s *Selection) Less(images []*Image, leavesOut func(imgspecv1.Descriptor) b
 	return less
 }
 
+// Replacing returns the same images with deltas in the place of layers. What holds for Less
+// holds for it.
+func (s *Selection) Replacing(deltas image.LeftOut) *Selection {
+	other := &Selection{options: s.options, Layout: s.Layout, configs: map[digest.Digest][]byte{}, read: s.configs}
+	other.newFetcher()
+	for _, img := range s.Images {
+		made := img.replacing(deltas)
+		other.add(made)
+		if err := s.Err(img); err != nil {
+			_ = other.Fail(made, err) // It has been said, if it was the end of all.
+		}
+	}
+	other.collect()
+	return other
+}
+
 // isFatal reports whether what is stored cannot be, which is the end of all images.
 func (s *Selection) isFatal(err error) bool { return s.Fatal != nil && s.Fatal(err) }
 

@@ -18,8 +18,8 @@ func (r *reading) leftOut(ctx context.Context, manifest *image.Document, parsed 
 	leftOut := image.LeftOut{}
 	if r.s.options.KeepThin && r.img.partial != nil {
 		for _, l := range manifest.Layers {
-			if archive, ok := r.img.partial.LeftOut(l.Digest); ok {
-				leftOut[l.Digest] = archive
+			if where, ok := r.img.partial.LeftOut(l.Digest); ok {
+				leftOut[l.Digest] = where
 			}
 		}
 	}
@@ -28,7 +28,7 @@ func (r *reading) leftOut(ctx context.Context, manifest *image.Document, parsed 
 	}
 	for _, l := range manifest.Layers {
 		if archive, ok := r.s.options.Without.has(l); ok {
-			leftOut[l.Digest] = archive
+			leftOut[l.Digest] = image.Elsewhere{Archive: archive}
 		}
 	}
 	if len(r.s.options.Without.diffIDs) == 0 || image.HasOtherLayers(manifest.Layers) {
@@ -46,7 +46,7 @@ func (r *reading) leftOut(ctx context.Context, manifest *image.Document, parsed 
 	for n, l := range manifest.Layers {
 		archive, ok := r.s.options.Without.diffIDs[config.DiffIDs[n]]
 		if _, known := leftOut[l.Digest]; ok && !known {
-			leftOut[l.Digest] = archive
+			leftOut[l.Digest] = image.Elsewhere{Archive: archive}
 		}
 	}
 	return leftOut, nil
@@ -55,22 +55,22 @@ func (r *reading) leftOut(ctx context.Context, manifest *image.Document, parsed 
 // LeftOut returns which layers of an image are not in the archive that is written, because
 // others have them, each once.
 func (i *Image) LeftOut() []errdef.LeftOut {
-	return layersOf(i.Documents, func(d *image.Document, l imgspecv1.Descriptor) (string, bool) {
-		archive, ok := d.LeftOut[l.Digest]
-		return archive, ok
+	return layersOf(i.Documents, func(d *image.Document, l imgspecv1.Descriptor) (image.Elsewhere, bool) {
+		where, ok := d.LeftOut[l.Digest]
+		return where, ok
 	})
 }
 
 // layersOf returns the layers of documents that are in other archives, as in tells, each
 // once.
-func layersOf(documents []*image.Document, in func(*image.Document, imgspecv1.Descriptor) (archive string, ok bool)) []errdef.LeftOut {
+func layersOf(documents []*image.Document, in func(*image.Document, imgspecv1.Descriptor) (where image.Elsewhere, ok bool)) []errdef.LeftOut {
 	var found []errdef.LeftOut
 	seen := map[digest.Digest]bool{}
 	for _, document := range documents {
 		for _, l := range document.Layers {
-			if archive, ok := in(document, l); ok && !seen[l.Digest] {
+			if where, ok := in(document, l); ok && !seen[l.Digest] {
 				seen[l.Digest] = true
-				found = append(found, errdef.LeftOut{Digest: l.Digest, Size: l.Size, Archive: archive})
+				found = append(found, where.Of(l))
 			}
 		}
 	}
@@ -91,9 +91,9 @@ func (s *Selection) CheckLeftOut(has func(digest.Digest) bool) error {
 	}
 	failed := false
 	for img := range s.Good() {
-		missing := layersOf(img.Documents, func(d *image.Document, l imgspecv1.Descriptor) (string, bool) {
-			archive, ok := img.Lacks(l.Digest)
-			return archive, ok && !d.Absent[l.Digest] && !elsewhere[l.Digest] && !has(l.Digest)
+		missing := layersOf(img.Documents, func(d *image.Document, l imgspecv1.Descriptor) (image.Elsewhere, bool) {
+			where, ok := img.Lacks(l.Digest)
+			return where, ok && !d.Absent[l.Digest] && !elsewhere[l.Digest] && !has(l.Digest)
 		})
 		if len(missing) > 0 {
 			failed = true
@@ -111,10 +111,10 @@ func (s *Selection) CheckLeftOut(has func(digest.Digest) bool) error {
 	return nil
 }
 
-// Lacks returns the archive that has a layer, if the source is without it on purpose.
-func (i *Image) Lacks(d digest.Digest) (archive string, ok bool) {
+// Lacks returns where a layer is, if the source is without it on purpose.
+func (i *Image) Lacks(d digest.Digest) (where image.Elsewhere, ok bool) {
 	if i.partial == nil {
-		return "", false
+		return image.Elsewhere{}, false
 	}
 	return i.partial.LeftOut(d)
 }

@@ -1,0 +1,219 @@
+package bases
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"math/bits"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/dockerarchive/dockerarchive/internal/catalog"
+	"github.com/dockerarchive/dockerarchive/internal/compression"
+)
+
+const (
+	// maxBases is of how many layers one is made at most.
+	maxBases = 8
+	// sampleWeight is for how many bytes of text one sample stands, on average.
+	sampleWeight = 1 << sampleBits
+	sampleBits   = 11
+	// window is how many bytes of text a sample is of.
+	window = 48
+	// worth is which part of a text a further base has to bring.
+	worth = 64
+)
+
+// sketch is what is known of the text of a layer: samples of its content, and the names of
+// its files. Of both there are hashes only. Those of the same content are the same
+// wherever it is.
+type sketch struct {
+	samples map[uint64]struct{}
+	names   map[uint64]int64 // sizes of the files
+	size    int64            // in bytes, of the text
+}
+
+// seed makes hashes of names. They never leave the process.
+var seed = maphash.MakeSeed()
+
+// sketchOf reads a layer.
+func sketchOf(ctx context.Context, loan *catalog.Loan) (*sketch, error) {
+	prefix := make([]byte, compression.PrefixLen)
+	n, err := loan.ReadAt(prefix, 0)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	text, err := compression.NewReader(io.NewSectionReader(loan, 0, loan.Size()), compression.Detect(prefix[:n]))
+	if err != nil {
+		return nil, err
+	}
+	defer text.Close() // It is only read.
+	s := &sketch{samples: map[uint64]struct{}{}, names: map[uint64]int64{}}
+	return s, s.read(ctx, bufio.NewReaderSize(text, 256<<10))
+}
+
+// read takes samples where a rolling hash of the last bytes says so, and looks at each
+// block for a tar header.
+func (s *sketch) read(ctx context.Context, r io.Reader) error {
+	const block = 512
+	buf := make([]byte, 128*block)
+	var ring [window]byte
+	var h uint64
+	at := 0
+	for {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		n, err := io.ReadFull(r, buf)
+		for _, b := range buf[:n] {
+			h = bits.RotateLeft64(h, 1) ^ bits.RotateLeft64(table[ring[at]], window) ^ table[b]
+			ring[at] = b
+			if at++; at == window {
+				at = 0
+			}
+			if h>>(64-sampleBits) == 0 && h != 0 {
+				s.samples[h] = struct{}{}
+			}
+		}
+		for off := 0; off+block <= n; off += block {
+			s.header(buf[off : off+block])
+		}
+		s.size += int64(n)
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// header notes the name of a file whose header this is, if it is one.
+func (s *sketch) header(b []byte) {
+	if string(b[257:262]) != "ustar" || b[156] != '0' && b[156] != 0 {
+		return
+	}
+	var size int64
+	for _, c := range b[124:135] {
+		if c < '0' || c > '7' {
+			return
+		}
+		size = size<<3 | int64(c-'0')
+	}
+	if size > 0 {
+		s.names[maphash.Bytes(seed, append(slices.Clone(b[:100]), b[345:500]...))] = size
+	}
+}
+
+// table has a random number for each byte, always the same.
+var table = func() (t [256]uint64) {
+	x := uint64(0x9e3779b97f4a7c15)
+	for i := range t {
+		x += 0x9e3779b97f4a7c15
+		z := x
+		z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+		z = (z ^ z>>27) * 0x94d049bb133111eb
+		t[i] = z ^ z>>31
+	}
+	return t
+}()
+
+// sketch reads all layers, once.
+func (s *Set) sketch(ctx context.Context) ([]*Layer, []*sketch, error) {
+	s.mu.Lock()
+	layers, known := slices.Clone(s.layers), s.sketches
+	s.mu.Unlock()
+	if known != nil {
+		return layers, known, nil
+	}
+	// In an order that does not depend on who was added first.
+	slices.SortFunc(layers, func(a, b *Layer) int {
+		return cmp.Or(cmp.Compare(a.DiffID, b.DiffID), cmp.Compare(a.Digest, b.Digest), cmp.Compare(a.From, b.From))
+	})
+	known = make([]*sketch, len(layers))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for n, l := range layers {
+		g.Go(func() error {
+			loan, err := l.Open(gctx)
+			if err != nil {
+				return fmt.Errorf("reading layer %s of %s: %w", l.name(), l.From, err)
+			}
+			defer loan.Return()
+			if known[n], err = sketchOf(gctx, loan); err != nil {
+				if context.Cause(gctx) == nil {
+					known[n] = &sketch{} // A layer that cannot be decompressed is no base.
+					return nil
+				}
+				return err
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, nil, err
+	}
+	s.mu.Lock()
+	s.layers, s.sketches = layers, known
+	s.mu.Unlock()
+	return layers, known, nil
+}
+
+// choose returns the layers that one is best made from: each time that which has most of
+// what those before have not.
+func choose(target *sketch, layers []*Layer, known []*sketch) []*Layer {
+	var chosen []*Layer
+	left := &sketch{samples: map[uint64]struct{}{}, names: map[uint64]int64{}, size: target.size}
+	for h := range target.samples {
+		left.samples[h] = struct{}{}
+	}
+	for h, size := range target.names {
+		left.names[h] = size
+	}
+	for len(chosen) < maxBases {
+		best, most := -1, max(target.size/worth, 1)
+		for n, k := range known {
+			if has := left.in(k); has > most && !slices.Contains(chosen, layers[n]) {
+				best, most = n, has
+			}
+		}
+		if best < 0 {
+			return chosen
+		}
+		chosen = append(chosen, layers[best])
+		left.without(known[best])
+	}
+	return chosen
+}
+
+// in returns how many bytes of s another one may have. A file of the same name counts for a
+// quarter of its size: it may be another version of what no sample finds, as a program
+// whose addresses have all moved.
+func (s *sketch) in(other *sketch) int64 {
+	var sum int64
+	for h := range s.samples {
+		if _, ok := other.samples[h]; ok {
+			sum += sampleWeight
+		}
+	}
+	for h, size := range s.names {
+		if has, ok := other.names[h]; ok {
+			sum += min(size, has) / 4
+		}
+	}
+	return sum
+}
+
+func (s *sketch) without(other *sketch) {
+	for h := range other.samples {
+		delete(s.samples, h)
+	}
+	for h := range other.names {
+		delete(s.names, h)
+	}
+}

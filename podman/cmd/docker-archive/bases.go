@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/archive"
+	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
+	"github.com/dockerarchive/dockerarchive/podman/copying"
+)
+
+// baseOptions are the flags for archives that were saved with --without or --delta.
+type baseOptions struct {
+	paths []string
+
+	bases  *archive.Bases // nil before they are opened, and if there are none
+	closes []func() error
+}
+
+func (o *baseOptions) register(f *pflag.FlagSet) {
+	f.StringArrayVar(&o.paths, "base", nil, "`ARCHIVE` that has layers which a delta lacks, or docker-daemon:NAME or another image; may be repeated")
+}
+
+// open opens what --base names.
+func (o *baseOptions) open(ctx context.Context, g *globalOptions, sys *types.SystemContext, keep int64) error {
+	if len(o.paths) == 0 {
+		return nil
+	}
+	o.bases = archive.NewBases(archive.BasesOptions{TempDir: g.tmpdir, Keep: keep})
+	for _, path := range o.paths {
+		if err := o.add(ctx, g, sys, path); err != nil {
+			return fmt.Errorf("--base: %w", errors.Join(err, o.close()))
+		}
+	}
+	return nil
+}
+
+// add adds an archive, or an image that is elsewhere.
+func (o *baseOptions) add(ctx context.Context, g *globalOptions, sys *types.SystemContext, arg string) error {
+	archives := []string{dockerarchive.Transport.Name(), dockerarchive.ImageTransport.Name(), "oci-archive", "oci"}
+	transport, _, ok := cutTransport(arg)
+	if isRegistry := strings.HasPrefix(arg, "docker://"); !isRegistry && (!ok || isPath(arg) || slices.Contains(archives, transport.Name())) {
+		_, err := o.addArchive(ctx, g, archivePath(arg))
+		return err
+	}
+	ref, _, err := parseImage(arg)
+	if err != nil {
+		return usagef("--base %q: %w", shortened(arg), err)
+	}
+	if ref.Transport().Name() == dockerDaemon {
+		if err := locateDaemon(sys); err != nil {
+			return err
+		}
+	}
+	release, err := copying.AddBase(ctx, contextOf(sys, ref), o.bases, arg, ref)
+	o.closes = append(o.closes, release)
+	return err
+}
+
+// addArchive adds an archive, which stays open.
+func (o *baseOptions) addArchive(ctx context.Context, g *globalOptions, path string) (*archive.Archive, error) {
+	a, err := archive.Opener{TempDir: g.tmpdir}.Open(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	o.closes = append(o.closes, a.Close)
+	return a, o.bases.AddArchive(ctx, filepath.Base(path), a)
+}
+
+// close closes all that is open. It may be called more than once.
+func (o *baseOptions) close() error {
+	var errs []error
+	if o.bases != nil {
+		errs = append(errs, o.bases.Close())
+	}
+	for _, c := range o.closes {
+		errs = append(errs, c())
+	}
+	o.bases, o.closes = nil, nil
+	return errors.Join(errs...)
+}
+
+// complete returns a reference whose layers come from the bases, if it is to an archive.
+func (o *baseOptions) complete(ref types.ImageReference) (types.ImageReference, error) {
+	if o.bases == nil || !dockerarchive.IsArchive(ref) {
+		return ref, nil
+	}
+	return dockerarchive.WithBases(ref, o.bases)
+}
+
+// completeItself has images come complete of which the archive that they are added to has
+// what they lack. What is wrong with that archive is said when it is added to.
+func (o *baseOptions) completeItself(cmd *cobra.Command, g *globalOptions, path string) {
+	if o.bases == nil {
+		o.bases = archive.NewBases(archive.BasesOptions{TempDir: g.tmpdir})
+	}
+	_, _ = o.addArchive(cmd.Context(), g, path)
+}
+
+// deltaOptions are the flags of save for deltas.
+type deltaOptions struct {
+	paths    []string
+	textOnly bool
+
+	from baseOptions
+}
+
+func (o *deltaOptions) register(f *pflag.FlagSet) {
+	f.StringArrayVar(&o.paths, "delta", nil, "leave out the layers that `ARCHIVE` has, and save others as deltas of those; may be repeated")
+	f.BoolVar(&o.textOnly, "text-only", false, "with --delta, make none that needs its base as compressed there")
+}
+
+// open opens what --delta names, and adds it to what is left out.
+func (o *deltaOptions) open(cmd *cobra.Command, g *globalOptions, options *copying.SaveOptions) error {
+	if len(o.paths) == 0 {
+		return nil
+	}
+	if options.Without == nil {
+		options.Without = &copying.Without{}
+	}
+	o.from.bases = archive.NewBases(archive.BasesOptions{TempDir: g.tmpdir})
+	paths := slices.Clone(o.paths)
+	slices.SortFunc(paths, func(a, b string) int { return strings.Compare(filepath.Base(a), filepath.Base(b)) })
+	var opened []*archive.Archive
+	for _, path := range paths {
+		a, err := o.from.addArchive(cmd.Context(), g, archivePath(path))
+		if err != nil {
+			return fmt.Errorf("--delta: %w", errors.Join(err, o.from.close()))
+		}
+		opened = append(opened, a)
+	}
+	for n, a := range opened {
+		if err := options.Without.AddArchive(cmd.Context(), filepath.Base(paths[n]), a); err != nil {
+			return fmt.Errorf("--delta: %w", errors.Join(err, o.from.close()))
+		}
+	}
+	options.Delta, options.TextOnly = o.from.bases, o.textOnly
+	return nil
+}

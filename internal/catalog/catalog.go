@@ -79,7 +79,8 @@ func Load(ctx context.Context, files *tarfile.Index) (*Catalog, error) {
 	if c.items, err = c.loadManifestJSON(); err != nil {
 		return nil, err
 	}
-	images, err := c.merge(ctx)
+	full := fullNames{}
+	images, err := c.merge(ctx, full)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +101,7 @@ func Load(ctx context.Context, files *tarfile.Index) (*Catalog, error) {
 			if same := c.exact[name]; len(same) == 0 || same[len(same)-1] != img {
 				c.exact[name] = append(same, img)
 			}
-			if normalized, ok := Normalize(name); ok {
+			if normalized := full.of(name); normalized != "" {
 				c.byName[normalized] = append(c.byName[normalized], tagged{img, name})
 			}
 		}
@@ -153,6 +154,19 @@ func Normalize(name string) (normalized string, ok bool) {
 		return "", false
 	}
 	return reference.TagNameOnly(named).String(), true
+}
+
+// fullNames remembers the full forms of names while an archive is opened: it has each in
+// several tables of contents, and to parse it takes long. That of what is no name is "".
+type fullNames map[string]string
+
+func (f fullNames) of(name string) string {
+	full, ok := f[name]
+	if !ok {
+		full, _ = Normalize(name)
+		f[name] = full
+	}
+	return full
 }
 
 // Aliases returns the names in the archive that mean the same as name, as they are there.

@@ -230,7 +230,7 @@ func (i *ociImage) Blob(ctx context.Context, d digest.Digest) (Blob, error) {
 // merge returns the images of index.json and those that only manifest.json has,
 // and adds to the former the names that only it has: some tools keep them in one
 // of the two.
-func (c *Catalog) merge(ctx context.Context) ([]*Image, error) {
+func (c *Catalog) merge(ctx context.Context, full fullNames) ([]*Image, error) {
 	images := slices.DeleteFunc(slices.Clone(c.oci), func(img *Image) bool {
 		// An index.json of manifests that are not there is no use, if there is
 		// another way to the image.
@@ -243,7 +243,7 @@ func (c *Catalog) merge(ctx context.Context) ([]*Image, error) {
 		}
 		return images, ctx.Err()
 	}
-	m := newMerging(c, images)
+	m := newMerging(c, images, full)
 	for _, item := range c.items {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -258,17 +258,18 @@ func (c *Catalog) merge(ctx context.Context) ([]*Image, error) {
 // merging knows the images of index.json by what manifest.json may call them.
 type merging struct {
 	catalog    *Catalog
+	full       fullNames
 	byName     map[string][]*Image        // normalized; several, if they differ in their platform
 	byConfig   map[digest.Digest][]*Image // several, if they differ in their compression
 	incomplete map[*Image]bool            // not all of their manifests are there
 	unreadable map[*Image]bool            // not even their own
 }
 
-func newMerging(c *Catalog, images []*Image) *merging {
-	m := &merging{catalog: c, byName: map[string][]*Image{}, byConfig: map[digest.Digest][]*Image{}, incomplete: map[*Image]bool{}, unreadable: map[*Image]bool{}}
+func newMerging(c *Catalog, images []*Image, full fullNames) *merging {
+	m := &merging{catalog: c, full: full, byName: map[string][]*Image{}, byConfig: map[digest.Digest][]*Image{}, incomplete: map[*Image]bool{}, unreadable: map[*Image]bool{}}
 	for _, img := range images {
 		for _, name := range img.Names {
-			if n, ok := Normalize(name); ok && !slices.Contains(m.byName[n], img) {
+			if n := full.of(name); n != "" && !slices.Contains(m.byName[n], img) {
 				m.byName[n] = append(m.byName[n], img)
 			}
 		}
@@ -303,8 +304,7 @@ func (m *merging) add(item manifestItem) *Image {
 	var tags []string // that index.json does not have
 	known := false
 	for _, tag := range item.RepoTags {
-		n, _ := Normalize(tag)
-		others := m.byName[n]
+		others := m.byName[m.full.of(tag)]
 		switch {
 		case len(others) == 0:
 			tags = append(tags, tag)

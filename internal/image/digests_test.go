@@ -2,7 +2,9 @@ package image_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -51,4 +53,28 @@ func TestDecodeChecksDigests(t *testing.T) {
 	var fields image.Fields
 	require.NoError(t, image.Decode("x", []byte(`{"layers":[{"digest":"`+aDigest+`"}]}`), &fields))
 	assert.Equal(t, digest.Digest(aDigest), fields.Layers[0].Digest)
+}
+
+// TestCheckDigestAsParse changes every byte of digests, and requires that those are refused
+// that digest.Parse refuses.
+func TestCheckDigestAsParse(t *testing.T) {
+	sum := strings.Repeat("0123456789abcdef", 4)
+	all := []string{"", ":", "sha256", "sha256:", "sha256:" + sum, "sha256:" + sum[1:], "sha256:" + sum + "0", "sha512:" + sum + sum, "sha512:" + sum, "SHA256:" + sum, "md5:" + sum[:32]}
+	for i := range "sha256:" + sum {
+		for b := range 256 {
+			changed := []byte("sha256:" + sum)
+			changed[i] = byte(b)
+			all = append(all, string(changed))
+		}
+	}
+	for _, s := range all {
+		_, want := digest.Parse(s)
+		if !utf8.ValidString(s) {
+			continue // JSON would have another character for it.
+		}
+		document, err := json.Marshal(map[string]string{"digest": s})
+		require.NoError(t, err)
+		got := image.Decode("test", document, &v1.Descriptor{})
+		require.Equal(t, want == nil, got == nil, "%q: %v, %v", s, want, got)
+	}
 }

@@ -1,13 +1,13 @@
 package writing
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/async"
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
@@ -15,15 +15,18 @@ import (
 
 // What is written is what verify accepts, as far as that can be known at the speed of
 // writing. To unpack a compressed layer, and hash what becomes of it, takes three times as
-// long as to hash and write it. So small layers are unpacked, which costs nothing that
-// can be measured, and large ones are stored as they come.
+// long as to hash and write it. So layers that are not large are unpacked beside their way
+// into the archive, and large ones are stored as they come. Size alone decides, so that an
+// image that is refused once is refused always.
 
 const (
 	// maxExamined is how many bytes a compressed layer may have that is unpacked to see
 	// whether that can be done.
-	maxExamined = 1 << 20
+	maxExamined = 16 << 20
+	// maxReexamined is the same for one that an archive has already.
+	maxReexamined = 1 << 20
 	// maxUnpacked is how much of it, in bytes.
-	maxUnpacked = 64 << 20
+	maxUnpacked = 128 << 20
 	// tarBlock is what tells a tar archive from something else, in bytes.
 	tarBlock = 512
 )
@@ -47,51 +50,78 @@ func (c content) check(d, diffID digest.Digest) error {
 	return nil
 }
 
-// beginning keeps what a blob begins with.
-type beginning struct {
-	data []byte
-	size int64 // of the blob so far
-	keep int
+// examination finds out what a blob is that is being written. It must be ended.
+type examination struct {
+	algorithm compression.Algorithm
+	start     []byte // what the blob begins with
+	size      int64  // of the blob so far
+
+	ahead *async.Writer // to what unpacks it; nil if nothing does, or it has seen enough
+	pipe  *io.PipeWriter
+	found chan content
 }
 
-func newBeginning(algorithm compression.Algorithm) *beginning {
-	if algorithm == compression.None {
-		return &beginning{keep: tarBlock}
+// newExamination returns one that looks at the beginning of a blob, and unpacks all of it if
+// it is compressed and that is wanted.
+func newExamination(algorithm compression.Algorithm, unpack bool) *examination {
+	x := &examination{algorithm: algorithm}
+	if algorithm == compression.None || !unpack {
+		return x
 	}
-	return &beginning{keep: maxExamined}
+	r, w := io.Pipe()
+	x.ahead, x.pipe, x.found = async.NewWriter(w), w, make(chan content, 1)
+	go func() {
+		x.found <- examine(r, algorithm)
+		_ = r.Close() // What follows is not looked at.
+	}()
+	return x
 }
 
-// Write implements io.Writer.
-func (b *beginning) Write(p []byte) (int, error) {
-	b.size += int64(len(p))
-	b.data = append(b.data, p[:min(len(p), b.keep-len(b.data))]...)
+// Write implements io.Writer. It never fails.
+func (x *examination) Write(p []byte) (int, error) {
+	x.size += int64(len(p))
+	x.start = append(x.start, p[:min(len(p), tarBlock-len(x.start))]...)
+	if x.ahead != nil {
+		if _, err := x.ahead.Write(p); err != nil || x.size > maxExamined {
+			x.end()
+		}
+	}
 	return len(p), nil
 }
 
-// content returns what is known of the whole.
-func (b *beginning) content(algorithm compression.Algorithm) content {
-	switch {
-	case b.size == 0: // Whatever its media type says.
-		return content{diffID: digest.Canonical.FromBytes(nil)}
-	case algorithm == compression.None:
-		return content{broken: asTar(b.data)}
-	case b.size > int64(len(b.data)):
-		return content{}
+// end has what unpacks the blob come to its end.
+func (x *examination) end() {
+	if x.ahead != nil {
+		_ = x.ahead.Close() // Nobody reads on who has seen enough.
+		_ = x.pipe.Close()
+		x.ahead = nil
 	}
-	return examine(bytes.NewReader(b.data), algorithm)
 }
 
-// contentOf is beginning.content for a blob that is there.
-func contentOf(r *io.SectionReader, algorithm compression.Algorithm) content {
-	if algorithm != compression.None && r.Size() > maxExamined {
+// content returns what is known of the whole.
+func (x *examination) content() content {
+	x.end()
+	switch {
+	case x.size == 0: // Whatever its media type says.
+		return content{diffID: digest.Canonical.FromBytes(nil)}
+	case x.algorithm == compression.None:
+		return content{broken: asTar(x.start)}
+	case x.found == nil, x.size > maxExamined:
 		return content{}
 	}
-	b := newBeginning(algorithm)
-	if _, err := io.Copy(b, io.LimitReader(r, int64(b.keep))); err != nil {
+	return <-x.found
+}
+
+// contentOf is the content of a blob that is there, if it is not larger than max.
+func contentOf(r *io.SectionReader, algorithm compression.Algorithm, max int64) content {
+	if algorithm != compression.None && r.Size() <= max && r.Size() > 0 {
+		return examine(io.NewSectionReader(r, 0, r.Size()), algorithm)
+	}
+	x := newExamination(algorithm, false)
+	if _, err := io.Copy(x, io.LimitReader(io.NewSectionReader(r, 0, r.Size()), tarBlock)); err != nil {
 		return content{} // Who reads it is told.
 	}
-	b.size = r.Size()
-	return b.content(algorithm)
+	return x.content()
 }
 
 // examine unpacks a layer.
@@ -102,7 +132,7 @@ func examine(r io.Reader, algorithm compression.Algorithm) content {
 	}
 	defer stream.Close() // It has been read.
 	hash := digest.Canonical.Hash()
-	start := &beginning{keep: tarBlock}
+	start := newExamination(compression.None, false)
 	n, err := io.Copy(io.MultiWriter(hash, start), io.LimitReader(stream, maxUnpacked))
 	switch {
 	case err != nil:
@@ -110,7 +140,7 @@ func examine(r io.Reader, algorithm compression.Algorithm) content {
 	case n == maxUnpacked:
 		return content{}
 	}
-	return content{broken: asTar(start.data), diffID: digest.NewDigest(digest.Canonical, hash)}
+	return content{broken: asTar(start.start), diffID: digest.NewDigest(digest.Canonical, hash)}
 }
 
 func notUnpacked(err error) error { return fmt.Errorf("cannot be unpacked: %w", err) }

@@ -107,7 +107,8 @@ func (a *Archive) store(ctx context.Context, stream io.Reader, info received) (r
 	if !l.Unpacks() {
 		b.algorithm, algorithm = algorithm, compression.None
 	}
-	b.start = newBeginning(b.algorithm)
+	b.examined = newExamination(b.algorithm, info.digest != "" && info.size <= maxExamined) // Else it is made here.
+	defer b.examined.end()
 	slot := a.slots[info.place]
 	size := int64(-1)
 	var header *tar.Header
@@ -254,7 +255,7 @@ type blobWriter struct {
 	patient bool
 	// algorithm is how what is written is compressed.
 	algorithm compression.Algorithm
-	start     *beginning // of what is written
+	examined  *examination // of what is written
 }
 
 // Write implements io.Writer.
@@ -267,7 +268,7 @@ func (b *blobWriter) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	b.size += int64(len(p))
-	return b.start.Write(p)
+	return b.examined.Write(p)
 }
 
 // expect says how large the blob may become, if that is known now.
@@ -335,5 +336,5 @@ func (b *blobWriter) finish(blobs *blobSet) (*storedBlob, error) {
 		}
 		finish = func() (*tarfile.Entry, error) { return entry, nil }
 	}
-	return blobs.add(b.ctx, storedBlob{digest: b.digest, size: b.size, algorithm: b.algorithm, content: b.start.content(b.algorithm)}, finish)
+	return blobs.add(b.ctx, storedBlob{digest: b.digest, size: b.size, algorithm: b.algorithm, content: b.examined.content()}, finish)
 }

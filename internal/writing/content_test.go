@@ -1,0 +1,86 @@
+package writing
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+)
+
+// noise is a layer of bytes that do not get smaller.
+func noise(n int) testLayer {
+	data := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(data) // It never fails.
+	beginAsTar(data)
+	return testLayer{gzipped(data), data, zipped(1, 1).mediaType}
+}
+
+// A compressed layer that cannot be unpacked, or becomes something else than its config says,
+// is refused, whether its size is known or not. Only a large one is left to verify.
+func TestCompressedLayersAreExamined(t *testing.T) {
+	small, medium, large := zipped(1, 5000), noise(5<<20), noise(maxExamined+1)
+	damaged := func(l testLayer, fromEnd int) testLayer {
+		l.blob = bytes.Clone(l.blob)
+		l.blob[len(l.blob)-fromEnd] ^= 1
+		return l
+	}
+	cut := func(l testLayer) testLayer { l.blob = l.blob[:len(l.blob)-9]; return l }
+	other := func(l testLayer) testLayer { l.diff = []byte("other"); return l }
+	bytesBehind := func(l testLayer) testLayer { l.blob = append(bytes.Clone(l.blob), "behind"...); return l }
+	noTar := medium
+	noTar.diff = bytes.Repeat([]byte("text"), 1<<19)
+	noTar.blob = gzipped(noTar.diff)
+	for name, c := range map[string]struct {
+		layer testLayer
+		want  string
+	}{
+		"small":                   {small, ""},
+		"small, checksum":         {damaged(small, 5), "cannot be unpacked"},
+		"medium":                  {medium, ""},
+		"medium, checksum":        {damaged(medium, 5), "cannot be unpacked"},
+		"medium, length":          {damaged(medium, 1), "cannot be unpacked"},
+		"medium, content":         {damaged(medium, 3<<20), ""}, // Which of both errors, chance decides.
+		"medium, cut":             {cut(medium), "cannot be unpacked"},
+		"medium, other diff ID":   {other(medium), "has the diff ID"},
+		"medium, something else":  {noTar, "is no tar archive"},
+		"medium, bytes behind it": {bytesBehind(medium), "cannot be unpacked"},
+		"large":                   {large, ""},
+		"large, checksum":         {damaged(large, 5), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newImage(t, "m", c.layer)
+			for _, known := range []bool{true, false} {
+				a := newTestArchive(t, layouts["oci"], nil)
+				size := int64(-1)
+				if known {
+					size = int64(len(c.layer.blob))
+				}
+				_, _, err := a.Put(t.Context(), "test", bytes.NewReader(c.layer.blob), c.layer.digest(), size)
+				require.NoError(t, err)
+				require.NoError(t, putAll(a.Archive, m, false))
+				err = a.Check(m.Image)
+				if c.want == "" && name != "medium, content" {
+					require.NoError(t, err)
+					continue
+				}
+				require.ErrorContains(t, err, c.want)
+				require.ErrorIs(t, err, errdef.ErrDamaged)
+			}
+		})
+	}
+}
+
+// A diff ID that is no SHA-256 digest cannot be compared by anybody.
+func TestOtherDiffIDs(t *testing.T) {
+	l := zipped(1, 5000)
+	c := content{diffID: digest.FromBytes(l.diff)}
+	require.NoError(t, c.check(l.digest(), c.diffID))
+	require.ErrorContains(t, c.check(l.digest(), digest.SHA512.FromBytes(l.diff)), "which is no sha256 digest")
+	plain := digest.SHA512.FromBytes(l.diff)
+	assert.NoError(t, content{}.check(plain, plain), "it is the digest of the blob, which is verified")
+}

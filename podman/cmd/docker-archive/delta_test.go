@@ -4,10 +4,15 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -237,4 +242,57 @@ func TestDeltaUsage(t *testing.T) {
 	_, errOut = m.run(t, exitFailure, "save", "--delta", m.path("list.json"), "-o", m.delta, "image-archive:"+m.february)
 	assert.Contains(t, errOut, "--delta: ")
 	assert.NoFileExists(t, m.delta)
+}
+
+// Bases need not be archives: a registry, and a daemon that has layers uncompressed.
+func TestBasesElsewhere(t *testing.T) {
+	m := newMonths(t, gzip.DefaultCompression)
+	m.run(t, 0, "save", "-q", "--delta", m.january, "-o", m.delta, "image-archive:"+m.february)
+	reg := imagetest.NewRegistry(t)
+	m.run(t, 0, "push", "-q", "--tls-verify=false", m.january, reg.Address)
+	m.run(t, 0, "verify", "--base", "docker://"+reg.Address+"/app:1", m.delta)
+
+	docker := m.path("docker.tar")
+	m.run(t, 0, "save", "-q", "--layout", "docker", "-o", docker, "image-archive:"+m.january)
+	t.Setenv("DOCKER_HOST", imagetest.Daemon(t, map[string][]byte{"example.com/app:1": imagetest.ReadFile(t, docker)}))
+	// The daemon has no layer as it was compressed, so what the delta lacks whole is missing.
+	m.run(t, exitLeftOut, "verify", "--base", "docker-daemon:example.com/app:1", m.delta)
+	whole := m.path("whole.tar")
+	saved(t, whole, "2", treeLayer(t, gzip.DefaultCompression, seeds(40, 1000, 7, 23)...))
+	m.run(t, 0, "save", "-q", "--delta", m.january, "-o", m.path("other.tar"), "image-archive:"+whole)
+	m.run(t, 0, "save", "-q", "--base", "docker-daemon:example.com/app:1", "-o", m.path("again.tar"), "image-archive:"+m.path("other.tar"))
+	assertSame(t, whole, m.path("again.tar"))
+	m.run(t, exitFailure, "verify", "--base", "docker-daemon:example.com/none:1", m.delta)
+}
+
+// serve makes a layer once, and sends any range of it.
+func TestServeDelta(t *testing.T) {
+	m := newMonths(t, gzip.DefaultCompression)
+	m.run(t, 0, "save", "-q", "--delta", m.january, "-o", m.delta, "image-archive:"+m.february)
+	stderr := &started{address: make(chan string, 1)}
+	ctx, cancel := context.WithCancel(t.Context())
+	var done sync.WaitGroup
+	done.Go(func() {
+		root := newRootCommand()
+		root.SetOut(&buffer{})
+		root.SetErr(stderr)
+		root.SetArgs([]string{"serve", "--listen", "127.0.0.1:0", "--base", m.january, m.delta})
+		assert.NoError(t, root.ExecuteContext(ctx))
+	})
+	address := strings.TrimPrefix(<-stderr.address, "http://")
+	layer := treeLayer(t, gzip.DefaultCompression, seeds(40, 1000, 7, 23)...)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/v2/app/blobs/"+layer.Digest.String(), nil)
+	require.NoError(t, err)
+	request.Header.Set("Range", "bytes=1000-1999")
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	assert.Equal(t, http.StatusPartialContent, response.StatusCode)
+	assert.Equal(t, layer.Blob[1000:2000], body)
+	m.run(t, 0, "save", "-q", "--tls-verify=false", "--name", "example.com/app:2", "-o", m.path("pulled.tar"), "docker://"+address+"/app:2")
+	assertSame(t, m.february, m.path("pulled.tar"))
+	cancel()
+	done.Wait()
 }

@@ -1,0 +1,202 @@
+package bases
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/catalog"
+	"github.com/dockerarchive/dockerarchive/internal/image"
+)
+
+// tree returns a tar of files with these contents.
+func tree(t testing.TB, files ...[]byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for n, data := range files {
+		require.NoError(t, w.WriteHeader(&tar.Header{Name: fmt.Sprintf("file-%d-%d", n, len(data)), Mode: 0o644, Size: int64(len(data)), Format: tar.FormatUSTAR}))
+		_, err := w.Write(data)
+		require.NoError(t, err)
+	}
+	require.NoError(t, w.Close())
+	return b.Bytes()
+}
+
+func content(seed uint64, n int) []byte {
+	data := make([]byte, n)
+	rng := rand.New(rand.NewPCG(seed, 2))
+	for i := range data {
+		data[i] = "etaoinshrdlu \n<>"[rng.IntN(16)]
+	}
+	return data
+}
+
+func packed(t testing.TB, text []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, err := z.Write(text)
+	require.NoError(t, err)
+	require.NoError(t, z.Close())
+	return b.Bytes()
+}
+
+func reader(data []byte) *io.SectionReader {
+	return io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data)))
+}
+
+// add adds a layer of a store.
+func add(s *Set, from string, text, blob []byte) {
+	s.Add(Layer{From: from, Digest: digest.FromBytes(blob), Size: int64(len(blob)), DiffID: digest.FromBytes(text), Open: func(context.Context) (*catalog.Loan, error) {
+		return &catalog.Loan{SectionReader: reader(blob), Return: func() {}}, nil
+	}})
+}
+
+// made returns a delta, its bytes, and from where it takes what it is made from.
+func made(t testing.TB, s *Set, blob []byte) (data []byte, from []string) {
+	t.Helper()
+	m, err := s.Make(t.Context(), reader(blob), false)
+	require.NoError(t, err)
+	if m == nil {
+		return nil, nil
+	}
+	data, err = io.ReadAll(io.NewSectionReader(m.File, 0, m.Size))
+	require.NoError(t, err)
+	require.NoError(t, m.File.Close())
+	assert.Equal(t, digest.FromBytes(data), m.Digest)
+	for _, b := range m.From {
+		from = append(from, b.Archive)
+	}
+	return data, from
+}
+
+// What a layer is made from is found by content, wherever it is, and whoever was added first.
+func TestChoose(t *testing.T) {
+	a, b, c := content(1, 300_000), content(2, 300_000), content(3, 300_000)
+	old := map[string][]byte{"a": tree(t, a), "b": tree(t, b), "c": tree(t, c)}
+	var first []byte
+	for _, order := range [][]string{{"a", "b", "c"}, {"c", "b", "a"}} {
+		s := &Set{TempDir: t.TempDir()}
+		for _, name := range order {
+			add(s, name, old[name], packed(t, old[name]))
+		}
+		moved, from := made(t, s, packed(t, tree(t, []byte("new"), b)))
+		assert.Less(t, len(moved), 2000)
+		assert.Equal(t, []string{"b"}, from)
+		squashed, from := made(t, s, packed(t, tree(t, c, []byte("between"), a)))
+		assert.Less(t, len(squashed), 2000)
+		slices.Sort(from)
+		assert.Equal(t, []string{"a", "c"}, from)
+		if first == nil {
+			first = squashed
+		}
+		assert.Equal(t, first, squashed, "the order of bases is of no importance")
+		none, _ := made(t, s, packed(t, tree(t, content(4, 300_000))))
+		assert.Nil(t, none, "nothing in common")
+		none, _ = made(t, s, content(5, 100))
+		assert.Nil(t, none, "too small")
+		none, _ = made(t, s, packed(t, a)[:50_000])
+		assert.Nil(t, none, "cut short")
+	}
+}
+
+// A layer is made once for all who have it, and kept as far as that is asked for.
+func TestLend(t *testing.T) {
+	oldText := tree(t, content(1, 200_000))
+	text := tree(t, content(1, 200_000), []byte("new"))
+	blob := packed(t, text)
+	s := &Set{TempDir: t.TempDir(), Keep: int64(len(blob))}
+	add(s, "old", oldText, packed(t, oldText))
+	data, _ := made(t, s, blob)
+	l := catalog.Lacked{Digest: digest.FromBytes(blob), Delta: reader(data)}
+
+	size, ok := s.Lends(l)
+	assert.True(t, ok)
+	assert.Equal(t, int64(len(blob)), size)
+	first, err := s.Lend(t.Context(), l)
+	require.NoError(t, err)
+	second, err := s.Lend(t.Context(), l)
+	require.NoError(t, err)
+	got, err := io.ReadAll(first)
+	require.NoError(t, err)
+	assert.Equal(t, blob, got)
+	outer := func(loan *catalog.Loan) io.ReaderAt { r, _, _ := loan.Outer(); return r }
+	assert.Same(t, outer(first), outer(second))
+	first.Return()
+	first.Return() // Which is one return.
+	got, err = io.ReadAll(second)
+	require.NoError(t, err)
+	assert.Equal(t, blob, got)
+	second.Return()
+	kept, err := s.Lend(t.Context(), l)
+	require.NoError(t, err)
+	assert.Same(t, outer(second), outer(kept))
+	kept.Return()
+	require.NoError(t, s.Close())
+	assert.Empty(t, s.made.files)
+
+	s.Keep = 0
+	again, err := s.Lend(t.Context(), l)
+	require.NoError(t, err)
+	again.Return()
+	assert.Empty(t, s.made.files)
+
+	_, ok = s.Lends(catalog.Lacked{Digest: digest.FromString("x"), Delta: reader(data)})
+	assert.False(t, ok)
+	_, err = s.Lend(t.Context(), catalog.Lacked{Digest: digest.FromString("x"), Delta: reader(data)})
+	require.ErrorIs(t, err, errdef.ErrDamaged)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = s.Lend(ctx, l)
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+// A base that is not what it is said to be is named, and nothing is lent; one that cannot be
+// read is its own error.
+func TestLendFails(t *testing.T) {
+	oldText := tree(t, content(1, 200_000))
+	blob := packed(t, tree(t, content(1, 200_000), []byte("new")))
+	s := &Set{TempDir: t.TempDir()}
+	add(s, "old", oldText, packed(t, oldText))
+	data, _ := made(t, s, blob)
+	l := catalog.Lacked{Digest: digest.FromBytes(blob), Delta: reader(data)}
+	broken := errors.New("broken")
+	for want, open := range map[string]func(context.Context) (*catalog.Loan, error){
+		"wrong base": func(context.Context) (*catalog.Loan, error) {
+			return &catalog.Loan{SectionReader: reader(blob), Return: func() {}}, nil
+		},
+		"damaged base": func(context.Context) (*catalog.Loan, error) {
+			return &catalog.Loan{SectionReader: reader(packed(t, oldText)[:5000]), Return: func() {}}, nil
+		},
+		"broken": func(context.Context) (*catalog.Loan, error) { return nil, broken },
+	} {
+		other := &Set{TempDir: t.TempDir()}
+		other.Add(Layer{From: "other.tar", DiffID: digest.FromBytes(oldText), Size: -1, Open: open})
+		_, ok := other.Lends(l)
+		require.True(t, ok)
+		_, err := other.Lend(t.Context(), l)
+		require.ErrorContains(t, err, want)
+		require.ErrorContains(t, err, "other.tar")
+		assert.Equal(t, want != "broken", errors.Is(err, errdef.ErrDamaged))
+	}
+	data = slices.Clone(data)
+	data[len(data)-3] ^= 1
+	_, err := s.Lend(t.Context(), catalog.Lacked{Digest: l.Digest, Delta: reader(data)})
+	require.ErrorIs(t, err, errdef.ErrDamaged)
+	assert.Empty(t, s.made.files)
+	assert.Equal(t, digest.FromString("x"), image.SHA256(sha256.Sum256([]byte("x"))))
+}

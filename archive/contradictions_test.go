@@ -83,6 +83,22 @@ func TestVerifyComparesEveryDescriptor(t *testing.T) {
 	assert.Contains(t, verified(t, b.json("index.json", v1.Index{Manifests: []v1.Descriptor{top}}).close()), "says that it has")
 }
 
+// One manifest may be listed many times, and each is compared.
+func TestVerifyComparesDescriptorsOfOneManifest(t *testing.T) {
+	p := partsOf(t, "one")
+	for want, change := range map[string]func(*v1.Descriptor){
+		"bytes":                         func(d *v1.Descriptor) { d.Size = 100 },
+		"says that it is of type":       func(d *v1.Descriptor) { d.MediaType = v1.MediaTypeImageIndex },
+		"has data that is another blob": func(d *v1.Descriptor) { d.Data = []byte("x") },
+	} {
+		b := newTarball(t)
+		b.blobs(p)
+		other := p.manifest
+		change(&other)
+		assert.Contains(t, verified(t, b.json("index.json", v1.Index{Manifests: []v1.Descriptor{p.manifest, p.manifest, other}}).close()), want)
+	}
+}
+
 // What is in an archive twice is the same, or clients differ in what they take.
 func TestVerifyFindsEntriesTwice(t *testing.T) {
 	p := partsOf(t, "one")

@@ -79,6 +79,13 @@ func TestVerifyCosign3(t *testing.T) {
 	verifyCosign(t, built(t, "cosign"), "--use-signing-config=false")
 }
 
+// TestVerifyCosign2 checks what cosign 2 signs: under tags, without bundles.
+func TestVerifyCosign2(t *testing.T) {
+	path := filepath.Join(clientsDir(t), "cosign2", "cosign")
+	require.FileExists(t, path, "interop/clients builds it")
+	verifyCosign(t, program{name: "built cosign 2", argv: []string{path}}, "--new-bundle-format=false")
+}
+
 func verifyCosign(t *testing.T, cosign program, options ...string) {
 	t.Helper()
 	registries := map[string]string{"with the API": startRegistry(t), "without": startRegistryWithoutReferrers(t)}

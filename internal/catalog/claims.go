@@ -295,7 +295,7 @@ func (cs *claims) manifests(label string, i *ociImage) {
 	}
 	documents := map[digest.Digest]document{}
 	defer func() {
-		for _, d := range append(listed, i.descriptor) {
+		for _, d := range slices.Concat(listed, []v1.Descriptor{i.descriptor}, i.others) {
 			doc, ok := documents[d.Digest]
 			if !ok {
 				continue

@@ -48,6 +48,7 @@ type ociImage struct {
 	layers     *layerCache
 	catalog    *Catalog
 	descriptor v1.Descriptor
+	others     []v1.Descriptor                 // in index.json, of the same digest, that say something else of it
 	items      map[digest.Digest]*manifestItem // of manifest.json, by config
 	// namesake is what manifest.json has under a name of the image, if that is of
 	// another config, or the manifest cannot be read.
@@ -85,6 +86,9 @@ func (c *Catalog) loadOCI() ([]*Image, error) {
 			img = &Image{contents: &ociImage{files: c.files, layers: c.layers, catalog: c, descriptor: d, items: map[digest.Digest]*manifestItem{}}}
 			byDigest[d.Digest] = img
 			images = append(images, img)
+		}
+		if of := img.contents.(*ociImage); d.Size != of.descriptor.Size || d.MediaType != of.descriptor.MediaType || len(d.Data) > 0 {
+			of.others = append(of.others, d)
 		}
 		name, free := cmp.Or(d.Annotations[containerdName], d.Annotations[image.AnnotationTag]), false
 		if name == "" {

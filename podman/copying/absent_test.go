@@ -23,13 +23,15 @@ func TestLayersElsewhere(t *testing.T) {
 	for name, c := range map[string]struct {
 		registry, url int // statuses; 0 gives the layer
 		fails, absent bool
+		again         bool // it is listed without its URL too
 	}{
-		"in the registry":      {0, 500, false, false},
-		"at the URL":           {404, 0, false, false},
-		"nowhere":              {404, 404, false, true},
-		"gone":                 {404, 410, false, true},
-		"the URL fails":        {404, 403, true, false},
-		"the registry refuses": {403, 404, true, false},
+		"in the registry":      {0, 500, false, false, false},
+		"at the URL":           {404, 0, false, false, false},
+		"nowhere":              {404, 404, false, true, false},
+		"gone":                 {404, 410, false, true, false},
+		"the URL fails":        {404, 403, true, false, false},
+		"the registry refuses": {403, 404, true, false, false},
+		"nowhere, and needed":  {404, 404, true, false, true},
 	} {
 		layer := imagetest.Gzip(1, 3000)
 		reg := imagetest.NewRegistry(t)
@@ -47,6 +49,9 @@ func TestLayersElsewhere(t *testing.T) {
 		plain := layer
 		plain.URLs, plain.MediaType = nil, imagetest.Gzip(1, 1).MediaType
 		reg.Push(t, "foreign:1", imagetest.NewImage(t, "foreign", plain))
+		if c.again {
+			m = imagetest.NewImage(t, "foreign", layer, plain)
+		}
 		src := reg.Push(t, "foreign:1", m)
 		reg.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
 			if c.registry == 0 || !strings.HasSuffix(r.URL.Path, layer.Digest.String()) {

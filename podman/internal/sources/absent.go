@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"net/http"
+	"slices"
 
 	"github.com/docker/distribution/registry/api/errcode"
 	"github.com/opencontainers/go-digest"
@@ -15,6 +16,7 @@ import (
 	"go.podman.io/image/v5/pkg/blobinfocache/none"
 	"go.podman.io/image/v5/types"
 
+	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/podman/internal/answers"
 )
 
@@ -65,7 +67,7 @@ func Absent(ctx context.Context, src types.ImageSource, layers []imgspecv1.Descr
 		switch {
 		case err == nil:
 			continue
-		case ctx.Err() != nil || !isAbsent(src, err):
+		case ctx.Err() != nil || !isAbsent(src, err) || isNeeded(l.Digest, layers):
 			return nil, nil, err
 		case absent == nil:
 			absent, first = map[digest.Digest]bool{}, err
@@ -73,6 +75,13 @@ func Absent(ctx context.Context, src types.ImageSource, layers []imgspecv1.Descr
 		absent[l.Digest] = true
 	}
 	return absent, first, nil
+}
+
+// isNeeded reports whether a layer is also listed as one that is where the image is.
+func isNeeded(d digest.Digest, layers []imgspecv1.Descriptor) bool {
+	return slices.ContainsFunc(layers, func(l imgspecv1.Descriptor) bool {
+		return l.Digest == d && len(l.URLs) == 0 && !image.IsNonDistributable(l.MediaType)
+	})
 }
 
 // HasURLs reports whether one of the layers may be kept elsewhere.

@@ -62,7 +62,7 @@ func untold(string) {}
 
 func openBase(ctx context.Context, sys *types.SystemContext, policy *signature.PolicyContext, ref types.ImageReference) (*Base, error) {
 	reopen := func(ctx context.Context) (types.ImageSource, error) {
-		return ref.NewImageSource(ctx, sources.Opening(sys, false))
+		return ref.NewImageSource(ctx, sources.Opening(sys, ref, false))
 	}
 	source, err := reopen(ctx)
 	if err != nil {

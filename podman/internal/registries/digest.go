@@ -5,31 +5,58 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/docker/reference"
+	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/errcode"
 )
 
 // Digest returns the digest of what a registry has under a tag or a digest, of the bytes
 // that it answers with. No mirror is asked.
 func (c *Client) Digest(ctx context.Context, name reference.Named) (digest.Digest, error) {
-	at := ""
-	switch name := name.(type) {
-	case reference.Tagged:
-		at = name.Tag()
-	case reference.Digested:
-		at = name.Digest().String()
-	}
 	r, err := c.itself(ctx, name)
 	if err != nil {
 		return "", err
 	}
-	raw, _, err := getManifest(ctx, r.remote, at)
+	raw, _, err := getManifest(ctx, r.remote, atOf(name))
 	if err != nil {
 		return "", fmt.Errorf("reading %s: %w", name, err)
 	}
 	return digest.FromBytes(raw), nil
+}
+
+// atOf returns what a name stands for in its repository: a tag or a digest.
+func atOf(name reference.Named) string {
+	switch name := name.(type) {
+	case reference.Tagged:
+		return name.Tag()
+	case reference.Digested:
+		return name.Digest().String()
+	}
+	return ""
+}
+
+// ClaimedDigest returns the digest that a registry says a tag or a digest has. An error need
+// not mean that there is nothing: some registries do not answer HEAD.
+func (c *Client) ClaimedDigest(ctx context.Context, name reference.Named) (digest.Digest, error) {
+	repository, err := c.itself(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	r := repository.remote
+	ctx = auth.AppendRepositoryScope(ctx, r.Reference, auth.ActionPull, auth.ActionPush)
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, baseOf(r)+"/manifests/"+atOf(name), nil)
+	if err != nil {
+		return "", err
+	}
+	request.Header.Set("Accept", strings.Join(manifestTypes, ", "))
+	response, err := do(r, request, http.StatusOK)
+	if err != nil {
+		return "", fmt.Errorf("asking for %s: %w", name, err)
+	}
+	return digest.Parse(response.Header.Get("Docker-Content-Digest"))
 }
 
 // IsNotFound reports whether an error is a registry's that has not got something.

@@ -196,7 +196,7 @@ func credentials(sys *types.SystemContext, logical, physical reference.Named) (a
 	if sys.DockerBearerRegistryToken != "" {
 		return auth.Credential{AccessToken: sys.DockerBearerRegistryToken}, nil
 	}
-	c, err := config.GetCredentialsForRef(sys, physical)
+	c, err := config.GetCredentialsForRef(LoggedIn(sys, physical), physical)
 	if err != nil {
 		return auth.EmptyCredential, err
 	}

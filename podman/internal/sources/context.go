@@ -24,8 +24,11 @@ func IsRegistry(ref types.ImageReference) bool {
 // Opening returns the context for opening a source of which all or some platforms are
 // wanted. An archive that lacks this machine's stands for another one otherwise. No mirror
 // gets the credentials.
-func Opening(sys *types.SystemContext, several bool) *types.SystemContext {
+func Opening(sys *types.SystemContext, ref types.ImageReference, several bool) *types.SystemContext {
 	sys = registries.Contained(sys)
+	if IsRegistry(ref) {
+		sys = registries.LoggedIn(sys, ref.DockerReference())
+	}
 	if !several || sys != nil && (sys.OSChoice != "" || sys.ArchitectureChoice != "" || sys.VariantChoice != "") {
 		return sys
 	}

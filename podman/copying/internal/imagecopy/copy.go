@@ -22,6 +22,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/stall"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 	"github.com/dockerarchive/dockerarchive/progress"
 )
@@ -99,7 +100,7 @@ func (c *copier) copy(ctx context.Context, options *copy.Options) ([]byte, error
 	if options.PreserveDigests && unpacks {
 		return nil, fmt.Errorf("digests cannot be preserved: an archive of this kind has no manifest and layers uncompressed; write an %s", dockerarchive.ImageTransport.Name())
 	}
-	src, err := srcRef.NewImageSource(ctx, sources.Opening(options.SourceCtx, options.ImageListSelection != copy.CopySystemImage))
+	src, err := srcRef.NewImageSource(ctx, sources.Opening(options.SourceCtx, srcRef, options.ImageListSelection != copy.CopySystemImage))
 	if err != nil {
 		return nil, err
 	}
@@ -112,6 +113,9 @@ func (c *copier) copy(ctx context.Context, options *copy.Options) ([]byte, error
 		return nil, err
 	}
 	if sources.IsRegistry(destRef) {
+		own := *options
+		own.DestinationCtx = registries.LoggedIn(options.DestinationCtx, destRef.DockerReference())
+		options = &own
 		var done func()
 		if destRef, done, err = contained(ctx, destRef, srcRef, options); err != nil {
 			return nil, err

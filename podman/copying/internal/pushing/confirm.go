@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/opencontainers/go-digest"
-	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
 
 	"github.com/dockerarchive/dockerarchive/internal/image"
@@ -22,13 +21,9 @@ var ErrNotPushed = errors.New("the registry has not got what it was sent")
 // ways to say that there is no such thing, or none that one may see; what is wrong in
 // earnest is said again when the image is sent.
 func (p *pusher) isThere(ctx context.Context, img *pushedImage, target reference.Named) (bool, error) {
-	ref, err := docker.NewReference(target)
-	if err != nil {
-		return false, err
-	}
 	var d digest.Digest
-	err = stall.Ask(ctx, p.waiting, func(ctx context.Context, _ *stall.Watch) (err error) {
-		d, err = docker.GetDigest(ctx, p.options.DestinationCtx, ref)
+	err := stall.Ask(ctx, p.waiting, func(ctx context.Context, _ *stall.Watch) (err error) {
+		d, err = p.client.ClaimedDigest(ctx, target)
 		return err
 	})
 	if ctx.Err() != nil {

@@ -205,7 +205,7 @@ func (g *gathering) openReferrer(ctx context.Context, r *Image) error {
 		return err
 	}
 	return s.of(r).retry(ctx, func(ctx context.Context) error {
-		src, err := source.NewImageSource(ctx, sources.Opening(s.sourceCtx(r), false))
+		src, err := source.NewImageSource(ctx, sources.Opening(s.sourceCtx(r), source, false))
 		if err != nil {
 			return err
 		}

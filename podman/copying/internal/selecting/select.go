@@ -33,7 +33,7 @@ func (r *reading) resolve(ctx context.Context) error {
 	r.checkName()
 	reopen := func(ctx context.Context) (types.ImageSource, error) {
 		several := r.whole() || len(r.platforms()) > 0
-		return r.img.Source.NewImageSource(ctx, sources.Opening(r.s.sourceCtx(r.img), several))
+		return r.img.Source.NewImageSource(ctx, sources.Opening(r.s.sourceCtx(r.img), r.img.Source, several))
 	}
 	err := r.retry(ctx, func(ctx context.Context) error {
 		src, err := reopen(ctx)

@@ -79,3 +79,27 @@ func TestLoadFaults(t *testing.T) {
 		}
 	}
 }
+
+// A disk that is full is not sent more.
+func TestLoadToFullDisk(t *testing.T) {
+	l := []imagetest.Layer{imagetest.Gzip(1, 1000), imagetest.Gzip(2, 2000)}
+	base, app := imagetest.NewImage(t, "base", l[0]), imagetest.NewImage(t, "app", l...)
+	for text, want := range map[string]int32{"no space left on device": 1, "unexpected EOF": 2} {
+		d := imagetest.NewLoadDaemon(t)
+		load(t, d, loading(t, d), named(t, base, "example.com/base:1"))
+		var asked atomic.Int32
+		d.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path != "/images/load" {
+				return false
+			}
+			asked.Add(1)
+			_, _ = io.Copy(io.Discard, r.Body)
+			w.WriteHeader(http.StatusInternalServerError)
+			_, _ = fmt.Fprintf(w, `{"message":"write /var/lib/docker/x: %s"}`, text)
+			return true
+		}
+		_, err := copying.Load(t.Context(), imagetest.Trusting(t), []copying.SaveImage{named(t, app, "example.com/app:1")}, loading(t, d))
+		require.ErrorContains(t, err, text)
+		assert.Equal(t, want, asked.Load(), text)
+	}
+}

@@ -109,7 +109,7 @@ func (o *pushOptions) run(cmd *cobra.Command, archives []string, registry string
 		return err
 	}
 	if o.printMirror != "" {
-		return printMirror(cmd.OutOrStdout(), o.printMirror, mirrorOf(registry, images, o.keepHost, !o.registry.tlsVerify))
+		return printMirror(cmd.OutOrStdout(), o.printMirror, o.mirror(cmd.Context(), options.DestinationCtx, registry, named, images))
 	}
 	policy, err := o.global.policy(options.SourceCtx)
 	if err != nil {

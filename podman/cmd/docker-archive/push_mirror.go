@@ -1,14 +1,17 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 
 	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/podman/copying"
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 )
 
 const dockerHub = "docker.io"
@@ -20,11 +23,21 @@ type mirror struct {
 	hosts    []string // of the images' names
 	keepHost bool
 	insecure bool
+	scheme   string
 }
 
-func mirrorOf(registry string, images []copying.PushImage, keepHost, insecure bool) mirror {
+// mirror describes the registry that images would be pushed to. Whether one that need not be
+// secure has TLS it is asked; one that cannot be reached is taken to have.
+func (o *pushOptions) mirror(ctx context.Context, sys *types.SystemContext, registry string, named reference.Named, images []copying.PushImage) mirror {
 	host, prefix, _ := strings.Cut(registry, "/")
-	m := mirror{host: host, keepHost: keepHost, insecure: insecure}
+	m := mirror{host: host, keepHost: o.keepHost, insecure: !o.registry.tlsVerify, scheme: "https://"}
+	if sys.DockerInsecureSkipTLSVerify == types.OptionalBoolTrue {
+		client := registries.New(sys)
+		defer client.Close()
+		if plain, err := client.IsPlain(ctx, named); err == nil && plain {
+			m.scheme, m.insecure = "http://", true
+		}
+	}
 	if prefix != "" {
 		m.prefix = prefix + "/"
 	}
@@ -76,11 +89,11 @@ func printContainerd(out io.Writer, m mirror) error {
 		if prefix := m.prefixOf(host); prefix != "" {
 			path, override = "/v2/"+strings.TrimSuffix(prefix, "/"), "  override_path = true\n"
 		}
-		if m.insecure {
+		if m.insecure && m.scheme == "https://" {
 			override += "  skip_verify = true\n"
 		}
 		if _, err := fmt.Fprintf(out, "%s# /etc/containerd/certs.d/%s/hosts.toml\nserver = %q\n\n[host.%q]\n  capabilities = [\"pull\", \"resolve\"]\n%s",
-			separator, host, "https://"+upstream, "https://"+m.host+path, override); err != nil {
+			separator, host, "https://"+upstream, m.scheme+m.host+path, override); err != nil {
 			return err
 		}
 	}
@@ -115,7 +128,7 @@ func printDocker(out io.Writer, m mirror) error {
 	if m.insecure {
 		insecure = fmt.Sprintf(",\n  \"insecure-registries\": [%q]", m.host)
 	}
-	_, err := fmt.Fprintf(out, "{\n  \"registry-mirrors\": [%q]%s\n}\n", "https://"+m.host, insecure)
+	_, err := fmt.Fprintf(out, "{\n  \"registry-mirrors\": [%q]%s\n}\n", m.scheme+m.host, insecure)
 	return err
 }
 
@@ -123,12 +136,12 @@ func printK3s(out io.Writer, m mirror) error {
 	var b strings.Builder
 	b.WriteString("# /etc/rancher/k3s/registries.yaml\nmirrors:\n")
 	for _, host := range m.hosts {
-		fmt.Fprintf(&b, "  %q:\n    endpoint:\n      - %q\n", host, "https://"+m.host)
+		fmt.Fprintf(&b, "  %q:\n    endpoint:\n      - %q\n", host, m.scheme+m.host)
 		if prefix := m.prefixOf(host); prefix != "" {
 			fmt.Fprintf(&b, "    rewrite:\n      \"^(.*)$\": %q\n", prefix+"$1")
 		}
 	}
-	if m.insecure {
+	if m.insecure && m.scheme == "https://" {
 		fmt.Fprintf(&b, "configs:\n  %q:\n    tls:\n      insecure_skip_verify: true\n", m.host)
 	}
 	_, err := io.WriteString(out, b.String())

@@ -63,6 +63,15 @@ func (c *Client) itself(ctx context.Context, name reference.Named) (*repository,
 	return c.repository(ctx, name, source)
 }
 
+// IsPlain reports whether a registry is reached without TLS.
+func (c *Client) IsPlain(ctx context.Context, name reference.Named) (bool, error) {
+	r, err := c.itself(ctx, name)
+	if err != nil {
+		return false, err
+	}
+	return r.remote.PlainHTTP, nil
+}
+
 func errBlocked(r *sysregistriesv2.Registry) error {
 	return fmt.Errorf("registry %s is blocked in registries.conf", r.Prefix)
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
+	"syscall"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
@@ -39,13 +41,16 @@ func Daemon(ctx context.Context, images []selecting.Wanted, o Options) (*Done, e
 	}
 	err = l.sendAndCheck(ctx)
 	var refused *daemon.RefusedError
-	if len(l.leftOut) > 0 && (errors.As(err, &refused) || errors.Is(err, ErrNotLoaded)) {
+	if len(l.leftOut) > 0 && (errors.As(err, &refused) || errors.Is(err, ErrNotLoaded)) && !isFull(err) {
 		l.options.Select.Progress(progress.Event{Kind: progress.Retried, Err: err})
 		l.leftOut, l.done.LeftOut = nil, 0
 		err = l.sendAndCheck(ctx)
 	}
 	return l.done, err
 }
+
+// isFull reports whether a daemon's disk is full, which it says in words only.
+func isFull(err error) bool { return strings.Contains(err.Error(), syscall.ENOSPC.Error()) }
 
 // prepare finds out what there is on both sides.
 func (l *loader) prepare(ctx context.Context, images []selecting.Wanted) (err error) {

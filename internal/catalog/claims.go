@@ -359,7 +359,8 @@ func (cs *claims) manifest(label string, i *ociImage, doc *image.Fields) {
 	}
 	ids, ok := i.diffIDs(doc)
 	if !ok {
-		if config, err := i.lookup(doc.Config.Digest); err == nil && image.IsConfigType(doc.Config.MediaType) {
+		artifact := doc.Artifact() != doc.Config.MediaType // Its config may be one of an image without a rootfs.
+		if config, err := i.lookup(doc.Config.Digest); err == nil && image.IsConfigType(doc.Config.MediaType) && !artifact {
 			if _, err := cs.readDiffIDs(config.Name); err != nil {
 				cs.problem("%s: %w", label, err)
 			}

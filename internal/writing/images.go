@@ -228,6 +228,9 @@ func (a *Archive) checkManifest(content *image.Image, manifest *image.Document) 
 		return nil // Not an image.
 	}
 	config, err := image.ParseConfig(manifest.Config.Digest.String(), raw)
+	if err == nil && !config.HasRootFS && manifest.ArtifactType != manifest.Config.MediaType {
+		return nil // An artifact with a platform, as oras push --artifact-platform makes.
+	}
 	if err == nil && !config.HasRootFS {
 		err = image.ErrNoRootFS(manifest.Config.Digest.String())
 	}

@@ -19,12 +19,12 @@ import (
 // temporary file without a name when it is opened. The image stays open until release is
 // called, which is never nil.
 func Layers(ctx context.Context, sys *types.SystemContext, name string, ref types.ImageReference) (layers []archive.BaseLayer, release func() error, err error) {
-	src, err := ref.NewImageSource(ctx, Opening(sys, true))
+	src, err := ref.NewImageSource(ctx, Opening(sys, ref, true))
 	if err != nil {
 		return nil, func() error { return nil }, err
 	}
 	src = Truthful(ctx, src)
-	img, err := image.FromUnparsedImage(ctx, Opening(sys, true), image.UnparsedInstance(src, nil))
+	img, err := image.FromUnparsedImage(ctx, Opening(sys, ref, true), image.UnparsedInstance(src, nil))
 	if err != nil {
 		return nil, src.Close, err
 	}

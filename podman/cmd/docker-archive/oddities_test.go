@@ -24,13 +24,13 @@ type oddity struct {
 	dir     string
 }
 
-// TestOddities runs every command that talks to registries against each that is odd.
+// TestOddities runs every command that talks to registries against each that is odd, one after
+// the other: they have the logger in common.
 func TestOddities(t *testing.T) {
 	image := newLargeSignedImage(t)
 	path := image.save(t, "--referrers")
 	for _, o := range oddities.All {
 		t.Run(o.Name, func(t *testing.T) {
-			t.Parallel()
 			odd := &oddity{Oddity: o, image: image, archive: path, dir: t.TempDir()}
 			for name, test := range map[string]func(*testing.T){"reading": odd.testReading, "pushing": odd.testPushing, "chunks": odd.testChunks, "copying": odd.testCopying} {
 				odd.Server = oddities.New(t, o) // It finds blobs in every repository.

@@ -56,6 +56,34 @@ func (i *pushedImage) count(sent, there int64) {
 	i.result.There += there
 }
 
+// fitTargets sees to it that no name has a digest that the image has not got: it is pushed under
+// its own then. One that gets a manifest has no digest before.
+func (i *pushedImage) fitTargets() error {
+	var fitting []reference.Named
+	for _, target := range i.result.Image.Targets {
+		digested, ok := target.(reference.Digested)
+		if !ok || !i.isMade && digested.Digest() == digested.Digest().Algorithm().FromBytes(i.Top().Raw) {
+			fitting = append(fitting, target)
+			continue
+		}
+		if i.isMade {
+			i.warn("it is not pushed as %s: its archive keeps no manifest, and it gets another digest", target)
+			continue
+		}
+		own, err := reference.WithDigest(reference.TrimNamed(target), i.Digest)
+		if err != nil {
+			return err
+		}
+		i.warn("it is not pushed as %s but under its own digest, %s", target, i.Digest)
+		fitting = append(fitting, own)
+	}
+	if len(fitting) == 0 && len(i.result.Image.Targets) > 0 {
+		return fmt.Errorf("it cannot be %s: its archive keeps no manifest, and it gets another digest; map it to a name with a tag", i.result.Image.Targets[0])
+	}
+	i.result.Image.Targets = fitting
+	return nil
+}
+
 // warn records what else should be known of the image.
 func (i *pushedImage) warn(format string, args ...any) {
 	i.mu.Lock()

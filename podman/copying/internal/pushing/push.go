@@ -158,6 +158,9 @@ func (p *pusher) prepare(ctx context.Context) error {
 		if img.isMade = img.IsMade(ctx); img.isMade {
 			img.result.Digest = ""
 		}
+		if err := p.fail(img, img.fitTargets()); err != nil {
+			return err
+		}
 		for _, document := range img.Documents {
 			if document.Subject != nil && !img.Has(document.Subject.Digest) { // No part of the image itself.
 				img.about = append(img.about, document.Subject.Digest)

@@ -36,7 +36,7 @@ var decoders = map[string]string{
 	"podman/copying/internal/selecting/without.go": "every digest is checked by addManifest",
 	"podman/cmd/docker-archive/make_config.go":     "the words of a flag",
 	"podman/making/container/container.go":         "what this machine's own storage says of a container",
-	"podman/cmd/docker-archive/diff.go":            "the fields of a config, checked before, as values of any kind",
+	"internal/imagediff/imagediff.go":              "the fields of a config, checked before, as values of any kind",
 }
 
 // TestDigestsAreParsed holds the code against one rule: a string from outside becomes a

@@ -62,6 +62,7 @@ var rooms = []struct{ name, mayImport string }{
 	// The layers of images that are made. They know tar, and no images.
 	{"internal/layertar", "errdef"},
 	{"internal/files", "errdef internal/async internal/compression internal/inflate internal/layertar internal/local internal/spool"},
+	{"internal/imagediff", "internal/files"},
 	{"internal/packing", "errdef internal/files internal/layertar"},
 	{"internal/unpacking", "internal/files internal/layertar internal/local"},
 
@@ -80,6 +81,9 @@ var rooms = []struct{ name, mayImport string }{
 	// A registry of archives that are read.
 	{"serving", "archive errdef internal/image internal/printable"},
 
+	// The pages of a registry for people.
+	{"browsing", "archive errdef imageinfo internal/files internal/image internal/imagediff internal/printable serving"},
+
 	// An archive that is written. The layouts know no files and no sources; who
 	// writes does not know where blobs come from, and who fetches does not know
 	// what an archive is.
@@ -92,7 +96,7 @@ var rooms = []struct{ name, mayImport string }{
 }
 
 // tools are packages that test or generate what is above the line.
-var tools = []string{"internal/hostile", "internal/imagetest", "internal/fronttest", "internal/forging", "internal/podmangen", "internal/sizes/front", "internal/sizes/archive"}
+var tools = []string{"internal/hostile", "internal/showcase", "internal/imagetest", "internal/fronttest", "internal/forging", "internal/podmangen", "internal/sizes/front", "internal/sizes/archive"}
 
 // above are the modules that only what is above the line may import.
 var above = []string{"github.com/containers/image/", "github.com/containers/storage/", "go.podman.io/"}
@@ -107,7 +111,7 @@ type listed struct {
 // list returns all packages below the line as they are built for an operating
 // system.
 func list(t testing.TB, goos string) []listed {
-	return goList(t, exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"errdef", module+"imageinfo", module+"progress", module+"archive/...", module+"compose/...", module+"delta/...", module+"serving/...", module+"internal/..."), goos)
+	return goList(t, exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"errdef", module+"imageinfo", module+"progress", module+"archive/...", module+"browsing/...", module+"compose/...", module+"delta/...", module+"serving/...", module+"internal/..."), goos)
 }
 
 // goList returns what a "go list" prints.
@@ -146,7 +150,7 @@ func within(imports []string) []string {
 // readSources reads what "go list" will, so that "go test" does not take the
 // result of an earlier run for that of changed files.
 func readSources(t testing.TB, roots ...string) {
-	for _, root := range append(roots, "../go.mod", "../errdef", "../imageinfo", "../progress", "../archive", "../compose", "../delta", "../serving", ".") {
+	for _, root := range append(roots, "../go.mod", "../errdef", "../imageinfo", "../progress", "../archive", "../browsing", "../compose", "../delta", "../serving", ".") {
 		require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 			if err == nil && (strings.HasSuffix(path, ".go") || path == "../go.mod") {
 				_, err = os.ReadFile(path)

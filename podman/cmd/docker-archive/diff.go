@@ -7,18 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
-	"reflect"
-	"slices"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/dockerarchive/dockerarchive/internal/files"
+	"github.com/dockerarchive/dockerarchive/internal/imagediff"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
@@ -38,38 +34,13 @@ type diffOptions struct {
 
 // diffJSON is the result of diff.
 type diffJSON struct {
-	A      string           `json:"a"`
-	B      string           `json:"b"`
-	Same   bool             `json:"same"`
-	Config []configDiffJSON `json:"config"`
-	Layers *layersDiffJSON  `json:"layers,omitempty"`
-	Stat   diffStat         `json:"stat"`
-	Files  []fileDiffJSON   `json:"files"`
-}
-
-// configDiffJSON is a field of the config that differs.
-type configDiffJSON struct {
-	Field string `json:"field"`
-	A     any    `json:"a"`
-	B     any    `json:"b"`
-}
-
-// layersDiffJSON are layers by their diff IDs.
-type layersDiffJSON struct {
-	Common int             `json:"common"`
-	OnlyA  []digest.Digest `json:"onlyA"`
-	OnlyB  []digest.Digest `json:"onlyB"`
-	Differ bool            `json:"differ"`
-}
-
-// diffStat counts files that differ.
-type diffStat struct {
-	Added        int   `json:"added"`
-	Removed      int   `json:"removed"`
-	Changed      int   `json:"changed"`
-	AddedBytes   int64 `json:"addedBytes"`
-	RemovedBytes int64 `json:"removedBytes"`
-	ChangedBytes int64 `json:"changedBytes"`
+	A      string               `json:"a"`
+	B      string               `json:"b"`
+	Same   bool                 `json:"same"`
+	Config []imagediff.Field    `json:"config"`
+	Layers *imagediff.LayerSets `json:"layers,omitempty"`
+	Stat   imagediff.Stat       `json:"stat"`
+	Files  []fileDiffJSON       `json:"files"`
 }
 
 // fileDiffJSON is a file that differs.
@@ -162,11 +133,10 @@ func (o *diffOptions) diff(cmd *cobra.Command, nameA, nameB string) error {
 	if err != nil {
 		return fmt.Errorf("comparing %s and %s: %w", nameA, nameB, err)
 	}
-	result := diffJSON{A: nameA, B: nameB, Config: []configDiffJSON{}, Files: []fileDiffJSON{}}
-	result.Stat.add(changes)
+	result := diffJSON{A: nameA, B: nameB, Config: []imagediff.Field{}, Stat: imagediff.Count(changes), Files: []fileDiffJSON{}}
 	if a.img != nil && b.img != nil {
-		result.Config = o.diffConfigs(&a.img.config, &b.img.config)
-		result.Layers = o.diffLayers(a.img, b.img)
+		result.Config = imagediff.Configs(&a.img.config, &b.img.config, o.times)
+		result.Layers = imagediff.Layers(a.img.config.RootFS.DiffIDs, b.img.config.RootFS.DiffIDs, o.times)
 	}
 	result.Same = len(changes) == 0 && len(result.Config) == 0 && (result.Layers == nil || !result.Layers.Differ)
 	switch {
@@ -180,92 +150,6 @@ func (o *diffOptions) diff(cmd *cobra.Command, nameA, nameB string) error {
 		return errReported
 	}
 	return err
-}
-
-// add counts changes.
-func (s *diffStat) add(changes []files.Change) {
-	for _, c := range changes {
-		switch {
-		case c.Old == nil:
-			s.Added++
-			s.AddedBytes += c.New.Size()
-		case c.New == nil:
-			s.Removed++
-			s.RemovedBytes += c.Old.Size()
-		default:
-			s.Changed++
-			s.ChangedBytes += c.New.Size()
-		}
-	}
-}
-
-// diffLayers compares layers by their diff IDs. Those that are others but add up to the
-// same files differ in times only, or in what no file system shows, unless there are more
-// of them.
-func (o *diffOptions) diffLayers(a, b *inside) *layersDiffJSON {
-	as, bs := a.config.RootFS.DiffIDs, b.config.RootFS.DiffIDs
-	d := &layersDiffJSON{OnlyA: []digest.Digest{}, OnlyB: []digest.Digest{}}
-	for _, id := range as {
-		if slices.Contains(bs, id) {
-			d.Common++
-		} else {
-			d.OnlyA = append(d.OnlyA, id)
-		}
-	}
-	for _, id := range bs {
-		if !slices.Contains(as, id) {
-			d.OnlyB = append(d.OnlyB, id)
-		}
-	}
-	d.Differ = len(as) != len(bs) || o.times && !slices.Equal(as, bs)
-	return d
-}
-
-// diffConfigs compares what configs say, the diff IDs apart.
-func (o *diffOptions) diffConfigs(a, b *imgspecv1.Image) []configDiffJSON {
-	as, bs := o.fields(a), o.fields(b)
-	all := maps.Clone(as)
-	maps.Copy(all, bs)
-	found := []configDiffJSON{}
-	for _, field := range slices.Sorted(maps.Keys(all)) {
-		if !reflect.DeepEqual(as[field], bs[field]) {
-			found = append(found, configDiffJSON{field, as[field], bs[field]})
-		}
-	}
-	return found
-}
-
-// fields returns the fields of a config that have values, by names such as config.Env.
-func (o *diffOptions) fields(config *imgspecv1.Image) map[string]any {
-	own := *config
-	own.RootFS = imgspecv1.RootFS{}
-	if !o.times {
-		own.Created = nil
-		own.History = slices.Clone(own.History)
-		for i := range own.History {
-			own.History[i].Created = nil
-		}
-	}
-	data, err := json.Marshal(own)
-	var fields map[string]any
-	if err == nil {
-		err = json.Unmarshal(data, &fields)
-	}
-	if err != nil {
-		return map[string]any{"error": err.Error()}
-	}
-	delete(fields, "rootfs")
-	history, _ := fields["history"].([]any)
-	delete(fields, "history")
-	for i, entry := range history {
-		fields[fmt.Sprintf("history[%d]", i)] = entry
-	}
-	inner, _ := fields["config"].(map[string]any)
-	delete(fields, "config")
-	for name, value := range inner {
-		fields["config."+name] = value
-	}
-	return fields
 }
 
 // printDiff prints what differs, for people.

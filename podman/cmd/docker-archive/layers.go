@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dockerarchive/dockerarchive/internal/files"
+	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
@@ -106,7 +107,7 @@ func parseShare(s string) (float64, error) {
 
 func newLayersJSON(img *inside, stats []files.LayerStats) layersJSON {
 	result := layersJSON{Image: img.name, Layers: []layerJSON{}, Efficiency: 1}
-	made := img.madeBy()
+	made := image.CreatedBy(img.config.History, len(img.layers))
 	for i, s := range stats {
 		l := layerJSON{
 			Layer: i, Digest: img.layers[i].Digest, Stored: s.Stored, Unpacked: s.Unpacked,
@@ -122,28 +123,6 @@ func newLayersJSON(img *inside, stats []files.LayerStats) layersJSON {
 		result.Efficiency = float64(result.Visible) / float64(result.Content)
 	}
 	return result
-}
-
-// madeBy returns what the config says of how each layer was made, "" if it says nothing.
-func (i *inside) madeBy() []string {
-	made := make([]string, len(i.layers))
-	n := 0
-	for _, h := range i.config.History {
-		if h.EmptyLayer {
-			continue
-		}
-		if n < len(made) {
-			made[n] = h.CreatedBy
-			if made[n] == "" {
-				made[n] = h.Comment
-			}
-		}
-		n++
-	}
-	if n != len(made) { // It is not known which is which.
-		return make([]string, len(i.layers))
-	}
-	return made
 }
 
 func printLayers(out io.Writer, r *layersJSON, whole bool) error {

@@ -264,7 +264,7 @@ func (s *Server) check(view *snapshot, img *image, b *archive.Blob) {
 		switch {
 		case errors.As(err, &mismatch):
 			from.checked.set(d, &damagedError{err})
-		case errors.Is(err, errChanged), tooManyFiles(err):
+		case errors.Is(err, ErrReplaced), tooManyFiles(err):
 			from.checked.forget(d) // Who sends it next may know.
 			return
 		}

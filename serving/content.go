@@ -86,7 +86,7 @@ func (v *snapshot) byDigest() *content {
 
 // failed notes that something cannot be read.
 func (c *content) failed(s *Server, img *image, message string, err error) {
-	c.incomplete = c.incomplete || errors.Is(err, errChanged) || tooManyFiles(err)
+	c.incomplete = c.incomplete || errors.Is(err, ErrReplaced) || tooManyFiles(err)
 	s.options.Log.Warn(message, "path", printable.String(img.from.path), "error", printable.Error(err))
 }
 

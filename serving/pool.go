@@ -30,8 +30,8 @@ func connectionLimit() int {
 	return max(min((maxFiles()-openLimit()-spareFiles)/2, maxConnections), minOpen)
 }
 
-// errChanged means that there is another file, or none, where an archive was.
-var errChanged = errors.New("the archive has been replaced or removed")
+// ErrReplaced means that there is another file, or none, where an archive was.
+var ErrReplaced = errors.New("the archive has been replaced or removed")
 
 // opened is an archive that is served. Its file is open while it is used, and after that as
 // long as not too many others are.
@@ -78,7 +78,7 @@ func (p *pool) add(o *opened, a *archive.Archive) {
 // files returns how many files an archive is in.
 func (o *opened) files() int { return max(strings.Count(o.stamp.parts, "\n"), 1) }
 
-// use returns the archive, open until done is called. The error is errChanged if it is not
+// use returns the archive, open until done is called. The error is ErrReplaced if it is not
 // what it was any more, or that of opening it.
 func (o *opened) use(ctx context.Context) (a *archive.Archive, done func(), err error) {
 	p := o.pool
@@ -87,7 +87,7 @@ func (o *opened) use(ctx context.Context) (a *archive.Archive, done func(), err 
 	for o.archive == nil {
 		switch {
 		case o.gone:
-			return nil, nil, errChanged
+			return nil, nil, ErrReplaced
 		case o.opening != nil:
 			others := o.opening
 			p.mu.Unlock()
@@ -147,7 +147,7 @@ func openSame(ctx context.Context, opener archive.Opener, o *opened) (*archive.A
 func (o *opened) unchanged() error {
 	info, err := os.Stat(o.path)
 	if err != nil || !o.stamp.same(stamp{info, partsStamp(o.path)}) {
-		return errors.Join(errChanged, err)
+		return errors.Join(ErrReplaced, err)
 	}
 	return nil
 }

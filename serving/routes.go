@@ -55,6 +55,9 @@ type request struct {
 	view       *snapshot
 }
 
+// isAPI reports whether a path is the registry's, and not that of a page.
+func isAPI(path string) bool { return path == "/v2" || strings.HasPrefix(path, "/v2/") }
+
 // route answers a request for anything.
 func (s *Server) route(w http.ResponseWriter, r *http.Request, view *snapshot, a *attempt) {
 	path, isAPI := strings.CutPrefix(r.URL.Path, "/v2")
@@ -165,9 +168,9 @@ func (s *Server) failReading(w http.ResponseWriter, r *request, code string, err
 	var damaged *damagedError
 	switch {
 	case r.Context().Err() != nil: // Nobody waits for the answer.
-	case errors.Is(err, errChanged) && !r.last:
+	case errors.Is(err, ErrReplaced) && !r.last:
 		r.again = true
-	case errors.Is(err, errChanged), tooManyFiles(err):
+	case errors.Is(err, ErrReplaced), tooManyFiles(err):
 		w.Header().Set("Retry-After", "1")
 		fail(w, r.Request, http.StatusServiceUnavailable, codeUnavailable, "the archive cannot be read now; try again")
 	case errors.As(err, &damaged): // The content that has this digest is not there.

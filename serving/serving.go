@@ -85,6 +85,7 @@ type Access struct {
 // Server serves archives. All of its methods may be called concurrently.
 type Server struct {
 	options Options
+	pages   http.Handler // of what is not the registry; nil if nothing else is here
 	paths   []string
 	pool    *pool
 	ctx     context.Context // of what goes on between requests
@@ -183,7 +184,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Body != http.NoBody { // Nobody has to send one, and none is waited for.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(headerTimeout)) // As for extend.
 	}
-	rw.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
+	if s.pages == nil || isAPI(r.URL.Path) {
+		rw.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
+	}
 	rw.Header().Set("X-Content-Type-Options", "nosniff")
 	if s.options.Authorize != nil {
 		err := ErrDenied
@@ -194,6 +197,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.deny(rw, r, err)
 			return
 		}
+	}
+	if s.pages != nil && !isAPI(r.URL.Path) {
+		s.pages.ServeHTTP(rw, r)
+		return
 	}
 	if s.answer(rw, r, false) {
 		s.Refresh(r.Context())

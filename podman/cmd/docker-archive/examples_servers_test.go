@@ -155,6 +155,21 @@ wait $server`, env...)
 	})
 }
 
+func TestExamplesOfBrowse(t *testing.T) {
+	dir, env := preparedDir(t, imagetest.NewRegistry(t), "mkdir archives; cp images.tar archives\n")
+	eachExample(t, "browse", func(t *testing.T, example string) {
+		example = strings.NewReplacer("--port 8080", "--port 0", "/srv/archives", "archives").Replace(example)
+		// It is told to end when it has printed its address.
+		out, err := shell(t, dir, "rm -f out; mkfifo out\n"+example+` >out & server=$!
+read -r line <out
+echo "$line"
+kill $server
+wait $server`, env...)
+		require.NoError(t, err, out)
+		assert.Contains(t, out, "/?token=")
+	})
+}
+
 // writeCertificate writes a certificate and its key.
 func writeCertificate(t *testing.T, dir string) {
 	t.Helper()

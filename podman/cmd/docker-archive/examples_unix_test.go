@@ -98,7 +98,7 @@ cp nginx.tar nginx-2.tar
 
 // elsewhere are commands whose examples need a server, a daemon or files of the user, or do
 // not end. They have tests of their own.
-var elsewhere = []string{"load", "make", "push", "serve"}
+var elsewhere = []string{"browse", "load", "make", "push", "serve"}
 
 // Every other example of every command's help works as it stands.
 func TestExamplesOfHelp(t *testing.T) {

@@ -153,7 +153,7 @@ all platforms, which docker-archive: does not; docker load and others read both.
 		newCopyCommand(g), newSaveCommand(g), newAddCommand(g), newRemoveCommand(g), newCompactCommand(g),
 		newListCommand(g), newInspectCommand(g), newVerifyCommand(g),
 		newFilesCommand(g), newCatCommand(g), newExportCommand(g), newExtractCommand(g), newLayersCommand(g), newDiffCommand(g),
-		newMakeCommand(g), newServeCommand(g), newPushCommand(g), newLoadCommand(g), newManCommand(), newVersionCommand(),
+		newMakeCommand(g), newServeCommand(g), newBrowseCommand(g), newPushCommand(g), newLoadCommand(g), newManCommand(), newVersionCommand(),
 	)
 	tellUsage(root)
 	return root

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/dockerarchive/dockerarchive/browsing"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	"github.com/dockerarchive/dockerarchive/serving"
 )
@@ -38,6 +39,7 @@ type serveOptions struct {
 	metrics  string
 	base     baseOptions
 	quiet    bool
+	noWeb    bool
 }
 
 func newServeCommand(g *globalOptions) *cobra.Command {
@@ -49,6 +51,8 @@ func newServeCommand(g *globalOptions) *cobra.Command {
 nothing is written: what clients ask for is sent from the archives, byte for byte. Of a
 DIRECTORY, every tar archive in it is served. Compressed archives are unpacked to
 temporary files in the directory of --tmpdir.
+
+A browser shows the images, their layers and files at the same address.
 
 An image registry.example.com/team/app:1 is pulled as HOST:PORT/team/app:1 or as
 HOST:PORT/registry.example.com/team/app:1, and under its own name by whom this is
@@ -74,6 +78,7 @@ at the latest.`,
 	f.StringVar(&o.metrics, "metrics", "", "`[HOST]:PORT` of its own to tell Prometheus at, under /metrics, how many requests, bytes and errors there were")
 	o.base.register(f)
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "do not log requests")
+	f.BoolVar(&o.noWeb, "no-web", false, "serve the registry only, without the page for browsers")
 	return cmd
 }
 
@@ -121,6 +126,11 @@ func (o *serveOptions) run(ctx context.Context, stdout, stderr io.Writer, args [
 		return errors.Join(err, l.Close(), closeListener(metricsListener))
 	}
 	defer s.Close()
+	if !o.noWeb {
+		pages := browsing.New(s, browsing.Options{Log: options.Log, TLS: o.tlsCert != "", TempDir: options.TempDir})
+		defer pages.Close()
+		s.Handle(pages)
+	}
 	go s.Watch(ctx, watchInterval)
 	scheme := "http"
 	if o.tlsCert != "" {

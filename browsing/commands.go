@@ -1,0 +1,84 @@
+package browsing
+
+import (
+	"regexp"
+	"strings"
+)
+
+// command is what a client's user types.
+type command struct{ Client, Text string }
+
+// addCommands adds how to pull the image or, if nobody can, how to load its archive.
+func (p *Pages) addCommands(v *imagePage, r *request, e *entry) {
+	if p.options.Local {
+		path := e.places[0].archive.Path()
+		if strings.HasPrefix(path, "-") {
+			path = "./" + path
+		}
+		path = quoted(path)
+		v.CommandsFor = "Load"
+		v.Commands = []command{
+			{"docker", "docker load -i " + path},
+			{"containerd", "sudo ctr images import " + path},
+			{"podman", "podman load -i " + path},
+			{"any", "docker-archive load " + path},
+		}
+		return
+	}
+	host := r.Host
+	if !validHost(host) {
+		host = "HOST:5000"
+	}
+	for _, ref := range p.references(e) {
+		if e.id.Algorithm() != "" && !strings.Contains(ref, ":") {
+			if e.info.Digest == "" {
+				continue
+			}
+			ref += "@" + string(e.id)
+		}
+		image, platform := host+"/"+ref, ""
+		if s := e.info.Platform.String(); e.index != nil && validPlatform.MatchString(s) {
+			platform = "--platform " + s + " "
+		}
+		plain, unverified := " --plain-http", " --tls-verify=false"
+		if p.options.TLS {
+			plain, unverified = "", ""
+		} else if !isLoopback(host) {
+			v.InsecureFor = host
+		}
+		v.CommandsFor = "Pull"
+		v.Commands = append(v.Commands,
+			command{"docker", "docker pull " + platform + image},
+			command{"containerd", "sudo ctr images pull" + plain + " " + platform + image},
+			command{"podman", "podman pull" + unverified + " " + platform + image},
+		)
+		break // One name is enough; the others are shown.
+	}
+}
+
+// references returns what the image, or the index that it is of, is pulled as.
+func (p *Pages) references(e *entry) []string {
+	for _, at := range e.places {
+		if refs := p.server.References(at.archive, at.position); len(refs) > 0 {
+			return refs
+		}
+	}
+	return nil
+}
+
+var (
+	validPlatform = regexp.MustCompile(`^[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?$`)
+	plainArgument = regexp.MustCompile(`^[a-zA-Z0-9_./:@%+=-]+$`)
+)
+
+// quoted returns an argument as a POSIX shell takes it. What does not print is written as
+// bash and others read it.
+func quoted(s string) string {
+	if plainArgument.MatchString(s) {
+		return s
+	}
+	if escaped := text(s); escaped != s {
+		return "$'" + strings.ReplaceAll(escaped, "'", `\'`) + "'"
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

@@ -1,0 +1,128 @@
+//go:build linux
+
+package browsing
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/internal/showcase"
+)
+
+// readBytes is how many bytes this process has read from files and sockets.
+func readBytes(t *testing.T) int64 {
+	t.Helper()
+	data, err := os.ReadFile("/proc/self/io")
+	require.NoError(t, err)
+	var n int64
+	_, err = fmt.Sscanf(string(data), "rchar: %d", &n)
+	require.NoError(t, err)
+	return n
+}
+
+// noise returns an archive of one layer of n files of a MiB that nothing compresses.
+func noise(t *testing.T, n int) []byte {
+	t.Helper()
+	var stored bytes.Buffer
+	z, err := gzip.NewWriterLevel(&stored, gzip.BestSpeed)
+	require.NoError(t, err)
+	var diff bytes.Buffer
+	w := tar.NewWriter(&diff)
+	random := rand.NewChaCha8([32]byte{})
+	data := make([]byte, 1<<20)
+	for i := range n {
+		_, _ = random.Read(data) // Never fails.
+		require.NoError(t, w.WriteHeader(&tar.Header{Name: fmt.Sprintf("file-%02d", i), Mode: 0o644, Size: int64(len(data))}))
+		_, err := w.Write(data)
+		require.NoError(t, err)
+	}
+	require.NoError(t, w.Close())
+	_, err = z.Write(diff.Bytes())
+	require.NoError(t, err)
+	require.NoError(t, z.Close())
+	a := showcase.NewArchive()
+	layer := imagetest.NewLayer(diff.Bytes(), stored.Bytes(), imgspecv1.MediaTypeImageLayerGzip)
+	a.Add(showcase.Image(t, "amd64", nil, []string{""}, layer), "example.com/noise:1")
+	return a.Bytes(t)
+}
+
+// However many ask, a layer is read once; and a file costs one restart interval after that.
+func TestWhatIsRead(t *testing.T) {
+	const files = 32
+	s := newSite(t, Options{}, map[string][]byte{"noise.tar": noise(t, files)})
+	home := s.imageNamed("example.com/noise:1")
+	const sent = 1 << 20 // Bytes that the pages themselves take, generously: the test is their client too.
+	begun := readBytes(t)
+	var asking sync.WaitGroup
+	for range 8 {
+		asking.Go(func() {
+			resp, err := s.http.Client().Get(s.http.URL + home + "/files")
+			if assert.NoError(t, err) {
+				assert.Equal(t, http.StatusOK, resp.StatusCode)
+				assert.NoError(t, resp.Body.Close())
+			}
+		})
+	}
+	asking.Wait()
+	pass := readBytes(t) - begun
+	assert.Greater(t, pass, int64(files<<20))
+	assert.Less(t, pass, int64(files<<20+2*sent), "one pass for all of them")
+	for _, n := range []int{files - 1, 0, files / 2} {
+		begun = readBytes(t)
+		body, _ := s.get(http.StatusOK, fmt.Sprintf("%s/files/file-%02d", home, n))
+		assert.Contains(t, body, "The file is binary.")
+		assert.Less(t, readBytes(t)-begun, int64(restartInterval+sent), "file %d", n)
+	}
+	begun = readBytes(t)
+	body, _ := s.get(http.StatusOK, fmt.Sprintf("%s/raw/file-%02d", home, files-2))
+	assert.Len(t, body, 1<<20)
+	assert.Less(t, readBytes(t)-begun, int64(restartInterval+1<<20+1<<20+sent), "and what is sent and received")
+}
+
+// An archive that has been replaced is shown as it is now, and what was kept of it is let go.
+func TestReplacedArchive(t *testing.T) {
+	s := newSite(t, Options{}, map[string][]byte{"shop.tar": showcase.Shop(t)})
+	old := s.imageNamed("registry.example.com/team/shop:1.4")
+	s.get(http.StatusOK, old+"/files")
+	path := filepath.Join(s.dir, "shop.tar")
+	require.NoError(t, os.WriteFile(path+".new", showcase.Hostile(t), 0o600))
+	require.NoError(t, os.Rename(path+".new", path))
+	s.pages.server.Refresh(t.Context())
+	list, _ := s.get(http.StatusOK, "/")
+	assert.NotContains(t, list, "shop:1.4")
+	assert.Contains(t, list, "hostile:1")
+	s.get(http.StatusNotFound, old+"/files")
+	assert.Empty(t, s.pages.cache.works)
+	open, err := filepath.Glob("/proc/self/fd/*")
+	require.NoError(t, err)
+	for _, fd := range open {
+		target, _ := os.Readlink(fd)
+		assert.False(t, strings.HasPrefix(target, path) && strings.HasSuffix(target, "(deleted)"), target)
+	}
+}
+
+// Damaged layers, and those that are missing, are said to be.
+func TestDamagedArchive(t *testing.T) {
+	data := showcase.Shop(t)
+	at := bytes.Index(data, []byte("\x1f\x8b\x08"))
+	data[at+2000] ^= 1
+	s := newSite(t, Options{}, map[string][]byte{"shop.tar": data})
+	home := s.imageNamed("registry.example.com/team/shop:1.4")
+	body, _ := s.get(http.StatusUnprocessableEntity, home+"/files")
+	assert.Contains(t, body, "This page cannot be shown")
+	s.get(http.StatusOK, home)
+}

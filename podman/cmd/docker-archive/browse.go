@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dockerarchive/dockerarchive/browsing"
+	"github.com/dockerarchive/dockerarchive/serving"
+)
+
+func newBrowseCommand(g *globalOptions) *cobra.Command {
+	var port uint16
+	cmd := &cobra.Command{
+		Use:   "browse ARCHIVE|DIRECTORY...",
+		Short: "Show the images in archives to your browser",
+		Long: `Show the images of archives, their layers, files and referrers as pages for a browser on
+this machine. Of a DIRECTORY, every tar archive in it is shown. Nothing is unpacked but
+what cannot be read otherwise, and no other server is asked for anything.
+
+The address that is printed has a token in it: nobody else on this machine can open the
+pages, nor can other sites. Archives that are added, replaced or removed are noticed
+within seconds. Ctrl-C ends it.`,
+		Example: `  docker-archive browse images.tar
+  docker-archive browse --port 8080 /srv/archives`,
+		Args: atLeast(1, "archives or directories"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return browse(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), g.tmpdir, port, args)
+		},
+	}
+	cmd.Flags().Uint16Var(&port, "port", 0, "`PORT` of 127.0.0.1 to listen on (default any that is free)")
+	return cmd
+}
+
+func browse(ctx context.Context, stdout, stderr io.Writer, tmpdir string, port uint16, args []string) error {
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	paths := make([]string, len(args))
+	for n, arg := range args {
+		paths[n] = filepath.Clean(archivePath(arg))
+	}
+	l, err := listen(ctx, "--port", net.JoinHostPort("127.0.0.1", fmt.Sprint(port)))
+	if err != nil {
+		return err
+	}
+	s, err := serving.New(ctx, paths, serving.Options{Log: log, TempDir: tmpdir})
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	defer s.Close()
+	pages := browsing.New(s, browsing.Options{Log: log, Local: true, TempDir: tmpdir})
+	defer pages.Close()
+	s.Handle(pages)
+	go s.Watch(ctx, watchInterval)
+	guard := browsing.NewGuard(s)
+	images, archives := s.Images()
+	fmt.Fprintf(stderr, "docker-archive: %d images of %d archives; Ctrl-C ends it\n", images, archives)
+	if _, err := fmt.Fprintln(stdout, guard.URL(l.Addr().String())); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	return serving.Serve(ctx, l, guard, "", "", 0)
+}

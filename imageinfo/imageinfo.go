@@ -4,6 +4,7 @@ package imageinfo
 
 import (
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -22,6 +23,9 @@ type Manifest struct {
 	Config digest.Digest `json:"config,omitempty"`
 	// Platform is zero of an index, and if it is not known.
 	Platform Platform `json:"platform,omitzero"`
+	// Created is when the config says that the image was made; of an index, the latest of its
+	// manifests. It is nil if nothing says so.
+	Created *time.Time `json:"created,omitempty"`
 	// Layers is the number of layers; of an index, of all its manifests.
 	Layers int `json:"layers"`
 	// Size is how many bytes of the archive the config and the layers take, each counted

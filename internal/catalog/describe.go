@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -57,6 +58,7 @@ func (i *dockerImage) describe(ctx context.Context) (imageinfo.Manifest, error) 
 		MediaType: image.DockerManifest,
 		Config:    p.configDigest,
 		Platform:  imageinfo.NewPlatform(platform(p.config)),
+		Created:   created(p.config),
 		Layers:    len(p.diffIDs),
 		Size:      int64(len(p.config)),
 	}
@@ -112,6 +114,9 @@ func (c *Catalog) describeOCI(ctx context.Context, descriptor v1.Descriptor, dep
 		}
 		for _, m := range d.Manifests {
 			d.Layers += m.Layers
+			if m.Created != nil && !m.Attestation && (d.Created == nil || m.Created.After(*d.Created)) {
+				d.Created = m.Created
+			}
 			leaveOut(&d, m.LeftOut...)
 		}
 	} else {
@@ -154,14 +159,11 @@ func (c *Catalog) describeManifest(d *imageinfo.Manifest, doc *image.Fields, siz
 	}
 }
 
-// describeConfig reads the config for what it is, as far as nothing else tells.
+// describeConfig reads the config for its time and, as far as nothing else tells, for what it is.
 func (c *Catalog) describeConfig(d *imageinfo.Manifest, doc *image.Fields) {
 	other := image.HasOtherLayers(doc.Layers)
 	if other {
 		d.ArtifactType = doc.Content()
-	}
-	if !d.Platform.IsZero() {
-		return
 	}
 	name, err := blobName(doc.Config.Digest)
 	if err != nil {
@@ -169,11 +171,26 @@ func (c *Catalog) describeConfig(d *imageinfo.Manifest, doc *image.Fields) {
 	}
 	config, err := c.files.ReadFile(name, image.MaxDocument)
 	if err == nil {
+		d.Created = created(config)
+	}
+	if !d.Platform.IsZero() {
+		return
+	}
+	if err == nil {
 		d.Platform = imageinfo.NewPlatform(platform(config))
 	}
 	if !image.IsConfigType(doc.Config.MediaType) && !image.IsConfig(config) {
 		d.ArtifactType = doc.Content()
 	}
+}
+
+// created returns when a config says that its image was made, or nil.
+func created(config []byte) *time.Time {
+	parsed, err := image.ParseConfig("", config)
+	if err != nil {
+		return nil
+	}
+	return parsed.Created
 }
 
 // isAttestation reports whether a manifest in an index is one of BuildKit's

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -125,6 +126,7 @@ type Config struct {
 	// HasRootFS is false for what is the config of something else than an image.
 	HasRootFS bool
 	DiffIDs   []digest.Digest
+	Created   *time.Time // nil if that is not said
 }
 
 // configFields is what is read of the JSON of a config; its name is for errors.
@@ -134,6 +136,7 @@ type configFields struct {
 	OSVersion    json.RawMessage `json:"os.version"`
 	OSFeatures   json.RawMessage `json:"os.features"`
 	Variant      string          `json:"variant"`
+	Created      json.RawMessage `json:"created"`
 	RootFS       *struct {
 		DiffIDs []digest.Digest `json:"diff_ids"`
 	} `json:"rootfs"`
@@ -154,6 +157,9 @@ func ParseConfig(name string, raw []byte) (*Config, error) {
 	// Said by some in other forms; an archive needs neither.
 	_ = json.Unmarshal(fields.OSVersion, &config.Platform.OSVersion)
 	_ = json.Unmarshal(fields.OSFeatures, &config.Platform.OSFeatures)
+	if json.Unmarshal(fields.Created, &config.Created) != nil {
+		config.Created = nil
+	}
 	return config, nil
 }
 

@@ -13,15 +13,19 @@ import (
 // SameTags implements Table. An index.json has the tag alone as the name that the
 // specification knows, and clients such as skopeo look for that one.
 func (t *ociTable) SameTags(img *image.Image) []string {
+	return t.sameTags(img.Names, img.Digest().String())
+}
+
+func (t *ociTable) sameTags(names []string, id string) []string {
 	if t.tagged == nil {
 		t.tagged = map[string]string{}
 		t.noteTags(slices.Sorted(maps.Keys(t.names)))
 	}
 	var warnings []string
-	for _, name := range img.Names {
+	for _, name := range names {
 		tag := refName(name)
 		other, ok := t.tagged[tag]
-		if d := t.names[other]; !ok || d == "" || d == img.Digest().String() {
+		if d := t.names[other]; !ok || d == "" || d == id {
 			continue
 		}
 		warnings = append(warnings, fmt.Sprintf("%s and %s have the same tag: a client that looks for %s=%s in index.json gets one of the two", other, name, v1.AnnotationRefName, tag))

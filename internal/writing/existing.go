@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -350,6 +351,11 @@ func remove(ctx context.Context, out *output.Output, names []string, layouts []l
 	if e.table.Empty() {
 		return errors.New("nothing would be left, and an archive without images is none: delete the file instead")
 	}
+	return e.rewriteTail(ctx)
+}
+
+// rewriteTail writes the table of contents as it is by now, unless that is as it was.
+func (e *Existing) rewriteTail(ctx context.Context) error {
 	files, err := e.files(e.table)
 	if err != nil {
 		return err
@@ -358,7 +364,7 @@ func remove(ctx context.Context, out *output.Output, names []string, layouts []l
 		return nil
 	}
 	e.begin()
-	w := tarfile.NewFileWriter(out.File(), e.from, out.Dir())
+	w := tarfile.NewFileWriter(e.out.File(), e.from, e.out.Dir())
 	defer w.Abort()
 	if err := w.Seal(ctx, nil, nil, tarfile.List(files...)); err != nil {
 		return err
@@ -371,11 +377,11 @@ func remove(ctx context.Context, out *output.Output, names []string, layouts []l
 
 // named returns the names that an argument of Remove means, as the archive has them.
 func (e *Existing) named(name string) ([]string, error) {
-	position := -1
-	if number, ok := strings.CutPrefix(name, "@"); ok {
-		if _, err := fmt.Sscanf(number, "%d", &position); err != nil {
-			return nil, fmt.Errorf("%q is not the position of an image: %w", name, err)
-		}
+	position, byPosition, err := parsePosition(name)
+	if err != nil {
+		return nil, err
+	}
+	if byPosition {
 		img, _, err := e.catalog.Choose("", position, nil)
 		if err != nil {
 			return nil, err
@@ -383,14 +389,43 @@ func (e *Existing) named(name string) ([]string, error) {
 		if len(img.Names) == 0 {
 			return nil, fmt.Errorf("%s has no name that could be removed", name)
 		}
-		return img.Names, nil
+		return inAllForms(img.Names), nil
 	}
 	if found := e.catalog.Aliases(name); len(found) > 0 {
-		return found, nil
+		return inAllForms(found), nil
 	}
-	_, _, err := e.catalog.Candidates(name)
-	if err == nil {
+	if _, _, err = e.catalog.Candidates(name); err == nil {
 		err = fs.ErrNotExist
 	}
 	return nil, err
+}
+
+// inAllForms returns names with the shorter forms that manifest.json may have of them where
+// index.json has the full ones.
+func inAllForms(names []string) []string {
+	all := slices.Clone(names)
+	for _, name := range names {
+		full, ok := catalog.Normalize(name)
+		if !ok {
+			continue
+		}
+		for _, prefix := range []string{"", "docker.io/", "docker.io/library/"} {
+			if short, ok := strings.CutPrefix(full, prefix); ok && !slices.Contains(all, short) {
+				all = append(all, short)
+			}
+		}
+	}
+	return all
+}
+
+// parsePosition parses @N. ok is false for a name.
+func parsePosition(name string) (position int, ok bool, err error) {
+	number, ok := strings.CutPrefix(name, "@")
+	if !ok {
+		return 0, false, nil
+	}
+	if position, err = strconv.Atoi(number); err != nil || position < 0 {
+		return 0, true, fmt.Errorf("%q is not the position of an image", name)
+	}
+	return position, true, nil
 }

@@ -3,6 +3,7 @@ package copying
 import (
 	"context"
 
+	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 
@@ -46,7 +47,7 @@ func Add(ctx context.Context, policy *signature.PolicyContext, path string, imag
 	})
 }
 
-// ChangeOptions are the options of Remove and Compact; nil and the zero value will do.
+// ChangeOptions are the options of Remove, Tag and Compact; nil and the zero value will do.
 type ChangeOptions struct {
 	// Ctx is for reading and writing the archive.
 	Ctx *types.SystemContext
@@ -63,6 +64,15 @@ type ChangeOptions struct {
 // *errdef.NoImageError for what is not there.
 func Remove(ctx context.Context, path string, names []string, options *ChangeOptions) error {
 	return saving.Remove(ctx, path, names, saving.ChangeOptions(orZero(options)))
+}
+
+// Tag gives an image in the archive at path one more name, or with rename that name instead
+// of the old one. image is a name that it has, or @N for the image at a position; an image
+// without a name can only be called so. Only a new table of contents is written, in place.
+// It returns warnings. The error is an *errdef.NoImageError for what is not there; a name
+// of another image is refused.
+func Tag(ctx context.Context, path, image string, name reference.NamedTagged, rename bool, options *ChangeOptions) (warnings []string, err error) {
+	return saving.Tag(ctx, path, image, name.String(), rename, saving.ChangeOptions(orZero(options)))
 }
 
 // Compact writes the archive at path again, without what no image refers to: as one

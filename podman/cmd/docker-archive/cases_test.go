@@ -26,10 +26,11 @@ func command(t *testing.T, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
 	var out, errOut buffer
 	root := newRootCommand()
-	root.SetArgs(append(args, "--insecure-policy"))
+	args = append(args, "--insecure-policy")
+	root.SetArgs(args)
 	root.SetOut(&out)
 	root.SetErr(&errOut)
-	if err := root.ExecuteContext(t.Context()); err != nil {
+	if err := explain(root, args, root.ExecuteContext(t.Context())); err != nil {
 		status = report(t.Context(), &errOut, err)
 	}
 	return out.String(), errOut.String(), status

@@ -47,8 +47,14 @@ complete and every layer has been verified; FILE.tar.gz and .tar.zst are compres
 		Example: `  docker-archive export -o rootfs.tar nginx.tar
   docker-archive export -o - nginx.tar | tar tv
   docker-archive export --path /etc -o etc.tar nginx.tar`,
-		Args: exactArgs(1, "one image"),
+		Args:              betweenArgs(1, 2, "an image, and perhaps the file to write"),
+		ValidArgsFunction: completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 2 && o.output == "" { // As crane has it.
+				o.output = args[1]
+			} else if len(args) == 2 {
+				return usagef("export writes one file, but is given %q and %q", o.output, args[1])
+			}
 			if o.output == "" {
 				return usagef("--output says which file to write, - for standard output")
 			}

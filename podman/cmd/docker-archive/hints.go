@@ -63,9 +63,12 @@ func imageHint(err error) string {
 	var missing *errdef.MissingError
 	var leftOut *errdef.LeftOutError
 	var saving *errdef.ImageError
+	var several *errdef.AmbiguousError
 	switch {
 	case errors.As(err, &leftOut) && leftOut.Layers[0].Delta != "":
 		return "Say where the layers are that it is made from: --base FULL.tar."
+	case errors.As(err, &several):
+		return "Say which by its name or its position, as in FILE:@0."
 	case errors.As(err, &leftOut) && errors.As(err, &saving) && saving.Op == "pushing":
 		return "Push it together with an archive that has the layers: docker-archive push FULL.tar DELTA.tar REGISTRY."
 	case errors.As(err, &leftOut) && errors.As(err, &saving) && saving.Op == "loading":
@@ -131,6 +134,12 @@ func isDial(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
+// isUnreachable reports whether a registry's name is not known, or nobody is there.
+func isUnreachable(err error) bool {
+	var dns *net.DNSError
+	return errors.As(err, &dns) || isDial(err)
+}
+
 // isTemporary reports whether containers/image wanted to make a file among large
 // temporary ones.
 func isTemporary(path string) bool {
@@ -164,13 +173,27 @@ func fileHint(err error) string {
 	return ""
 }
 
-// partHint is about a path that is one of an archive with the name of an image.
+// partHint is about a path that is one of an archive with the name of an image, or the name
+// of an image in a registry.
 func partHint(path string) string {
 	archive, name, ok := strings.Cut(path, ":")
 	if _, err := os.Stat(archive); !ok || err != nil {
-		return ""
+		return namedHint(path)
 	}
 	return fmt.Sprintf("There is a file %s. This command takes all of an archive; 'docker-archive inspect' shows %s of it.", archive, name)
+}
+
+// namedHint is about the name of an image in a registry where an archive should be.
+func namedHint(path string) string {
+	name := strings.TrimPrefix(path, docker.Transport.Name()+"://")
+	named, err := reference.ParseNamed(name)
+	if err != nil || looksLikeArchive(name) || strings.HasPrefix(name, ".") || filepath.IsAbs(name) {
+		return ""
+	}
+	if reference.IsNameOnly(named) {
+		return fmt.Sprintf("This command takes archives. For the tags of a repository: docker-archive save --all-tags --dry-run %s", name)
+	}
+	return fmt.Sprintf("This command takes archives. Save the image first: docker-archive save -o app.tar %s; or look at it in the registry: docker-archive inspect %s", name, name)
 }
 
 // looksLikeArchive reports whether a name is one that people give to archives.
@@ -197,6 +220,9 @@ func registryHint(err error) string {
 		return fmt.Sprintf("%s has no such repository, or not for this user. Some registries, such as ECR, want it to be made first.", cmp.Or(host, "The registry"))
 	case status == http.StatusNotFound:
 		return "Check the name and the tag of the image."
+	case host == "docker.io" && status == 0 && isUnreachable(err):
+		image, _ := imageOf(err)
+		return fmt.Sprintf("docker.io is not reached. An image of the docker daemon here is docker-daemon:%s, one of podman containers-storage:%s", reference.FamiliarString(image), reference.FamiliarString(image))
 	case status == http.StatusTooManyRequests:
 		return tooManyHint(host)
 	case host == "":

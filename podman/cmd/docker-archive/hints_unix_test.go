@@ -40,7 +40,7 @@ func TestHintOfUnreadableCredentials(t *testing.T) {
 	}
 	out, err := cmd.CombinedOutput()
 	require.Error(t, err)
-	assert.Contains(t, string(out), "containers/auth.json: permission denied\nThe file with credentials cannot be used by you. Say which can with --authfile or REGISTRY_AUTH_FILE, or set XDG_RUNTIME_DIR to a directory of yours.\n")
+	assert.Contains(t, string(out), "containers/auth.json: permission denied\nhint: The file with credentials cannot be used by you. Say which can with --authfile or REGISTRY_AUTH_FILE, or set XDG_RUNTIME_DIR to a directory of yours.\n")
 }
 
 // A full disk is told of, whichever command fills it.

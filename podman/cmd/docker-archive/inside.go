@@ -37,9 +37,15 @@ other image, as 'docker-archive copy' names it.`
 
 func (o *insideFlags) register(f *pflag.FlagSet) {
 	o.registerPlatform(f)
-	o.registry.register(f, "", "source")
-	f.IntVar(&o.retryTimes, "retry-times", 3, "try again so `N` times what a registry may do next time")
+	o.registerSource(f)
 	f.BoolVar(&o.json, "json", false, "print the result as JSON")
+}
+
+// registerSource adds the flags that say how to get at an image.
+func (o *insideFlags) registerSource(f *pflag.FlagSet) {
+	o.registry.register(f, "", "source")
+	o.registerAuthfile(f)
+	f.IntVar(&o.retryTimes, "retry-times", 3, "try up to `N` more times after failures that may pass")
 }
 
 // inside is an image that is looked into.

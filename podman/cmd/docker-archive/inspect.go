@@ -44,41 +44,31 @@ type inspection struct {
 }
 
 func newInspectCommand(g *globalOptions) *cobra.Command {
-	var raw, config bool
+	o := &insideFlags{globalOptions: g}
+	var raw, config, noTags, quiet bool
 	var format string
 	cmd := &cobra.Command{
-		Use:   "inspect ARCHIVE[:REFERENCE|:@N]",
+		Use:   "inspect IMAGE",
 		Short: "Show an image's manifest, config or a summary of both",
-		Long: `Show an image in an archive, as "skopeo inspect" does. Which image need not be
-said if there is only one. Of an image for several platforms, the summary and the
-config are those for this machine, unless --platform says otherwise. LeftOut in the
-summary are layers that the archive says are in another.
+		Long: `Show an image, as "skopeo inspect" does. An archive with one image needs no name.
+The summary and the config are those for this machine's platform, or for --platform.
+LeftOut lists layers that the archive says are in another one.
 
-On a terminal, what does not print is shown escaped, as in \x1b; in a pipe or a file,
---raw and --format give every byte as it is.`,
+` + imageUsage + `
+
+On a terminal, non-printing characters are escaped, as in \x1b. In a pipe or a file,
+--raw and --format print every byte.`,
 		Example: `  docker-archive inspect images.tar:alpine:3.20
   docker-archive inspect --config images.tar:@0
-  docker-archive inspect --format '{{.Digest}}' image.tar`,
-		Args: exactArgs(1, "one archive, or image in an archive"),
+  docker-archive inspect --format '{{.Digest}}' image.tar
+  docker-archive inspect example.com/app:1`,
+		Args:              exactArgs(1, "one image"),
+		ValidArgsFunction: completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if format != "" && (raw || config) {
 				return usagef("--format cannot be used together with --raw or --config")
 			}
-			sys, err := g.systemContext()
-			if err != nil {
-				return err
-			}
-			ref, err := dockerarchive.ParseReference(archivePath(args[0]))
-			if err != nil {
-				return usageError{err}
-			}
-			opening := sys
-			if raw && !config { // An index that lacks this machine's platform as it is.
-				all := *sys
-				all.OSChoice, all.ArchitectureChoice = cmp.Or(sys.OSChoice, runtime.GOOS), cmp.Or(sys.ArchitectureChoice, runtime.GOARCH)
-				opening = &all
-			}
-			src, err := ref.NewImageSource(cmd.Context(), opening)
+			src, sys, err := o.source(cmd.Context(), args[0], raw && !config)
 			if err != nil {
 				return err
 			}
@@ -101,10 +91,66 @@ On a terminal, what does not print is shown escaped, as in \x1b; in a pipe or a 
 		},
 	}
 	g.registerPlatform(cmd.Flags())
+	o.registerSource(cmd.Flags())
+	cmd.Flags().BoolVarP(&noTags, "no-tags", "n", false, "do not list the tags of the repository; they never are here")
+	hide(cmd.Flags(), "no-tags")
+	registerQuiet(cmd.Flags(), &quiet)
 	cmd.Flags().BoolVar(&raw, "raw", false, "print the manifest or index, or with --config the config, byte for byte")
 	cmd.Flags().BoolVar(&config, "config", false, "print the config")
 	cmd.Flags().StringVarP(&format, "format", "f", "", "print the summary through a Go `template`")
 	return cmd
+}
+
+// source opens the image that an argument means. whole is for an index as it is, whatever
+// platforms it has.
+func (o *insideFlags) source(ctx context.Context, arg string, whole bool) (types.ImageSource, *types.SystemContext, error) {
+	base, err := o.systemContext()
+	if err != nil {
+		return nil, nil, err
+	}
+	sys, err := o.registry.apply(*base)
+	if err != nil {
+		return nil, nil, err
+	}
+	ref, err := o.reference(ctx, sys, arg)
+	if err != nil {
+		return nil, nil, err
+	}
+	opening := contextOf(sys, ref)
+	if whole {
+		all := *opening
+		all.OSChoice, all.ArchitectureChoice = cmp.Or(sys.OSChoice, runtime.GOOS), cmp.Or(sys.ArchitectureChoice, runtime.GOARCH)
+		opening = &all
+	}
+	var src types.ImageSource
+	err = copying.Retry(ctx, o.retryTimes, 0, nil, func() (err error) {
+		src, err = ref.NewImageSource(ctx, opening)
+		return err
+	})
+	if err != nil && !isArchive(arg) {
+		err = o.registry.failed(hostOf(ref), &errdef.ImageError{Op: "opening", Image: transports.ImageName(ref), Err: err})
+	}
+	return src, sys, err
+}
+
+// reference parses what inspect is given.
+func (o *insideFlags) reference(ctx context.Context, sys *types.SystemContext, arg string) (types.ImageReference, error) {
+	if isArchive(arg) {
+		ref, err := dockerarchive.ParseReference(archivePath(arg))
+		if err != nil {
+			return nil, usageError{err}
+		}
+		return ref, nil
+	}
+	text, err := wholeID(ctx, sys, arg)
+	if err != nil {
+		return nil, err
+	}
+	ref, _, err := parseImage(text)
+	if err != nil {
+		return nil, usagef("image %q: %w", shortened(arg), err)
+	}
+	return ref, nil
 }
 
 // open returns an image or, of an index, that for the platform that is asked for.

@@ -122,6 +122,7 @@ type listRow struct {
 	ID         string // of the config, as docker shortens it
 	Platforms  string
 	HumanSize  string
+	CreatedAt  string // as docker has it, the day here
 }
 
 func listRows(images []dockerarchive.ImageInfo) []listRow {
@@ -130,7 +131,7 @@ func listRows(images []dockerarchive.ImageInfo) []listRow {
 		for _, name := range rowNames(img) {
 			row := listRow{
 				ImageInfo: img, Name: name, Repository: "<none>", Tag: "<none>",
-				Platforms: platforms(img.ManifestInfo), HumanSize: units.HumanSize(float64(img.Size)),
+				Platforms: platforms(img.ManifestInfo), HumanSize: units.HumanSize(float64(img.Size)), CreatedAt: day(img.Created),
 			}
 			_, row.ID, _ = strings.Cut(short(cmp.Or(img.Config, img.Digest)), ":")
 			if named, err := reference.ParseNormalizedNamed(name); err == nil {

@@ -45,8 +45,9 @@ func newLayersCommand(g *globalOptions) *cobra.Command {
 	var least string
 	var whole bool
 	cmd := &cobra.Command{
-		Use:   "layers IMAGE",
-		Short: "Show what each layer of an image adds, changes and hides",
+		Use:     "layers IMAGE",
+		Aliases: []string{"history"},
+		Short:   "Show what each layer of an image adds, changes and hides",
 		Long: `Show the layers of an image, the lowest first: the bytes stored and unpacked, the files
 added, changed and removed, the bytes that later layers hide, and what made the layer.
 The last line is how much of the files of all layers is visible in the image.
@@ -56,7 +57,8 @@ The last line is how much of the files of all layers is visible in the image.
 With --min-efficiency, the exit status is 1 if less than that is visible.`,
 		Example: `  docker-archive layers nginx.tar
   docker-archive layers --min-efficiency 0.9 nginx.tar`,
-		Args: exactArgs(1, "one image"),
+		Args:              exactArgs(1, "one image"),
+		ValidArgsFunction: completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			want, err := parseShare(least)
 			if err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/docker/go-units"
 	"github.com/opencontainers/go-digest"
@@ -20,55 +21,116 @@ import (
 )
 
 func newListCommand(g *globalOptions) *cobra.Command {
-	var asJSON, quiet bool
+	var asJSON, quiet, noTrunc, digests bool
 	var format string
 	cmd := &cobra.Command{
-		Use:        "list ARCHIVE",
-		Aliases:    []string{"ls"},
-		SuggestFor: []string{"images", "tags"},
-		Short:      "List the images in an archive",
-		Long: `List the images in an archive: one line for each name, with the digest of the
-manifest or, if the archive has none, of the config. An image that is known to be
-broken is marked; of something else than an image, its type is in the place of the
-platform. What is about an image, such as signatures and SBOMs, is listed after the
-images, with what it is about. Layers that the archive says are in another are counted
-last ('docker-archive save --without'); --json names each. ARCHIVE may be compressed,
-- for the standard input, and the directory of an OCI layout.`,
+		Use:     "list ARCHIVE...",
+		Aliases: []string{"ls", "images"},
+		Short:   "List the images in archives",
+		Long: `List the images in archives, a line for each name. DIGEST is that of the manifest or, if
+the archive has none, of the config. Artifacts show their type instead of a platform.
+
+Signatures, SBOMs and other referrers follow the images, with their subjects. Layers that
+the archive leaves out ('docker-archive save --without') come last; --json names each.
+
+ARCHIVE may be compressed, - for standard input, or the directory of an OCI layout.`,
 		Example: `  docker-archive list images.tar
   curl -s https://example.com/images.tar.zst | docker-archive list -`,
-		Args: exactArgs(1, "one archive"),
+		Args:              atLeast(1, "archives"),
+		ValidArgsFunction: completeArchives,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if asJSON && quiet || (asJSON || quiet) && format != "" {
 				return usagef("only one of --json, --quiet and --format can be given")
 			}
-			sys, err := g.systemContext()
+			lists, err := listAll(cmd, g, args)
 			if err != nil {
 				return err
 			}
-			r, err := dockerarchive.NewReaderContext(cmd.Context(), sys, archivePath(args[0]))
-			if err != nil {
-				return err
+			if asJSON {
+				return printListJSON(cmd.OutOrStdout(), lists)
 			}
-			defer r.Close()
-			images, err := r.Images(cmd.Context())
-			if err != nil {
-				return err
+			for n, l := range lists {
+				switch {
+				case quiet:
+					err = printFormatted(cmd.OutOrStdout(), "{{.Name}}", l.images)
+				case format != "":
+					err = printFormatted(cmd.OutOrStdout(), format, l.images)
+				default:
+					err = l.print(cmd.OutOrStdout(), n, len(lists), noTrunc)
+				}
+				if err != nil {
+					return err
+				}
 			}
-			switch {
-			case asJSON:
-				return printJSON(cmd.OutOrStdout(), images)
-			case quiet:
-				return printFormatted(cmd.OutOrStdout(), "{{.Name}}", images)
-			case format != "":
-				return printFormatted(cmd.OutOrStdout(), format, images)
-			}
-			return printList(cmd.OutOrStdout(), images)
+			return nil
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print all that is known, as JSON")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print names only, or @N of what has none")
 	cmd.Flags().StringVar(&format, "format", "", "print each name of an image by this Go `TEMPLATE`, as in '{{.Repository}}:{{.Tag}} {{.ID}}'")
+	cmd.Flags().BoolVar(&noTrunc, "no-trunc", false, "print digests in full")
+	cmd.Flags().BoolVar(&digests, "digests", true, "print digests; they always are")
+	hide(cmd.Flags(), "digests")
 	return cmd
+}
+
+// archiveList is what an archive holds.
+type archiveList struct {
+	archive string // as it was given
+	images  []dockerarchive.ImageInfo
+}
+
+func listAll(cmd *cobra.Command, g *globalOptions, archives []string) ([]archiveList, error) {
+	sys, err := g.systemContext()
+	if err != nil {
+		return nil, err
+	}
+	var lists []archiveList
+	for _, arg := range archives {
+		r, err := dockerarchive.NewReaderContext(cmd.Context(), sys, archivePath(arg))
+		if err != nil {
+			return nil, err
+		}
+		images, err := r.Images(cmd.Context())
+		_ = r.Close() // It has only been read from.
+		if err != nil {
+			return nil, err
+		}
+		lists = append(lists, archiveList{arg, images})
+	}
+	return lists, nil
+}
+
+// print prints the nth of count lists, under a title if there are several.
+func (l archiveList) print(out io.Writer, n, count int, whole bool) error {
+	if count > 1 {
+		gap := "\n"
+		if n == 0 {
+			gap = ""
+		}
+		if _, err := fmt.Fprintf(out, "%s%s:\n", gap, printable.String(l.archive)); err != nil {
+			return err
+		}
+	}
+	return printList(out, l.images, whole)
+}
+
+// printListJSON prints all images; of several archives, each with its own.
+func printListJSON(out io.Writer, lists []archiveList) error {
+	if len(lists) == 1 {
+		return printJSON(out, lists[0].images)
+	}
+	type imageOfArchive struct {
+		Archive string `json:"archive"`
+		dockerarchive.ImageInfo
+	}
+	all := []imageOfArchive{}
+	for _, l := range lists {
+		for _, img := range l.images {
+			all = append(all, imageOfArchive{l.archive, img})
+		}
+	}
+	return printJSON(out, all)
 }
 
 // archivePath takes the transport off what the user gave, if it has one. A file of
@@ -96,9 +158,13 @@ func printJSON(w io.Writer, v any) error {
 	return err
 }
 
-func printList(out io.Writer, images []dockerarchive.ImageInfo) error {
+func printList(out io.Writer, images []dockerarchive.ImageInfo, whole bool) error {
+	shorten := short
+	if whole {
+		shorten = func(d digest.Digest) string { return printable.String(d.String()) }
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(w, "REFERENCE\tPLATFORM\tDIGEST\tLAYERS\tSIZE")
+	fmt.Fprintln(w, "REFERENCE\tPLATFORM\tDIGEST\tCREATED\tLAYERS\tSIZE")
 	for _, img := range images {
 		if img.IsReferrer() {
 			continue
@@ -110,10 +176,10 @@ func printList(out io.Writer, images []dockerarchive.ImageInfo) error {
 		platform := printable.String(platforms(img.ManifestInfo))
 		for _, name := range printable.Strings(rowNames(img)) {
 			if img.Error != "" {
-				fmt.Fprintf(w, "%s\t%s\t%s\tbroken: %s\n", name, platform, short(id), printable.String(img.Error))
+				fmt.Fprintf(w, "%s\t%s\t%s\tbroken: %s\n", name, platform, shorten(id), printable.String(img.Error))
 				continue
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", name, platform, short(id), img.Layers, units.HumanSize(float64(img.Size)))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", name, platform, shorten(id), day(img.Created), img.Layers, units.HumanSize(float64(img.Size)))
 		}
 	}
 	if err := w.Flush(); err != nil {
@@ -131,6 +197,14 @@ func printList(out io.Writer, images []dockerarchive.ImageInfo) error {
 	}
 	printLeftOut(out, leftOut)
 	return nil
+}
+
+// day returns the day of a time in UTC, which is the same whenever a list is printed.
+func day(t *time.Time) string {
+	if t == nil || t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.DateOnly)
 }
 
 // rowNames returns the names of an image as the archive has them, or how else to

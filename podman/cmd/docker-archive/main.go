@@ -47,7 +47,7 @@ func main() {
 	root := newRootCommand()
 	out := &results{file: os.Stdout}
 	root.SetOut(out)
-	err := root.ExecuteContext(ctx)
+	err := explain(root, os.Args[1:], root.ExecuteContext(ctx))
 	if lost := out.close(); err == nil {
 		err = lost
 	}
@@ -93,7 +93,7 @@ func printError(w io.Writer, err error) {
 		fmt.Fprintf(w, "docker-archive: %s\n", strings.TrimPrefix(text, dockerarchive.ImageTransport.Name()+": "))
 		hint := hintFor(err)
 		if hint != "" && (i == len(shown)-1 || hintFor(shown[i+1]) != hint) { // Once for all.
-			fmt.Fprintf(w, "%s\n", printable.String(hint))
+			fmt.Fprintf(w, "hint: %s\n", printable.String(hint))
 		}
 	}
 	if more := several.more(); more > 0 {
@@ -150,7 +150,7 @@ all platforms, which docker-archive: does not; docker load and others read both.
 	root.SetVersionTemplate("docker-archive {{.Version}}\n")
 	g.register(root.PersistentFlags())
 	root.AddCommand(
-		newCopyCommand(g), newSaveCommand(g), newAddCommand(g), newRemoveCommand(g), newCompactCommand(g),
+		newCopyCommand(g), newSaveCommand(g), newAddCommand(g), newRemoveCommand(g), newTagCommand(g), newRenameCommand(g), newCompactCommand(g),
 		newListCommand(g), newInspectCommand(g), newVerifyCommand(g),
 		newFilesCommand(g), newCatCommand(g), newExportCommand(g), newExtractCommand(g), newLayersCommand(g), newDiffCommand(g),
 		newMakeCommand(g), newServeCommand(g), newBrowseCommand(g), newPushCommand(g), newLoadCommand(g), newManCommand(), newVersionCommand(),

@@ -39,12 +39,13 @@ type pushOptions struct {
 	asJSON      bool
 	quiet       bool
 	printMirror string
+	only        reference.NamedTagged // of the only image, nil if images keep their names
 }
 
 func newPushCommand(g *globalOptions) *cobra.Command {
 	o := &pushOptions{global: g}
 	cmd := &cobra.Command{
-		Use:   "push [flags] ARCHIVE[:NAME|:@N]... REGISTRY[/PREFIX]",
+		Use:   "push [flags] ARCHIVE[:NAME|:@N]... REGISTRY[/PREFIX] | HOST/NAME:TAG",
 		Short: "Push the images in archives to a registry",
 		Long: `Push all images in archives, or those that are chosen by name or position, to a
 registry. registry.example.com/team/app:1 becomes REGISTRY/PREFIX/team/app:1. Digests are
@@ -57,10 +58,12 @@ interrupted is continued by repeating it. For every image a line with its name a
 is printed. An image without a name gets that of the archive's file, which is said before
 anything is sent.`,
 		Example: `  docker-archive push images.tar registry.internal:5000
+  docker-archive push app.tar registry.internal:5000/team/app:2
   docker-archive push app.tar:example.com/app:1 registry.internal/mirror --keep-host
   docker-archive push images.tar registry.internal --map registry.example.com/team=apps
   docker-archive push images.tar registry.internal/mirror --print-mirror containerd`,
-		Args: atLeast(2, "archives and a registry"),
+		Args:              atLeast(2, "archives and a registry"),
+		ValidArgsFunction: completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd, args[:len(args)-1], args[len(args)-1])
 		},
@@ -87,6 +90,7 @@ anything is sent.`,
 
 func (o *pushOptions) run(cmd *cobra.Command, archives []string, registry string) error {
 	registry = strings.TrimSuffix(strings.TrimPrefix(registry, "docker://"), "/")
+	registry, o.only = wholeTarget(registry)
 	named, err := reference.ParseNamed(registry + "/name")
 	if errors.Is(err, reference.ErrNameNotCanonical) {
 		return usagef("%q needs what images are put under there, as in docker.io/USER", registry)
@@ -105,6 +109,9 @@ func (o *pushOptions) run(cmd *cobra.Command, archives []string, registry string
 	defer o.base.close()
 	images, release, err := o.images(cmd, options.SourceCtx, archives, registry)
 	defer release()
+	if err == nil && o.only != nil {
+		images, err = onlyTarget(images, o.only)
+	}
 	if err != nil {
 		return err
 	}
@@ -134,6 +141,32 @@ func (o *pushOptions) run(cmd *cobra.Command, archives []string, registry string
 		return printErr
 	}
 	return o.reportPushed(stderr, host, err, results)
+}
+
+// wholeTarget returns the registry and the name if an argument is HOST/NAME:TAG, which is
+// what the only image is to be called there; nil if it is REGISTRY[/PREFIX].
+func wholeTarget(arg string) (registry string, name reference.NamedTagged) {
+	named, err := reference.ParseNamed(arg)
+	if err != nil {
+		return arg, nil
+	}
+	tagged, ok := named.(reference.NamedTagged)
+	if _, digested := named.(reference.Digested); !ok || digested {
+		return arg, nil
+	}
+	return reference.Domain(named), tagged
+}
+
+// onlyTarget has the only image called so in the registry.
+func onlyTarget(images []copying.PushImage, target reference.NamedTagged) ([]copying.PushImage, error) {
+	if len(images) != 1 {
+		return nil, usagef("%s is the name of one image, but there are %d: choose one with ARCHIVE:NAME, or push all to %s", target, len(images), reference.Domain(target))
+	}
+	images[0].Targets, images[0].Otherwise = []reference.Named{target}, nil
+	if images[0].Name == nil {
+		images[0].Name, images[0].Names = target, []reference.Named{target}
+	}
+	return images, nil
 }
 
 // pushOptions translates the flags for the library.

@@ -28,14 +28,14 @@ func run(t *testing.T, args ...string) (string, error) {
 func TestList(t *testing.T) {
 	out, err := run(t, "list", archives+"podman-multi.tar")
 	require.NoError(t, err)
-	assert.Equal(t, `REFERENCE                       PLATFORM      DIGEST                LAYERS   SIZE
-127.0.0.1:5111/tiny/one:v1      linux/amd64   sha256:a73d52a29d77   4        31.54kB
-127.0.0.1:5111/tiny/one:again   linux/amd64   sha256:a73d52a29d77   4        31.54kB
-127.0.0.1:5111/tiny/two:v1      linux/amd64   sha256:e2c4d7acc60b   2        21.04kB
+	assert.Equal(t, `REFERENCE                       PLATFORM      DIGEST                CREATED      LAYERS   SIZE
+127.0.0.1:5111/tiny/one:v1      linux/amd64   sha256:a73d52a29d77   2001-09-09   4        31.54kB
+127.0.0.1:5111/tiny/one:again   linux/amd64   sha256:a73d52a29d77   2001-09-09   4        31.54kB
+127.0.0.1:5111/tiny/two:v1      linux/amd64   sha256:e2c4d7acc60b   2001-09-09   2        21.04kB
 `, out)
 	out, err = run(t, "list", "docker-archive:"+archives+"ctr24.tar")
 	require.NoError(t, err)
-	assert.Contains(t, out, "127.0.0.1:5111/tiny/multi:v1   linux/amd64,linux/arm64/v8   sha256:45d2602b3445   5 ")
+	assert.Contains(t, out, "127.0.0.1:5111/tiny/multi:v1   linux/amd64,linux/arm64/v8   sha256:45d2602b3445   2001-09-09   5 ")
 
 	out, err = run(t, "list", "--json", archives+"ctr24.tar")
 	require.NoError(t, err)

@@ -57,7 +57,7 @@ func TestReferrers(t *testing.T) {
 	out, _ := succeeds(t, "list", path)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	require.Len(t, lines, 6)
-	assert.Regexp(t, `^REFERENCE +PLATFORM +DIGEST +LAYERS +SIZE$`, lines[0])
+	assert.Regexp(t, `^REFERENCE +PLATFORM +DIGEST +CREATED +LAYERS +SIZE$`, lines[0])
 	assert.Regexp(t, `^`+s.Address+`/app:1 +linux/amd64 +sha256:`, lines[1])
 	assert.Empty(t, lines[2])
 	assert.Regexp(t, `^SUBJECT +TYPE +DIGEST +SIZE +REFERRER$`, lines[3])

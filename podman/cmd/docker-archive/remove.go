@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"go.podman.io/image/v5/docker/reference"
 
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
@@ -11,12 +12,13 @@ func registerWait(f *pflag.FlagSet, wait *bool) {
 	f.BoolVar(wait, "wait", false, "wait for others who change the archive")
 }
 
-// changeOptions are the flags of remove and compact.
-type changeOptions struct{ noSync, wait bool }
+// changeOptions are the flags of remove, tag, rename and compact.
+type changeOptions struct{ noSync, wait, quiet bool }
 
 func (o *changeOptions) register(f *pflag.FlagSet) {
 	f.BoolVar(&o.noSync, "no-sync", false, "do not wait until the archive is on the disk")
 	registerWait(f, &o.wait)
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
 }
 
 func (o *changeOptions) options(g *globalOptions) (*copying.ChangeOptions, error) {
@@ -27,20 +29,29 @@ func (o *changeOptions) options(g *globalOptions) (*copying.ChangeOptions, error
 func newRemoveCommand(g *globalOptions) *cobra.Command {
 	var o changeOptions
 	cmd := &cobra.Command{
-		Use:   "remove ARCHIVE NAME|@N...",
-		Short: "Remove images from an archive, in place",
+		Use:     "remove ARCHIVE NAME|@N...",
+		Aliases: []string{"rm", "rmi", "untag"},
+		Short:   "Remove images from an archive, in place",
 		Long: `Remove names from an archive, and with its last name an image. @N is the image at
 that position, counted from zero, with all its names. Only a new table of contents is
 written: 'docker-archive compact' gives back the space. The last image is not removed: an
 archive of none is no archive. Delete the file instead.`,
-		Example: `  docker-archive remove images.tar alpine:3.20`,
-		Args:    atLeast(2, "an archive and names"),
+		Example:           `  docker-archive remove images.tar alpine:3.20`,
+		Args:              atLeast(1, "an archive and names"),
+		ValidArgsFunction: completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			archive, names, ok := archiveAndNames(args)
+			if !ok {
+				if _, err := reference.ParseNormalizedNamed(args[0]); err == nil && !isPath(args[0]) {
+					return guessError{usagef("remove takes an archive and names, but is given %q", args), "docker-archive remove images.tar " + shortened(args[0])}
+				}
+				return usagef("remove takes an archive and names, but is given %q", args)
+			}
 			options, err := o.options(g)
 			if err != nil {
 				return err
 			}
-			return copying.Remove(cmd.Context(), archivePath(args[0]), args[1:], options)
+			return copying.Remove(cmd.Context(), archive, names, options)
 		},
 	}
 	o.register(cmd.Flags())

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/docker/go-units"
@@ -337,6 +338,9 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 		return nil, err
 	}
 	if !slices.Contains([]string{"", "none", "gzip", "zstd"}, o.compress) {
+		if strings.HasPrefix(o.compress, "-") {
+			return nil, guessError{usagef("--compress takes gzip or zstd, and is given %q", o.compress), "docker-archive save --compress gzip -o FILE …; or -o FILE.tar.gz alone"}
+		}
 		return nil, usagef("--compress %q is neither none, gzip nor zstd", o.compress)
 	}
 	if options.Split, err = o.splitSize(); err != nil {

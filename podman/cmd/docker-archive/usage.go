@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
 // usageError is a wrong command line.
@@ -29,12 +31,21 @@ type commandError struct {
 // Unwrap returns what is wrong.
 func (e commandError) Unwrap() error { return e.error }
 
-// usageHint says where to read how a command is used.
+// usageHint says where to read how a command is used, or which command does what a wrong
+// one was to do.
 func usageHint(err error) string {
+	var guessed guessError
+	if errors.As(err, &guessed) {
+		return "hint: " + printable.String(guessed.hint)
+	}
 	command := "docker-archive"
 	var of commandError
 	if errors.As(err, &of) {
 		command = of.command
+	}
+	var counted countError
+	if errors.As(err, &counted) && counted.example != "" {
+		return fmt.Sprintf("hint: %s\nSee '%s --help'.", counted.example, command)
 	}
 	return fmt.Sprintf("See '%s --help'.", command)
 }
@@ -61,10 +72,22 @@ func countedArgs(least, most int, what string) cobra.PositionalArgs {
 		case least <= len(args) && len(args) <= most:
 			return nil
 		case len(args) == 0:
-			return fmt.Errorf("%s takes %s", cmd.Name(), what)
+			return countError{fmt.Errorf("%s takes %s", cmd.Name(), what), exampleOf(cmd)}
 		}
-		return fmt.Errorf("%s takes %s, but is given %q", cmd.Name(), what, args)
+		return countError{fmt.Errorf("%s takes %s, but is given %q", cmd.Name(), what, args), exampleOf(cmd)}
 	})
+}
+
+// countError is a command line with too few or too many arguments, and one with enough.
+type countError struct {
+	error
+	example string
+}
+
+// exampleOf returns the first example of a command.
+func exampleOf(cmd *cobra.Command) string {
+	first, _, _ := strings.Cut(cmd.Example, "\n")
+	return strings.TrimSpace(first)
 }
 
 // knownCommand is for the command of commands, whose argument is none that there is.
@@ -72,12 +95,24 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
+	if guess(args) != "" {
+		return usagef("unknown command %q", args[0]) // Whose hint says more than a likeness.
+	}
 	var like []string
-	for distance := 1; distance <= 2 && len(like) == 0; distance++ { // The nearest: some names are short.
+	for distance := 1; distance <= nearness(args[0]) && len(like) == 0; distance++ { // The nearest: some names are short.
 		cmd.SuggestionsMinimumDistance = distance
 		like = cmd.SuggestionsFor(args[0])
 	}
 	return usagef("unknown command %q%s", args[0], didYouMean("", like))
+}
+
+// nearness is how many letters a word may be away from the one that may be meant: short
+// words are near to others that mean something else.
+func nearness(word string) int {
+	if len(word) < 5 {
+		return 1
+	}
+	return 2
 }
 
 // knownTopic fails if help, which is cobra's command, is asked for a command that there
@@ -96,11 +131,16 @@ func knownTopic(cmd *cobra.Command, args []string) error {
 // unknownFlag says which flag may have been meant by one that there is not.
 func unknownFlag(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
-	if !errors.As(err, &unknown) || unknown.GetSpecifiedShortnames() != "" {
+	if errors.As(err, &unknown) {
+		if hint := guessFlag(cmd, unknown); hint != "" {
+			return guessError{commandError{usageError{err}, cmd.CommandPath()}, hint}
+		}
+	}
+	if unknown == nil || unknown.GetSpecifiedShortnames() != "" {
 		return commandError{usageError{err}, cmd.CommandPath()}
 	}
 	// cobra knows which of its commands is like a word.
-	flags := &cobra.Command{SuggestionsMinimumDistance: 2}
+	flags := &cobra.Command{SuggestionsMinimumDistance: nearness(unknown.GetSpecifiedName())}
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if !f.Hidden {
 			flags.AddCommand(&cobra.Command{Use: f.Name, Run: func(*cobra.Command, []string) {}})
@@ -163,8 +203,8 @@ func betweenArgs(least, most int, what string) cobra.PositionalArgs {
 		case len(args) >= least && len(args) <= most:
 			return nil
 		case len(args) == 0:
-			return fmt.Errorf("%s takes %s", cmd.Name(), what)
+			return countError{fmt.Errorf("%s takes %s", cmd.Name(), what), exampleOf(cmd)}
 		}
-		return fmt.Errorf("%s takes %s, but is given %q", cmd.Name(), what, args)
+		return countError{fmt.Errorf("%s takes %s, but is given %q", cmd.Name(), what, args), exampleOf(cmd)}
 	})
 }

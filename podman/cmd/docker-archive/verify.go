@@ -16,8 +16,9 @@ func newVerifyCommand(g *globalOptions) *cobra.Command {
 	var signed signedOptions
 	var base baseOptions
 	cmd := &cobra.Command{
-		Use:   "verify ARCHIVE",
-		Short: "Check everything an archive says of itself",
+		Use:     "verify ARCHIVE",
+		Aliases: []string{"check", "validate"},
+		Short:   "Check everything an archive says of itself",
 		Long: `Check every blob in an archive against its name, digest and diff ID, every size,
 every link and every reference. All that is wrong is listed; the exit status is 1
 if anything is. It is 3 if nothing is, but layers are left out that are in other archives,
@@ -30,7 +31,8 @@ that key, by a signature that is in the archive ('docker-archive save --referrer
 along): one of cosign's, or a bundle of sigstore. Nobody else is asked.`,
 		Example: `  docker-archive verify images.tar
   docker-archive verify --key cosign.pub images.tar`,
-		Args: exactArgs(1, "one archive"),
+		Args:              exactArgs(1, "one archive"),
+		ValidArgsFunction: completeArchives,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sys, err := g.systemContext()
 			if err != nil {

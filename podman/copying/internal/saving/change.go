@@ -55,6 +55,18 @@ func Remove(ctx context.Context, path string, names []string, o ChangeOptions) e
 	return writing.Remove(ctx, out, path, names, layouts.All(o.Ctx))
 }
 
+// Tag gives an image in the archive at path another name.
+func Tag(ctx context.Context, path, image, name string, rename bool, o ChangeOptions) ([]string, error) {
+	out, err := output.Open(ctx, path, o.Wait)
+	if err != nil {
+		return nil, err
+	}
+	if o.NoSync {
+		out.NoSync()
+	}
+	return writing.Tag(ctx, out, path, image, name, rename, layouts.All(o.Ctx))
+}
+
 // Compact writes the archive at path again, in its place.
 func Compact(ctx context.Context, policy *signature.PolicyContext, path string, o ChangeOptions) error {
 	out, err := output.Replace(ctx, path, o.Wait)

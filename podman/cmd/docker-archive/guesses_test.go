@@ -1,0 +1,197 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
+)
+
+// Hints name commands and flags that there are.
+func TestGuessesAreRight(t *testing.T) {
+	root := newRootCommand()
+	root.InitDefaultCompletionCmd()
+	line := regexp.MustCompile(`docker-archive ([a-z]+)([^;|&]*)`)
+	all := map[string]string{}
+	for word, hint := range guesses {
+		all[word] = hint
+		assert.Contains(t, hint, "docker-archive ", word)
+		own, _, err := root.Find(strings.Fields(word)[:1])
+		assert.True(t, err != nil || own == root || strings.Contains(word, " "), "%q is a command", word)
+	}
+	for flag, hint := range flagGuesses {
+		all["flag "+flag] = hint
+		if name, ok := strings.CutPrefix(hint, "--"); ok {
+			name = regexp.MustCompile(`^[a-z-]+`).FindString(name)
+			assert.True(t, slices.ContainsFunc(append(root.Commands(), root), func(c *cobra.Command) bool {
+				return c.Flags().Lookup(name) != nil || c.PersistentFlags().Lookup(name) != nil
+			}), "%s: there is no --%s", flag, name)
+		}
+		if command, name, ok := strings.Cut(flag, " "); ok {
+			own, _, err := root.Find([]string{command})
+			require.NoError(t, err, flag)
+			assert.Nil(t, flagOf(own, name), "%s is a flag", flag)
+		}
+	}
+	for word, hint := range all {
+		for _, found := range line.FindAllStringSubmatch(hint, -1) {
+			own, _, err := root.Find([]string{found[1]})
+			if found[1] == "keeps" || found[1] == "has" || !assert.NoError(t, err, "%s: %s", word, hint) {
+				continue
+			}
+			for _, arg := range strings.Fields(found[2]) {
+				if name, _, _ := strings.Cut(arg, "="); strings.HasPrefix(name, "-") && name != "-" {
+					assert.NotNil(t, flagOf(own, name), "%s: %s has no flag %s", word, found[1], name)
+				}
+			}
+		}
+	}
+}
+
+func flagOf(cmd *cobra.Command, arg string) *pflag.Flag {
+	if name, ok := strings.CutPrefix(arg, "--"); ok {
+		return cmd.Flag(name)
+	}
+	return cmd.Flags().ShorthandLookup(strings.TrimPrefix(arg, "-"))
+}
+
+// People who know other programs are told what to type here.
+func TestGuessedLines(t *testing.T) {
+	inTestdata(t, "archives/podman-multi.tar", "jan.tar")
+	for typed, want := range map[string]string{
+		"pull registry.example/app:1 p.tar":                    "docker-archive save -o app.tar HOST/app:1",
+		"pull --format=oci registry.example/app:1 x":           "docker-archive save",
+		"--insecure pull registry.example/app:1 p.tar":         "docker-archive save",
+		"--platform linux/arm64 pull registry.example/app:1 x": "docker-archive save",
+		"--log-level=debug --foo image ls":                     "docker-archive list",
+		"append -b registry.example/app:1 -f x.tar":            "docker-archive make --base",
+		"mutate registry.example/app:1 --label a=b":            "docker-archive make --base",
+		"flatten registry.example/app:1":                       "--squash",
+		"rebase registry.example/app:1":                        "--rebase",
+		"merge a.tar b.tar -o m.tar":                           "docker-archive save -o all.tar",
+		"cp registry.example/app:1 registry.example/cp:1":      "docker-archive copy docker://",
+		"gc":         "docker-archive compact",
+		"du jan.tar": "docker-archive layers",
+		"sync --src docker --dest dir registry.example/app out": "docker-archive save --all-tags",
+		"login registry.example -u a -p b":                      "docker login",
+		"list-tags docker-archive:jan.tar":                      "docker-archive list",
+		"delete docker://registry.example/app:1":                "docker-archive remove",
+		"digest --tarball jan.tar":                              "{{.Digest}}",
+		"manifest registry.example/app:1":                       "docker-archive inspect --raw",
+		"config registry.example/app:1":                         "docker-archive inspect --config",
+		"blob get registry.example/app:1 sha256:45":             "docker-archive files --layer",
+		"layer diff a b":                                        "docker-archive diff",
+		"discover registry.example/app:1":                       "docker-archive save --referrers",
+		"image inspect registry.example/app:1":                  "docker-archive inspect",
+		"image ls jan.tar":                                      "docker-archive list",
+		"store add image app:1":                                 "docker-archive add",
+		"manifest diff a b":                                     "docker-archive diff",
+		"tag registry.example/app:1 latest":                     "docker-archive copy docker://registry.example/app:1",
+		"rmi registry.example/app:1":                            "docker-archive remove images.tar registry.example/app:1",
+		"ls registry.example/app":                               "docker-archive save --all-tags --dry-run registry.example/app",
+		"verify registry.example/app:1":                         "docker-archive save -o app.tar registry.example/app:1",
+		"images":                                                "hint: docker-archive list images.tar",
+		"save --format oci-archive -o f.tar app:1":              "--layout",
+		"save --compress -o f.tar app:1":                        "docker-archive save --compress gzip",
+		"save -m -o f.tar app:1 app:2":                          "several images need no flag",
+		"save -u me app:1":                                      "--username",
+		"copy --insecure a b":                                   "--tls-verify=false",
+		"push --plain-http jan.tar registry.example":            "--tls-verify=false",
+		"serve -p 5000 jan.tar":                                 "--listen",
+		"extract jan.tar out":                                   "FILE:@0",
+		"alpine:3.20":                                           "docker-archive save -o app.tar alpine:3.20",
+		"jan.tar":                                               "docker-archive list jan.tar",
+		"help pull":                                             "docker-archive save",
+	} {
+		_, errOut, status := command(t, strings.Fields(typed)...)
+		assert.NotZero(t, status, typed)
+		assert.Contains(t, errOut, want, typed)
+		assert.Contains(t, errOut, "hint: ", typed)
+		assert.NotContains(t, errOut, "did you mean", typed)
+	}
+}
+
+// Names from other programs that mean the same are names here.
+func TestAliases(t *testing.T) {
+	inTestdata(t, "archives/skopeo.tar", "x.tar")
+	for alias, name := range map[string]string{"images": "list", "ls": "list", "check": "verify", "validate": "verify", "history": "layers"} {
+		want, _ := succeeds(t, name, "x.tar")
+		got, _ := succeeds(t, alias, "x.tar")
+		assert.Equal(t, want, got, alias)
+	}
+	want, _ := succeeds(t, "list", "x.tar")
+	got, _ := succeeds(t, "list", "--digests", "x.tar")
+	assert.Equal(t, want, got)
+	out, _ := succeeds(t, "list", "--no-trunc", "x.tar")
+	assert.Regexp(t, `sha256:[0-9a-f]{64} `, out)
+	out, _ = succeeds(t, "export", "x.tar", "rootfs.tar")
+	assert.Empty(t, out)
+	assert.FileExists(t, "rootfs.tar")
+}
+
+// inTestdata goes to a directory that has a copy of a file of the test data.
+func inTestdata(t *testing.T, from, to string) {
+	t.Helper()
+	data := imagetest.ReadFile(t, imagetest.Testdata(t, from))
+	t.Chdir(t.TempDir())
+	require.NoError(t, os.WriteFile(to, data, 0o600))
+}
+
+// An image in a registry is inspected like one in an archive.
+func TestInspectAnyImage(t *testing.T) {
+	reg := imagetest.NewRegistry(t)
+	reg.Push(t, "app:1", imagetest.Saved(t, "one"))
+	one := "oci:" + imagetest.Testdata(t, "oci") + ":one"
+	var digests []string
+	for _, image := range []string{one, reg.Address + "/app:1", "docker://" + reg.Address + "/app:1"} {
+		out, _ := succeeds(t, "inspect", "--format", "{{.Digest}}", "--tls-verify=false", image)
+		digests = append(digests, out)
+		config, _ := succeeds(t, "inspect", "--config", "--tls-verify=false", image)
+		assert.Contains(t, config, `"rootfs"`)
+	}
+	assert.Len(t, slices.Compact(digests), 1, digests)
+	hinted(t, "Check the name and the tag", "inspect", "--retry-times", "0", "--tls-verify=false", reg.Address+"/app:none")
+}
+
+// HOST/NAME:TAG is what the only image of an archive is called in a registry.
+func TestPushUnderOneName(t *testing.T) {
+	reg := imagetest.NewRegistry(t)
+	path := filepath.Join(t.TempDir(), "x.tar")
+	succeeds(t, "save", "-q", "-o", path, "oci:"+imagetest.Testdata(t, "oci")+":one=example.com/old:1")
+	out, _ := succeeds(t, "push", "--tls-verify=false", path, reg.Address+"/team/new:2")
+	assert.Contains(t, out, reg.Address+"/team/new:2 sha256:")
+	assert.NotContains(t, out, "old")
+	succeeds(t, "inspect", "--tls-verify=false", reg.Address+"/team/new:2")
+	_, errOut, status := command(t, "push", "--tls-verify=false", archives+"podman-multi.tar", reg.Address+"/team/new:3")
+	assert.Equal(t, exitUsage, status)
+	assert.Contains(t, errOut, "is the name of one image, but there are 2")
+}
+
+// The shell completes the names of images in archives.
+func TestCompletion(t *testing.T) {
+	inTestdata(t, "archives/podman-multi.tar", "x.tar")
+	for typed, want := range map[string]string{
+		"inspect x.tar:127":                   "x.tar:127.0.0.1:5111/tiny/one:v1\nx.tar:127.0.0.1:5111/tiny/one:again\nx.tar:127.0.0.1:5111/tiny/two:v1\n:4",
+		"remove x.tar 127.0.0.1:5111/tiny/t":  "127.0.0.1:5111/tiny/two:v1\n:4",
+		"tag x.tar 127.0.0.1:5111/tiny/one:a": "127.0.0.1:5111/tiny/one:again\n:4",
+		"list x":                              ":0",
+		"layers none.tar:":                    ":4",
+	} {
+		root := newRootCommand()
+		var out buffer
+		root.SetOut(&out)
+		root.SetErr(&buffer{})
+		root.SetArgs(append([]string{"__complete"}, strings.Fields(typed)...))
+		require.NoError(t, root.ExecuteContext(t.Context()), typed)
+		assert.True(t, strings.HasPrefix(out.String(), want), "%s: %s", typed, out.String())
+	}
+}

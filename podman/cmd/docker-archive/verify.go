@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
 	"github.com/dockerarchive/dockerarchive/internal/printable"
@@ -82,17 +83,17 @@ along): one of cosign's, or a bundle of sigstore. Nobody else is asked.`,
 				}
 			}
 			if n := len(report.Problems); n > 0 {
-				return fmt.Errorf("%s: %d problems found", args[0], n)
+				return fmt.Errorf("%s: %s found", args[0], plural(n, "problem"))
 			}
 			if len(report.LeftOut) > 0 {
 				if !quiet {
-					fmt.Fprintf(cmd.OutOrStdout(), "%s: everything is as it should be, but for layers that are left out:\n", printable.String(args[0]))
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: OK, except for layers that are left out:\n", printable.String(args[0]))
 					printLeftOut(cmd.OutOrStdout(), report.LeftOut)
 				}
 				return errLeftOut
 			}
 			if !quiet {
-				fmt.Fprintf(cmd.OutOrStdout(), "%s: everything is as it should be\n", printable.String(args[0]))
+				return tellVerified(cmd, args[0], r)
 			}
 			return nil
 		},
@@ -102,6 +103,33 @@ along): one of cosign's, or a bundle of sigstore. Nobody else is asked.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print what is found as JSON")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print problems only")
 	return cmd
+}
+
+// tellVerified says what has been found to be right.
+func tellVerified(cmd *cobra.Command, archive string, r *dockerarchive.Reader) error {
+	images, err := r.Images(cmd.Context())
+	if err != nil {
+		return err
+	}
+	referrers := 0
+	for _, img := range images {
+		if img.IsReferrer() {
+			referrers++
+		}
+	}
+	said := plural(len(images)-referrers, "image")
+	if referrers > 0 {
+		said += ", " + plural(referrers, "referrer")
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: OK (%s, %s)\n", printable.String(archive), said, units.HumanSize(float64(r.Size())))
+	return err
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // progressBar shows a bar on out if that is a terminal. done takes it away.

@@ -27,7 +27,7 @@ func TestSaveWithout(t *testing.T) {
 	assert.Contains(t, out, " in full.tar\n", "not where it is on this machine")
 
 	out, _ = run(exitLeftOut, "verify", delta)
-	assert.Contains(t, out, "but for layers that are left out:\n  3 layers, ")
+	assert.Contains(t, out, "except for layers that are left out:\n  3 layers, ")
 	out, _ = run(exitLeftOut, "verify", "-q", delta)
 	assert.Empty(t, out)
 	out, _ = run(exitLeftOut, "verify", "--json", delta)

@@ -149,7 +149,6 @@ var guesses = map[string]string{
 	"daemon":                "docker-archive serve images.tar",
 	"server":                "docker-archive serve images.tar",
 	"http":                  "docker-archive serve images.tar",
-	"browse":                "docker-archive serve images.tar; docker-archive files app.tar",
 	"ui":                    "docker-archive serve images.tar; docker-archive files app.tar",
 	"login":                 "docker login HOST, or docker-archive save --username USER --password-stdin -o app.tar HOST/app:1",
 	"logout":                "docker logout HOST; docker-archive save --no-creds asks without credentials",

@@ -430,6 +430,15 @@ func TestPushMounts(t *testing.T) {
 	_, err = copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{image("four")}, options)
 	require.NoError(t, err)
 	assert.Equal(t, 4, to.seen().uploads[layer.Digest.String()]+len(to.seen().mounts))
+	// Who finds an image up to date remembers that it is there.
+	options.DestinationCtx.BlobInfoCacheDir = t.TempDir()
+	uploads := to.seen().uploads[layer.Digest.String()]
+	results, err := copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{image("one")}, options)
+	require.NoError(t, err)
+	require.True(t, results[0].UpToDate)
+	_, err = copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{image("five")}, options)
+	require.NoError(t, err)
+	assert.Equal(t, uploads, to.seen().uploads[layer.Digest.String()])
 }
 
 // An image without a manifest gets the same one every time, of compressed layers.

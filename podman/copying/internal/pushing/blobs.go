@@ -132,6 +132,15 @@ func (s *sentBlobs) mountFrom(ctx context.Context, to reference.Named, from refe
 	return mounted
 }
 
+// remember notes that a repository has all blobs of an image.
+func (s *sentBlobs) remember(img *pushedImage, in reference.Named) {
+	for b := range image.BlobsOf(img.Documents) {
+		if b.Kind != image.KindDocument {
+			s.cache.RecordKnownLocation(docker.Transport, scopeOf(in), b.Digest, types.BICLocationReference{Opaque: in.Name()})
+		}
+	}
+}
+
 // remembered returns another repository that had a blob when something was last copied
 // there, if it is not known that the right one had it.
 func (s *sentBlobs) remembered(to reference.Named, d digest.Digest) reference.Named {

@@ -221,7 +221,9 @@ func (p *pusher) push(ctx context.Context, img *pushedImage) error {
 		}
 		if !there {
 			missing = append(missing, target)
+			continue
 		}
+		p.blobs.remember(img, target) // An image for another repository can mount them from here.
 	}
 	img.result.UpToDate = len(missing) == 0
 	repositories := map[string]bool{}

@@ -76,7 +76,7 @@ func TestPagesOfAnImage(t *testing.T) {
 	assert.Contains(t, body, `2.23 MB</td><td class="num">1.9 MB`, "the lists of packages are hidden")
 	old := s.imageNamed("registry.example.com/team/shop:1.4")
 	body, _ = s.get(http.StatusOK, "/compare?a="+strings.TrimPrefix(old, "/image/")+"&b="+strings.TrimPrefix(amd64, "/image/"))
-	for _, part := range []string{"<b>0</b> added", "<b>2</b> changed", "/etc/shop.conf", "/usr/bin/shop", "<b>4</b> layers in both"} {
+	for _, part := range []string{"<b>0</b> added", "<b>2</b> changed", "/etc/shop.conf", "/usr/bin/shop", "layers: <b>4</b> in both"} {
 		assert.Contains(t, body, part)
 	}
 	body, _ = s.get(http.StatusOK, "/compare?a="+strings.TrimPrefix(old, "/image/")+"&b="+strings.TrimPrefix(old, "/image/"))

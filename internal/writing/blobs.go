@@ -26,7 +26,7 @@ type storedBlob struct {
 // asLayer returns what is known of the blob, should it be a layer.
 func (b *storedBlob) asLayer() content {
 	if b.old != nil {
-		return contentOf(b.old, b.algorithm, maxReexamined)
+		return contentOf(b.old, b.algorithm, b.digest.Algorithm(), maxReexamined)
 	}
 	return b.content
 }

@@ -33,8 +33,8 @@ const (
 
 // content is what is known of a blob, should it be a layer. The zero value is nothing.
 type content struct {
-	broken error         // it is compressed, and cannot be unpacked, or what that gives is no tar
-	diffID digest.Digest // "" if it is not known
+	broken  error           // it is compressed, and cannot be unpacked, or what that gives is no tar
+	diffIDs []digest.Digest // of what it is unpacked, by SHA-256 and by the algorithm of the blob; none if not known
 }
 
 // check returns why a blob cannot be a layer of a diff ID.
@@ -42,10 +42,13 @@ func (c content) check(d, diffID digest.Digest) error {
 	switch {
 	case c.broken != nil:
 		return errdef.Errorf(errdef.ErrDamaged, "layer %s %w", d, c.broken)
-	case diffID.Algorithm() != digest.Canonical && diffID != d:
+	case diffID.Algorithm() != digest.Canonical && diffID.Algorithm() != d.Algorithm():
 		return errdef.Errorf(errdef.ErrDamaged, "layer %s has the diff ID %s in the config, which is no %s digest: nobody compares those", d, diffID, digest.Canonical)
-	case c.diffID != "" && diffID.Algorithm() == digest.Canonical && c.diffID != diffID:
-		return errdef.Errorf(errdef.ErrDamaged, "layer %s has the diff ID %s, but the config says %s", d, c.diffID, diffID)
+	}
+	for _, known := range c.diffIDs {
+		if known.Algorithm() == diffID.Algorithm() && known != diffID {
+			return errdef.Errorf(errdef.ErrDamaged, "layer %s has the diff ID %s, but the config says %s", d, known, diffID)
+		}
 	}
 	return nil
 }
@@ -61,9 +64,9 @@ type examination struct {
 	found chan content
 }
 
-// newExamination returns one that looks at the beginning of a blob, and unpacks all of it if
-// it is compressed and that is wanted.
-func newExamination(algorithm compression.Algorithm, unpack bool) *examination {
+// newExamination returns one that looks at the beginning of a blob with a digest by an
+// algorithm, and unpacks all of it if it is compressed and that is wanted.
+func newExamination(algorithm compression.Algorithm, by digest.Algorithm, unpack bool) *examination {
 	x := &examination{algorithm: algorithm}
 	if algorithm == compression.None || !unpack {
 		return x
@@ -71,7 +74,7 @@ func newExamination(algorithm compression.Algorithm, unpack bool) *examination {
 	r, w := io.Pipe()
 	x.ahead, x.pipe, x.found = async.NewWriter(w), w, make(chan content, 1)
 	go func() {
-		x.found <- examine(r, algorithm)
+		x.found <- examine(r, algorithm, by)
 		_ = r.Close() // What follows is not looked at.
 	}()
 	return x
@@ -103,7 +106,7 @@ func (x *examination) content() content {
 	x.end()
 	switch {
 	case x.size == 0: // Whatever its media type says.
-		return content{diffID: digest.Canonical.FromBytes(nil)}
+		return content{diffIDs: []digest.Digest{digest.Canonical.FromBytes(nil)}}
 	case x.algorithm == compression.None:
 		return content{broken: asTar(x.start)}
 	case x.found == nil, x.size > maxExamined:
@@ -113,34 +116,45 @@ func (x *examination) content() content {
 }
 
 // contentOf is the content of a blob that is there, if it is not larger than max.
-func contentOf(r *io.SectionReader, algorithm compression.Algorithm, max int64) content {
+func contentOf(r *io.SectionReader, algorithm compression.Algorithm, by digest.Algorithm, max int64) content {
 	if algorithm != compression.None && r.Size() <= max && r.Size() > 0 {
-		return examine(io.NewSectionReader(r, 0, r.Size()), algorithm)
+		return examine(io.NewSectionReader(r, 0, r.Size()), algorithm, by)
 	}
-	x := newExamination(algorithm, false)
+	x := newExamination(algorithm, by, false)
 	if _, err := io.Copy(x, io.LimitReader(io.NewSectionReader(r, 0, r.Size()), tarBlock)); err != nil {
 		return content{} // Who reads it is told.
 	}
 	return x.content()
 }
 
-// examine unpacks a layer.
-func examine(r io.Reader, algorithm compression.Algorithm) content {
+// examine unpacks a layer that has a digest by an algorithm.
+func examine(r io.Reader, algorithm compression.Algorithm, by digest.Algorithm) content {
 	stream, err := compression.NewReader(r, algorithm)
 	if err != nil {
 		return content{broken: notUnpacked(err)}
 	}
 	defer stream.Close() // It has been read.
-	hash := digest.Canonical.Hash()
-	start := newExamination(compression.None, false)
-	n, err := io.Copy(io.MultiWriter(hash, start), io.LimitReader(stream, maxUnpacked))
+	start := newExamination(compression.None, by, false)
+	digesters := []digest.Digester{digest.Canonical.Digester()}
+	if by != digest.Canonical && by.Available() {
+		digesters = append(digesters, by.Digester())
+	}
+	all := []io.Writer{start}
+	for _, d := range digesters {
+		all = append(all, d.Hash())
+	}
+	n, err := io.Copy(io.MultiWriter(all...), io.LimitReader(stream, maxUnpacked))
 	switch {
 	case err != nil:
 		return content{broken: notUnpacked(err)}
 	case n == maxUnpacked:
 		return content{}
 	}
-	return content{broken: asTar(start.start), diffID: digest.NewDigest(digest.Canonical, hash)}
+	c := content{broken: asTar(start.start)}
+	for _, d := range digesters {
+		c.diffIDs = append(c.diffIDs, d.Digest())
+	}
+	return c
 }
 
 func notUnpacked(err error) error { return fmt.Errorf("cannot be unpacked: %w", err) }

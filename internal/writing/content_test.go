@@ -75,12 +75,15 @@ func TestCompressedLayersAreExamined(t *testing.T) {
 	}
 }
 
-// A diff ID that is no SHA-256 digest cannot be compared by anybody.
+// A diff ID is compared if it is a SHA-256 digest, or one by the algorithm of the layer's.
 func TestOtherDiffIDs(t *testing.T) {
 	l := zipped(1, 5000)
-	c := content{diffID: digest.FromBytes(l.diff)}
-	require.NoError(t, c.check(l.digest(), c.diffID))
-	require.ErrorContains(t, c.check(l.digest(), digest.SHA512.FromBytes(l.diff)), "which is no sha256 digest")
+	c := content{diffIDs: []digest.Digest{digest.FromBytes(l.diff), digest.SHA512.FromBytes(l.diff)}}
+	require.NoError(t, c.check(l.digest(), c.diffIDs[0]))
+	in512 := digest.SHA512.FromBytes(l.blob)
+	require.NoError(t, c.check(in512, c.diffIDs[1]))
+	require.ErrorContains(t, c.check(in512, digest.SHA512.FromString("other")), "but the config says")
+	require.ErrorContains(t, c.check(l.digest(), c.diffIDs[1]), "nobody compares those")
 	plain := digest.SHA512.FromBytes(l.diff)
 	assert.NoError(t, content{}.check(plain, plain), "it is the digest of the blob, which is verified")
 }

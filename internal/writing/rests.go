@@ -71,7 +71,7 @@ func (a *Archive) adopt(ctx context.Context, o Options) error {
 		if r.blob.algorithm, err = algorithmOf(r.Content(search.file)); err != nil {
 			return err
 		}
-		r.blob.content = contentOf(r.Content(search.file), r.blob.algorithm, maxExamined)
+		r.blob.content = contentOf(r.Content(search.file), r.blob.algorithm, r.blob.digest.Algorithm(), maxExamined)
 		a.blobs.keep(r.blob)
 		a.debugf("%s, %d bytes, is there from a run that was not completed", r.Name, r.Size)
 	}

@@ -107,7 +107,11 @@ func (a *Archive) store(ctx context.Context, stream io.Reader, info received) (r
 	if !l.Unpacks() {
 		b.algorithm, algorithm = algorithm, compression.None
 	}
-	b.examined = newExamination(b.algorithm, info.digest != "" && info.size <= maxExamined) // Else it is made here.
+	if info.digest != "" { // Else it is made here.
+		b.examined = newExamination(b.algorithm, info.digest.Algorithm(), info.size <= maxExamined)
+	} else {
+		b.examined = newExamination(b.algorithm, digest.Canonical, false)
+	}
 	defer b.examined.end()
 	slot := a.slots[info.place]
 	size := int64(-1)

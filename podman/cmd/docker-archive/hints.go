@@ -18,6 +18,7 @@ import (
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
+	orasauth "oras.land/oras-go/v2/registry/remote/auth"
 	orascode "oras.land/oras-go/v2/registry/remote/errcode"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
@@ -321,7 +322,7 @@ func registryOf(err error) string {
 // statusOf returns the HTTP status that a registry answered with, or 0.
 func statusOf(err error) int {
 	var unauthorized docker.ErrUnauthorizedForCredentials
-	if errors.As(err, &unauthorized) {
+	if errors.As(err, &unauthorized) || errors.Is(err, orasauth.ErrBasicCredentialNotFound) { // It was asked for.
 		return http.StatusUnauthorized
 	}
 	if errors.Is(err, docker.ErrTooManyRequests) {

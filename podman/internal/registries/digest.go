@@ -68,5 +68,8 @@ func IsNotFound(err error) bool {
 // IsDenied reports whether an error is a registry's that lets the user not do something.
 func IsDenied(err error) bool {
 	var answer *errcode.ErrorResponse
+	if errors.Is(err, auth.ErrBasicCredentialNotFound) { // It asks for a user, and none is known.
+		return true
+	}
 	return errors.As(err, &answer) && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden)
 }

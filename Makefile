@@ -118,10 +118,9 @@ fuzz:
 	$(FUZZ) '^FuzzExport$$' ./internal/files
 	$(FUZZ) '^FuzzDocuments$$' ./archive
 	$(subst 5000x,50000x,$(FUZZ)) '^FuzzReadEverything$$' ./archive
-	$(MAKE) fuzz-hostile
 
-# fuzz-hostile looks for archives that commands and an independent reader see differently: a
-# minute of it in fuzz, as of FuzzReadEverything.
+# fuzz-hostile looks for archives that commands and an independent reader see differently. It is
+# by hand, because what it finds differs from run to run; test-long runs the same 5,000 each time.
 fuzz-hostile:
 	cd podman && $(FUZZ) '^FuzzHostileArchives$$' ./hostile
 

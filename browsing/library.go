@@ -155,7 +155,7 @@ func newShelf(archives []serving.Served, known map[serving.Served][]described) *
 	return s
 }
 
-// add notes an entry, and those that it leads to. It is nil of what is not in the archive.
+// add notes an entry, and those that it leads to. It returns nil if the image is not in the archive.
 func (s *shelf) add(info *archive.Description, names []string, at place, index *entry) *entry {
 	id := cmp.Or(info.Digest, info.Config)
 	if id == "" || info.Missing {

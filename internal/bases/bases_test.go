@@ -84,7 +84,7 @@ func made(t testing.TB, s *Set, blob []byte) (data []byte, from []string) {
 	return data, from
 }
 
-// What a layer is made from is found by content, wherever it is, and whoever was added first.
+// Bases are found by content, wherever they are and in whichever order they were added.
 func TestChoose(t *testing.T) {
 	a, b, c := content(1, 300_000), content(2, 300_000), content(3, 300_000)
 	old := map[string][]byte{"a": tree(t, a), "b": tree(t, b), "c": tree(t, c)}

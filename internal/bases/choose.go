@@ -164,8 +164,8 @@ func (s *Set) sketch(ctx context.Context) ([]*Layer, []*sketch, error) {
 	return layers, known, nil
 }
 
-// choose returns the layers that one is best made from: each time that which has most of
-// what those before have not.
+// choose returns the best bases for a layer: each time the one that adds most to those
+// before it.
 func choose(target *sketch, layers []*Layer, known []*sketch) []*Layer {
 	var chosen []*Layer
 	left := &sketch{samples: map[uint64]struct{}{}, names: map[uint64]int64{}, size: target.size}

@@ -49,7 +49,7 @@ func (c *Catalog) LeftOut(d digest.Digest) (where image.Elsewhere, ok bool) {
 	return where, ok
 }
 
-// lacks is LeftOut of what can be borrowed, too.
+// lacks is as LeftOut, but also names layers that can be borrowed.
 func (c *Catalog) lacks(d digest.Digest) (where image.Elsewhere, ok bool) {
 	where, ok = c.leftOut[d]
 	if !ok {

@@ -97,15 +97,18 @@ type kept struct {
 	size  int64
 }
 
-func (k *kept) openOn(ctx context.Context, lower *files.Tree) (_ io.ReadCloser, err error) {
+func (k *kept) openOn(ctx context.Context, lower *files.Tree) (io.ReadCloser, error) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	if k.file == nil {
-		k.file, k.size, err = k.maker.copy(func() (io.ReadCloser, error) { return open(ctx, k.Content, lower) })
+		file, size, err := k.maker.copy(func() (io.ReadCloser, error) { return open(ctx, k.Content, lower) })
 		if err != nil {
 			return nil, err
 		}
-		k.maker.keep(k.file)
+		if err := k.maker.temporary.keep(file); err != nil {
+			return nil, err
+		}
+		k.file, k.size = file, size
 	}
 	return io.NopCloser(io.NewSectionReader(k.file, 0, k.size)), nil
 }
@@ -128,22 +131,34 @@ func (m *maker) copy(open func() (io.ReadCloser, error)) (*local.File, int64, er
 	return file, size, nil
 }
 
-// keep has a temporary file freed when the image is made.
-func (m *maker) keep(f *local.File) {
-	m.mutex.Lock()
-	defer m.mutex.Unlock()
-	m.temporary = append(m.temporary, f)
+// temporary are the temporary files of an image. Layers of the base may be read, and so
+// kept, by others while the image is made, and after that.
+type temporary struct {
+	mutex  sync.Mutex
+	files  []*local.File
+	closed bool
 }
 
-// close frees the temporary files.
-func (m *maker) close() error {
-	var errs []error
-	if m.files != nil {
-		errs = append(errs, m.files.Close())
+// keep has a file freed by close. It frees it at once, and returns an error, after that.
+func (t *temporary) keep(f *local.File) error {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	if t.closed {
+		return errors.Join(errors.New("the image is closed"), f.Close())
 	}
-	for _, f := range m.temporary {
+	t.files = append(t.files, f)
+	return nil
+}
+
+// close frees the files.
+func (t *temporary) close() error {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	var errs []error
+	for _, f := range t.files {
 		errs = append(errs, f.Close())
 	}
+	t.files, t.closed = nil, true
 	return errors.Join(errs...)
 }
 

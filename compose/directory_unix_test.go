@@ -179,8 +179,9 @@ func TestMemory(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	sink := &counting{made: &made{blobs: map[digest.Digest][]byte{}}}
 	img := &compose.Image{Layers: []compose.Layer{{Content: compose.Dir(dir, anybody())}}, Change: linux}
-	_, err = img.MakeTo(t.Context(), sink)
+	built, err := img.MakeTo(t.Context(), sink)
 	require.NoError(t, err)
+	require.NoError(t, built.Close())
 	const most = 64 << 20
 	assert.Less(t, sink.peak.Load()-min(before.HeapInuse, sink.peak.Load()), uint64(most))
 }

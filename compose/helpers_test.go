@@ -16,6 +16,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dockerarchive/dockerarchive/compose"
@@ -97,10 +98,13 @@ type made struct {
 	config map[string]any
 	man    v1.Manifest
 	err    error // of PutLayer
+
+	open func(context.Context, int) (io.ReadCloser, error)
 }
 
 // PutBase implements compose.Sink.
 func (m *made) PutBase(ctx context.Context, layers []v1.Descriptor, open func(context.Context, int) (io.ReadCloser, error)) error {
+	m.open = open
 	for i, l := range layers {
 		body, err := open(ctx, i)
 		if err != nil {
@@ -146,6 +150,9 @@ func tryMake(t testing.TB, img *compose.Image) (*made, error) {
 	}
 	var err error
 	m.Made, err = img.MakeTo(t.Context(), m)
+	if err == nil {
+		t.Cleanup(func() { assert.NoError(t, m.Close()) })
+	}
 	return m, err
 }
 

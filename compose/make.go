@@ -9,7 +9,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -18,7 +17,6 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/internal/files"
 	"github.com/dockerarchive/dockerarchive/internal/image"
-	"github.com/dockerarchive/dockerarchive/internal/local"
 )
 
 // Made is an image that has been made.
@@ -29,17 +27,29 @@ type Made struct {
 	// Base are the layers that are those of the base, lowest first, Added those that
 	// were made, which stand above them.
 	Base, Added []v1.Descriptor
+
+	temporary *temporary
 }
 
 // Digest returns the digest of the manifest.
 func (m *Made) Digest() digest.Digest { return digest.FromBytes(m.Manifest) }
 
-// MakeTo makes the image, whose layers go to sink. The error names the layer that could
-// not be made.
+// Close frees what the layers of the base take on disk. The sink cannot open them any
+// more. The image itself stays as it is.
+func (m *Made) Close() error { return m.temporary.close() }
+
+// MakeTo makes the image, whose layers go to sink. The caller must close it when all
+// layers of the base have been read. The error names the layer that could not be made.
 func (i *Image) MakeTo(ctx context.Context, sink Sink) (*Made, error) {
-	m := &maker{image: i, sink: sink, latest: latest()}
+	m := &maker{image: i, sink: sink, latest: latest(), temporary: &temporary{}}
 	made, err := m.make(ctx)
-	if err = errors.Join(err, m.close()); err != nil {
+	if m.files != nil {
+		err = errors.Join(err, m.files.Close())
+	}
+	if err != nil || len(made.Base) == 0 { // Nothing is read any more.
+		err = errors.Join(err, m.temporary.close())
+	}
+	if err != nil {
 		return nil, fmt.Errorf("making an image: %w", err)
 	}
 	return made, nil
@@ -58,8 +68,7 @@ type maker struct {
 	given   bool      // created was given
 	latest  time.Time // that the layers tell of
 
-	mutex     sync.Mutex
-	temporary []*local.File
+	temporary *temporary
 }
 
 func (m *maker) make(ctx context.Context) (*Made, error) {
@@ -72,7 +81,7 @@ func (m *maker) make(ctx context.Context) (*Made, error) {
 			return nil, fmt.Errorf("changing the config: %w", err)
 		}
 	}
-	made := &Made{}
+	made := &Made{temporary: m.temporary}
 	diffIDs, err := m.layers(ctx, made)
 	if err != nil {
 		return nil, err

@@ -121,6 +121,30 @@ func TestParents(t *testing.T) {
 	assert.Equal(t, 3, b.gets[b.Layers[0].Digest], "a layer of the image itself says it")
 }
 
+// The layers of the base can be read until the image is closed, from what was kept of them.
+func TestBaseIsReadLater(t *testing.T) {
+	b := parentBase(t)
+	img := &compose.Image{Base: b, Layers: []compose.Layer{{Content: files("tmp/new", "1")}}}
+	m := mustMake(t, img)
+	body, err := m.open(t.Context(), 0)
+	require.NoError(t, err)
+	got, err := io.ReadAll(body)
+	require.NoError(t, err)
+	assert.Equal(t, b.Layers[0].Blob, got)
+	assert.Equal(t, 1, b.gets[b.Layers[0].Digest])
+
+	require.NoError(t, m.Close())
+	body, err = m.open(t.Context(), 0)
+	if err == nil {
+		_, err = io.ReadAll(body)
+	}
+	require.Error(t, err, "it is closed")
+
+	m, err = tryMake(t, &compose.Image{Base: b, Layers: img.Layers, Change: func(*compose.Config) error { return errTest }})
+	require.ErrorIs(t, err, errTest)
+	require.Nil(t, m.Made)
+}
+
 func tarFile(t *testing.T, headers ...tar.Header) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "layer.tar")

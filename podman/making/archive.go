@@ -106,6 +106,9 @@ func (w *archiveWriter) write(ctx context.Context, img *compose.Image) (*compose
 	if baseErr := w.base.Wait(); baseErr != nil && ctx.Err() == nil && (err == nil || errors.Is(err, context.Canceled) || errors.Is(err, baseErr)) {
 		err = fmt.Errorf("reading the base: %w", baseErr)
 	}
+	if made != nil {
+		err = errors.Join(err, made.Close())
+	}
 	if err != nil {
 		return nil, err
 	}

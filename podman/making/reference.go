@@ -163,6 +163,9 @@ func (s *imageSource) Reference() types.ImageReference { return s.ref }
 // Close frees what the layers take on disk.
 func (s *imageSource) Close() error {
 	var errs []error
+	if s.made != nil {
+		errs = append(errs, s.made.Close())
+	}
 	for d, l := range s.added {
 		errs = append(errs, l.file.Close())
 		delete(s.added, d)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -224,6 +225,12 @@ func (t *dockerTable) newFiles(layer LegacyLayer) ([]tarfile.Small, error) {
 	return files, err
 }
 
+// hasLayer reports whether the archive has the directory of a legacy layer.
+func (t *dockerTable) hasLayer(id string) bool {
+	_, ok := t.legacyIDs[id]
+	return ok || t.old != nil && t.old.Has(path.Join(id, layerFile))
+}
+
 // Add implements Table.
 func (t *dockerTable) Add(img *image.Image) error {
 	if _, err := t.Claim(img); err != nil {
@@ -243,10 +250,16 @@ func (t *dockerTable) Add(img *image.Image) error {
 		tagItem: tagItem{Config: t.layout.ConfigName(config), RepoTags: []string{}, Layers: []string{}},
 		config:  img.Configs[config], parent: img.Origins[config].Parent,
 	}
+	known := t.index.has(item.Config)
 	for i, layer := range layers {
 		item.Layers = append(item.Layers, t.layout.BlobName(layer.DiffID))
 		item.top = t.placed.ids[i]
-		t.legacyIDs[item.top] = struct{}{}
+		if !known { // Else Place has made no directories.
+			t.legacyIDs[item.top] = struct{}{}
+		}
+	}
+	if known && !t.hasLayer(item.top) {
+		item.top = ""
 	}
 	// Not those of the manifest, of which containers/image does not tell either.
 	item.LayerSources = img.Origins[config].SourcesOf(diffIDs(layers))

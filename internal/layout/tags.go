@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"cmp"
 	"path"
 	"slices"
 	"strings"
@@ -19,6 +20,9 @@ const (
 	manifestFile     = "manifest.json"
 	repositoriesFile = "repositories"
 )
+
+// layerFile is a layer in the directory that Docker before 1.10 had for it.
+const layerFile = "layer.tar"
 
 // tagItem is an element of manifest.json.
 type tagItem struct {
@@ -86,6 +90,8 @@ func (x *tagIndex) add(item *dockerItem, names []string) {
 		x.byConfig[item.Config] = entry
 		x.items = append(x.items, entry)
 		x.parents.add(entry, item.config, item.parent)
+	} else {
+		item.top = cmp.Or(x.top(entry), item.top)
 	}
 	have := map[string]bool{}
 	for _, name := range entry.value.RepoTags {
@@ -112,6 +118,23 @@ func (x *tagIndex) add(item *dockerItem, names []string) {
 		}
 		x.repositories[repository][tag] = item.top
 	}
+}
+
+// top returns the ID of the top legacy layer of an image that is there, "" if nothing tells
+// it. Docker before 25 computes other IDs than containers/image.
+func (x *tagIndex) top(entry *kept[tagItem]) string {
+	for _, name := range entry.value.RepoTags {
+		repository, tag, _ := splitTag(name)
+		if top := x.repositories[repository][tag]; top != "" {
+			return top
+		}
+	}
+	if n := len(entry.value.Layers); n > 0 {
+		if dir, file := path.Split(entry.value.Layers[n-1]); file == layerFile {
+			return path.Clean(dir)
+		}
+	}
+	return ""
 }
 
 // remove takes names away, and the images that have none left unless they are kept.

@@ -57,3 +57,25 @@ func TestAddRemoveCompact(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, string(expected) == string(got), "the bytes of one save")
 }
+
+// Another name for an image is known by the legacy layer that is there: Docker before 25 has
+// other IDs for them.
+func TestAddASecondName(t *testing.T) {
+	for _, name := range []string{"docker20.tar", "skopeo.tar", "crane.tar", "podman-multi.tar", "docker29.tar", "ctr24.tar"} {
+		path := filepath.Join(t.TempDir(), name)
+		data, err := os.ReadFile(archives + name)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(path, data, 0o600))
+		succeeds(t, "--insecure-policy", "add", path, "docker-archive:"+path+":@0=example.com/second:2")
+		succeeds(t, "verify", path)
+		list, _ := succeeds(t, "list", path)
+		assert.Contains(t, list, "example.com/second:2", name)
+		// An image that shares its layers has directories of its own.
+		changed := filepath.Join(t.TempDir(), "changed.tar")
+		succeeds(t, "make", "--insecure-policy", "-q", "--base", "docker-archive:"+path+":example.com/second:2", "--label", "a=b", "-t", "example.com/third:3", "-o", changed)
+		succeeds(t, "--insecure-policy", "add", path, "docker-archive:"+changed)
+		succeeds(t, "verify", path)
+		succeeds(t, "remove", path, "example.com/second:2")
+		succeeds(t, "verify", path)
+	}
+}

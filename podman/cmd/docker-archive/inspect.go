@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	documents "github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
@@ -175,18 +177,27 @@ func printConfig(ctx context.Context, out io.Writer, sys *types.SystemContext, s
 	if err != nil {
 		return err
 	}
-	if raw {
-		data, err := img.ConfigBlob(ctx)
-		if err == nil {
-			_, err = shown(out).Write(data)
+	data, err := img.ConfigBlob(ctx)
+	switch {
+	case err != nil:
+		return err
+	case raw:
+		_, err = shown(out).Write(data)
+		return err
+	case len(data) == 0: // Docker's schema 1 has no config.
+		config, err := img.OCIConfig(ctx)
+		if err != nil {
+			return err
 		}
-		return err
+		return printJSON(out, config)
 	}
-	config, err := img.OCIConfig(ctx)
-	if err != nil {
-		return err
+	var indented bytes.Buffer // All fields, in their order, whoever knows them.
+	if err := json.Indent(&indented, bytes.TrimSpace(data), "", "    "); err != nil {
+		return fmt.Errorf("%s: its config is no JSON, which --raw prints as it is: %w", transports.ImageName(src.Reference()), err)
 	}
-	return printJSON(out, config)
+	indented.WriteByte('\n')
+	_, err = out.Write(printable.JSON(indented.Bytes()))
+	return err
 }
 
 func inspect(ctx context.Context, sys *types.SystemContext, src types.ImageSource) (*inspection, error) {

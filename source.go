@@ -165,6 +165,22 @@ func (s *imageSource) LeftOut(d digest.Digest) (where image.Elsewhere, ok bool) 
 	return s.reader.catalog.LeftOut(d)
 }
 
+// Stored returns, for packages of this module that read archives, the bytes that the archive
+// has of a layer, compressed or not, for reading anywhere and concurrently, and the digest that
+// they should have: it is empty if the layer is wanted in another form. Nothing is verified. It
+// returns nil for a layer that is in another archive.
+func (s *imageSource) Stored(ctx context.Context, d digest.Digest) (*io.SectionReader, digest.Digest, error) {
+	blob, err := s.image.Blob(ctx, d)
+	if err != nil {
+		return nil, "", s.fail("opening blob "+d.String(), err)
+	}
+	if blob.IsBorrowed() {
+		return nil, "", nil
+	}
+	at, stored := blob.Stored()
+	return at, stored, nil
+}
+
 // Origin returns what the archive says of an image of the source with this config,
 // for packages of this module that write another archive.
 func (s *imageSource) Origin(config digest.Digest) image.Origin { return s.image.Origin(config) }

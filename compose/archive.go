@@ -26,6 +26,25 @@ func (b archiveBase) Manifest(context.Context) ([]byte, string, error) {
 // MadeUp implements MadeUpBase.
 func (b archiveBase) MadeUp() bool { return b.manifest.Made }
 
+// At implements RandomBase.
+func (b archiveBase) At(ctx context.Context, d v1.Descriptor) (io.ReaderAt, int64, digest.Digest, error) {
+	layers, err := b.manifest.Layers(ctx)
+	if err != nil {
+		return nil, 0, "", err
+	}
+	sources, err := b.manifest.LayerSources(ctx)
+	if err != nil {
+		return nil, 0, "", nil // Blob says of the layer that is not there.
+	}
+	for i, l := range layers {
+		if l.Digest == d.Digest && sources[i].At != nil {
+			at, size, err := sources[i].At(ctx)
+			return at, size, sources[i].Digest, err
+		}
+	}
+	return nil, 0, "", nil
+}
+
 // Blob implements Base.
 func (b archiveBase) Blob(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
 	layers, err := b.manifest.Layers(ctx)

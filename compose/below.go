@@ -19,7 +19,7 @@ import (
 
 // tree returns the files of the image: those of the base, and above them what is added. A
 // layer is read when its files are asked for.
-func (m *maker) tree() *files.Tree {
+func (m *maker) tree(ctx context.Context) (*files.Tree, error) {
 	var sources []files.Source
 	looks := m.image.Squash || slices.ContainsFunc(m.added, func(l Layer) bool { return looksBelow(l.Content) })
 	m.base.kept = make([]*kept, len(m.base.layers))
@@ -29,7 +29,18 @@ func (m *maker) tree() *files.Tree {
 			m.base.kept[i] = &kept{Content: content, maker: m}
 			content = m.base.kept[i]
 		}
-		sources = append(sources, m.source(content, Expected{l.Digest, l.Size, l.diffID}, nil))
+		source := m.source(content, Expected{l.Digest, l.Size, l.diffID}, nil)
+		if r, ok := m.base.from[i].(RandomBase); ok && looks {
+			at, size, stored, err := r.At(ctx, l.Descriptor)
+			if err != nil {
+				return nil, fmt.Errorf("layer %s of the base: %w", l.Digest, err)
+			}
+			if at != nil {
+				source.Digest = stored
+				source.At = func(context.Context) (io.ReaderAt, int64, error) { return at, size, nil }
+			}
+		}
+		sources = append(sources, source)
 	}
 	for i := range m.added {
 		l := &m.added[i]
@@ -40,9 +51,13 @@ func (m *maker) tree() *files.Tree {
 			l.Content = &kept{Content: l.Content, maker: m}
 		}
 		n := len(sources)
-		sources = append(sources, m.source(l.Content, l.Expected, func() *files.Tree { return m.files.Below(n) }))
+		source := m.source(l.Content, l.Expected, func() *files.Tree { return m.files.Below(n) })
+		moved := &outside{layer: l.Content.Name()}
+		source.Outside = moved.move
+		m.outside = append(m.outside, moved)
+		sources = append(sources, source)
 	}
-	return files.New(sources, files.Options{TempDir: m.image.TempDir})
+	return files.New(sources, files.Options{TempDir: m.image.TempDir}), nil
 }
 
 // openBase opens a layer of the base for whoever copies it: what has been kept of it, or it.

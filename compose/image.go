@@ -174,6 +174,16 @@ type RemoteBase interface {
 	Remote() bool
 }
 
+// RandomBase may be implemented by a Base whose layers can be read from anywhere, as those in
+// a file. Only the headers of one that is not compressed are read to look at its files.
+type RandomBase interface {
+	Base
+	// At returns a layer as it is stored, compressed or not, for reading concurrently, its size
+	// in bytes, and the digest that it should have, "" if Blob returns it in another form. It
+	// returns nil for one that cannot be read like that.
+	At(ctx context.Context, d v1.Descriptor) (at io.ReaderAt, size int64, stored digest.Digest, err error)
+}
+
 // MadeUpBase is a Base whose manifest may have been made up for who reads it, so that
 // nobody else knows its digest, as of an archive without manifests.
 type MadeUpBase interface {

@@ -21,12 +21,13 @@ type inspector struct {
 
 	diffID digest.Digest
 	latest time.Time // of the layer's files
+	links  *links
 	err    error
 }
 
 func newInspector(ctx context.Context, a compression.Algorithm) *inspector {
 	r, w := io.Pipe()
-	i := &inspector{PipeWriter: w, done: make(chan struct{})}
+	i := &inspector{PipeWriter: w, done: make(chan struct{}), links: newLinks()}
 	go func() {
 		defer close(i.done)
 		i.err = i.unpack(ctx, r, a)
@@ -69,16 +70,33 @@ func (i *inspector) read(ctx context.Context, r io.Reader) error {
 		if h.ModTime.After(i.latest) && canSay(h.ModTime) {
 			i.latest = h.ModTime
 		}
-		if _, err := layertar.Clean(h.Name); err != nil {
-			return err
+		if layertar.LeadsOut(h.Name) {
+			return fmt.Errorf("%w: %q", errLeadsOut, h.Name)
 		}
-		if h.Typeflag == tar.TypeLink {
-			if _, err := layertar.Clean(h.Linkname); err != nil {
-				return fmt.Errorf("hard link %q: %w", h.Name, err)
-			}
-		}
-		return nil
+		return i.name(h)
 	})
 	i.diffID = digester.Digest()
 	return err
+}
+
+// name looks at the names of an entry.
+func (i *inspector) name(h *tar.Header) error {
+	if layertar.LeadsOut(h.Name) {
+		return fmt.Errorf("%w: %q", errLeadsOut, h.Name)
+	}
+	path, err := layertar.Clean(h.Name)
+	if err != nil {
+		return err
+	}
+	target := ""
+	if h.Typeflag == tar.TypeLink {
+		if layertar.LeadsOut(h.Linkname) {
+			return fmt.Errorf("%w: %q, the target of the hard link %q", errLeadsOut, h.Linkname, h.Name)
+		}
+		if target, err = layertar.Clean(h.Linkname); err != nil {
+			return fmt.Errorf("hard link %q: %w", h.Name, err)
+		}
+	}
+	i.links.see(h, path, target)
+	return nil
 }

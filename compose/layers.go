@@ -2,6 +2,7 @@ package compose
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -52,7 +53,8 @@ type Sink interface {
 	// verifies it. They may be read while the image is made and until it is closed.
 	PutBase(ctx context.Context, layers []v1.Descriptor, open func(ctx context.Context, i int) (io.ReadCloser, error)) error
 	// PutLayer stores a layer that is made, above those before it. Its digest and size
-	// are known once it has been read.
+	// are known once it has been read. If reading it fails, the layer may come once more, in
+	// another form.
 	PutLayer(ctx context.Context, blob io.Reader) (digest.Digest, int64, error)
 }
 
@@ -86,7 +88,16 @@ func (r reporter) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// storeLayer stores a layer as it is if it can be.
 func (m *maker) storeLayer(ctx context.Context, content Content, expected Expected) (layer, error) {
+	stored, err := m.store(ctx, content, expected)
+	if errors.Is(err, errLeadsOut) {
+		return m.storeInside(ctx, content, expected, err)
+	}
+	return stored, err
+}
+
+func (m *maker) store(ctx context.Context, content Content, expected Expected) (layer, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := open(ctx, content, m.files.Below(m.done))
@@ -117,6 +128,7 @@ func (m *maker) storeLayer(ctx context.Context, content Content, expected Expect
 	if err := inspector.finish(err); err != nil {
 		return layer{}, err
 	}
+	inspector.links.warn(m.image, content.Name())
 	m.latest = latest(m.latest, inspector.latest)
 	stored.diffID = inspector.diffID
 	if want := expected.DiffID; want != "" && stored.diffID != want {

@@ -63,6 +63,7 @@ type maker struct {
 	added   []Layer
 	files   *files.Tree // of the base and what is added
 	done    int         // layers of that which lie below what is made
+	outside []*outside  // of the added layers in files
 	config  *Config
 	created time.Time
 	given   bool      // created was given
@@ -144,7 +145,10 @@ func (m *maker) prepare(ctx context.Context) error {
 		}
 	}
 	m.added = slices.Clone(i.Layers)
-	m.files, m.done = m.tree(), len(m.base.layers)
+	m.done = len(m.base.layers)
+	if m.files, err = m.tree(ctx); err != nil {
+		return err
+	}
 	m.config = m.base.config.clone()
 	for _, name := range ofItself { // It is another image.
 		delete(m.config.image, name)
@@ -176,7 +180,11 @@ func (m *maker) layers(ctx context.Context, made *Made) ([]digest.Digest, error)
 		if err := m.sink.PutBase(ctx, nil, nil); err != nil {
 			return nil, err
 		}
-		return m.add(ctx, made, nil, Layer{Content: m.squash()})
+		diffIDs, err := m.add(ctx, made, nil, Layer{Content: m.squash()})
+		for _, o := range m.outside {
+			o.warn(m.image)
+		}
+		return diffIDs, err
 	}
 	var diffIDs []digest.Digest
 	for _, l := range m.base.layers {

@@ -44,6 +44,8 @@ func isOnce(content Content) bool {
 		return true
 	case *filtered:
 		return isOnce(c.Content)
+	case verified:
+		return isOnce(c.Content)
 	}
 	return false
 }

@@ -71,10 +71,11 @@ type place struct {
 type scanner struct {
 	taking
 	*maker
-	layer  *layer
-	keep   bool // the entries as they are
-	sparse int64
-	total  int64 // bytes of content
+	layer   *layer
+	outside func(h *tar.Header) // nil if names must not lead out of the root
+	keep    bool                // the entries as they are
+	sparse  int64
+	total   int64 // bytes of content
 }
 
 // scan reads the tar to its end. The stream goes on where that is.
@@ -135,6 +136,9 @@ func (s *scanner) entry(h *tar.Header, at place, sparse bool) error {
 			return fmt.Errorf("%.100q and other sparse files are larger than %d bytes: %w", h.Name, int64(maxSparse), errdef.ErrLimit)
 		}
 		s.sparse += h.Size
+	}
+	if s.outside != nil {
+		s.outside(h)
 	}
 	path, err := layertar.Clean(h.Name)
 	if err != nil {

@@ -1,6 +1,7 @@
 package files
 
 import (
+	"archive/tar"
 	"bufio"
 	"context"
 	"errors"
@@ -35,6 +36,9 @@ type Source struct {
 	Again bool
 	// Size is how many bytes Open returns. It is for a Source that is opened again.
 	Size int64
+	// Outside, unless nil, is told each entry, and changes one that leads out of the root, as
+	// "../x" does. Without it such an entry is an error.
+	Outside func(h *tar.Header)
 }
 
 // stored is a layer as it is stored. What cannot be read twice is kept in a temporary

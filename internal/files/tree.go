@@ -131,7 +131,7 @@ func (t *image) read(ctx context.Context, i int, l *lazy) (err error) {
 		return err
 	}
 	l.layer = newLayer()
-	s := scanner{taking: taking{limits: &t.limits}, maker: newMaker(i), layer: l.layer, keep: t.options.Entries}
+	s := scanner{taking: taking{limits: &t.limits}, maker: newMaker(i), layer: l.layer, outside: l.Outside, keep: t.options.Entries}
 	defer func() {
 		if err != nil {
 			s.giveBack()

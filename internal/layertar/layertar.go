@@ -43,12 +43,34 @@ func Clean(name string) (string, error) {
 	switch {
 	case clean == ".":
 		return "", nil
-	case clean == ".." || strings.HasPrefix(clean, "../"):
+	case LeadsOut(name):
 		return "", fmt.Errorf("the name %q leads out of the layer: %w", name, errdef.ErrDamaged)
 	case strings.IndexByte(clean, 0) >= 0:
 		return "", fmt.Errorf("the name %q has a NUL in it: %w", name, errdef.ErrDamaged)
 	}
 	return clean, nil
+}
+
+// LeadsOut reports whether an entry's name leads out of the root, as "../x" and "a/../../x" do.
+func LeadsOut(name string) bool {
+	clean := path.Clean(strings.TrimLeft(name, "/"))
+	return clean == ".." || strings.HasPrefix(clean, "../")
+}
+
+// Inside returns the name that a name which leads out of the root stands for to all who
+// unpack layers: above the root there is the root. Other names stay as they are.
+func Inside(name string) string {
+	if !LeadsOut(name) {
+		return name
+	}
+	inside := path.Clean("/" + name)[1:]
+	if inside == "" {
+		return "./"
+	}
+	if strings.HasSuffix(name, "/") {
+		inside += "/"
+	}
+	return inside
 }
 
 // Compare compares two paths, for slices.SortFunc: the elements bytewise, and a

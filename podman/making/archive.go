@@ -191,8 +191,11 @@ func (s baseSource) Open(ctx context.Context, blob imgspecv1.Descriptor, offset 
 
 // PutLayer implements compose.Sink.
 func (w *archiveWriter) PutLayer(ctx context.Context, blob io.Reader) (digest.Digest, int64, error) {
-	w.added++
-	return w.archive.PutPlanned(ctx, w, blob, placeOf(w.added-1))
+	d, size, err := w.archive.PutPlanned(ctx, w, blob, placeOf(w.added))
+	if err == nil {
+		w.added++
+	}
+	return d, size, err
 }
 
 // finish writes the documents and makes the image part of the archive.

@@ -24,37 +24,51 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 )
 
-// Base is an image of any transport as a base for others. It implements
-// compose.StoredBase and compose.MadeUpBase, and may be used concurrently.
+// Base is an image of any transport as a base for others. It implements compose.StoredBase,
+// compose.RemoteBase, compose.RandomBase and compose.MadeUpBase, and may be used concurrently.
 type Base struct {
 	// RetryTimes is how often reading a blob is tried again, or resumed where it broke
 	// off, after an error that may pass, such as a registry's that has too many requests.
 	// It must not be changed while a blob is read.
 	RetryTimes int
 
-	source   types.ImageSource
-	blobs    *sources.Blobs // of source
-	instance *digest.Digest // of an index
-	raw      []byte
-	mimeType string
-	fetcher  *fetching.Fetcher // reads blobs in ranges, and on where they broke off
-	image    *fetching.Image
-	delay    time.Duration // before every further attempt, if it is not that of the policy
+	source    types.ImageSource
+	blobs     *sources.Blobs // of source
+	instance  *digest.Digest // of an index
+	raw       []byte
+	mimeType  string
+	fetcher   *fetching.Fetcher // reads blobs in ranges, and on where they broke off
+	image     *fetching.Image
+	converted *converted    // an image of Docker's schema 1, else nil
+	delay     time.Duration // before every further attempt, if it is not that of the policy
 }
 
 // OpenBase opens an image, of an index the one for the platform that sys asks for,
-// if policy allows it; a nil policy is not asked. A PolicyContext must not be used
+// if policy allows it; a nil policy is not asked. One of Docker's schema 1 is converted to
+// schema 2, for which its layers are read into temporary files. A PolicyContext must not be used
 // concurrently. The caller must close the image when what is built on it has been made
 // and, if that is a Reference, copied.
 func OpenBase(ctx context.Context, sys *types.SystemContext, policy *signature.PolicyContext, ref types.ImageReference) (b *Base, err error) {
 	if ref.Transport().Name() != docker.Transport.Name() {
-		return openBase(ctx, sys, policy, ref)
-	}
-	err = stall.Ask(ctx, untold, func(ctx context.Context, _ *stall.Watch) error {
 		b, err = openBase(ctx, sys, policy, ref)
-		return err
-	})
-	return b, err
+	} else {
+		err = stall.Ask(ctx, untold, func(ctx context.Context, _ *stall.Watch) error {
+			b, err = openBase(ctx, sys, policy, ref)
+			return err
+		})
+	}
+	if err != nil || !isSchema1(b.mimeType) {
+		return b, err
+	}
+	dir := ""
+	if sys != nil {
+		dir = sys.BigFilesTemporaryDir
+	}
+	if b.converted, err = convert(ctx, b.raw, dir, b.Blob); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: converting Docker's schema 1: %w", transports.ImageName(ref), err), b.Close())
+	}
+	b.raw, b.mimeType = b.converted.manifest, manifest.DockerV2Schema2MediaType
+	return b, nil
 }
 
 // untold is for whoever has nobody to tell that a registry is waited for.
@@ -133,7 +147,11 @@ func (b *Base) correct(ctx context.Context) error {
 // Close closes the image.
 func (b *Base) Close() error {
 	b.blobs.Close()
-	return b.source.Close()
+	err := b.source.Close()
+	if b.converted != nil {
+		err = errors.Join(err, b.converted.close())
+	}
+	return err
 }
 
 // Manifest implements compose.Base.
@@ -142,17 +160,38 @@ func (b *Base) Manifest(context.Context) ([]byte, string, error) { return b.raw,
 // MadeUp implements compose.MadeUpBase. It is true of transports that make manifests up
 // for what has none, although some archives have theirs.
 func (b *Base) MadeUp() bool {
-	return slices.Contains([]string{"docker-archive", "docker-daemon", "tarball"}, b.source.Reference().Transport().Name())
+	return b.converted != nil || slices.Contains([]string{"docker-archive", "docker-daemon", "tarball"}, b.source.Reference().Transport().Name())
 }
 
 // Remote implements compose.RemoteBase.
 func (b *Base) Remote() bool {
+	if b.converted != nil {
+		return false // Its layers have been read.
+	}
 	local := []string{"containers-storage", "dir", "docker-archive", "image-archive", "oci", "oci-archive"}
 	return !slices.Contains(local, b.source.Reference().Transport().Name())
 }
 
+// At implements compose.RandomBase, for archives.
+func (b *Base) At(ctx context.Context, d imgspecv1.Descriptor) (io.ReaderAt, int64, digest.Digest, error) {
+	archived, ok := b.source.(interface {
+		Stored(context.Context, digest.Digest) (*io.SectionReader, digest.Digest, error)
+	})
+	if !ok {
+		return nil, 0, "", nil
+	}
+	at, stored, err := archived.Stored(ctx, d.Digest)
+	if at == nil || err != nil {
+		return nil, 0, "", err
+	}
+	return at, at.Size(), stored, nil
+}
+
 // Layers implements compose.StoredBase.
 func (b *Base) Layers(ctx context.Context) ([]imgspecv1.Descriptor, error) {
+	if b.converted != nil {
+		return nil, nil
+	}
 	infos, err := b.source.LayerInfosForCopy(ctx, b.instance)
 	if err != nil || infos == nil {
 		return nil, err
@@ -167,5 +206,8 @@ func (b *Base) Layers(ctx context.Context) ([]imgspecv1.Descriptor, error) {
 // Blob implements compose.Base. What fails for a reason that may pass is tried again, and
 // resumed, RetryTimes times.
 func (b *Base) Blob(ctx context.Context, d imgspecv1.Descriptor) (io.ReadCloser, error) {
+	if b.converted != nil {
+		return b.converted.blob(d.Digest)
+	}
 	return b.fetcher.Open(ctx, b.image, d)
 }

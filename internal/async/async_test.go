@@ -27,8 +27,13 @@ func random(n int) []byte {
 	return b
 }
 
+// connection is a source that says it is one.
+type connection struct{ io.Reader }
+
+func (connection) IsConnection() bool { return true }
+
 func TestCopies(t *testing.T) {
-	for _, n := range []int{0, 1, bufferSize - 1, bufferSize, bufferSize + 1, 11*bufferSize + 17} {
+	for _, n := range []int{0, 1, bufferSize - 1, bufferSize, bufferSize + 1, connectionSize - 1, connectionSize, connectionSize + 1, 11*connectionSize + 17} {
 		want := random(n)
 		r := NewReader(context.Background(), iotest.HalfReader(bytes.NewReader(want)))
 		prefix, err := r.Peek(6)
@@ -49,6 +54,12 @@ func TestCopies(t *testing.T) {
 		assert.EqualValues(t, n, copied)
 		assert.True(t, bytes.Equal(want, got.Bytes()), n)
 		r.Close()
+
+		r = NewReader(context.Background(), connection{bytes.NewReader(want)})
+		all, err := io.ReadAll(r)
+		require.NoError(t, err)
+		assert.True(t, bytes.Equal(want, all), n)
+		require.NoError(t, r.Close())
 	}
 }
 
@@ -56,7 +67,7 @@ var errSource = errors.New("source failed")
 
 // What was read before an error is delivered, then the error.
 func TestSourceError(t *testing.T) {
-	want := random(bufferSize + 100)
+	want := random(connectionSize + 100)
 	r := NewReader(context.Background(), io.MultiReader(bytes.NewReader(want), iotest.ErrReader(errSource)))
 	defer r.Close()
 	got, err := io.ReadAll(r)
@@ -118,7 +129,7 @@ func TestCloseWhileTrickling(t *testing.T) {
 }
 
 func TestCloseEarly(t *testing.T) {
-	r := NewReader(context.Background(), bytes.NewReader(random(20*bufferSize)))
+	r := NewReader(context.Background(), bytes.NewReader(random(20*connectionSize)))
 	_, err := r.Read(make([]byte, 10))
 	require.NoError(t, err)
 	r.Close()
@@ -208,7 +219,7 @@ func TestSourceIsClosed(t *testing.T) {
 	r = NewReadCloser(ctx, struct {
 		io.Reader
 		io.Closer
-	}{bytes.NewReader(random(20 * bufferSize)), closing})
+	}{bytes.NewReader(random(20 * connectionSize)), closing})
 	cancel()
 	require.False(t, <-closing.closed, "after the context, though nobody reads")
 	require.ErrorIs(t, r.Close(), errSource)
@@ -270,4 +281,34 @@ func (l *lazy) Read(p []byte) (int, error) {
 	p[0] = l.data[0]
 	l.data = l.data[1:]
 	return 1, nil
+}
+
+// inTurn gives pieces of these sizes, and then nothing for a while.
+type inTurn struct {
+	sizes []int
+	waits chan struct{}
+}
+
+// IsConnection implements Connection.
+func (r *inTurn) IsConnection() bool { return true }
+
+func (r *inTurn) Read(p []byte) (int, error) {
+	if len(r.sizes) == 0 {
+		<-r.waits
+		return 0, io.EOF
+	}
+	n := r.sizes[0]
+	r.sizes = r.sizes[1:]
+	return min(n, len(p)), nil
+}
+
+// What has come does not wait for more than makes it worth to be handed over.
+func TestEnoughIsHandedOver(t *testing.T) {
+	waits := make(chan struct{})
+	r := NewReader(t.Context(), &inTurn{sizes: []int{bufferSize / 2, bufferSize / 2}, waits: waits})
+	p := make([]byte, bufferSize)
+	_, err := io.ReadFull(r, p)
+	require.NoError(t, err, "though the source hangs")
+	close(waits)
+	require.NoError(t, r.Close())
 }

@@ -270,7 +270,9 @@ func (f *Fetcher) fetchFrom(ctx context.Context, blob *Blob, images []*Image) er
 			continue
 		}
 		if errors.Is(err, ErrMismatch) && len(images) > 0 && r.ranged && !whole && ctx.Err() == nil {
-			images[0].host.end() // It may not have been the ranges; nothing is lost without them.
+			if h := images[0].host; h != nil {
+				h.end() // It may not have been the ranges; nothing is lost without them.
+			}
 			whole = true
 			continue
 		}

@@ -22,7 +22,7 @@ type host struct {
 // hostOf returns what is known of the host of a source, nil if it gives no ranges.
 func (f *Fetcher) hostOf(source Source) *host {
 	ranged, ok := source.(RangeSource)
-	if !ok {
+	if !ok || ranged.Host() == "" {
 		return nil
 	}
 	name := ranged.Host()

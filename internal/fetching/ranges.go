@@ -13,7 +13,8 @@ import (
 // RangeSource is a Source that can open a part of a blob, any number of them at once.
 type RangeSource interface {
 	Source
-	// Host says where the ranges come from. It is called when an image is added: what
+	// Host says where the ranges come from; nothing comes over a network, and in ranges, if
+	// it is empty. It is called when an image is added: what
 	// is learnt of ranges of one image holds for all of the same host.
 	Host() string
 	// OpenRange returns length bytes of a blob from offset on. The error is

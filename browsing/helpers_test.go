@@ -13,12 +13,12 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
+	"github.com/dockerarchive/dockerarchive/internal/leaktest"
 	"github.com/dockerarchive/dockerarchive/serving"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // site is the pages of archives that a test looks at.
 type site struct {

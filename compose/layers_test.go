@@ -22,6 +22,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/compose"
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/internal/leaktest"
 )
 
 // Media types say what the bytes are, which are those of the content if it is
@@ -95,7 +96,7 @@ func TestLayersRefused(t *testing.T) {
 		"not opened":    {compose.Layer{Content: content{"name", func() (io.ReadCloser, error) { return nil, errTest }}}, "layer name: test", errTest},
 	} {
 		t.Run(name, func(t *testing.T) {
-			defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+			defer leaktest.None(t, goleak.IgnoreCurrent())
 			for _, c := range []compose.Algorithm{compose.Gzip, compose.None} {
 				l := test.layer
 				if c != compose.Gzip && strings.HasPrefix(l.Content.Name(), "stream") {
@@ -114,7 +115,7 @@ func TestLayersRefused(t *testing.T) {
 
 // A sink that fails is told as it is, and nobody waits for it.
 func TestSinkFails(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer leaktest.None(t, goleak.IgnoreCurrent())
 	layer := imagetest.Plain(1, 1_000_000)
 	for _, data := range [][]byte{layer.Diff, imagetest.Gzipped(layer.Diff)} {
 		for _, c := range []compose.Algorithm{compose.Gzip, compose.Zstd, compose.None} {

@@ -18,6 +18,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/compose"
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/internal/leaktest"
 )
 
 // anybody gives everything to root, as a test may be run by anybody.
@@ -84,7 +85,7 @@ func TestPartsRefused(t *testing.T) {
 
 // A directory that changes while it is read is an error, and leaves nothing behind.
 func TestChangesWhileRead(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer leaktest.None(t, goleak.IgnoreCurrent())
 	dir := t.TempDir()
 	file := filepath.Join(dir, "a")
 	write(t, file, strings.Repeat("x", 8<<20))

@@ -14,6 +14,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/compose"
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/internal/leaktest"
 )
 
 func TestSquash(t *testing.T) {
@@ -40,7 +41,7 @@ func TestSquash(t *testing.T) {
 }
 
 func TestSquashRefused(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer leaktest.None(t, goleak.IgnoreCurrent())
 	layer := imagetest.Gzip(1, 100_000)
 	b := newBase(t, `{}`, layer)
 	lying := newBase(t, `{}`, imagetest.NewLayer(tarOf(t), layer.Blob, layer.MediaType))

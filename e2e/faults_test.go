@@ -13,12 +13,12 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/dockerarchive/dockerarchive"
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/fronttest"
 	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/internal/leaktest"
 )
 
 // Whatever goes wrong, wherever it does, the path shows what was there, nothing is
@@ -54,7 +54,7 @@ func (f fault) check(t testing.TB, m *imagetest.Image, want string) {
 	} else {
 		require.Empty(t, imagetest.Leftovers(t, f.dir))
 	}
-	require.NoError(t, goleak.Find())
+	leaktest.None(t)
 	m.Disturb = nil
 	f.copy(t, m)
 	require.Equal(t, want, imagetest.Sum(imagetest.ReadFile(t, f.path)))

@@ -11,13 +11,13 @@ import (
 	"github.com/containers/image/v5/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/dockerarchive/dockerarchive/internal/fronttest"
 	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // uncompressed returns a copy of an image with its layers uncompressed.
 func uncompressed(t *testing.T, src types.ImageReference) types.ImageReference {

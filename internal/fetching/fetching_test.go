@@ -16,16 +16,16 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dockerarchive/dockerarchive/internal/fetching"
 	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/leaktest"
 	"github.com/dockerarchive/dockerarchive/internal/retry"
 	"github.com/dockerarchive/dockerarchive/progress"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // retrying returns options that resume so many times, without waiting.
 func retrying(o fetching.Options, times int) fetching.Options {

@@ -48,6 +48,7 @@ func helped(t *testing.T, jobs int, change func(*server)) (s *server, first, sec
 			second = took
 		}
 	}
+	synctest.Wait()
 	return s, first, second
 }
 
@@ -193,9 +194,13 @@ func TestHelpOfABusyServer(t *testing.T) {
 		s := newServer(lineRate, blob)
 		errBusy, refused := errors.New("too many requests"), 0
 		s.answer = func(ctx context.Context, data []byte, offset, length int64) (io.Reader, error) {
-			open := 0
-			if s.count(func() { open = s.open }); open > 2 {
-				refused++
+			refuse := false
+			s.count(func() {
+				if refuse = s.open > 2; refuse {
+					refused++
+				}
+			})
+			if refuse {
 				return nil, &busy{errBusy}
 			}
 			return exactly(ctx, data, offset, length)
@@ -207,6 +212,7 @@ func TestHelpOfABusyServer(t *testing.T) {
 		f := fetching.New(o)
 		f.Need(f.AddImage(s, "", wrapped("x")), descriptor(blob))
 		assert.NoError(t, run(t.Context(), f, f.Blobs()))
+		synctest.Wait()
 		assert.NotZero(t, refused)
 		assert.Less(t, refused, 60)
 	})

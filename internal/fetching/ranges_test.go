@@ -87,6 +87,7 @@ func TestRangesGoOnWhereTheyBroke(t *testing.T) {
 			f := fetching.New(o)
 			f.Need(f.AddImage(src, "", wrapped("x")), descriptor(blob))
 			require.NoError(t, run(t.Context(), f, f.Blobs()))
+			synctest.Wait()
 			assert.Equal(t, blob, s.blobs[descriptor(blob).Digest])
 			assert.Equal(t, len(blob), src.sent)
 			assert.Len(t, src.opens, 1)

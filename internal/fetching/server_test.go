@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -195,10 +196,12 @@ func fetched(t *testing.T, s *server, jobs, rangeSize int, blobs ...[]byte) time
 	}
 	start := time.Now()
 	require.NoError(t, run(t.Context(), f, f.Blobs()))
+	took := time.Since(start)
+	synctest.Wait() // For whoever still closes what it has asked for.
 	for _, b := range blobs {
 		require.Equal(t, digest.FromBytes(b), digest.FromBytes(st.blobs[descriptor(b).Digest]))
 	}
-	return time.Since(start)
+	return took
 }
 
 // fetchedInTurn is fetched for one blob after the other.
@@ -216,4 +219,5 @@ func fetchedInTurn(t *testing.T, s *server, blobs ...[]byte) {
 		require.NoError(t, run(t.Context(), f, []*fetching.Blob{b}))
 		require.NoError(t, b.Await(t.Context()))
 	}
+	synctest.Wait()
 }

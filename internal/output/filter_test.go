@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/dockerarchive/dockerarchive/internal/compression"
+	"github.com/dockerarchive/dockerarchive/internal/leaktest"
 )
 
 var compressions = []compression.Algorithm{compression.Gzip, compression.Zstd}
@@ -154,14 +155,7 @@ func TestCompressedWriteFailsAndIsAborted(t *testing.T) {
 		require.ErrorIs(t, err, errFull)
 		require.NoError(t, o.Abort())
 	}
-	leak := goleak.Find(before)
-	for range 100 { // What is being compressed comes to its end, which takes time.
-		if leak == nil {
-			break
-		}
-		leak = goleak.Find(before)
-	}
-	require.NoError(t, leak)
+	leaktest.None(t, before)
 }
 
 func TestCompressionOfNames(t *testing.T) {

@@ -56,8 +56,8 @@ type Watch struct {
 	asked   int           // requests that are not answered
 	reading bool          // the body is being read
 	ended   bool
-	turn    int           // changes with what time counts for
-	timers  []*time.Timer // while time counts
+	turn    int         // changes with what time counts for
+	timer   *time.Timer // while time counts
 }
 
 // watching returns a context for requests that are watched.
@@ -117,7 +117,7 @@ func (w *Watch) Rest() {
 	if w.asked > 0 {
 		w.start(w.answer)
 	} else {
-		w.stopTimers()
+		w.stopTimer()
 	}
 }
 
@@ -173,7 +173,7 @@ func (w *Watch) answered() {
 	case w.rest > 0:
 		w.start(w.rest)
 	default:
-		w.stopTimers()
+		w.stopTimer()
 	}
 }
 
@@ -184,7 +184,7 @@ func (w *Watch) setReading(reading bool) {
 	if w.reading = reading; reading {
 		w.start(w.silence)
 	} else {
-		w.stopTimers()
+		w.stopTimer()
 	}
 }
 
@@ -192,7 +192,7 @@ func (w *Watch) setReading(reading bool) {
 func (w *Watch) stop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.stopTimers()
+	w.stopTimer()
 }
 
 // end ends the context, and whatever a request says of itself later.
@@ -200,21 +200,27 @@ func (w *Watch) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ended = true
-	w.stopTimers()
+	w.stopTimer()
 	w.cancel(nil)
 }
 
 // start has time count from now on.
 func (w *Watch) start(limit time.Duration) {
-	w.stopTimers()
+	w.stopTimer()
 	if w.ended {
 		return
 	}
 	turn, host := w.turn, w.host
-	w.timers = []*time.Timer{
-		time.AfterFunc(min(limit, w.silence)*5/6, func() { w.due(turn, func() { w.waiting(host) }) }),
-		time.AfterFunc(limit, func() { w.due(turn, func() { w.cancel(silentError{host, limit}) }) }),
-	}
+	soon := min(limit, w.silence) * 5 / 6
+	w.timer = time.AfterFunc(soon, func() {
+		w.due(turn, func() {
+			w.waiting(host)
+			// Only now, so that it is said before it happens, however busy the machine is.
+			w.timer = time.AfterFunc(limit-soon, func() {
+				w.due(turn, func() { w.cancel(silentError{host, limit}) })
+			})
+		})
+	})
 }
 
 // due calls f when a timer fires, unless it has been stopped just then.
@@ -226,12 +232,12 @@ func (w *Watch) due(turn int, f func()) {
 	}
 }
 
-func (w *Watch) stopTimers() {
+func (w *Watch) stopTimer() {
 	w.turn++
-	for _, t := range w.timers {
-		t.Stop()
+	if w.timer != nil {
+		w.timer.Stop()
+		w.timer = nil
 	}
-	w.timers = nil
 }
 
 // judged returns why a request failed, which is not that its context has ended if

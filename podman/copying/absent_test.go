@@ -53,13 +53,13 @@ func TestLayersElsewhere(t *testing.T) {
 			m = imagetest.NewImage(t, "foreign", layer, plain)
 		}
 		src := reg.Push(t, "foreign:1", m)
-		reg.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+		reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 			if c.registry == 0 || !strings.HasSuffix(r.URL.Path, layer.Digest.String()) {
 				return false
 			}
 			w.WriteHeader(c.registry)
 			return true
-		}
+		})
 		for _, transport := range []types.ImageTransport{dockerarchive.Transport, dockerarchive.ImageTransport} {
 			for _, by := range []string{"copy", "save"} {
 				path := filepath.Join(t.TempDir(), "out.tar")

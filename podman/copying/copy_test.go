@@ -16,15 +16,15 @@ import (
 	"go.podman.io/image/v5/docker/archive"
 	ocilayout "go.podman.io/image/v5/oci/layout"
 	"go.podman.io/image/v5/types"
-	"go.uber.org/goleak"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/leaktest"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // copyTo copies an image to an archive, whose path it returns.
 func copyTo(t testing.TB, transport types.ImageTransport, src types.ImageReference, options *copy.Options) (string, error) {

@@ -75,7 +75,7 @@ func guard(t *testing.T, reg *imagetest.Registry, scheme string, trap func(http.
 	if scheme != "basic" {
 		challenge, wanted = fmt.Sprintf(`Bearer realm="http://%s/token",service="x"`, reg.Address), "Bearer "+secretToken
 	}
-	reg.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+	reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		switch {
 		case r.URL.Path == "/token" && r.Header.Get("Authorization") == "Basic "+secrets[2]:
 			_ = json.NewEncoder(w).Encode(map[string]string{"token": secretToken})
@@ -86,7 +86,7 @@ func guard(t *testing.T, reg *imagetest.Registry, scheme string, trap func(http.
 			return trap(w, r)
 		}
 		return true
-	}
+	})
 }
 
 // withCredentials returns a context with credentials for a registry.

@@ -101,8 +101,8 @@ func TestRegistryIsAskedForEnds(t *testing.T) {
 				}
 				return false
 			}
-			inner := reg.Intercept
-			reg.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+			inner := reg.intercept
+			reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 				blob, part := reg.blobOf(r), r.Header.Get("Range")
 				gated := &gatedResponse{ResponseWriter: w, gate: ends.gate(path.Base(r.URL.Path)), gone: r.Context().Done()}
 				switch {
@@ -114,7 +114,7 @@ func TestRegistryIsAskedForEnds(t *testing.T) {
 					w = gated
 				}
 				return inner(w, r)
-			}
+			})
 			assert.True(t, bytes.Equal(want, saveDocker(t, ref)))
 			assert.EqualValues(t, 2, asked.Swap(0))
 

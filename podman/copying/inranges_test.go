@@ -119,15 +119,15 @@ func TestCopyOverALineThatBreaks(t *testing.T) {
 func TestCopyInRangesFails(t *testing.T) {
 	reg := newRangedRegistry(t)
 	var asked atomic.Int64
-	inner := reg.Intercept
-	reg.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+	inner := reg.intercept
+	reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		if blob := reg.blobOf(r); len(blob) > 1000 {
 			asked.Add(1)
 			http.Error(w, `{"errors":[{"code":"DENIED","message":"not this one"}]}`, http.StatusForbidden)
 			return true
 		}
 		return inner(w, r)
-	}
+	})
 	texts := map[bool]string{}
 	for _, size := range []int{0, 100} {
 		_, err := reg.copy(t.Context(), t, dockerarchive.ImageTransport, size, 3)

@@ -56,7 +56,7 @@ func TestLoadFaults(t *testing.T) {
 						d.Containerd = containerd
 						load(t, d, loading(t, d), named(t, base, "example.com/base:1"))
 						var asked atomic.Int32
-						d.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+						d.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 							if kindOf(r.URL.Path) != kind {
 								return false
 							}
@@ -65,7 +65,7 @@ func TestLoadFaults(t *testing.T) {
 								answer(w, r)
 							}
 							return spoilt
-						}
+						})
 						_, err := copying.Load(t.Context(), imagetest.Trusting(t), []copying.SaveImage{named(t, app, name)}, loading(t, d))
 						assert.NotZero(t, asked.Load())
 						if err != nil {
@@ -88,7 +88,7 @@ func TestLoadToFullDisk(t *testing.T) {
 		d := imagetest.NewLoadDaemon(t)
 		load(t, d, loading(t, d), named(t, base, "example.com/base:1"))
 		var asked atomic.Int32
-		d.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+		d.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 			if r.URL.Path != "/images/load" {
 				return false
 			}
@@ -97,7 +97,7 @@ func TestLoadToFullDisk(t *testing.T) {
 			w.WriteHeader(http.StatusInternalServerError)
 			_, _ = fmt.Fprintf(w, `{"message":"write /var/lib/docker/x: %s"}`, text)
 			return true
-		}
+		})
 		_, err := copying.Load(t.Context(), imagetest.Trusting(t), []copying.SaveImage{named(t, app, "example.com/app:1")}, loading(t, d))
 		require.ErrorContains(t, err, text)
 		assert.Equal(t, want, asked.Load(), text)

@@ -44,7 +44,7 @@ func TestLoadOpensOnce(t *testing.T) {
 		src, d := newSource(), imagetest.NewLoadDaemon(t)
 		load(t, d, loading(t, d), named(t, imagetest.NewImage(t, "base", imagetest.Gzip(1, 3000)), "example.com/base:1"))
 		posts := 0
-		d.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+		d.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 			if r.URL.Path != "/images/load" {
 				return false
 			}
@@ -53,7 +53,7 @@ func TestLoadOpensOnce(t *testing.T) {
 				return true
 			}
 			return false
-		}
+		})
 		_, err := copying.Load(t.Context(), imagetest.Trusting(t), []copying.SaveImage{{Source: src, Name: imagetest.Tagged(t, name)}}, loading(t, d))
 		require.NoError(t, err)
 		assert.Equal(t, first.ConfigDigest(), d.Names()[name])

@@ -221,12 +221,12 @@ func TestLoadRefused(t *testing.T) {
 				d.Containerd = containerd
 				load(t, d, loading(t, d), named(t, base, "example.com/base:1"))
 				var loads atomic.Int32
-				d.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+				d.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 					if r.URL.Path != "/images/load" {
 						return false
 					}
 					return loads.Add(1) == 1 && spoil(d, w, r)
-				}
+				})
 				var reasons []error
 				options := loading(t, d)
 				options.Progress = func(e progress.Event) {
@@ -288,7 +288,7 @@ func TestLoadFails(t *testing.T) {
 			d := imagetest.NewLoadDaemon(t)
 			load(t, d, loading(t, d), named(t, base, "example.com/base:1"))
 			var loads atomic.Int32
-			d.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+			d.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 				if r.URL.Path == "/images/load" {
 					loads.Add(1)
 				}
@@ -297,7 +297,7 @@ func TestLoadFails(t *testing.T) {
 					return true
 				}
 				return false
-			}
+			})
 			_, err := copying.Load(t.Context(), imagetest.Trusting(t), []copying.SaveImage{named(t, app, "example.com/app:1")}, loading(t, d))
 			require.ErrorContains(t, err, c.want)
 			assert.EqualValues(t, c.loads, loads.Load())
@@ -353,7 +353,7 @@ func TestLoadIncomplete(t *testing.T) {
 	id := app.Digest().String()
 	known := `{"Id":"` + id + `","RootFS":{"Layers":["` + l[0].DiffID().String() + `","` + l[1].DiffID().String() + `"]},` +
 		`"Manifests":[{"ID":"` + id + `","Available":false,"ImageData":{"Size":{"Unpacked":0}}}]}`
-	d.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+	d.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		switch r.URL.Path {
 		case "/images/json":
 			_, _ = io.WriteString(w, "["+known+"]")
@@ -363,7 +363,7 @@ func TestLoadIncomplete(t *testing.T) {
 			return false
 		}
 		return true
-	}
+	})
 	_, sent := load(t, d, loading(t, d), named(t, app, "example.com/app:1"))
 	assert.Equal(t, digests(l...), sent)
 	assert.Len(t, d.Archives, 1)

@@ -78,17 +78,15 @@ func TestPushFaults(t *testing.T) {
 		t.Helper()
 		to := newPushed(t)
 		var mu sync.Mutex
-		to.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+		to.faulty(func(_ int, w http.ResponseWriter, r *http.Request) bool {
 			mu.Lock()
 			defer mu.Unlock()
 			return fault(kindOf(r), w, r) || withoutAPI(w, r)
-		}
+		})
 		options := pushing(t)
 		options.RetryTimes, options.Jobs = retries, 1
 		results, err := copying.Push(t.Context(), imagetest.Trusting(t), to.archived(t, file), options)
-		to.mu.Lock()
-		defer to.mu.Unlock()
-		to.fault = nil
+		to.faulty(nil)
 		return to, results, err
 	}
 	kinds := map[string]bool{}
@@ -158,13 +156,13 @@ func TestPushConfirms(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			to := newPushed(t)
-			to.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+			to.faulty(func(_ int, w http.ResponseWriter, r *http.Request) bool {
 				answer := map[string]http.HandlerFunc{"HEAD manifest by tag": c.head, "GET manifest by tag": c.get}[kindOf(r)]
 				if answer != nil {
 					answer(w, r)
 				}
 				return answer != nil
-			}
+			})
 			img := imagetest.NewImage(t, "it")
 			_, err := copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{
 				{SaveImage: copying.SaveImage{Source: img}, Targets: []reference.Named{imagetest.Tagged(t, to.Address+"/app:1")}},

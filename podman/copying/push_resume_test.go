@@ -72,7 +72,7 @@ func TestPushGoesOnWhereItBroke(t *testing.T) {
 	size := int64(len(img.Layers[0].Blob))
 	to := newPushed(t)
 	uploads := &breakingUploads{address: to.Address, every: 3 << 19, data: map[string][]byte{}}
-	to.fault = uploads.answer
+	to.faulty(uploads.answer)
 	options := pushing(t)
 	options.RetryTimes = 1
 	target := imagetest.Tagged(t, to.Address+"/app:1")

@@ -35,9 +35,7 @@ type pushed struct {
 	*imagetest.Registry
 	mu sync.Mutex
 	counts
-
-	// fault, if not nil, may answer the nth request.
-	fault func(n int, w http.ResponseWriter, r *http.Request) bool
+	fault func(n int, w http.ResponseWriter, r *http.Request) bool // see faulty
 }
 
 type counts struct {
@@ -59,7 +57,7 @@ func (p *pushed) seen() counts {
 
 func newPushed(t testing.TB) *pushed {
 	p := &pushed{Registry: imagetest.NewRegistry(t), counts: counts{uploads: map[string]int{}}}
-	p.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+	p.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		p.mu.Lock()
 		p.requests++
 		n, fault := p.requests, p.fault
@@ -76,8 +74,16 @@ func newPushed(t testing.TB) *pushed {
 			p.uploads[r.URL.Query().Get("digest")]++
 		}
 		return false
-	}
+	})
 	return p
+}
+
+// faulty has fault, if it is not nil, see the nth request, and answer it or return false.
+// Requests that their client has broken off may still be answered.
+func (p *pushed) faulty(fault func(n int, w http.ResponseWriter, r *http.Request) bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fault = fault
 }
 
 // forget empties what has been counted.
@@ -258,7 +264,7 @@ func TestPushListsReferrers(t *testing.T) {
 	app := imagetest.NewImage(t, "app", imagetest.Gzip(1, 3000))
 	subject := app.Descriptor()
 	to := newPushed(t)
-	to.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool { return withoutAPI(w, r) }
+	to.faulty(func(_ int, w http.ResponseWriter, r *http.Request) bool { return withoutAPI(w, r) })
 	images := []copying.PushImage{{SaveImage: copying.SaveImage{Source: app}, Targets: []reference.Named{imagetest.Tagged(t, to.Address+"/team/app:1")}}}
 	var want []digest.Digest
 	push := func(images []copying.PushImage) {
@@ -303,7 +309,7 @@ func TestPushToRegistryOfConfiguration(t *testing.T) {
 	subject := app.Descriptor()
 	sbom := imagetest.NewArtifact(t, "application/spdx+json", "1", &subject)
 	to := newPushed(t)
-	to.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+	to.faulty(func(_ int, w http.ResponseWriter, r *http.Request) bool {
 		switch kindOf(r) {
 		case "GET referrers":
 			w.WriteHeader(http.StatusMethodNotAllowed)
@@ -312,7 +318,7 @@ func TestPushToRegistryOfConfiguration(t *testing.T) {
 			return false
 		}
 		return true
-	}
+	})
 	options := pushing(t)
 	options.DestinationCtx.DockerInsecureSkipTLSVerify = types.OptionalBoolUndefined
 	conf := fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n", to.Address)
@@ -339,7 +345,7 @@ func TestPushAddsToReferrers(t *testing.T) {
 	var registries []*pushed
 	for n := range 2 {
 		to := newPushed(t)
-		to.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool { return withoutAPI(w, r) }
+		to.faulty(func(_ int, w http.ResponseWriter, r *http.Request) bool { return withoutAPI(w, r) })
 		sbom := imagetest.NewArtifact(t, "application/spdx+json", fmt.Sprint(n), &subject)
 		want, registries = append(want, sbom.Digest()), append(registries, to)
 		push(copying.PushImage{SaveImage: copying.SaveImage{Source: app}, Targets: []reference.Named{imagetest.Tagged(t, to.Address+"/team/app:1")}},
@@ -349,16 +355,16 @@ func TestPushAddsToReferrers(t *testing.T) {
 		SaveImage: copying.SaveImage{Source: registries[0].Ref(t, tag)},
 		Targets:   []reference.Named{imagetest.Tagged(t, registries[1].Address+"/"+tag)},
 	}}
-	registries[1].fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+	registries[1].faulty(func(_ int, w http.ResponseWriter, r *http.Request) bool {
 		if kindOf(r) == "GET manifest by tag" {
 			http.Error(w, "", http.StatusForbidden)
 			return true
 		}
 		return withoutAPI(w, r)
-	}
+	})
 	_, err := copying.Push(t.Context(), imagetest.Trusting(t), add, pushing(t))
 	require.ErrorContains(t, err, "adding to what", "who may not read it replaces nothing")
-	registries[1].fault = func(_ int, w http.ResponseWriter, r *http.Request) bool { return withoutAPI(w, r) }
+	registries[1].faulty(func(_ int, w http.ResponseWriter, r *http.Request) bool { return withoutAPI(w, r) })
 	for range 2 {
 		results, err := copying.Push(t.Context(), imagetest.Trusting(t), add, pushing(t))
 		require.NoError(t, err)
@@ -394,7 +400,7 @@ func TestPushMounts(t *testing.T) {
 	layer := imagetest.Gzip(1, 3000)
 	to := newPushed(t)
 	has := map[string]bool{} // blobs, with their repositories
-	to.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+	to.faulty(func(_ int, w http.ResponseWriter, r *http.Request) bool {
 		to.mu.Lock()
 		defer to.mu.Unlock()
 		repository, kind, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/blobs/")
@@ -413,7 +419,7 @@ func TestPushMounts(t *testing.T) {
 			has[repository+r.URL.Query().Get("digest")] = true
 		}
 		return false
-	}
+	})
 	image := func(name string) copying.PushImage {
 		return copying.PushImage{
 			SaveImage: copying.SaveImage{Source: imagetest.NewImage(t, name, layer)},
@@ -508,13 +514,13 @@ func TestPushKeepsGoing(t *testing.T) {
 	file := saveSigned(t)
 	for _, keepGoing := range []bool{false, true} {
 		to := newPushed(t)
-		to.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+		to.faulty(func(_ int, w http.ResponseWriter, r *http.Request) bool {
 			refused := r.Method != http.MethodGet && strings.HasPrefix(r.URL.Path, "/v2/multi/")
 			if refused {
 				w.WriteHeader(http.StatusForbidden)
 			}
 			return refused
-		}
+		})
 		options := pushing(t)
 		options.KeepGoing, options.Jobs = keepGoing, 1
 		results, err := copying.Push(t.Context(), imagetest.Trusting(t), to.archived(t, file), options)

@@ -88,7 +88,7 @@ func TestPushThin(t *testing.T) {
 		p.forget()
 		mounted := map[string]string{}
 		var mu sync.Mutex
-		p.fault = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+		p.faulty(func(_ int, w http.ResponseWriter, r *http.Request) bool {
 			mu.Lock()
 			defer mu.Unlock()
 			if d := r.URL.Query().Get("mount"); d != "" {
@@ -99,11 +99,11 @@ func TestPushThin(t *testing.T) {
 			}
 			http.NotFound(w, r) // The registry has one store for all repositories.
 			return true
-		}
+		})
 		results := push(p, false, delta)
 		assert.Equal(t, there, results[0].There)
 		assert.Equal(t, map[string]string{second.Layers[0].Digest.String(): "library/app", second.Layers[1].Digest.String(): "library/app"}, mounted)
-		p.fault = nil
+		p.faulty(nil)
 		p.pulls(t, "other:2", second)
 	})
 }

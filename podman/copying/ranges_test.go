@@ -48,7 +48,7 @@ func newRangedRegistry(t *testing.T) *rangedRegistry {
 	reg := &rangedRegistry{Registry: imagetest.NewRegistry(t)}
 	img := imagetest.NewImage(t, "a", imagetest.Gzip(1, 5000), imagetest.Gzip(2, 3000), imagetest.Gzip(3, 7))
 	reg.image, reg.layer = reg.Push(t, "a:latest", img), img.Manifest.Layers[0]
-	reg.Intercept = reg.intercept
+	reg.Intercept(reg.intercept)
 	return reg
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -74,13 +75,13 @@ func newSigned(t *testing.T, api bool) signed {
 		s.list(t, s.index.Digest, s.indexProof)
 		s.list(t, s.platform.Digest, s.sbom)
 		s.list(t, s.sbom.Digest(), s.sbomProof)
-		s.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+		s.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 			if strings.Contains(r.URL.Path, "/referrers/") {
 				http.Error(w, "404 page not found", http.StatusNotFound)
 				return true
 			}
 			return false
-		}
+		})
 	}
 	return s
 }
@@ -271,7 +272,7 @@ func TestReferrersRoundTrip(t *testing.T) {
 func referrersAt(t *testing.T, reg *imagetest.Registry, subject digest.Digest, remember bool) []string {
 	t.Helper()
 	if remember {
-		reg.Intercept = nil
+		reg.Intercept(nil)
 	}
 	resp, err := http.Get("http://" + reg.Address + "/v2/app/referrers/" + subject.String())
 	require.NoError(t, err)
@@ -377,7 +378,7 @@ func TestSaveReferrersFails(t *testing.T) {
 		"signature no JSON": {answer(200, imgspecv1.MediaTypeImageManifest, "{", ".sig"), ".sig"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s.Intercept = c.intercept
+			s.Intercept(c.intercept)
 			_, err := copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "a.tar"), []copying.SaveImage{s.image(t)}, savingReferrers(t))
 			require.ErrorContains(t, err, c.want)
 			options := savingReferrers(t)
@@ -391,7 +392,7 @@ func TestSaveReferrersFails(t *testing.T) {
 		})
 	}
 	t.Run("about something else", func(t *testing.T) {
-		s.Intercept = answer(200, list, index(other.Descriptor(), 1), "/referrers/")
+		s.Intercept(answer(200, list, index(other.Descriptor(), 1), "/referrers/"))
 		data, results := save(t, savingReferrers(t), s.image(t))
 		assert.Len(t, namesAbout(t, data, s.index.Digest), 1) // The signature.
 		assert.Contains(t, fmt.Sprint(results[0].Warnings), "is not about that")
@@ -426,19 +427,19 @@ func TestReferrersAreBounded(t *testing.T) {
 func TestReferrersFromMirror(t *testing.T) {
 	s, mirror := newSigned(t, true), imagetest.NewRegistry(t)
 	mirror.Push(t, "app:1", imagetest.Saved(t, "multi"))
-	asked := map[string]int{}
+	asked := map[string]*atomic.Int32{"registry": {}, "mirror": {}}
 	watch := func(name string) func(http.ResponseWriter, *http.Request) bool {
 		return func(_ http.ResponseWriter, r *http.Request) bool {
 			if strings.Contains(r.URL.Path, "/referrers/") {
-				asked[name]++
+				asked[name].Add(1)
 				assert.Equal(t, "tester", r.UserAgent())
 			}
 			return false
 		}
 	}
-	s.Intercept, mirror.Intercept = watch("registry"), watch("mirror")
+	s.Intercept(watch("registry"))
+	mirror.Intercept(watch("mirror"))
 	options := savingReferrers(t)
-	options.Jobs = 1 // The test counts without a lock.
 	options.SourceCtx.DockerRegistryUserAgent = "tester"
 	conf := fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n[[registry.mirror]]\nlocation = %q\ninsecure = true\n", s.Address, mirror.Address)
 	require.NoError(t, os.WriteFile(options.SourceCtx.SystemRegistriesConfPath, []byte(conf), 0o600))
@@ -446,8 +447,8 @@ func TestReferrersFromMirror(t *testing.T) {
 	data, _ := save(t, options, s.image(t))
 	assert.Len(t, namesAbout(t, data, s.index.Digest), 2)
 	assert.Len(t, namesAbout(t, data, s.platform.Digest), 1)
-	assert.NotZero(t, asked["registry"])
-	assert.NotZero(t, asked["mirror"])
+	assert.NotZero(t, asked["registry"].Load())
+	assert.NotZero(t, asked["mirror"].Load())
 }
 
 // What is about several images is saved once, also if one of them cannot be saved.

@@ -50,10 +50,10 @@ func newResumed(t *testing.T, kind types.ImageTransport) *resumed {
 	r.want, err = r.save(t, kind, 20_000, 0)
 	require.NoError(t, err)
 	r.size = r.sent.Swap(0)
-	inner := r.Intercept
-	r.Intercept = func(w http.ResponseWriter, req *http.Request) bool {
+	inner := r.intercept
+	r.Intercept(func(w http.ResponseWriter, req *http.Request) bool {
 		return inner(&cuttingResponse{w, r}, req)
-	}
+	})
 	return r
 }
 

@@ -177,10 +177,10 @@ func TestSaveErrors(t *testing.T) {
 	reg := imagetest.NewRegistry(t)
 	_, err := copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "x"), []copying.SaveImage{named(t, reg.Ref(t, "none:1"), "")}, saving(t))
 	require.ErrorContains(t, err, "saving docker://"+reg.Address+"/none:1: ")
-	reg.Intercept = func(w http.ResponseWriter, _ *http.Request) bool {
+	reg.Intercept(func(w http.ResponseWriter, _ *http.Request) bool {
 		http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"who are you?"}]}`, http.StatusUnauthorized)
 		return true
-	}
+	})
 	_, err = copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "x"), []copying.SaveImage{named(t, reg.Ref(t, "none:1"), "")}, saving(t))
 	require.Error(t, err)
 

@@ -38,7 +38,7 @@ func silent(t *testing.T, reg *imagetest.Registry, method, path string) *atomic.
 	var asked atomic.Int64
 	done := make(chan struct{})
 	t.Cleanup(func() { close(done) })
-	reg.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+	reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method != method || !strings.Contains(r.URL.Path, path) || asked.Add(1) > 1 {
 			return false
 		}
@@ -48,7 +48,7 @@ func silent(t *testing.T, reg *imagetest.Registry, method, path string) *atomic.
 		case <-done:
 		}
 		return true
-	}
+	})
 	return &asked
 }
 

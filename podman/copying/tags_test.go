@@ -55,13 +55,13 @@ func TestAllTagsOfARegistry(t *testing.T) {
 func TestAllTagsAsListed(t *testing.T) {
 	reg := imagetest.NewRegistry(t)
 	var tags []string
-	reg.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+	reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.HasSuffix(r.URL.Path, "/tags/list") {
 			return false
 		}
 		assert.NoError(t, json.NewEncoder(w).Encode(map[string]any{"name": "app", "tags": tags}))
 		return true
-	}
+	})
 	list := func() ([]copying.SaveImage, error) {
 		return copying.AllTags(t.Context(), imagetest.RegistryContext(t), docker.Transport, repository(t, reg.Address+"/app"))
 	}

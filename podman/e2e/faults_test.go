@@ -15,9 +15,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/types"
-	"go.uber.org/goleak"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/leaktest"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/internal/fronttest"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
@@ -56,7 +56,7 @@ func (f fault) check(t testing.TB, m *imagetest.Image, want string) {
 	} else {
 		require.Empty(t, imagetest.Leftovers(t, f.dir))
 	}
-	require.NoError(t, goleak.Find())
+	leaktest.None(t)
 	m.Disturb = nil
 	f.copy(t, m)
 	require.Equal(t, want, imagetest.Sum(imagetest.ReadFile(t, f.path)))

@@ -13,13 +13,13 @@ import (
 	"go.podman.io/image/v5/directory"
 	"go.podman.io/image/v5/docker/archive"
 	"go.podman.io/image/v5/types"
-	"go.uber.org/goleak"
 
+	"github.com/dockerarchive/dockerarchive/internal/leaktest"
 	"github.com/dockerarchive/dockerarchive/podman/internal/fronttest"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // uncompressed returns a copy of an image with its layers uncompressed.
 func uncompressed(t *testing.T, src types.ImageReference) types.ImageReference {

@@ -35,6 +35,7 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/compose"
 	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/leaktest"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
@@ -204,7 +205,7 @@ func TestSource(t *testing.T) {
 
 // An image that cannot be made leaves nothing behind.
 func TestFails(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer leaktest.None(t, goleak.IgnoreCurrent())
 	img, base := app(t)
 	fail := compose.Layer{Content: compose.Stream("broken", io.MultiReader(io.LimitReader(neverEnding{}, 1<<20), iotest.ErrReader(errTest)))}
 	img.Layers = append(img.Layers, fail)

@@ -30,7 +30,7 @@ func TestBaseIsResumed(t *testing.T) {
 
 	layer := image.Layers[0]
 	var requests atomic.Int32
-	reg.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+	reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.HasSuffix(r.URL.Path, layer.Digest.String()) {
 			return false
 		}
@@ -45,7 +45,7 @@ func TestBaseIsResumed(t *testing.T) {
 			return false
 		}
 		return true
-	}
+	})
 	for _, squash := range []bool{false, true} {
 		img := &compose.Image{Base: base, Layers: []compose.Layer{{Content: compose.Files(day, compose.File{Path: "new"})}}, Squash: squash}
 		base.RetryTimes = 1

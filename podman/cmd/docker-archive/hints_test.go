@@ -134,7 +134,7 @@ func TestHintsOfPushAndMake(t *testing.T) {
 	} {
 		reg := imagetest.NewRegistry(t)
 		reg.Push(t, "base:1", imagetest.Saved(t, "one"))
-		reg.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+		reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 			refused := strings.HasSuffix(r.URL.Path, "/m/manifests/v1") && r.Method == http.MethodPut
 			if status == http.StatusForbidden {
 				refused = strings.Contains(r.URL.Path, "/manifests/") && (r.Method == http.MethodPut || r.Method == http.MethodGet)
@@ -143,7 +143,7 @@ func TestHintsOfPushAndMake(t *testing.T) {
 				w.WriteHeader(status)
 			}
 			return refused
-		}
+		})
 		pushed := map[int]string{http.StatusNotFound: partial, http.StatusForbidden: archive}[status]
 		hinted(t, want, "push", pushed, reg.Address)
 		hinted(t, want, "push", "--keep-going", pushed, reg.Address)

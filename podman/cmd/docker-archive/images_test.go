@@ -81,7 +81,7 @@ func TestSaveAllTags(t *testing.T) {
 	assert.Contains(t, errOut, "docker-archive: listing the tags of "+reg.Address+"/none: ")
 	assert.FileExists(t, left)
 
-	reg.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+	reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path == "/v2/" {
 			return false
 		}
@@ -89,7 +89,7 @@ func TestSaveAllTags(t *testing.T) {
 		w.WriteHeader(http.StatusUnauthorized)
 		_, _ = io.WriteString(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`)
 		return true
-	}
+	})
 	_, errOut, status = runSave(t, "", "--tls-verify=false", "--all-tags", reg.Address+"/app")
 	assert.Equal(t, exitFailure, status)
 	assert.Contains(t, errOut, "docker login "+reg.Address)

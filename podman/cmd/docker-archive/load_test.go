@@ -35,13 +35,13 @@ func TestLoad(t *testing.T) {
 	assert.Empty(t, out+errOut)
 	assert.Len(t, d.Names(), 2)
 
-	d.Intercept = func(_ http.ResponseWriter, r *http.Request) bool {
+	d.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path == "/images/load" {
-			d.Intercept = nil
+			d.Intercept(nil)
 			d.Forget()
 		}
 		return false
-	}
+	})
 	_, errOut = succeeds(t, "load", archives+"skopeo.tar")
 	assert.Regexp(t, `^sending .*B\nsending everything after: sending images to the docker daemon: open blobs/sha256/[^\n]*\nsending .*B\nsent .*B, 0B of layers was there\n$`, errOut)
 }

@@ -138,12 +138,14 @@ all platforms, which docker-archive: does not; docker load and others read both.
 			}
 			logrus.SetOutput(cmd.ErrOrStderr())
 			logrus.SetFormatter(newLogFormatter(cmd.ErrOrStderr()))
+			level := logrus.InfoLevel
 			switch quiet := cmd.Flag("quiet"); {
 			case g.debug:
-				logrus.SetLevel(logrus.DebugLevel)
+				level = logrus.DebugLevel
 			case quiet != nil && quiet.Value.String() == "true":
-				logrus.SetLevel(logrus.ErrorLevel) // Libraries warn of much that is no error.
+				level = logrus.ErrorLevel // Libraries warn of much that is no error.
 			}
+			logrus.SetLevel(level)
 			return g.limitTime(cmd)
 		},
 	}

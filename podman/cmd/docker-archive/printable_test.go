@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
-	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -115,8 +114,6 @@ func commandsFor(t *testing.T, path string) [][]string {
 
 // Nothing of an archive, nor of the command line, reaches a terminal as it is.
 func TestOnlyWhatPrintsIsShown(t *testing.T) {
-	level := logrus.GetLevel()
-	t.Cleanup(func() { logrus.SetLevel(level) })
 	for name, path := range hostileArchives(t) {
 		for _, args := range commandsFor(t, path) {
 			what := fmt.Sprintf("%s: %q", name, args)

@@ -59,14 +59,14 @@ func TestPushNames(t *testing.T) {
 
 func TestPushFails(t *testing.T) {
 	reg := imagetest.NewRegistry(t)
-	reg.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+	reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		refused := r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/m/manifests/v1")
 		if refused {
 			w.WriteHeader(http.StatusBadRequest)
 			_, _ = io.WriteString(w, `{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown to registry"}]}`)
 		}
 		return refused
-	}
+	})
 	_, errOut, status := command(t, "push", "--tls-verify=false", "--keep-going", "../../../testdata/cases/partial-arm64.tar", archives+"skopeo.tar", reg.Address)
 	assert.Equal(t, exitFailure, status)
 	assert.Contains(t, errOut, "its source has not got all that its index lists")

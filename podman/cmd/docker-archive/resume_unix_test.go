@@ -26,13 +26,18 @@ type slowRegistry struct {
 	*imagetest.Registry
 	size int64 // of the layers
 	sent atomic.Int64
-	stop atomic.Int64 // where the next stop is, 0 for none
-	full chan struct{}
+	stop atomic.Pointer[stop] // the next one, nil for none
+}
+
+// stop is where a registry stops to send.
+type stop struct {
+	at      int64         // how many bytes have been sent then, of all that ever were
+	reached chan struct{} // gets a value there
 }
 
 func newSlowRegistry(t *testing.T) *slowRegistry {
 	t.Helper()
-	r := &slowRegistry{Registry: imagetest.NewRegistry(t), full: make(chan struct{}, 1)}
+	r := &slowRegistry{Registry: imagetest.NewRegistry(t)}
 	layers := []imagetest.Layer{
 		imagetest.Plain(1, 9<<20), imagetest.Plain(2, 5<<20), imagetest.Plain(3, 3<<20), imagetest.Plain(4, 100),
 	}
@@ -42,13 +47,13 @@ func newSlowRegistry(t *testing.T) *slowRegistry {
 		blobs[l.Digest.String()] = l.Blob
 		r.size += int64(len(l.Blob))
 	}
-	r.Intercept = func(w http.ResponseWriter, req *http.Request) bool {
+	r.Intercept(func(w http.ResponseWriter, req *http.Request) bool {
 		blob, ok := blobs[path.Base(req.URL.Path)]
 		if ok && req.Method == http.MethodGet {
 			http.ServeContent(&stoppingResponse{w, req, r}, req, "", time.Time{}, bytes.NewReader(blob))
 		}
 		return ok && req.Method == http.MethodGet
-	}
+	})
 	return r
 }
 
@@ -59,9 +64,9 @@ type stoppingResponse struct {
 }
 
 func (w *stoppingResponse) Write(p []byte) (int, error) {
-	if stop := w.r.stop.Load(); stop > 0 && w.r.sent.Load() >= stop {
+	if stop := w.r.stop.Load(); stop != nil && w.r.sent.Load() >= stop.at {
 		select {
-		case w.r.full <- struct{}{}:
+		case stop.reached <- struct{}{}:
 		default:
 		}
 		<-w.request.Context().Done()
@@ -122,7 +127,8 @@ func TestKilledAndResumedUnpacked(t *testing.T) {
 // killAt kills docker-archive save when it has been sent so many bytes of layers.
 func (r *slowRegistry) killAt(t *testing.T, bytes int64, args ...string) {
 	t.Helper()
-	r.stop.Store(r.sent.Load() + bytes)
+	stop := &stop{r.sent.Load() + bytes, make(chan struct{}, 1)}
+	r.stop.Store(stop)
 	self, err := os.Executable()
 	require.NoError(t, err)
 	cmd := exec.Command(self, append([]string{"save", "-q", "--tls-verify=false"}, args...)...)
@@ -130,14 +136,10 @@ func (r *slowRegistry) killAt(t *testing.T, bytes int64, args ...string) {
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
 	require.NoError(t, cmd.Start())
-	<-r.full
+	<-stop.reached
 	require.NoError(t, cmd.Process.Kill())
 	require.Error(t, cmd.Wait(), out.String())
-	r.stop.Store(0)
-	select { // Of those who were sent to.
-	case <-r.full:
-	default:
-	}
+	r.stop.Store(nil)
 }
 
 func sameFile(t *testing.T, one, other string) {

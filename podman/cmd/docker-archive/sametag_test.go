@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -13,7 +12,6 @@ import (
 // Two images whose names end in the same tag have the same reference name in index.json:
 // whoever writes the second is told, and it is written.
 func TestSameTagOfTwoRepositories(t *testing.T) {
-	logrus.SetLevel(logrus.WarnLevel) // Another test may have been quiet.
 	dir := t.TempDir()
 	a, b, same := filepath.Join(dir, "a.tar"), filepath.Join(dir, "b.tar"), filepath.Join(dir, "same.tar")
 	for path, args := range map[string][]string{a: {"quay.io/a/app:1", images + "one"}, b: {"ghcr.io/b/app:1", images + "two"}, same: {"example.com/c:1", images + "one"}} {

@@ -83,8 +83,6 @@ func TestArchiveOnATerminal(t *testing.T) {
 }
 
 func TestOnlyWhatPrintsIsShownOnATerminal(t *testing.T) {
-	level := logrus.GetLevel()
-	t.Cleanup(func() { logrus.SetLevel(level) })
 	for name, path := range hostileArchives(t) {
 		for _, args := range append(commandsFor(t, path),
 			[]string{"inspect", "--format", "{{.Os}}{{.Labels}}{{.Env}}", path}) {

@@ -29,9 +29,8 @@ type LoadDaemon struct {
 	Host       string // a socket
 	Containerd bool   // containerd keeps the images: it goes by index.json
 
-	// Intercept, if not nil, may answer a request itself. It is called for one request at
-	// a time.
-	Intercept func(w http.ResponseWriter, r *http.Request) bool
+	// Interceptor may answer requests instead. It is called for one request at a time.
+	Interceptor
 
 	mu       sync.Mutex
 	images   map[digest.Digest]*loadedImage
@@ -76,7 +75,7 @@ func NewLoadDaemon(t testing.TB) *LoadDaemon {
 	return d
 }
 
-// Forget removes all images. Intercept may call it.
+// Forget removes all images. An interceptor may call it.
 func (d *LoadDaemon) Forget() {
 	d.images, d.chains, d.content = map[digest.Digest]*loadedImage{}, map[string]bool{}, map[digest.Digest]bool{}
 }
@@ -105,7 +104,7 @@ func (d *LoadDaemon) UseContainerd() {
 func (d *LoadDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.Intercept != nil && d.Intercept(w, r) {
+	if d.Answer(w, r) {
 		return
 	}
 	answer := func(v any) { _ = json.NewEncoder(w).Encode(v) } // Whoever asked notices.

@@ -28,9 +28,8 @@ type Registry struct {
 	Address string
 	// Certificate is, in PEM, that of one with TLS.
 	Certificate []byte
-	// Intercept, if not nil, may answer a request instead. It is not to be changed
-	// while the registry is asked.
-	Intercept func(w http.ResponseWriter, r *http.Request) bool
+	// Interceptor may answer requests instead.
+	Interceptor
 
 	mu   sync.Mutex
 	gets map[string]int
@@ -63,7 +62,7 @@ func newRegistry(t testing.TB, start func(http.Handler) *httptest.Server) *Regis
 			reg.gets[path.Base(r.URL.Path)]++
 			reg.mu.Unlock()
 		}
-		if reg.Intercept == nil || !reg.Intercept(w, r) {
+		if !reg.Answer(w, r) {
 			images.ServeHTTP(w, r)
 		}
 	}))

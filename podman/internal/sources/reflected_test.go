@@ -52,13 +52,13 @@ func answering(t *testing.T, answer http.HandlerFunc) (types.ImageSource, imgspe
 	reg := imagetest.NewRegistry(t)
 	img := imagetest.NewImage(t, "a", imagetest.Gzip(1, 5000))
 	ref := reg.Push(t, "a:latest", img)
-	reg.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+	reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/blobs/") {
 			return false
 		}
 		answer(w, r)
 		return true
-	}
+	})
 	src, err := ref.NewImageSource(t.Context(), imagetest.RegistryContext(t))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, src.Close()) })

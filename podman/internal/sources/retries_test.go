@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,7 +27,7 @@ var errOther = errors.New("this fails")
 func registryError(t *testing.T, intercept func(w http.ResponseWriter, r *http.Request) bool) error {
 	t.Helper()
 	reg := imagetest.NewRegistry(t)
-	reg.Intercept = intercept
+	reg.Intercept(intercept)
 	src, err := reg.Ref(t, "app:1").NewImageSource(t.Context(), imagetest.RegistryContext(t))
 	if err == nil {
 		defer src.Close() // Was only read.
@@ -107,15 +108,14 @@ func TestRetry(t *testing.T) {
 // A registry that breaks off before its answer is asked again.
 func TestRetryAfterNoAnswer(t *testing.T) {
 	reg := imagetest.NewRegistry(t)
-	broken := 0
-	reg.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+	var asked atomic.Int32
+	reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		w.Header().Set("Connection", "close") // net/http itself sends again what breaks off on an old one.
-		if strings.Contains(r.URL.Path, "/manifests/") && broken < 2 {
-			broken++
+		if strings.Contains(r.URL.Path, "/manifests/") && asked.Add(1) <= 2 {
 			panic(http.ErrAbortHandler)
 		}
 		return false
-	}
+	})
 	policy, calls := Retries(2, 0), 0
 	policy.FirstDelay = time.Nanosecond
 	err := policy.Do(t.Context(), func(err error) { require.ErrorIs(t, err, io.EOF) }, func() error {

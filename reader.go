@@ -160,22 +160,41 @@ func (r *Reader) IndexReference(position int) (types.ImageReference, error) {
 func (r *Reader) references(img *catalog.Image) []archiveReference {
 	var refs []archiveReference
 	for _, name := range img.Names {
-		ref := archiveReference{transport: r.transport, path: r.path, index: -1, reader: r}
-		named, err := reference.ParseNormalizedNamed(name)
-		switch {
-		case err == nil && !(img.IsFree(name) && reference.IsNameOnly(named)):
-			ref.name = reference.TagNameOnly(named)
-		case naming.IsFree(name):
-			ref.free = name
-		default:
-			continue // No reference can say it.
+		if ref, ok := r.reference(img, name); ok {
+			refs = append(refs, ref)
 		}
-		refs = append(refs, ref)
 	}
 	if len(refs) == 0 {
 		refs = []archiveReference{{transport: r.transport, path: r.path, index: img.Position, reader: r}}
 	}
 	return refs
+}
+
+// reference returns a reference to an image by a name. ok is false if none can say it.
+func (r *Reader) reference(img *catalog.Image, name string) (ref archiveReference, ok bool) {
+	ref = archiveReference{transport: r.transport, path: r.path, index: -1, reader: r}
+	named, err := reference.ParseNormalizedNamed(name)
+	switch {
+	case err == nil && !(img.IsFree(name) && reference.IsNameOnly(named)):
+		ref.name = reference.TagNameOnly(named)
+	case naming.IsFree(name):
+		ref.free = name
+	default:
+		return ref, false
+	}
+	return ref, true
+}
+
+// OtherNames returns, for packages of this module that write another archive, those names of
+// the image at a position that no reference can say, such as [::1]:5000/app:1.
+func (r *Reader) OtherNames(position int) (names []string) {
+	img := r.catalog.Images()[position]
+	for _, name := range img.Names {
+		if _, ok := r.reference(img, name); !ok {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // ManifestTagsForReference returns the names that the archive has for an image,

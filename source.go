@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/imageinfo"
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
 	"github.com/dockerarchive/dockerarchive/internal/image"
@@ -179,6 +180,17 @@ func (s *imageSource) Stored(ctx context.Context, d digest.Digest) (*io.SectionR
 	}
 	at, stored := blob.Stored()
 	return at, stored, nil
+}
+
+// Missing returns, for packages of this module that read archives, why the archive has not
+// got a blob of the source, and not left it out on purpose either; nil if it has.
+func (s *imageSource) Missing(ctx context.Context, d digest.Digest) error {
+	_, err := s.image.Blob(ctx, d)
+	var leftOut *errdef.LeftOutError
+	if errors.As(err, &leftOut) {
+		return nil
+	}
+	return err
 }
 
 // Origin returns what the archive says of an image of the source with this config,

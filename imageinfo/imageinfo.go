@@ -33,6 +33,8 @@ type Manifest struct {
 	Size int64 `json:"size"`
 	// Missing is set if an index lists the manifest but the archive has not got it.
 	Missing bool `json:"missing,omitempty"`
+	// Incomplete is set if the archive has the manifest, but not all blobs that it lists.
+	Incomplete bool `json:"incomplete,omitempty"`
 	// Attestation is set for a manifest that tells of another one's origin.
 	Attestation bool `json:"attestation,omitempty"`
 	// Subject is the digest of what the manifest or index is about, as a signature or an

@@ -30,11 +30,11 @@ var upstairs = []struct{ name, mayImport, engine string }{
 
 	// Which images, and what of them; then what becomes of them. Saving, pushing and copying
 	// know nothing of each other; what is loaded is an archive.
-	{"copying/internal/selecting", "front internal/registries internal/sources", "archive errdef internal/async internal/daemon internal/fetching internal/image internal/layout internal/local internal/naming internal/retry internal/stall progress"},
+	{"copying/internal/selecting", "front internal/registries internal/sources", "archive errdef internal/async internal/daemon internal/fetching internal/image internal/layout internal/local internal/naming internal/printable internal/retry internal/stall progress"},
 	{"copying/internal/saving", "front copying/internal/selecting internal/layouts internal/sources", "archive errdef internal/compression internal/fetching internal/image internal/layout internal/local internal/output internal/spool internal/tarfile internal/writing progress"},
 	{"copying/internal/pushing", "copying/internal/selecting internal/layouts internal/registries internal/sources", "errdef internal/image internal/local internal/spool internal/stall progress"},
 	{"copying/internal/imagecopy", "front copying/internal/selecting internal/answers internal/registries internal/sources", "internal/fetching internal/image internal/retry internal/stall progress"},
-	{"copying/internal/loading", "copying/internal/imagecopy copying/internal/saving copying/internal/selecting internal/layouts internal/sources", "internal/daemon internal/image progress"},
+	{"copying/internal/loading", "copying/internal/imagecopy copying/internal/saving copying/internal/selecting internal/layouts internal/sources", "internal/daemon internal/image internal/naming internal/printable progress"},
 	{"copying/internal/signing", "front", "internal/image internal/loadable internal/printable"},
 
 	// The door. It says what can be asked for, and does nothing itself.

@@ -87,7 +87,7 @@ var rooms = []struct{ name, mayImport string }{
 	// An archive that is written. The layouts know no files and no sources; who
 	// writes does not know where blobs come from, and who fetches does not know
 	// what an archive is.
-	{"internal/layout", "errdef internal/catalog internal/image internal/tarfile"},
+	{"internal/layout", "errdef internal/catalog internal/image internal/naming internal/tarfile"},
 	{"internal/writing", "errdef imageinfo internal/async internal/catalog internal/compression internal/image internal/layout internal/local internal/output internal/printable internal/spool internal/tarfile"},
 	{"internal/fetching", "errdef internal/async internal/image internal/local internal/retry progress"},
 

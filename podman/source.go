@@ -17,6 +17,7 @@ import (
 	"go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/types"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/imageinfo"
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
 	"github.com/dockerarchive/dockerarchive/internal/image"
@@ -181,6 +182,17 @@ func (s *imageSource) Stored(ctx context.Context, d digest.Digest) (*io.SectionR
 	}
 	at, stored := blob.Stored()
 	return at, stored, nil
+}
+
+// Missing returns, for packages of this module that read archives, why the archive has not
+// got a blob of the source, and not left it out on purpose either; nil if it has.
+func (s *imageSource) Missing(ctx context.Context, d digest.Digest) error {
+	_, err := s.image.Blob(ctx, d)
+	var leftOut *errdef.LeftOutError
+	if errors.As(err, &leftOut) {
+		return nil
+	}
+	return err
 }
 
 // Origin returns what the archive says of an image of the source with this config,

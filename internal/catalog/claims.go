@@ -90,6 +90,8 @@ type claims struct {
 	used     map[int64]bool // content that an image refers to
 	// elsewhere are names of blobs that are not there, and not missed.
 	elsewhere map[string]bool
+	about     map[about]string         // what messages call the image that says so
+	abouts    []about                  // in their order
 	lent      map[digest.Digest]*Claim // of layers that are borrowed
 }
 
@@ -98,7 +100,7 @@ type claims struct {
 // are problems; what is not there by design, and what nothing refers to, are
 // notes. The error is that of ctx.
 func (c *Catalog) Claims(ctx context.Context) (*Findings, error) {
-	cs := &claims{Catalog: c, byOffset: map[int64]*Claim{}, used: map[int64]bool{}, elsewhere: map[string]bool{}, lent: map[digest.Digest]*Claim{}}
+	cs := &claims{Catalog: c, byOffset: map[int64]*Claim{}, used: map[int64]bool{}, elsewhere: map[string]bool{}, about: map[about]string{}, lent: map[digest.Digest]*Claim{}}
 	if !c.files.Terminated() {
 		cs.damaged("the archive does not end with an end-of-archive marker: it may have been cut short")
 	}
@@ -108,7 +110,7 @@ func (c *Catalog) Claims(ctx context.Context) (*Findings, error) {
 	for _, img := range c.oci {
 		i := img.contents.(*ociImage)
 		cs.manifests(label(img), i)
-		for _, subject := range digestTagged(img.Names) {
+		for _, subject := range img.Subjects() {
 			cs.subject(label(img), i.descriptor, subject)
 		}
 	}
@@ -126,6 +128,7 @@ func (c *Catalog) Claims(ctx context.Context) (*Findings, error) {
 		}
 	}
 	cs.repositories()
+	cs.orphans()
 	cs.unused()
 	cs.found.Claims = slices.SortedFunc(maps.Values(cs.byOffset), func(a, b *Claim) int { return cmp.Compare(a.File.Offset, b.File.Offset) })
 	cs.found.Claims = append(cs.found.Claims, slices.SortedFunc(maps.Values(cs.lent), func(a, b *Claim) int { return cmp.Compare(a.Name, b.Name) })...)

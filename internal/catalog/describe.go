@@ -154,6 +154,7 @@ func (c *Catalog) describeManifest(d *imageinfo.Manifest, doc *image.Fields, siz
 			continue
 		}
 		if len(b.URLs) == 0 && !image.IsNonDistributable(b.MediaType) {
+			d.Incomplete = true
 			d.Fault = cmp.Or(d.Fault, fmt.Errorf("blob %s: %w", b.Digest, err))
 		}
 	}

@@ -69,10 +69,33 @@ func withoutReferrers(images []*Image) []*Image {
 	return others
 }
 
-// subject notes what is about something that the archive has not got.
+// about says that a referrer is about something.
+type about struct{ referrer, subject digest.Digest }
+
+// subject notes that something is about something. Whether that is there is known when all
+// has been looked at.
 func (cs *claims) subject(label string, d v1.Descriptor, subject digest.Digest) {
-	if name, err := blobName(subject); err == nil && !cs.files.Has(name) {
-		cs.note("%s: %s is about %s, which is not in the archive", label, d.Digest, subject)
+	a := about{d.Digest, subject}
+	if cs.about[a] == "" {
+		cs.about[a] = label
+		cs.abouts = append(cs.abouts, a)
+	}
+}
+
+// orphans notes what is about something that no image of the archive is, or leads to.
+func (cs *claims) orphans() {
+	for _, a := range cs.abouts {
+		name, err := blobName(a.subject)
+		if err != nil {
+			continue
+		}
+		f, err := cs.files.Lookup(name)
+		switch {
+		case err != nil:
+			cs.note("%s: %s is about %s, which is not in the archive", cs.about[a], a.referrer, a.subject)
+		case !cs.used[f.Offset]:
+			cs.note("%s: %s is about %s, which is no image of the archive any more", cs.about[a], a.referrer, a.subject)
+		}
 	}
 }
 

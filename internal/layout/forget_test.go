@@ -109,3 +109,74 @@ func TestRemoveManyNames(t *testing.T) {
 		assert.True(t, table.Empty())
 	}
 }
+
+// What is about images that are gone goes with them, and what is about that; what is about
+// another image too, or about something that was not there before, stays.
+func TestRemoveReferrers(t *testing.T) {
+	old := countingArchive{oldArchive{}, map[string]int{}}
+	config := v1.Descriptor{MediaType: v1.MediaTypeImageConfig, Digest: "sha256:" + someHex}
+	manifest := func(n string, subject *v1.Descriptor) v1.Descriptor {
+		layer := v1.Descriptor{MediaType: "application/" + n, Digest: digest.FromString(n)}
+		if subject == nil {
+			layer.MediaType = v1.MediaTypeImageLayer
+		} else if subject.Digest == "" {
+			subject = nil
+		}
+		return old.put(t, v1.MediaTypeImageManifest, v1.Manifest{Config: config, Layers: []v1.Descriptor{layer}, Subject: subject})
+	}
+	as := func(d v1.Descriptor, annotations ...string) v1.Descriptor {
+		d.Annotations = map[string]string{annotations[0]: annotations[1]}
+		return d
+	}
+	tag := func(d v1.Descriptor, kind string) string {
+		return "r:" + strings.Replace(d.Digest.String(), ":", "-", 1) + kind
+	}
+	child, one, two := manifest("child", nil), manifest("one", nil), manifest("two", nil)
+	index := old.put(t, v1.MediaTypeImageIndex, v1.Index{Manifests: []v1.Descriptor{child, one}})
+	elsewhere := v1.Descriptor{Digest: digest.FromString("elsewhere")}
+	sbom := manifest("sbom", &index)
+	list := func(all ...v1.Descriptor) { // as index.json
+		raw, err := json.Marshal(v1.Index{Manifests: all})
+		require.NoError(t, err)
+		old.oldArchive[v1.ImageIndexFile] = string(raw)
+	}
+	signature, ofChild := manifest("signature", &v1.Descriptor{}), manifest("of-child", &child)
+	gone := []v1.Descriptor{sbom, manifest("of-sbom", &sbom), ofChild, as(signature, "io.github.dockerarchive.tag", tag(index, ".sig")),
+		as(manifest("annotation", &v1.Descriptor{}), "io.containerd.manifest.subject", child.Digest.String())}
+	stays := []v1.Descriptor{
+		as(two, containerdName, "two:1"), manifest("of-two", &two), manifest("of-one", &one), manifest("of-nothing", &elsewhere),
+		as(manifest("both", &v1.Descriptor{}), "io.github.dockerarchive.tag", tag(two, ".sbom")),
+		as(manifest("named", &index), containerdName, "named:1"),
+		as(manifest("image", nil), "io.containerd.manifest.subject", child.Digest.String()), // which is a lie
+	}
+	both := stays[4]
+	both.Annotations = map[string]string{"io.github.dockerarchive.tag": tag(index, ".sbom")}
+	list(append(append([]v1.Descriptor{as(index, containerdName, "app:1"), both}, gone...), append(stays, as(one, containerdName, "one:1"))...)...)
+
+	table, err := OCI{Metadata: plainMetadata()}.ReadTable(old)
+	require.NoError(t, err)
+	removed, err := table.RemoveReferrers(t.Context())
+	require.NoError(t, err)
+	assert.Empty(t, removed, "no image is removed")
+	require.NoError(t, table.Remove(t.Context(), []string{"app:1"}, false))
+	removed, err = table.RemoveReferrers(t.Context())
+	require.NoError(t, err)
+	var want []digest.Digest
+	for _, d := range gone {
+		want = append(want, d.Digest)
+	}
+	assert.ElementsMatch(t, want, removed)
+	for name, n := range old.reads {
+		assert.LessOrEqual(t, n, 6, name)
+	}
+	var left v1.Index
+	require.NoError(t, json.Unmarshal([]byte(tailOf(t, table)[v1.ImageIndexFile]), &left))
+	var have []digest.Digest
+	for _, d := range left.Manifests {
+		have = append(have, d.Digest)
+	}
+	for _, d := range stays {
+		assert.Contains(t, have, d.Digest)
+	}
+	assert.Len(t, have, len(stays)+2)
+}

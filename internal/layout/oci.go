@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/naming"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
@@ -80,7 +82,7 @@ func (l OCI) LeftOut(img *image.Image) string {
 func (l OCI) NewTable() Table {
 	return &ociTable{
 		layout: l, index: newTagIndex(l.Metadata), names: names{}, known: map[string]struct{}{}, directories: newDirectories(),
-		contents: kept[indexFile]{value: indexFile{SchemaVersion: 2, MediaType: v1.MediaTypeImageIndex}},
+		contents: kept[indexFile]{value: indexFile{SchemaVersion: 2, MediaType: v1.MediaTypeImageIndex}}, added: map[digest.Digest]*image.Fields{},
 	}
 }
 
@@ -102,7 +104,7 @@ func (l OCI) ReadTable(old Archive) (Table, error) {
 		return nil, err
 	}
 	l.Pure = manifest == nil // Whoever wrote it did not want Docker to see a part of it.
-	t := &ociTable{layout: l, index: newTagIndex(l.Metadata), names: names{}, known: map[string]struct{}{}, directories: newDirectories(), old: old}
+	t := &ociTable{layout: l, index: newTagIndex(l.Metadata), names: names{}, known: map[string]struct{}{}, directories: newDirectories(), old: old, added: map[digest.Digest]*image.Fields{}}
 	t.directories.read(old)
 	if err := t.index.read(old, manifest, repositories); err != nil {
 		return nil, err
@@ -143,7 +145,9 @@ type ociTable struct {
 	known       map[string]struct{} // digests and names in contents
 	directories directories
 	leftOut     image.LeftOut
-	old         Archive // nil for a new archive
+	old         Archive                         // nil for a new archive
+	removed     []digest.Digest                 // what old lists, and this does not any more
+	added       map[digest.Digest]*image.Fields // manifests and indexes that old need not have
 }
 
 // indexFile is index.json, its fields in the order of the specification.
@@ -220,53 +224,78 @@ func (t *ociTable) Add(img *image.Image) error {
 	}
 	t.directories.add(t.directories.missing(img))
 	t.noteLeftOut(img)
+	t.noteAdded(img)
+	top := t.descriptor(img)
 	if item == nil {
-		t.describe(img.Top(), img.Names, artifactAnnotations)
+		t.describe(top, img, t.artifactAnnotations)
 		return nil
 	}
-	t.describe(img.Top(), img.Names, annotations)
+	t.describe(top, img, annotations)
 	t.index.add(item, img.Names)
 	return nil
 }
 
+// descriptor returns what index.json says of an image under whatever name. Readers such as
+// syft choose among the manifests of an index by their platforms, also in an index of one.
+func (t *ociTable) descriptor(img *image.Image) v1.Descriptor {
+	top := img.Top()
+	d := v1.Descriptor{MediaType: top.Descriptor.MediaType, Digest: top.Descriptor.Digest, Size: top.Descriptor.Size}
+	if top.IsIndex() || t.notForDocker(img, top) != "" {
+		return d
+	}
+	config, err := image.ParseConfig("", img.Configs[top.Config.Digest])
+	if err == nil && config.Platform.OS != "" && config.Platform.Architecture != "" {
+		d.Platform = &config.Platform
+	}
+	return d
+}
+
 // describe adds an image to index.json, once for every name.
-func (t *ociTable) describe(document *image.Document, names []string, annotations func(name string) map[string]string) {
-	top := v1.Descriptor{MediaType: document.Descriptor.MediaType, Digest: document.Descriptor.Digest, Size: document.Descriptor.Size}
-	if len(names) == 0 {
-		unnamed := top
+func (t *ociTable) describe(top v1.Descriptor, img *image.Image, annotations func(name string) map[string]string) {
+	if len(img.Names) == 0 {
+		unnamed, document := top, img.Top()
 		if document.Subject != nil {
 			unnamed.ArtifactType = document.ArtifactType
 			unnamed.Annotations = map[string]string{image.AnnotationSubject: document.Subject.Digest.String()}
 		}
 		t.addDescriptor(unnamed, "")
 	}
-	for _, name := range names {
+	for _, name := range img.Names {
 		named := top
 		named.Annotations = annotations(name)
 		t.addDescriptor(named, name)
 	}
 }
 
-// artifactAnnotations is annotations for what is no image that could be run.
-func artifactAnnotations(name string) map[string]string {
-	if subject, _, ok := image.ParseDigestTag(name); ok {
-		return map[string]string{image.AnnotationTag: name, image.AnnotationSubject: subject.String()}
+// artifactAnnotations is annotations for what is no image that could be run. In a layout
+// that is not for Docker, a digest tag stands where the specification has tags, and oras and
+// regctl look for them; containerd would take a signature for an image there.
+func (t *ociTable) artifactAnnotations(name string) map[string]string {
+	subject, _, ok := image.ParseDigestTag(name)
+	if !ok {
+		return annotations(name)
 	}
-	return annotations(name)
+	all := map[string]string{image.AnnotationTag: name, image.AnnotationSubject: subject.String()}
+	if t.layout.Pure {
+		all[v1.AnnotationRefName] = name[strings.LastIndexByte(name, ':')+1:]
+	}
+	return all
 }
 
-// annotations returns those of an image with a name. One that is no reference with a
-// tag or a digest is kept as it is, and not told to containerd and Docker, who would
-// make another name of it.
+// annotations returns those of an image with a name. One without a tag or a digest is kept as
+// it is, and not told to containerd and Docker, who would make another name of it.
 func annotations(name string) map[string]string {
 	ref, err := reference.Parse(name)
 	tagged, isTagged := ref.(reference.Tagged)
 	_, isDigested := ref.(reference.Digested)
+	_, tag, hasTag := naming.SplitTag(name)
 	switch {
 	case err == nil && isTagged:
 		return map[string]string{containerdName: name, v1.AnnotationRefName: tagged.Tag()}
 	case err == nil && isDigested:
 		return map[string]string{containerdName: name}
+	case hasTag: // containerd keeps it, whatever it is.
+		return map[string]string{containerdName: name, v1.AnnotationRefName: tag}
 	}
 	return map[string]string{v1.AnnotationRefName: name}
 }
@@ -306,6 +335,7 @@ func (t *ociTable) Remove(ctx context.Context, names []string, keep bool) error 
 		return true
 	})
 	t.index.remove(gone, keep)
+	t.removed = append(t.removed, removed...)
 	return t.forget(ctx, removed)
 }
 
@@ -391,6 +421,7 @@ func (t *ociTable) manifestItem(img *image.Image, m *image.Document) (*dockerIte
 
 // Tail implements Table.
 func (t *ociTable) Tail() ([]tarfile.Small, error) {
+	t.markForCosign()
 	index, err := t.layout.Metadata.jsonFile(v1.ImageIndexFile, t.contents)
 	if err != nil {
 		return nil, err

@@ -182,10 +182,11 @@ func configDigest(file string) (digest.Digest, bool) {
 }
 
 // splitTag splits a name into repository and tag. ok is false for one without a
-// tag: Docker's format knows no other names.
+// tag: Docker's format knows no other names. Neither do podman, skopeo and Docker before 29
+// know IPv6 addresses in names, and refuse an archive that has one.
 func splitTag(name string) (repository, tag string, ok bool) {
 	ref, err := reference.Parse(name)
-	if err != nil {
+	if err != nil || strings.HasPrefix(name, "[") {
 		return "", "", false
 	}
 	tagged, ok := ref.(reference.NamedTagged)

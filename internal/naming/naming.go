@@ -22,6 +22,16 @@ var (
 // layout although it is no reference.
 func IsFree(name string) bool { return freeName.MatchString(name) && !imageID.MatchString(name) }
 
+// SplitTag splits NAME:TAG, which need be no reference: containerd and Docker know images by
+// names that containers/image has no grammar for, such as [::1]:5000/app:1.
+func SplitTag(s string) (name, tag string, ok bool) {
+	colon := strings.LastIndexByte(s, ':')
+	if colon <= 0 || colon == len(s)-1 || strings.ContainsAny(s[colon:], "/]") || strings.ContainsAny(s, "@ ") {
+		return "", "", false
+	}
+	return s[:colon], s[colon+1:], true
+}
+
 // Split splits PATH[:NAME] at the first colon, unless what is before a later one, or
 // all of it, is the path of a file.
 func Split(s string) (path, name string, hasName bool) {

@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
 
 	"github.com/dockerarchive/dockerarchive/internal/compression"
 	"github.com/dockerarchive/dockerarchive/internal/image"
@@ -211,6 +212,13 @@ func (a *Archive) complete(ctx context.Context) (bool, error) {
 	}
 	if a.table.Empty() {
 		return false, nil
+	}
+	referrers, err := a.table.RemoveReferrers(ctx)
+	if err != nil {
+		return false, fmt.Errorf("completing %s: %w", a.path, err)
+	}
+	if len(referrers) > 0 {
+		logrus.Warnf("%s: %d referrers are removed, with the images that they are about", a.path, len(referrers))
 	}
 	files, err := a.tail()
 	if err == nil && files == nil {

@@ -175,6 +175,7 @@ func (e *Existing) begin() {
 	if e.from > e.tail.End { // Padding, which nobody minds to have again.
 		e.out.Restore(e.out.Size())
 	} else {
+		e.warnOfTrailing()
 		e.out.Restore(e.from)
 	}
 }
@@ -322,36 +323,43 @@ func (e *Existing) change() error {
 }
 
 // Remove takes names away from an archive in out, which is from output.Open, and with
-// its last name an image; @N is the image at a position, with all its names. It commits
-// or aborts out. The error is an *errdef.NoImageError for what is not there.
-func Remove(ctx context.Context, out *output.Output, path string, names []string, layouts []layout.Layout) error {
-	err := remove(ctx, out, names, layouts)
+// its last name an image, and what is about it unless that is kept; @N is the image at a
+// position, with all its names. It commits or aborts out. It returns the digests of the
+// referrers that are removed. The error is an *errdef.NoImageError for what is not there.
+func Remove(ctx context.Context, out *output.Output, path string, names []string, keepReferrers bool, layouts []layout.Layout) ([]digest.Digest, error) {
+	referrers, err := remove(ctx, out, names, keepReferrers, layouts)
 	if err != nil {
-		return errors.Join(fmt.Errorf("removing from %s: %w", path, err), out.Abort())
+		return nil, errors.Join(fmt.Errorf("removing from %s: %w", path, err), out.Abort())
 	}
-	return out.Commit(ctx)
+	return referrers, out.Commit(ctx)
 }
 
-func remove(ctx context.Context, out *output.Output, names []string, layouts []layout.Layout) error {
+func remove(ctx context.Context, out *output.Output, names []string, keepReferrers bool, layouts []layout.Layout) ([]digest.Digest, error) {
 	e, err := ReadExisting(ctx, out, layouts)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var all []string
 	for _, name := range names {
 		found, err := e.named(name)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		all = append(all, found...)
 	}
 	if err := e.table.Remove(ctx, all, e.keepUntagged); err != nil {
-		return err
+		return nil, err
+	}
+	var referrers []digest.Digest
+	if !keepReferrers {
+		if referrers, err = e.table.RemoveReferrers(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if e.table.Empty() {
-		return errors.New("nothing would be left, and an archive without images is none: delete the file instead")
+		return nil, errors.New("nothing would be left, and an archive without images is none: delete the file instead")
 	}
-	return e.rewriteTail(ctx)
+	return referrers, e.rewriteTail(ctx)
 }
 
 // rewriteTail writes the table of contents as it is by now, unless that is as it was.

@@ -190,7 +190,8 @@ func TestPowerFailure(t *testing.T) {
 		},
 		"remove": func(t *testing.T, l layout.Layout) func(context.Context, *output.Output, string) {
 			return func(ctx context.Context, out *output.Output, path string) {
-				require.NoError(t, Remove(ctx, out, path, []string{"example.com/one:1"}, []layout.Layout{layouts["oci"], layouts["docker"]}))
+				_, err := Remove(ctx, out, path, []string{"example.com/one:1"}, false, []layout.Layout{layouts["oci"], layouts["docker"]})
+				require.NoError(t, err)
 			}
 		},
 	}

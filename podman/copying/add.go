@@ -3,6 +3,7 @@ package copying
 import (
 	"context"
 
+	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
@@ -47,7 +48,7 @@ func Add(ctx context.Context, policy *signature.PolicyContext, path string, imag
 	})
 }
 
-// ChangeOptions are the options of Remove, Tag and Compact; nil and the zero value will do.
+// ChangeOptions are the options of Tag and Compact; nil and the zero value will do.
 type ChangeOptions struct {
 	// Ctx is for reading and writing the archive.
 	Ctx *types.SystemContext
@@ -58,12 +59,22 @@ type ChangeOptions struct {
 	Wait bool
 }
 
-// Remove takes names away from the archive at path, and with its last name an image;
-// @N is the image at that position, with all its names. A new table of contents is
-// written, in place, and nothing else: Compact gives the space back. The error is an
+// RemoveOptions are the options of Remove; nil and the zero value will do.
+type RemoveOptions struct {
+	ChangeOptions
+	// KeepReferrers keeps signatures, SBOMs and whatever else is about images that are
+	// removed.
+	KeepReferrers bool
+}
+
+// Remove takes names away from the archive at path, and with its last name an image, with
+// the referrers that are about no other; @N is the image at that position, with all its
+// names. It returns the digests of these referrers. A new table of contents is written, in
+// place, and nothing else: Compact gives the space back. The error is an
 // *errdef.NoImageError for what is not there.
-func Remove(ctx context.Context, path string, names []string, options *ChangeOptions) error {
-	return saving.Remove(ctx, path, names, saving.ChangeOptions(orZero(options)))
+func Remove(ctx context.Context, path string, names []string, options *RemoveOptions) ([]digest.Digest, error) {
+	o := orZero(options)
+	return saving.Remove(ctx, path, names, o.KeepReferrers, saving.ChangeOptions(o.ChangeOptions))
 }
 
 // Tag gives an image in the archive at path one more name, or with rename that name instead

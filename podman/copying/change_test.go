@@ -51,12 +51,16 @@ func TestAddRemoveCompact(t *testing.T) {
 			assert.Equal(t, []progress.Event{{Kind: progress.Planned, Present: 3}}, events)
 
 			var missing *errdef.NoImageError
-			require.ErrorAs(t, copying.Remove(t.Context(), path, []string{"b:1", "none"}, nil), &missing)
-			require.ErrorAs(t, copying.Remove(t.Context(), path, []string{"@7"}, nil), &missing)
-			require.ErrorContains(t, copying.Remove(t.Context(), path, []string{"a:1", "@1", "@2"}, nil), "delete the file instead")
+			_, err = copying.Remove(t.Context(), path, []string{"b:1", "none"}, nil)
+			require.ErrorAs(t, err, &missing)
+			_, err = copying.Remove(t.Context(), path, []string{"@7"}, nil)
+			require.ErrorAs(t, err, &missing)
+			_, err = copying.Remove(t.Context(), path, []string{"a:1", "@1", "@2"}, nil)
+			require.ErrorContains(t, err, "delete the file instead")
 			assert.True(t, bytes.Equal(before, imagetest.ReadFile(t, path)))
 
-			require.NoError(t, copying.Remove(t.Context(), path, []string{"b:1"}, nil))
+			_, err = copying.Remove(t.Context(), path, []string{"b:1"}, nil)
+			require.NoError(t, err)
 			removed := imagetest.ReadFile(t, path)
 			assert.Equal(t, [][]string{{"docker.io/library/a:1"}, {"docker.io/library/c:1"}}, imagetest.RepoTags(t, removed))
 			assert.Less(t, len(removed)-len(before), 16<<10, "only a table of contents is written")

@@ -37,7 +37,7 @@ func changeUntilKilled(t *testing.T, path string) error {
 		}
 		if err == nil {
 			fmt.Print(string(removing))
-			err = copying.Remove(t.Context(), path, []string{"added:1"}, nil)
+			err = remove(t, path, "added:1")
 		}
 		if err == nil && i%2 == 1 {
 			fmt.Print(string(compacting))

@@ -49,14 +49,14 @@ func noRoomForAChange(t *testing.T) {
 	for name, kind := range kinds {
 		for what, change := range map[string]func(path string) error{
 			"add":     func(path string) error { return copyTo(t, kind, path, "b:1", m) },
-			"remove":  func(path string) error { return copying.Remove(t.Context(), path, []string{"c:1"}, nil) },
+			"remove":  func(path string) error { return remove(t, path, "c:1") },
 			"compact": func(path string) error { return copying.Compact(t.Context(), imagetest.Trusting(t), path, nil) },
 		} {
 			t.Run(name+", "+what, func(t *testing.T) {
 				path := filepath.Join(t.TempDir(), "archive.tar")
 				require.NoError(t, copyTo(t, kind, path, "a:1", imagetest.NewImage(t, "1", imagetest.Gzip(1, 3000))))
 				require.NoError(t, copyTo(t, kind, path, "c:1", imagetest.NewImage(t, "3", imagetest.Gzip(4, 30000))))
-				require.NoError(t, copying.Remove(t.Context(), path, []string{"a:1"}, nil))
+				require.NoError(t, remove(t, path, "a:1"))
 				require.NoError(t, copyTo(t, kind, path, "a:1", imagetest.NewImage(t, "1", imagetest.Gzip(1, 3000))))
 				old := imagetest.ReadFile(t, path)
 				failures := 0

@@ -34,14 +34,14 @@ var archiveSums = []struct {
 	{"shared layers in two compressions", dockerarchive.Transport, []string{"two:2=two", "zstd:1=zstd", "one:1=one"}, false, "029a094bda68e4c5a47f72a29bf8a2104000cbbb0f18146b86f5015796c8588f"},
 	{"one image, two names", dockerarchive.Transport, []string{"one:1=one", "uno:1=one"}, false, "448fa4ef19ea3b646d171e5ee875067bd26717a1b836e7e5ab9801978757bf59"},
 	{"platform of an index", dockerarchive.Transport, []string{"multi:1=multi"}, false, "9cb6da05cf894b2202aecac9c88b63dead38db2b7c93eaaa49831d2374a9754d"},
-	{"single", dockerarchive.ImageTransport, []string{"example.com/one:1=one"}, false, "870a9dcd8cb41a2a6eae56188dff950086295c80551a2577081a57734a2f7adf"},
-	{"untagged", dockerarchive.ImageTransport, []string{"=one"}, false, "151b1a0b954510e1de96d9913f74aa668dc9c24942e6e028bedef12c261243f3"},
-	{"zstd", dockerarchive.ImageTransport, []string{"zstd:1=zstd"}, false, "e990e58b9ba674f6cf58a6948e4e41730b7d6589991ca7b7cd69050675ec324e"},
-	{"several", dockerarchive.ImageTransport, []string{"one:1=one", "two:2=two", "zstd:1=zstd"}, false, "347b7f7d98d692474aab928ff3ed87e6dae4425188db1174f4959099b3e6e47b"},
-	{"one image, two names", dockerarchive.ImageTransport, []string{"one:1=one", "uno:1=one"}, false, "e3ac2febf1f1a1be199be0232ddd53a3dbbf3f21a86544bee8c9b65a58c67b64"},
-	{"platform of an index", dockerarchive.ImageTransport, []string{"multi:1=multi"}, false, "1353addc40ea93e184cb67bf969ac5e032d53ad1d69c9ab54585c7b2f5a1b28b"},
+	{"single", dockerarchive.ImageTransport, []string{"example.com/one:1=one"}, false, "dcce04e571190cf10f5f6eeea2267f0e51d098c0c3ebe031099073664a9c89a7"},
+	{"untagged", dockerarchive.ImageTransport, []string{"=one"}, false, "d8dea9302ddda256db2e2d231de66c60a181a2e55ec18cfec6471e0a04f2976f"},
+	{"zstd", dockerarchive.ImageTransport, []string{"zstd:1=zstd"}, false, "69a05ad102a5cd470bb55d5d31f09ab17ce397440bc0859a78e1cfd6f955ada2"},
+	{"several", dockerarchive.ImageTransport, []string{"one:1=one", "two:2=two", "zstd:1=zstd"}, false, "039b07939205a1334379f52e1413594996bde17b1cfb50f0e5af9c48da4af188"},
+	{"one image, two names", dockerarchive.ImageTransport, []string{"one:1=one", "uno:1=one"}, false, "3e78ba0bb0cdd082cada71a04858401f2fd2881443c33c7f4463c901fdefd0b2"},
+	{"platform of an index", dockerarchive.ImageTransport, []string{"multi:1=multi"}, false, "21dd74ae642dc27e9767a74a3b683f2aef3ae2bef76e0db03ea4265b4c0c8333"},
 	{"index", dockerarchive.ImageTransport, []string{"multi:1=multi"}, true, "5aaa06122976efb49a60fb435258a7bbd307c25631a44116e5c1e03eeff801e5"},
-	{"index and its platform", dockerarchive.ImageTransport, []string{"two:2=two", "multi:1=multi", "=one"}, true, "751400bab715dce304ddd90313ec042e61a4e3a361596708aa70a5e121d71cc3"},
+	{"index and its platform", dockerarchive.ImageTransport, []string{"two:2=two", "multi:1=multi", "=one"}, true, "db28ead6a5afe34182f770769025369441e288ef9ab5e05df1d0f44b4a4137c7"},
 }
 
 // Every way to write an archive gives the bytes that it gave before.

@@ -291,7 +291,7 @@ func (x *hostileTest) check(ctx context.Context, t testing.TB, what, file string
 // change removes and compacts.
 func (x *hostileTest) change(ctx context.Context, t testing.TB, file string, wrong func(string, ...any)) {
 	options := &copying.ChangeOptions{Ctx: x.sys, NoSync: true}
-	if err := copying.Remove(ctx, file, []string{"@0"}, options); err == nil {
+	if _, err := copying.Remove(ctx, file, []string{"@0"}, &copying.RemoveOptions{ChangeOptions: *options}); err == nil {
 		if r, err := dockerarchive.NewReaderContext(ctx, x.sys, file); err != nil {
 			wrong("what remove left cannot be read: %v", err)
 		} else {

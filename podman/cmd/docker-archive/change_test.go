@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sirupsen/logrus"
+	logrustest "github.com/sirupsen/logrus/hooks/test"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -24,6 +26,22 @@ func runCommand(t *testing.T, args ...string) (stdout, stderr string, status int
 		status = report(t.Context(), &errOut, err)
 	}
 	return out.String(), errOut.String(), status
+}
+
+// logged returns a function that returns the warnings since then.
+func logged(t *testing.T) func() string {
+	hooks, level := logrus.StandardLogger().Hooks, logrus.GetLevel()
+	t.Cleanup(func() { logrus.StandardLogger().ReplaceHooks(hooks); logrus.SetLevel(level) })
+	logrus.SetLevel(logrus.InfoLevel)
+	logrus.StandardLogger().ReplaceHooks(logrus.LevelHooks{})
+	all := logrustest.NewGlobal()
+	return func() string {
+		var b strings.Builder
+		for _, entry := range all.AllEntries() {
+			b.WriteString(entry.Message + "\n")
+		}
+		return b.String()
+	}
 }
 
 func TestAddRemoveCompact(t *testing.T) {
@@ -77,5 +95,50 @@ func TestAddASecondName(t *testing.T) {
 		succeeds(t, "verify", path)
 		succeeds(t, "remove", path, "example.com/second:2")
 		succeeds(t, "verify", path)
+	}
+}
+
+// Bytes behind the end of an archive that are no interrupted change of it do not go in
+// silence.
+func TestChangeDiscardsTrailing(t *testing.T) {
+	archive := func(args ...string) []byte {
+		path := filepath.Join(t.TempDir(), "archive.tar")
+		_, _, status := runCommand(t, append([]string{"--insecure-policy", "save", "-q", "-o", path}, args...)...)
+		require.Zero(t, status)
+		data, err := os.ReadFile(path)
+		require.NoError(t, err)
+		return data
+	}
+	one, docker := archive(images+"one"), archive("--layout", "docker", images+"one")
+	grown := filepath.Join(t.TempDir(), "grown.tar")
+	require.NoError(t, os.WriteFile(grown, one, 0o600))
+	_, _, status := runCommand(t, "--insecure-policy", "add", "-q", grown, images+"two")
+	require.Zero(t, status)
+	rest, err := os.ReadFile(grown)
+	require.NoError(t, err)
+	rest = rest[len(one):]
+	for name, c := range map[string]struct {
+		archive, trailing []byte
+		said              bool
+	}{
+		"text":            {one, []byte("-----BEGIN PGP SIGNATURE-----"), true},
+		"archive":         {one, one, true},
+		"docker archive":  {docker, docker, true},
+		"an index":        {one, make([]byte, 512), false},
+		"interrupted":     {one, rest[:len(rest)/2/512*512], false},
+		"interrupted one": {one, append(make([]byte, 1024), rest[:700]...), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "archive.tar")
+			require.NoError(t, os.WriteFile(path, append(append([]byte{}, c.archive...), c.trailing...), 0o600))
+			said := logged(t)
+			_, stderr, status := runCommand(t, "--insecure-policy", "add", path, images+"two")
+			require.Zero(t, status, stderr)
+			if c.said {
+				assert.Regexp(t, `\d+ bytes follow the end of the archive, and are discarded`, said())
+			} else {
+				assert.NotContains(t, said(), "discarded")
+			}
+		})
 	}
 }

@@ -216,33 +216,42 @@ func rowNames(img dockerarchive.ImageInfo) []string {
 	return []string{fmt.Sprintf("@%d", img.Position)}
 }
 
-// platforms names all platforms of an image that are in the archive, and those that
-// its index lists besides, or what else this is.
+// platforms names all platforms of an image that are in the archive, those of which a part
+// is, and those that its index lists besides, or what else this is.
 func platforms(m dockerarchive.ManifestInfo) string {
-	there, missing := listedPlatforms(m)
+	there, incomplete, missing := listedPlatforms(m)
+	var not []string
+	if len(incomplete) > 0 {
+		not = append(not, "incomplete: "+strings.Join(incomplete, ","))
+	}
+	if len(missing) > 0 {
+		not = append(not, "missing: "+strings.Join(missing, ","))
+	}
 	switch {
-	case len(there)+len(missing) == 0:
+	case len(there)+len(not) == 0:
 		return cmp.Or(m.ArtifactType, m.Platform.String(), "-")
-	case len(missing) == 0:
+	case len(not) == 0:
 		return strings.Join(there, ",")
 	}
-	return fmt.Sprintf("%s (missing: %s)", cmp.Or(strings.Join(there, ","), "-"), strings.Join(missing, ","))
+	return fmt.Sprintf("%s (%s)", cmp.Or(strings.Join(there, ","), "-"), strings.Join(not, "; "))
 }
 
-func listedPlatforms(m dockerarchive.ManifestInfo) (there, missing []string) {
+func listedPlatforms(m dockerarchive.ManifestInfo) (there, incomplete, missing []string) {
 	for _, child := range m.Manifests {
 		switch {
 		case child.Attestation:
 		case child.Missing:
 			missing = append(missing, cmp.Or(child.Platform.String(), child.Digest.String()))
+		case child.Incomplete:
+			incomplete = append(incomplete, cmp.Or(child.Platform.String(), child.Digest.String()))
 		case len(child.Manifests) > 0:
-			t, m := listedPlatforms(child)
-			there, missing = append(there, t...), append(missing, m...)
+			t, i, m := listedPlatforms(child)
+			there, incomplete, missing = append(there, t...), append(incomplete, i...), append(missing, m...)
 		default:
 			there = append(there, cmp.Or(child.Platform.String(), "-"))
 		}
 	}
-	return there, missing
+	return there, incomplete, missing
 }
 
 // short abbreviates a digest as Docker does.

@@ -17,6 +17,7 @@ import (
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 
+	"github.com/dockerarchive/dockerarchive/internal/naming"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
@@ -94,6 +95,9 @@ func (o *pushOptions) run(cmd *cobra.Command, archives []string, registry string
 	named, err := reference.ParseNamed(registry + "/name")
 	if errors.Is(err, reference.ErrNameNotCanonical) {
 		return usagef("%q needs what images are put under there, as in docker.io/USER", registry)
+	}
+	if err != nil && strings.HasPrefix(registry, "[") {
+		return usagef("%q: the names of containers/image have no IPv6 addresses: give the registry a host name, as in /etc/hosts", registry)
 	}
 	if err != nil {
 		return usagef("%q is not of the form REGISTRY[/PREFIX]: %w", registry, err)
@@ -250,6 +254,14 @@ func (o *pushOptions) targets(found []copying.SaveImage, arg string, m nameMap, 
 			byPlace[place] = n
 			images = append(images, copying.PushImage{SaveImage: img})
 		}
+		if _, _, tagged := naming.SplitTag(img.FreeName); img.Name == nil && tagged && o.only == nil {
+			target, err := o.otherTarget(registry, img.FreeName)
+			if err != nil {
+				return nil, err
+			}
+			images[n].Targets = append(images[n].Targets, target)
+			continue
+		}
 		if img.Name == nil {
 			tag := img.FreeName
 			if !validTag.MatchString(tag) {
@@ -288,6 +300,17 @@ func (o *pushOptions) target(registry string, m nameMap, name reference.Named) (
 		return reference.WithTag(target, tagged.Tag())
 	}
 	return reference.TagNameOnly(target), nil
+}
+
+// otherTarget returns what an image is called in the registry whose name is no reference,
+// because of its host: that is another one in the registry.
+func (o *pushOptions) otherTarget(registry, name string) (reference.Named, error) {
+	_, path, hasHost := strings.Cut(name, "/")
+	named, err := reference.ParseNormalizedNamed("registry.invalid/" + path)
+	if !hasHost || err != nil || o.keepHost || len(o.maps) > 0 {
+		return nil, fmt.Errorf("the name %s cannot be pushed, since no registry can have it: rename the image (docker-archive rename ARCHIVE @N NEW)", printable.String(name))
+	}
+	return copying.PushTarget(registry, named, false)
 }
 
 var (

@@ -181,3 +181,40 @@ func TestArtifacts(t *testing.T) {
 		succeeds(t, "copy", "--preserve-digests", "--dest-tls-verify=false", "image-archive:"+copied, "docker://"+reg.Address+"/again/"+name)
 	}
 }
+
+// Signatures and SBOMs go with the image that they are about, unless they are to stay, which
+// verify notes.
+func TestRemoveReferrers(t *testing.T) {
+	s := newSignedImage(t)
+	s.Push(t, "other:2", imagetest.NewImage(t, "other", imagetest.Gzip(2, 300)))
+	for _, c := range []struct {
+		args []string
+		left int
+	}{{nil, 1}, {[]string{"--keep-referrers"}, 3}} {
+		path := s.save(t, "--referrers", s.Address+"/other:2")
+		_, stderr := succeeds(t, append([]string{"remove", path, s.Address + "/app:1"}, c.args...)...)
+		out, _ := succeeds(t, "list", "--json", path)
+		var listed []dockerarchive.ImageInfo
+		require.NoError(t, json.Unmarshal([]byte(out), &listed))
+		assert.Len(t, listed, c.left)
+		out, _ = succeeds(t, "verify", path)
+		if c.args == nil {
+			assert.Equal(t, "docker-archive: removed 2 referrers as well, which are about removed images only\n", stderr)
+			assert.NotContains(t, out, "is about")
+			continue
+		}
+		assert.Empty(t, stderr)
+		for _, about := range []digest.Digest{s.sbom.Digest(), s.signature.Digest()} {
+			assert.Contains(t, out, about.String()+" is about "+s.image.Digest().String()+", which is no image of the archive any more")
+		}
+	}
+
+	// An image that loses its name to another goes as well.
+	path := s.save(t, "--referrers")
+	s.Push(t, "app:1", imagetest.NewImage(t, "next", imagetest.Gzip(3, 300)))
+	said := logged(t)
+	succeeds(t, "add", "--tls-verify=false", path, s.Address+"/app:1")
+	assert.Contains(t, said(), "2 referrers are removed")
+	out, _ := succeeds(t, "list", path)
+	assert.NotContains(t, out, "REFERRER")
+}

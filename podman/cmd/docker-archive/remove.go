@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.podman.io/image/v5/docker/reference"
@@ -28,14 +30,16 @@ func (o *changeOptions) options(g *globalOptions) (*copying.ChangeOptions, error
 
 func newRemoveCommand(g *globalOptions) *cobra.Command {
 	var o changeOptions
+	var keepReferrers bool
 	cmd := &cobra.Command{
 		Use:     "remove ARCHIVE NAME|@N...",
 		Aliases: []string{"rm", "rmi", "untag"},
 		Short:   "Remove images from an archive, in place",
-		Long: `Remove names from an archive, and with its last name an image. @N is the image at
-that position, counted from zero, with all its names. Only a new table of contents is
-written: 'docker-archive compact' gives back the space. The last image is not removed: an
-archive of none is no archive. Delete the file instead.`,
+		Long: `Remove names from an archive, and with its last name an image. Signatures, SBOMs and
+other referrers go with the image that they are about. @N is the image at that position,
+counted from zero, with all its names. Only a new table of contents is written:
+'docker-archive compact' gives back the space. The last image is not removed: an archive
+of none is no archive. Delete the file instead.`,
 		Example:           `  docker-archive remove images.tar alpine:3.20`,
 		Args:              atLeast(1, "an archive and names"),
 		ValidArgsFunction: completeNames,
@@ -51,9 +55,14 @@ archive of none is no archive. Delete the file instead.`,
 			if err != nil {
 				return err
 			}
-			return copying.Remove(cmd.Context(), archive, names, options)
+			referrers, err := copying.Remove(cmd.Context(), archive, names, &copying.RemoveOptions{ChangeOptions: *options, KeepReferrers: keepReferrers})
+			if err == nil && len(referrers) > 0 && !o.quiet {
+				_, err = fmt.Fprintf(cmd.ErrOrStderr(), "docker-archive: removed %d referrers as well, which are about removed images only\n", len(referrers))
+			}
+			return err
 		},
 	}
 	o.register(cmd.Flags())
+	cmd.Flags().BoolVar(&keepReferrers, "keep-referrers", false, "keep signatures, SBOMs and the like of removed images")
 	return cmd
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 
+	distribution "github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -69,6 +70,13 @@ func (l *loader) prepare(ctx context.Context, images []selecting.Wanted) (err er
 	if len(l.images) == 0 {
 		return l.nothing()
 	}
+	for _, img := range l.images {
+		for _, name := range img.others() {
+			if _, err := distribution.ParseNormalizedNamed(name); err != nil || !l.kind.Containerd {
+				return l.from.ErrorOf(img.Image, unkept(name, "the docker daemon"))
+			}
+		}
+	}
 	if l.options.Full {
 		return nil
 	}
@@ -99,6 +107,7 @@ func (l *loader) check(ctx context.Context, img *loadedImage) error {
 	for _, name := range img.tags() {
 		asked = append(asked, name.String())
 	}
+	asked = append(asked, img.others()...)
 	if len(asked) == 0 {
 		asked = []string{ids[0].String()}
 	}

@@ -10,6 +10,8 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 
 	"github.com/dockerarchive/dockerarchive/internal/daemon"
+	"github.com/dockerarchive/dockerarchive/internal/naming"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
 )
 
@@ -108,4 +110,21 @@ func (i *loadedImage) tags() []reference.NamedTagged {
 		}
 	}
 	return tags
+}
+
+// others returns the names of an image that have a tag, and that containers/image has no
+// grammar for.
+func (i *loadedImage) others() (names []string) {
+	for _, name := range i.AllNames() {
+		_, err := reference.ParseNormalizedNamed(name)
+		if _, _, tagged := naming.SplitTag(name); err != nil && tagged {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// unkept returns the error for a name that an image would lose.
+func unkept(name, where string) error {
+	return fmt.Errorf("%s cannot have an image called %s: rename it in the archive (docker-archive rename ARCHIVE @N NEW)", where, printable.String(name))
 }

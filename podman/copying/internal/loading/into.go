@@ -54,6 +54,9 @@ func (l *loader) copyInto(ctx context.Context, img *loadedImage, place func(refe
 	if chosen < 0 {
 		return errors.New("it has no manifest of an image")
 	}
+	if others := img.others(); len(others) > 0 {
+		return unkept(others[0], "what it is loaded into")
+	}
 	config := img.manifests[chosen].config
 	names := img.tags()
 	if len(names) == 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 
@@ -43,16 +44,17 @@ type ChangeOptions struct {
 	Wait   bool
 }
 
-// Remove takes names away from the archive at path.
-func Remove(ctx context.Context, path string, names []string, o ChangeOptions) error {
+// Remove takes names away from the archive at path. It returns the digests of the referrers
+// that are removed along.
+func Remove(ctx context.Context, path string, names []string, keepReferrers bool, o ChangeOptions) ([]digest.Digest, error) {
 	out, err := output.Open(ctx, path, o.Wait)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if o.NoSync {
 		out.NoSync()
 	}
-	return writing.Remove(ctx, out, path, names, layouts.All(o.Ctx))
+	return writing.Remove(ctx, out, path, names, keepReferrers, layouts.All(o.Ctx))
 }
 
 // Tag gives an image in the archive at path another name.

@@ -56,9 +56,11 @@ type origins interface {
 	Origin(config digest.Digest) image.Origin
 }
 
-// partial are sources that may be without layers on purpose, and say where those are.
+// partial are sources that may be without layers on purpose, and say where those are, and
+// why other blobs are missing.
 type partial interface {
 	LeftOut(d digest.Digest) (where image.Elsewhere, ok bool)
+	Missing(ctx context.Context, d digest.Digest) error
 }
 
 // Open implements fetching.Source.

@@ -80,8 +80,12 @@ func ImagesIn(r *dockerarchive.Reader, chosen string) ([]Wanted, error) {
 		if err != nil {
 			return nil, err
 		}
+		others := r.OtherNames(position)
 		for _, named := range refs {
 			name := within(named, r)
+			if strings.HasPrefix(name, "@") && len(others) > 0 { // It has names, only no such.
+				continue
+			}
 			if chosen != "" && chosen != name && chosen != fmt.Sprintf("@%d", position) {
 				continue
 			}
@@ -90,6 +94,11 @@ func ImagesIn(r *dockerarchive.Reader, chosen string) ([]Wanted, error) {
 				img.FreeName = name
 			}
 			images = append(images, img)
+		}
+		for _, name := range others {
+			if chosen == "" || chosen == fmt.Sprintf("@%d", position) {
+				images = append(images, Wanted{Source: source, FreeName: name, Whole: chosen == ""})
+			}
 		}
 	}
 	return images, nil
@@ -163,6 +172,9 @@ func listedAs(ref types.ImageReference, l ocilayout.ListResult) Wanted {
 	full := l.ManifestDescriptor.Annotations[containerdName]
 	if named, err := reference.ParseNormalizedNamed(full); err == nil {
 		return Wanted{Source: ref, Name: named}
+	}
+	if full != "" { // As containerd keeps it.
+		return Wanted{Source: ref, FreeName: full}
 	}
 	return called(ref, refName(l))
 }

@@ -16,6 +16,8 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/naming"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 )
 
@@ -30,7 +32,9 @@ func (s *Selection) of(img *Image) *reading { return &reading{s, img} }
 // resolve reads the manifests of an image, chooses what will be saved of it, and
 // has the policy accept that.
 func (r *reading) resolve(ctx context.Context) error {
-	r.checkName()
+	if err := r.checkName(); err != nil {
+		return err
+	}
 	reopen := func(ctx context.Context) (types.ImageSource, error) {
 		several := r.whole() || len(r.platforms()) > 0
 		return r.img.Source.NewImageSource(ctx, sources.Opening(r.s.sourceCtx(r.img), r.img.Source, several))
@@ -109,10 +113,13 @@ func (r *reading) platforms() []imgspecv1.Platform {
 // skipsMissing reports whether an index need not be all there.
 func (r *reading) skipsMissing() bool { return r.s.options.SkipMissing || r.asItIs() }
 
-// checkName says what becomes of a name that the layout cannot keep.
-func (r *reading) checkName() {
+// checkName says what becomes of a name that the layout cannot keep, and refuses a full one.
+func (r *reading) checkName() error {
 	if !r.s.Layout.Unpacks() {
-		return
+		return nil
+	}
+	if _, _, full := naming.SplitTag(r.img.FreeName); full {
+		return fmt.Errorf("an archive of this kind cannot have the name %s, which podman, skopeo and Docker's older readers refuse: rename the image, or write an image-archive", printable.String(r.img.FreeName))
 	}
 	if r.img.FreeName != "" {
 		logrus.Warnf("an archive of this kind has names of the form NAME:TAG only: %q is stored without a name", r.img.FreeName)
@@ -123,6 +130,7 @@ func (r *reading) checkName() {
 			logrus.Warnf("an archive of this kind keeps no digests: %s is stored without a name", name)
 		}
 	}
+	return nil
 }
 
 // resolveIndex chooses from an index, and returns the manifest or index that the

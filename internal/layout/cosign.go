@@ -1,0 +1,57 @@
+package layout
+
+import (
+	"maps"
+	"slices"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/dockerarchive/dockerarchive/internal/image"
+)
+
+// What cosign's save writes, and its load and verify --local-image look for, of the one image
+// that a directory has: which descriptor is the image, which its signatures.
+const (
+	cosignKind  = "kind"
+	cosignImage = "dev.cosignproject.cosign/image"
+	cosignIndex = "dev.cosignproject.cosign/imageIndex"
+)
+
+// cosignKinds are those of digest tags.
+var cosignKinds = map[string]string{
+	image.TagSignature:   "dev.cosignproject.cosign/sigs",
+	image.TagAttestation: "dev.cosignproject.cosign/atts",
+}
+
+// markForCosign says in index.json what is what in the way of cosign, which knows one image
+// and what is about it: where there are more, or nothing is about the image, nothing is said.
+// Nor is a table changed for that alone.
+func (t *ociTable) markForCosign() {
+	if !slices.ContainsFunc(t.contents.value.Manifests, func(d *kept[v1.Descriptor]) bool { return d.raw == nil }) {
+		return
+	}
+	referrers, images := t.referrers()
+	if len(images) != 1 || len(referrers) == 0 {
+		return
+	}
+	for _, d := range t.contents.value.Manifests {
+		kind := ""
+		switch subject, tag, tagged := image.ParseDigestTag(nameOf(d.value)); {
+		case d.value.Digest == images[0] && slices.Contains([]string{v1.MediaTypeImageIndex, image.DockerList}, d.value.MediaType):
+			kind = cosignIndex
+		case d.value.Digest == images[0]:
+			kind = cosignImage
+		case tagged && subject == images[0]:
+			kind = cosignKinds[tag]
+		}
+		if kind == "" || d.value.Annotations[cosignKind] != "" {
+			continue
+		}
+		changed := d.change()
+		changed.Annotations = maps.Clone(changed.Annotations)
+		if changed.Annotations == nil {
+			changed.Annotations = map[string]string{}
+		}
+		changed.Annotations[cosignKind] = kind
+	}
+}

@@ -1,0 +1,191 @@
+package layout
+
+import (
+	"context"
+	"io/fs"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/dockerarchive/dockerarchive/internal/image"
+)
+
+// RemoveReferrers implements Table. What is about a referrer that goes is removed as well.
+// A referrer about something that was not there before stays: nobody has removed that now.
+func (t *ociTable) RemoveReferrers(ctx context.Context) ([]digest.Digest, error) {
+	if len(t.removed) == 0 {
+		return nil, nil
+	}
+	referrers, images := t.referrers()
+	if len(referrers) == 0 {
+		return nil, nil
+	}
+	about := map[digest.Digest][]digest.Digest{}
+	for _, r := range referrers {
+		for _, subject := range r.subjects {
+			about[subject] = append(about[subject], r.digest)
+		}
+	}
+	live, err := t.reach(ctx, images, about)
+	if err != nil {
+		return nil, err
+	}
+	gone, err := t.reach(ctx, t.removed, about)
+	if err != nil {
+		return nil, err
+	}
+	var orphans []digest.Digest
+	for _, r := range referrers {
+		if gone[r.digest] && !live[r.digest] {
+			orphans = append(orphans, r.digest)
+		}
+	}
+	return orphans, t.removeDigests(ctx, orphans)
+}
+
+// referrer is something in index.json that is about something else.
+type referrer struct {
+	digest   digest.Digest
+	subjects []digest.Digest
+}
+
+// referrers returns which descriptors are referrers, and what the others describe.
+func (t *ociTable) referrers() (referrers []referrer, images []digest.Digest) {
+	listed := map[digest.Digest][]v1.Descriptor{}
+	var order []digest.Digest
+	for _, d := range t.contents.value.Manifests {
+		if listed[d.value.Digest] == nil {
+			order = append(order, d.value.Digest)
+		}
+		listed[d.value.Digest] = append(listed[d.value.Digest], d.value)
+	}
+	for _, d := range order {
+		if subjects := t.subjects(listed[d]); len(subjects) > 0 {
+			referrers = append(referrers, referrer{d, subjects})
+		} else {
+			images = append(images, d)
+		}
+	}
+	return referrers, images
+}
+
+// subjects returns what a manifest is about that is described so, nothing if it is an image
+// of its own: one that has another name than digest tags, or no subject. An annotation is
+// believed only of what is no image anyway, as by those who read archives.
+func (t *ociTable) subjects(descriptors []v1.Descriptor) (subjects []digest.Digest) {
+	named := false
+	for _, d := range descriptors {
+		name := nameOf(d)
+		if name == "" {
+			continue
+		}
+		subject, _, ok := image.ParseDigestTag(name)
+		if !ok {
+			return nil
+		}
+		named = true
+		subjects = append(subjects, subject)
+	}
+	if named {
+		return subjects
+	}
+	fields, err := t.fields(descriptors[0].Digest)
+	if err != nil {
+		return nil
+	}
+	if fields.Subject != nil {
+		return []digest.Digest{fields.Subject.Digest}
+	}
+	subject, err := digest.Parse(descriptors[0].Annotations[image.AnnotationSubject])
+	if err != nil || !image.HasOtherLayers(fields.Layers) {
+		return nil
+	}
+	return []digest.Digest{subject}
+}
+
+// fields returns what is to be known here of a manifest or an index. What has been added is
+// known; the rest is read.
+func (t *ociTable) fields(d digest.Digest) (*image.Fields, error) {
+	if added := t.added[d]; added != nil {
+		return added, nil
+	}
+	if t.old == nil {
+		return nil, fs.ErrNotExist
+	}
+	var fields image.Fields
+	raw, err := t.old.ReadTable(t.layout.BlobName(d))
+	if err == nil {
+		err = image.Decode("manifest", raw, &fields)
+	}
+	return &fields, err
+}
+
+// reach returns manifests and indexes, all that these indexes lead to, what is about any of
+// that, and so on.
+func (t *ociTable) reach(ctx context.Context, from []digest.Digest, about map[digest.Digest][]digest.Digest) (map[digest.Digest]bool, error) {
+	reached := map[digest.Digest]bool{}
+	for queue := slices.Clone(from); len(queue) > 0; {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		d := queue[len(queue)-1]
+		queue = queue[:len(queue)-1]
+		if reached[d] {
+			continue
+		}
+		reached[d] = true
+		queue = append(queue, about[d]...)
+		fields, err := t.fields(d)
+		if err != nil { // It leads nowhere, or is not there.
+			continue
+		}
+		for _, m := range fields.Manifests {
+			if !reached[m.Digest] {
+				queue = append(queue, m.Digest)
+			}
+		}
+	}
+	return reached, nil
+}
+
+// noteAdded remembers what the documents of an image lead to, and are about.
+func (t *ociTable) noteAdded(img *image.Image) {
+	for _, document := range img.Documents {
+		fields := &image.Fields{}
+		for _, m := range document.Manifests {
+			fields.Manifests = append(fields.Manifests, v1.Descriptor{Digest: m.Digest})
+		}
+		if document.Subject != nil {
+			fields.Subject = &v1.Descriptor{Digest: document.Subject.Digest}
+		}
+		t.added[document.Descriptor.Digest] = fields
+	}
+}
+
+// removeDigests takes all descriptors of some digests out of the table, whatever their names.
+func (t *ociTable) removeDigests(ctx context.Context, all []digest.Digest) error {
+	if len(all) == 0 {
+		return nil
+	}
+	goes := map[digest.Digest]bool{}
+	for _, d := range all {
+		goes[d] = true
+	}
+	var names []string
+	contents := t.contents.change()
+	contents.Manifests = slices.DeleteFunc(contents.Manifests, func(d *kept[v1.Descriptor]) bool {
+		if !goes[d.value.Digest] {
+			return false
+		}
+		name := nameOf(d.value)
+		delete(t.known, knownAs(d.value.Digest, name))
+		if name != "" {
+			names = append(names, name)
+		}
+		return true
+	})
+	t.tagged = nil
+	t.index.remove(t.names.remove(names), false)
+	return t.forget(ctx, all)
+}

@@ -1,0 +1,63 @@
+package writing
+
+import (
+	"archive/tar"
+	"bytes"
+	"io"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
+)
+
+// partsMark is how the last block of the last part begins of an archive in parts, behind
+// whose end the list of them stands.
+var partsMark = []byte("docker-archive parts ")
+
+// warnOfTrailing says that bytes behind the end of the archive are going to be overwritten or
+// cut off, unless this program has left them there: a change that was interrupted, or a
+// list of parts.
+func (e *Existing) warnOfTrailing() {
+	if left := e.out.Size() - e.from; left > 0 && !e.isOurs(left) {
+		logrus.Warnf("%s: %d bytes follow the end of the archive, and are discarded: they belong to nothing in it", e.out.File().Name(), left)
+	}
+}
+
+// isOurs reports whether what follows the end of the archive looks like what a change would
+// have left that was interrupted: it begins with a blob such as this archive has, and no
+// table of contents follows, as it does if somebody has appended another archive.
+func (e *Existing) isOurs(left int64) bool {
+	rest := io.NewSectionReader(e.out.File(), e.from, left)
+	block := make([]byte, tarBlock)
+	if n, _ := rest.ReadAt(block, left-tarBlock); n == len(block) && bytes.HasPrefix(block, partsMark) {
+		return true
+	}
+	for empty := 0; empty < maxPadding; empty += tarBlock { // There may be holes before it.
+		if _, err := io.ReadFull(rest, block); err != nil {
+			return false
+		}
+		if len(bytes.Trim(block, "\x00")) > 0 {
+			break
+		}
+	}
+	if _, err := rest.Seek(-tarBlock, io.SeekCurrent); err != nil {
+		return false
+	}
+	entries := tar.NewReader(rest)
+	for n := range maxRests {
+		header, err := entries.Next()
+		switch {
+		case err != nil:
+			return n > 0 // It is cut short.
+		case n == 0 && !e.isBlob(header.Name), slices.Contains(documents, header.Name):
+			return false
+		}
+	}
+	return false
+}
+
+// isBlob reports whether an entry of this name is one of a blob.
+func (e *Existing) isBlob(name string) bool {
+	d, err := digest.Parse(digest.Canonical.String() + ":" + encoded.FindString(name))
+	return err == nil && (e.layout.BlobName(d) == name || e.layout.ConfigName(d) == name)
+}

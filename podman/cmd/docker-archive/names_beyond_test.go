@@ -1,0 +1,185 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
+)
+
+// rewritten returns a copy of an archive without some entries, and with others changed.
+func rewritten(t *testing.T, path string, change func(name string, data []byte) ([]byte, bool)) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	r := tar.NewReader(bytes.NewReader(imagetest.ReadFile(t, path)))
+	for {
+		h, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		require.NoError(t, err)
+		data, err := io.ReadAll(r)
+		require.NoError(t, err)
+		data, keep := change(h.Name, data)
+		if !keep {
+			continue
+		}
+		h.Size = int64(len(data))
+		require.NoError(t, w.WriteHeader(h))
+		_, err = w.Write(data)
+		require.NoError(t, err)
+	}
+	require.NoError(t, w.Close())
+	return imagetest.WriteFile(t, b.Bytes())
+}
+
+// called returns an archive of an image with a name as containerd keeps it.
+func called(t *testing.T, name string) string {
+	t.Helper()
+	return rewritten(t, cases+"name-ipv6.tar", func(entry string, data []byte) ([]byte, bool) {
+		return bytes.ReplaceAll(data, []byte("[::1]:5999/m/app:1"), []byte(name)), true
+	})
+}
+
+// Names that containers/image has no grammar for are kept as they are listed, or what
+// cannot keep them says so by name.
+func TestNamesBeyondReferences(t *testing.T) {
+	reg := imagetest.NewRegistry(t)
+	for _, c := range []struct{ name, pushed string }{
+		{"[::1]:5999/m/app:1", "m/app:1"},
+		{"[2001:db8::1]/m/app:1", "m/app:1"},
+		{"bücher.example/m/app:1", "m/app:1"},
+		{"EXAMPLE.com/App:1", ""},
+		{"example.com/app:v1+build", ""},
+		{"App:1", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			source, dir := called(t, c.name), t.TempDir()
+			saved, grown, layout := filepath.Join(dir, "saved.tar"), filepath.Join(dir, "grown.tar"), filepath.Join(dir, "oci")
+			succeeds(t, "save", "-q", "-o", saved, "docker-archive:"+source)
+			succeeds(t, "save", "-q", "-o", grown, images+"one")
+			succeeds(t, "add", "-q", grown, "docker-archive:"+source)
+			unpack(t, saved, layout)
+			again := filepath.Join(dir, "again.tar")
+			succeeds(t, "save", "-q", "-o", again, "oci:"+layout)
+			for _, path := range []string{saved, grown, again} {
+				succeeds(t, "compact", path)
+				out, _ := succeeds(t, "list", "-q", path)
+				assert.Contains(t, strings.Split(out, "\n"), c.name)
+				succeeds(t, "verify", path)
+			}
+			assert.Equal(t, imagetest.Sum(imagetest.ReadFile(t, saved)), imagetest.Sum(imagetest.ReadFile(t, again)))
+
+			_, stderr, status := command(t, "save", "-q", "--layout", "docker", "-o", filepath.Join(dir, "docker.tar"), "docker-archive:"+source)
+			assert.Equal(t, exitFailure, status)
+			assert.Contains(t, stderr, c.name)
+			out, stderr, status := command(t, "push", "--tls-verify=false", saved, reg.Address)
+			if c.pushed != "" {
+				require.Zero(t, status, stderr)
+				assert.Contains(t, out, reg.Address+"/"+c.pushed+" sha256:5ad025b270f9")
+			} else {
+				assert.Equal(t, exitFailure, status)
+				assert.Contains(t, stderr, c.name)
+			}
+			_, stderr, status = command(t, "push", "--tls-verify=false", "--keep-host", saved, reg.Address)
+			assert.Equal(t, exitFailure, status)
+			assert.Contains(t, stderr, c.name)
+			succeeds(t, "push", "--tls-verify=false", saved, reg.Address+"/other:2")
+
+			succeeds(t, "remove", grown, c.name)
+			out, _ = succeeds(t, "list", "-q", grown)
+			assert.NotContains(t, out, c.name)
+		})
+	}
+	_, stderr, status := command(t, "push", cases+"name-ipv6.tar", "[::1]:5000")
+	assert.Equal(t, exitUsage, status)
+	assert.Contains(t, stderr, "IPv6")
+}
+
+// unpack unpacks an archive into a directory.
+func unpack(t *testing.T, path, dir string) {
+	t.Helper()
+	files, names := imagetest.Files(t, imagetest.ReadFile(t, path))
+	for _, name := range names {
+		if strings.HasSuffix(name, "/") {
+			continue
+		}
+		target := filepath.Join(dir, filepath.FromSlash(name))
+		require.NoError(t, os.MkdirAll(filepath.Dir(target), 0o700))
+		require.NoError(t, os.WriteFile(target, files[name], 0o600))
+	}
+}
+
+// digestOf returns the digest of the manifest for an architecture.
+func digestOf(index v1.Index, architecture string) string {
+	for _, d := range index.Manifests {
+		if d.Platform.Architecture == architecture {
+			return d.Digest.String()
+		}
+	}
+	return ""
+}
+
+// A platform whose manifest is there, but not all of its layers, is listed so, and left out
+// if that is asked for.
+func TestIncompletePlatform(t *testing.T) {
+	dir := t.TempDir()
+	whole := filepath.Join(dir, "whole.tar")
+	succeeds(t, "save", "-q", "--all-platforms", "-o", whole, images+"multi")
+	files, _ := imagetest.Files(t, imagetest.ReadFile(t, whole))
+	layers := map[string]int{}
+	blob := func(d v1.Descriptor) string { return "blobs/sha256/" + d.Digest.Encoded() }
+	var top, index v1.Index
+	require.NoError(t, json.Unmarshal(files["index.json"], &top))
+	require.NoError(t, json.Unmarshal(files[blob(top.Manifests[0])], &index))
+	var arm v1.Manifest
+	for _, d := range index.Manifests {
+		var m v1.Manifest
+		require.NoError(t, json.Unmarshal(files[blob(d)], &m))
+		for _, l := range m.Layers {
+			layers[blob(l)]++
+		}
+		if d.Platform.Architecture == "arm64" {
+			arm = m
+		}
+	}
+	missing := blob(arm.Config)
+	for _, l := range arm.Layers {
+		if layers[blob(l)] == 1 {
+			missing = blob(l)
+		}
+	}
+	require.NotEqual(t, blob(arm.Config), missing)
+	for _, missing := range []string{missing, blob(arm.Config)} {
+		part := rewritten(t, whole, func(name string, data []byte) ([]byte, bool) { return data, name != missing })
+		out, _ := succeeds(t, "list", part)
+		assert.Contains(t, out, "linux/amd64 (incomplete: linux/arm64/v8)")
+		out, _ = succeeds(t, "list", "--json", part)
+		assert.Equal(t, 1, strings.Count(out, `"incomplete": true`))
+		layout := filepath.Join(t.TempDir(), "oci")
+		unpack(t, part, layout)
+		for _, source := range []string{"docker-archive:" + part, "oci:" + layout} {
+			path := filepath.Join(t.TempDir(), "saved.tar")
+			_, stderr, status := command(t, "save", "-q", "--all-platforms", "-o", path, source)
+			assert.Equal(t, exitFailure, status)
+			assert.NotEmpty(t, stderr)
+			_, stderr = succeeds(t, "save", "-q", "--all-platforms", "--skip-missing", "-o", path, source)
+			assert.Contains(t, stderr, "warning: multi: its source has not got all that its index lists: "+digestOf(index, "arm64"))
+			out, _ := succeeds(t, "list", path)
+			assert.Contains(t, out, "linux/amd64 (missing: linux/arm64/v8)")
+			out, _ = succeeds(t, "verify", path)
+			assert.NotContains(t, out, "belong to no image")
+		}
+	}
+}

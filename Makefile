@@ -6,7 +6,12 @@ STATIC    := CGO_ENABLED=0 $(GO)
 PLATFORMS := darwin/arm64 windows/amd64
 MODULES   := . podman bench interop release
 
-.PHONY: build release demo test test-long crash generate generate-check interop interop-all bench sizes lint cross portable fuzz fuzz-hostile clean
+# LINKED is what the command says of the commit that it was built from: nothing without git.
+LINKED = -X main.linkedVersion=$(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null) \
+	-X main.linkedCommit=$(shell git rev-parse HEAD 2>/dev/null) \
+	-X main.linkedDate=$(shell TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null)
+
+.PHONY: build dist dist-check dist-test release demo test test-long crash generate generate-check interop interop-all bench sizes lint cross portable fuzz fuzz-hostile clean
 
 build: bin/docker-archive
 
@@ -14,7 +19,7 @@ build: bin/docker-archive
 .PHONY: bin/docker-archive
 bin/docker-archive:
 	@mkdir -p bin
-	cd podman && $(STATIC) build -tags $(TAGS) -trimpath -ldflags '-s -w' -o ../$@ ./cmd/docker-archive
+	cd podman && $(STATIC) build -tags $(TAGS) -trimpath -ldflags '-s -w $(LINKED)' -o ../$@ ./cmd/docker-archive
 
 # demo turns the small image in testdata into demo.tar and shows it.
 demo: build
@@ -71,6 +76,22 @@ interop-all: build
 release:
 	cd release && $(GO) run . $(VERSION)
 
+# dist makes everything that a release consists of, in dist: make dist, or for some platforms
+# make dist ONLY=linux/amd64,windows/amd64.
+ONLY ?=
+dist:
+	cd release && $(STATIC) run ./dist -o ../dist -platforms '$(ONLY)'
+
+# dist-check makes it twice, in two folders, and compares the bytes: for one platform, or for all
+# by DIST_ALL=1, from nothing by GOCACHE=$$(mktemp -d).
+dist-check:
+	cd release && $(STATIC) test -tags interop -count 1 -timeout 60m -run '^TestSameBytes$$' ./dist
+
+# dist-test installs the Debian package in a bare Debian and uses it there. It needs root,
+# debootstrap and a mirror.
+dist-test:
+	cd release && $(STATIC) test -tags interop -count 1 -timeout 20m -run '^TestInBareDebian$$' ./dist
+
 bench: build
 	cd bench && $(STATIC) run -tags $(TAGS) .
 
@@ -125,4 +146,4 @@ fuzz-hostile:
 	cd podman && $(FUZZ) '^FuzzHostileArchives$$' ./hostile
 
 clean:
-	rm -rf bin demo.tar bench/.data interop/.clients
+	rm -rf bin dist demo.tar bench/.data interop/.clients

@@ -502,7 +502,7 @@ func explain(root *cobra.Command, args []string, err error) error {
 	if len(words) == 0 {
 		return err
 	}
-	isRoot := !errors.As(err, &of) || of.command == root.Name()
+	isRoot := !errors.As(err, &of) || of.command == root.CommandPath()
 	if own, _, found := root.Find(words[:1]); found == nil && own != root {
 		if !isRoot || topic {
 			return err
@@ -510,7 +510,7 @@ func explain(root *cobra.Command, args []string, err error) error {
 		return guessError{err, "flags of " + own.Name() + " stand behind it: docker-archive " + own.Name() + " …"}
 	}
 	if hint := guess(words); hint != "" {
-		return guessError{commandError{usagef("unknown command %q", words[0]), root.Name()}, hint}
+		return guessError{commandError{usagef("unknown command %q", words[0]), root.CommandPath()}, hint}
 	}
 	return err
 }

@@ -47,7 +47,14 @@ func main() {
 	root := newRootCommand()
 	out := &results{file: os.Stdout}
 	root.SetOut(out)
-	err := explain(root, os.Args[1:], root.ExecuteContext(ctx))
+	args, err := os.Args[1:], error(nil)
+	if os.Getenv(calledByDocker) != "" {
+		args, err = asPlugin(root, args)
+		endWithDocker(stop)
+	}
+	if root.SetArgs(args); err == nil {
+		err = explain(root, args, root.ExecuteContext(ctx))
+	}
 	if lost := out.close(); err == nil {
 		err = lost
 	}
@@ -155,26 +162,8 @@ all platforms, which docker-archive: does not; docker load and others read both.
 		newCopyCommand(g), newSaveCommand(g), newAddCommand(g), newRemoveCommand(g), newTagCommand(g), newRenameCommand(g), newCompactCommand(g),
 		newListCommand(g), newInspectCommand(g), newVerifyCommand(g),
 		newFilesCommand(g), newCatCommand(g), newExportCommand(g), newExtractCommand(g), newLayersCommand(g), newDiffCommand(g),
-		newMakeCommand(g), newServeCommand(g), newBrowseCommand(g), newPushCommand(g), newLoadCommand(g), newManCommand(), newVersionCommand(),
+		newMakeCommand(g), newServeCommand(g), newBrowseCommand(g), newPushCommand(g), newLoadCommand(g), newManCommand(), newVersionCommand(), newMetadataCommand(),
 	)
 	tellUsage(root)
 	return root
-}
-
-// version returns what the build knows of the source it was made from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "(unknown)"
-	}
-	v := info.Main.Version
-	if v == "" || v == "(devel)" {
-		v = "(devel)"
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				v += " " + s.Value
-			}
-		}
-	}
-	return v
 }

@@ -21,8 +21,11 @@ func newManCommand() *cobra.Command {
 			if err := os.MkdirAll(args[0], 0o755); err != nil {
 				return err
 			}
-			// A fixed date, so that the pages are the same whenever they are made.
-			date := time.Unix(0, 0).UTC()
+			// The commit's date, so that the pages are the same whenever they are made.
+			date, err := time.Parse(time.RFC3339, builtFrom().Date)
+			if err != nil {
+				date = time.Unix(0, 0).UTC() // A build that does not know its commit.
+			}
 			header := &doc.GenManHeader{Section: "1", Source: "docker-archive " + cmd.Root().Version, Date: &date}
 			cmd.Root().DisableAutoGenTag = true
 			if err := doc.GenManTree(cmd.Root(), header, args[0]); err != nil {

@@ -181,21 +181,6 @@ func ofCommand(cmd *cobra.Command, err error) error {
 	return err
 }
 
-// newVersionCommand returns the command that is the flag --version for people who
-// look for a command.
-func newVersionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:     "version",
-		Short:   "Print the version",
-		Example: `  docker-archive version`,
-		Args:    usageArgs(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "docker-archive", cmd.Root().Version)
-			return err
-		},
-	}
-}
-
 // betweenArgs demands at least some arguments and at most others, which what names.
 func betweenArgs(least, most int, what string) cobra.PositionalArgs {
 	return usageArgs(func(cmd *cobra.Command, args []string) error {

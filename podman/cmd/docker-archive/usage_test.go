@@ -41,12 +41,6 @@ func TestWrongCommandLines(t *testing.T) {
 	}
 }
 
-func TestVersion(t *testing.T) {
-	flag, _ := succeeds(t, "--version")
-	called, _ := succeeds(t, "version")
-	assert.Equal(t, flag, called)
-}
-
 // What is written here is named where people look for it.
 func TestHelpNamesTheLayouts(t *testing.T) {
 	for _, name := range []string{"", "copy", "save"} {

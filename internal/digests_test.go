@@ -35,6 +35,7 @@ var decoders = map[string]string{
 	"podman/copying/internal/selecting/index.go":   "raw fields; descriptors by image.Decode",
 	"podman/copying/internal/selecting/without.go": "every digest is checked by addManifest",
 	"podman/cmd/docker-archive/make_config.go":     "the words of a flag",
+	"release/dist/image.go":                        "a directory that the release has written",
 	"podman/making/container/container.go":         "what this machine's own storage says of a container",
 	"internal/imagediff/imagediff.go":              "the fields of a config, checked before, as values of any kind",
 }

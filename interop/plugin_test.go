@@ -4,12 +4,10 @@ package interop
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -32,7 +30,6 @@ func TestDockerPlugin(t *testing.T) {
 	assert.Regexp(t, `(?m)^ +archive\* +Carry container images as files`, listed)
 	assert.Contains(t, docker.run(t, "archive", "--help"), "docker archive [command]")
 	assert.Contains(t, docker.run(t, "help", "archive", "save"), "docker archive save ")
-	assert.Contains(t, docker.run(t, "__complete", "archive", "ver"), "verify\t")
 
 	file := filepath.Join(t.TempDir(), "app.tar")
 	docker.run(t, "archive", "save", "--insecure-policy", "--all-platforms", "--name", "example.com/app:1", "-o", file, "oci:../testdata/oci:multi")
@@ -79,33 +76,6 @@ func TestDockerPluginWithDockersFlags(t *testing.T) {
 		docker.run(t, "--context", "there", "archive", "save", "--insecure-policy", "-o", saved, "docker-daemon:example.com/hello:1")
 		assert.Contains(t, docker.run(t, "archive", "list", "-q", saved), "example.com/hello:1")
 	})
-}
-
-// A signal that docker gets, and does not hand on, ends the plugin.
-func TestDockerPluginEnds(t *testing.T) {
-	docker, settings := pluggedDocker(t)
-	file := filepath.Join(settings, "app.tar")
-	docker.run(t, "archive", "save", "--insecure-policy", "-o", file, "oci:../testdata/oci:multi=example.com/app:1")
-	log := filepath.Join(settings, "log")
-	out, err := os.Create(log)
-	require.NoError(t, err)
-	defer out.Close()
-	cmd := exec.CommandContext(t.Context(), docker.argv[0], "archive", "serve", "--listen", "127.0.0.1:0", file)
-	cmd.Env = append(os.Environ(), docker.env...)
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	require.NoError(t, cmd.Start())
-	(&daemon{name: "docker archive serve", process: cmd.Process, log: log, ended: make(chan struct{})}).await(t, func() error {
-		if text, err := os.ReadFile(log); err != nil || !strings.Contains(string(text), "127.0.0.1:") {
-			return fmt.Errorf("it does not serve yet: %w", err)
-		}
-		return nil
-	})
-	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
-	_ = cmd.Wait() // It ends only when its plugin has.
-	text, err := os.ReadFile(log)
-	require.NoError(t, err)
-	assert.NotContains(t, string(text), "forcefully")
 }
 
 // The metadata is what docker asks for before all else.

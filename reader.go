@@ -117,7 +117,9 @@ func NewReaderForReferenceContext(ctx context.Context, sys *types.SystemContext,
 	if err != nil {
 		return nil, nil, err
 	}
-	archiveRef.complete(r.catalog)
+	if err := archiveRef.complete(ctx, r.catalog); err != nil {
+		return nil, nil, errors.Join(err, r.Close())
+	}
 	archiveRef.reader = r
 	return r, archiveRef, nil
 }

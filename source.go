@@ -47,7 +47,9 @@ func newImageSource(ctx context.Context, sys *types.SystemContext, ref archiveRe
 			return nil, err
 		}
 		s.reader, s.owned = r, true
-		ref.complete(r.catalog)
+		if err := ref.complete(ctx, r.catalog); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
 	}
 	var err error
 	if s.image, _, err = s.reader.choose(ref, sys); err != nil {

@@ -202,8 +202,17 @@ func own(ref types.ImageReference) (archiveReference, error) {
 // this package's transports, or of the one that containers/image has built in, and
 // belongs to no open Reader or Writer of this package.
 func IsArchive(ref types.ImageReference) bool {
+	_, ok := ArchivePath(ref)
+	return ok
+}
+
+// ArchivePath returns the path of the archive that ref names; ok is IsArchive.
+func ArchivePath(ref types.ImageReference) (path string, ok bool) {
 	ours, err := own(ref)
-	return err == nil && ours.reader == nil && ours.writer == nil
+	if err != nil || ours.reader != nil || ours.writer != nil {
+		return "", false
+	}
+	return ours.path, true
 }
 
 // Transport returns the transport of the reference.

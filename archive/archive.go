@@ -137,7 +137,9 @@ func (o Opener) open(ctx context.Context, file *input.File) (*Archive, error) {
 		return nil, errors.Join(err, file.Close())
 	}
 	if o.Bases != nil {
-		c.Complete(&o.Bases.set)
+		if err := o.Bases.Complete(ctx, c); err != nil {
+			return nil, errors.Join(err, file.Close())
+		}
 	}
 	a := &Archive{catalog: c, size: file.Size(), close: sync.OnceValue(file.Close), checkParts: file.CheckParts}
 	for _, img := range c.Images() {

@@ -17,7 +17,11 @@ import (
 //
 // Bases are filled first, and then given to an Opener. After that all methods may be called
 // concurrently. One layer is made at a time, with at most 96 MB of memory.
-type Bases struct{ set bases.Set }
+type Bases struct {
+	set   bases.Set
+	turn  chan struct{} // held by who takes from later
+	later []func(ctx context.Context) error
+}
 
 // BasesOptions are how layers are made. The zero value will do.
 type BasesOptions struct {
@@ -32,7 +36,7 @@ type BasesOptions struct {
 
 // NewBases returns empty Bases. The caller must close them.
 func NewBases(o BasesOptions) *Bases {
-	return &Bases{bases.Set{TempDir: o.TempDir, Keep: o.Keep}}
+	return &Bases{set: bases.Set{TempDir: o.TempDir, Keep: o.Keep}, turn: make(chan struct{}, 1)}
 }
 
 // AddArchive adds the layers of an archive, which must not have been read before, nor be
@@ -42,6 +46,33 @@ func NewBases(o BasesOptions) *Bases {
 func (b *Bases) AddArchive(ctx context.Context, name string, a *Archive) error {
 	if err := b.set.AddCatalog(ctx, name, a.catalog); err != nil {
 		return fmt.Errorf("reading %s: %w", name, err)
+	}
+	return nil
+}
+
+// AddLater has add called when an archive is first opened with the Bases that is without
+// layers. An archive that has all of its layers costs nothing so. An error of add is that of
+// opening the archive, and add is called again for the next one.
+func (b *Bases) AddLater(add func(ctx context.Context) error) { b.later = append(b.later, add) }
+
+// Complete has an archive that was just opened borrow the layers that it is without. It is for
+// the packages of this module.
+func (b *Bases) Complete(ctx context.Context, c *catalog.Catalog) error {
+	c.Complete(&b.set)
+	if len(c.Lacked()) == 0 {
+		return nil
+	}
+	select {
+	case b.turn <- struct{}{}:
+		defer func() { <-b.turn }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	for len(b.later) > 0 {
+		if err := b.later[0](ctx); err != nil {
+			return err
+		}
+		b.later = b.later[1:]
 	}
 	return nil
 }

@@ -3,6 +3,7 @@
 package dockerarchive
 
 import (
+	"context"
 	"fmt"
 
 	"go.podman.io/image/v5/types"
@@ -28,12 +29,15 @@ func WithBases(ref types.ImageReference, bases *archive.Bases) (types.ImageRefer
 }
 
 // complete has a catalog borrow what the archive is without.
-func (ref archiveReference) complete(c *catalog.Catalog) {
-	if ref.bases != nil {
-		c.Complete(ref.bases.Set())
+func (ref archiveReference) complete(ctx context.Context, c *catalog.Catalog) error {
+	if ref.bases == nil {
+		return nil
 	}
+	return ref.bases.Complete(ctx, c)
 }
 
 // UseBases has the images of r take layers that the archive is without from bases, as those
 // of WithBases do. It must be called before anything of the archive is read.
-func (r *Reader) UseBases(bases *archive.Bases) { r.catalog.Complete(bases.Set()) }
+func (r *Reader) UseBases(ctx context.Context, bases *archive.Bases) error {
+	return bases.Complete(ctx, r.catalog)
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/archive"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
@@ -96,13 +98,42 @@ func (o *baseOptions) complete(ref types.ImageReference) (types.ImageReference, 
 	return dockerarchive.WithBases(ref, o.bases)
 }
 
-// completeItself has images come complete of which the archive that they are added to has
-// what they lack. What is wrong with that archive is said when it is added to.
-func (o *baseOptions) completeItself(cmd *cobra.Command, g *globalOptions, path string) {
+// lendEachOther has several archives of a command take from each other what they lack. They are
+// opened for that when one of them turns out to lack something. A stream lends nothing, for it
+// cannot be read twice.
+func (o *baseOptions) lendEachOther(cmd *cobra.Command, g *globalOptions, paths ...string) {
+	slices.Sort(paths)
+	paths = slices.DeleteFunc(slices.Compact(paths), isStream)
+	if len(paths) < 2 {
+		return
+	}
 	if o.bases == nil {
 		o.bases = archive.NewBases(archive.BasesOptions{TempDir: g.tmpdir})
 	}
-	_, _ = o.addArchive(cmd.Context(), g, path)
+	for _, path := range paths {
+		o.bases.AddLater(func(ctx context.Context) error {
+			if _, err := o.addArchive(ctx, g, path); err != nil && ctx.Err() == nil {
+				fmt.Fprintf(cmd.ErrOrStderr(), "docker-archive: warning: no layers are taken from %s: %s\n", printable.String(path), printable.Error(err))
+			}
+			return context.Cause(ctx)
+		})
+	}
+}
+
+// isStream reports whether a path is of something else than a file or a directory.
+func isStream(path string) bool {
+	info, err := os.Stat(path)
+	return path == "-" || path == "/dev/stdin" || err != nil || !info.Mode().IsRegular() && !info.IsDir()
+}
+
+// archivePaths returns the paths of those images that are in archives.
+func archivePaths(refs ...types.ImageReference) (paths []string) {
+	for _, ref := range refs {
+		if path, ok := dockerarchive.ArchivePath(ref); ok {
+			paths = append(paths, path)
+		}
+	}
+	return paths
 }
 
 // deltaOptions are the flags of save for deltas.

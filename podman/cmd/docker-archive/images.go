@@ -183,6 +183,22 @@ func (o *saveOptions) list(ctx context.Context, sys *types.SystemContext, list *
 	return images, err
 }
 
+// archivesOf returns the paths of the archives that arguments mean, and of that which is added
+// to.
+func (o *saveOptions) archivesOf(args []argument) []string {
+	var refs []types.ImageReference
+	for _, arg := range args {
+		if ref, _, err := parseImage(arg.text); err == nil { // Else it is said when it is opened.
+			refs = append(refs, ref)
+		}
+	}
+	paths := archivePaths(refs...)
+	if o.archive != "" {
+		paths = append(paths, o.archive)
+	}
+	return paths
+}
+
 // parseRepository returns where a repository is and its name, if an argument means all
 // of its tags: a name without a tag or a digest in the daemon, and with --all-tags in a
 // registry. The name is nil if the argument means something else.

@@ -108,7 +108,7 @@ func (o *loadOptions) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer o.base.close()
-	release, err := eachArchive(cmd, sys, &o.base, args, func(_ string, found []copying.SaveImage) error {
+	release, err := eachArchive(cmd, o.global, sys, &o.base, args, func(_ string, found []copying.SaveImage) error {
 		images = append(images, found...)
 		return nil
 	})
@@ -149,20 +149,24 @@ func (o *loadOptions) run(cmd *cobra.Command, args []string) error {
 }
 
 // eachArchive calls do with the images of each of archives, which may be read until release,
-// which is never nil.
-func eachArchive(cmd *cobra.Command, sys *types.SystemContext, base *baseOptions, archives []string, do func(arg string, images []copying.SaveImage) error) (release func(), err error) {
+// which is never nil. The archives lend each other layers that they lack.
+func eachArchive(cmd *cobra.Command, g *globalOptions, sys *types.SystemContext, base *baseOptions, archives []string, do func(arg string, images []copying.SaveImage) error) (release func(), err error) {
 	var releases []func() error
 	release = func() {
 		for _, r := range releases {
 			_ = r() // It has only been read from.
 		}
 	}
-	for _, arg := range archives {
-		ref, err := archiveReference(arg)
-		if err != nil {
+	refs := make([]types.ImageReference, len(archives))
+	for n, arg := range archives {
+		if refs[n], err = archiveReference(arg); err != nil {
 			return release, usagef("%s: %w", arg, err)
 		}
-		if ref, err = base.complete(ref); err != nil {
+	}
+	base.lendEachOther(cmd, g, archivePaths(refs...)...)
+	for n, arg := range archives {
+		ref, err := base.complete(refs[n])
+		if err != nil {
 			return release, err
 		}
 		found, r, err := copying.AllImages(cmd.Context(), sys, ref)

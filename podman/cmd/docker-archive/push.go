@@ -215,7 +215,7 @@ func (o *pushOptions) images(cmd *cobra.Command, sys *types.SystemContext, archi
 	if err != nil {
 		return nil, func() {}, err
 	}
-	release, err = eachArchive(cmd, sys, &o.base, archives, func(arg string, found []copying.SaveImage) error {
+	release, err = eachArchive(cmd, o.global, sys, &o.base, archives, func(arg string, found []copying.SaveImage) error {
 		of, err := o.targets(found, arg, m, registry)
 		images = append(images, of...)
 		return err

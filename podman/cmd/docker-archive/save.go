@@ -195,9 +195,7 @@ func (o *saveOptions) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer o.base.close()
-	if o.archive != "" {
-		o.base.completeItself(cmd, o.global, o.archive)
-	}
+	o.base.lendEachOther(cmd, o.global, o.archivesOf(listed)...)
 	images, err := o.images(cmd, options.SourceCtx, listed)
 	if err != nil {
 		return err

@@ -52,7 +52,9 @@ along): one of cosign's, or a bundle of sigstore. Nobody else is asked.`,
 			}
 			defer base.close()
 			if base.bases != nil {
-				r.UseBases(base.bases)
+				if err := r.UseBases(cmd.Context(), base.bases); err != nil {
+					return err
+				}
 			}
 			read, done := progressBar(cmd.ErrOrStderr(), r.Size())
 			report, err := r.Verify(cmd.Context(), read)

@@ -137,6 +137,10 @@ fuzz:
 	else echo 'Not fuzzing on 386: this kernel does not run its programs.'; fi
 	$(FUZZ) '^FuzzIndex$$' ./internal/tarfile
 	$(FUZZ) '^FuzzExport$$' ./internal/files
+	$(FUZZ) '^FuzzRebuild$$' ./internal/deflate
+	$(FUZZ) '^FuzzMake$$' ./delta
+	$(FUZZ) '^FuzzApply$$' ./delta
+	$(FUZZ) '^FuzzStreams$$' ./delta
 	$(FUZZ) '^FuzzDocuments$$' ./archive
 	$(subst 5000x,50000x,$(FUZZ)) '^FuzzReadEverything$$' ./archive
 

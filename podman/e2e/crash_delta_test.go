@@ -101,7 +101,7 @@ func TestKilledWhileAddingDelta(t *testing.T) {
 	without, with := 0, 0
 	for i := range kills {
 		require.NoError(t, os.WriteFile(january, begin, 0o600))
-		left := 1 + i*moments/kills
+		left := moments - (kills-1-i)*moments/kills // The last is when all is done.
 		killAt(t, child(t, "adddelta", dir), func(byte) bool { left--; return left == 0 })
 		switch got := namesIn(t, imagetest.ReadFile(t, january)); {
 		case assert.ObjectsAreEqual(old, got):
@@ -116,6 +116,7 @@ func TestKilledWhileAddingDelta(t *testing.T) {
 	_, _ = killAt(t, child(t, "adddelta", dir), func(byte) bool { return false })
 	assert.Equal(t, both, namesIn(t, imagetest.ReadFile(t, january)))
 	assert.Positive(t, without)
+	assert.Positive(t, with)
 	t.Logf("%d kills at %d moments: %d times January's archive, %d times both", kills, moments, without, with)
 }
 

@@ -1,0 +1,131 @@
+package delta
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"slices"
+	"testing"
+
+	kgzip "github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/pgzip"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// rounds returns how often a test is to repeat what finds more the longer it runs: long
+// times by make test-long.
+func rounds(t testing.TB, short, long int) int {
+	t.Helper()
+	if os.Getenv("DOCKERARCHIVE_TEST_LONG") != "" {
+		return long
+	}
+	t.Logf("%d of %d rounds; make test-long runs all", short, long)
+	return short
+}
+
+// compressors are all kinds of blobs that a layer may be.
+var compressors = []string{"plain", "go", "klauspost", "pgzip", "members", "tail", "broken", "zstd", "system"}
+
+// compress returns text as one of compressors leaves it at a level of -2 to 9, if it has that.
+func compress(t testing.TB, kind string, level int, text []byte) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	var w io.WriteCloser
+	var err error
+	switch kind {
+	case "plain":
+		return text
+	case "go":
+		w, err = gzip.NewWriterLevel(&buf, level)
+	case "klauspost":
+		w, err = kgzip.NewWriterLevel(&buf, level)
+	case "pgzip":
+		w, err = pgzip.NewWriterLevel(&buf, level)
+	case "members":
+		half := len(text) / 2
+		return append(compress(t, "go", level, text[:half]), compress(t, "klauspost", level, text[half:])...)
+	case "tail":
+		return append(compress(t, "go", level, text), "\x00\x00\x00\x00 behind the end"...)
+	case "broken":
+		b := compress(t, "go", level, text)
+		return b[:len(b)-len(b)/3]
+	case "zstd":
+		w, err = zstd.NewWriter(&buf, zstd.WithEncoderLevel(zstd.EncoderLevel(1+(level+2)%4)))
+	case "system":
+		return systemGzip(t, level, text)
+	}
+	require.NoError(t, err)
+	_, err = w.Write(text)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	return buf.Bytes()
+}
+
+// systemGzip runs the gzip of the system.
+func systemGzip(t testing.TB, level int, text []byte) []byte {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "gzip", "-c", "-n", fmt.Sprintf("-%d", max(1, level)))
+	cmd.Stdin = bytes.NewReader(text)
+	packed, err := cmd.Output()
+	require.NoError(t, err)
+	return packed
+}
+
+// sizeOfPair returns how large the n-th of pairs may be, in bytes: 1 MiB; in long campaigns 8 MiB,
+// and 50 MB now and then.
+func sizeOfPair(r *rand.Rand, n, pairs int) int {
+	switch {
+	case pairs < 100:
+		return r.IntN(1 << (8 + r.IntN(13)))
+	case n%200 == 0:
+		return r.IntN(50_000_000)
+	default:
+		return r.IntN(1 << (8 + r.IntN(16)))
+	}
+}
+
+// Pairs of blobs of every kind and level, chosen at random, are rebuilt to the byte.
+func TestRandomPairs(t *testing.T) {
+	pairs := rounds(t, 30, 2000)
+	made := 0
+	for seed := range pairs {
+		r := rand.New(rand.NewPCG(uint64(seed), 7))
+		old := someText(r, sizeOfPair(r, seed, pairs))
+		text := changed(r, old)
+		var bases [][]byte
+		for range r.IntN(3) {
+			kind := compressors[r.IntN(len(compressors))]
+			bases = append(bases, compress(t, kind, r.IntN(12)-2, changed(r, old)))
+		}
+		kind, level := compressors[r.IntN(len(compressors))], r.IntN(12)-2
+		if r.IntN(2) == 0 { // the usual case: the same compressor
+			bases = append(bases, compress(t, kind, level, old))
+		}
+		if h, _ := roundTrip(t, compress(t, kind, level, text), bases...); h != nil {
+			made++
+		}
+	}
+	assert.Greater(t, made, pairs/4)
+	t.Logf("%d pairs, %d deltas", pairs, made)
+}
+
+// Every kind at every level, from a base that is compressed so and from one that is not.
+func TestEveryLevel(t *testing.T) {
+	for _, kind := range compressors {
+		for level := -2; level <= 9; level++ {
+			r := rand.New(rand.NewPCG(uint64(level+2), 8))
+			old := someText(r, 50_000)
+			text := slices.Insert(slices.Clone(old), 25_000, []byte("something that is new")...)
+			target := compress(t, kind, level, text)
+			for _, base := range [][]byte{old, compress(t, kind, level, old)} {
+				roundTrip(t, target, base)
+			}
+		}
+	}
+}

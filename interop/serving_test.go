@@ -76,37 +76,6 @@ func TestServeIdleConnections(t *testing.T) {
 	}
 }
 
-// TestServeConforms runs the distribution specification's own tests of pulling and of content
-// discovery.
-func TestServeConforms(t *testing.T) {
-	dir := t.TempDir()
-	path := referrersArchive(t, dir)
-	address := startServe(t, path)
-	crane := built(t, "crane").withEnv("HOME=" + dir)
-	repository := address + "/interop/one"
-	manifest := strings.TrimSpace(crane.run(t, "digest", repository+":v1"))
-	one := layoutImage(t, testLayout, "one")
-	tags := strings.Fields(crane.run(t, "ls", repository))
-	require.Contains(t, tags, "v1")
-	suite := built(t, "conformance").withEnv(
-		"OCI_RESULTS_DIR="+filepath.Join(dir, "results"),
-		"OCI_VERSION=1.1", "OCI_LOG=warn",
-		"OCI_REGISTRY="+address, "OCI_TLS=disabled",
-		"OCI_REPO1=interop/one", "OCI_REPO2=interop/one",
-		"OCI_API_PUSH=false", "OCI_API_BLOBS_DELETE=false", "OCI_API_MANIFESTS_DELETE=false", "OCI_API_TAGS_DELETE=false",
-		"OCI_API_BLOBS_ATOMIC=false", "OCI_API_MANIFESTS_ATOMIC=false", "OCI_API_TAGS_ATOMIC=false",
-		"OCI_RO_DATA_TAGS="+strings.Join(tags, " "),
-		"OCI_RO_DATA_MANIFESTS="+manifest,
-		"OCI_RO_DATA_BLOBS="+one.config.String(),
-		"OCI_RO_DATA_REFERRERS="+manifest)
-	output, err := suite.try(t)
-	if err != nil { // Of this version, it panics after its report if nothing may be pushed.
-		output = err.Error()
-	}
-	assert.Contains(t, output, "OCI Conformance Result: Pass\n", "%s", output)
-	assert.Regexp(t, `Pass\.+: +14\n`, output)
-}
-
 // TestServeSecured has skopeo pull with a certificate and a user, and not without.
 func TestServeSecured(t *testing.T) {
 	dir := daemonDir(t)

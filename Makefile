@@ -136,6 +136,7 @@ fuzz:
 	@if $(RUNS386); then set -x; GOARCH=386 CGO_ENABLED=0 $(FUZZ) '^FuzzDeflate$$' ./internal/inflate; \
 	else echo 'Not fuzzing on 386: this kernel does not run its programs.'; fi
 	$(FUZZ) '^FuzzIndex$$' ./internal/tarfile
+	$(FUZZ) '^FuzzPlainHeader$$' ./internal/tarfile
 	$(FUZZ) '^FuzzExport$$' ./internal/files
 	$(FUZZ) '^FuzzRebuild$$' ./internal/deflate
 	$(FUZZ) '^FuzzMake$$' ./delta

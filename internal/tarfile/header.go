@@ -91,7 +91,20 @@ func encodeHeader(h *tar.Header, size int64) ([]byte, error) {
 	return large, err
 }
 
+// headerLen returns how many bytes encodeHeader would return.
+func headerLen(h *tar.Header, size int64) (int64, error) {
+	header := *h
+	if header.Size = size; isPlain(&header) {
+		return blockSize, nil
+	}
+	blocks, err := encodeHeader(h, size)
+	return int64(len(blocks)), err
+}
+
 func format(h *tar.Header) ([]byte, error) {
+	if isPlain(h) {
+		return appendPlain(nil, h), nil
+	}
 	var b blockBuffer
 	if err := tar.NewWriter(&b).WriteHeader(h); err != nil {
 		return nil, fmt.Errorf("describing %s: %w", h.Name, err)
@@ -144,11 +157,11 @@ func smallSpan(small Smalls) (span int64, err error) {
 			return 0, err
 		}
 		size := int64(len(s.Data))
-		header, err := encodeHeader(s.Header, size)
+		length, err := headerLen(s.Header, size)
 		if err != nil {
 			return 0, err
 		}
-		span += spanOf(int64(len(header)), size)
+		span += spanOf(length, size)
 	}
 	return span, nil
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -132,4 +133,24 @@ func TestIndexAsTar(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What is written without archive/tar is what archive/tar writes.
+func FuzzPlainHeader(f *testing.F) {
+	f.Add("name", "link", byte(tar.TypeReg), int64(0o644), int64(5), int64(1_000_000_000), int64(0), 0, "root", uint8(0))
+	f.Add("dir/", "", byte(tar.TypeDir), int64(0o755), int64(0), int64(0), int64(0), 1000, "", uint8(tar.FormatUSTAR))
+	f.Add("a", "../b", byte(tar.TypeSymlink), int64(0), int64(0), int64(-1), int64(7), 0, "", uint8(tar.FormatPAX))
+	f.Add(strings.Repeat("x", 100), strings.Repeat("y", 100), byte(tar.TypeSymlink), int64(0o7777777), int64(0), int64(0o77777777777), int64(0), 0o7777777, strings.Repeat("u", 32), uint8(0))
+	f.Fuzz(func(t *testing.T, name, link string, kind byte, mode, size, seconds, nanoseconds int64, uid int, user string, format uint8) {
+		h := &tar.Header{Name: name, Linkname: link, Typeflag: kind, Mode: mode, Size: size, Uid: uid, Gid: uid / 2, Uname: user, Gname: user, Format: tar.Format(format)}
+		if seconds >= 0 {
+			h.ModTime = time.Unix(seconds, nanoseconds)
+		}
+		if !isPlain(h) {
+			return
+		}
+		var want blockBuffer
+		require.NoError(t, tar.NewWriter(&want).WriteHeader(h))
+		require.Equal(t, string(want), string(appendPlain(nil, h)))
+	})
 }

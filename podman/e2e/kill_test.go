@@ -90,6 +90,10 @@ func copyToPath(t *testing.T, path string) error {
 	return imagetest.Copy(t, ref, imagetest.Small(t), nil)
 }
 
+// linkTrial is an empty file that a process may leave that is killed in the instant in which it
+// tries whether unnamed files can be given a name. The next one removes it.
+const linkTrial = ".docker-archive-link"
+
 // A process that is killed leaves whole archives, and nothing else.
 func TestKilledAnywhere(t *testing.T) {
 	m := imagetest.Small(t)
@@ -114,6 +118,10 @@ func TestKilledAnywhere(t *testing.T) {
 		})
 		require.False(t, ended, "the child has ended by itself: %s", complaints)
 		for _, name := range imagetest.Leftovers(t, dir) {
+			if name == linkTrial {
+				require.Empty(t, imagetest.ReadFile(t, filepath.Join(dir, name)))
+				continue
+			}
 			kind := strings.Split(name, ".")[1]
 			require.True(t, strings.HasSuffix(name, ".tar"), name)
 			require.Equal(t, want[kind], imagetest.Sum(imagetest.ReadFile(t, filepath.Join(dir, name))))

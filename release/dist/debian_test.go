@@ -15,26 +15,27 @@ import (
 // A newcomer's path: the package is installed in a bare Debian, which has no Go and no daemon, and
 // images are carried over a gap. Each line is what somebody types; set -x shows how far it came.
 const play = `set -euxo pipefail
-! command -v go
+if command -v go; then exit 1; fi
 cd /root
 
 # Install. Nothing else is needed.
 dpkg -i /dist/*.deb
 dpkg --verify docker-archive
-docker-archive --help | grep -q 'docker-archive save -o'
-docker-archive version --json | grep -q '"platform": "linux/amd64"'
-zcat /usr/share/man/man1/docker-archive-save.1.gz | grep -q '^.SH SYNOPSIS'
+docker-archive --help | grep 'docker-archive save -o'
+docker-archive version --json | grep '"platform": "linux/amd64"'
+zcat /usr/share/man/man1/docker-archive-save.1.gz | grep '^.SH SYNOPSIS'
 test -s /usr/share/bash-completion/completions/docker-archive
 test -s /usr/share/zsh/vendor-completions/_docker-archive
 test -s /usr/share/fish/vendor_completions.d/docker-archive.fish
-grep -q 'Apache License' /usr/share/doc/docker-archive/copyright
-grep -q 'golang.org/x/sys' /usr/share/doc/docker-archive/NOTICES
+grep 'Apache License' /usr/share/doc/docker-archive/copyright
+grep 'golang.org/x/sys' /usr/share/doc/docker-archive/NOTICES
 test -x /usr/libexec/docker/cli-plugins/docker-archive
 
 # A registry, here one that comes from a file.
 docker-archive copy --all oci:/testdata/oci:multi image-archive:registry.tar:example.com/app:1
 docker-archive serve --listen 127.0.0.1:5099 registry.tar &
 serving=$!
+trap 'kill $serving || true' EXIT
 for try in $(seq 100); do (exec 3<>/dev/tcp/127.0.0.1/5099) 2>/dev/null && break; sleep 0.1; done
 
 # Connected side: save what is needed, and look at it.
@@ -44,18 +45,19 @@ docker-archive list images.tar
 docker-archive verify images.tar
 kill $serving
 wait $serving || true
+trap - EXIT
 
 # The other side: check what came, and use it.
 sha256sum -c images.tar.sha256
 docker-archive verify images.tar
-docker-archive list -q images.tar | grep -q '/example.com/app:1$'
+docker-archive list -q images.tar | grep '/example.com/app:1$'
 docker-archive files images.tar
 docker-archive copy docker-archive:images.tar oci:app:1
 test -s app/index.json
 
 # The image of the command is one that the command reads.
 docker-archive verify /dist/*_image.tar
-docker-archive inspect --config /dist/*_image.tar | grep -q '"User": *"65532:65532"'
+docker-archive inspect --config /dist/*_image.tar | grep '"User": *"65532:65532"'
 docker-archive extract /dist/*_image.tar /rootfs
 /rootfs/usr/bin/docker-archive version
 chroot --userspec=65532:65532 /rootfs /usr/bin/docker-archive --version
@@ -63,7 +65,8 @@ grep -c 'BEGIN CERTIFICATE' /rootfs/etc/ssl/certs/ca-certificates.crt
 
 # And away.
 dpkg --purge docker-archive
-! command -v docker-archive
+hash -r
+if command -v docker-archive; then exit 1; fi
 test ! -e /usr/libexec/docker/cli-plugins/docker-archive
 `
 

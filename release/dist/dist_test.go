@@ -32,6 +32,33 @@ func TestVersionOfCommit(t *testing.T) {
 	}
 }
 
+// The version comes from the tag, the time from the commit, and nothing else may be there.
+func TestSourceOfRepository(t *testing.T) {
+	dir := t.TempDir()
+	git := func(args ...string) {
+		t.Helper()
+		when := []string{"GIT_COMMITTER_DATE=1700000000 +0530", "GIT_CONFIG_GLOBAL=/dev/null"}
+		_, err := output(t.Context(), dir, when, "git", append([]string{"-c", "user.name=x", "-c", "user.email=x@example.com"}, args...)...)
+		require.NoError(t, err)
+	}
+	git("init", "-q")
+	git("commit", "-q", "--allow-empty", "-m", "one")
+	s, err := sourceOf(t.Context(), dir)
+	require.NoError(t, err)
+	assert.Equal(t, "v0.0.0-20231114221320-"+s.commit[:12], s.tag)
+	assert.Equal(t, int64(1_700_000_000), s.time.Unix())
+
+	git("tag", "-a", "-m", "x", "podman/v2.0.0") // The other module's.
+	git("tag", "-a", "-m", "x", "v1.2.3")
+	s, err = sourceOf(t.Context(), dir)
+	require.NoError(t, err)
+	assert.Equal(t, "1.2.3", s.version())
+
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "new"), nil, 0o600))
+	_, err = sourceOf(t.Context(), dir)
+	assert.ErrorContains(t, err, "?? new")
+}
+
 func TestChoose(t *testing.T) {
 	all, err := choose("")
 	require.NoError(t, err)

@@ -89,7 +89,7 @@ func Load(ctx context.Context, files *tarfile.Index) (*Catalog, error) {
 			return nil, err
 		}
 		if len(images) == 0 {
-			return nil, errdef.Errorf(errdef.ErrNoImageArchive, "no images: neither manifest.json, index.json nor repositories")
+			return nil, errdef.Errorf(errdef.ErrNoImageArchive, "no images: %s", noTables(files))
 		}
 	}
 	if len(images) == 0 {
@@ -108,6 +108,18 @@ func Load(ctx context.Context, files *tarfile.Index) (*Catalog, error) {
 	}
 	c.images = images
 	return c, nil
+}
+
+// noTables says why there are no tables of contents.
+func noTables(files *tarfile.Index) string {
+	const none = "neither manifest.json, index.json nor repositories"
+	switch {
+	case files.Size() == 0:
+		return "the file is empty"
+	case !files.Terminated():
+		return none + "; the file is cut short: it does not end as a tar archive does"
+	}
+	return none
 }
 
 // emptyTables says which tables of contents list nothing.

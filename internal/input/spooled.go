@@ -90,10 +90,18 @@ func copyUncompressed(ctx context.Context, temp io.Writer, stream io.Reader, loo
 	}
 	decompressed, err := compression.NewReader(source, algorithm)
 	if err != nil {
-		return 0, err
+		return 0, cutShort(algorithm, err)
 	}
 	err = b.copy(temp, decompressed, looks)
-	return b.size, errors.Join(err, decompressed.Close())
+	return b.size, cutShort(algorithm, errors.Join(err, decompressed.Close()))
+}
+
+// cutShort says of an error of decompression that the end is missing, if that is it.
+func cutShort(a compression.Algorithm, err error) error {
+	if a == compression.None || !errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	return errdef.Errorf(errdef.ErrDamaged, "it is cut short, before the end of what is compressed: %w", err)
 }
 
 // bounded is a copy that ends when it becomes too large.

@@ -12,6 +12,10 @@ import (
 // errClosed means that this process was started without the stream it should write to.
 var errClosed = errors.New("it is closed")
 
+// CheckOpen fails if a file is a standard stream that was closed when this process was started,
+// which a null device opened for reading and writing is taken for.
+func CheckOpen(f *os.File) error { return checkOpen(int(f.Fd())) }
+
 // checkOpen fails if a standard stream was closed when this process was started. Go
 // then opens the null device in its place, for reading and writing, so that an
 // archive would go nowhere; a shell opens that for writing only, and is believed.

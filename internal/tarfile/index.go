@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"net/http"
 	"path"
 	"strings"
 
@@ -27,6 +28,7 @@ type Index struct {
 	sparse     map[int64]*sparseFile // by offset
 	segments   int                   // of all of them
 	holes      int64                 // of all of them, in bytes
+	size       int64                 // of the archive
 	terminated bool
 	trailing   int64
 	end        int64 // of the last entry, where the marker should begin
@@ -55,7 +57,7 @@ func NewIndex(ctx context.Context, r io.ReaderAt, size int64) (*Index, error) {
 }
 
 func newIndex(ctx context.Context, r io.ReaderAt, size int64, maxEntries, maxNameBytes int) (*Index, error) {
-	x := &Index{r: r, byName: map[string]int32{}, sparse: map[int64]*sparseFile{}}
+	x := &Index{r: r, size: size, byName: map[string]int32{}, sparse: map[int64]*sparseFile{}}
 	w := &window{r: r, size: size}
 	var end int64 // of the last entry
 	var plainHeader tar.Header
@@ -98,7 +100,11 @@ func CheckStart(block []byte) error {
 	_, err := tar.NewReader(bytes.NewReader(block)).Next()
 	switch {
 	case errors.Is(err, tar.ErrHeader) && !x.hasMagic():
-		return errdef.Errorf(errdef.ErrNoImageArchive, "not a valid tar archive: no tar header at its start")
+		return x.notTar("no tar header at its start")
+	case errors.Is(err, io.ErrUnexpectedEOF) && !x.hasMagic():
+		return x.notTar(fmt.Sprintf("it has %d bytes, and is cut short or something else", len(block)))
+	case len(block) == 0:
+		return errdef.Errorf(errdef.ErrNoImageArchive, "not a valid tar archive: it is empty")
 	case err == io.EOF:
 		return errdef.Errorf(errdef.ErrNoImageArchive, "a tar archive without entries")
 	}
@@ -125,15 +131,48 @@ func (x *Index) headerError(err error, n int, end, size int64) error {
 	case errors.Is(err, errdef.ErrLimit):
 		return fmt.Errorf("tar header at offset %d: %w", end, err)
 	case errors.Is(err, tar.ErrHeader) && n == 0 && !x.hasMagic():
-		return errdef.Errorf(errdef.ErrNoImageArchive, "not a valid tar archive: no tar header at its start")
+		return x.notTar("no tar header at its start")
 	case errors.Is(err, tar.ErrHeader):
 		return damaged("damaged header at offset %d, after %d entries", end, n)
 	case errors.Is(err, io.ErrUnexpectedEOF) && n == 0 && !x.hasMagic():
-		return errdef.Errorf(errdef.ErrNoImageArchive, "not a valid tar archive: cut short: it ends within a header, at offset %d", size)
+		return x.notTar(fmt.Sprintf("cut short: it ends within a header, at offset %d", size))
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return damaged("cut short: it ends within a header, at offset %d", size)
 	}
 	return fmt.Errorf("reading the tar header at offset %d: %w", end, err)
+}
+
+// notTar is the error of what does not begin as a tar archive. It says what that is instead,
+// if its first bytes tell: servers answer a download with a page or a document that says why
+// there is none.
+func (x *Index) notTar(otherwise string) error {
+	start := make([]byte, blockSize)
+	n, _ := x.r.ReadAt(start, 0) // What cannot be read tells nothing.
+	if what := otherKind(start[:n]); what != "" {
+		otherwise = "it is " + what
+	}
+	return errdef.Errorf(errdef.ErrNoImageArchive, "not a valid tar archive: %s", otherwise)
+}
+
+// otherKind returns what a file that begins so is, "" if that is not known.
+func otherKind(start []byte) string {
+	start = bytes.TrimLeft(bytes.TrimPrefix(start, []byte("\ufeff")), "\t\r\n ")
+	kind, _, _ := strings.Cut(http.DetectContentType(start), ";")
+	switch {
+	case kind == "text/html":
+		return "a web page (HTML)"
+	case kind == "text/xml":
+		return "an XML document"
+	case kind == "application/zip":
+		return "a ZIP file"
+	case kind == "application/pdf":
+		return "a PDF file"
+	case kind == "text/plain" && len(start) > 0 && (start[0] == '{' || start[0] == '['):
+		return "a JSON document"
+	case kind == "text/plain" && len(start) > 0:
+		return "text"
+	}
+	return ""
 }
 
 // hasMagic reports whether the first header, valid or not, is marked as that of a
@@ -213,6 +252,9 @@ func trim(name string) string {
 
 // readable is trim for messages that do not quote names.
 func readable(name string) string { return printable.String(trim(name)) }
+
+// Size returns how many bytes the archive has.
+func (x *Index) Size() int64 { return x.size }
 
 // Terminated reports whether the archive ends as it should, with a marker. One
 // that does not may have lost entries at its end.

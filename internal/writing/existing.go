@@ -75,14 +75,21 @@ func readExisting(ctx context.Context, out *output.Output, layouts []layout.Layo
 	return e, e.read(ctx, layouts)
 }
 
+// CheckPlain refuses an archive that is compressed, which nothing changes in place.
+func CheckPlain(file io.ReaderAt) error {
+	a, err := algorithmOf(file)
+	if err == nil && a != compression.None {
+		err = fmt.Errorf("the archive is compressed (%s), and cannot be changed in place: decompress it first", a)
+	}
+	return err
+}
+
 func (e *Existing) read(ctx context.Context, layouts []layout.Layout) error {
 	file, size := e.out.File(), e.out.Size()
-	if a, err := algorithmOf(file); err != nil {
+	err := CheckPlain(file)
+	if err != nil {
 		return err
-	} else if a != compression.None {
-		return fmt.Errorf("the archive is compressed (%s), and cannot be changed in place: decompress it first", a)
 	}
-	var err error
 	if e.index, err = tarfile.NewIndex(ctx, file, size); err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ the other with --wait; else the second fails.`,
 		Args: atLeast(1, "an archive and images"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.archive = archivePath(args[0])
-			return o.run(cmd, args[1:])
+			return o.failed(cmd, o.run(cmd, args[1:]))
 		},
 	}
 	o.source.stdin = cmd.InOrStdin

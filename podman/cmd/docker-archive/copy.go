@@ -96,6 +96,7 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 	if err != nil {
 		return err
 	}
+	source, destination = withTransport(source), withTransport(destination)
 	if source, err = wholeID(cmd.Context(), options.SourceCtx, source); err != nil {
 		return err
 	}
@@ -110,7 +111,7 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 	if src, err = o.base.complete(src); err != nil {
 		return err
 	}
-	if destination, err = o.mapped(cmd.ErrOrStderr(), src, destination); err != nil {
+	if destination, err = o.mapped(discardIf(o.quiet, cmd.ErrOrStderr()), src, destination); err != nil {
 		return err
 	}
 	destination, replace, err := o.replacing(cmd.Context(), destination)

@@ -48,6 +48,9 @@ func (r *registryOptions) usage(err error) error {
 // What is wrong with them otherwise is said when they are read.
 func (o *saveOptions) useAll(sys *types.SystemContext, args []argument) error {
 	for _, arg := range args {
+		if arg.access != nil && arg.access.auth != nil {
+			continue // Its registry gets its own.
+		}
 		transport, repository, err := o.parseRepository(arg.text)
 		if err == nil && repository != nil && transport.Name() == docker.Transport.Name() {
 			if err := o.source.usage(o.source.hosts.Add(sys, repository)); err != nil {

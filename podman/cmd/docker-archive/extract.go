@@ -72,7 +72,7 @@ devices and some attributes cannot be kept: what was not is counted at the end.
 		},
 	}
 	o.register(cmd.Flags())
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print only what could not be kept")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print errors only")
 	return cmd
 }
 
@@ -85,11 +85,11 @@ func tellExtracted(out, stderr io.Writer, asJSON, quiet bool, image, dir string,
 	if asJSON {
 		return printJSON(out, j)
 	}
-	for _, n := range j.NotKept {
-		fmt.Fprintf(stderr, "docker-archive: %s not kept of %d files, such as %s\n", n.What, n.Files, printable.String(n.Example))
-	}
 	if quiet {
 		return nil
+	}
+	for _, n := range j.NotKept {
+		fmt.Fprintf(stderr, "docker-archive: %s not kept of %d files, such as %s\n", n.What, n.Files, printable.String(n.Example))
 	}
 	_, err := fmt.Fprintf(out, "%s: %d files, %d directories, %d links, %d devices, %s\n", printable.String(dir), r.Files, r.Directories, r.Links, r.Devices, units.HumanSize(float64(r.Bytes)))
 	return err

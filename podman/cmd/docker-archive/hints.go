@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -29,10 +30,19 @@ import (
 
 // hintFor returns what the user can do about an error, or "".
 func hintFor(err error) string {
-	for _, hint := range []func(error) string{fileHint, hereHint, pushHint, registryHint, growHint, imageHint} {
+	for _, hint := range []func(error) string{formatHint, fileHint, hereHint, pushHint, registryHint, growHint, imageHint} {
 		if text := hint(err); text != "" {
 			return text
 		}
+	}
+	return ""
+}
+
+// formatHint is about fields of other commands.
+func formatHint(err error) string {
+	var none *noFieldError
+	if errors.As(err, &none) && slices.Contains([]string{"Config", "ContainerConfig", "RootFS", "History"}, none.name) && !slices.Contains(none.fields, none.name) {
+		return "The config is printed by docker-archive inspect --config."
 	}
 	return ""
 }
@@ -51,7 +61,11 @@ func pushHint(err error) string {
 func growHint(err error) string {
 	switch {
 	case errors.Is(err, errdef.ErrBusy):
-		return "Wait for it with --wait."
+		var waiting waitError
+		if errors.As(err, &waiting) {
+			return "Wait for it with --wait."
+		}
+		return "Another docker-archive is writing it. Try again when that has ended."
 	case errors.Is(err, errdef.ErrNotEmpty):
 		return "Add to an archive that is there with 'docker-archive add', or replace it with --force."
 	}
@@ -167,9 +181,6 @@ func fileHint(err error) string {
 			transport = "oci"
 		}
 		return fmt.Sprintf("%s is in this directory: if that is meant, it is called %s:%s.", name, transport, name)
-	}
-	if looksLikeArchive(name) {
-		return fmt.Sprintf("There is no file %s here. If one is meant, it is called docker-archive:PATH.", name)
 	}
 	return ""
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,8 +27,8 @@ type imageList struct {
 	releases []func() error
 	leftOut  bool // something could not be listed, and was reported
 	registry *registryOptions
-	loopback *types.SystemContext // of images in registries on this machine, nil before one
-	places   map[string]string    // in files, of images by their sources
+	loopback map[*types.SystemContext]*types.SystemContext // of images in registries on this machine
+	places   map[string]string                             // in files, of images by their sources
 }
 
 // release closes what the images are read from.
@@ -45,8 +44,10 @@ func (l *imageList) context(sys *types.SystemContext, ref types.ImageReference) 
 	if own == sys {
 		return sys
 	}
-	l.loopback = cmp.Or(l.loopback, own)
-	return l.loopback
+	if l.loopback[sys] == nil {
+		l.loopback[sys] = own
+	}
+	return l.loopback[sys]
 }
 
 // report returns err or, if there is none, that something is left out.
@@ -74,7 +75,7 @@ func (o *saveOptions) images(cmd *cobra.Command, sys *types.SystemContext, args 
 	if err := o.useAll(sys, args); err != nil {
 		return nil, err
 	}
-	list := &imageList{places: map[string]string{}, registry: &o.source}
+	list := &imageList{places: map[string]string{}, registry: &o.source, loopback: map[*types.SystemContext]*types.SystemContext{}}
 	var wrong faults
 	for _, arg := range args {
 		if strings.HasPrefix(arg.text, dockerDaemon+":") {
@@ -85,7 +86,8 @@ func (o *saveOptions) images(cmd *cobra.Command, sys *types.SystemContext, args 
 		var images []copying.SaveImage
 		text, err := wholeID(cmd.Context(), sys, arg.text)
 		if err == nil {
-			images, err = o.list(cmd.Context(), sys, list, text, cmd.ErrOrStderr())
+			arg.text = text
+			images, err = o.list(cmd.Context(), arg.access.context(sys), list, arg, cmd.ErrOrStderr())
 		}
 		if err == nil && len(names) > 0 {
 			images, err = rename(images, names, arg.text)
@@ -107,6 +109,7 @@ func (o *saveOptions) images(cmd *cobra.Command, sys *types.SystemContext, args 
 			wrong = append(wrong, arg.wrong(err))
 		default:
 			printError(cmd.ErrOrStderr(), arg.wrong(err))
+			o.unlisted.notSaved(arg.text, err)
 			list.leftOut = true
 		}
 	}
@@ -114,7 +117,7 @@ func (o *saveOptions) images(cmd *cobra.Command, sys *types.SystemContext, args 
 		list.release()
 		return nil, wrong.err()
 	}
-	renamed.warn(cmd.ErrOrStderr())
+	renamed.warn(discardIf(o.quiet, cmd.ErrOrStderr()))
 	return list, nil
 }
 
@@ -148,29 +151,25 @@ func rename(images []copying.SaveImage, names []reference.Named, arg string) ([]
 }
 
 // list returns the images that an argument means.
-func (o *saveOptions) list(ctx context.Context, sys *types.SystemContext, list *imageList, arg string, stderr io.Writer) ([]copying.SaveImage, error) {
-	transport, repository, err := o.parseRepository(arg)
+func (o *saveOptions) list(ctx context.Context, sys *types.SystemContext, list *imageList, arg argument, stderr io.Writer) ([]copying.SaveImage, error) {
+	again := func(err error) {
+		if !o.quiet {
+			fmt.Fprintf(stderr, "docker-archive: %s; trying again\n", printable.Error(err))
+		}
+	}
+	if arg.tags != nil {
+		return o.tagged(ctx, sys, arg, again)
+	}
+	transport, repository, err := o.parseRepository(arg.text)
 	if err != nil {
 		return nil, err
 	}
 	if repository != nil {
-		if transport.Name() == docker.Transport.Name() {
-			sys = trustingLoopback(sys, repository)
-		}
-		var images []copying.SaveImage
-		err := copying.Retry(ctx, o.retryTimes, o.retryDelay, func(err error) {
-			if !o.quiet {
-				fmt.Fprintf(stderr, "docker-archive: %s; trying again\n", printable.Error(err))
-			}
-		}, func() (err error) {
-			images, err = copying.AllTags(ctx, sys, transport, repository)
-			return err
-		})
-		return images, err
+		return o.allOf(ctx, sys, transport, repository, again)
 	}
-	ref, name, err := parseImage(arg)
+	ref, name, err := parseImage(arg.text)
 	if err != nil {
-		return nil, usagef("image %q: %w", shortened(arg), err)
+		return nil, usagef("image %q: %w", shortened(arg.text), err)
 	}
 	if ref, err = o.base.complete(ref); err != nil {
 		return nil, err
@@ -197,6 +196,18 @@ func (o *saveOptions) archivesOf(args []argument) []string {
 		paths = append(paths, o.archive)
 	}
 	return paths
+}
+
+// allOf returns the images of a repository under all of its tags.
+func (o *saveOptions) allOf(ctx context.Context, sys *types.SystemContext, transport types.ImageTransport, repository reference.Named, again func(error)) (images []copying.SaveImage, err error) {
+	if transport.Name() == docker.Transport.Name() {
+		sys = trustingLoopback(sys, repository)
+	}
+	err = copying.Retry(ctx, o.retryTimes, o.retryDelay, again, func() (err error) {
+		images, err = copying.AllTags(ctx, sys, transport, repository)
+		return err
+	})
+	return images, err
 }
 
 // parseRepository returns where a repository is and its name, if an argument means all

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -105,11 +104,8 @@ func isArchive(arg string) bool {
 	if _, _, ok := cutTransport(arg); ok {
 		return false
 	}
-	path, _, _ := naming.Split(arg)
-	if _, err := os.Stat(path); err == nil || looksLikeArchive(path) {
-		return true
-	}
-	return strings.HasPrefix(arg, "/") || strings.HasPrefix(arg, ".")
+	_, kind := kindOfPath(arg)
+	return kind == fileArgument || kind == layoutArgument || strings.HasPrefix(arg, "/") || strings.HasPrefix(arg, ".")
 }
 
 // openArchive opens an image of an archive.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"reflect"
 	"runtime"
 	"strings"
 	"text/template"
@@ -67,6 +68,9 @@ On a terminal, non-printing characters are escaped, as in \x1b. In a pipe or a f
 		Args:              exactArgs(1, "one image"),
 		ValidArgsFunction: completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if format == "json" { // All is JSON but what --raw prints byte for byte, and that is, too.
+				format = ""
+			}
 			if format != "" && (raw || config) {
 				return usagef("--format cannot be used together with --raw or --config")
 			}
@@ -99,7 +103,7 @@ On a terminal, non-printing characters are escaped, as in \x1b. In a pipe or a f
 	registerQuiet(cmd.Flags(), &quiet)
 	cmd.Flags().BoolVar(&raw, "raw", false, "print the manifest or index, or with --config the config, byte for byte")
 	cmd.Flags().BoolVar(&config, "config", false, "print the config")
-	cmd.Flags().StringVarP(&format, "format", "f", "", "print the summary through a Go `template`")
+	cmd.Flags().StringVarP(&format, "format", "f", "", "print the summary through a Go `template`, or as json")
 	return cmd
 }
 
@@ -245,6 +249,29 @@ func inspect(ctx context.Context, sys *types.SystemContext, src types.ImageSourc
 	return summary, nil
 }
 
+// noFieldError means that a template wants a field that there is not.
+type noFieldError struct {
+	name   string
+	fields []string // that there are
+}
+
+// Error names the field, and those that there are.
+func (e *noFieldError) Error() string {
+	return fmt.Sprintf("--format: there is no field %s; there are %s", e.name, strings.Join(e.fields, ", "))
+}
+
+// fieldsOf returns the fields that a template has of a structure.
+func fieldsOf(v any) []string {
+	var names []string
+	for _, f := range reflect.VisibleFields(reflect.Indirect(reflect.ValueOf(v)).Type()) {
+		if f.IsExported() && !f.Anonymous {
+			names = append(names, f.Name)
+		}
+	}
+	return names
+}
+
+// printFormat prints a structure by a Go template, and a line end.
 func printFormat(out io.Writer, format string, v any) error {
 	t, err := template.New("format").Funcs(template.FuncMap{
 		"json": func(v any) (string, error) {
@@ -257,6 +284,10 @@ func printFormat(out io.Writer, format string, v any) error {
 		return fmt.Errorf("--format: %w", err)
 	}
 	if err := t.Execute(out, v); err != nil {
+		if _, field, ok := strings.Cut(err.Error(), "can't evaluate field "); ok && strings.HasSuffix(field, fmt.Sprintf(" in type %T", v)) {
+			name, _, _ := strings.Cut(field, " ")
+			return &noFieldError{name, fieldsOf(v)}
+		}
 		return fmt.Errorf("--format: %w", err)
 	}
 	_, err = fmt.Fprintln(out)

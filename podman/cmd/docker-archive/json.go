@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/transports"
 
@@ -26,8 +28,12 @@ import (
 // savedJSON is the result of save.
 type savedJSON struct {
 	Archive string           `json:"archive"`
+	OK      bool             `json:"ok"`
 	SHA256  string           `json:"sha256,omitempty"`
 	Images  []savedImageJSON `json:"images"`
+	Size    *int64           `json:"size,omitempty"`  // of an archive that is planned
+	Fetch   *int64           `json:"fetch,omitempty"` // for it
+	Error   string           `json:"error,omitempty"`
 }
 
 // savedImageJSON is an image that has been saved, or not.
@@ -45,8 +51,8 @@ type savedImageJSON struct {
 }
 
 func newSavedJSON(path string, results []copying.SaveResult, options *copying.SaveOptions) savedJSON {
-	saved := savedJSON{Archive: path, Images: []savedImageJSON{}}
-	if options.ArchiveDigest != nil {
+	saved := savedJSON{Archive: path, OK: true, Images: []savedImageJSON{}}
+	if options.ArchiveDigest != nil && *options.ArchiveDigest != "" {
 		saved.SHA256 = options.ArchiveDigest.Encoded()
 	}
 	for _, r := range results {
@@ -58,11 +64,33 @@ func newSavedJSON(path string, results []copying.SaveResult, options *copying.Sa
 			img.Name = img.Names[0]
 		}
 		if r.Err != nil {
-			img.Error = r.Err.Error()
+			saved.OK, img.Error = false, unprefixed(r.Err.Error())
 		}
 		saved.Images = append(saved.Images, img)
 	}
 	return saved
+}
+
+// notSaved adds what is left out before anything of it is known.
+func (s *savedJSON) notSaved(source string, err error) {
+	s.OK = false
+	s.Images = append(s.Images, savedImageJSON{Names: []string{}, Size: -1, Platforms: []string{}, Source: source, Error: unprefixed(err.Error())})
+}
+
+// failed prints, with --json, what there is to say of an archive that could not be saved.
+func (o *saveOptions) failed(cmd *cobra.Command, err error) error {
+	if err == nil || !o.json || o.told {
+		return err
+	}
+	saved := savedJSON{Archive: cmp.Or(o.archive, o.output), Images: append([]savedImageJSON{}, o.unlisted.Images...)}
+	out := cmd.OutOrStdout()
+	if saved.Archive == "-" || saved.Archive == standardOutput {
+		saved.Archive, out = standardOutput, cmd.ErrOrStderr()
+	}
+	if !errors.Is(err, errReported) {
+		saved.Error = unprefixed(err.Error())
+	}
+	return errors.Join(err, printJSON(out, saved))
 }
 
 // tell says what has been saved, in all ways that are asked for.
@@ -80,7 +108,8 @@ func (o *saveOptions) tell(out io.Writer, path string, results []copying.SaveRes
 	var err error
 	switch {
 	case o.json:
-		err = printJSON(out, newSavedJSON(path, results, options))
+		o.told = true
+		err = printJSON(out, o.saved(path, results, options))
 	case !o.quiet:
 		if err = printSaved(out, results); err == nil {
 			err = o.tellLeftOut(out, results)
@@ -95,6 +124,49 @@ func (o *saveOptions) tell(out io.Writer, path string, results []copying.SaveRes
 	return nil
 }
 
+// pushedJSON is the result of push.
+type pushedJSON struct {
+	Registry string            `json:"registry"`
+	OK       bool              `json:"ok"`
+	Images   []pushedImageJSON `json:"images"`
+	Error    string            `json:"error,omitempty"`
+}
+
+// pushedImageJSON is an image that has been pushed, or not.
+type pushedImageJSON struct {
+	Source   string        `json:"source"`
+	Targets  []string      `json:"targets"`
+	Digest   digest.Digest `json:"digest,omitempty"`
+	UpToDate bool          `json:"upToDate"`
+	Sent     int64         `json:"sent"`
+	There    int64         `json:"there"`
+	Warnings []string      `json:"warnings,omitempty"`
+	Error    string        `json:"error,omitempty"`
+}
+
+func newPushedJSON(registry string, results []copying.PushResult) pushedJSON {
+	pushed := pushedJSON{Registry: registry, OK: true, Images: []pushedImageJSON{}}
+	for _, r := range results {
+		img := pushedImageJSON{Source: transports.ImageName(r.Source), Targets: []string{}, Digest: r.Digest, UpToDate: r.UpToDate, Sent: r.Sent, There: r.There, Warnings: r.Warnings}
+		for _, t := range r.Targets {
+			img.Targets = append(img.Targets, t.String())
+		}
+		if r.Err != nil {
+			pushed.OK, img.Error = false, unprefixed(r.Err.Error())
+		}
+		pushed.Images = append(pushed.Images, img)
+	}
+	return pushed
+}
+
+// saved is what --json prints of an archive, with what is left out before it is saved.
+func (o *saveOptions) saved(path string, results []copying.SaveResult, options *copying.SaveOptions) savedJSON {
+	saved := newSavedJSON(path, results, options)
+	saved.OK = saved.OK && len(o.unlisted.Images) == 0
+	saved.Images = append(saved.Images, o.unlisted.Images...)
+	return saved
+}
+
 // verifiedJSON is the result of verify.
 type verifiedJSON struct {
 	Archive  string           `json:"archive"`
@@ -102,6 +174,7 @@ type verifiedJSON struct {
 	Problems []string         `json:"problems"`
 	Notes    []string         `json:"notes"`
 	LeftOut  []errdef.LeftOut `json:"leftOut,omitempty"`
+	Error    string           `json:"error,omitempty"`
 }
 
 func newVerifiedJSON(path string, report *archive.Report) verifiedJSON {

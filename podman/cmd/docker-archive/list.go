@@ -39,6 +39,9 @@ ARCHIVE may be compressed, - for standard input, or the directory of an OCI layo
 		Args:              atLeast(1, "archives"),
 		ValidArgsFunction: completeArchives,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if format == "json" { // As docker and podman have it.
+				asJSON, format = true, ""
+			}
 			if asJSON && quiet || (asJSON || quiet) && format != "" {
 				return usagef("only one of --json, --quiet and --format can be given")
 			}
@@ -67,7 +70,7 @@ ARCHIVE may be compressed, - for standard input, or the directory of an OCI layo
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print all that is known, as JSON")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print names only, or @N of what has none")
-	cmd.Flags().StringVar(&format, "format", "", "print each name of an image by this Go `TEMPLATE`, as in '{{.Repository}}:{{.Tag}} {{.ID}}'")
+	cmd.Flags().StringVar(&format, "format", "", "print each name of an image by this Go `TEMPLATE`, as in '{{.Repository}}:{{.Tag}} {{.ID}}', or as json")
 	cmd.Flags().BoolVar(&noTrunc, "no-trunc", false, "print digests in full")
 	cmd.Flags().BoolVar(&digests, "digests", true, "print digests; they always are")
 	hide(cmd.Flags(), "digests")

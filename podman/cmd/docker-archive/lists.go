@@ -14,26 +14,48 @@ import (
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/transports"
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/transform"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
 
 // argument is an image of the command line, or of a file.
 type argument struct {
 	text     string
-	place    string // FILE:LINE, empty of the command line
-	name     string // what to call it, empty if that is its own name
-	platform string // to choose from it, empty if the flags say that
+	place    string   // FILE:LINE, empty of the command line
+	name     string   // what to call it, empty if that is its own name
+	platform string   // to choose from it, empty if the flags say that
+	tags     *tagRule // which tags of the repository that text is; nil if it is an image
+	access   *access  // how a file says that its registry is reached, nil for what the flags say
+}
+
+// listing is what a file says of images.
+type listing struct {
+	images []argument
+	wrong  []error  // what names images, and cannot be taken
+	notes  []string // what is not taken because it is no image
 }
 
 // given returns the arguments of the command line.
 func given(args []string) []argument {
 	arguments := make([]argument, len(args))
 	for i, arg := range args {
-		arguments[i] = namedArgument(arg)
+		arguments[i] = namedArgument(arg).located()
 	}
 	return arguments
+}
+
+// located has an argument that is a file say so. Names in files of other programs, as those of
+// Kubernetes, never are.
+func (a argument) located() argument {
+	if located := withTransport(a.text); !strings.HasPrefix(located, docker.Transport.Name()+"://") {
+		a.text = located
+	}
+	return a
 }
 
 // wrong says where an image that is wrong was given.
@@ -49,30 +71,54 @@ func placed(place string, err error) error {
 // maxLine is how long a line of a list may be. No name of an image is longer.
 const maxLine = 64 << 10
 
-// listed returns the images in the files of --from-file and --from-yaml.
-func (o *saveOptions) listed(stdin io.Reader) ([]argument, error) {
+// listed returns what the files of --from-file and --from-yaml say, each image once.
+func (o *saveOptions) listed(stdin io.Reader) (*listing, error) {
 	if slices.Contains(o.fromFiles, "-") && slices.Contains(o.fromYAML, "-") {
 		return nil, usagef("only one of --from-file and --from-yaml can be the standard input")
 	}
-	var images []argument
+	all := &listing{}
 	for _, kind := range []struct {
 		files []string
-		read  func(in io.Reader, name string) ([]argument, error)
+		read  func(in io.Reader, name string) (*listing, error)
 	}{{o.fromFiles, readList}, {o.fromYAML, yamlImages}} {
 		for _, file := range kind.files {
 			more, err := readFile(stdin, file, kind.read)
 			if err != nil {
 				return nil, err
 			}
-			images = append(images, more...)
+			all.images = append(all.images, more.images...)
+			all.wrong = append(all.wrong, more.wrong...)
+			all.notes = append(all.notes, more.notes...)
 		}
 	}
 	seen := map[argument]bool{}
-	return slices.DeleteFunc(images, func(a argument) bool { // Manifests name one image again and again.
+	all.images = slices.DeleteFunc(all.images, func(a argument) bool { // Manifests name one image again and again.
 		a.place, a.text = "", o.inFull(a.text)
 		defer func() { seen[a] = true }()
 		return seen[a]
-	}), nil
+	})
+	return all, nil
+}
+
+// report says what of files is not taken. With --keep-going, what names images is left out;
+// else that is the error.
+func (l *listing) report(o *saveOptions, stderr io.Writer) error {
+	if !o.quiet {
+		for _, n := range l.notes {
+			fmt.Fprintf(stderr, "docker-archive: note: %s\n", printable.String(n))
+		}
+	}
+	switch {
+	case len(l.wrong) == 0:
+		return nil
+	case !o.keepGoing:
+		return faults(l.wrong).err()
+	}
+	for _, err := range l.wrong {
+		printError(stderr, err)
+		o.unlisted.notSaved("", err)
+	}
+	return nil
 }
 
 // inFull returns the whole name of an image in a registry, by which it is the same as
@@ -91,22 +137,28 @@ func (o *saveOptions) inFull(arg string) string {
 	return named.String()
 }
 
-// readFile has a file read that names images.
-func readFile(stdin io.Reader, file string, read func(in io.Reader, name string) ([]argument, error)) ([]argument, error) {
+// readFile has a file read that names images: in UTF-8, or in what the byte order mark at its
+// beginning says. Windows writes such files.
+func readFile(stdin io.Reader, file string, read func(in io.Reader, name string) (*listing, error)) (*listing, error) {
 	if file == "-" {
-		return read(stdin, "standard input")
+		return read(decoded(stdin), "standard input")
 	}
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("reading the list of images: %w", err)
 	}
 	defer f.Close() // It is only read.
-	return read(f, file)
+	return read(decoded(f), file)
+}
+
+// decoded returns a text in UTF-8, without a byte order mark.
+func decoded(text io.Reader) io.Reader {
+	return transform.NewReader(text, unicode.BOMOverride(encoding.Nop.NewDecoder()))
 }
 
 // readList reads a list with one image on a line, and maybe its name.
-func readList(in io.Reader, name string) ([]argument, error) {
-	var images []argument
+func readList(in io.Reader, name string) (*listing, error) {
+	l := &listing{}
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, maxLine)
 	n := 0
@@ -115,11 +167,11 @@ func readList(in io.Reader, name string) ([]argument, error) {
 		if !utf8.Valid(lines.Bytes()) || bytes.IndexByte(lines.Bytes(), 0) >= 0 {
 			return nil, usagef("%s:%d: a list of images is text, with one on a line", name, n)
 		}
-		line, _, _ := strings.Cut(lines.Text(), "#")
+		line, _, _ := strings.Cut(strings.TrimPrefix(lines.Text(), "\ufeff"), "#") // Of a list behind another.
 		if line = strings.TrimSpace(line); line != "" {
-			arg := listedArgument(line)
+			arg := listedArgument(line).located()
 			arg.place = fmt.Sprintf("%s:%d", name, n)
-			images = append(images, arg)
+			l.images = append(l.images, arg)
 		}
 	}
 	switch err := lines.Err(); {
@@ -128,7 +180,7 @@ func readList(in io.Reader, name string) ([]argument, error) {
 	case err != nil:
 		return nil, fmt.Errorf("reading the list of images from %s: %w", name, err)
 	}
-	return images, nil
+	return l, nil
 }
 
 // shortened returns as much of what the user gave as a message should have.

@@ -64,7 +64,7 @@ func TestListsThatAreNone(t *testing.T) {
 	for name, c := range map[string]struct{ content, want string }{
 		"names": {"a\nNo Name\nb:1\n\n" + strings.Repeat("x", 5000) + "\n", file + `:2: image "No": invalid reference format`},
 		"tar":   {"images\nx\x00\x00\x00", file + ":2: a list of images is text"},
-		"text":  {"\xff\xfe", file + ":1: a list of images is text"},
+		"text":  {"\xff\xfd", file + ":1: a list of images is text"},
 		"long":  {"a\n" + strings.Repeat("x", maxLine+1), file + ":2: the line is longer than 65536 bytes"},
 	} {
 		require.NoError(t, os.WriteFile(file, []byte(c.content), 0o600))
@@ -88,7 +88,7 @@ func TestListedTwice(t *testing.T) {
 	var got []string
 	listed, err := o.listed(nil)
 	require.NoError(t, err)
-	for _, a := range listed {
+	for _, a := range listed.images {
 		got = append(got, a.text)
 	}
 	assert.Equal(t, []string{"busybox", "example.com/app:1", "oci:a", "busybox:1"}, got)
@@ -96,5 +96,5 @@ func TestListedTwice(t *testing.T) {
 	o.allTags = true // All of them, or the one called latest.
 	listed, err = o.listed(nil)
 	require.NoError(t, err)
-	assert.Len(t, listed, 5)
+	assert.Len(t, listed.images, 5)
 }

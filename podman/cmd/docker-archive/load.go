@@ -58,15 +58,24 @@ them is there; one without a name is called import@DIGEST. They are unpacked, as
 images import: of several platforms that of this machine, or those that are chosen.`,
 		Example: `  docker-archive load images.tar
   docker-archive load app.tar:example.com/app:1 other.tar:@0
+  docker-archive load < images.tar
   docker-archive load --host tcp://node1:2376 --cert-dir certs images.tar
   docker-archive load --host ssh://admin@node1 images.tar
   docker-archive load --platform linux/arm64 images.tar
   docker-archive load --to podman images.tar
   docker-archive load --namespace k8s.io images.tar`,
 		Args: func(cmd *cobra.Command, args []string) error {
+			if hasInput(cmd.InOrStdin()) && len(args)+len(o.inputs) == 0 {
+				return nil
+			}
 			return atLeast(1, "archives, or images in archives")(cmd, append(args, o.inputs...))
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, append(args, o.inputs...)) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if args = append(args, o.inputs...); len(args) == 0 {
+				args = []string{"-"} // As docker load does.
+			}
+			return o.run(cmd, args)
+		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.to, "to", toDocker, "`WHERE` to load: docker, podman (which has its storage in common with CRI-O), containerd, or containers-storage:[STORE] for another storage of that kind")
@@ -136,7 +145,7 @@ func (o *loadOptions) run(cmd *cobra.Command, args []string) error {
 	}
 	done()
 	if loaded != nil {
-		warnLoaded(stderr, loaded)
+		warnLoaded(discardIf(o.quiet, stderr), loaded)
 	}
 	if err != nil || o.quiet {
 		return err

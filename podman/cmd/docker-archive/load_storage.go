@@ -44,7 +44,7 @@ func (o *loadOptions) toStorage(cmd *cobra.Command, policy *signature.PolicyCont
 	loaded, err := copying.LoadInto(cmd.Context(), policy, images, place, options)
 	done()
 	if loaded != nil {
-		warnLoaded(stderr, loaded)
+		warnLoaded(discardIf(o.quiet, stderr), loaded)
 	}
 	if err != nil || o.quiet {
 		return err

@@ -29,6 +29,7 @@ const (
 	exitLeftOut = 3
 
 	exitInterrupted = 130 // as a shell says it of a process that SIGINT has ended
+	exitTerminated  = 143 // and SIGTERM
 )
 
 func main() {
@@ -41,9 +42,8 @@ func main() {
 		// a container of 1.2 GB.
 		debug.SetGCPercent(50)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := notifyContext(context.Background())
 	defer stop()
-	context.AfterFunc(ctx, stop) // A second signal ends the process at once.
 	root := newRootCommand()
 	out := &results{file: os.Stdout}
 	root.SetOut(out)
@@ -63,6 +63,30 @@ func main() {
 	}
 }
 
+// errTerminated is why a context has ended that SIGTERM has ended.
+var errTerminated = errors.New("terminated")
+
+// notifyContext returns a context that the first SIGINT or SIGTERM ends. A second one ends the
+// process at once.
+func notifyContext(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(parent)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		select {
+		case s := <-signals:
+			signal.Stop(signals)
+			if s == syscall.SIGTERM {
+				cancel(errTerminated)
+			}
+			cancel(nil)
+		case <-ctx.Done():
+			signal.Stop(signals)
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
 // report prints an error to w and returns the exit status.
 func report(ctx context.Context, w io.Writer, err error) int {
 	var usage usageError
@@ -78,6 +102,9 @@ func report(ctx context.Context, w io.Writer, err error) int {
 	case errors.Is(err, errReported):
 	case errors.Is(err, errLeftOut):
 		return exitLeftOut
+	case errors.Is(context.Cause(ctx), errTerminated):
+		fmt.Fprintln(w, "docker-archive: terminated")
+		return exitTerminated
 	case ctx.Err() != nil:
 		fmt.Fprintln(w, "docker-archive: interrupted")
 		return exitInterrupted
@@ -85,6 +112,13 @@ func report(ctx context.Context, w io.Writer, err error) int {
 		printError(w, err)
 	}
 	return exitFailure
+}
+
+// unprefixed is the text of an error without the name of the transport that some begin with,
+// which is that of the command.
+func unprefixed(text string) string {
+	text = strings.TrimPrefix(text, dockerarchive.Transport.Name()+": ")
+	return strings.TrimPrefix(text, dockerarchive.ImageTransport.Name()+": ")
 }
 
 // printError prints an error and what can be done about it.
@@ -95,9 +129,7 @@ func printError(w io.Writer, err error) {
 	}
 	shown := several.shown()
 	for i, err := range shown {
-		// Some errors begin with the name of the transport, which is that of the command.
-		text := strings.TrimPrefix(printable.Error(err), dockerarchive.Transport.Name()+": ")
-		fmt.Fprintf(w, "docker-archive: %s\n", strings.TrimPrefix(text, dockerarchive.ImageTransport.Name()+": "))
+		fmt.Fprintf(w, "docker-archive: %s\n", unprefixed(printable.Error(err)))
 		hint := hintFor(err)
 		if hint != "" && (i == len(shown)-1 || hintFor(shown[i+1]) != hint) { // Once for all.
 			fmt.Fprintf(w, "hint: %s\n", printable.String(hint))
@@ -153,6 +185,9 @@ all platforms, which docker-archive: does not; docker load and others read both.
 				level = logrus.ErrorLevel // Libraries warn of much that is no error.
 			}
 			logrus.SetLevel(level)
+			if err := checkAnswer(cmd); err != nil {
+				return err
+			}
 			return g.limitTime(cmd)
 		},
 	}

@@ -318,7 +318,7 @@ func (b *openBases) open(ctx context.Context, flag, name string) (compose.Base, 
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", flag, err)
 	}
-	ref, _, err := parseImage(name)
+	ref, _, err := parseImage(withTransport(name))
 	if err != nil {
 		return nil, nil, usagef("%s: %w", flag, err)
 	}

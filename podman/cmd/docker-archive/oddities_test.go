@@ -135,12 +135,12 @@ func (o *oddity) testReading(t *testing.T) {
 
 func (o *oddity) testPushing(t *testing.T) {
 	push := []string{"push", "--retry-delay=1ms", "--tls-verify=false", "--json", o.archive}
-	pushed := func(args ...string) []pushedJSON {
+	pushed := func(args ...string) []pushedImageJSON {
 		t.Helper()
 		out, _, _ := command(t, append(push, args...)...)
-		var results []pushedJSON
+		var results pushedJSON
 		require.NoError(t, json.Unmarshal([]byte(out), &results))
-		return results
+		return results.Images
 	}
 	planned := pushed("--dry-run", o.Odd+"/p")
 	if !o.does(t, "push", append(push, o.Odd+"/p")...) {
@@ -156,7 +156,7 @@ func (o *oddity) testPushing(t *testing.T) {
 }
 
 func (o *oddity) testChunks(t *testing.T) {
-	if o.does(t, "push chunks", "push", "-q", "--retry-delay=1ms", "--tls-verify=false", "--chunk-size", "20k", o.archive, o.Odd) {
+	if o.does(t, "push chunks", "push", "--retry-delay=1ms", "--tls-verify=false", "--chunk-size", "20k", o.archive, o.Odd) {
 		o.has(t, "app")
 	}
 	sent := 0

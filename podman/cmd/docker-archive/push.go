@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/docker/go-units"
-	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/transports"
@@ -38,6 +37,7 @@ type pushOptions struct {
 	keepGoing   bool
 	dryRun      bool
 	asJSON      bool
+	told        bool // --json has been printed
 	quiet       bool
 	printMirror string
 	only        reference.NamedTagged // of the only image, nil if images keep their names
@@ -66,7 +66,12 @@ anything is sent.`,
 		Args:              atLeast(2, "archives and a registry"),
 		ValidArgsFunction: completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return o.run(cmd, args[:len(args)-1], args[len(args)-1])
+			registry := args[len(args)-1]
+			err := o.run(cmd, args[:len(args)-1], registry)
+			if err != nil && o.asJSON && !o.told {
+				err = errors.Join(err, printJSON(cmd.OutOrStdout(), pushedJSON{Registry: registry, Images: []pushedImageJSON{}, Error: unprefixed(err.Error())}))
+			}
+			return err
 		},
 	}
 	f := cmd.Flags()
@@ -132,7 +137,7 @@ func (o *pushOptions) run(cmd *cobra.Command, archives []string, registry string
 		options.Progress, done = newSending(stderr)
 	}
 	options.Planned = func(planned []copying.PushResult) error {
-		sayUnnamed(stderr, planned)
+		sayUnnamed(discardIf(o.quiet, stderr), planned)
 		return nil
 	}
 	results, err := copying.Push(cmd.Context(), policy, images, options)
@@ -141,7 +146,7 @@ func (o *pushOptions) run(cmd *cobra.Command, archives []string, registry string
 	if results == nil || err != nil && !errors.Is(err, copying.ErrNotAllPushed) {
 		return o.registry.failed(host, err)
 	}
-	if printErr := o.print(cmd.OutOrStdout(), results); printErr != nil {
+	if printErr := o.print(cmd.OutOrStdout(), registry, results); printErr != nil {
 		return printErr
 	}
 	return o.reportPushed(stderr, host, err, results)
@@ -221,7 +226,7 @@ func (o *pushOptions) images(cmd *cobra.Command, sys *types.SystemContext, archi
 		return err
 	})
 	if err == nil {
-		m.warn(cmd.ErrOrStderr())
+		m.warn(discardIf(o.quiet, cmd.ErrOrStderr()))
 	}
 	return images, release, err
 }
@@ -231,6 +236,9 @@ func (o *pushOptions) images(cmd *cobra.Command, sys *types.SystemContext, archi
 func archiveReference(arg string) (types.ImageReference, error) {
 	if transport, details, ok := cutTransport(arg); ok && !isPath(arg) {
 		return transport.ParseReference(details)
+	}
+	if arg == "-" {
+		arg = "/dev/stdin"
 	}
 	return dockerarchive.ImageTransport.ParseReference(arg)
 }
@@ -345,33 +353,11 @@ func sayUnnamed(stderr io.Writer, planned []copying.PushResult) {
 	}
 }
 
-// pushedJSON is a result for programs.
-type pushedJSON struct {
-	Source   string
-	Targets  []string
-	Digest   digest.Digest `json:",omitempty"`
-	UpToDate bool
-	Sent     int64
-	There    int64
-	Warnings []string `json:",omitempty"`
-	Error    string   `json:",omitempty"`
-}
-
 // print prints a line for each name, or all as JSON.
-func (o *pushOptions) print(out io.Writer, results []copying.PushResult) error {
+func (o *pushOptions) print(out io.Writer, registry string, results []copying.PushResult) error {
 	if o.asJSON {
-		all := []pushedJSON{}
-		for _, r := range results {
-			j := pushedJSON{Source: transports.ImageName(r.Source), Targets: []string{}, Digest: r.Digest, UpToDate: r.UpToDate, Sent: r.Sent, There: r.There, Warnings: r.Warnings}
-			for _, t := range r.Targets {
-				j.Targets = append(j.Targets, t.String())
-			}
-			if r.Err != nil {
-				j.Error = r.Err.Error()
-			}
-			all = append(all, j)
-		}
-		return printJSON(out, all)
+		o.told = true
+		return printJSON(out, newPushedJSON(registry, results))
 	}
 	if o.quiet {
 		return nil
@@ -401,7 +387,7 @@ func (o *pushOptions) print(out io.Writer, results []copying.PushResult) error {
 func (o *pushOptions) reportPushed(stderr io.Writer, host string, err error, results []copying.PushResult) error {
 	for _, r := range results {
 		for _, w := range r.Warnings {
-			fmt.Fprintf(stderr, "docker-archive: warning: %s: %s\n", printable.String(transports.ImageName(r.Source)), printable.String(w))
+			fmt.Fprintf(discardIf(o.quiet, stderr), "docker-archive: warning: %s: %s\n", printable.String(transports.ImageName(r.Source)), printable.String(w))
 		}
 		if r.Err != nil {
 			printError(stderr, o.registry.failed(host, r.Err))

@@ -28,12 +28,12 @@ func TestPush(t *testing.T) {
 	assert.Empty(t, errOut)
 
 	out, _ = succeeds(t, "push", "--tls-verify=false", "--json", "--dry-run", archives+"ctr24.tar:@0", reg.Address+"/q")
-	var results []pushedJSON
+	var results pushedJSON
 	require.NoError(t, json.Unmarshal([]byte(out), &results))
-	require.Len(t, results, 1)
-	assert.Equal(t, []string{reg.Address + "/q/tiny/multi:v1"}, results[0].Targets)
-	assert.Equal(t, multi, results[0].Digest.String())
-	assert.False(t, results[0].UpToDate)
+	require.Len(t, results.Images, 1)
+	assert.Equal(t, []string{reg.Address + "/q/tiny/multi:v1"}, results.Images[0].Targets)
+	assert.Equal(t, multi, results.Images[0].Digest.String())
+	assert.False(t, results.Images[0].UpToDate)
 }
 
 func TestPushNames(t *testing.T) {

@@ -36,7 +36,10 @@ func listedArgument(line string) argument {
 // something is.
 func isPathTo(arg string, i int) bool {
 	transport, rest, ok := cutTransport(arg)
-	if !ok || transport.Name() == docker.Transport.Name() || transport.Name() == dockerDaemon {
+	switch {
+	case !ok && !strings.HasPrefix(arg, docker.Transport.Name()+":"):
+		rest = arg
+	case !ok || transport.Name() == dockerDaemon:
 		return false
 	}
 	i -= len(arg) - len(rest)

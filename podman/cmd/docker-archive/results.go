@@ -4,6 +4,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dockerarchive/dockerarchive/internal/output"
 )
 
 // results is standard output. It remembers that a write has failed, so that no
@@ -29,6 +34,23 @@ func (r *results) close() error {
 		err = r.err
 	}
 	if err != nil {
+		return fmt.Errorf("writing to standard output: %w", err)
+	}
+	return nil
+}
+
+// answers are the commands that are of no use but for what they print. The others may be run
+// without a standard output, for what they do or for their exit status.
+var answers = []string{"list", "inspect", "files", "cat", "layers"}
+
+// checkAnswer fails if a command could print its answer to nobody. Go opens the null device in
+// the place of a standard output that is closed, so that no write fails.
+func checkAnswer(cmd *cobra.Command) error {
+	f := fileOf(cmd.OutOrStdout())
+	if f == nil || !slices.Contains(answers, cmd.Name()) {
+		return nil
+	}
+	if err := output.CheckOpen(f); err != nil {
 		return fmt.Errorf("writing to standard output: %w", err)
 	}
 	return nil

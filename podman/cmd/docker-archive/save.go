@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,6 +62,9 @@ type saveOptions struct {
 	force     bool
 	resume    bool
 	quiet     bool
+
+	told     bool      // --json has been printed
+	unlisted savedJSON // with the images that are left out before anything is saved
 
 	archive string // that images are added to; "" is for a new one
 	wait    bool   // for others who change it
@@ -123,7 +127,7 @@ archive goes to standard output.`,
   docker-archive save --without january.tar --from-file images.txt -o february.tar
   docker-archive save --delta january.tar --from-file images.txt -o february.tar
   docker-archive save -o both.tar docker-archive:one.tar docker-archive:two.tar`,
-		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
+		RunE: func(cmd *cobra.Command, args []string) error { return o.failed(cmd, o.run(cmd, args)) },
 	}
 	f := cmd.Flags()
 	o.source.stdin = cmd.InOrStdin
@@ -183,7 +187,9 @@ func (o *saveOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	listed = append(given(args), listed...)
+	if err := listed.report(o, cmd.ErrOrStderr()); err != nil {
+		return err
+	}
 	if options.Without, err = readWithout(cmd, o.without); err != nil {
 		return err
 	}
@@ -195,11 +201,13 @@ func (o *saveOptions) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer o.base.close()
-	o.base.lendEachOther(cmd, o.global, o.archivesOf(listed)...)
-	images, err := o.images(cmd, options.SourceCtx, listed)
+	all := append(given(args), listed.images...)
+	o.base.lendEachOther(cmd, o.global, o.archivesOf(all)...)
+	images, err := o.images(cmd, options.SourceCtx, all)
 	if err != nil {
 		return err
 	}
+	images.leftOut = images.leftOut || len(listed.wrong) > 0
 	defer images.release()
 	if len(images.images) == 0 {
 		return errReported
@@ -219,13 +227,10 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 		if plan == nil {
 			return err
 		}
-		if err := printPlan(cmd.OutOrStdout(), plan); err != nil {
+		if err := o.tellPlan(cmd.OutOrStdout(), plan, options); err != nil {
 			return err
 		}
-		if err := o.tellLeftOut(cmd.OutOrStdout(), plan.Images); err != nil {
-			return err
-		}
-		return list.reportImages(cmd.ErrOrStderr(), err, plan.Images)
+		return list.reportImages(cmd.ErrOrStderr(), o.quiet, err, plan.Images)
 	}
 	if o.archive != "" {
 		o.output = o.archive
@@ -259,7 +264,7 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 	if err := o.tell(out, shown, results, options); err != nil {
 		return err
 	}
-	return list.reportImages(cmd.ErrOrStderr(), err, results)
+	return list.reportImages(cmd.ErrOrStderr(), o.quiet, err, results)
 }
 
 // write writes images to a new archive, or to one that is there.
@@ -439,8 +444,8 @@ func printWarnings(stderr io.Writer, results []copying.SaveResult) {
 
 // reportImages prints what should be known of images and, if err says that some are
 // left out, why.
-func (l *imageList) reportImages(stderr io.Writer, err error, results []copying.SaveResult) error {
-	printWarnings(stderr, results)
+func (l *imageList) reportImages(stderr io.Writer, quiet bool, err error, results []copying.SaveResult) error {
+	printWarnings(discardIf(quiet, stderr), results)
 	if !errors.Is(err, copying.ErrImagesLeftOut) {
 		return err
 	}
@@ -450,6 +455,20 @@ func (l *imageList) reportImages(stderr io.Writer, err error, results []copying.
 		}
 	}
 	return errReported
+}
+
+// tellPlan says what an archive would hold.
+func (o *saveOptions) tellPlan(out io.Writer, plan *copying.SavePlan, options *copying.SaveOptions) error {
+	if o.json {
+		o.told = true
+		planned := o.saved(cmp.Or(o.archive, o.output), plan.Images, options)
+		planned.Size, planned.Fetch = &plan.Size, &plan.Fetch
+		return printJSON(out, planned)
+	}
+	if err := printPlan(out, plan); err != nil {
+		return err
+	}
+	return o.tellLeftOut(out, plan.Images)
 }
 
 func printPlan(out io.Writer, plan *copying.SavePlan) error {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
@@ -173,7 +174,16 @@ func tellUsage(root *cobra.Command) {
 	}
 }
 
+// waitError is an error of a command that can wait for others, with --wait.
+type waitError struct{ error }
+
+// Unwrap returns what is wrong.
+func (e waitError) Unwrap() error { return e.error }
+
 func ofCommand(cmd *cobra.Command, err error) error {
+	if errors.Is(err, errdef.ErrBusy) && cmd.Flags().Lookup("wait") != nil {
+		return waitError{err}
+	}
 	var usage usageError
 	if errors.As(err, &usage) {
 		return commandError{err, cmd.CommandPath()}

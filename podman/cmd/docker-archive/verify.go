@@ -1,21 +1,31 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
+	"github.com/dockerarchive/dockerarchive/archive"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/progress"
 )
 
+// verifyOptions are the flags of the verify command.
+type verifyOptions struct {
+	global *globalOptions
+	signed signedOptions
+	base   baseOptions
+	asJSON bool
+	quiet  bool
+}
+
 func newVerifyCommand(g *globalOptions) *cobra.Command {
-	var quiet, asJSON bool
-	var signed signedOptions
-	var base baseOptions
+	o := &verifyOptions{global: g}
 	cmd := &cobra.Command{
 		Use:     "verify ARCHIVE",
 		Aliases: []string{"check", "validate"},
@@ -35,81 +45,107 @@ along): one of cosign's, or a bundle of sigstore. Nobody else is asked.`,
 		Args:              exactArgs(1, "one archive"),
 		ValidArgsFunction: completeArchives,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			sys, err := g.systemContext()
-			if err != nil {
-				return err
+			if o.asJSON {
+				return o.printJSON(cmd, args[0])
 			}
-			if err := signed.read(); err != nil {
-				return err
-			}
-			r, err := dockerarchive.NewReaderContext(cmd.Context(), sys, archivePath(args[0]))
-			if err != nil {
-				return err
-			}
-			defer r.Close()
-			if err := base.open(cmd.Context(), g, sys, 0); err != nil {
-				return err
-			}
-			defer base.close()
-			if base.bases != nil {
-				if err := r.UseBases(cmd.Context(), base.bases); err != nil {
-					return err
-				}
-			}
-			read, done := progressBar(cmd.ErrOrStderr(), r.Size())
-			report, err := r.Verify(cmd.Context(), read)
-			done()
-			if err != nil {
-				return err
-			}
-			unsigned, err := signed.verify(cmd.Context(), r)
-			if err != nil {
-				return err
-			}
-			report.Problems = append(report.Problems, unsigned...)
-			if asJSON {
-				err := printJSON(cmd.OutOrStdout(), newVerifiedJSON(args[0], report))
-				if err == nil && len(report.Problems) > 0 {
-					err = errReported
-				} else if err == nil && len(report.LeftOut) > 0 {
-					err = errLeftOut
-				}
-				return err
-			}
-			for _, p := range report.Problems {
-				fmt.Fprintln(cmd.OutOrStdout(), printable.String(p.Error()))
-			}
-			if !quiet {
-				for _, n := range report.Notes {
-					fmt.Fprintln(cmd.OutOrStdout(), "note:", printable.String(n))
-				}
-			}
-			if n := len(report.Problems); n > 0 {
-				return fmt.Errorf("%s: %s found", args[0], plural(n, "problem"))
-			}
-			if len(report.LeftOut) > 0 {
-				if !quiet {
-					fmt.Fprintf(cmd.OutOrStdout(), "%s: OK, except for layers that are left out:\n", printable.String(args[0]))
-					printLeftOut(cmd.OutOrStdout(), report.LeftOut)
-				}
-				return errLeftOut
-			}
-			if !quiet {
-				return tellVerified(cmd, args[0], r)
-			}
-			return nil
+			return o.print(cmd, args[0])
 		},
 	}
-	signed.register(cmd.Flags())
-	base.register(cmd.Flags())
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print what is found as JSON")
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print problems only")
+	o.signed.register(cmd.Flags())
+	o.base.register(cmd.Flags())
+	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print what is found as JSON")
+	cmd.Flags().BoolVarP(&o.quiet, "quiet", "q", false, "print problems only")
 	return cmd
 }
 
+// verify checks an archive, which stays open until release, that is never nil.
+func (o *verifyOptions) verify(cmd *cobra.Command, arg string) (report *archive.Report, r *dockerarchive.Reader, release func(), err error) {
+	release = func() {}
+	sys, err := o.global.systemContext()
+	if err == nil {
+		err = o.signed.read()
+	}
+	if err != nil {
+		return nil, nil, release, err
+	}
+	opened, err := dockerarchive.NewReaderContext(cmd.Context(), sys, archivePath(arg))
+	if err != nil {
+		return nil, nil, release, err
+	}
+	release = func() {
+		o.base.close()
+		_ = opened.Close() // It has only been read from.
+	}
+	if err := o.base.open(cmd.Context(), o.global, sys, 0); err != nil {
+		return nil, nil, release, err
+	}
+	if o.base.bases != nil {
+		if err := opened.UseBases(cmd.Context(), o.base.bases); err != nil {
+			return nil, nil, release, err
+		}
+	}
+	read, done := progressBar(cmd.ErrOrStderr(), opened.Size())
+	report, err = opened.Verify(cmd.Context(), read)
+	done()
+	if err != nil {
+		return nil, nil, release, err
+	}
+	unsigned, err := o.signed.verify(cmd.Context(), opened)
+	if err != nil {
+		return nil, nil, release, err
+	}
+	report.Problems = append(report.Problems, unsigned...)
+	return report, opened, release, nil
+}
+
+// printJSON verifies an archive for programs, which get JSON whatever happens.
+func (o *verifyOptions) printJSON(cmd *cobra.Command, arg string) error {
+	report, _, release, err := o.verify(cmd, arg)
+	defer release()
+	if err != nil {
+		failed := verifiedJSON{Archive: arg, Problems: []string{}, Notes: []string{}, Error: unprefixed(err.Error())}
+		return errors.Join(err, printJSON(cmd.OutOrStdout(), failed))
+	}
+	err = printJSON(cmd.OutOrStdout(), newVerifiedJSON(arg, report))
+	switch {
+	case err != nil:
+		return err
+	case len(report.Problems) > 0:
+		return errReported
+	case len(report.LeftOut) > 0:
+		return errLeftOut
+	}
+	return nil
+}
+
+// print verifies an archive for people.
+func (o *verifyOptions) print(cmd *cobra.Command, arg string) error {
+	report, r, release, err := o.verify(cmd, arg)
+	defer release()
+	if err != nil {
+		return err
+	}
+	for _, p := range report.Problems {
+		fmt.Fprintln(cmd.OutOrStdout(), printable.String(p.Error()))
+	}
+	out := discardIf(o.quiet, cmd.OutOrStdout())
+	for _, n := range report.Notes {
+		fmt.Fprintln(out, "note:", printable.String(n))
+	}
+	switch n := len(report.Problems); {
+	case n > 0:
+		return fmt.Errorf("%s: %s found", arg, plural(n, "problem"))
+	case len(report.LeftOut) > 0:
+		fmt.Fprintf(out, "%s: OK, except for layers that are left out:\n", printable.String(arg))
+		printLeftOut(out, report.LeftOut)
+		return errLeftOut
+	}
+	return tellVerified(cmd.Context(), out, arg, r)
+}
+
 // tellVerified says what has been found to be right.
-func tellVerified(cmd *cobra.Command, archive string, r *dockerarchive.Reader) error {
-	images, err := r.Images(cmd.Context())
+func tellVerified(ctx context.Context, out io.Writer, archive string, r *dockerarchive.Reader) error {
+	images, err := r.Images(ctx)
 	if err != nil {
 		return err
 	}
@@ -123,7 +159,7 @@ func tellVerified(cmd *cobra.Command, archive string, r *dockerarchive.Reader) e
 	if referrers > 0 {
 		said += ", " + plural(referrers, "referrer")
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: OK (%s, %s)\n", printable.String(archive), said, units.HumanSize(float64(r.Size())))
+	_, err = fmt.Fprintf(out, "%s: OK (%s, %s)\n", printable.String(archive), said, units.HumanSize(float64(r.Size())))
 	return err
 }
 

@@ -12,15 +12,15 @@ import (
 
 // yamlImages returns the images that the documents of a YAML stream name, in their
 // order and each once. docs/lists.md says where they are looked for.
-func yamlImages(in io.Reader, name string) ([]argument, error) {
+func yamlImages(in io.Reader, name string) (*listing, error) {
 	s := &yamlSearch{name: name, seen: map[yamlVisit]bool{}, found: map[argument]bool{}}
 	for d := yaml.NewDecoder(in); ; {
 		var document yaml.Node
 		switch err := d.Decode(&document); {
-		case errors.Is(err, io.EOF) && len(s.images) == 0:
+		case errors.Is(err, io.EOF) && len(s.images)+len(s.wrong) == 0:
 			return nil, usagef("%s: no image is named there", name)
 		case errors.Is(err, io.EOF):
-			return s.images, nil
+			return &s.listing, nil
 		case err != nil:
 			return nil, fmt.Errorf("reading the images in %s: %w", name, err)
 		}
@@ -32,10 +32,10 @@ func yamlImages(in io.Reader, name string) ([]argument, error) {
 
 // yamlSearch looks for images in documents.
 type yamlSearch struct {
-	name   string
-	images []argument
-	found  map[argument]bool
-	seen   map[yamlVisit]bool
+	listing
+	name  string
+	found map[argument]bool
+	seen  map[yamlVisit]bool
 }
 
 // yamlVisit is a node that has been searched. Aliases can lead to a node often, also
@@ -48,19 +48,38 @@ type yamlVisit struct {
 func (s *yamlSearch) document(document *yaml.Node) error {
 	for _, root := range document.Content {
 		root = resolved(root)
-		if services := valueOf(root, "services"); services != nil && valueOf(root, "apiVersion") == nil {
-			return s.compose(services)
-		}
-		if err := s.search(root, false); err != nil {
+		if err := s.dialect(root)(root); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// dialect returns what takes the images of a document: by the rules of the program that it is
+// for, or as a document of Kubernetes.
+func (s *yamlSearch) dialect(root *yaml.Node) func(*yaml.Node) error {
+	version, kind := text(valueOf(root, "apiVersion")), text(valueOf(root, "kind"))
+	group, _, _ := strings.Cut(version, "/")
+	switch {
+	case strings.HasPrefix(kind, "Zarf") && (version == "" || group == "zarf.dev"):
+		return s.zarf
+	case strings.HasSuffix(group, ".hauler.cattle.io"):
+		return s.hauler
+	case kind == "ImageSetConfiguration":
+		return s.ocMirror
+	case isKustomization(root, group, kind):
+		return s.kustomize
+	case version == "" && valueOf(root, "services") != nil:
+		return s.compose
+	case isSync(root):
+		return s.sync
+	}
+	return func(root *yaml.Node) error { return s.search(root, false) }
+}
+
 // compose takes the images of the services of a compose file.
-func (s *yamlSearch) compose(services *yaml.Node) error {
-	for _, service := range values(services) {
+func (s *yamlSearch) compose(root *yaml.Node) error {
+	for _, service := range values(valueOf(root, "services")) {
 		if err := s.add(valueOf(service, "image"), text(valueOf(service, "platform"))); err != nil {
 			return err
 		}
@@ -165,16 +184,23 @@ func (s *yamlSearch) add(node *yaml.Node, platform string) error {
 }
 
 func (s *yamlSearch) addText(node *yaml.Node, image, platform string) error {
+	return s.addArgument(node, argument{text: image, platform: platform})
+}
+
+// addArgument adds an image that a node names, once.
+func (s *yamlSearch) addArgument(node *yaml.Node, a argument) error {
+	image, platform := a.text, a.platform
 	if image == "" { // Whoever runs it will know what to do.
 		return nil
 	}
-	a := argument{text: image, platform: platform}
 	if s.found[a] {
 		return nil
 	}
 	s.found[a] = true
-	a.place = fmt.Sprintf("%s:%d", s.name, node.Line)
+	a.place = s.place(node)
 	switch _, err := reference.ParseNormalizedNamed(image); {
+	case err != nil && strings.Contains(image, "###"):
+		return usagef("%s: image %q has a variable of zarf; give its value", a.place, shortened(image))
 	case err != nil && strings.Contains(image, "$"):
 		return usagef("%s: image %q has a variable; give what docker compose config prints", a.place, shortened(image))
 	case err != nil:
@@ -187,6 +213,19 @@ func (s *yamlSearch) addText(node *yaml.Node, image, platform string) error {
 	}
 	s.images = append(s.images, a)
 	return nil
+}
+
+// place returns where a node is.
+func (s *yamlSearch) place(node *yaml.Node) string { return fmt.Sprintf("%s:%d", s.name, node.Line) }
+
+// refuse says of a node that names images why they are not taken.
+func (s *yamlSearch) refuse(node *yaml.Node, format string, args ...any) {
+	s.wrong = append(s.wrong, usagef("%s: %w", s.place(node), fmt.Errorf(format, args...)))
+}
+
+// note says of a node that it is not taken.
+func (s *yamlSearch) note(node *yaml.Node, format string, args ...any) {
+	s.notes = append(s.notes, s.place(node)+": "+fmt.Sprintf(format, args...))
 }
 
 // resolved returns what an alias stands for.

@@ -16,11 +16,15 @@ import (
 // found returns what yamlImages finds, as LINE IMAGE PLATFORM.
 func found(t *testing.T, document string) []string {
 	t.Helper()
-	images, err := yamlImages(strings.NewReader(document), "f")
+	listed, err := yamlImages(strings.NewReader(document), "f")
 	require.NoError(t, err)
 	var lines []string
-	for _, a := range images {
-		lines = append(lines, strings.TrimSpace(strings.TrimPrefix(a.place, "f:")+" "+a.text+" "+a.platform))
+	for _, a := range listed.images {
+		line := strings.TrimSpace(strings.TrimPrefix(a.place, "f:") + " " + a.text + " " + a.platform)
+		if a.name != "" {
+			line += " =" + a.name
+		}
+		lines = append(lines, line)
 	}
 	return lines
 }

@@ -76,7 +76,7 @@ func Compact(ctx context.Context, policy *signature.PolicyContext, path string, 
 		return err
 	}
 	if err := compact(ctx, policy, path, out, o); err != nil {
-		return errors.Join(fmt.Errorf("compacting: %w", err), out.Abort())
+		return errors.Join(fmt.Errorf("compacting %s: %w", path, err), out.Abort())
 	}
 	return nil
 }
@@ -114,6 +114,9 @@ func layoutOf(ctx context.Context, path string, sys *types.SystemContext) (layou
 		return nil, err
 	}
 	defer f.Close() // It is only read.
+	if err := writing.CheckPlain(f); err != nil {
+		return nil, err
+	}
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err

@@ -54,6 +54,8 @@ func newCopyCommand(g *globalOptions) *cobra.Command {
 		Long: `Copy an image. SOURCE and DESTINATION are TRANSPORT:DETAILS, as for skopeo:
 docker://, docker-archive:, image-archive: (an archive that keeps digests, compressed
 layers and all platforms), oci:, dir:, docker-daemon:, containers-storage: and others.
+Without a transport, what is a file or ends as the names of archives do is an
+image-archive:, the directory of an OCI layout oci:, and everything else docker://.
 
 An archive appears at its path when it is complete. To one that is there already the
 image is added, and the archive is as it was if the copy fails. An archive can be written to /dev/stdout, a pipe or a device;

@@ -87,7 +87,9 @@ that the daemon has, and with --all-tags a name in a registry means all tags the
 
 An image is called as its source is, but SOURCE=NAME says another name, and --map
 another host or prefix for all. --from-file takes lists, --from-yaml what people have
-instead: manifests of Kubernetes, also of custom resources, and compose files.
+instead: manifests of Kubernetes, compose files, and those of skopeo sync, zarf,
+hauler, oc-mirror and kustomize. An argument without a transport that is a file, or ends
+as the names of archives do, is an archive.
 
 The archive is an OCI image layout and a docker archive at once (image-archive:), or one
 of them (--layout); layers and digests are those of the source. Of an image for several
@@ -151,7 +153,7 @@ func (o *saveOptions) register(f *pflag.FlagSet) {
 	o.global.registerAuthfile(f)
 	f.StringSliceVar(&o.names, "name", nil, "`NAME[:TAG]` of the image in the archive, if only one is saved; may be repeated")
 	f.StringArrayVar(&o.fromFiles, "from-file", nil, "`FILE` with more images, one per line and maybe what to call it, - for standard input; may be repeated")
-	f.StringArrayVar(&o.fromYAML, "from-yaml", nil, "`FILE` of Kubernetes or compose that names more images, - for standard input; may be repeated")
+	f.StringArrayVar(&o.fromYAML, "from-yaml", nil, "`FILE` of Kubernetes, compose, skopeo sync or others that names more images, - for standard input; may be repeated")
 	f.StringArrayVar(&o.maps, "map", nil, mapUsage)
 	f.BoolVar(&o.allTags, "all-tags", false, "save all tags of the repositories that are given, each under its tag")
 	f.StringSliceVar(&o.platforms, "platform", nil, "save `OS/ARCH[/VARIANT]` instead of this machine's platform, or of all that an archive has; may be repeated")

@@ -10,6 +10,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
 )
 
 func TestOpenFile(t *testing.T) {
@@ -35,7 +37,8 @@ func TestOpenFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cut")
 	require.NoError(t, os.WriteFile(path, compressed.Bytes()[:compressed.Len()/2], 0o600))
 	_, err = Open(t.Context(), path, Options{TempDir: temp})
-	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	require.ErrorIs(t, err, errdef.ErrDamaged)
+	require.ErrorContains(t, err, "it is cut short")
 	require.ErrorContains(t, err, path)
 	left, err := os.ReadDir(temp)
 	require.NoError(t, err)

@@ -96,12 +96,13 @@ func copyUncompressed(ctx context.Context, temp io.Writer, stream io.Reader, loo
 	return b.size, cutShort(algorithm, errors.Join(err, decompressed.Close()))
 }
 
-// cutShort says of an error of decompression that the end is missing, if that is it.
+// cutShort says of an error of decompression that the end is missing, if that is it. It is no
+// io.ErrUnexpectedEOF any more, which may pass when something is read again.
 func cutShort(a compression.Algorithm, err error) error {
 	if a == compression.None || !errors.Is(err, io.ErrUnexpectedEOF) {
 		return err
 	}
-	return errdef.Errorf(errdef.ErrDamaged, "it is cut short, before the end of what is compressed: %w", err)
+	return errdef.Errorf(errdef.ErrDamaged, "it is cut short, before the end of what is compressed: %v", err)
 }
 
 // bounded is a copy that ends when it becomes too large.

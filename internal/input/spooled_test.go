@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/local"
 )
 
@@ -93,7 +94,7 @@ func TestLooksAtShort(t *testing.T) {
 	}
 	cut := gzipped(t, []byte("short"))
 	_, err := FromReader(t.Context(), bytes.NewReader(cut[:len(cut)-9]), Options{TempDir: t.TempDir(), Looks: func([]byte) error { return errLooks }})
-	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	require.ErrorIs(t, err, errdef.ErrDamaged)
 }
 
 // A compressed stream may be as much larger as real ones are, and leaves space on

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
 // What libraries warn of is not printed with --quiet, and is otherwise, whatever ran before.
@@ -23,4 +25,32 @@ func TestInterrupted(t *testing.T) {
 	var errOut buffer
 	assert.Equal(t, exitInterrupted, report(ctx, &errOut, context.Canceled))
 	assert.Contains(t, errOut.String(), "docker-archive: interrupted")
+}
+
+// With -q nothing is printed that is no error: no warnings, no notes, no names that are given.
+func TestQuietHasNoWarnings(t *testing.T) {
+	reg := imagetest.NewRegistry(t)
+	dir := t.TempDir()
+	saved := filepath.Join(dir, "saved.tar")
+	source := "docker-archive:" + cases + "moby25.0.0-two-versions.tar"
+	for n, args := range [][]string{
+		{"save", "-o", saved, source},
+		{"save", "--map", "none.example=r.example", "-o", saved + "2", source},
+		{"add", saved + "2", "image-archive:" + cases + "partial-arm64.tar"},
+		{"push", "--tls-verify=false", "--map", "none.example=r.example", saved, reg.Address},
+		{"push", "--tls-verify=false", cases + "tag-only.tar", reg.Address},
+		{"copy", "--map", "none.example=r.example", "docker-archive:../../../testdata/archives/skopeo.tar", "image-archive:" + saved + "3"},
+		{"verify", saved},
+	} {
+		out, errOut := succeeds(t, append(args, "-q")...)
+		assert.Empty(t, out, args)
+		assert.Empty(t, errOut, args)
+		if n == 3 || n == 4 { // They say something otherwise.
+			_, errOut := succeeds(t, args...)
+			assert.NotEmpty(t, errOut, args)
+		}
+	}
+	_, errOut, status := command(t, "push", "-q", "--retry-times", "0", saved, "127.0.0.1:1")
+	assert.Equal(t, exitFailure, status)
+	assert.NotEmpty(t, errOut)
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
@@ -163,5 +164,34 @@ func TestResumeRefused(t *testing.T) {
 		_, errOut, status := command(t, append([]string{"save", "--resume"}, args...)...)
 		assert.NotZero(t, status, want)
 		assert.Contains(t, errOut, want)
+	}
+}
+
+// Whoever finds an archive that is being written is told what can be done: to wait, where there is
+// a flag for it.
+func TestHintsOfBusyArchives(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "app.tar")
+	succeeds(t, "save", "-q", "-o", path, "oci:../../../testdata/oci:one=app:1")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "new.tar.partial"), nil, 0o600))
+	for _, c := range []struct {
+		locked, want string
+		args         []string
+	}{
+		{path, "hint: Wait for it with --wait.\n", []string{"add", path, "oci:../../../testdata/oci:two"}},
+		{path, "hint: Wait for it with --wait.\n", []string{"compact", path}},
+		{path, "hint: Another docker-archive is writing it. Try again when that has ended.\n", []string{"copy", "-q", "oci:../../../testdata/oci:two", "image-archive:" + path + ":x:1"}},
+		{filepath.Join(dir, "new.tar.partial"), "hint: Another docker-archive is writing it. Try again when that has ended.\n", []string{"save", "--resume", "-q", "-o", filepath.Join(dir, "new.tar"), "oci:../../../testdata/oci:one"}},
+	} {
+		f, err := os.OpenFile(c.locked, os.O_RDWR, 0)
+		require.NoError(t, err)
+		require.NoError(t, unix.Flock(int(f.Fd()), unix.LOCK_EX))
+		_, errOut, status := command(t, c.args...)
+		require.NoError(t, f.Close())
+		assert.Equal(t, exitFailure, status, c.args)
+		assert.Contains(t, errOut, c.want, c.args)
+		if c.args[0] == "save" || c.args[0] == "copy" {
+			assert.NotContains(t, errOut, "--wait", c.args)
+		}
 	}
 }

@@ -39,7 +39,6 @@ func TestQuietHasNoWarnings(t *testing.T) {
 		{"add", saved + "2", "image-archive:" + cases + "partial-arm64.tar"},
 		{"push", "--tls-verify=false", "--map", "none.example=r.example", saved, reg.Address},
 		{"push", "--tls-verify=false", cases + "tag-only.tar", reg.Address},
-		{"copy", "--map", "none.example=r.example", "docker-archive:../../../testdata/archives/skopeo.tar", "image-archive:" + saved + "3"},
 		{"verify", saved},
 	} {
 		out, errOut := succeeds(t, append(args, "-q")...)

@@ -118,7 +118,7 @@ func (s *yamlSearch) haulerImages(root *yaml.Node) error {
 		}
 		if rewrite := strings.TrimPrefix(text(valueOf(image, "rewrite")), "/"); rewrite != "" {
 			var ok bool
-			if a.name, ok = rewritten(a.text, rewrite); !ok {
+			if a.name, ok = withTagOf(a.text, rewrite); !ok {
 				s.refuse(valueOf(image, "rewrite"), "rewrite of image %q is no name with a tag", a.text)
 				continue
 			}
@@ -133,8 +133,8 @@ func (s *yamlSearch) haulerImages(root *yaml.Node) error {
 // verifyInstead says how to check signatures, which tools do while they fetch.
 const verifyInstead = "to check signatures, take it out, save with --referrers, and use 'docker-archive verify --key'"
 
-// rewritten returns a name with, if it has none, the tag of the image that it is for.
-func rewritten(image, name string) (string, bool) {
+// withTagOf returns a name with, if it has none, the tag of the image that it is for.
+func withTagOf(image, name string) (string, bool) {
 	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil || !reference.IsNameOnly(named) {
 		return name, err == nil

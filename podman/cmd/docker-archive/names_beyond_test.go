@@ -171,10 +171,10 @@ func TestIncompletePlatform(t *testing.T) {
 		unpack(t, part, layout)
 		for _, source := range []string{"docker-archive:" + part, "oci:" + layout} {
 			path := filepath.Join(t.TempDir(), "saved.tar")
-			_, stderr, status := command(t, "save", "-q", "--all-platforms", "-o", path, source)
+			_, stderr, status := command(t, "save", "--all-platforms", "-o", path, source)
 			assert.Equal(t, exitFailure, status)
 			assert.NotEmpty(t, stderr)
-			_, stderr = succeeds(t, "save", "-q", "--all-platforms", "--skip-missing", "-o", path, source)
+			_, stderr = succeeds(t, "save", "--all-platforms", "--skip-missing", "-o", path, source)
 			assert.Contains(t, stderr, "warning: multi: its source has not got all that its index lists: "+digestOf(index, "arm64"))
 			out, _ := succeeds(t, "list", path)
 			assert.Contains(t, out, "linux/amd64 (missing: linux/arm64/v8)")

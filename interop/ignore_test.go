@@ -33,6 +33,9 @@ var ignored = []string{
 	"..", ".", "/", "", "# a.txt", " a.txt ", "#a.txt", "\\#a.txt", "\ufeffa.txt", "A.TXT",
 	"*\n!a.txt", "d\n!d/a.txt", "d/*\n!d/e", "**\n!**/*.md", "*.txt\n!a.txt\na.txt", "!a.txt", "! a.txt\n*", "*\n!d/e/b.md", "d\n!d", ".*",
 	"*\n!d/**/b.md", "d/e\n!d/e/b.md\nd/e/b.md", "*\r\n!a.txt\r\n", "**/.h\n!d/.h", "!/d/a.txt\n/d\n!d/a.txt", "x y", "*\n!/d", "d/e/*\n!d/e/*.md",
+	"a.txt\n\n\nb.txt", "\t*.md", "!d", "**/d", "d/*/a.txt", "[", "a[", "[]a].txt", "\\", "d\\/a.txt", "**/*\n!a.txt", "!*", "./", "./d/./e", "d/..",
+	"d/../a.txt", "#\n!#a.txt", " \n*", "*\n!", "*.t?t", "{a,b}.txt", "*\n!*/\n!**/*.txt", "d/e/..", "//a.txt", "/./d", "!/", "**/**/a.txt", "*\n!d/e/../a.txt",
+	"**/.*", "d\n!**/a.txt", "d/\n!d/e/", "*.txt\n!/**/a.txt", "d/e/f/", "[a-b-c].txt", "[!a].txt", "a.txt # no", "d/***/a.txt", "*\\.txt",
 }
 
 // olderIgnored are those that docker 20's command reads otherwise than BuildKit, and we, do.
@@ -40,6 +43,7 @@ var olderIgnored = map[string]string{
 	"**.txt":        "** was a name, not any number of directories and part of a name",
 	"**\n!**/*.md":  "excluded directories are not entered for an exception that has wildcards",
 	"*\n!d/**/b.md": "excluded directories are not entered for an exception that has wildcards",
+	"d\n!**/a.txt":  "excluded directories are not entered for an exception that has wildcards",
 }
 
 // TestIgnored has docker build send files through every one of these, and packs them with it: the

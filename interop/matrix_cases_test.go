@@ -26,6 +26,7 @@ const (
 	duplicates = "a path twice in a layer"
 	belowFile  = "files below a file"
 	afterFile  = "a whiteout after a file of its name"
+	oddType    = "a file of an unusual type"
 	afterDir   = "a whiteout after a directory of its name"
 )
 
@@ -103,6 +104,13 @@ var treeCases = []treeCase{
 	{"opaque-over-file", []layer{{file("@/d", "1")}, {folder("@/d"), opaque("@/d")}}, "d/", ""},
 	{"opaque-over-link", []layer{{folder("@/t"), file("@/t/a", "1"), symlink("@/d", "t")}, {folder("@/d"), opaque("@/d"), file("@/d/b", "2")}}, "d/ d/b=2 t/ t/a=1", ""},
 	{"opaque-twice", []layer{{folder("@/d"), file("@/d/a", "1")}, {folder("@/d"), opaque("@/d"), file("@/d/b", "2")}, {folder("@/d"), opaque("@/d"), file("@/d/c", "3")}}, "d/ d/c=3", ""},
+	{"whiteout-nested", []layer{{folder("@/d"), folder("@/d/e"), file("@/d/e/f", "1"), file("@/d/e/g", "2")}, {whiteout("@/d/e/f")}}, "d/ d/e/ d/e/g=2", ""},
+	{"whiteout-with-content", []layer{{file("@/a", "1")}, {file("@/.wh.a", "text")}}, "", ""},
+	{"whiteout-as-dir", []layer{{file("@/a", "1")}, {folder("@/.wh.a")}}, "", ""},
+	{"whiteout-long-name", []layer{{file("@/"+strings.Repeat("w", 251), "1")}, {whiteout("@/" + strings.Repeat("w", 251))}}, "", ""},
+	{"whiteout-by-device", []layer{{file("@/a", "1")}, {special("@/a", tar.TypeChar, 0, 0)}}, "a|", ""},
+	{"opaque-through-link", []layer{{folder("@/t"), file("@/t/keep", "1"), symlink("@/l", "t")}, {opaque("@/l")}}, "l/ t/ t/keep=1", ""},
+	{"opaque-by-xattr", []layer{{folder("@/d"), file("@/d/a", "1")}, {folder("@/d").attr("trusted.overlay.opaque", "y"), file("@/d/b", "2")}}, "d/ d/a=1 d/b=2", ""},
 	{"aufs-remains", []layer{{folder("@/.wh..wh.plnk"), file("@/.wh..wh.plnk/1.2", "x"), file("@/.wh..wh.aufs", ""), file("@/a", "1")}}, "a=1", ""},
 
 	// Links.
@@ -123,6 +131,9 @@ var treeCases = []treeCase{
 	{"hard-across", []layer{{file("@/a", "1")}, {hard("@/b", "@/a")}}, "a=1 b=1", across},
 	{"hard-across-over", []layer{{file("@/a", "1"), file("@/b", "2")}, {hard("@/b", "@/a")}}, "a=1 b=1", across},
 	{"hard-across-two", []layer{{file("@/a", "1")}, {file("@/c", "2")}, {hard("@/b", "@/a"), hard("@/d", "@/c")}}, "a=1 b=1 c=2 d=2", across},
+	{"hard-over-dir", []layer{{file("@/a", "1"), folder("@/b"), file("@/b/x", "2")}, {file("@/a", "3"), hard("@/b", "@/a")}}, "a=3 b=3", ""},
+	{"link-chain", []layer{{folder("@/t"), symlink("@/m", "t"), symlink("@/l", "m"), file("@/l/a", "1")}}, "l->m m->t t/ t/a=1", ""},
+	{"link-to-itself", []layer{{folder("@/d"), symlink("@/d/self", "."), file("@/d/self/self/a", "1")}}, "d/ d/a=1 d/self->.", ""},
 	{"link-dangling", []layer{{symlink("@/l", "no/where"), symlink("@/up", "../../../../etc"), symlink("@/abs", "/etc/x")}}, "abs->/etc/x l->no/where up->../../../../etc", ""},
 	{"link-loop", []layer{{symlink("@/l", "m"), symlink("@/m", "l")}}, "l->m m->l", ""},
 	{"link-to-dir", []layer{{folder("@/d"), file("@/d/a", "1"), symlink("@/d2", "d")}, {whiteout("@/d2"), folder("@/d2"), file("@/d2/b", "2")}}, "d/ d/a=1 d2/ d2/b=2", ""},
@@ -144,6 +155,7 @@ var treeCases = []treeCase{
 	{"dir-file-dir", []layer{{folder("@/d"), file("@/d/a", "1")}, {file("@/d", "2")}, {folder("@/d"), file("@/d/b", "3")}}, "d/ d/b=3", ""},
 	{"device-over-file", []layer{{file("@/a", "1")}, {special("@/a", tar.TypeChar, 1, 5)}}, "a|", ""},
 	{"file-over-device", []layer{{special("@/a", tar.TypeChar, 1, 5)}, {file("@/a", "2")}}, "a=2", ""},
+	{"file-contiguous", []layer{{special("@/a", tar.TypeCont, 0, 0)}}, "a=", oddType},
 	{"file-grows", []layer{{file("@/a", "1")}, {file("@/a", "22").mode(0o600)}, {file("@/a", "").mode(0o604)}}, "a=", ""},
 
 	// Twice in a layer.

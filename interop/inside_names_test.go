@@ -12,7 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Names that lead out of the image land in it, as every client has it: crane makes an image of
+// Names that lead out of the image land in it, as clients have it, but for docker 29 with overlay2,
+// which refuses them: crane makes an image of
 // tars as they are, with such names, and what the clients show of that is what make makes of them.
 func TestNamesThatLeadOut(t *testing.T) {
 	dir := daemonDir(t)
@@ -51,6 +52,10 @@ func TestNamesThatLeadOut(t *testing.T) {
 			show := viewer.start(t)
 			for _, path := range []string{theirs, ours} {
 				root, err := show(t, path, name)
+				if viewer.name == "docker 29 overlay2" && path == theirs {
+					require.ErrorContains(t, err, `invalid entry name "../x"`)
+					continue
+				}
 				require.NoError(t, err, path)
 				requireSameTree(t, want, matrixTree(t, root))
 			}

@@ -49,6 +49,12 @@ func (f *File) Type() byte { return f.typeflag }
 // IsDir reports whether it is a directory.
 func (f *File) IsDir() bool { return f.typeflag == tar.TypeDir }
 
+// isOverlayWhiteout reports whether it is what overlayfs has for a whiteout: the character
+// device 0:0. Unpacked into a layer's directory, it takes away what is below.
+func (f *File) isOverlayWhiteout() bool {
+	return f.typeflag == tar.TypeChar && f.devmajor == 0 && f.devminor == 0
+}
+
 // IsRegular reports whether it has content.
 func (f *File) IsRegular() bool { return f.typeflag == tar.TypeReg }
 

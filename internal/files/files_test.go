@@ -68,6 +68,8 @@ func tarOf(t testing.TB, entries ...*tar.Header) []byte {
 	return b.Bytes()
 }
 
+func overlayWhiteout(name string) *tar.Header { return &tar.Header{Typeflag: tar.TypeChar, Name: name} }
+
 func gzipped(t testing.TB, data []byte) []byte {
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
@@ -159,6 +161,13 @@ func TestLayersAddUp(t *testing.T) {
 				{whiteoutOf(".wh.f"), file("f", "new"), file("d/x", "new"), whiteoutOf("d/.wh.x"), whiteoutOf("d/.wh.y"), whiteoutOf(".wh.e")},
 			},
 			"/ -1\nd/ 0\nd/x 1 new\nf 1 new\n",
+		},
+		"whiteouts as overlayfs has them": {
+			[][]*tar.Header{
+				{file("a", "1"), file("b", "2"), directory("d"), file("d/x", "3"), directory("e"), file("e/x", "4")},
+				{overlayWhiteout("a"), overlayWhiteout("b"), file("b", "new"), file("d/new", "5"), overlayWhiteout("d"), overlayWhiteout("e"), directory("e"), overlayWhiteout("c")},
+			},
+			"/ -1\nb 1 new\ne/ 1\ne/x 0 4\n",
 		},
 		"a whiteout, and a directory of the same name": {
 			[][]*tar.Header{{directory("d"), file("d/x", "1")}, {file("d/new", "2"), whiteoutOf(".wh.d")}},

@@ -157,6 +157,10 @@ func (l *layer) add(path string, f *File) error {
 	if err != nil {
 		return err
 	}
+	if f.isOverlayWhiteout() {
+		*n = node{base: n.base, parent: n.parent, length: n.length, hides: true}
+		return nil
+	}
 	n.put(f)
 	return nil
 }

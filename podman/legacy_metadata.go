@@ -5,6 +5,8 @@ package dockerarchive
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -29,34 +31,43 @@ var topLayerAttributes = []string{"architecture", "config", "container", "contai
 //
 // The IDs are those that containers/image computes: unlike Docker's they are not
 // the IDs that the layers had anywhere, only unique and the same every time.
-func legacyLayers(config []byte, diffIDs []digest.Digest) ([]layout.LegacyLayer, error) {
+func legacyLayers(config []byte, diffIDs []digest.Digest) (layout.LegacyLayers, error) {
 	var attributes map[string]json.RawMessage
 	if err := json.Unmarshal(config, &attributes); err != nil {
-		return nil, fmt.Errorf("parsing the image config: %w", err)
+		return layout.LegacyLayers{}, fmt.Errorf("parsing the image config: %w", err)
 	}
-	layers := make([]layout.LegacyLayer, 0, len(diffIDs))
+	// The rest, such as tens of thousands of diff IDs, is not kept.
+	maps.DeleteFunc(attributes, func(name string, _ json.RawMessage) bool { return !slices.Contains(topLayerAttributes, name) })
+	ids := make([]string, len(diffIDs))
+	layer := func(n int) legacyLayer {
+		l := legacyLayer{id: ids[n], diffID: diffIDs[n]}
+		if n > 0 {
+			l.parent = ids[n-1]
+		}
+		if n == len(diffIDs)-1 {
+			l.top = attributes
+		}
+		return l
+	}
 	var chainID digest.Digest
-	parent := ""
-	for i, diffID := range diffIDs {
-		if i == 0 {
+	for n, diffID := range diffIDs {
+		if n == 0 {
 			chainID = diffID
 		} else {
 			chainID = digest.FromString(chainID.String() + " " + diffID.String())
 		}
-		l := legacyLayer{diffID: diffID, parent: parent}
-		if i == len(diffIDs)-1 {
-			l.top = attributes
-		}
+		l := layer(n)
 		// Only for the ID, so that equal layers on other parents differ.
 		hashed, err := l.encode("layer_id", chainID.String())
 		if err != nil {
-			return nil, err
+			return layout.LegacyLayers{}, err
 		}
-		l.id = digest.FromBytes(hashed).Encoded()
-		layers = append(layers, layout.LegacyLayer{ID: l.id, Files: l.files})
-		parent = l.id
+		ids[n] = digest.FromBytes(hashed).Encoded()
 	}
-	return layers, nil
+	return layout.LegacyLayers{IDs: ids, Files: func(n int) ([]tarfile.Small, error) {
+		l := layer(n)
+		return l.files()
+	}}, nil
 }
 
 // legacyLayer is what the directory of a layer follows from.

@@ -145,7 +145,7 @@ type dockerImage struct {
 	config       []byte
 	configDigest digest.Digest
 	layers       []image.Layer
-	legacy       []LegacyLayer // lowest first
+	legacy       LegacyLayers
 }
 
 func (t *dockerTable) imageOf(img *image.Image) (*dockerImage, error) {
@@ -178,13 +178,10 @@ func (t *dockerTable) Place(img *image.Image) ([]Blob, tarfile.Smalls, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	t.placed = placedIDs{config: d.configDigest}
-	for _, l := range d.legacy {
-		t.placed.ids = append(t.placed.ids, l.ID)
-	}
-	var blobs []Blob
-	for _, l := range d.layers {
-		blobs = append(blobs, Blob{Received: l.Digest, Stored: l.DiffID, Size: -1})
+	t.placed = placedIDs{config: d.configDigest, ids: d.legacy.IDs}
+	blobs := make([]Blob, len(d.layers))
+	for n, l := range d.layers {
+		blobs[n] = Blob{Received: l.Digest, Stored: l.DiffID, Size: -1}
 	}
 	name := t.layout.ConfigName(d.configDigest)
 	if t.index.has(name) {
@@ -194,12 +191,13 @@ func (t *dockerTable) Place(img *image.Image) ([]Blob, tarfile.Smalls, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	legacy := d.legacy // The rest of d is not kept.
 	return blobs, func(yield func(tarfile.Small, error) bool) {
 		if !yield(config, nil) {
 			return
 		}
-		for _, layer := range d.legacy {
-			files, err := t.newFiles(layer)
+		for n := range legacy.IDs {
+			files, err := t.newFiles(legacy, n)
 			if err != nil {
 				yield(tarfile.Small{}, err)
 				return
@@ -213,12 +211,12 @@ func (t *dockerTable) Place(img *image.Image) ([]Blob, tarfile.Smalls, error) {
 	}, nil
 }
 
-// newFiles returns the entries of a legacy directory, none if the archive has it.
-func (t *dockerTable) newFiles(layer LegacyLayer) ([]tarfile.Small, error) {
-	if _, ok := t.legacyIDs[layer.ID]; ok {
+// newFiles returns the entries of the directory of the n-th layer, none if the archive has it.
+func (t *dockerTable) newFiles(legacy LegacyLayers, n int) ([]tarfile.Small, error) {
+	if _, ok := t.legacyIDs[legacy.IDs[n]]; ok {
 		return nil, nil
 	}
-	files, err := layer.Files()
+	files, err := legacy.Files(n)
 	if err == nil && t.old != nil && len(files) > 0 && t.old.Has(files[0].Header.Name) {
 		return nil, nil
 	}
@@ -277,11 +275,11 @@ func (t *dockerTable) Remove(ctx context.Context, names []string, keep bool) err
 func (*dockerTable) RemoveReferrers(context.Context) ([]digest.Digest, error) { return nil, nil }
 
 // topID returns the ID by which an image was known, "" if it has no layers.
-func topID(layers []LegacyLayer) string {
-	if len(layers) == 0 {
+func topID(layers LegacyLayers) string {
+	if len(layers.IDs) == 0 {
 		return ""
 	}
-	return layers[len(layers)-1].ID
+	return layers.IDs[len(layers.IDs)-1]
 }
 
 // jsonFile returns an entry that holds a value as JSON.

@@ -133,16 +133,16 @@ type Metadata struct {
 	File      func(name string, size int64) (*tar.Header, error)
 	Symlink   func(name, target string) (*tar.Header, error)
 	Directory func(name string) (*tar.Header, error)
-	// Legacy returns the layers of an image, lowest first, as Docker before 1.10
-	// knew them.
-	Legacy func(config []byte, diffIDs []digest.Digest) ([]LegacyLayer, error)
+	// Legacy returns the layers of an image as Docker before 1.10 knew them.
+	Legacy func(config []byte, diffIDs []digest.Digest) (LegacyLayers, error)
 }
 
-// LegacyLayer is a layer as an image of its own.
-type LegacyLayer struct {
-	ID string
-	// Files makes its entries: of an image's layers, only one's are in memory at a time.
-	Files func() ([]tarfile.Small, error)
+// LegacyLayers are the layers of an image, each as an image of its own: there may be tens of
+// thousands.
+type LegacyLayers struct {
+	IDs []string // lowest first
+	// Files makes the entries of the n-th layer: only one's are in memory at a time.
+	Files func(n int) ([]tarfile.Small, error)
 }
 
 // small returns an entry that is written from memory.

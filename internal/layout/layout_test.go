@@ -27,14 +27,14 @@ var metadata = layout.Metadata{
 	Directory: func(name string) (*tar.Header, error) {
 		return &tar.Header{Name: name + "/", Typeflag: tar.TypeDir}, nil
 	},
-	Legacy: func(config []byte, diffIDs []digest.Digest) ([]layout.LegacyLayer, error) {
-		var legacy []layout.LegacyLayer
+	Legacy: func(config []byte, diffIDs []digest.Digest) (layout.LegacyLayers, error) {
+		var ids []string
 		id := "legacy"
 		for _, d := range diffIDs {
 			id += "-" + d.Encoded()[:4]
-			legacy = append(legacy, layout.LegacyLayer{ID: id, Files: filesOf(id)})
+			ids = append(ids, id)
 		}
-		return legacy, nil
+		return layout.LegacyLayers{IDs: ids, Files: func(n int) ([]tarfile.Small, error) { return filesOf(ids[n])() }}, nil
 	},
 }
 
@@ -393,7 +393,7 @@ func TestCheck(t *testing.T) {
 func TestLegacyMetadataFail(t *testing.T) {
 	failure := errors.New("no luck")
 	m := metadata
-	m.Legacy = func([]byte, []digest.Digest) ([]layout.LegacyLayer, error) { return nil, failure }
+	m.Legacy = func([]byte, []digest.Digest) (layout.LegacyLayers, error) { return layout.LegacyLayers{}, failure }
 	for _, l := range []layout.Layout{layout.Docker{Metadata: m}, layout.OCI{Metadata: m}} {
 		table := l.NewTable()
 		img := single(t, nil, "a")

@@ -41,15 +41,14 @@ func plainMetadata() Metadata {
 		File:      file,
 		Symlink:   func(name, target string) (*tar.Header, error) { return &tar.Header{Name: name, Linkname: target}, nil },
 		Directory: func(name string) (*tar.Header, error) { return &tar.Header{Name: name}, nil },
-		Legacy: func(_ []byte, diffIDs []digest.Digest) ([]LegacyLayer, error) {
-			var layers []LegacyLayer
+		Legacy: func(_ []byte, diffIDs []digest.Digest) (LegacyLayers, error) {
+			var ids []string
 			for _, d := range diffIDs {
-				id := "legacy-" + d.Encoded()[:8]
-				layers = append(layers, LegacyLayer{ID: id, Files: func() ([]tarfile.Small, error) {
-					return []tarfile.Small{{Header: &tar.Header{Name: id + "/json"}}}, nil
-				}})
+				ids = append(ids, "legacy-"+d.Encoded()[:8])
 			}
-			return layers, nil
+			return LegacyLayers{IDs: ids, Files: func(n int) ([]tarfile.Small, error) {
+				return []tarfile.Small{{Header: &tar.Header{Name: ids[n] + "/json"}}}, nil
+			}}, nil
 		},
 	}
 }

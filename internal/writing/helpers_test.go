@@ -32,12 +32,8 @@ var metadata = layout.Metadata{
 	Directory: func(name string) (*tar.Header, error) {
 		return &tar.Header{Name: name + "/", Typeflag: tar.TypeDir}, nil
 	},
-	Legacy: func(_ []byte, diffIDs []digest.Digest) ([]layout.LegacyLayer, error) {
-		layers := make([]layout.LegacyLayer, len(diffIDs))
-		for i := range layers {
-			layers[i].Files = func() ([]tarfile.Small, error) { return nil, nil }
-		}
-		return layers, nil
+	Legacy: func(_ []byte, diffIDs []digest.Digest) (layout.LegacyLayers, error) {
+		return layout.LegacyLayers{IDs: make([]string, len(diffIDs)), Files: func(int) ([]tarfile.Small, error) { return nil, nil }}, nil
 	},
 }
 

@@ -272,9 +272,9 @@ func TestCommitOfATakenName(t *testing.T) {
 // The names of an image that could not be committed may be those of another one.
 func TestCommitFails(t *testing.T) {
 	failing := metadata
-	failing.Legacy = func(config []byte, diffIDs []digest.Digest) ([]layout.LegacyLayer, error) {
+	failing.Legacy = func(config []byte, diffIDs []digest.Digest) (layout.LegacyLayers, error) {
 		if bytes.Contains(config, []byte("bad")) {
-			return nil, errors.New("bad")
+			return layout.LegacyLayers{}, errors.New("bad")
 		}
 		return metadata.Legacy(config, diffIDs)
 	}

@@ -29,19 +29,17 @@ type disk struct {
 // is asked.
 func growing() map[string]layout.Layout {
 	m := metadata
-	m.Legacy = func(config []byte, diffIDs []digest.Digest) (all []layout.LegacyLayer, err error) {
+	m.Legacy = func(config []byte, diffIDs []digest.Digest) (layout.LegacyLayers, error) {
+		var ids []string
 		id := digest.FromBytes(config).Encoded()
 		for range diffIDs {
 			id = digest.FromString(id).Encoded()
-			header, err := m.File(id+"/json", 2)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, layout.LegacyLayer{ID: id, Files: func() ([]tarfile.Small, error) {
-				return []tarfile.Small{{Header: header, Data: []byte("{}")}}, nil
-			}})
+			ids = append(ids, id)
 		}
-		return all, nil
+		return layout.LegacyLayers{IDs: ids, Files: func(n int) ([]tarfile.Small, error) {
+			header, err := m.File(ids[n]+"/json", 2)
+			return []tarfile.Small{{Header: header, Data: []byte("{}")}}, err
+		}}, nil
 	}
 	return map[string]layout.Layout{"docker": layout.Docker{Metadata: m}, "oci": layout.OCI{Metadata: m}}
 }

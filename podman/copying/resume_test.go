@@ -172,32 +172,37 @@ func testTrustsNothing(t *testing.T, r *resumed) {
 	other, err := r.save(t, r.kind, 20_000, 0)
 	require.NoError(t, err)
 	r.image = image
-	files := map[string][]byte{
-		"as it was left":  left,
-		"cut off":         left[:min(len(left), len(r.want)/3)],
-		"one byte":        {1},
-		"garbage":         bytes.Repeat([]byte("garbage "), len(left)/4),
-		"another tar":     append(bytes.Clone(r.want[512:]), r.want...),
-		"a lying plan":    append(bytes.Clone(left[:len(left)-64]), "docker-archive partial 9223372036854775807\n                     "...),
-		"no plan":         bytes.Clone(left[:len(left)-64]),
-		"complete":        r.want,
-		"another image's": other,
-		"theirs behind":   append(bytes.Clone(left[:len(left)/1024*512]), other...),
-		"a larger size":   lying(t, r.want, 512),
-		"a smaller size":  lying(t, r.want, -512),
-		"no content":      lying(t, r.want, 0)[:512],
+	// Each is made when it is its turn: a file that was left has a gap, which takes memory here.
+	files := map[string]func() []byte{
+		"as it was left": func() []byte { return left },
+		"cut off":        func() []byte { return left[:min(len(left), len(r.want)/3)] },
+		"one byte":       func() []byte { return []byte{1} },
+		"garbage":        func() []byte { return bytes.Repeat([]byte("garbage "), len(left)/4) },
+		"another tar":    func() []byte { return append(bytes.Clone(r.want[512:]), r.want...) },
+		"a lying plan": func() []byte {
+			return append(bytes.Clone(left[:len(left)-64]), "docker-archive partial 9223372036854775807\n                     "...)
+		},
+		"no plan":         func() []byte { return left[:len(left)-64] },
+		"complete":        func() []byte { return r.want },
+		"another image's": func() []byte { return other },
+		"theirs behind":   func() []byte { return append(bytes.Clone(left[:len(left)/1024*512]), other...) },
+		"a larger size":   func() []byte { return lying(t, r.want, 512) },
+		"a smaller size":  func() []byte { return lying(t, r.want, -512) },
+		"no content":      func() []byte { return lying(t, r.want, 0)[:512] },
 	}
 	for seed := range uint64(10) { // Of what a disk has after a power failure, some sectors are missing.
-		files[fmt.Sprint("sectors ", seed)] = withoutSectors(left, rand.New(rand.NewPCG(seed, 1)))
+		files[fmt.Sprint("sectors ", seed)] = func() []byte { return withoutSectors(left, rand.New(rand.NewPCG(seed, 1))) }
 	}
 	for i := 0; i < len(r.want); i += len(r.want) / 10 {
-		flipped := bytes.Clone(left)
-		flipped[min(i, end)] ^= 1
-		files["flipped at "+string(rune('0'+i*10/len(r.want)))] = flipped
+		files["flipped at "+string(rune('0'+i*10/len(r.want)))] = func() []byte {
+			flipped := bytes.Clone(left)
+			flipped[min(i, end)] ^= 1
+			return flipped
+		}
 	}
 	for name, data := range files {
 		t.Run(name, func(t *testing.T) {
-			require.NoError(t, os.WriteFile(r.partial, data, 0o600))
+			require.NoError(t, os.WriteFile(r.partial, data(), 0o600))
 			r.complete(t)
 		})
 	}

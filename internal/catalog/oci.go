@@ -80,6 +80,7 @@ func (c *Catalog) loadOCI() ([]*Image, error) {
 		name  string
 	}
 	known := map[called]bool{} // An image may have thousands of names.
+	cosign := image.CosignSubject(index.Manifests)
 	for _, d := range index.Manifests {
 		img, ok := byDigest[d.Digest]
 		if !ok {
@@ -92,7 +93,7 @@ func (c *Catalog) loadOCI() ([]*Image, error) {
 		}
 		name, free := cmp.Or(d.Annotations[containerdName], d.Annotations[image.AnnotationTag]), false
 		if name == "" {
-			name, free = d.Annotations[v1.AnnotationRefName], true
+			name, free = cmp.Or(d.Annotations[v1.AnnotationRefName], image.CosignTag(d, cosign)), true
 		}
 		if name != "" && !known[called{img, name}] {
 			known[called{img, name}] = true
@@ -105,7 +106,39 @@ func (c *Catalog) loadOCI() ([]*Image, error) {
 			}
 		}
 	}
-	return images, nil
+	return withoutParts(c.files, images), nil
+}
+
+// withoutParts returns the images among what index.json lists: what has no name, and that an
+// index lists which is there too, is a part of that. oras lists all that it has copied.
+func withoutParts(files *tarfile.Index, images []*Image) []*Image {
+	unnamed := func(img *Image) bool { return len(img.Names) == 0 }
+	if !slices.ContainsFunc(images, unnamed) {
+		return images
+	}
+	parts := map[digest.Digest]*ociImage{}
+	for _, img := range images {
+		whole := img.contents.(*ociImage)
+		if t := whole.descriptor.MediaType; t != v1.MediaTypeImageIndex && t != image.DockerList {
+			continue
+		}
+		_ = walk(files, whole.descriptor, func(d v1.Descriptor, _ []byte, _ *image.Fields, _ error) error {
+			if d.Digest != whole.descriptor.Digest {
+				parts[d.Digest] = whole
+			}
+			return nil
+		})
+	}
+	return slices.DeleteFunc(images, func(img *Image) bool {
+		part := img.contents.(*ociImage)
+		whole := parts[part.descriptor.Digest]
+		if whole == nil || !unnamed(img) {
+			return false
+		}
+		whole.others = append(whole.others, part.descriptor) // What it says is checked all the same.
+		whole.others = append(whole.others, part.others...)
+		return true
+	})
 }
 
 // readDocument returns the manifest or index with the digest in d, verified.

@@ -9,18 +9,10 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
-// What cosign's save writes, and its load and verify --local-image look for, of the one image
-// that a directory has: which descriptor is the image, which its signatures.
-const (
-	cosignKind  = "kind"
-	cosignImage = "dev.cosignproject.cosign/image"
-	cosignIndex = "dev.cosignproject.cosign/imageIndex"
-)
-
 // cosignKinds are those of digest tags.
 var cosignKinds = map[string]string{
-	image.TagSignature:   "dev.cosignproject.cosign/sigs",
-	image.TagAttestation: "dev.cosignproject.cosign/atts",
+	image.TagSignature:   image.CosignSignatures,
+	image.TagAttestation: image.CosignAttestations,
 }
 
 // markForCosign says in index.json what is what in the way of cosign, which knows one image
@@ -36,15 +28,15 @@ func (t *ociTable) markForCosign() {
 	}
 	for _, d := range t.contents.value.Manifests {
 		kind := ""
-		switch subject, tag, tagged := image.ParseDigestTag(nameOf(d.value)); {
+		switch subject, tag, tagged := image.ParseDigestTag(t.nameOf(d.value)); {
 		case d.value.Digest == images[0] && slices.Contains([]string{v1.MediaTypeImageIndex, image.DockerList}, d.value.MediaType):
-			kind = cosignIndex
+			kind = image.CosignIndex
 		case d.value.Digest == images[0]:
-			kind = cosignImage
+			kind = image.CosignImage
 		case tagged && subject == images[0]:
 			kind = cosignKinds[tag]
 		}
-		if kind == "" || d.value.Annotations[cosignKind] != "" {
+		if kind == "" || d.value.Annotations[image.AnnotationKind] != "" {
 			continue
 		}
 		changed := d.change()
@@ -52,6 +44,6 @@ func (t *ociTable) markForCosign() {
 		if changed.Annotations == nil {
 			changed.Annotations = map[string]string{}
 		}
-		changed.Annotations[cosignKind] = kind
+		changed.Annotations[image.AnnotationKind] = kind
 	}
 }

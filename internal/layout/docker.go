@@ -271,8 +271,8 @@ func (t *dockerTable) Remove(ctx context.Context, names []string, keep bool) err
 	return ctx.Err()
 }
 
-// RemoveReferrers does nothing: archives of this kind have none.
-func (*dockerTable) RemoveReferrers(context.Context) ([]digest.Digest, error) { return nil, nil }
+// RemoveOrphans does nothing: archives of this kind have none.
+func (*dockerTable) RemoveOrphans(context.Context, bool) ([]digest.Digest, error) { return nil, nil }
 
 // topID returns the ID by which an image was known, "" if it has no layers.
 func topID(layers LegacyLayers) string {

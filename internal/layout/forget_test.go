@@ -112,7 +112,7 @@ func TestRemoveManyNames(t *testing.T) {
 
 // What is about images that are gone goes with them, and what is about that; what is about
 // another image too, or about something that was not there before, stays.
-func TestRemoveReferrers(t *testing.T) {
+func TestRemoveOrphans(t *testing.T) {
 	old := countingArchive{oldArchive{}, map[string]int{}}
 	config := v1.Descriptor{MediaType: v1.MediaTypeImageConfig, Digest: "sha256:" + someHex}
 	manifest := func(n string, subject *v1.Descriptor) v1.Descriptor {
@@ -155,11 +155,11 @@ func TestRemoveReferrers(t *testing.T) {
 
 	table, err := OCI{Metadata: plainMetadata()}.ReadTable(old)
 	require.NoError(t, err)
-	removed, err := table.RemoveReferrers(t.Context())
+	removed, err := table.RemoveOrphans(t.Context(), false)
 	require.NoError(t, err)
 	assert.Empty(t, removed, "no image is removed")
 	require.NoError(t, table.Remove(t.Context(), []string{"app:1"}, false))
-	removed, err = table.RemoveReferrers(t.Context())
+	removed, err = table.RemoveOrphans(t.Context(), false)
 	require.NoError(t, err)
 	var want []digest.Digest
 	for _, d := range gone {

@@ -107,9 +107,10 @@ type Table interface {
 	// Names that nothing has are passed over. Many names take as long as one. After an
 	// error, which is that of ctx, the table is of no use any more.
 	Remove(ctx context.Context, names []string, keep bool) error
-	// RemoveReferrers removes signatures, SBOMs and whatever else is about nothing but images
-	// that Remove has removed, and returns their digests.
-	RemoveReferrers(ctx context.Context) ([]digest.Digest, error)
+	// RemoveOrphans removes what has no name and is in nothing but indexes that Remove has
+	// removed, and, unless keep is set, signatures, SBOMs and whatever else is about nothing but
+	// what is removed. It returns the digests of the latter.
+	RemoveOrphans(ctx context.Context, keep bool) ([]digest.Digest, error)
 	// Tag gives an image that is there a name that no other image has. It returns warnings,
 	// as SameTags does.
 	Tag(img Tagged, name string) []string

@@ -114,11 +114,16 @@ func (l OCI) ReadTable(old Archive) (Table, error) {
 	}
 	// What cannot be read of it says nothing, and stays as it is.
 	t.leftOut, _ = image.ParseLeftOut(t.contents.value.Annotations[image.AnnotationLeftOut])
+	var listed []v1.Descriptor
 	for _, d := range t.contents.value.Manifests {
 		if d == nil {
 			return nil, errdef.Errorf(errdef.ErrDamaged, "%s: a descriptor is null", v1.ImageIndexFile)
 		}
-		name := nameOf(d.value)
+		listed = append(listed, d.value)
+	}
+	t.cosign = image.CosignSubject(listed)
+	for _, d := range t.contents.value.Manifests {
+		name := t.nameOf(d.value)
 		t.known[knownAs(d.value.Digest, name)] = struct{}{}
 		if name != "" {
 			t.names[name] = d.value.Digest.String()
@@ -128,11 +133,11 @@ func (l OCI) ReadTable(old Archive) (Table, error) {
 }
 
 // nameOf returns the name that index.json has for an image, "" if none.
-func nameOf(d v1.Descriptor) string {
+func (t *ociTable) nameOf(d v1.Descriptor) string {
 	if name := cmp.Or(d.Annotations[containerdName], d.Annotations[image.AnnotationTag]); name != "" {
 		return name
 	}
-	return d.Annotations[v1.AnnotationRefName]
+	return cmp.Or(d.Annotations[v1.AnnotationRefName], image.CosignTag(d, t.cosign))
 }
 
 // ociTable is the table of contents of the OCI layout.
@@ -146,6 +151,7 @@ type ociTable struct {
 	directories directories
 	leftOut     image.LeftOut
 	old         Archive                         // nil for a new archive
+	cosign      digest.Digest                   // what signatures in old are about that have a kind only
 	removed     []digest.Digest                 // what old lists, and this does not any more
 	added       map[digest.Digest]*image.Fields // manifests and indexes that old need not have
 }
@@ -319,7 +325,7 @@ func (t *ociTable) Remove(ctx context.Context, names []string, keep bool) error 
 	others := t.otherwiseListed(gone)
 	var removed []digest.Digest
 	contents.Manifests = slices.DeleteFunc(contents.Manifests, func(d *kept[v1.Descriptor]) bool {
-		name := nameOf(d.value)
+		name := t.nameOf(d.value)
 		if !gone[name] {
 			return false
 		}

@@ -11,15 +11,22 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
-// RemoveReferrers implements Table. What is about a referrer that goes is removed as well.
+// RemoveOrphans implements Table. What is about a referrer that goes is removed as well.
 // A referrer about something that was not there before stays: nobody has removed that now.
-func (t *ociTable) RemoveReferrers(ctx context.Context) ([]digest.Digest, error) {
+func (t *ociTable) RemoveOrphans(ctx context.Context, keep bool) ([]digest.Digest, error) {
 	if len(t.removed) == 0 {
 		return nil, nil
 	}
 	referrers, images := t.referrers()
-	if len(referrers) == 0 {
-		return nil, nil
+	if keep {
+		for _, r := range referrers {
+			images = append(images, r.digest)
+		}
+		referrers = nil
+	}
+	parts, images, err := t.parts(ctx, images)
+	if err != nil || len(referrers)+len(parts) == 0 {
+		return nil, err
 	}
 	about := map[digest.Digest][]digest.Digest{}
 	for _, r := range referrers {
@@ -41,7 +48,44 @@ func (t *ociTable) RemoveReferrers(ctx context.Context) ([]digest.Digest, error)
 			orphans = append(orphans, r.digest)
 		}
 	}
-	return orphans, t.removeDigests(ctx, orphans)
+	all := slices.Clone(orphans)
+	for _, d := range parts {
+		if !live[d] {
+			all = append(all, d)
+		}
+	}
+	return orphans, t.removeDigests(ctx, all)
+}
+
+// parts returns which of the images have no name and are in an index that has been removed,
+// and the others.
+func (t *ociTable) parts(ctx context.Context, images []digest.Digest) (parts, others []digest.Digest, err error) {
+	var children []digest.Digest
+	for _, d := range t.removed {
+		if fields, err := t.fields(d); err == nil {
+			for _, m := range fields.Manifests {
+				children = append(children, m.Digest)
+			}
+		}
+	}
+	within, err := t.reach(ctx, children, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, d := range images {
+		if within[d] && !t.isNamed(d) {
+			parts = append(parts, d)
+		} else {
+			others = append(others, d)
+		}
+	}
+	return parts, others, nil
+}
+
+func (t *ociTable) isNamed(d digest.Digest) bool {
+	return slices.ContainsFunc(t.contents.value.Manifests, func(listed *kept[v1.Descriptor]) bool {
+		return listed.value.Digest == d && t.nameOf(listed.value) != ""
+	})
 }
 
 // referrer is something in index.json that is about something else.
@@ -76,7 +120,7 @@ func (t *ociTable) referrers() (referrers []referrer, images []digest.Digest) {
 func (t *ociTable) subjects(descriptors []v1.Descriptor) (subjects []digest.Digest) {
 	named := false
 	for _, d := range descriptors {
-		name := nameOf(d)
+		name := t.nameOf(d)
 		if name == "" {
 			continue
 		}
@@ -178,7 +222,7 @@ func (t *ociTable) removeDigests(ctx context.Context, all []digest.Digest) error
 		if !goes[d.value.Digest] {
 			return false
 		}
-		name := nameOf(d.value)
+		name := t.nameOf(d.value)
 		delete(t.known, knownAs(d.value.Digest, name))
 		if name != "" {
 			names = append(names, name)

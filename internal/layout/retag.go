@@ -77,7 +77,7 @@ func (t *ociTable) Tag(img Tagged, name string) []string {
 	var found []digest.Digest
 	for _, d := range t.contents.value.Manifests {
 		var names []string
-		if have := nameOf(d.value); have != "" {
+		if have := t.nameOf(d.value); have != "" {
 			names = []string{have}
 		}
 		if !img.byNames(names...) || img.Digest != "" && img.Digest != d.value.Digest {

@@ -13,7 +13,7 @@ import (
 func (t *ociTable) otherwiseListed(names map[string]bool) map[digest.Digest]bool {
 	listed := map[digest.Digest]bool{}
 	for _, d := range t.contents.value.Manifests {
-		if !names[nameOf(d.value)] {
+		if !names[t.nameOf(d.value)] {
 			listed[d.value.Digest] = true
 		}
 	}

@@ -44,6 +44,7 @@ const (
 type Archive struct {
 	files     *tarfile.Index
 	tops      []v1.Descriptor // of index.json, each as it is there
+	cosign    digest.Digest   // the image of an index.json that cosign wrote
 	items     []item          // of manifest.json
 	legacy    []string        // directories that are images of Docker before 1.10
 	documents map[digest.Digest]*Document
@@ -85,6 +86,7 @@ func Open(ctx context.Context, files *tarfile.Index) (*Archive, error) {
 		return nil, err
 	}
 	a.tops = index.Manifests
+	a.cosign = image.CosignSubject(a.tops)
 	for _, top := range a.tops {
 		full, _ := names(top)
 		a.fullNames[top.Digest] = append(a.fullNames[top.Digest], full...)
@@ -199,6 +201,11 @@ func (a *Archive) About(d digest.Digest) digest.Digest {
 	for _, name := range a.fullNames[d] {
 		if subject, _, ok := image.ParseDigestTag(name); ok {
 			return subject
+		}
+	}
+	for _, top := range a.tops {
+		if top.Digest == d && image.CosignTag(top, a.cosign) != "" {
+			return a.cosign
 		}
 	}
 	return ""

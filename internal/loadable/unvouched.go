@@ -88,7 +88,7 @@ func (c *checker) problem(label string, err error) {
 // top looks at something that index.json lists.
 func (c *checker) top(top v1.Descriptor, named bool) {
 	full, lone := namesOf(top)
-	about := isDigestTagged(full) || len(full) == 0 && top.Annotations[image.AnnotationSubject] != ""
+	about := isDigestTagged(full) || len(full) == 0 && (top.Annotations[image.AnnotationSubject] != "" || image.CosignTag(top, c.cosign) != "")
 	if c.skips(v1.Descriptor{Digest: top.Digest}, about) || c.reported[top.Digest] {
 		return
 	}

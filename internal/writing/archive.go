@@ -213,7 +213,7 @@ func (a *Archive) complete(ctx context.Context) (bool, error) {
 	if a.table.Empty() {
 		return false, nil
 	}
-	referrers, err := a.table.RemoveReferrers(ctx)
+	referrers, err := a.table.RemoveOrphans(ctx, false)
 	if err != nil {
 		return false, fmt.Errorf("completing %s: %w", a.path, err)
 	}

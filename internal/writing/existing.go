@@ -357,11 +357,9 @@ func remove(ctx context.Context, out *output.Output, names []string, keepReferre
 	if err := e.table.Remove(ctx, all, e.keepUntagged); err != nil {
 		return nil, err
 	}
-	var referrers []digest.Digest
-	if !keepReferrers {
-		if referrers, err = e.table.RemoveReferrers(ctx); err != nil {
-			return nil, err
-		}
+	referrers, err := e.table.RemoveOrphans(ctx, keepReferrers)
+	if err != nil {
+		return nil, err
 	}
 	if e.table.Empty() {
 		return nil, errors.New("nothing would be left, and an archive without images is none: delete the file instead")

@@ -36,7 +36,11 @@ func (p *pusher) place() {
 			before := len(img.result.Image.Targets)
 			for _, subject := range img.about {
 				for _, repository := range repositories[subject] {
-					img.addTarget(reference.WithDigest(repository, img.Digest))
+					if _, ok := img.tagSubject(); ok {
+						img.addTarget(reference.WithTag(repository, img.result.Image.FreeName))
+					} else {
+						img.addTarget(reference.WithDigest(repository, img.Digest))
+					}
 				}
 			}
 			if len(img.result.Image.Targets) > before {
@@ -60,6 +64,13 @@ func (p *pusher) place() {
 			}
 		}
 	}
+}
+
+// tagSubject returns what an image is about that is known by a digest tag only, and in no
+// repository: tools write that into OCI layouts.
+func (i *pushedImage) tagSubject() (digest.Digest, bool) {
+	subject, _, ok := image.ParseDigestTag(i.result.Image.FreeName)
+	return subject, ok && i.result.Image.Name == nil
 }
 
 // checkTaken fails if two images are to have one name.

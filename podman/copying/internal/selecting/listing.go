@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -35,7 +36,13 @@ const containerdName = "io.containerd.image.name"
 func All(ctx context.Context, sys *types.SystemContext, ref types.ImageReference) (images []Wanted, release func() error, err error) {
 	release = func() error { return nil }
 	if name := ref.DockerReference(); name != nil {
-		return []Wanted{{Source: ref, Name: name}}, release, nil
+		if free := freeName(name); free != "" && dockerarchive.IsArchive(ref) && isRegular(ref) {
+			if images, release, err = freeImages(ctx, sys, ref, free); len(images) > 0 {
+				return images, release, err
+			}
+			_ = release() // It has only been read from.
+		}
+		return []Wanted{{Source: ref, Name: name}}, func() error { return nil }, nil
 	}
 	switch ref.Transport().Name() {
 	case dockerarchive.Transport.Name(), dockerarchive.ImageTransport.Name():
@@ -64,6 +71,37 @@ func archiveImages(ctx context.Context, sys *types.SystemContext, ref types.Imag
 		return []Wanted{{Source: ref}}, r.Close, nil
 	}
 	return images, r.Close, nil
+}
+
+// freeName returns the one word that a name was given by, "" if it was more: in an archive
+// that may be a tag, or any word, that is all that an image is called there.
+func freeName(name reference.Named) string {
+	word, isLatest := strings.CutSuffix(reference.FamiliarString(name), ":latest")
+	if !isLatest || !naming.IsFree(word) {
+		return ""
+	}
+	return word
+}
+
+// isRegular reports whether an archive can be opened twice.
+func isRegular(ref types.ImageReference) bool {
+	path, _, _ := naming.Split(ref.StringWithinTransport())
+	info, err := os.Stat(path)
+	return err == nil && (info.Mode().IsRegular() || info.IsDir())
+}
+
+// freeImages returns the image of an archive that is called by one word there, none if
+// there is no such.
+func freeImages(ctx context.Context, sys *types.SystemContext, ref types.ImageReference, free string) ([]Wanted, func() error, error) {
+	r, _, err := dockerarchive.NewReaderForReferenceContext(ctx, sys, ref)
+	if err != nil {
+		return nil, func() error { return nil }, err
+	}
+	images, err := ImagesIn(r, free)
+	if err != nil || len(images) != 1 || images[0].FreeName != free {
+		images = nil
+	}
+	return images, r.Close, err
 }
 
 // ImagesIn returns the images of an archive, or those that are chosen by a name or as

@@ -332,6 +332,7 @@ func (o *pushOptions) unnamed(registry, arg, tag string) (reference.Named, error
 	if !ok {
 		path = arg
 	}
+	path, _, _ = naming.Split(path) // The same, whether the archive or an image in it is pushed.
 	base, _, _ := strings.Cut(filepath.Base(path), ".")
 	repository := strings.Trim(notInName.ReplaceAllString(strings.ToLower(base), "-"), "-")
 	if repository == "" {

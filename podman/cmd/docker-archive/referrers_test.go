@@ -199,7 +199,7 @@ func TestRemoveReferrers(t *testing.T) {
 		assert.Len(t, listed, c.left)
 		out, _ = succeeds(t, "verify", path)
 		if c.args == nil {
-			assert.Equal(t, "docker-archive: removed 2 referrers as well, which are about removed images only\n", stderr)
+			assert.Equal(t, "docker-archive: removed 2 signatures or other referrers as well: they are about removed images only\n", stderr)
 			assert.NotContains(t, out, "is about")
 			continue
 		}

@@ -57,7 +57,7 @@ of none is no archive. Delete the file instead.`,
 			}
 			referrers, err := copying.Remove(cmd.Context(), archive, names, &copying.RemoveOptions{ChangeOptions: *options, KeepReferrers: keepReferrers})
 			if err == nil && len(referrers) > 0 && !o.quiet {
-				_, err = fmt.Fprintf(cmd.ErrOrStderr(), "docker-archive: removed %d referrers as well, which are about removed images only\n", len(referrers))
+				_, err = fmt.Fprintf(cmd.ErrOrStderr(), "docker-archive: removed %d signatures or other referrers as well: they are about removed images only\n", len(referrers))
 			}
 			return err
 		},

@@ -119,7 +119,7 @@ func withoutParts(files *tarfile.Index, images []*Image) []*Image {
 	parts := map[digest.Digest]*ociImage{}
 	for _, img := range images {
 		whole := img.contents.(*ociImage)
-		if t := whole.descriptor.MediaType; t != v1.MediaTypeImageIndex && t != image.DockerList {
+		if t := whole.descriptor.MediaType; t != v1.MediaTypeImageIndex && t != image.DockerList || len(digestTagged(img.Names)) > 0 {
 			continue
 		}
 		_ = walk(files, whole.descriptor, func(d v1.Descriptor, _ []byte, _ *image.Fields, _ error) error {
@@ -132,7 +132,7 @@ func withoutParts(files *tarfile.Index, images []*Image) []*Image {
 	return slices.DeleteFunc(images, func(img *Image) bool {
 		part := img.contents.(*ociImage)
 		whole := parts[part.descriptor.Digest]
-		if whole == nil || !unnamed(img) {
+		if whole == nil || !unnamed(img) || len(img.Subjects()) > 0 { // An index may list referrers.
 			return false
 		}
 		whole.others = append(whole.others, part.descriptor) // What it says is checked all the same.

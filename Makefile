@@ -3,7 +3,7 @@
 TAGS      := containers_image_openpgp,exclude_graphdriver_btrfs
 GO        ?= go
 STATIC    := CGO_ENABLED=0 $(GO)
-PLATFORMS := darwin/arm64 windows/amd64
+PLATFORMS := darwin/arm64 windows/amd64 linux/arm
 MODULES   := . podman bench interop release
 
 # LINKED is what the command says of the commit that it was built from: nothing without git.

@@ -25,7 +25,7 @@ var mediaTypes = []string{
 
 // odd are values that may stand anywhere.
 var odd = []any{
-	nil, true, 0, -1, 1 << 62, 1.5, "", "x", ":", "sha256", "sha256:", "sha256:x", "md5:d41d8cd98f00b204e9800998ecf8427e",
+	nil, true, 0, -1, int64(1 << 62), 1.5, "", "x", ":", "sha256", "sha256:", "sha256:x", "md5:d41d8cd98f00b204e9800998ecf8427e",
 	"sha512:" + strings.Repeat("a", 128), "SHA256:" + strings.Repeat("A", 64), "../../etc/passwd", "/etc/passwd", ".", "manifest.json",
 	"\x1b[2J", "\u202e", strings.Repeat("x", 5000), []any{}, map[string]any{}, []any{nil}, map[string]any{"": nil}, []any{map[string]any{}},
 }

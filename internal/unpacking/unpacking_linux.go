@@ -85,7 +85,7 @@ func (u *unpacker) afterLink(place string, e *files.Entry) error {
 			}
 		}
 	}
-	if err := unix.UtimesNanoAt(fd, base, times(e.ModTime()), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := setTimes(fd, base, e.ModTime(), unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		u.notKept(Timestamp, e.Path)
 	}
 	return nil
@@ -101,9 +101,13 @@ func chmodPath(dir int, base string, mode uint32) error {
 	return unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), mode)
 }
 
-func times(t time.Time) []unix.Timespec {
-	ts := unix.Timespec{Sec: t.Unix(), Nsec: int64(t.Nanosecond())}
-	return []unix.Timespec{ts, ts}
+// setTimes fails for times after 2038 where the system call takes 32 bits.
+func setTimes(dir int, path string, t time.Time, flags int) error {
+	ts, err := unix.TimeToTimespec(t)
+	if err != nil {
+		return err
+	}
+	return unix.UtimesNanoAt(dir, path, []unix.Timespec{ts, ts}, flags)
 }
 
 func setXattr(f *os.File, name, value string) error {
@@ -111,5 +115,5 @@ func setXattr(f *os.File, name, value string) error {
 }
 
 func (u *unpacker) setTime(f *os.File, _ string, t time.Time) error {
-	return unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), times(t), 0)
+	return setTimes(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), t, 0)
 }

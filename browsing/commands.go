@@ -1,6 +1,7 @@
 package browsing
 
 import (
+	"os"
 	"regexp"
 	"strings"
 )
@@ -11,18 +12,7 @@ type command struct{ Client, Text string }
 // addCommands adds how to pull the image or, if nobody can, how to load its archive.
 func (p *Pages) addCommands(v *imagePage, r *request, e *entry) {
 	if p.options.Local {
-		path := e.places[0].archive.Path()
-		if strings.HasPrefix(path, "-") {
-			path = "./" + path
-		}
-		path = quoted(path)
-		v.CommandsFor = "Load"
-		v.Commands = []command{
-			{"docker", "docker load -i " + path},
-			{"containerd", "sudo ctr images import " + path},
-			{"podman", "podman load -i " + path},
-			{"any", "docker-archive load " + path},
-		}
+		v.CommandsFor, v.Commands = "Load", loadCommands(e.places[0].archive.Path())
 		return
 	}
 	host := r.Host
@@ -54,6 +44,27 @@ func (p *Pages) addCommands(v *imagePage, r *request, e *entry) {
 		)
 		break // One name is enough; the others are shown.
 	}
+}
+
+// loadCommands returns how an archive is loaded, or an OCI layout in a directory.
+func loadCommands(path string) []command {
+	if strings.HasPrefix(path, "-") {
+		path = "./" + path
+	}
+	info, err := os.Stat(path)
+	isDir := err == nil && info.IsDir()
+	path = quoted(path)
+	commands := []command{
+		{"docker", "docker load -i " + path},
+		{"containerd", "sudo ctr images import " + path},
+		{"podman", "podman load -i " + path},
+		{"any", "docker-archive load " + path},
+	}
+	if isDir { // These two take a tar only.
+		commands[0].Text = "tar -C " + path + " -cf - . | docker load"
+		commands[1].Text = "tar -C " + path + " -cf - . | sudo ctr images import -"
+	}
+	return commands
 }
 
 // references returns what the image, or the index that it is of, is pulled as.

@@ -7,7 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
+
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dockerarchive/dockerarchive/archive"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
@@ -28,6 +31,19 @@ func (s stamp) same(other stamp) bool {
 		return s.info == other.info
 	}
 	return s.parts == other.parts && os.SameFile(s.info, other.info) && s.info.Size() == other.info.Size() && s.info.ModTime().Equal(other.info.ModTime())
+}
+
+// stampOf describes what is at a path. An OCI layout in a directory is described by its index,
+// which whoever changes its images writes anew; another directory by itself.
+func stampOf(path string) (stamp, error) {
+	info, err := os.Stat(path)
+	if err == nil && info.IsDir() {
+		if _, err := os.Stat(filepath.Join(path, imgspecv1.ImageLayoutFile)); err == nil {
+			info, err := os.Stat(filepath.Join(path, imgspecv1.ImageIndexFile))
+			return stamp{info: info}, err
+		}
+	}
+	return stamp{info, partsStamp(path)}, err
 }
 
 // file is what was found to be served.
@@ -117,12 +133,12 @@ func (s *Server) find(before *snapshot, strict bool) ([]file, error) {
 	seen := map[string]bool{}
 	for _, path := range s.paths {
 		var found []file
-		info, err := os.Stat(path)
+		now, err := stampOf(path)
 		switch {
-		case err == nil && info.IsDir():
+		case err == nil && now.info.IsDir():
 			found, err = s.findIn(path, before)
 		case err == nil:
-			found = []file{{path: path, stamp: stamp{info, partsStamp(path)}, named: true}}
+			found = []file{{path: path, stamp: now, named: true}}
 		case !errors.Is(err, fs.ErrNotExist):
 			found = s.unreadable(path, before, err)
 		}
@@ -147,13 +163,14 @@ func (s *Server) findIn(dir string, before *snapshot) (files []file, err error) 
 	}
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
-		if !tarName.MatchString(e.Name()) || otherPart(path) {
+		isDir := e.IsDir() && !strings.HasPrefix(e.Name(), ".")
+		if !isDir && (!tarName.MatchString(e.Name()) || otherPart(path)) {
 			continue
 		}
-		info, err := os.Stat(path)
+		now, err := stampOf(path)
 		switch {
-		case err == nil && info.Mode().IsRegular():
-			files = append(files, file{path: path, stamp: stamp{info, partsStamp(path)}})
+		case err == nil && now.info.Mode().IsRegular():
+			files = append(files, file{path: path, stamp: now})
 		case err != nil && !errors.Is(err, fs.ErrNotExist):
 			files = append(files, s.unreadable(path, before, err)...)
 		}

@@ -67,6 +67,25 @@ func (l *layout) add(m *imagetest.Image, names ...string) *layout {
 	return l
 }
 
+// unpack writes the layout to a directory, as clients do: the index last, and in the place of the
+// one before.
+func (l *layout) unpack(dir string) {
+	r := tar.NewReader(bytes.NewReader(l.bytes()))
+	for {
+		h, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		require.NoError(l.t, err)
+		data, err := io.ReadAll(r)
+		require.NoError(l.t, err)
+		path := filepath.Join(dir, filepath.FromSlash(h.Name))
+		require.NoError(l.t, os.MkdirAll(filepath.Dir(path), 0o700))
+		replace(l.t, path, data)
+	}
+	replace(l.t, filepath.Join(dir, v1.ImageLayoutFile), []byte(`{"imageLayoutVersion":"1.0.0"}`))
+}
+
 // bytes returns the archive.
 func (l *layout) bytes() []byte {
 	if len(l.index.Manifests) > 0 {

@@ -4,7 +4,6 @@ import (
 	"container/list"
 	"context"
 	"errors"
-	"os"
 	"strings"
 	"sync"
 
@@ -145,8 +144,8 @@ func openSame(ctx context.Context, opener archive.Opener, o *opened) (*archive.A
 }
 
 func (o *opened) unchanged() error {
-	info, err := os.Stat(o.path)
-	if err != nil || !o.stamp.same(stamp{info, partsStamp(o.path)}) {
+	now, err := stampOf(o.path)
+	if err != nil || !o.stamp.same(now) {
 		return errors.Join(ErrReplaced, err)
 	}
 	return nil

@@ -124,3 +124,34 @@ func TestReplacedBeforeRefresh(t *testing.T) {
 	replace(t, path, newLayout(t).add(two, "team/app:1").bytes())
 	assert.Equal(t, one.Layers[0].Blob, s.get("team/app/blobs/"+one.Layers[0].Digest.String()))
 }
+
+// An OCI layout in a directory is served like an archive: one that is named, and those in a
+// directory that is.
+func TestRefreshLayouts(t *testing.T) {
+	one, two := imagetest.NewImage(t, "one", imagetest.Plain(1, 1000)), imagetest.NewImage(t, "two", imagetest.Plain(2, 1000))
+	for name, served := range map[string]string{"named": "layout", "in a directory": "."} {
+		t.Run(name, func(t *testing.T) {
+			top := t.TempDir()
+			dir := filepath.Join(top, "layout")
+			for _, other := range []string{"other", ".hidden"} {
+				require.NoError(t, os.Mkdir(filepath.Join(top, other), 0o700))
+			}
+			newLayout(t).add(one, "team/hidden:1").unpack(filepath.Join(top, ".hidden"))
+			newLayout(t).add(one, "team/app:1").unpack(dir)
+			s := serve(t, filepath.Join(top, served))
+			assert.Equal(t, one.Raw, s.get("team/app/manifests/1"))
+			assert.Equal(t, one.Layers[0].Blob, s.get("team/app/blobs/"+one.Layers[0].Digest.String()))
+			assert.Equal(t, http.StatusNotFound, s.status("team/hidden/manifests/1"))
+
+			newLayout(t).add(two, "team/app:1").unpack(dir)
+			assert.Equal(t, one.Raw, s.get("team/app/manifests/1"), "nobody has looked")
+			s.Refresh(t.Context())
+			assert.Equal(t, two.Raw, s.get("team/app/manifests/1"))
+			assert.Equal(t, two.Layers[0].Blob, s.get("team/app/blobs/"+two.Layers[0].Digest.String()))
+
+			require.NoError(t, os.RemoveAll(dir))
+			s.Refresh(t.Context())
+			assert.Equal(t, http.StatusNotFound, s.status("team/app/manifests/1"))
+		})
+	}
+}

@@ -102,9 +102,9 @@ type Server struct {
 	current *snapshot // nil when closed
 }
 
-// New returns a Server of the archives at paths: files, or directories of which it
-// serves those files whose names have an extension of a tar archive, compressed or
-// not. A compressed one is unpacked to a temporary file. The error is for a file that
+// New returns a Server of the archives at paths: files, OCI layouts in directories, or
+// directories of which it serves those files whose names have an extension of a tar archive,
+// compressed or not, and OCI layouts. A compressed archive is unpacked to a temporary file. The error is for a file that
 // is named in paths and cannot be read, and wraps what archive.Open returns; those in
 // directories are left out, and logged. The caller must close the Server.
 func New(ctx context.Context, paths []string, o Options) (*Server, error) {

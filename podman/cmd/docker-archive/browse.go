@@ -21,8 +21,8 @@ func newBrowseCommand(g *globalOptions) *cobra.Command {
 		Use:   "browse ARCHIVE|DIRECTORY...",
 		Short: "Show the images in archives to your browser",
 		Long: `Show the images of archives, their layers, files and referrers as pages for a browser on
-this machine. Of a DIRECTORY, every tar archive in it is shown. Nothing is unpacked but
-what cannot be read otherwise, and no other server is asked for anything.
+this machine. A DIRECTORY is an OCI layout, or has archives and OCI layouts in it. Nothing is
+unpacked but what cannot be read otherwise, and no other server is asked for anything.
 
 The address that is printed has a token in it: nobody else on this machine can open the
 pages, nor can other sites. Archives that are added, replaced or removed are noticed

@@ -48,9 +48,9 @@ func newServeCommand(g *globalOptions) *cobra.Command {
 		Use:   "serve ARCHIVE|DIRECTORY...",
 		Short: "Serve the images in archives as a read-only registry",
 		Long: `Serve all images in archives as a registry to pull from. Nothing is unpacked and
-nothing is written: what clients ask for is sent from the archives, byte for byte. Of a
-DIRECTORY, every tar archive in it is served. Compressed archives are unpacked to
-temporary files in the directory of --tmpdir.
+nothing is written: what clients ask for is sent from the archives, byte for byte. A
+DIRECTORY is an OCI layout, or has archives and OCI layouts in it. Compressed archives are
+unpacked to temporary files in the directory of --tmpdir.
 
 A browser shows the images, their layers and files at the same address.
 

@@ -26,6 +26,8 @@ import (
 type insideFlags struct {
 	*globalOptions
 	registry   registryOptions
+	base       baseOptions
+	users      int // images that are open, and may borrow layers
 	retryTimes int
 	json       bool
 }
@@ -37,6 +39,7 @@ other image, as 'docker-archive copy' names it.`
 func (o *insideFlags) register(f *pflag.FlagSet) {
 	o.registerPlatform(f)
 	o.registerSource(f)
+	o.base.register(f)
 	f.BoolVar(&o.json, "json", false, "print the result as JSON")
 }
 
@@ -53,13 +56,7 @@ type inside struct {
 	name   string // as it was given
 	layers []imgspecv1.Descriptor
 	config imgspecv1.Image
-	source io.Closer
-}
-
-// close frees what is open.
-func (i *inside) close() {
-	_ = i.Tree.Close() // It has only been read from.
-	_ = i.source.Close()
+	close  func() // frees what is open, of which everything has only been read
 }
 
 // open opens an image.
@@ -92,7 +89,10 @@ func (o *insideFlags) open(ctx context.Context, arg string, options files.Option
 		bases.close()
 		return nil, fmt.Errorf("%s: %w", arg, err)
 	}
-	i.name = arg
+	i.name, i.close = arg, func() {
+		_ = i.Tree.Close()
+		bases.close()
+	}
 	return i, nil
 }
 
@@ -111,15 +111,34 @@ func isArchive(arg string) bool {
 // openArchive opens an image of an archive.
 func (o *insideFlags) openArchive(ctx context.Context, sys *types.SystemContext, arg string, options files.Options) (_ *inside, err error) {
 	path, name, _ := naming.Split(archivePath(arg))
-	a, err := archive.Open(ctx, path)
+	if o.users == 0 {
+		if err := o.base.open(ctx, o.globalOptions, sys, 0); err != nil {
+			return nil, err
+		}
+	}
+	o.users++
+	done := func() {
+		if o.users--; o.users == 0 {
+			_ = o.base.close()
+		}
+	}
+	a, err := archive.Opener{TempDir: o.tmpdir, Bases: o.base.bases}.Open(ctx, path)
 	if err != nil {
+		done()
 		return nil, err
 	}
-	i := &inside{name: arg, source: a}
+	i := &inside{name: arg}
+	i.close = func() {
+		if i.Tree != nil {
+			_ = i.Tree.Close()
+		}
+		_ = a.Close()
+		done()
+	}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("%s: %w", path, err)
-			_ = a.Close()
+			i.close()
 		}
 	}()
 	img, err := a.Find(name)
@@ -184,7 +203,7 @@ func openInside(ctx context.Context, b *making.Base, options files.Options) (*in
 	if err := image.Decode("manifest", raw, &m); err != nil {
 		return nil, err
 	}
-	i := &inside{source: b, layers: m.Layers}
+	i := &inside{layers: m.Layers}
 	if own, err := b.Layers(ctx); err != nil {
 		return nil, err
 	} else if own != nil {

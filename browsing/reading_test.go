@@ -5,7 +5,6 @@ package browsing
 import (
 	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -15,11 +14,9 @@ import (
 	"sync"
 	"testing"
 
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 	"github.com/dockerarchive/dockerarchive/internal/showcase"
 )
 
@@ -37,9 +34,6 @@ func readBytes(t *testing.T) int64 {
 // noise returns an archive of one layer of n files of a MiB that nothing compresses.
 func noise(t *testing.T, n int) []byte {
 	t.Helper()
-	var stored bytes.Buffer
-	z, err := gzip.NewWriterLevel(&stored, gzip.BestSpeed)
-	require.NoError(t, err)
 	var diff bytes.Buffer
 	w := tar.NewWriter(&diff)
 	random := rand.NewChaCha8([32]byte{})
@@ -51,12 +45,8 @@ func noise(t *testing.T, n int) []byte {
 		require.NoError(t, err)
 	}
 	require.NoError(t, w.Close())
-	_, err = z.Write(diff.Bytes())
-	require.NoError(t, err)
-	require.NoError(t, z.Close())
 	a := showcase.NewArchive()
-	layer := imagetest.NewLayer(diff.Bytes(), stored.Bytes(), imgspecv1.MediaTypeImageLayerGzip)
-	a.Add(showcase.Image(t, "amd64", nil, []string{""}, layer), "example.com/noise:1")
+	a.Add(t, showcase.Image(t, "amd64", nil, []string{""}, showcase.Pack(t, diff.Bytes())), "example.com/noise:1")
 	return a.Bytes(t)
 }
 

@@ -24,8 +24,6 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/require"
-
-	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 )
 
 // File is an entry of a layer.
@@ -42,7 +40,7 @@ type File struct {
 var when = time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)
 
 // Layer returns a layer of files, compressed with gzip.
-func Layer(t testing.TB, all ...File) imagetest.Layer {
+func Layer(t testing.TB, all ...File) Packed {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -71,7 +69,7 @@ func Layer(t testing.TB, all ...File) imagetest.Layer {
 		require.NoError(t, err)
 	}
 	require.NoError(t, w.Close())
-	return imagetest.NewLayer(b.Bytes(), b.Bytes(), imgspecv1.MediaTypeImageLayer).InGzip()
+	return Pack(t, b.Bytes())
 }
 
 // Archive is an archive in the OCI layout that a test makes.
@@ -100,18 +98,19 @@ func (a *Archive) blob(data []byte) digest.Digest {
 }
 
 // Blobs adds what an image consists of.
-func (a *Archive) Blobs(m *imagetest.Image) {
-	for _, l := range m.Layers {
-		a.blob(l.Blob)
+func (a *Archive) Blobs(t testing.TB, m *Made) {
+	t.Helper()
+	for _, b := range m.blobs {
+		a.blob(b)
 	}
-	a.blob(m.Config)
-	a.blob(m.Raw)
+	a.blob(m.raw(t))
 }
 
 // Add adds an image with names, or without.
-func (a *Archive) Add(m *imagetest.Image, names ...string) {
-	a.Blobs(m)
-	a.list(m.Descriptor(), names...)
+func (a *Archive) Add(t testing.TB, m *Made, names ...string) {
+	t.Helper()
+	a.Blobs(t, m)
+	a.list(m.descriptor(t), names...)
 }
 
 // AddIndex adds an index of images for platforms.
@@ -154,7 +153,7 @@ func (a *Archive) Bytes(t testing.TB) []byte {
 }
 
 // Image returns an image for an architecture. made says what made each of its layers.
-func Image(t testing.TB, architecture string, labels map[string]string, made []string, layers ...imagetest.Layer) *imagetest.Image {
+func Image(t testing.TB, architecture string, labels map[string]string, made []string, layers ...Packed) *Made {
 	t.Helper()
 	config := imgspecv1.Image{Created: &when}
 	config.OS, config.Architecture = "linux", architecture
@@ -163,11 +162,13 @@ func Image(t testing.TB, architecture string, labels map[string]string, made []s
 		Env: []string{"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8"}, ExposedPorts: map[string]struct{}{"8080/tcp": {}}, Labels: labels,
 	}
 	config.RootFS.Type = "layers"
+	var blobs [][]byte
 	for i, l := range layers {
-		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, l.DiffID())
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, l.DiffID)
 		config.History = append(config.History, imgspecv1.History{Created: &when, CreatedBy: made[i]})
+		blobs = append(blobs, l.Blob)
 	}
-	return imagetest.NewImageOfConfig(t, config, layers...)
+	return newMade(t, config, imgspecv1.MediaTypeImageConfig, imgspecv1.MediaTypeImageLayerGzip, blobs...)
 }
 
 // certificate returns one as Fulcio issues it.
@@ -204,8 +205,8 @@ func Shop(t testing.TB) []byte {
 		File{Name: "usr/share/zoneinfo/"}, File{Name: "usr/share/zoneinfo/tzdata.zi", Size: 107_000}, File{Name: "usr/share/zoneinfo/UTC", Size: 114},
 		File{Name: "var/lib/apt/lists/"}, File{Name: "var/lib/apt/lists/deb.example.org_dists_stable_main_Packages", Size: 1_900_000},
 		File{Name: "var/lib/dpkg/status", Content: "Package: tzdata\nStatus: install ok installed\n"})
-	layers := func(version string, size int) []imagetest.Layer {
-		return []imagetest.Layer{
+	layers := func(version string, size int) []Packed {
+		return []Packed{
 			base, packages,
 			Layer(t, File{Name: "usr/bin/shop", Size: size, Mode: 0o755}, File{Name: "etc/shop.conf", Content: "# Settings of the shop.\nversion = " + version + "\nlisten = :8080\n"}),
 			Layer(t, File{Name: "srv/assets/"}, File{Name: "srv/assets/app.js", Size: 412_000}, File{Name: "srv/assets/style.css", Size: 38_000}, File{Name: "srv/assets/logo.svg", Content: `<svg xmlns="http://www.w3.org/2000/svg"/>`}),
@@ -213,26 +214,26 @@ func Shop(t testing.TB) []byte {
 		}
 	}
 	old := Image(t, "amd64", source, made, layers("1.4", 5_200_000)...)
-	a.Add(old, "registry.example.com/team/shop:1.4")
+	a.Add(t, old, "registry.example.com/team/shop:1.4")
 	var children []imgspecv1.Descriptor
-	var amd64 *imagetest.Image
+	var amd64 *Made
 	for _, architecture := range []string{"amd64", "arm64"} {
 		m := Image(t, architecture, source, made, layers("1.5", 6_100_000)...)
 		if architecture == "amd64" {
 			amd64 = m
 		}
-		a.Blobs(m)
-		d := m.Descriptor()
+		a.Blobs(t, m)
+		d := m.descriptor(t)
 		d.Platform = &imgspecv1.Platform{OS: "linux", Architecture: architecture}
 		children = append(children, d)
 	}
 	a.AddIndex(t, children, "registry.example.com/team/shop:1.5", "registry.example.com/team/shop:latest")
-	a.Add(Image(t, "amd64", nil, made[:2], base, packages), "docker.io/library/base:12")
-	subject := amd64.Descriptor()
-	signature := imagetest.NewArtifact(t, "application/vnd.dev.sigstore.bundle.v0.3+json", bundle(t), &subject)
-	a.Add(signature)
-	a.Add(imagetest.NewArtifact(t, "application/spdx+json", SPDX, &subject))
-	a.Add(imagetest.NewArtifact(t, "application/vnd.cyclonedx+json", CycloneDX, &subject))
+	a.Add(t, Image(t, "amd64", nil, made[:2], base, packages), "docker.io/library/base:12")
+	subject := amd64.descriptor(t)
+	signature := artifact(t, "application/vnd.dev.sigstore.bundle.v0.3+json", bundle(t), &subject)
+	a.Add(t, signature)
+	a.Add(t, artifact(t, "application/spdx+json", SPDX, &subject))
+	a.Add(t, artifact(t, "application/vnd.cyclonedx+json", CycloneDX, &subject))
 	return a.Bytes(t)
 }
 
@@ -303,10 +304,9 @@ func Hostile(t testing.TB) []byte {
 		File{Name: "a:b", Content: "colon"}, File{Name: "new\nline", Content: "line"}, File{Name: "binary", Content: "\x00\x01"})
 	m := Image(t, "amd64", labels, []string{"RUN echo " + Script + Image0}, layer)
 	m.Manifest.Annotations = labels
-	m.Encode(t)
-	a.Add(m, "example.com/hostile:1")
-	subject := m.Descriptor()
-	a.Add(imagetest.NewArtifact(t, "application/"+Script, Script, &subject))
-	a.Add(imagetest.NewArtifact(t, "application/spdx+json", fmt.Sprintf(`{"spdxVersion":%q,"packages":[{"name":%q,"versionInfo":%q}]}`, Script, Script, Image0), &subject))
+	a.Add(t, m, "example.com/hostile:1")
+	subject := m.descriptor(t)
+	a.Add(t, artifact(t, "application/"+Script, Script, &subject))
+	a.Add(t, artifact(t, "application/spdx+json", fmt.Sprintf(`{"spdxVersion":%q,"packages":[{"name":%q,"versionInfo":%q}]}`, Script, Script, Image0), &subject))
 	return a.Bytes(t)
 }

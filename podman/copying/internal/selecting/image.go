@@ -37,6 +37,9 @@ type Image struct {
 	origins origins   // nil if src has none
 	partial partial   // nil if src is no archive
 	about   *referrer // nil of an image that is asked for
+	// exported is set of an image that a daemon has sent: it keeps the index of an image of
+	// which it has pulled one platform.
+	exported bool
 
 	// Known once its manifests have been read.
 	Digest    digest.Digest // of the manifest or index
@@ -62,6 +65,9 @@ type partial interface {
 	LeftOut(d digest.Digest) (where image.Elsewhere, ok bool)
 	Missing(ctx context.Context, d digest.Digest) error
 }
+
+// exported are sources of images that a daemon has sent as it has them.
+type exported interface{ Exported() bool }
 
 // Open implements fetching.Source.
 func (i *Image) Open(ctx context.Context, blob imgspecv1.Descriptor, offset int64) (io.ReadCloser, error) {

@@ -79,7 +79,7 @@ func (r *reading) readInstances(ctx context.Context, instances []digest.Digest, 
 		if err != nil {
 			return err
 		}
-		if r.s.options.SkipMissing {
+		if r.skipsIncomplete() {
 			if err := r.lacking(ctx, document); err != nil {
 				r.img.Warn("%s of its index is incomplete, and is left out: %v", instances[i], err)
 				missing = append(missing, instances[i].String())

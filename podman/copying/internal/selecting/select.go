@@ -37,13 +37,20 @@ func (r *reading) resolve(ctx context.Context) error {
 	}
 	reopen := func(ctx context.Context) (types.ImageSource, error) {
 		several := r.whole() || len(r.platforms()) > 0
-		return r.img.Source.NewImageSource(ctx, sources.Opening(r.s.sourceCtx(r.img), r.img.Source, several))
+		opening := sources.Opening(r.s.sourceCtx(r.img), r.img.Source, several)
+		if r.img.Source.Transport().Name() == sources.DockerDaemon {
+			if src, err := sources.OpenDaemon(ctx, opening, r.img.Source); src != nil || err != nil {
+				return src, err
+			}
+		}
+		return r.img.Source.NewImageSource(ctx, opening)
 	}
 	err := r.retry(ctx, func(ctx context.Context) error {
 		src, err := reopen(ctx)
 		if err == nil {
 			r.img.origins, _ = src.(origins)
 			r.img.partial, _ = src.(partial)
+			_, r.img.exported = src.(exported)
 			r.img.src = sources.Concurrently(sources.Truthful(ctx, src))
 		}
 		return err
@@ -111,7 +118,10 @@ func (r *reading) platforms() []imgspecv1.Platform {
 }
 
 // skipsMissing reports whether an index need not be all there.
-func (r *reading) skipsMissing() bool { return r.s.options.SkipMissing || r.asItIs() }
+func (r *reading) skipsMissing() bool { return r.s.options.SkipMissing || r.img.exported || r.asItIs() }
+
+// skipsIncomplete reports whether what an index lists need not have all of its blobs there.
+func (r *reading) skipsIncomplete() bool { return r.s.options.SkipMissing || r.img.exported }
 
 // checkName says what becomes of a name that the layout cannot keep, and refuses a full one.
 func (r *reading) checkName() error {

@@ -1,0 +1,69 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Export returns an archive of an image, by its name or ID, as docker save writes it: where
+// containerd keeps the images, an OCI layout with all platforms that are there. The caller
+// closes it. That there is no such image is a *RefusedError.
+func (d *Daemon) Export(ctx context.Context, image string) (io.ReadCloser, error) {
+	stream, err := d.export(ctx, image, nil)
+	var refused *RefusedError
+	if !errors.As(err, &refused) || refused.Status != http.StatusNotFound {
+		return stream, err
+	}
+	// Docker 29 does not find an image of which it has no platform that it could run, unless
+	// it is told which it has; then it sends these without their index.
+	there, told := d.Inspect(ctx, image, nil)
+	if told != nil || len(there.platforms()) == 0 {
+		return nil, err
+	}
+	return d.export(ctx, image, there.platforms())
+}
+
+// platforms returns those of the manifests that are there with all that they refer to.
+func (i *Inspected) platforms() (platforms []imgspecv1.Platform) {
+	for _, m := range i.Manifests {
+		if p := m.ImageData.Platform; m.Available && p.OS != "" && p.Architecture != "" {
+			platforms = append(platforms, p)
+		}
+	}
+	return platforms
+}
+
+func (d *Daemon) export(ctx context.Context, image string, platforms []imgspecv1.Platform) (io.ReadCloser, error) {
+	query := url.Values{"names": {image}}
+	for _, p := range platforms {
+		raw, err := json.Marshal(p)
+		if err != nil {
+			return nil, err
+		}
+		query.Add("platform", string(raw))
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, d.base+"/images/get?"+query.Encode(), nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := d.client.Do(request)
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		err = failed.Err // What was asked is said below.
+	}
+	if err == nil && response.StatusCode != http.StatusOK {
+		data, _ := io.ReadAll(io.LimitReader(response.Body, maxAnswer)) // The status says enough.
+		err = errors.Join(refusal(response, data), response.Body.Close())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("asking the docker daemon for the image %s: %w", image, err)
+	}
+	return response.Body, nil
+}

@@ -21,14 +21,20 @@ bin/docker-archive:
 	@mkdir -p bin
 	cd podman && $(STATIC) build -tags $(TAGS) -trimpath -ldflags '-s -w $(LINKED)' -o ../$@ ./cmd/docker-archive
 
-# demo turns the small image in testdata into demo.tar and shows it.
+# demo turns the small image in testdata into demo.tar and shows it. It needs Go and 2 GB of disk for
+# what Go builds, and leaves demo.tar.
 demo: build
 	@rm -f demo.tar
 	bin/docker-archive copy oci:testdata/oci:one docker-archive:demo.tar:example.com/demo:1
-	tar tvf demo.tar
-	@if docker info >/dev/null 2>&1; then (set -x; docker load -i demo.tar); \
-	elif command -v podman >/dev/null; then (set -x; podman load -i demo.tar); \
-	else echo 'Load it with: docker load -i demo.tar'; fi
+	bin/docker-archive list demo.tar
+	bin/docker-archive layers demo.tar
+	@echo 'Load it with: docker load -i demo.tar'
+
+# pictures makes the pictures of the README anew, from real runs.
+.PHONY: pictures
+pictures: build
+	docs/pictures/session.sh
+	docs/pictures/speed.sh
 
 # TEST is go test with the race detector, where it works: with a C compiler and its headers.
 TEST = $$(if $(GO) build -race net 2>/dev/null; then echo $(GO) test -race -timeout 20m; else \

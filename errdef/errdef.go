@@ -145,7 +145,7 @@ func (l *LeftOut) how() string {
 	case l.Delta == "":
 		return "in"
 	case len(l.From) > 0 && l.From[0].Exact:
-		return "made from layers, compressed as they are there, of"
+		return "made from compressed layers of"
 	}
 	return "made from layers of"
 }

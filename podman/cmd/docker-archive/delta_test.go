@@ -206,7 +206,7 @@ func TestSaveDeltaOfUnknownEncoder(t *testing.T) {
 	docker := m.path("docker.tar")
 	m.run(t, 0, "save", "-q", "--layout", "docker", "-o", docker, "image-archive:"+m.january)
 	_, errOut := m.run(t, exitFailure, "save", "--base", docker, "-o", m.path("none.tar"), "image-archive:"+m.delta)
-	assert.Contains(t, errOut, "compressed as they are there")
+	assert.Contains(t, errOut, "made from compressed layers of")
 	m.run(t, 0, "save", "-q", "--text-only", "--delta", m.january, "-o", m.path("text.tar"), "image-archive:"+m.february)
 	assert.Greater(t, sizeOf(t, m.path("text.tar")), sizeOf(t, m.delta), "no delta at all")
 }

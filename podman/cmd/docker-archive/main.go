@@ -22,7 +22,7 @@ import (
 	_ "github.com/dockerarchive/dockerarchive/podman/register"
 )
 
-// Exit statuses, as the README lists them.
+// Exit statuses, as docs/saving.md lists them.
 const (
 	exitFailure = 1
 	exitUsage   = 2

@@ -98,10 +98,11 @@ func printLeftOut(out io.Writer, layers []errdef.LeftOut) {
 	for _, w := range order {
 		t := totals[w]
 		if w.how == "in" {
-			fmt.Fprintf(out, "  %d layers, %s, in %s\n", t.layers, units.HumanSize(float64(t.size)), w.archive)
+			fmt.Fprintf(out, "  %s, %s, in %s\n", plural(t.layers, "layer"), units.HumanSize(float64(t.size)), w.archive)
 			continue
 		}
-		fmt.Fprintf(out, "  %d layers, %s, by deltas of %s, %s %s\n", t.layers, units.HumanSize(float64(t.size)), units.HumanSize(float64(t.delta)), w.how, w.archive)
+		fmt.Fprintf(out, "  %s, %s, as %s of %s, %s %s\n", plural(t.layers, "layer"), units.HumanSize(float64(t.size)),
+			plural(t.layers, "delta"), units.HumanSize(float64(t.delta)), w.how, w.archive)
 	}
 }
 
@@ -111,7 +112,7 @@ func howMade(l errdef.LeftOut) string {
 	case l.Delta == "":
 		return "in"
 	case slices.ContainsFunc(l.From, func(b errdef.DeltaBase) bool { return b.Exact }):
-		return "made from layers, compressed as they are there, of"
+		return "made from compressed layers of"
 	}
 	return "made from layers of"
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/docker/go-units"
@@ -253,6 +252,11 @@ func isPath(path string) bool {
 func (o *pushOptions) targets(found []copying.SaveImage, arg string, m nameMap, registry string) ([]copying.PushImage, error) {
 	var images []copying.PushImage
 	byPlace := map[string]int{}
+	type targetOf struct {
+		image  int
+		target string
+	}
+	known := map[targetOf]bool{} // An image may have tens of thousands of names.
 	unnamed := 0
 	for _, img := range found {
 		place := img.Source.StringWithinTransport()
@@ -287,7 +291,8 @@ func (o *pushOptions) targets(found []copying.SaveImage, arg string, m nameMap, 
 			return nil, err
 		}
 		images[n].Names = append(images[n].Names, img.Name)
-		if !slices.ContainsFunc(images[n].Targets, func(t reference.Named) bool { return t.String() == target.String() }) {
+		if of := (targetOf{n, target.String()}); !known[of] {
+			known[of] = true
 			images[n].Targets = append(images[n].Targets, target)
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
@@ -146,3 +148,25 @@ spec:
 	out, _ := succeeds(t, "push", "../../../testdata/cases/one-of-two-broken.tar", "r.example.com", "--tls-verify=false", "--print-mirror", "docker")
 	assert.JSONEq(t, `{"registry-mirrors": ["https://r.example.com"], "insecure-registries": ["r.example.com"]}`, out)
 }
+
+// An image may have tens of thousands of names. If each were compared with all others, this would
+// take minutes.
+func TestPushTargetsOfManyNames(t *testing.T) {
+	const count = 60_000
+	img := imagetest.NewImage(t, "many")
+	var found []copying.SaveImage
+	for n := range count {
+		found = append(found, copying.SaveImage{Source: namedPlace{img}, Name: imagetest.Tagged(t, fmt.Sprintf("example.com/app:%d", n/2))})
+	}
+	images, err := new(pushOptions).targets(found, "app.tar", nameMap{}, "registry.example.com")
+	require.NoError(t, err)
+	require.Len(t, images, 1)
+	assert.Len(t, images[0].Targets, count/2)
+	assert.Len(t, images[0].Names, count)
+}
+
+// namedPlace is an image that is at one place whatever it is called.
+type namedPlace struct{ *imagetest.Image }
+
+// StringWithinTransport implements types.ImageReference.
+func (namedPlace) StringWithinTransport() string { return "@0" }

@@ -30,6 +30,10 @@ type SaveImage struct {
 	// images of archives are. Nothing comes of it if the layout holds one platform of
 	// an image, or Selection says what to choose.
 	Whole bool
+	// Found says that the names are those that an archive has. One with a digest that is not
+	// that of the image is left out then, but for its tag, and a warning says so. It is an
+	// error otherwise.
+	Found bool
 	// Platform, if not nil, is what is chosen from the image instead of
 	// Selection.Platforms. AllPlatforms takes all the same.
 	Platform *imgspecv1.Platform

@@ -146,7 +146,7 @@ func rename(images []copying.SaveImage, names []reference.Named, arg string) ([]
 			return nil, usagef("a name is for a single image: %s means several", arg)
 		}
 	}
-	img.FreeName, img.Name, img.Names = "", names[0], names[1:]
+	img.FreeName, img.Name, img.Names, img.Found = "", names[0], names[1:], false
 	return []copying.SaveImage{img}, nil
 }
 

@@ -25,6 +25,7 @@ type Wanted struct {
 	Names     []reference.Named
 	FreeName  string
 	Whole     bool
+	Found     bool
 	Platform  *imgspecv1.Platform
 }
 

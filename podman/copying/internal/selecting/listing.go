@@ -127,7 +127,7 @@ func ImagesIn(r *dockerarchive.Reader, chosen string) ([]Wanted, error) {
 			if chosen != "" && chosen != name && chosen != fmt.Sprintf("@%d", position) {
 				continue
 			}
-			img := Wanted{Source: source, Name: named.DockerReference(), Whole: chosen == ""}
+			img := Wanted{Source: source, Name: named.DockerReference(), Whole: chosen == "", Found: true}
 			if img.Name == nil && !strings.HasPrefix(name, "@") {
 				img.FreeName = name
 			}

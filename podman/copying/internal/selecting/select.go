@@ -90,10 +90,35 @@ func (r *reading) resolve(ctx context.Context) error {
 		return err
 	}
 	r.img.Digest = document.Descriptor.Digest
+	return r.checkNames()
+}
+
+// checkNames fails if a digest in a name is not that of the image, nor of the index that it is
+// chosen from. Of a name that an archive gives, as podman and hauler give them to images whose
+// manifests they do not keep, only the tag stays.
+func (r *reading) checkNames() error {
+	var fit []reference.Named
 	for _, name := range r.img.References() {
-		if digested, ok := name.(reference.Digested); ok && digested.Digest() != digest.FromBytes(raw) && digested.Digest() != r.img.Digest {
+		digested, ok := name.(reference.Digested)
+		if !ok || digested.Digest() == r.img.top || digested.Digest() == r.img.Digest {
+			fit = append(fit, name)
+			continue
+		}
+		if !r.img.Found {
 			return fmt.Errorf("the name %s does not fit: the image has the digest %s", name, r.img.Digest)
 		}
+		r.img.Warn("the name %s is left out: the image has the digest %s", name, r.img.Digest)
+		if tagged, ok := name.(reference.Tagged); ok {
+			named, err := reference.WithTag(reference.TrimNamed(name), tagged.Tag())
+			if err != nil {
+				return err
+			}
+			fit = append(fit, named)
+		}
+	}
+	r.img.Name, r.img.Names = nil, nil
+	if len(fit) > 0 {
+		r.img.Name, r.img.Names = fit[0], fit[1:]
 	}
 	return nil
 }

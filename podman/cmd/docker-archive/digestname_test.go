@@ -1,0 +1,66 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
+)
+
+// A name whose digest cannot be the image's, as podman and hauler write them, makes no archive
+// unsaveable: its tag stays, if it has one, and what is left out is said.
+func TestNamesWithOtherDigests(t *testing.T) {
+	other := "@sha256:" + strings.Repeat("a", 64)
+	for names, want := range map[string]string{
+		`"r.example/a:1","r.example/a` + other + `"`: "r.example/a:1\n",
+		`"r.example/a:1` + other + `"`:               "r.example/a:1\n",
+		`"r.example/a` + other + `"`:                 "@0\n",
+	} {
+		dir := t.TempDir()
+		path, saved := filepath.Join(dir, "podman.tar"), filepath.Join(dir, "saved.tar")
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		r := tar.NewReader(bytes.NewReader(imagetest.ReadFile(t, archives+"skopeo.tar")))
+		for h, err := r.Next(); err != io.EOF; h, err = r.Next() {
+			require.NoError(t, err)
+			data, err := io.ReadAll(r)
+			require.NoError(t, err)
+			if h.Name == "manifest.json" {
+				at := bytes.Index(data, []byte(`"RepoTags":[`)) + len(`"RepoTags":[`)
+				data = append(append(append([]byte{}, data[:at]...), names...), data[at+bytes.IndexByte(data[at:], ']'):]...)
+				h.Size = int64(len(data))
+			}
+			if h.Name != "repositories" {
+				require.NoError(t, w.WriteHeader(h))
+				_, err = w.Write(data)
+				require.NoError(t, err)
+			}
+		}
+		require.NoError(t, w.Close())
+		require.NoError(t, os.WriteFile(path, b.Bytes(), 0o600))
+		for _, layout := range []string{"image", "docker"} {
+			_, errOut := succeeds(t, "save", "--force", "--layout", layout, "-o", saved, "docker-archive:"+path)
+			assert.Contains(t, errOut, other+" is left out: the image has the digest sha256:", names)
+			out, _ := succeeds(t, "list", "-q", saved)
+			assert.Equal(t, want, out, names)
+			succeeds(t, "verify", saved)
+		}
+		reg := imagetest.NewRegistry(t)
+		out, errOut, status := command(t, "push", "--tls-verify=false", path, reg.Address)
+		assert.NotContains(t, out, other, names)
+		if status != 0 {
+			assert.Contains(t, errOut, "it gets another digest", names)
+		}
+		_, errOut, status = command(t, "save", "--force", "-o", saved, "--name", "r.example/b"+other, "docker-archive:"+path+":@0")
+		assert.Equal(t, exitFailure, status)
+		assert.Contains(t, errOut, "does not fit")
+	}
+}

@@ -150,6 +150,16 @@ func readContents(ctx context.Context, a, b Side, found []Change, unsure []int) 
 	return nil
 }
 
+// verifiedAs returns the digest that the layer was verified against, empty if it was not. What
+// a config says of a layer is not enough to call two contents the same.
+func (l *lazy) verifiedAs() string {
+	if !l.verified {
+		return ""
+	}
+	d, _ := l.wanted()
+	return string(d)
+}
+
 // All implements Side.
 func (t *Tree) All(ctx context.Context) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
@@ -160,7 +170,7 @@ func (t *Tree) All(ctx context.Context) iter.Seq2[*Entry, error] {
 		}
 		for e, err := range t.Walk(ctx, root) {
 			if err == nil && e.Layer() >= 0 {
-				e.origin = string(t.layers[e.Layer()].DiffID)
+				e.origin = t.layers[e.Layer()].verifiedAs()
 			}
 			if !yield(e, err) {
 				return

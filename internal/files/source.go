@@ -172,6 +172,15 @@ const (
 	maxRatio    = 100
 )
 
+// wanted returns the digest that the whole layer is verified against, and whether that is
+// the one of its tar. It is empty if nothing is known of the layer.
+func (s *stored) wanted() (d digest.Digest, unpacked bool) {
+	if s.Digest != "" && (s.algorithm != compression.None || s.DiffID == "") {
+		return s.Digest, false
+	}
+	return s.DiffID, s.DiffID != ""
+}
+
 // unpack returns the layer's tar. Its end is an error if the tar is not what it should
 // be, or larger than it may be. It need not be verified if it has been, unless it is
 // opened again. Closing it stops what reads ahead.
@@ -185,13 +194,14 @@ func (s *stored) unpack(ctx context.Context, verify bool, decompress func(io.Rea
 	if s.algorithm == compression.None && s.at != nil {
 		u.left = s.size
 	}
-	switch {
-	case !verify && s.at != nil:
-	case s.Digest != "" && (s.algorithm != compression.None || s.DiffID == ""):
-		u.want, u.digester = s.Digest, s.Digest.Algorithm().Digester()
+	if verify || s.at == nil {
+		u.want, u.hashes = s.wanted()
+	}
+	if u.want != "" {
+		u.digester = u.want.Algorithm().Digester()
+	}
+	if u.want != "" && !u.hashes {
 		u.rest = io.TeeReader(source, u.digester.Hash())
-	case s.DiffID != "":
-		u.want, u.digester, u.hashes = s.DiffID, s.DiffID.Algorithm().Digester(), true
 	}
 	if u.ReadCloser, err = decompress(u.rest); err != nil {
 		return nil, errors.Join(source.explain(err), opened.Close())

@@ -187,6 +187,21 @@ func TestLayers(t *testing.T) {
 	assert.Equal(t, exitUsage, status)
 }
 
+// A config that claims the layers of another image hides no content that differs.
+func TestDiffBelievesNoDiffID(t *testing.T) {
+	for name, pack := range map[string]func([]byte) []byte{"plain": func(b []byte) []byte { return b }, "gzip": imagetest.Gzipped} {
+		t.Run(name, func(t *testing.T) {
+			was, is := layerTar(t, regularFile("a", "old")), layerTar(t, regularFile("a", "new"))
+			claim := map[string]any{"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + imagetest.Sum(was)}}}
+			out, errOut, status := command(t, "diff", savedImage(t, claim, pack(was)), savedImage(t, claim, pack(is)))
+			assert.NotEqual(t, 0, status, errOut)
+			if errOut == "" { // Else the layer is found to be another one.
+				assert.Contains(t, out, "C /a (content)\n")
+			}
+		})
+	}
+}
+
 func TestDiff(t *testing.T) {
 	path := twoLayers(t)
 	dir := t.TempDir()

@@ -60,6 +60,11 @@ test-long:
 	@for m in . podman bench interop; do (set -x; cd $$m && $(STATIC) test -timeout 60m -tags $(TAGS) ./...) || exit 1; done
 	cd release && $(STATIC) test -count 1 ./... # It reads what Go does not know it reads: the whole repository.
 
+# exact rebuilds layers from thousands of random deltas and broken deltas. It takes hours.
+.PHONY: exact
+exact:
+	DOCKERARCHIVE_TEST_EXACT=1 $(STATIC) test -timeout 0 -run 'RandomPairs|Mutated|Bounds' -v ./delta
+
 # generate writes the front of the module podman: the root's under the other import paths.
 generate:
 	$(GO) run ./internal/podmangen

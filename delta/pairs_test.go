@@ -18,15 +18,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// rounds returns how often a test is to repeat what finds more the longer it runs: long
-// times by make test-long.
-func rounds(t testing.TB, short, long int) int {
+// rounds returns how often a test is to repeat what finds more the longer it runs: all times
+// by make exact, which takes hours.
+func rounds(t testing.TB, some, all int) int {
 	t.Helper()
-	if os.Getenv("DOCKERARCHIVE_TEST_LONG") != "" {
-		return long
+	if os.Getenv("DOCKERARCHIVE_TEST_EXACT") != "" {
+		return all
 	}
-	t.Logf("%d of %d rounds; make test-long runs all", short, long)
-	return short
+	t.Logf("%d of %d rounds; make exact runs all", some, all)
+	return some
 }
 
 // compressors are all kinds of blobs that a layer may be.

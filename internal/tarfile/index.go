@@ -9,9 +9,10 @@ import (
 	"io"
 	"io/fs"
 	"iter"
-	"net/http"
 	"path"
+	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
@@ -157,22 +158,26 @@ func (x *Index) notTar(otherwise string) error {
 // otherKind returns what a file that begins so is, "" if that is not known.
 func otherKind(start []byte) string {
 	start = bytes.TrimLeft(bytes.TrimPrefix(start, []byte("\ufeff")), "\t\r\n ")
-	kind, _, _ := strings.Cut(http.DetectContentType(start), ";")
-	switch {
-	case kind == "text/html":
-		return "a web page (HTML)"
-	case kind == "text/xml":
-		return "an XML document"
-	case kind == "application/zip":
-		return "a ZIP file"
-	case kind == "application/pdf":
-		return "a PDF file"
-	case kind == "text/plain" && len(start) > 0 && (start[0] == '{' || start[0] == '['):
-		return "a JSON document"
-	case kind == "text/plain" && len(start) > 0:
-		return "text"
+	begins := func(prefixes ...string) bool {
+		return slices.ContainsFunc(prefixes, func(p string) bool {
+			return len(start) >= len(p) && strings.EqualFold(string(start[:len(p)]), p)
+		})
 	}
-	return ""
+	switch {
+	case begins("<!doctype html", "<html", "<head", "<body", "<title", "<!--"):
+		return "a web page (HTML)"
+	case begins("<?xml"):
+		return "an XML document"
+	case begins("PK\x03\x04"):
+		return "a ZIP file"
+	case begins("%PDF-"):
+		return "a PDF file"
+	case len(start) == 0 || bytes.ContainsFunc(start, func(r rune) bool { return r < ' ' && !unicode.IsSpace(r) }):
+		return ""
+	case begins("{", "["):
+		return "a JSON document"
+	}
+	return "text"
 }
 
 // hasMagic reports whether the first header, valid or not, is marked as that of a

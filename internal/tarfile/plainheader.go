@@ -21,7 +21,8 @@ func isPlain(h *tar.Header) bool {
 	default:
 		return false
 	}
-	if h.Format != tar.FormatUnknown && h.Format != tar.FormatUSTAR || len(h.PAXRecords) > 0 || len(h.Xattrs) > 0 { //nolint:staticcheck // Xattrs may be set.
+	//lint:ignore SA1019 Others may set Xattrs.
+	if h.Format != tar.FormatUnknown && h.Format != tar.FormatUSTAR || len(h.PAXRecords) > 0 || len(h.Xattrs) > 0 {
 		return false
 	}
 	for _, n := range []int64{h.Mode, int64(h.Uid), int64(h.Gid)} {

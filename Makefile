@@ -115,7 +115,7 @@ sizes:
 	  test $$size -le $${p#*:} || exit 1; done
 
 lint: generate-check
-	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
+	@bad=$$(git ls-files '*.go' | xargs gofmt -l); test -z "$$bad" || { echo "$$bad"; exit 1; }
 	@for m in $(MODULES); do echo "lint $$m" && (cd $$m && \
 	  $(GO) mod tidy -diff && \
 	  $(STATIC) vet -tags interop,$(TAGS) ./... && \

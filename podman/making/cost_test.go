@@ -45,8 +45,7 @@ func (c counted) Read(p []byte) (int, error) {
 // countedBase counts what is read of the layers of a base.
 type countedBase struct {
 	*making.Base
-	n      atomic.Int64
-	config digest.Digest
+	n atomic.Int64
 }
 
 func (b *countedBase) At(ctx context.Context, d imgspecv1.Descriptor) (io.ReaderAt, int64, digest.Digest, error) {

@@ -50,7 +50,9 @@ func (s *spooled) replace(old, d digest.Digest, f *local.File) {
 
 // open returns a blob that is kept in full, or nil.
 func (s *spooled) open(d digest.Digest, size int64) io.Reader {
+	s.mu.Lock()
 	f := s.files[d]
+	s.mu.Unlock()
 	if f == nil {
 		return nil
 	}

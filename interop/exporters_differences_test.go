@@ -85,6 +85,7 @@ var allowedDifferences = []allowedDifference{
 		`index\.json \.manifests\[\]\.annotations\.org\.opencontainers\.image\.ref\.name only theirs: ".*@sha256:HEX"|` +
 		`index\.json \.manifests\[\]\.(digest|size|mediaType) only .*|` +
 		`manifest\.json \[\]\.RepoTags only ours: \[\]|manifest\.json \[\]\.RepoTags\[\] only theirs: ".*@sha256:HEX"`},
+	{key: "platforms", exporters: ociLayouts, lines: `index\.json \.manifests\[\]\.platform\.\w+ only ours: .*`},
 	{key: "item-order", exporters: containerds, images: []string{sharedLayers, parentChain}, lines: `writing of manifest\.json`, byChance: true},
 	{key: "parent", exporters: slices.Concat(podman4, containerds), images: []string{parentChain}, lines: `manifest\.json \[\]\.Parent only ours: .*`},
 }

@@ -146,9 +146,13 @@ type pushedImage struct {
 func (s secured) push(t *testing.T, archive string, options ...string) []pushedImage {
 	t.Helper()
 	args := append([]string{"push", "--insecure-policy", "--json", "--cert-dir", s.certs, "--creds", securedUser + ":" + securedPassword, archive, s.address}, options...)
-	var pushed []pushedImage
+	var pushed struct {
+		OK     bool
+		Images []pushedImage
+	}
 	require.NoError(t, json.Unmarshal([]byte(dockerArchive(t).run(t, args...)), &pushed))
-	return pushed
+	require.True(t, pushed.OK)
+	return pushed.Images
 }
 
 // TestPush pushes archives of both layouts to several registries, with TLS and a user, from where

@@ -25,6 +25,9 @@ func rounds(t testing.TB, some, all int) int {
 	if os.Getenv("DOCKERARCHIVE_TEST_EXACT") != "" {
 		return all
 	}
+	if raced { // make test-long does not.
+		some = max(some/10, 1)
+	}
 	t.Logf("%d of %d rounds; make exact runs all", some, all)
 	return some
 }
@@ -117,8 +120,12 @@ func TestRandomPairs(t *testing.T) {
 
 // Every kind at every level, from a base that is compressed so and from one that is not.
 func TestEveryLevel(t *testing.T) {
+	step := 1
+	if raced {
+		step = 5
+	}
 	for _, kind := range compressors {
-		for level := -2; level <= 9; level++ {
+		for level := -2; level <= 9; level += step {
 			r := rand.New(rand.NewPCG(uint64(level+2), 8))
 			old := someText(r, 50_000)
 			text := slices.Insert(slices.Clone(old), 25_000, []byte("something that is new")...)

@@ -61,7 +61,7 @@ var found = []int{20232, 84977, 94385}
 // TestHostileArchives runs commands on archives that no tool would write.
 // DOCKERARCHIVE_TEST_HOSTILE=FIRST,COUNT chooses which.
 func TestHostileArchives(t *testing.T) {
-	first, count := 0, imagetest.Rounds(t, 300, 5000)
+	first, count := 0, imagetest.Rounds(t, 300, 3000)
 	if chosen := os.Getenv("DOCKERARCHIVE_TEST_HOSTILE"); chosen != "" {
 		_, err := fmt.Sscanf(chosen, "%d,%d", &first, &count)
 		require.NoError(t, err)

@@ -30,7 +30,7 @@ func treeLayer(t testing.TB, level int, seeds ...uint64) imagetest.Layer {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for n, seed := range seeds {
-		data := make([]byte, 20_000)
+		data := make([]byte, 8_000)
 		rng := rand.New(rand.NewPCG(seed, 1))
 		for i := range data {
 			data[i] = "etaoinshrdlu \n<>"[min(rng.IntN(16), rng.IntN(16))]

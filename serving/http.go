@@ -37,7 +37,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, certFile, keyFil
 		ErrorLog:                     log.New(withoutHandshakes{log.Writer()}, log.Prefix(), log.Flags()),
 	}
 	ended := make(chan error, 1)
-	stop := context.AfterFunc(ctx, func() {
+	shutDown := func() {
 		graceful, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 		defer cancel()
 		err := server.Shutdown(graceful)
@@ -45,7 +45,8 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, certFile, keyFil
 			err = server.Close()
 		}
 		ended <- err
-	})
+	}
+	stop := context.AfterFunc(ctx, shutDown)
 	limited := newLimitedListener(l, connectionLimit(), ctx.Done())
 	server.ConnState = limited.changed
 	var err error
@@ -55,7 +56,10 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, certFile, keyFil
 		err = server.Serve(limited)
 	}
 	if stop() {
-		return errors.Join(err, server.Close())
+		if ctx.Err() == nil {
+			return errors.Join(err, server.Close())
+		}
+		shutDown() // limited saw the end of the context before AfterFunc did.
 	}
 	return <-ended
 }

@@ -77,7 +77,7 @@ func (c *inside) openOn(ctx context.Context, lower *files.Tree) (io.ReadCloser, 
 	}), nil
 }
 
-// storeInside stores a layer once more, of which storing has failed because of such a name.
+// storeInside stores a layer again, after such a name made the first attempt fail.
 func (m *maker) storeInside(ctx context.Context, content Content, expected Expected, err error) (layer, error) {
 	if isOnce(content) {
 		return layer{}, errdef.Errorf(errdef.ErrDamaged, "%w; only a tar in a file can be changed, as it is read twice for that", err)

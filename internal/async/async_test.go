@@ -303,7 +303,7 @@ func (r *inTurn) Read(p []byte) (int, error) {
 	return min(n, len(p)), nil
 }
 
-// What has come does not wait for more than makes it worth to be handed over.
+// Data is handed over as soon as there is enough of it, though the buffer is not full.
 func TestEnoughIsHandedOver(t *testing.T) {
 	waits := make(chan struct{})
 	r := NewReader(t.Context(), &inTurn{sizes: []int{bufferSize / 2, bufferSize / 2}, waits: waits})

@@ -110,8 +110,8 @@ func TestRemoveManyNames(t *testing.T) {
 	}
 }
 
-// What is about images that are gone goes with them, and what is about that; what is about
-// another image too, or about something that was not there before, stays.
+// Referrers go with the images they refer to, and so do referrers of those. A referrer of another
+// image, or of something that was not there before, stays.
 func TestRemoveOrphans(t *testing.T) {
 	old := countingArchive{oldArchive{}, map[string]int{}}
 	config := v1.Descriptor{MediaType: v1.MediaTypeImageConfig, Digest: "sha256:" + someHex}

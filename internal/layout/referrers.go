@@ -114,9 +114,9 @@ func (t *ociTable) referrers() (referrers []referrer, images []digest.Digest) {
 	return referrers, images
 }
 
-// subjects returns what a manifest is about that is described so, nothing if it is an image
-// of its own: one that has another name than digest tags, or no subject. An annotation is
-// believed only of what is no image anyway, as by those who read archives.
+// subjects returns the subjects of a manifest with these descriptors. An image of its own has
+// none: it has no subject, or a name other than a digest tag. As when reading archives, an
+// annotation counts only if the manifest is no image.
 func (t *ociTable) subjects(descriptors []v1.Descriptor) (subjects []digest.Digest) {
 	named := false
 	for _, d := range descriptors {
@@ -165,8 +165,8 @@ func (t *ociTable) fields(d digest.Digest) (*image.Fields, error) {
 	return &fields, err
 }
 
-// reach returns manifests and indexes, all that these indexes lead to, what is about any of
-// that, and so on.
+// reach returns these manifests and indexes, all manifests the indexes lead to, the referrers of
+// all of them, and so on.
 func (t *ociTable) reach(ctx context.Context, from []digest.Digest, about map[digest.Digest][]digest.Digest) (map[digest.Digest]bool, error) {
 	reached := map[digest.Digest]bool{}
 	for queue := slices.Clone(from); len(queue) > 0; {

@@ -143,9 +143,9 @@ func (x *Index) headerError(err error, n int, end, size int64) error {
 	return fmt.Errorf("reading the tar header at offset %d: %w", end, err)
 }
 
-// notTar is the error of what does not begin as a tar archive. It says what that is instead,
-// if its first bytes tell: servers answer a download with a page or a document that says why
-// there is none.
+// notTar returns the error for a file that does not begin as a tar archive. It names the kind of
+// file if the first bytes show it: some servers answer a download with a page or a document that
+// explains a failure.
 func (x *Index) notTar(otherwise string) error {
 	start := make([]byte, blockSize)
 	n, _ := x.r.ReadAt(start, 0) // What cannot be read tells nothing.

@@ -135,7 +135,7 @@ func TestIndexAsTar(t *testing.T) {
 	}
 }
 
-// What is written without archive/tar is what archive/tar writes.
+// Headers written without archive/tar are the same bytes as those by archive/tar.
 func FuzzPlainHeader(f *testing.F) {
 	f.Add("name", "link", byte(tar.TypeReg), int64(0o644), int64(5), int64(1_000_000_000), int64(0), 0, "root", uint8(0))
 	f.Add("dir/", "", byte(tar.TypeDir), int64(0o755), int64(0), int64(0), int64(0), 1000, "", uint8(tar.FormatUSTAR))

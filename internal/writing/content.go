@@ -34,7 +34,7 @@ const (
 // content is what is known of a blob, should it be a layer. The zero value is nothing.
 type content struct {
 	broken  error           // it is compressed, and cannot be unpacked, or what that gives is no tar
-	diffIDs []digest.Digest // of what it is unpacked, by SHA-256 and by the algorithm of the blob; none if not known
+	diffIDs []digest.Digest // digests of the unpacked layer, by SHA-256 and by the algorithm of the blob; none if not known
 }
 
 // check returns why a blob cannot be a layer of a diff ID.

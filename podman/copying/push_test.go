@@ -436,7 +436,7 @@ func TestPushMounts(t *testing.T) {
 	_, err = copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{image("four")}, options)
 	require.NoError(t, err)
 	assert.Equal(t, 4, to.seen().uploads[layer.Digest.String()]+len(to.seen().mounts))
-	// Who finds an image up to date remembers that it is there.
+	// A push that finds an image up to date remembers that it is there.
 	options.DestinationCtx.BlobInfoCacheDir = t.TempDir()
 	uploads := to.seen().uploads[layer.Digest.String()]
 	results, err := copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{image("one")}, options)

@@ -41,7 +41,7 @@ func monthly(t testing.TB, february bool) imagetest.Layer {
 	return imagetest.NewLayer(text, packed.Bytes(), v1.MediaTypeImageLayerGzip)
 }
 
-// dots prints a dot before each piece of what is read.
+// dots prints a dot before each read.
 type dots struct{ io.ReaderAt }
 
 // ReadAt implements io.ReaderAt.

@@ -30,6 +30,7 @@ var platforms = []platform{
 	{"windows", "amd64", ""}, {"windows", "arm64", ""},
 }
 
+// String returns the platform as Go and OCI write it: linux/arm/v7.
 func (p platform) String() string { return strings.TrimSuffix(p.os+"/"+p.arch+"/"+p.variant, "/") }
 
 // name is the platform in the name of a file: linux_armv7.

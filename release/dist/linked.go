@@ -211,7 +211,7 @@ func noticesOf(linked []linkedModule) []byte {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s links code of other projects. Their licences and notices follow.\n"+
-		"The source of each module is at https://proxy.golang.org/MODULE/@v/VERSION.zip.\n", command)
+		"The source of each module is at https://pkg.go.dev/MODULE@VERSION.\n", command)
 	for _, text := range order {
 		fmt.Fprintf(&b, "\n%s\n%s\n%[1]s\n\n%[3]s\n", strings.Repeat("=", 78), strings.Join(of[text], "\n"), strings.TrimSpace(text))
 	}

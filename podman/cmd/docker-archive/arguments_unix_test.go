@@ -21,8 +21,8 @@ func blockedHub(t *testing.T) []string {
 	return []string{"--registries-conf", conf, "--retry-times", "0"}
 }
 
-// What goes without a transport is a file if there is one of that name, or it ends as the names of
-// archives do, in every command. No registry is asked for it.
+// In every command an argument without a transport is a file if there is one of that name, or if
+// it ends like the name of an archive. No registry is asked.
 func TestFilesWithoutTransport(t *testing.T) {
 	reg := imagetest.NewRegistry(t)
 	blocked := blockedHub(t)

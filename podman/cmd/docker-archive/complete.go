@@ -63,8 +63,8 @@ func completeNames(cmd *cobra.Command, args []string, typed string) ([]string, c
 	return completed, cobra.ShellCompDirectiveNoFileComp
 }
 
-// namesIn returns the names in an archive, and nothing of what cannot be read or may not
-// be typed.
+// namesIn returns the names in an archive. It leaves out names that cannot be typed, and returns
+// none if the archive cannot be read.
 func namesIn(cmd *cobra.Command, path string) (names []string) {
 	a, err := archive.Open(cmd.Context(), path)
 	if err != nil {

@@ -78,7 +78,7 @@ func TestSaveDeltaOfIndex(t *testing.T) {
 	assert.Contains(t, out, digest.FromBytes(raw).String())
 }
 
-// What somebody left who saved a delta is gone on with, and not believed.
+// save --resume continues a delta that was cut off, and verifies what the partial file holds.
 func TestSaveDeltaResumes(t *testing.T) {
 	m := newMonths(t, gzip.DefaultCompression)
 	m.run(t, 0, "save", "-q", "--delta", m.january, "-o", m.delta, "image-archive:"+m.february)

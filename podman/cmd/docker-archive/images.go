@@ -182,8 +182,8 @@ func (o *saveOptions) list(ctx context.Context, sys *types.SystemContext, list *
 	return images, err
 }
 
-// archivesOf returns the paths of the archives that arguments mean, and of that which is added
-// to.
+// archivesOf returns the paths of the archives that arguments name, and of the archive that add
+// changes.
 func (o *saveOptions) archivesOf(args []argument) []string {
 	var refs []types.ImageReference
 	for _, arg := range args {

@@ -56,7 +56,7 @@ type inside struct {
 	name   string // as it was given
 	layers []imgspecv1.Descriptor
 	config imgspecv1.Image
-	close  func() // frees what is open, of which everything has only been read
+	close  func() // frees what is open; all of it was only read
 }
 
 // open opens an image.

@@ -124,7 +124,7 @@ func TestLayoutsOfCosign(t *testing.T) {
 	succeeds(t, "remove", again, "@1")
 	assert.Len(t, infos(t, again), 2)
 
-	// Of two images, cosign could only load one.
+	// cosign loads one image: an archive of two does not get the kinds.
 	two := filepath.Join(t.TempDir(), "two.tar")
 	succeeds(t, "save", "-q", "--tls-verify=false", "--referrers", "-o", two, s.Address+"/app:1", "oci:../../../testdata/oci:two")
 	assert.Equal(t, []string{"", "", "", ""}, kinds(two))

@@ -10,7 +10,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// What libraries warn of is not printed with --quiet, and is otherwise, whatever ran before.
+// Warnings of libraries are printed without --quiet only, whatever command ran before.
 func TestQuietIsQuiet(t *testing.T) {
 	source := "docker-archive:" + cases + "moby25.0.0-two-versions.tar"
 	for _, args := range [][]string{nil, {"-q"}, nil} {

@@ -87,7 +87,7 @@ func TestClosedOutput(t *testing.T) {
 	}
 }
 
-// What is no archive is called by what it is, in every command that reads one.
+// Every command that reads archives names the kind of a file that is none.
 func TestFilesThatAreNoArchives(t *testing.T) {
 	dir := t.TempDir()
 	good, err := os.ReadFile(testdata(t, "archives/skopeo.tar"))

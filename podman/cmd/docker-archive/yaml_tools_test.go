@@ -125,7 +125,7 @@ func TestFieldsOfToolsThatAreRefused(t *testing.T) {
 	}
 }
 
-// What of a file is no image is said, and what is refused is left out with --keep-going.
+// Entries that are no image are named, and --keep-going leaves out refused ones.
 func TestSaveWithToolsFiles(t *testing.T) {
 	reg := imagetest.NewRegistry(t)
 	reg.Push(t, "shop/web:1.4", imagetest.NewImage(t, "web", imagetest.Gzip(1, 100)))

@@ -159,7 +159,8 @@ func PushTo(registry string, images []SaveImage) ([]PushImage, error) {
 // PushTarget returns the name that an image gets in another registry, which may be
 // followed by a prefix, as in HOST:PORT/PREFIX: its own with that instead of the host, or
 // before the host if keepHost is set. Its port is behind a hyphen then. A digest in the
-// name is dropped if there is a tag; a name with neither gets the tag latest.
+// name is dropped if there is a tag; a name with neither gets the tag latest. The host of
+// the registry may be an IPv6 address.
 func PushTarget(registry string, name reference.Named, keepHost bool) (reference.Named, error) {
 	return pushing.Target(registry, name, keepHost)
 }

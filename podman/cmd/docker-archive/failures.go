@@ -91,7 +91,7 @@ func wrongImage(end, name string, err error) error {
 		return usagef("%s: %w; did you mean docker://%s?", end, err, rest)
 	}
 	if ok && transports.Get(transport) != nil {
-		return usagef("%s: %w", end, err)
+		return usagef("%s %q: %w", end, shortened(name), err)
 	}
 	return usagef("%s: %q does not begin with a transport%s", end, shortened(name), transportHint(name))
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -30,7 +31,7 @@ import (
 
 // hintFor returns what the user can do about an error, or "".
 func hintFor(err error) string {
-	for _, hint := range []func(error) string{formatHint, fileHint, hereHint, pushHint, registryHint, growHint, imageHint} {
+	for _, hint := range []func(error) string{formatHint, addressHint, fileHint, hereHint, pushHint, registryHint, growHint, imageHint} {
 		if text := hint(err); text != "" {
 			return text
 		}
@@ -46,6 +47,16 @@ func formatHint(err error) string {
 	}
 	return ""
 }
+
+// addressHint is about names with the address of a host.
+func addressHint(err error) string {
+	if errors.Is(err, reference.ErrReferenceInvalidFormat) && ipv6Host.MatchString(err.Error()) {
+		return "References of containers/image have no IPv6 addresses: give the host a name, as in /etc/hosts; choose an image in an archive by its position, as in FILE:@0."
+	}
+	return ""
+}
+
+var ipv6Host = regexp.MustCompile(`\[[0-9a-fA-F:.]*:[0-9a-fA-F:.]*\]`)
 
 // pushHint is about a registry that does not take what is pushed.
 func pushHint(err error) string {

@@ -320,7 +320,7 @@ func (b *openBases) open(ctx context.Context, flag, name string) (compose.Base, 
 	}
 	ref, _, err := parseImage(withTransport(name))
 	if err != nil {
-		return nil, nil, usagef("%s: %w", flag, err)
+		return nil, nil, usagef("%s %q: %w", flag, shortened(name), err)
 	}
 	base, err := b.openReference(ctx, ref)
 	return base, ref, err

@@ -316,7 +316,7 @@ func TestMakeUsage(t *testing.T) {
 		"not of the form IMAGE:HOST:SIZE":         append(archive, "--uid-map", "1:2"),
 		"not of the form SRC:DST":                 append(archive, "--add", dir),
 		"not of the form OLD:NEW":                 append(archive, "--diff", dir),
-		"--base: ":                                append(archive, "--base", "No Name"),
+		`--base "No Name"`:                        append(archive, "--base", "No Name"),
 		"destination: ":                           append(some, "nothing"),
 		"it is empty":                             append(archive, "--layer", ""),
 	} {

@@ -15,6 +15,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 )
 
 // mapUsage is the help of --map.
@@ -62,8 +63,8 @@ func parseMap(values []string, below string) (nameMap, error) {
 
 // checkStart fails if no name starts with a part, which may be a name with a tag itself.
 func checkStart(part string) error {
-	_, err := reference.ParseNormalizedNamed(part + "/name:tag")
-	if named, wholeErr := reference.ParseNormalizedNamed(part); wholeErr == nil && !reference.IsNameOnly(named) {
+	_, err := registries.ParseNormalizedNamed(part + "/name:tag")
+	if named, wholeErr := registries.ParseNormalizedNamed(part); wholeErr == nil && !reference.IsNameOnly(named) {
 		return nil
 	}
 	return err
@@ -85,7 +86,7 @@ func (m nameMap) name(name reference.Named) (reference.Named, error) {
 			continue
 		}
 		mapping.used = true
-		mapped, err := reference.ParseNormalizedNamed(mapping.to + strings.TrimPrefix(name.String(), mapping.from))
+		mapped, err := registries.ParseNormalizedNamed(mapping.to + strings.TrimPrefix(name.String(), mapping.from))
 		if err != nil {
 			return nil, usagef("--map %s=%s: the name of %s: %w", mapping.from, mapping.to, name, err)
 		}

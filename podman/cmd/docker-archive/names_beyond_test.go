@@ -3,13 +3,19 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
+	"log"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -102,9 +108,79 @@ func TestNamesBeyondReferences(t *testing.T) {
 			assert.NotContains(t, out, c.name)
 		})
 	}
-	_, stderr, status := command(t, "push", cases+"name-ipv6.tar", "[::1]:5000")
-	assert.Equal(t, exitUsage, status)
-	assert.Contains(t, stderr, "IPv6")
+}
+
+// A registry may be reached by an IPv6 address where the grammar of containers/image is not in the
+// way, and where it is, the name is refused.
+func TestRegistryAtIPv6(t *testing.T) {
+	listener, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skipf("this machine has no IPv6: %v", err)
+	}
+	server := &http.Server{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0)))}
+	go server.Serve(listener) // Ends with Close.
+	defer server.Close()
+	host, source := listener.Addr().String(), cases+"name-ipv6.tar"
+	for target, want := range map[string]string{
+		host:               "/m/app:1",
+		host + "/pre/fix/": "/pre/fix/m/app:1",
+		host + "/other:2":  "/other:2",
+	} {
+		for _, said := range []string{" was there)", "(up to date)"} {
+			out, _ := succeeds(t, "push", source, target)
+			assert.Contains(t, out, host+want+" sha256:5ad025b270f9")
+			assert.Contains(t, out, said)
+		}
+	}
+	out, _ := succeeds(t, "push", "--map", "[::1]:5999/m=mapped.x", source, host+"/pre")
+	assert.Contains(t, out, host+"/pre/mapped.x/app:1 sha256:5ad025b270f9")
+	out, _ = succeeds(t, "push", "--print-mirror", "containerd", archives+"skopeo.tar", host)
+	assert.Contains(t, out, "http://"+host)
+	_, stderr, status := command(t, "push", "--print-mirror", "crio", archives+"skopeo.tar", host)
+	assert.Equal(t, exitFailure, status)
+	assert.Contains(t, stderr, host)
+
+	name, path := host+"/m/app:1", filepath.Join(t.TempDir(), "saved.tar")
+	for _, args := range [][]string{
+		{"copy", "docker://" + name, "docker-archive:" + path},
+		{"copy", "docker-archive:" + source, "docker://" + name},
+		{"save", "-o", path, name},
+		{"save", "-o", path, "--name", name, "docker-archive:" + source},
+		{"inspect", name},
+		{"inspect", source + ":[::1]:5999/m/app:1"},
+		{"make", "--base", name, "-o", path, "--label", "a=b"},
+		{"tag", source, "@0", name},
+	} {
+		_, stderr, status := command(t, args...)
+		assert.Equal(t, exitUsage, status, args)
+		assert.Contains(t, stderr, "]:")
+		assert.Contains(t, stderr, "hint: References of containers/image have no IPv6 addresses", args)
+	}
+}
+
+// serve listens at an IPv6 address.
+func TestServeAtIPv6(t *testing.T) {
+	if l, err := net.Listen("tcp", "[::1]:0"); err != nil {
+		t.Skipf("this machine has no IPv6: %v", err)
+	} else {
+		l.Close() // It was only to find out.
+	}
+	stderr := &started{address: make(chan string, 1)}
+	ctx, cancel := context.WithCancel(t.Context())
+	var done sync.WaitGroup
+	done.Go(func() {
+		root := newRootCommand()
+		root.SetOut(io.Discard)
+		root.SetErr(stderr)
+		root.SetArgs([]string{"serve", "--quiet", "--listen", "[::1]:0", cases + "name-ipv6.tar"})
+		assert.NoError(t, root.ExecuteContext(ctx))
+	})
+	address := <-stderr.address
+	assert.Contains(t, address, "http://[::1]:")
+	_, status := get(t, address+"/v2/m/app/manifests/1")
+	assert.Equal(t, http.StatusOK, status)
+	cancel()
+	done.Wait()
 }
 
 // unpack unpacks an archive into a directory.

@@ -19,6 +19,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 )
 
 // pushOptions are the flags of the push command.
@@ -96,12 +97,9 @@ anything is sent.`,
 func (o *pushOptions) run(cmd *cobra.Command, archives []string, registry string) error {
 	registry = strings.TrimSuffix(strings.TrimPrefix(registry, "docker://"), "/")
 	registry, o.only = wholeTarget(registry)
-	named, err := reference.ParseNamed(registry + "/name")
+	named, err := registries.ParseNamed(registry + "/name")
 	if errors.Is(err, reference.ErrNameNotCanonical) {
 		return usagef("%q needs what images are put under there, as in docker.io/USER", registry)
-	}
-	if err != nil && strings.HasPrefix(registry, "[") {
-		return usagef("%q: the names of containers/image have no IPv6 addresses: give the registry a host name, as in /etc/hosts", registry)
 	}
 	if err != nil {
 		return usagef("%q is not of the form REGISTRY[/PREFIX]: %w", registry, err)
@@ -154,7 +152,7 @@ func (o *pushOptions) run(cmd *cobra.Command, archives []string, registry string
 // wholeTarget returns the registry and the name if an argument is HOST/NAME:TAG, which is
 // what the only image is to be called there; nil if it is REGISTRY[/PREFIX].
 func wholeTarget(arg string) (registry string, name reference.NamedTagged) {
-	named, err := reference.ParseNamed(arg)
+	named, err := registries.ParseNamed(arg)
 	if err != nil {
 		return arg, nil
 	}
@@ -267,7 +265,7 @@ func (o *pushOptions) targets(found []copying.SaveImage, arg string, m nameMap, 
 			images = append(images, copying.PushImage{SaveImage: img})
 		}
 		if _, _, tagged := naming.SplitTag(img.FreeName); img.Name == nil && tagged && o.only == nil {
-			target, err := o.otherTarget(registry, img.FreeName)
+			target, err := o.otherTarget(registry, m, img.FreeName)
 			if err != nil {
 				return nil, err
 			}
@@ -317,13 +315,17 @@ func (o *pushOptions) target(registry string, m nameMap, name reference.Named) (
 
 // otherTarget returns what an image is called in the registry whose name is no reference,
 // because of its host: that is another one in the registry.
-func (o *pushOptions) otherTarget(registry, name string) (reference.Named, error) {
-	_, path, hasHost := strings.Cut(name, "/")
-	named, err := reference.ParseNormalizedNamed("registry.invalid/" + path)
-	if !hasHost || err != nil || o.keepHost || len(o.maps) > 0 {
+func (o *pushOptions) otherTarget(registry string, m nameMap, name string) (reference.Named, error) {
+	named, err := registries.ParseNormalizedNamed(name)
+	if err != nil && len(m) == 0 {
+		if _, path, ok := strings.Cut(name, "/"); ok {
+			named, err = reference.ParseNormalizedNamed("registry.invalid/" + path)
+		}
+	}
+	if err != nil || o.keepHost {
 		return nil, fmt.Errorf("the name %s cannot be pushed, since no registry can have it: rename the image (docker-archive rename ARCHIVE @N NEW)", printable.String(name))
 	}
-	return copying.PushTarget(registry, named, false)
+	return o.target(registry, m, named)
 }
 
 var (
@@ -343,7 +345,7 @@ func (o *pushOptions) unnamed(registry, arg, tag string) (reference.Named, error
 	if repository == "" {
 		repository = "archive"
 	}
-	named, err := reference.ParseNamed(registry + "/" + repository)
+	named, err := registries.ParseNamed(registry + "/" + repository)
 	if err != nil {
 		return nil, err
 	}

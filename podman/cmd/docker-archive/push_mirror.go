@@ -31,11 +31,12 @@ type mirror struct {
 func (o *pushOptions) mirror(ctx context.Context, sys *types.SystemContext, registry string, named reference.Named, images []copying.PushImage) mirror {
 	host, prefix, _ := strings.Cut(registry, "/")
 	m := mirror{host: host, keepHost: o.keepHost, insecure: !o.registry.tlsVerify, scheme: "https://"}
-	if sys.DockerInsecureSkipTLSVerify == types.OptionalBoolTrue {
-		client := registries.New(sys)
-		defer client.Close()
-		if plain, err := client.IsPlain(ctx, named); err == nil && plain {
-			m.scheme, m.insecure = "http://", true
+	client := registries.New(sys)
+	defer client.Close()
+	if trusted, plain, err := client.Reached(ctx, named); err == nil {
+		m.insecure = m.insecure || trusted
+		if plain {
+			m.scheme = "http://"
 		}
 	}
 	if prefix != "" {
@@ -68,6 +69,9 @@ func printMirror(out io.Writer, client string, m mirror) error {
 	printer, ok := printers[client]
 	if !ok {
 		return usagef("--print-mirror %q is none of containerd, crio, docker, k3s and idms", client)
+	}
+	if strings.HasPrefix(m.host, "[") && (client == "crio" || client == "idms") {
+		return fmt.Errorf("%s is no name that CRI-O can have of a mirror: give the registry a host name", m.host)
 	}
 	if len(m.hosts) == 0 {
 		return fmt.Errorf("no image has a name by which a client could look for it")

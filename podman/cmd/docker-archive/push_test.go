@@ -96,12 +96,15 @@ func TestPushFails(t *testing.T) {
 // A registry that is reached by HTTP is one for the client too.
 func TestPrintMirrorOfPlainRegistry(t *testing.T) {
 	reg := imagetest.NewRegistry(t)
+	conf := imagetest.WriteFile(t, []byte("[[registry]]\nlocation = \""+reg.Address+"\"\ninsecure = true\n"))
 	for client, want := range map[string]string{
 		"containerd": "[host.\"http://" + reg.Address + "\"]\n  capabilities = [\"pull\", \"resolve\"]\n",
 		"crio":       "location = \"" + reg.Address + "\"\ninsecure = true\n",
 		"k3s":        "- \"http://" + reg.Address + "\"\n",
 	} {
 		out, _ := succeeds(t, "push", "--print-mirror", client, archives+"skopeo.tar", reg.Address)
+		assert.True(t, strings.HasSuffix(out, want), "%s\n%s", out, want)
+		out, _ = succeeds(t, "push", "--registries-conf", conf, "--print-mirror", client, archives+"skopeo.tar", reg.Address)
 		assert.True(t, strings.HasSuffix(out, want), "%s\n%s", out, want)
 	}
 }

@@ -63,13 +63,14 @@ func (c *Client) itself(ctx context.Context, name reference.Named) (*repository,
 	return c.repository(ctx, name, source)
 }
 
-// IsPlain reports whether a registry is reached without TLS.
-func (c *Client) IsPlain(ctx context.Context, name reference.Named) (bool, error) {
+// Reached returns how a registry is reached: trusted is set if its certificate is not verified,
+// and plain if it has no TLS. It is asked only if it is trusted.
+func (c *Client) Reached(ctx context.Context, name reference.Named) (trusted, plain bool, err error) {
 	r, err := c.itself(ctx, name)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
-	return r.remote.PlainHTTP, nil
+	return r.transport.TLSClientConfig.InsecureSkipVerify, r.remote.PlainHTTP, nil
 }
 
 func errBlocked(r *sysregistriesv2.Registry) error {

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"go.podman.io/image/v5/docker/reference"
+
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 )
 
 // Target returns the name that an image gets in another registry, which may be
@@ -16,7 +18,7 @@ func Target(registry string, name reference.Named, keepHost bool) (reference.Nam
 	if keepHost {
 		repository = strings.ToLower(strings.ReplaceAll(reference.Domain(name), ":", "-")) + "/" + repository
 	}
-	target, err := reference.ParseNormalizedNamed(registry + "/" + repository)
+	target, err := registries.ParseNormalizedNamed(registry + "/" + repository)
 	if err != nil {
 		return nil, fmt.Errorf("%s/%s: %w", registry, repository, err)
 	}

@@ -65,9 +65,11 @@ test-long:
 exact:
 	DOCKERARCHIVE_TEST_EXACT=1 $(STATIC) test -timeout 0 -run 'RandomPairs|Mutated|Bounds' -v ./delta
 
-# generate writes the front of the module podman: the root's under the other import paths.
+# generate writes the front of the module podman, the root's under the other import paths, and
+# docs/commands.md, the help of all commands.
 generate:
 	$(GO) run ./internal/podmangen
+	cd podman && DOCKERARCHIVE_GENERATE=1 $(STATIC) test -tags $(TAGS) -count 1 -run '^TestCommandsPage$$' ./cmd/docker-archive
 
 generate-check:
 	$(GO) run ./internal/podmangen -check

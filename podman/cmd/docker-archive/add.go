@@ -9,21 +9,16 @@ func newAddCommand(g *globalOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add [flags] ARCHIVE IMAGE...",
 		Short: "Add images to an archive, in place",
-		Long: `Add images to an archive that is there, at the cost of what is new: blobs that it
-has are neither fetched nor written again. IMAGE and the flags are as for save; the
-archive itself decides in which layout images are stored. It may be by another
-program, if its tables of contents are at its end.
+		Long: `Add images to an archive, in place. IMAGE and the flags are as for save. Only
+new blobs are fetched and written; the archive keeps its layout.
 
-A name that is there moves to the new image, and an image that loses its last name
-this way is not listed any more, unless --keep-untagged. To add what is there changes
-no byte.
+A name that the archive has moves to the new image. An image that loses its
+last name is no longer listed, unless --keep-untagged is given.
 
-An archive that was saved --without this one makes it complete: layers that are in
-neither are named, and nothing is changed then.
+An archive that was saved with --without or --delta completes this one.
 
-Until all is written and on the disk, the archive is what it was, whatever happens;
-who reads it meanwhile reads what it was. Two who change it at once do so one after
-the other with --wait; else the second fails.`,
+Until everything is written and on the disk, the archive is the old one. A
+second writer fails, or waits with --wait.`,
 		Example: `  docker-archive add images.tar alpine:3.21
   docker-archive add images.tar docker-archive:others.tar
   docker-archive add january.tar image-archive:february.tar`,
@@ -35,7 +30,7 @@ the other with --wait; else the second fails.`,
 	}
 	o.source.stdin = cmd.InOrStdin
 	o.register(cmd.Flags())
-	cmd.Flags().BoolVar(&o.keepUntagged, "keep-untagged", false, "keep images that lose their last names, as images without one")
+	cmd.Flags().BoolVar(&o.keepUntagged, "keep-untagged", false, "keep images that lose their last name")
 	registerWait(cmd.Flags(), &o.wait)
 	return cmd
 }

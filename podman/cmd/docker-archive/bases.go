@@ -28,7 +28,7 @@ type baseOptions struct {
 }
 
 func (o *baseOptions) register(f *pflag.FlagSet) {
-	f.StringArrayVar(&o.paths, "base", nil, "`ARCHIVE` that has layers which a delta lacks, or docker-daemon:NAME or another image; may be repeated")
+	f.StringArrayVar(&o.paths, "base", nil, "read layers that a delta lacks from `ARCHIVE` or image; repeatable")
 }
 
 // open opens what --base names.
@@ -145,8 +145,8 @@ type deltaOptions struct {
 }
 
 func (o *deltaOptions) register(f *pflag.FlagSet) {
-	f.StringArrayVar(&o.paths, "delta", nil, "leave out the layers that `ARCHIVE` has, and save others as deltas of those; may be repeated")
-	f.BoolVar(&o.textOnly, "text-only", false, "with --delta, make none that needs its base as compressed there")
+	f.StringArrayVar(&o.paths, "delta", nil, "save only what is new against `ARCHIVE`, as deltas; repeatable")
+	f.BoolVar(&o.textOnly, "text-only", false, "with --delta, make none that needs the base's compressed bytes")
 }
 
 // open opens what --delta names, and adds it to what is left out.

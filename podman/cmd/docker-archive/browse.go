@@ -20,13 +20,12 @@ func newBrowseCommand(g *globalOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "browse ARCHIVE|DIRECTORY...",
 		Short: "Show the images in archives to your browser",
-		Long: `Show the images of archives, their layers, files and referrers as pages for a browser on
-this machine. A DIRECTORY is an OCI layout, or has archives and OCI layouts in it. Nothing is
-unpacked but what cannot be read otherwise, and no other server is asked for anything.
+		Long: `Show the images of archives, their layers, files and referrers in a browser on
+this machine. A DIRECTORY is an OCI layout, or holds archives and OCI layouts.
 
-The address that is printed has a token in it: nobody else on this machine can open the
-pages, nor can other sites. Archives that are added, replaced or removed are noticed
-within seconds. Ctrl-C ends it.`,
+The address that is printed holds a token: other users of this machine and
+other sites cannot open the pages. Changed archives are noticed within seconds.
+Ctrl-C ends it.`,
 		Example: `  docker-archive browse images.tar
   docker-archive browse --port 8080 /srv/archives`,
 		Args: atLeast(1, "archives or directories"),
@@ -34,7 +33,7 @@ within seconds. Ctrl-C ends it.`,
 			return browse(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), g.tmpdir, port, args)
 		},
 	}
-	cmd.Flags().Uint16Var(&port, "port", 0, "`PORT` of 127.0.0.1 to listen on (default any that is free)")
+	cmd.Flags().Uint16Var(&port, "port", 0, "listen on `PORT` of 127.0.0.1 (default any that is free)")
 	return cmd
 }
 

@@ -17,14 +17,13 @@ func newCatCommand(g *globalOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cat IMAGE PATH...",
 		Short: "Print files in an image",
-		Long: `Print the content of files in an image, one after another. Symbolic links are followed
-inside the image. Only what is needed for that is read: of an archive whose layers are
-not compressed, as 'docker save' writes them, little more than the files.
+		Long: `Print files of an image, one after another. Symbolic links are followed inside
+the image. Only what is needed is read.
 
 ` + imageUsage + `
 
-On a terminal, what does not print is shown escaped; in a pipe or a file every byte is
-as it is. --json prints each file as 'docker-archive files --json' does, with its content.`,
+On a terminal, non-printing characters are escaped; in a pipe or a file every
+byte is as it is.`,
 		Example: `  docker-archive cat nginx.tar /etc/os-release
   docker-archive cat nginx.tar:@0 /etc/os-release > os-release`,
 		Args: atLeast(2, "an image and paths in it"),

@@ -11,9 +11,9 @@ func newCompactCommand(g *globalOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "compact ARCHIVE",
 		Short: "Write an archive again, without what no image needs",
-		Long: `Write an archive again, without what images that were removed or replaced have left:
-as one 'docker-archive save' of its images, in their order, would have written it. It
-takes the place of the old one when it is complete, so there must be room for both.`,
+		Long: `Write an archive again, without the blobs that removed images left behind, as
+one 'docker-archive save' of its images would. The new archive replaces the old
+one when it is complete, so the disk must have room for both.`,
 		Example: `  docker-archive compact images.tar`,
 		Args:    exactArgs(1, "one archive"),
 		RunE: func(cmd *cobra.Command, args []string) error {

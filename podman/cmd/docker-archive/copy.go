@@ -49,22 +49,22 @@ func newCopyCommand(g *globalOptions) *cobra.Command {
 	o := &copyOptions{global: g}
 	cmd := &cobra.Command{
 		Use:        "copy [flags] SOURCE DESTINATION",
-		Short:      "Copy an image to, from or between archives, registries and other stores",
+		Short:      "Copy an image between archives, registries and other stores",
 		SuggestFor: []string{"push", "pull", "load", "sync"},
 		Long: `Copy an image. SOURCE and DESTINATION are TRANSPORT:DETAILS, as for skopeo:
-docker://, docker-archive:, image-archive: (an archive that keeps digests, compressed
-layers and all platforms), oci:, dir:, docker-daemon:, containers-storage: and others.
-Without a transport, what is a file or ends as the names of archives do is an
-image-archive:, the directory of an OCI layout oci:, and everything else docker://.
+docker://, docker-archive:, image-archive: (an archive that keeps digests,
+compressed layers and all platforms), oci:, dir:, docker-daemon:,
+containers-storage: and others. Without a transport, a file or a name like that
+of an archive is an image-archive:, the directory of an OCI layout oci:,
+anything else docker://.
 
-An archive appears at its path when it is complete. To one that is there already the
-image is added, and the archive is as it was if the copy fails. An archive can be written to /dev/stdout, a pipe or a device;
-progress is reported on standard error.`,
-		Example: `  docker-archive copy docker://docker.io/library/alpine:3.20 docker-archive:alpine.tar:alpine:3.20
-  docker-archive copy --all docker://docker.io/library/alpine:3.20 image-archive:all.tar:alpine:3.20
-  docker-archive copy oci:layout:app docker-archive:/dev/stdout:example.com/app:1 | docker load
-  docker save app:1 | docker-archive copy docker-archive:/dev/stdin oci:layout:saved
-  docker-archive copy image-archive:images.tar:alpine:3.20 docker://example.com/mirror/alpine:3.20
+A new archive appears when it is complete. An existing one gets the image
+added, and is unchanged if the copy fails. An archive can also go to
+/dev/stdout or a pipe; progress goes to standard error.`,
+		Example: `  docker-archive copy docker://alpine:3.20 docker-archive:alpine.tar:alpine:3.20
+  docker-archive copy --all docker://alpine:3.20 image-archive:all.tar:alpine
+  docker-archive copy oci:layout docker-archive:/dev/stdout:app:1 | docker load
+  docker-archive copy images.tar:alpine:3.20 docker://example.com/alpine:3.20
   docker-archive copy docker-archive:alpine.tar dir:alpine`,
 		Args: exactArgs(2, "a source and a destination"),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0], args[1]) },
@@ -76,18 +76,18 @@ progress is reported on standard error.`,
 	o.dest.register(f, "dest-", "destination")
 	o.skopeo.register(f)
 	g.registerAuthfile(f)
-	f.StringSliceVar(&o.additionalTags, "additional-tag", nil, "another `NAME:TAG` for the image in an archive; may be repeated")
-	f.BoolVarP(&o.all, "all", "a", false, "copy all images if SOURCE is an index and DESTINATION can hold one")
-	f.StringVarP(&o.format, "format", "f", "", "manifest `TYPE` at the destination: oci or v2s2 (default that of the source)")
+	f.StringSliceVar(&o.additionalTags, "additional-tag", nil, "give the image in an archive another `NAME:TAG`; repeatable")
+	f.BoolVarP(&o.all, "all", "a", false, "copy all images of an index, if DESTINATION can hold one")
+	f.StringVarP(&o.format, "format", "f", "", "manifest `TYPE` at the destination: oci or v2s2 (default as it is)")
 	f.BoolVar(&o.preserveDigests, "preserve-digests", false, "fail if the digests of the image cannot be kept")
 	f.BoolVar(&o.removeSignatures, "remove-signatures", false, "do not copy signatures")
-	f.StringSliceVar(&o.decryptionKeys, "decryption-key", nil, "`KEY[:PASSPHRASE]` to decrypt the image with; may be repeated")
+	f.StringSliceVar(&o.decryptionKeys, "decryption-key", nil, "decrypt the image with `KEY[:PASSPHRASE]`; repeatable")
 	f.StringVar(&o.digestfile, "digestfile", "", "write the digest of the copied manifest to `FILE`")
-	f.StringArrayVar(&o.maps, "map", nil, "give a DESTINATION that has none the name of SOURCE, with TO instead of FROM at its start, as in `FROM=TO`; may be repeated")
+	f.StringArrayVar(&o.maps, "map", nil, "name DESTINATION as SOURCE with a new prefix, `FROM=TO`; repeatable")
 	o.base.register(f)
 	f.UintVar(&o.jobs, "jobs", 6, "copy up to `N` layers at the same time")
 	o.retryOptions.register(f, "try up to `N` more times after failures that may pass")
-	f.BoolVar(&o.force, "force", false, "replace an archive that is there instead of adding to it, once the new one is complete")
+	f.BoolVar(&o.force, "force", false, "replace an existing archive instead of adding to it")
 	f.BoolVar(&o.noSync, "no-sync", false, "do not wait until an archive is on the disk")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
 	return cmd

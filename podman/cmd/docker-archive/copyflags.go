@@ -34,19 +34,19 @@ type skopeoOptions struct {
 
 func (o *skopeoOptions) register(f *pflag.FlagSet) {
 	o.flags = f
-	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and verify certificates of both registries or daemons")
-	f.StringVar(&o.multiArch, "multi-arch", "", "of an index, copy `WHICH` images: system, the one for this machine, or all")
-	f.StringVar(&o.compressFormat, "dest-compress-format", "", "compress layers with `FORMAT`: gzip, zstd or zstd:chunked, where the destination lets that be chosen")
-	f.IntVar(&o.compressLevel, "dest-compress-level", 0, "`LEVEL` of that compression")
+	f.BoolVar(&o.tlsVerify, "tls-verify", true, "require HTTPS and verify certificates of registries and daemons")
+	f.StringVar(&o.multiArch, "multi-arch", "", "copy `WHICH` images of an index: system (for this machine) or all")
+	f.StringVar(&o.compressFormat, "dest-compress-format", "", "compress layers with `FORMAT`: gzip, zstd or zstd:chunked")
+	f.IntVar(&o.compressLevel, "dest-compress-level", 0, "compress layers at `LEVEL`")
 	f.BoolVar(&o.compress, "dest-compress", false, "compress layers in a dir: destination")
 	f.BoolVar(&o.decompress, "dest-decompress", false, "decompress layers in a dir: destination")
 	f.BoolVar(&o.uncompressed, "dest-oci-accept-uncompressed-layers", false, "do not compress layers for an oci: destination")
-	f.BoolVar(&o.precompute, "dest-precompute-digests", false, "read layers once before they are pushed, so as not to push what the registry has")
+	f.BoolVar(&o.precompute, "dest-precompute-digests", false, "hash layers before a push, to skip those that the registry has")
 	f.StringVar(&o.sigstoreKey, "sign-by-sigstore-private-key", "", "sign the copy with the sigstore key in `FILE`")
 	f.StringVar(&o.passphraseFile, "sign-passphrase-file", "", "`FILE` with the passphrase of that key")
-	f.StringVar(&o.identity, "sign-identity", "", "`NAME:TAG` to sign for, if not the destination's")
-	f.StringSliceVar(&o.encryptionKeys, "encryption-key", nil, "`PROTOCOL:KEY`, such as jwe:public.pem, to encrypt the copy with; may be repeated")
-	f.IntSliceVar(&o.encryptionLayers, "encrypt-layer", nil, "encrypt only the layer with this `INDEX`, from 0, or from -1 backwards; may be repeated")
+	f.StringVar(&o.identity, "sign-identity", "", "sign for `NAME:TAG` instead of the destination's name")
+	f.StringSliceVar(&o.encryptionKeys, "encryption-key", nil, "encrypt with `PROTOCOL:KEY`, such as jwe:public.pem; repeatable")
+	f.IntSliceVar(&o.encryptionLayers, "encrypt-layer", nil, "encrypt only layer `INDEX`, from 0, or -1 for the last; repeatable")
 }
 
 // apply translates the flags for copy.Image.

@@ -58,12 +58,13 @@ func newDiffCommand(g *globalOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff A B",
 		Short: "Compare two images, or an image and a directory",
-		Long: `Compare two images: config, layers and files. A and B may be two archives, two images of
-one archive (image.tar:@0 image.tar:@1), any other images, or a directory of files. Of a
-file that has changed, the line says in what: type, content, mode, owner, xattr, target,
-device. Times are ignored, and layers that differ in nothing else, unless --times is given.
+		Long: `Compare two images: config, layers and files. A and B are archives, images in
+archives (app.tar:@0 app.tar:@1), any other images, or a directory of files.
+The line of a changed file says how it changed: type, content, mode, owner,
+xattr, target, device. Times are ignored unless --times is given.
 
-The exit status is 0 if both are the same, 1 if they differ and 2 after an error.`,
+The exit status is 0 if both are the same, 1 if they differ and 2 after an
+error.`,
 		Example: `  docker-archive diff nginx.tar nginx-2.tar
   docker-archive diff --stat nginx.tar nginx-2.tar`,
 		Args: exactArgs(2, "two images, or an image and a directory"),
@@ -77,9 +78,9 @@ The exit status is 0 if both are the same, 1 if they differ and 2 after an error
 	}
 	f := cmd.Flags()
 	o.register(f)
-	f.BoolVar(&o.times, "times", false, "compare times too: of files, and in the config")
+	f.BoolVar(&o.times, "times", false, "compare times of files and config too")
 	f.BoolVar(&o.stat, "stat", false, "print only how much differs")
-	f.BoolVarP(&o.quiet, "quiet", "q", false, "print nothing: the exit status says it")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print nothing; the exit status tells")
 	return cmd
 }
 

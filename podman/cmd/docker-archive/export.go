@@ -39,9 +39,10 @@ func newExportCommand(g *globalOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export -o FILE IMAGE",
 		Short: "Write an image's root file system as one tar",
-		Long: `Write the files of an image as one tar, as 'docker export' and 'crane export' do. The
-same image gives the same bytes every time, however it is stored. FILE appears when it is
-complete and every layer has been verified; FILE.tar.gz and .tar.zst are compressed.
+		Long: `Write the files of an image as one tar, as 'docker export' and 'crane export'
+do. The same image always gives the same bytes, however it is stored. FILE
+appears when it is complete and every layer is verified; FILE.tar.gz and
+.tar.zst are compressed.
 
 ` + imageUsage,
 		Example: `  docker-archive export -o rootfs.tar nginx.tar

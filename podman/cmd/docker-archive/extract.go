@@ -39,12 +39,13 @@ func newExtractCommand(g *globalOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "extract IMAGE [PATH] DIR",
 		Short: "Unpack an image's files into a directory",
-		Long: `Unpack the files of an image, or what is below PATH, into a directory. Nothing is written
-outside of DIR, whatever the image has in it. Files that are there already are replaced,
-never written through; directories are kept, with what is in them.
+		Long: `Unpack the files of an image, or those below PATH, into a directory. Nothing is
+written outside of DIR. Existing files are replaced, never written through;
+directories and their other contents are kept.
 
-Root keeps owners, modes, times, extended attributes and devices. Without root, owners,
-devices and some attributes cannot be kept: what was not is counted at the end.
+Root keeps owners, modes, times, extended attributes and devices. Other users
+cannot keep owners, devices and some attributes: the end of the output counts
+these.
 
 ` + imageUsage,
 		Example: `  docker-archive extract nginx.tar rootfs

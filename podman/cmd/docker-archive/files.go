@@ -37,13 +37,13 @@ func newFilesCommand(g *globalOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "files IMAGE [PATH]",
 		Short: "List the files in an image",
-		Long: `List the files of an image as a container sees them, or those below PATH. Nothing is
-unpacked. Directories end with a slash.
+		Long: `List the files of an image as a container sees them, or those below PATH.
+Nothing is unpacked. Directories end with a slash.
 
 ` + imageUsage + `
 
---layer lists what one layer has, as it has it: whiteouts (.wh.NAME) are what it takes
-away from the layers below.`,
+--layer lists the entries of one layer. A whiteout (.wh.NAME) removes NAME of
+the layers below.`,
 		Example: `  docker-archive files -l nginx.tar /etc
   docker-archive files --sort size -l nginx.tar
   docker-archive files --layer 0 nginx.tar`,
@@ -70,10 +70,10 @@ away from the layers below.`,
 	f := cmd.Flags()
 	o.register(f)
 	f.BoolVarP(&o.long, "long", "l", false, "print mode, owner, size and time too, as ls -l")
-	f.BoolVar(&o.layers, "layers", false, "print the layer that each file is from, the lowest being 0")
-	f.IntVar(&o.depth, "depth", 0, "list only so many `N` levels below PATH (default all)")
-	f.StringVar(&o.sort, "sort", "name", "sort by name, or by size, the largest first")
-	f.StringVar(&o.layer, "layer", "", "list what layer `N|DIGEST` has, whiteouts included")
+	f.BoolVar(&o.layers, "layers", false, "print the layer that each file is from, 0 for the lowest")
+	f.IntVar(&o.depth, "depth", 0, "list `N` levels below PATH (default all)")
+	f.StringVar(&o.sort, "sort", "name", "sort by name, or by size, largest first")
+	f.StringVar(&o.layer, "layer", "", "list the entries of layer `N|DIGEST`, whiteouts included")
 	return cmd
 }
 

@@ -33,8 +33,8 @@ type insideFlags struct {
 }
 
 // imageUsage is how those commands call their image.
-const imageUsage = `IMAGE is an archive (FILE[:NAME:TAG|:@N], also compressed, in parts or -), or any
-other image, as 'docker-archive copy' names it.`
+const imageUsage = `IMAGE is an archive (FILE[:NAME:TAG|:@N], also compressed, in parts or -), or
+any other image, as 'docker-archive copy' names it.`
 
 func (o *insideFlags) register(f *pflag.FlagSet) {
 	o.registerPlatform(f)

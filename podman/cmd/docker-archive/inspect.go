@@ -53,14 +53,14 @@ func newInspectCommand(g *globalOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect IMAGE",
 		Short: "Show an image's manifest, config or a summary of both",
-		Long: `Show an image, as "skopeo inspect" does. An archive with one image needs no name.
-The summary and the config are those for this machine's platform, or for --platform.
-LeftOut lists layers that the archive says are in another one.
+		Long: `Show an image, as 'skopeo inspect' does. An archive with one image needs no
+name. Summary and config are those for this machine's platform, or for
+--platform. LeftOut lists layers that the archive leaves to another one.
 
 ` + imageUsage + `
 
-On a terminal, non-printing characters are escaped, as in \x1b. In a pipe or a file,
---raw and --format print every byte.`,
+On a terminal, non-printing characters are escaped, as in \x1b. In a pipe or a
+file, --raw and --format print every byte.`,
 		Example: `  docker-archive inspect images.tar:alpine:3.20
   docker-archive inspect --config images.tar:@0
   docker-archive inspect --format '{{.Digest}}' image.tar
@@ -101,7 +101,7 @@ On a terminal, non-printing characters are escaped, as in \x1b. In a pipe or a f
 	cmd.Flags().BoolVarP(&noTags, "no-tags", "n", false, "do not list the tags of the repository; they never are here")
 	hide(cmd.Flags(), "no-tags")
 	registerQuiet(cmd.Flags(), &quiet)
-	cmd.Flags().BoolVar(&raw, "raw", false, "print the manifest or index, or with --config the config, byte for byte")
+	cmd.Flags().BoolVar(&raw, "raw", false, "print the manifest or index byte for byte, with --config the config")
 	cmd.Flags().BoolVar(&config, "config", false, "print the config")
 	cmd.Flags().StringVarP(&format, "format", "f", "", "print the summary through a Go `template`, or as json")
 	return cmd

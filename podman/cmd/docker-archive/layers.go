@@ -48,13 +48,12 @@ func newLayersCommand(g *globalOptions) *cobra.Command {
 		Use:     "layers IMAGE",
 		Aliases: []string{"history"},
 		Short:   "Show what each layer of an image adds, changes and hides",
-		Long: `Show the layers of an image, the lowest first: the bytes stored and unpacked, the files
-added, changed and removed, the bytes that later layers hide, and what made the layer.
-The last line is how much of the files of all layers is visible in the image.
+		Long: `Show the layers of an image, the lowest first: bytes stored and unpacked, files
+added, changed and removed, bytes that later layers hide, and how the layer was
+made. The last line is the share of all layers' bytes that is visible in the
+image.
 
-` + imageUsage + `
-
-With --min-efficiency, the exit status is 1 if less than that is visible.`,
+` + imageUsage,
 		Example: `  docker-archive layers nginx.tar
   docker-archive layers --min-efficiency 0.9 nginx.tar`,
 		Args:              exactArgs(1, "one image"),
@@ -86,8 +85,8 @@ With --min-efficiency, the exit status is 1 if less than that is visible.`,
 		},
 	}
 	o.register(cmd.Flags())
-	cmd.Flags().StringVar(&least, "min-efficiency", "", "fail if a smaller `SHARE` is visible, such as 0.9 or 90%")
-	cmd.Flags().BoolVar(&whole, "no-trunc", false, "print all of what made a layer")
+	cmd.Flags().StringVar(&least, "min-efficiency", "", "exit with 1 if less than `SHARE` is visible, such as 0.9 or 90%")
+	cmd.Flags().BoolVar(&whole, "no-trunc", false, "print in full how each layer was made")
 	return cmd
 }
 

@@ -27,13 +27,15 @@ func newListCommand(g *globalOptions) *cobra.Command {
 		Use:     "list ARCHIVE...",
 		Aliases: []string{"ls", "images"},
 		Short:   "List the images in archives",
-		Long: `List the images in archives, a line for each name. DIGEST is that of the manifest or, if
-the archive has none, of the config. Artifacts show their type instead of a platform.
+		Long: `List the images in archives, a line for each name. DIGEST is that of the
+manifest or, if the archive has none, of the config. Artifacts show their type
+instead of a platform.
 
-Signatures, SBOMs and other referrers follow the images, with their subjects. Layers that
-the archive leaves out ('docker-archive save --without') come last; --json names each.
+Signatures, SBOMs and other referrers follow with their subjects. Left-out
+layers ('docker-archive save --without') come last; --json lists each.
 
-ARCHIVE may be compressed, - for standard input, or the directory of an OCI layout.`,
+ARCHIVE may be compressed, - for standard input, or the directory of an OCI
+layout.`,
 		Example: `  docker-archive list images.tar
   curl -s https://example.com/images.tar.zst | docker-archive list -`,
 		Args:              atLeast(1, "archives"),
@@ -69,8 +71,8 @@ ARCHIVE may be compressed, - for standard input, or the directory of an OCI layo
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print all that is known, as JSON")
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print names only, or @N of what has none")
-	cmd.Flags().StringVar(&format, "format", "", "print each name of an image by this Go `TEMPLATE`, as in '{{.Repository}}:{{.Tag}} {{.ID}}', or as json")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print names only, or @N where there is none")
+	cmd.Flags().StringVar(&format, "format", "", "print each name by this Go `TEMPLATE`, or as json")
 	cmd.Flags().BoolVar(&noTrunc, "no-trunc", false, "print digests in full")
 	cmd.Flags().BoolVar(&digests, "digests", true, "print digests; they always are")
 	hide(cmd.Flags(), "digests")

@@ -36,26 +36,17 @@ func newLoadCommand(g *globalOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "load [flags] ARCHIVE[:NAME|:@N]...",
 		Short: "Load the images in archives into docker, podman or containerd",
-		Long: `Load all images in archives, or those that are chosen by name or position, into a
-Docker daemon, which is found as the docker command finds it: by --host or --context, by
-DOCKER_HOST or DOCKER_CONTEXT, by the current context.
+		Long: `Load all images of archives, or those chosen by name or position, into a docker
+daemon, which is found as the docker command finds it. Layers that the daemon
+has are not sent. Docker with the containerd store gets all platforms;
+otherwise only the daemon's own. Signatures, charts and other artifacts are
+left out.
 
-Layers that the daemon has, in an image with the same layers below, are not sent. If it
-does not accept that, everything is sent. After loading the daemon is asked whether it has
-the images. For every image a line with its name and ID is printed.
+With --to podman, images go to the storage of podman and CRI-O on this machine.
 
-A daemon whose images containerd keeps gets all platforms that the archive has, another one
-that which it runs. What is no image, such as a signature or a chart, is left out. An image
-of which containerd has some layers only unpacked runs, but docker push and docker save want
-them packed: there --full sends them.
-
-With --to podman the images are copied to the storage of podman and CRI-O on this machine.
-
-With --to containerd, or with --address or --namespace, they go into a namespace of
-containerd, which is found as ctr finds it: by these, by CONTAINERD_ADDRESS and
-CONTAINERD_NAMESPACE. Blobs that it has are not sent. Images get their names when all of
-them is there; one without a name is called import@DIGEST. They are unpacked, as by ctr
-images import: of several platforms that of this machine, or those that are chosen.`,
+With --to containerd, --address or --namespace, images go to a namespace of
+containerd, which is found as ctr finds it, and are unpacked for this machine's
+platform or for --platform.`,
 		Example: `  docker-archive load images.tar
   docker-archive load app.tar:example.com/app:1 other.tar:@0
   docker-archive load < images.tar
@@ -78,19 +69,19 @@ images import: of several platforms that of this machine, or those that are chos
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.to, "to", toDocker, "`WHERE` to load: docker, podman (which has its storage in common with CRI-O), containerd, or containers-storage:[STORE] for another storage of that kind")
-	f.StringArrayVarP(&o.inputs, "input", "i", nil, "load `ARCHIVE`, as docker load -i does; may be repeated, and is the same as an argument")
-	f.StringVarP(&o.host, "host", "H", "", "`HOST` of the docker daemon, as in unix://PATH, tcp://HOST:PORT or ssh://[USER@]HOST")
+	f.StringVar(&o.to, "to", toDocker, "load into `WHERE`: docker, podman, containerd, containers-storage:…")
+	f.StringArrayVarP(&o.inputs, "input", "i", nil, "load `ARCHIVE`, as an argument does; repeatable")
+	f.StringVarP(&o.host, "host", "H", "", "docker daemon at `HOST`: unix://PATH, tcp://HOST:PORT, ssh://HOST")
 	f.StringVarP(&o.context, "context", "c", "", "`NAME` of a context of the docker command")
 	f.StringVar(&o.certDir, "cert-dir", "", "`DIRECTORY` with ca.pem, cert.pem and key.pem for TLS")
 	f.StringVar(&o.containerd.Address, "address", "", "`SOCKET` of containerd (default "+containerd.DefaultAddress+")")
 	f.StringVarP(&o.containerd.Namespace, "namespace", "n", "", "`NAME` of the namespace of containerd (default "+containerd.DefaultNamespace+")")
-	f.StringVar(&o.containerd.Snapshotter, "snapshotter", "", "`NAME` of what keeps unpacked layers in containerd (default that of the namespace, or overlayfs)")
-	f.BoolVar(&o.noUnpack, "no-unpack", false, "leave it to the first use in containerd to unpack images")
-	f.StringSliceVar(&o.platforms, "platform", nil, "load `OS/ARCH[/VARIANT]` of an index; may be repeated where the daemon keeps several")
+	f.StringVar(&o.containerd.Snapshotter, "snapshotter", "", "`NAME` of containerd's snapshotter (default the namespace's)")
+	f.BoolVar(&o.noUnpack, "no-unpack", false, "let containerd unpack images at their first use")
+	f.StringSliceVar(&o.platforms, "platform", nil, "load `OS/ARCH[/VARIANT]` of an index; repeatable")
 	o.base.register(f)
 	f.BoolVar(&o.full, "full", false, "send all layers, whatever the daemon has")
-	o.retryOptions.register(f, "try up to `N` more times to read what comes from elsewhere than an archive")
+	o.retryOptions.register(f, "try up to `N` more times to read images from elsewhere")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
 	return cmd
 }

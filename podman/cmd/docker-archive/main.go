@@ -159,8 +159,9 @@ Images are named as TRANSPORT:DETAILS, as skopeo does: docker://HOST/NAME:TAG,
 docker-archive:FILE[:NAME:TAG], oci:DIRECTORY[:TAG], dir:DIRECTORY,
 docker-daemon:NAME:TAG, containers-storage:NAME:TAG and others.
 
-image-archive:FILE[:NAME:TAG] is an archive that keeps digests, compressed layers and
-all platforms, which docker-archive: does not; docker load and others read both.`,
+image-archive:FILE[:NAME:TAG] is an archive that keeps digests, compressed
+layers and all platforms, which docker-archive: does not; docker load and
+others read both.`,
 		Example: `  docker-archive save -o images.tar alpine:3.20 quay.io/podman/hello
   docker-archive list images.tar
   docker-archive verify images.tar`,
@@ -200,5 +201,6 @@ all platforms, which docker-archive: does not; docker load and others read both.
 		newMakeCommand(g), newServeCommand(g), newBrowseCommand(g), newPushCommand(g), newLoadCommand(g), newManCommand(), newVersionCommand(), newMetadataCommand(),
 	)
 	tellUsage(root)
+	beHelpful(root)
 	return root
 }

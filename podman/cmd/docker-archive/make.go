@@ -63,24 +63,23 @@ func newMakeCommand(g *globalOptions) *cobra.Command {
 	o := &makeOptions{global: g}
 	cmd := &cobra.Command{
 		Use:   "make [flags] [DESTINATION]",
-		Short: "Make an image of layers, directories and another image, without a daemon or root",
-		Long: `Make an image: layers and files are put upon those of a base, and its config is
-changed. It is written straight to an archive (--output), or copied to DESTINATION,
-which is TRANSPORT:DETAILS as for skopeo.
+		Short: "Make an image without a daemon or root",
+		Long: `Make an image from layers, files and a base image, and change its config. It
+goes straight to an archive (--output), or to DESTINATION, TRANSPORT:DETAILS as
+for skopeo.
 
---layer, --add, --remove, --opaque, --diff and --rootfs take effect in the order in
-which they are given: each --layer, --diff and --rootfs makes a layer, and so do --add,
---remove and --opaque that follow each other. The layers of the base are kept as they are, compressed, with
-their digests.
+--layer, --add, --remove, --opaque, --diff and --rootfs take effect in their
+order. Each --layer, --diff and --rootfs makes a layer, and so do consecutive
+--add, --remove and --opaque. The layers of the base keep their digests.
 
-The same input makes the same image, whoever makes it, wherever and when: files are
-sorted, users and groups are numbers, and the image is as old as SOURCE_DATE_EPOCH or
---timestamp say or, without them, as the newest of what it is made of.`,
-		Example: `  docker-archive make --base alpine:3.20 --add ./app:/usr/bin/app --entrypoint '["app"]' -t app:1 -o app.tar
-  docker-archive make --layer rootfs.tar.gz --cmd '["/bin/sh"]' -t base:1 -o base.tar
-  docker-archive make --base docker-archive:app.tar --squash -t app:flat -o flat.tar
-  docker-archive make --base example.com/app:1 --rebase alpine:3.19=alpine:3.20 docker://example.com/app:2
-  docker-archive make --base app:1 --remove /etc/secret --label cleaned=yes -t app:2 -o app.tar`,
+The same input always makes the same image: files are sorted, owners are
+numbers, and times are at most $SOURCE_DATE_EPOCH, --timestamp or the time of
+the newest input.`,
+		Example: `  docker-archive make -b alpine:3.20 --add app:/usr/bin/ -t app:1 -o app.tar
+  docker-archive make --layer rootfs.tar.gz --cmd '["sh"]' -t base:1 -o base.tar
+  docker-archive make -b docker-archive:app.tar --squash -t app:1 -o flat.tar
+  docker-archive make -b app:1 --rebase alpine:3.19=alpine:3.20 -t app -o a.tar
+  docker-archive make --base app:1 --remove /etc/secret -t app:2 -o app.tar`,
 		Args: usageArgs(func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return fmt.Errorf("make takes one destination, but is given %q", args)
@@ -90,31 +89,31 @@ sorted, users and groups are numbers, and the image is as old as SOURCE_DATE_EPO
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
 	f := cmd.Flags()
-	o.registry.register(f, "", "other")
+	o.registry.register(f, "", "base or destination")
 	g.registerPlatform(f)
 	g.registerAuthfile(f)
-	f.StringVarP(&o.base, "base", "b", "", "`IMAGE` to build on: a name in a registry, or TRANSPORT:DETAILS (default none)")
-	f.StringVar(&o.container, "container", "", "`CONTAINER` of containers/storage, by its ID or name, whose image is the base and whose changes are the first layer, as buildah commit has it")
-	f.StringVar(&o.rebase, "rebase", "", "replace the layers of the image OLD, which must be the lowest of the base, by those of NEW, as `OLD=NEW`")
+	f.StringVarP(&o.base, "base", "b", "", "build on `IMAGE`: a name in a registry, or TRANSPORT:DETAILS")
+	f.StringVar(&o.container, "container", "", "commit `CONTAINER` of containers/storage, as buildah commit does")
+	f.StringVar(&o.rebase, "rebase", "", "replace the lowest layers: those of image OLD by NEW's, `OLD=NEW`")
 	o.layers.register(f)
 	o.config.register(f)
-	f.BoolVar(&o.squash, "squash", false, "make one layer of all, those of the base included")
+	f.BoolVar(&o.squash, "squash", false, "merge all layers into one, those of the base included")
 	f.Bool("parents", true, "")
 	_ = f.MarkDeprecated("parents", "directories always keep what they are in the base") // It is there.
 	f.BoolVar(&o.omitHistory, "omit-history", false, "leave the history out")
 	f.StringVar(&o.createdBy, "created-by", "", "`TEXT` of the history on how a layer was made")
 	f.StringVarP(&o.comment, "message", "m", "", "comment `TEXT` of the history")
-	f.StringVar(&o.timestamp, "timestamp", "", "`TIME` of the image: seconds since 1970, RFC 3339, or now (default $SOURCE_DATE_EPOCH, or that of the newest input)")
+	f.StringVar(&o.timestamp, "timestamp", "", "`TIME` of the image: seconds, RFC 3339 or now ($SOURCE_DATE_EPOCH)")
 	f.BoolVar(&o.rewriteTimestamp, "rewrite-timestamp", false, "give the files of new layers that time too")
 	f.StringVarP(&o.format, "format", "f", "oci", "`TYPE` of manifest and config: oci or docker")
-	f.StringVar(&o.compress, "compress", "gzip", "`ALGORITHM[:LEVEL]` for new layers: gzip, zstd or none; an archive of the docker layout has none")
+	f.StringVar(&o.compress, "compress", "gzip", "compress new layers with `ALGORITHM[:LEVEL]`: gzip, zstd or none")
 	f.StringVarP(&o.output, "output", "o", "", "archive `FILE` to write, - for standard output")
-	f.StringArrayVarP(&o.tags, "tag", "t", nil, "`NAME[:TAG]` of the image in the archive; may be repeated")
+	f.StringArrayVarP(&o.tags, "tag", "t", nil, "`NAME[:TAG]` of the image in the archive; repeatable")
 	f.StringVar(&o.layout, "layout", "image", "`KIND` of archive: image or docker")
 	f.StringVar(&o.digestfile, "digestfile", "", "write the digest of the manifest to `FILE`")
-	f.StringVar(&o.iidfile, "iidfile", "", "write the ID of the image, the digest of its config, to `FILE`")
+	f.StringVar(&o.iidfile, "iidfile", "", "write the ID of the image to `FILE`")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
-	f.IntVar(&o.retryTimes, "retry-times", 3, "try up to `N` more times to read a base after failures that may pass")
+	f.IntVar(&o.retryTimes, "retry-times", 3, "try up to `N` more times to read a base")
 	return cmd
 }
 

@@ -56,22 +56,22 @@ func (f stepFlag) Type() string { return f.form }
 
 func (l *layerFlags) register(f *pflag.FlagSet) {
 	for _, s := range []struct{ flag, form, usage string }{
-		{"layer", "FILE|DIR[:/PATH]", "a layer: a tar, compressed or not, - for standard input, which is taken as it is; or the contents of a directory, to be put under PATH"},
-		{"add", "SRC:DST", "put a file, or the contents of a directory, to DST in the image, owned by root; a file under its name if DST ends with /"},
-		{"remove", "PATH", "take away what is under a path, from the base or layers before"},
-		{"opaque", "PATH", "take away all that the base or layers before have in a directory"},
-		{"diff", "OLD:NEW", "a layer: what makes the directory NEW of the directory OLD"},
-		{"rootfs", "DIR", "a layer: what makes the directory of the files of the base"},
+		{"layer", "FILE|DIR[:/PATH]", "add a layer: a tar as it is, or a directory's contents"},
+		{"add", "SRC:DST", "put a file or a directory's contents to DST, for root"},
+		{"remove", "PATH", "remove a path of the base or of layers before"},
+		{"opaque", "PATH", "empty a directory of the base or of layers before"},
+		{"diff", "OLD:NEW", "add a layer: what turns directory OLD into NEW"},
+		{"rootfs", "DIR", "add a layer: what turns the base's files into DIR"},
 	} {
-		f.Var(stepFlag{s.flag, s.form, &l.steps}, s.flag, s.usage+"; may be repeated")
+		f.Var(stepFlag{s.flag, s.form, &l.steps}, s.flag, s.usage+"; repeatable")
 	}
-	f.StringArrayVar(&l.exclude, "exclude", nil, "leave out files of directories by `PATTERN`, as in .dockerignore; may be repeated")
-	f.StringVar(&l.chown, "chown", "", "`UID[:GID]` that all new files belong to, or keep for those that they have (default keep, with --add 0:0)")
+	f.StringArrayVar(&l.exclude, "exclude", nil, "leave out files of directories by .dockerignore `PATTERN`; repeatable")
+	f.StringVar(&l.chown, "chown", "", "owner `UID[:GID]` of new files, or keep (default keep; 0:0 for --add)")
 	f.StringVar(&l.chmod, "chmod", "", "octal `MODE` of files of --add, directories excepted")
-	f.StringArrayVar(&l.uidMap, "uid-map", nil, "map users of files as `IMAGE:HOST:SIZE` says; may be repeated")
-	f.StringArrayVar(&l.gidMap, "gid-map", nil, "map groups of files as `IMAGE:HOST:SIZE` says; may be repeated")
-	f.BoolVar(&l.stripSetID, "strip-setid", false, "take setuid and setgid from new files, with --squash from all")
-	f.BoolVar(&l.stripXattrs, "strip-xattrs", false, "take extended attributes from new files, with --squash from all")
+	f.StringArrayVar(&l.uidMap, "uid-map", nil, "map users of files by `IMAGE:HOST:SIZE`; repeatable")
+	f.StringArrayVar(&l.gidMap, "gid-map", nil, "map groups of files by `IMAGE:HOST:SIZE`; repeatable")
+	f.BoolVar(&l.stripSetID, "strip-setid", false, "remove setuid and setgid from new files, with --squash from all")
+	f.BoolVar(&l.stripXattrs, "strip-xattrs", false, "remove extended attributes of new files, with --squash of all")
 }
 
 // layers returns the layers that the flags make, and what becomes of the files of a

@@ -19,7 +19,7 @@ import (
 )
 
 // mapUsage is the help of --map.
-const mapUsage = "call images `FROM=TO`: TO, a host with or without a path, instead of FROM at the start of their names; may be repeated"
+const mapUsage = "replace a prefix of names, a host or path, by `FROM=TO`; repeatable"
 
 // nameMap says what images are called instead of what they were.
 type nameMap []*mapping

@@ -36,16 +36,16 @@ type globalOptions struct {
 func (g *globalOptions) register(f *pflag.FlagSet) {
 	f.BoolVar(&g.debug, "debug", false, "print what is done, in detail")
 	f.DurationVar(&g.commandTimeout, "command-timeout", 0, "give up after `DURATION`, such as 10m (default never)")
-	f.StringVar(&g.policyPath, "policy", "", "`FILE` with the signature policy; without it the system's, and where there is none, every image is accepted")
-	f.BoolVar(&g.insecurePolicy, "insecure-policy", false, "accept every image, whatever the system's signature policy says")
+	f.StringVar(&g.policyPath, "policy", "", "signature policy in `FILE` (default the system's, else accept all)")
+	f.BoolVar(&g.insecurePolicy, "insecure-policy", false, "accept every image, whatever the signature policy says")
 	f.StringVar(&g.registriesDir, "registries.d", "", "`DIRECTORY` with the configuration of registries")
-	f.StringVar(&g.registriesConf, "registries-conf", "", "`FILE` that says where registries and their mirrors are (default $CONTAINERS_REGISTRIES_CONF, or the system's)")
+	f.StringVar(&g.registriesConf, "registries-conf", "", "registries and mirrors `FILE` (default $CONTAINERS_REGISTRIES_CONF)")
 	f.StringVar(&g.tmpdir, "tmpdir", "", "`DIRECTORY` for large temporary files (default $TMPDIR or /var/tmp)")
 }
 
 // registerPlatform adds the flags that choose an image from an index.
 func (g *globalOptions) registerPlatform(f *pflag.FlagSet) {
-	f.StringVar(&g.platform, "platform", "", "choose the image for `OS/ARCH[/VARIANT]` from an index instead of this machine's")
+	f.StringVar(&g.platform, "platform", "", "choose the image for `OS/ARCH[/VARIANT]` from an index")
 	f.StringVar(&g.overrideOS, "override-os", "", "choose the image for this `OS` from an index")
 	f.StringVar(&g.overrideArch, "override-arch", "", "choose the image for this `ARCH` from an index")
 	f.StringVar(&g.overrideVar, "override-variant", "", "choose the image for this `VARIANT` from an index")
@@ -53,7 +53,7 @@ func (g *globalOptions) registerPlatform(f *pflag.FlagSet) {
 
 // registerAuthfile adds the flag that says where credentials are.
 func (g *globalOptions) registerAuthfile(f *pflag.FlagSet) {
-	f.StringVar(&g.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials for registries (default that of docker and podman login)")
+	f.StringVar(&g.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials (default that of docker and podman login)")
 }
 
 // systemContext returns what both ends of a copy have in common.
@@ -114,7 +114,7 @@ type retryOptions struct {
 // register adds the flags. usage is the help of the first.
 func (r *retryOptions) register(f *pflag.FlagSet, usage string) {
 	f.IntVar(&r.retryTimes, "retry-times", 3, usage)
-	f.DurationVar(&r.retryDelay, "retry-delay", 0, "wait for `DURATION`, such as 5s, before trying again (default a second, then twice as long each time), or for longer if a registry asks to")
+	f.DurationVar(&r.retryDelay, "retry-delay", 0, "wait `DURATION` before a retry (default 1s, then twice as long)")
 }
 
 // check refuses what can only be a mistake.
@@ -170,7 +170,7 @@ type registryOptions struct {
 
 func (r *registryOptions) register(f *pflag.FlagSet, prefix, side string) {
 	r.prefix, r.flags = prefix, f
-	f.BoolVar(&r.tlsVerify, prefix+"tls-verify", true, "require HTTPS and verify certificates of the "+side+" registry or daemon")
+	f.BoolVar(&r.tlsVerify, prefix+"tls-verify", true, "require HTTPS and verify certificates of the "+side)
 	f.StringVar(&r.creds, prefix+"creds", "", "`USER[:PASSWORD]` for the "+side+" registry")
 	f.StringVar(&r.username, prefix+"username", "", "`USER` for the "+side+" registry")
 	f.StringVar(&r.password, prefix+"password", "", "`PASSWORD` for the "+side+" registry")
@@ -179,8 +179,8 @@ func (r *registryOptions) register(f *pflag.FlagSet, prefix, side string) {
 	}
 	f.BoolVar(&r.noCreds, prefix+"no-creds", false, "access the "+side+" registry anonymously")
 	f.StringVar(&r.token, prefix+"registry-token", "", "bearer `TOKEN` for the "+side+" registry")
-	f.StringVar(&r.certDir, prefix+"cert-dir", "", "`DIRECTORY` with certificates (*.crt, *.cert, *.key) for the "+side+" registry or daemon")
-	f.StringVar(&r.daemonHost, prefix+"daemon-host", "", "`HOST` of the docker daemon, as in tcp://host:port or unix://path")
+	f.StringVar(&r.certDir, prefix+"cert-dir", "", "`DIRECTORY` of *.crt, *.cert and *.key for the "+side)
+	f.StringVar(&r.daemonHost, prefix+"daemon-host", "", "docker daemon at `HOST`, as in tcp://host:port or unix://path")
 	f.StringVar(&r.blobDir, prefix+"shared-blob-dir", "", "`DIRECTORY` of blobs that OCI layouts share")
 	if prefix != "" {
 		f.StringVar(&r.authfile, prefix+"authfile", "", "`FILE` with credentials for the "+side+" registry")

@@ -46,23 +46,22 @@ type pushOptions struct {
 func newPushCommand(g *globalOptions) *cobra.Command {
 	o := &pushOptions{global: g}
 	cmd := &cobra.Command{
-		Use:   "push [flags] ARCHIVE[:NAME|:@N]... REGISTRY[/PREFIX] | HOST/NAME:TAG",
+		Use:   "push [flags] ARCHIVE[:NAME|:@N]... REGISTRY[/PREFIX|/NAME:TAG]",
 		Short: "Push the images in archives to a registry",
-		Long: `Push all images in archives, or those that are chosen by name or position, to a
-registry. registry.example.com/team/app:1 becomes REGISTRY/PREFIX/team/app:1. Digests are
-kept wherever the archive has the manifests: indexes with all that is there, attestations
-and what is about images, such as signatures and SBOMs, included. Layers of an archive that
-has none, as of docker before version 25, are compressed, in the same way every time.
+		Long: `Push all images of archives, or those chosen by name or position, to a
+registry: registry.example.com/team/app:1 becomes REGISTRY/PREFIX/team/app:1.
+The only image of an archive can get a new name, HOST/NAME:TAG.
 
-What the registry has is not sent, and each distinct layer is sent once; a push that was
-interrupted is continued by repeating it. For every image a line with its name and digest
-is printed. An image without a name gets that of the archive's file, which is said before
-anything is sent.`,
+Digests are kept wherever the archive has the manifests. Indexes, attestations,
+signatures and SBOMs go along. An image without a name is named after the file.
+
+Blobs that the registry has are not sent. Repeat an interrupted push to
+continue it.`,
 		Example: `  docker-archive push images.tar registry.internal:5000
   docker-archive push app.tar registry.internal:5000/team/app:2
-  docker-archive push app.tar:example.com/app:1 registry.internal/mirror --keep-host
-  docker-archive push images.tar registry.internal --map registry.example.com/team=apps
-  docker-archive push images.tar registry.internal/mirror --print-mirror containerd`,
+  docker-archive push app.tar:example.com/app:1 registry.internal --keep-host
+  docker-archive push images.tar registry.internal --map example.com/team=apps
+  docker-archive push images.tar registry.internal --print-mirror containerd`,
 		Args:              atLeast(2, "archives and a registry"),
 		ValidArgsFunction: completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -78,19 +77,19 @@ anything is sent.`,
 	o.registry.stdin = cmd.InOrStdin
 	o.registry.register(f, "", "destination")
 	g.registerAuthfile(f)
-	f.StringSliceVar(&o.platforms, "platform", nil, "push `OS/ARCH[/VARIANT]` of an index instead of all that the archive has; may be repeated")
-	f.StringArrayVar(&o.maps, "map", nil, "`FROM=TO`: what begins with FROM, such as example.com/team, is TO in the registry, below the prefix; the longest that fits counts")
-	f.BoolVar(&o.keepHost, "keep-host", false, "keep the host of a name, as in REGISTRY/PREFIX/registry.example.com/team/app:1")
-	f.StringVar(&o.compress, "dest-compress-format", "gzip", "`FORMAT` of layers that have to be compressed: gzip or zstd")
+	f.StringSliceVar(&o.platforms, "platform", nil, "push only `OS/ARCH[/VARIANT]` of an index; repeatable")
+	f.StringArrayVar(&o.maps, "map", nil, "replace a prefix of names below REGISTRY by `FROM=TO`; repeatable")
+	f.BoolVar(&o.keepHost, "keep-host", false, "keep the host of a name as a part of the path")
+	f.StringVar(&o.compress, "dest-compress-format", "gzip", "compress uncompressed layers with `FORMAT`: gzip or zstd")
 	o.base.register(f)
 	f.IntVar(&o.jobs, "jobs", 6, "send up to `N` layers at the same time")
-	f.StringVar(&o.chunkSize, "chunk-size", "", "send layers in requests of `SIZE`, such as 50M, where a proxy limits them")
+	f.StringVar(&o.chunkSize, "chunk-size", "", "send layers in requests of `SIZE`, such as 50M, for a proxy's limit")
 	o.retryOptions.register(f, "try up to `N` more times after failures that may pass")
-	f.BoolVar(&o.keepGoing, "keep-going", false, "go on with other images when one cannot be pushed; the exit status is 1 then")
-	f.BoolVar(&o.dryRun, "dry-run", false, "print what would be pushed and how much of it is missing, and send nothing")
+	f.BoolVar(&o.keepGoing, "keep-going", false, "go on after an image fails; the exit status is 1 then")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print what would be pushed and how much is missing")
 	f.BoolVar(&o.asJSON, "json", false, "print what became of the images as JSON")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
-	f.StringVar(&o.printMirror, "print-mirror", "", "push nothing, but print the configuration by which `CLIENT` finds the images under their old names: containerd, crio, docker, k3s or idms")
+	f.StringVar(&o.printMirror, "print-mirror", "", "only print mirror settings for `CLIENT`: containerd, crio, docker, …")
 	return cmd
 }
 

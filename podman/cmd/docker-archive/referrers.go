@@ -19,7 +19,7 @@ import (
 const allTypes = "*"
 
 func registerReferrers(f *pflag.FlagSet, types *[]string) {
-	f.StringSliceVar(types, "referrers", nil, "save what registries have about the images too: signatures, SBOMs and the like, all or those of an artifact `TYPE`; may be repeated")
+	f.StringSliceVar(types, "referrers", nil, "save signatures, SBOMs and the like, all or of `TYPE`; repeatable")
 	f.Lookup("referrers").NoOptDefVal = allTypes
 }
 

@@ -35,11 +35,12 @@ func newRemoveCommand(g *globalOptions) *cobra.Command {
 		Use:     "remove ARCHIVE NAME|@N...",
 		Aliases: []string{"rm", "rmi", "untag"},
 		Short:   "Remove images from an archive, in place",
-		Long: `Remove names from an archive, and with its last name an image. Signatures, SBOMs and
-other referrers go with the image that they are about. @N is the image at that position,
-counted from zero, with all its names. Only a new table of contents is written:
-'docker-archive compact' gives back the space. The last image is not removed: an archive
-of none is no archive. Delete the file instead.`,
+		Long: `Remove names from an archive, and an image with its last name. Signatures,
+SBOMs and other referrers go with their image. @N is the image at that
+position, counted from zero, with all its names.
+
+Only a new table of contents is written: 'docker-archive compact' gives back
+the space. The last image is not removed; delete the file instead.`,
 		Example:           `  docker-archive remove images.tar alpine:3.20`,
 		Args:              atLeast(1, "an archive and names"),
 		ValidArgsFunction: completeNames,

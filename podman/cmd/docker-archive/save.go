@@ -76,57 +76,22 @@ func newSaveCommand(g *globalOptions) *cobra.Command {
 		Use:        "save [flags] IMAGE...",
 		Short:      "Save images, from anywhere, to one archive",
 		SuggestFor: []string{"pull"},
-		Long: `Save images to one archive. IMAGE is a name in a registry, or TRANSPORT:DETAILS as
-for skopeo: docker://, docker-daemon:, containers-storage:, oci:, docker-archive:,
-image-archive: and others. Each distinct layer is fetched and stored once.
+		Long: `Save images to one archive. IMAGE is a name in a registry, or TRANSPORT:DETAILS
+as for skopeo: docker://, docker-daemon:, containers-storage:, oci:,
+docker-archive:, image-archive: and others. Each distinct layer is fetched and
+stored once. An archive or an OCI layout means all its images, so archives are
+merged. SOURCE=NAME names an image.
 
-An archive (docker-archive:, image-archive:, oci-archive:) or an OCI layout (oci:)
-without the name of an image means all that is there, with names, digests and all
-platforms: so archives are merged. docker-daemon:NAME without a tag means all tags
-that the daemon has, and with --all-tags a name in a registry means all tags there.
+The archive is an OCI image layout that docker load reads too, with the layers
+and digests of the source, unless --layout says otherwise. This machine's
+platform is saved, unless --platform or --all-platforms is given.
 
-An image is called as its source is, but SOURCE=NAME says another name, and --map
-another host or prefix for all. --from-file takes lists, --from-yaml what people have
-instead: manifests of Kubernetes, compose files, and those of skopeo sync, zarf,
-hauler, oc-mirror and kustomize. An argument without a transport that is a file, or ends
-as the names of archives do, is an archive.
-
-The archive is an OCI image layout and a docker archive at once (image-archive:), or one
-of them (--layout); layers and digests are those of the source. Of an image for several
-platforms, that of this machine is saved unless --platform or --all-platforms say
-otherwise: one platform under its own digest, all platforms as the original index,
-several as an index that lists only these, or with --keep-index the original one.
-Two images cannot have one name, be they for different platforms. The same image
-under several names is stored once. With --referrers, what registries have
-about what is saved is saved too: signatures, SBOMs, attestations, and what is
-about those.
-
-With --split, FILE.000, FILE.001 and so on are written, for media and file systems that
-hold no more. Every command reads them where they are, given the first or the directory;
-'cat FILE.[0-9]*' is the archive.
-
-With --without, layers that another archive has are left out: of one that has crossed a
-gap already, or of list --json on the other side. 'docker-archive add' completes that
-archive there, and daemons that have the layers load the small one as it is. --delta
-does the same, and saves each other layer as what makes it from those of the archive:
-'add' makes the layers again, byte for byte, as does any command that has --base.
-
-FILE.tar.gz, FILE.tgz and FILE.tar.zst are compressed as their names say; --compress says
-it where there is no name.
-
-The archive appears when it is complete; what was there is kept if saving fails. With
---resume, what has been fetched is kept too, in FILE.partial, and the same command
-goes on with it; with --layout docker, with the layers that were complete.
-For every image a line with name and digest is printed, on standard error if the
-archive goes to standard output.`,
+The archive appears when it is complete. A failure keeps the old one.`,
 		Example: `  docker-archive save -o images.tar alpine:3.20 quay.io/podman/hello
   docker-archive save alpine | docker load
   docker-archive save --all-platforms --from-file images.txt -o images.tar
-  docker-archive save --from-yaml manifests.yaml --map docker.io=registry.example -o images.tar
-  docker-archive save --layout docker --name app:1,app:latest -o app.tar oci:layout:app
-  docker-archive save --all-tags --all-platforms -o app.tar example.com/app
-  docker-archive save --split 4G -o /media/stick/images.tar --from-file images.txt
-  docker-archive save --without january.tar --from-file images.txt -o february.tar
+  docker-archive save --from-yaml manifests.yaml -o images.tar
+  docker-archive save --split 4G --from-file images.txt -o /media/stick/a.tar
   docker-archive save --delta january.tar --from-file images.txt -o february.tar
   docker-archive save -o both.tar docker-archive:one.tar docker-archive:two.tar`,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.failed(cmd, o.run(cmd, args)) },
@@ -135,15 +100,15 @@ archive goes to standard output.`,
 	o.source.stdin = cmd.InOrStdin
 	o.register(f)
 	f.StringVarP(&o.output, "output", "o", "-", "`FILE` to write, - for standard output")
-	f.StringVar(&o.layout, "layout", "image", "`KIND` of archive: image; oci, which is that without manifest.json; or docker, for readers that need layers uncompressed")
+	f.StringVar(&o.layout, "layout", "image", "archive of this `KIND`: image, oci (no manifest.json) or docker")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what the archive would hold, and write nothing")
-	f.StringSliceVar(&o.without, "without", nil, "leave out the layers that `ARCHIVE` has, or a list: list --json of one, or digests; - for standard input; may be repeated")
+	f.StringSliceVar(&o.without, "without", nil, "leave out layers of `ARCHIVE` or a list, - for stdin; repeatable")
 	o.delta.register(f)
-	f.BoolVar(&o.force, "force", false, "replace an archive that is there, once the new one is complete")
-	f.BoolVar(&o.resume, "resume", false, "write to FILE.partial, keep that after a failure, and go on with it if it is there")
-	f.StringVar(&o.compress, "compress", "", "`HOW` to compress the archive: none, gzip or zstd (default as the suffix of FILE says: .tar.gz, .tgz, .tar.zst)")
-	f.StringVar(&o.split, "split", "", "write parts of at most `SIZE` bytes, FILE.000, FILE.001 and so on: 4G is 4,000,000,000, 4GiB is 4,294,967,296")
-	f.BoolVar(&o.sha256, "sha256", false, "print also the SHA-256 of the archive; a file that is not compressed is read again for it")
+	f.BoolVar(&o.force, "force", false, "replace an existing archive, once the new one is complete")
+	f.BoolVar(&o.resume, "resume", false, "keep FILE.partial after a failure, and go on with it if it is there")
+	f.StringVar(&o.compress, "compress", "", "compress the archive: `HOW` is none, gzip or zstd (default by suffix)")
+	f.StringVar(&o.split, "split", "", "write parts of at most `SIZE` bytes, such as 4G: FILE.000, FILE.001")
+	f.BoolVar(&o.sha256, "sha256", false, "print the SHA-256 of the archive too")
 	return cmd
 }
 
@@ -151,23 +116,23 @@ archive goes to standard output.`,
 func (o *saveOptions) register(f *pflag.FlagSet) {
 	o.source.register(f, "", "source")
 	o.global.registerAuthfile(f)
-	f.StringSliceVar(&o.names, "name", nil, "`NAME[:TAG]` of the image in the archive, if only one is saved; may be repeated")
-	f.StringArrayVar(&o.fromFiles, "from-file", nil, "`FILE` with more images, one per line and maybe what to call it, - for standard input; may be repeated")
-	f.StringArrayVar(&o.fromYAML, "from-yaml", nil, "`FILE` of Kubernetes, compose, skopeo sync or others that names more images, - for standard input; may be repeated")
+	f.StringSliceVar(&o.names, "name", nil, "`NAME[:TAG]` of the only image that is saved; repeatable")
+	f.StringArrayVar(&o.fromFiles, "from-file", nil, "save the images listed in `FILE` too, - for stdin; repeatable")
+	f.StringArrayVar(&o.fromYAML, "from-yaml", nil, "save images of `FILE`: Kubernetes, compose, hauler, …; repeatable")
 	f.StringArrayVar(&o.maps, "map", nil, mapUsage)
-	f.BoolVar(&o.allTags, "all-tags", false, "save all tags of the repositories that are given, each under its tag")
-	f.StringSliceVar(&o.platforms, "platform", nil, "save `OS/ARCH[/VARIANT]` instead of this machine's platform, or of all that an archive has; may be repeated")
+	f.BoolVar(&o.allTags, "all-tags", false, "save all tags of the given repositories")
+	f.StringSliceVar(&o.platforms, "platform", nil, "save `OS/ARCH[/VARIANT]` instead of this machine's; repeatable")
 	f.BoolVar(&o.allPlatforms, "all-platforms", false, "save all platforms")
-	f.BoolVar(&o.anyPlatform, "any-platform", false, "save an image that is for one platform only even if that is not asked for")
-	f.BoolVar(&o.skipMissing, "skip-missing", false, "save of an index what there is; the index is kept as it is")
-	f.BoolVar(&o.keepIndex, "keep-index", false, "of platforms that are chosen, keep the index with its digest although it lists more")
-	f.BoolVar(&o.skipNonDistributable, "skip-non-distributable", false, "leave out layers that are not to be distributed")
+	f.BoolVar(&o.anyPlatform, "any-platform", false, "save single-platform images even if they are for another platform")
+	f.BoolVar(&o.skipMissing, "skip-missing", false, "save an index even if the source lacks some of its manifests")
+	f.BoolVar(&o.keepIndex, "keep-index", false, "keep the original index when only some platforms are saved")
+	f.BoolVar(&o.skipNonDistributable, "skip-non-distributable", false, "leave out layers that must not be distributed")
 	registerReferrers(f, &o.referrers)
 	o.base.register(f)
 	f.IntVar(&o.jobs, "jobs", 6, "read up to `N` layers, or parts of them, at the same time")
 	o.retryOptions.register(f, "resume reading a layer up to `N` times after failures that may pass")
 	refuseDecryption(f)
-	f.BoolVar(&o.keepGoing, "keep-going", false, "leave out images that cannot be saved; the exit status is 1 then")
+	f.BoolVar(&o.keepGoing, "keep-going", false, "leave out images that fail; the exit status is 1 then")
 	f.BoolVar(&o.noSync, "no-sync", false, "do not wait until the archive is on the disk")
 	f.BoolVar(&o.json, "json", false, "print what has been saved as JSON")
 	f.StringVar(&o.digestfile, "digestfile", "", "write name and digest of every image to `FILE`")

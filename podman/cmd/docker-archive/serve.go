@@ -47,38 +47,33 @@ func newServeCommand(g *globalOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve ARCHIVE|DIRECTORY...",
 		Short: "Serve the images in archives as a read-only registry",
-		Long: `Serve all images in archives as a registry to pull from. Nothing is unpacked and
-nothing is written: what clients ask for is sent from the archives, byte for byte. A
-DIRECTORY is an OCI layout, or has archives and OCI layouts in it. Compressed archives are
-unpacked to temporary files in the directory of --tmpdir.
+		Long: `Serve the images of archives as a read-only registry, and as pages for
+browsers. Nothing is unpacked or written. A DIRECTORY is an OCI layout, or
+holds archives and OCI layouts.
 
-A browser shows the images, their layers and files at the same address.
+registry.example.com/team/app:1 is pulled as HOST:PORT/team/app:1, or as
+HOST:PORT/registry.example.com/team/app:1. An image without a name is named
+after its file. Changed archives are noticed within seconds.
 
-An image registry.example.com/team/app:1 is pulled as HOST:PORT/team/app:1 or as
-HOST:PORT/registry.example.com/team/app:1, and under its own name by whom this is
-configured for as a mirror of registry.example.com. An image without a name is pulled
-by the name of the archive's file. Archives that are added, replaced or removed are
-noticed within seconds; what is being pulled meanwhile ends well.
-
-Requests are logged on standard output in the Common Log Format, everything else on
-standard error. SIGTERM ends it when what is being sent has been, and after 30 seconds
-at the latest.`,
+Requests are logged on standard output in the Common Log Format. SIGTERM ends
+it after the running requests, or after 30 seconds.`,
 		Example: `  docker-archive serve images.tar
-  docker-archive serve --listen :5000 --tls-cert cert.pem --tls-key key.pem --htpasswd users /srv/archives`,
+  docker-archive serve --listen :5000 --htpasswd users /srv/archives
+  docker-archive serve --tls-cert cert.pem --tls-key key.pem images.tar`,
 		Args: atLeast(1, "archives or directories"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.listen, "listen", "127.0.0.1:5000", "`[HOST]:PORT` to listen on; without a host, all addresses of this machine")
-	f.StringVar(&o.tlsCert, "tls-cert", "", "`FILE` with the certificate, and those between it and the authority, for HTTPS")
+	f.StringVar(&o.listen, "listen", "127.0.0.1:5000", "listen on `[HOST]:PORT`, without HOST on all addresses")
+	f.StringVar(&o.tlsCert, "tls-cert", "", "`FILE` with the certificate chain for HTTPS")
 	f.StringVar(&o.tlsKey, "tls-key", "", "`FILE` with the key of the certificate")
-	f.StringVar(&o.htpasswd, "htpasswd", "", "`FILE` of users as 'htpasswd -B' writes it, read again when it changes")
-	f.StringVar(&o.metrics, "metrics", "", "`[HOST]:PORT` of its own to tell Prometheus at, under /metrics, how many requests, bytes and errors there were")
+	f.StringVar(&o.htpasswd, "htpasswd", "", "`FILE` of users, as 'htpasswd -B' writes it")
+	f.StringVar(&o.metrics, "metrics", "", "serve metrics for Prometheus at `[HOST]:PORT`/metrics")
 	o.base.register(f)
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "do not log requests")
-	f.BoolVar(&o.noWeb, "no-web", false, "serve the registry only, without the page for browsers")
+	f.BoolVar(&o.noWeb, "no-web", false, "serve no pages for browsers")
 	return cmd
 }
 

@@ -23,9 +23,9 @@ type signedOptions struct {
 }
 
 func (o *signedOptions) register(f *pflag.FlagSet) {
-	f.StringSliceVar(&o.keys, "key", nil, "demand that every image is signed with the public key in `FILE`")
-	f.StringVar(&o.identity, "signed-as", "", "`REPOSITORY` that the signatures are for (default: each image's own)")
-	f.StringVar(&o.attestation, "attestation", "", "demand an attestation of `TYPE` in place of a signature")
+	f.StringSliceVar(&o.keys, "key", nil, "demand signatures by the public key in `FILE`; repeatable")
+	f.StringVar(&o.identity, "signed-as", "", "`REPOSITORY` that the signatures name (default each image's own)")
+	f.StringVar(&o.attestation, "attestation", "", "demand an attestation of `TYPE` instead of a signature")
 	f.StringVar(&o.trustedRoot, "trusted-root", "", "check bundles' transparency log proofs with the logs in `FILE`")
 }
 

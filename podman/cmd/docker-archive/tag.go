@@ -15,9 +15,9 @@ func newTagCommand(g *globalOptions) *cobra.Command {
 	return tagCommand(g, false, &cobra.Command{
 		Use:   "tag ARCHIVE OLD|@N NEW",
 		Short: "Give an image in an archive another name, in place",
-		Long: `Give an image in an archive another name, and keep the old one. @N is the image at that
-position, counted from zero. Only a new table of contents is written. A name that another
-image has is refused: remove or rename that one first.`,
+		Long: `Give an image in an archive another name, and keep the old one. @N is the image
+at that position, counted from zero. Only a new table of contents is written. A
+name that another image has is refused: remove or rename that one first.`,
 		Example: `  docker-archive tag images.tar alpine:3.20 registry.internal/alpine:3.20
   docker-archive tag images.tar @0 app:1`,
 	})
@@ -27,8 +27,9 @@ func newRenameCommand(g *globalOptions) *cobra.Command {
 	return tagCommand(g, true, &cobra.Command{
 		Use:   "rename ARCHIVE OLD|@N NEW",
 		Short: "Change the name of an image in an archive, in place",
-		Long: `Change the name of an image in an archive. Its other names stay. @N is an image without
-a name, at that position counted from zero. Only a new table of contents is written.`,
+		Long: `Change the name of an image in an archive. Its other names stay. @N is an image
+without a name, at that position counted from zero. Only a new table of
+contents is written.`,
 		Example: `  docker-archive rename images.tar alpine:3.20 registry.internal/alpine:3.20`,
 	})
 }

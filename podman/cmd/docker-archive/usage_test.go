@@ -31,7 +31,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"serve"}, "serve takes archives or directories\n"},
 		{[]string{"make", "a", "b"}, `make takes one destination, but is given ["a" "b"]`},
 		{[]string{"inspect"}, "inspect takes one image\n"},
-		{[]string{"copy", "a"}, "copy takes a source and a destination, but is given [\"a\"]\nhint: docker-archive copy docker://docker.io/library/alpine:3.20 docker-archive:alpine.tar:alpine:3.20\nSee 'docker-archive copy --help'.\n"},
+		{[]string{"copy", "a"}, "copy takes a source and a destination, but is given [\"a\"]\nhint: docker-archive copy docker://alpine:3.20 docker-archive:alpine.tar:alpine:3.20\nSee 'docker-archive copy --help'.\n"},
 		{[]string{"save"}, "there is no image to save\nSee 'docker-archive save --help'.\n"},
 		{[]string{"man"}, "man takes one directory\n"},
 	} {

@@ -30,16 +30,17 @@ func newVerifyCommand(g *globalOptions) *cobra.Command {
 		Use:     "verify ARCHIVE",
 		Aliases: []string{"check", "validate"},
 		Short:   "Check everything an archive says of itself",
-		Long: `Check every blob in an archive against its name, digest and diff ID, every size,
-every link and every reference. All that is wrong is listed; the exit status is 1
-if anything is. It is 3 if nothing is, but layers are left out that are in other archives,
-as the archive says ('docker-archive save --without' and '--delta'). With --base, layers come
-from there, are made by their deltas, and tested as any other. ARCHIVE may be compressed, - for
-the standard input, and the directory of an OCI layout.
+		Long: `Check every blob in an archive against its name, digest and diff ID, and every
+size, link and reference. The exit status is 1 if anything is wrong, and 3 if
+the only fault is layers left to another archive ('save --without' and
+'--delta'). With --base, those are checked too.
 
-With --key, every image that any client loads from the archive must also be signed with
-that key, by a signature that is in the archive ('docker-archive save --referrers' takes it
-along): one of cosign's, or a bundle of sigstore. Nobody else is asked.`,
+With --key, every image must also be signed with that key, by a signature in
+the archive ('save --referrers' takes it along): cosign's, or a sigstore
+bundle. No service is asked.
+
+ARCHIVE may be compressed, - for standard input, or the directory of an OCI
+layout.`,
 		Example: `  docker-archive verify images.tar
   docker-archive verify --key cosign.pub images.tar`,
 		Args:              exactArgs(1, "one archive"),

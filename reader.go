@@ -199,6 +199,12 @@ func (r *Reader) OtherNames(position int) (names []string) {
 	return names
 }
 
+// IsReferrer reports, likewise, whether the image at a position is about another one, such as a
+// signature.
+func (r *Reader) IsReferrer(position int) bool {
+	return len(r.catalog.Images()[position].Subjects()) > 0
+}
+
 // ManifestTagsForReference returns the names that the archive has for an image,
 // as they are there: those that match the name in ref if it has one, else all.
 // It fails if ref does not refer to exactly one image.

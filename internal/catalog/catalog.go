@@ -32,6 +32,8 @@ type Catalog struct {
 	layers *layerCache
 	rivals []rival
 
+	unlisted []v1.Descriptor // what cosign saved without listing it
+
 	leftOut    image.LeftOut // as index.json says
 	leftOutErr error         // why it says nothing that can be read
 	lender     Lender        // nil if nobody has what is left out
@@ -153,6 +155,10 @@ func (c *Catalog) areOneIndex(images []*Image) bool {
 	}
 	return true
 }
+
+// Unlisted returns what is among the images although index.json does not list it, since cosign
+// does not. The caller must not change it.
+func (c *Catalog) Unlisted() []v1.Descriptor { return c.unlisted }
 
 // Images returns all images in the order of the archive. The caller must not
 // change them.

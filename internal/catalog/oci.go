@@ -73,6 +73,10 @@ func (c *Catalog) loadOCI() ([]*Image, error) {
 		return nil, err
 	}
 	c.readLeftOut(data)
+	c.unlisted = image.CosignUnlisted(index.Manifests, c.files.Names(), func(path string) []byte {
+		return c.files.ReadPrefixed(path, "{", image.MaxDocument)
+	})
+	index.Manifests = append(index.Manifests, c.unlisted...)
 	var images []*Image
 	byDigest := map[digest.Digest]*Image{}
 	type called struct {

@@ -1,7 +1,9 @@
 package image
 
 import (
+	"iter"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -42,4 +44,43 @@ func CosignTag(d v1.Descriptor, subject digest.Digest) string {
 		return ""
 	}
 	return DigestTag(subject, tag)
+}
+
+// SavedByCosign returns the image of an index.json that cosign's save has written, which gives it
+// no name and lists no more than its signatures and attestations; "" of any other. This project
+// writes kinds, too, but beside names.
+func SavedByCosign(listed []v1.Descriptor) digest.Digest {
+	const kinds = 3
+	if len(listed) > kinds || slices.ContainsFunc(listed, func(d v1.Descriptor) bool { return len(d.Annotations) > 1 }) {
+		return ""
+	}
+	return CosignSubject(listed)
+}
+
+// CosignUnlisted returns the referrers that cosign 3 has saved with an image and does not list: it
+// finds them by reading all blobs. listed is what index.json has, paths are those of the layout's
+// files, and object returns the content of a JSON object, nil for anything else. The digests of
+// what is returned have not been checked.
+func CosignUnlisted(listed []v1.Descriptor, paths iter.Seq[string], object func(path string) []byte) []v1.Descriptor {
+	subject := SavedByCosign(listed)
+	if subject == "" {
+		return nil
+	}
+	var found []v1.Descriptor
+	for path := range paths {
+		rest, isBlob := strings.CutPrefix(path, v1.ImageBlobsDir+"/")
+		algorithm, encoded, _ := strings.Cut(rest, "/")
+		d, err := digest.Parse(algorithm + ":" + encoded)
+		if !isBlob || err != nil || slices.ContainsFunc(listed, func(l v1.Descriptor) bool { return l.Digest == d }) {
+			continue
+		}
+		data := object(path)
+		var fields Fields
+		if data == nil || Decode(path, data, &fields) != nil || fields.Subject == nil || fields.Subject.Digest != subject || fields.Config == nil {
+			continue
+		}
+		found = append(found, v1.Descriptor{MediaType: v1.MediaTypeImageManifest, Digest: d, Size: int64(len(data))})
+	}
+	slices.SortFunc(found, func(a, b v1.Descriptor) int { return strings.Compare(string(a.Digest), string(b.Digest)) })
+	return found
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
@@ -67,6 +68,8 @@ type Archive interface {
 	ReadTable(name string) ([]byte, error)
 	// Has reports whether there is an entry of this name.
 	Has(name string) bool
+	// Unlisted returns what an OCI layout has without listing it in its table of contents.
+	Unlisted() []v1.Descriptor
 }
 
 // ErrOther is returned by ReadTable for an archive of another layout.

@@ -122,6 +122,9 @@ func (l OCI) ReadTable(old Archive) (Table, error) {
 		listed = append(listed, d.value)
 	}
 	t.cosign = image.CosignSubject(listed)
+	for _, d := range old.Unlisted() { // It would be lost where more than one image is listed.
+		t.contents.value.Manifests = append(t.contents.value.Manifests, &kept[v1.Descriptor]{value: d})
+	}
 	for _, d := range t.contents.value.Manifests {
 		name := t.nameOf(d.value)
 		t.known[knownAs(d.value.Digest, name)] = struct{}{}

@@ -34,6 +34,8 @@ func (a oldArchive) Has(name string) bool {
 	return ok
 }
 
+func (oldArchive) Unlisted() []v1.Descriptor { return nil }
+
 // plainMetadata makes headers with names and sizes only.
 func plainMetadata() Metadata {
 	file := func(name string, size int64) (*tar.Header, error) { return &tar.Header{Name: name, Size: size}, nil }

@@ -85,7 +85,9 @@ func Open(ctx context.Context, files *tarfile.Index) (*Archive, error) {
 	if err := a.table(indexJSON, &index); err != nil {
 		return nil, err
 	}
-	a.tops = index.Manifests
+	a.tops = append(index.Manifests, image.CosignUnlisted(index.Manifests, files.Names(), func(path string) []byte {
+		return files.ReadPrefixed(path, "{", image.MaxDocument)
+	})...)
 	a.cosign = image.CosignSubject(a.tops)
 	for _, top := range a.tops {
 		full, _ := names(top)

@@ -330,6 +330,24 @@ func (x *Index) ReadFile(name string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
+// ReadPrefixed returns the content of a file that begins with prefix. It is nil for any other, for
+// one that is longer than limit bytes, and for what cannot be read.
+func (x *Index) ReadPrefixed(name, prefix string, limit int64) []byte {
+	f, err := x.Lookup(name)
+	if err != nil || f.Size > limit {
+		return nil
+	}
+	start := make([]byte, len(prefix))
+	if _, err := x.Open(f).ReadAt(start, 0); err != nil && err != io.EOF || string(start) != prefix {
+		return nil
+	}
+	data, err := x.ReadFile(name, limit)
+	if err != nil {
+		return nil
+	}
+	return data
+}
+
 // eof makes an end where there should be none an error: the file was cut since
 // it was indexed.
 func eof(err error) error {

@@ -34,6 +34,9 @@ type SaveImage struct {
 	// that of the image is left out then, but for its tag, and a warning says so. It is an
 	// error otherwise.
 	Found bool
+	// Referrer says that an archive has it as something about another image, such as a
+	// signature. It is for callers; nothing here depends on it.
+	Referrer bool
 	// Platform, if not nil, is what is chosen from the image instead of
 	// Selection.Platforms. AllPlatforms takes all the same.
 	Platform *imgspecv1.Platform

@@ -10,6 +10,11 @@ import (
 // SignatureOptions say which signatures VerifySignatures accepts.
 type SignatureOptions = signing.Options
 
+// NamelessError is a problem that VerifySignatures finds: an image is signed as one of a repository,
+// but has no name in the archive, as cosign's save writes none. Only whoever expects an image can
+// tell whether it is that one, by SignatureOptions.Identity.
+type NamelessError = signing.NamelessError
+
 // VerifySignatures checks that every image that some client loads from an archive is signed
 // by one of the keys, by signatures that are in the archive: cosign's, or bundles of
 // sigstore. Clients differ in what they load: an image counts if index.json, manifest.json

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -147,4 +148,84 @@ func TestLayoutForNeighbours(t *testing.T) {
 		}
 		assert.Zero(t, tags, args)
 	}
+}
+
+// unlistedByCosign returns an archive like what cosign 3 saves: index.json lists an image without a
+// name, and something about it is only there.
+func unlistedByCosign(t *testing.T, reg *imagetest.Registry, about func(image *v1.Descriptor) *imagetest.Image) (path string, image, other *imagetest.Image) {
+	t.Helper()
+	image = imagetest.NewImage(t, "signed", imagetest.Gzip(1, 3000))
+	subject := image.Descriptor()
+	other = about(&subject)
+	reg.Push(t, "app:1", image)
+	reg.Push(t, "app@"+other.Digest().String(), other)
+	path = filepath.Join(t.TempDir(), "both.tar")
+	succeeds(t, "save", "-q", "--tls-verify=false", "-o", path, reg.Address+"/app:1", reg.Address+"/app@"+other.Digest().String())
+	return relisted(t, path, func(index *v1.Index) {
+		index.Manifests = index.Manifests[:1]
+		index.Manifests[0].Annotations = map[string]string{"kind": "dev.cosignproject.cosign/image"}
+	}), image, other
+}
+
+// cosign 3 saves bundles without listing them.
+func TestUnlistedByCosign(t *testing.T) {
+	reg := imagetest.NewRegistry(t)
+	bundle := func(image *v1.Descriptor) *imagetest.Image {
+		return imagetest.NewArtifact(t, "application/vnd.dev.sigstore.bundle.v0.3+json", `{"a":"bundle"}`, image)
+	}
+	path, image, about := unlistedByCosign(t, reg, bundle)
+	isThere := func(path string) {
+		all := infos(t, path)
+		require.Greater(t, len(all), 1)
+		assert.Equal(t, about.Digest(), all[1].Digest)
+		assert.Equal(t, []digest.Digest{image.Digest()}, all[1].Subjects)
+	}
+	isThere(path)
+	out, _ := succeeds(t, "verify", path)
+	assert.NotContains(t, out, "belong to no image")
+
+	// Whatever is saved from it has both, and both are pushed where the image gets a name.
+	dir := t.TempDir()
+	unpack(t, path, dir)
+	for n, source := range []string{dir, "oci:" + dir, "docker-archive:" + path} {
+		saved := filepath.Join(t.TempDir(), "saved.tar")
+		succeeds(t, "save", "-q", "-o", saved, source)
+		isThere(saved)
+		pushed := reg.Address + "/" + strings.Repeat("x", n+1)
+		out, _ = succeeds(t, "push", "--tls-verify=false", saved, pushed+":1")
+		assert.Contains(t, out, pushed+":1 "+image.Digest().String())
+		assert.Contains(t, out, pushed+"@"+about.Digest().String())
+		assert.Equal(t, 2, strings.Count(out, "\n"))
+	}
+	// An archive that cosign alone does not list any more lists the bundle as well.
+	succeeds(t, "add", "-q", path, images+"two")
+	isThere(path)
+	assert.Len(t, infos(t, path), 3)
+}
+
+// Nobody signs by what is not listed, unless it is a signature.
+func TestUnlistedImageIsNotSigned(t *testing.T) {
+	s := newSignedImage(t)
+	path, _, _ := unlistedByCosign(t, s.Registry, func(image *v1.Descriptor) *imagetest.Image {
+		other := imagetest.NewImage(t, "runnable", imagetest.Gzip(2, 3000))
+		other.Manifest.Subject = image
+		other.Encode(t)
+		return other
+	})
+	out, _, status := command(t, "verify", "--key", imagetest.WriteFile(t, s.public), path)
+	assert.Equal(t, exitFailure, status)
+	assert.Equal(t, 2, strings.Count(out, "the archive has no signature of"), out)
+}
+
+// Who expects an image is told how to say so, if only its signature says whose it is.
+func TestNamelessIsHinted(t *testing.T) {
+	s := newSignedImage(t)
+	path := relisted(t, s.save(t, "--referrers"), func(index *v1.Index) {
+		for n := range index.Manifests {
+			index.Manifests[n].Annotations = map[string]string{"kind": index.Manifests[n].Annotations["kind"]}
+		}
+	})
+	_, stderr, status := command(t, "verify", "--key", imagetest.WriteFile(t, s.public), path)
+	assert.Equal(t, exitFailure, status)
+	assert.Contains(t, stderr, "hint: if you expect the image of "+s.Address+"/app: --signed-as "+s.Address+"/app\n")
 }

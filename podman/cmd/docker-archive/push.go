@@ -162,16 +162,33 @@ func wholeTarget(arg string) (registry string, name reference.NamedTagged) {
 	return reference.Domain(named), tagged
 }
 
-// onlyTarget has the only image called so in the registry.
+// onlyTarget has the only image called so in the registry, and puts what is about it beside it.
 func onlyTarget(images []copying.PushImage, target reference.NamedTagged) ([]copying.PushImage, error) {
-	if len(images) != 1 {
-		return nil, usagef("%s is the name of one image, but there are %d: choose one with ARCHIVE:NAME, or push all to %s", target, len(images), reference.Domain(target))
+	only := 0
+	for n := range images {
+		if images[n].Referrer && len(images) > 1 {
+			besideSubject(&images[n])
+			continue
+		}
+		only++
+		images[n].Targets, images[n].Otherwise = []reference.Named{target}, nil
+		if images[n].Name == nil {
+			images[n].Name, images[n].Names = target, []reference.Named{target}
+		}
 	}
-	images[0].Targets, images[0].Otherwise = []reference.Named{target}, nil
-	if images[0].Name == nil {
-		images[0].Name, images[0].Names = target, []reference.Named{target}
+	if only != 1 {
+		return nil, usagef("%s is the name of one image, but there are %d: choose one with ARCHIVE:NAME, or push all to %s", target, only, reference.Domain(target))
 	}
 	return images, nil
+}
+
+// besideSubject has a referrer go where its subject goes, and only there, under its digest tag if
+// it has one.
+func besideSubject(img *copying.PushImage) {
+	if tagged, ok := img.Name.(reference.Tagged); ok {
+		img.FreeName = tagged.Tag()
+	}
+	img.Name, img.Names, img.Targets, img.Otherwise = nil, nil, nil, nil
 }
 
 // pushOptions translates the flags for the library.

@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/pflag"
 
+	"github.com/dockerarchive/dockerarchive/internal/printable"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
@@ -60,4 +63,14 @@ func (o *signedOptions) verify(ctx context.Context, r *dockerarchive.Reader) ([]
 	return copying.VerifySignatures(ctx, r, copying.SignatureOptions{
 		Keys: o.content, Identity: o.identity, Attestation: o.attestation, TrustedRoot: o.root,
 	})
+}
+
+// hint says how to verify images that have no names. The archive cannot say which image is meant.
+func (o *signedOptions) hint(out io.Writer, problems []error) {
+	for _, problem := range problems {
+		if nameless := (*copying.NamelessError)(nil); errors.As(problem, &nameless) {
+			fmt.Fprintf(out, "hint: if you expect the image of %s: --signed-as %[1]s\n", printable.String(nameless.SignedAs))
+			return
+		}
+	}
 }

@@ -129,6 +129,7 @@ func (o *verifyOptions) print(cmd *cobra.Command, arg string) error {
 	for _, p := range report.Problems {
 		fmt.Fprintln(cmd.OutOrStdout(), printable.String(p.Error()))
 	}
+	o.signed.hint(cmd.ErrOrStderr(), report.Problems)
 	out := discardIf(o.quiet, cmd.OutOrStdout())
 	for _, n := range report.Notes {
 		fmt.Fprintln(out, "note:", printable.String(n))

@@ -168,12 +168,12 @@ func (p *pusher) prepare(ctx context.Context) error {
 		}
 	}
 	for _, img := range p.images { // What is about an image goes where that is.
-		if len(img.about) > 0 || len(img.result.Image.Targets) > 0 || img.result.Image.Otherwise == nil || img.result.Err != nil {
+		if len(img.about) > 0 || len(img.result.Image.Targets) > 0 || img.result.Err != nil {
 			continue
 		}
 		if subject, ok := img.tagSubject(); ok {
 			img.about = append(img.about, subject)
-		} else {
+		} else if img.result.Image.Otherwise != nil {
 			img.result.Image.Targets = []reference.Named{img.result.Image.Otherwise}
 		}
 	}

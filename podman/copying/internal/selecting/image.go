@@ -26,6 +26,7 @@ type Wanted struct {
 	FreeName  string
 	Whole     bool
 	Found     bool
+	Referrer  bool
 	Platform  *imgspecv1.Platform
 }
 

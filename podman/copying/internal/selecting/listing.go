@@ -16,6 +16,7 @@ import (
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 
+	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/naming"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
@@ -50,6 +51,9 @@ func All(ctx context.Context, sys *types.SystemContext, ref types.ImageReference
 	case ociarchive.Transport.Name():
 		return ociArchiveImages(ctx, sys, ref)
 	case ocilayout.Transport.Name():
+		if dir := cosignLayout(sys, ref); dir != "" {
+			return imagesOf(ctx, sys, dir, ref)
+		}
 		return layoutImages(ref), release, nil
 	}
 	return []Wanted{{Source: ref}}, release, nil
@@ -118,7 +122,7 @@ func ImagesIn(r *dockerarchive.Reader, chosen string) ([]Wanted, error) {
 		if err != nil {
 			return nil, err
 		}
-		others := r.OtherNames(position)
+		others, about := r.OtherNames(position), r.IsReferrer(position)
 		for _, named := range refs {
 			name := within(named, r)
 			if strings.HasPrefix(name, "@") && len(others) > 0 { // It has names, only no such.
@@ -127,7 +131,7 @@ func ImagesIn(r *dockerarchive.Reader, chosen string) ([]Wanted, error) {
 			if chosen != "" && chosen != name && chosen != fmt.Sprintf("@%d", position) {
 				continue
 			}
-			img := Wanted{Source: source, Name: named.DockerReference(), Whole: chosen == "", Found: true}
+			img := Wanted{Source: source, Name: named.DockerReference(), Whole: chosen == "", Found: true, Referrer: about}
 			if img.Name == nil && !strings.HasPrefix(name, "@") {
 				img.FreeName = name
 			}
@@ -135,7 +139,7 @@ func ImagesIn(r *dockerarchive.Reader, chosen string) ([]Wanted, error) {
 		}
 		for _, name := range others {
 			if chosen == "" || chosen == fmt.Sprintf("@%d", position) {
-				images = append(images, Wanted{Source: source, FreeName: name, Whole: chosen == ""})
+				images = append(images, Wanted{Source: source, FreeName: name, Whole: chosen == "", Referrer: about})
 			}
 		}
 	}
@@ -156,15 +160,40 @@ func ociArchiveImages(ctx context.Context, sys *types.SystemContext, ref types.I
 	if name != "" {
 		return []Wanted{called(ref, name)}, nothing, nil
 	}
+	return imagesOf(ctx, sys, path, ref)
+}
+
+// imagesOf returns the images of an archive, or of a layout in a directory, to which the
+// signature policy for ref applies.
+func imagesOf(ctx context.Context, sys *types.SystemContext, path string, ref types.ImageReference) ([]Wanted, func() error, error) {
 	archive, err := dockerarchive.ImageTransport.ParseReference(path)
 	if err != nil {
-		return nil, nothing, err
+		return nil, func() error { return nil }, err
 	}
 	images, release, err := archiveImages(ctx, sys, archive)
 	for i := range images {
 		images[i].Source = sources.UnderPolicy(images[i].Source, ref)
 	}
 	return images, release, err
+}
+
+// cosignLayout returns the directory that ref means all images of if cosign has saved an image
+// there, "" for any other: what is about it is listed under no name, or not at all, and the
+// transport of containers/image would not find it.
+func cosignLayout(sys *types.SystemContext, ref types.ImageReference) string {
+	dir, chosen, _ := naming.Split(ref.StringWithinTransport())
+	listed, err := ocilayout.List(dir)
+	if err != nil || chosen != "" || sys != nil && sys.OCISharedBlobDirPath != "" {
+		return ""
+	}
+	var descriptors []imgspecv1.Descriptor
+	for _, l := range listed {
+		descriptors = append(descriptors, l.ManifestDescriptor)
+	}
+	if image.SavedByCosign(descriptors) == "" {
+		return ""
+	}
+	return dir
 }
 
 // layoutImages returns the image of an OCI image layout that ref chooses, or all. What

@@ -36,6 +36,16 @@ func (e *evidence) reject(d digest.Digest, err error) {
 	}
 }
 
+// NamelessError is returned for an image that is signed as one of a repository, but has no name
+// in the archive that says whether that is what somebody expects.
+type NamelessError struct {
+	SignedAs string // as the signature has it
+}
+
+func (e *NamelessError) Error() string {
+	return fmt.Sprintf("it is signed as %q, but has no name that a signature could be for; say which repository it is signed as", e.SignedAs)
+}
+
 // vouch returns why the evidence is not enough for an image of a repository.
 func (e *evidence) vouch(d digest.Digest, repository string, options Options) error {
 	if options.Identity != "" {
@@ -51,7 +61,7 @@ func (e *evidence) vouch(d digest.Digest, repository string, options Options) er
 		case s.repository == "" || isOf(s.repository, repository):
 			return nil
 		case repository == "":
-			reasons = append(reasons, fmt.Errorf("it is signed as %q, but has no name that a signature could be for; say which repository it is signed as", s.repository))
+			reasons = append(reasons, &NamelessError{SignedAs: s.repository})
 		default:
 			reasons = append(reasons, fmt.Errorf("it is signed as %q, not as %q", s.repository, repository))
 		}

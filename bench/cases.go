@@ -12,21 +12,21 @@ import (
 // other side. In the lines of shell, which run in $DATA,
 //
 //	$OUT       is what they write, a file or a directory, which does not exist yet
-//	$REGISTRY  is a registry that has bench/app:v0 and :v1, and keeps no blobs of what is pushed
-//	$ADDRESS   is where the server of a side is to listen
+//	$REGISTRY  leads to the registry of the case through its network
+//	$ADDRESS   is where a server is to listen
 //
 // and "bench" is this program.
 type benchCase struct {
 	name     string
 	title    string
-	goal     float64 // of the wall time, ours ÷ theirs; 0 if there is none
-	network  networkIndex
-	behind   bool   // it is between $REGISTRY and the server of the side
-	distinct blobs  // what has to be moved
-	same     bool   // both sides write the same; else each writes what it wrote before
-	varies   bool   // theirs writes something else every time
-	needs    string // the programs that theirs needs, besides
-	docker   bool   // a Docker daemon runs, which needs root
+	goal     float64      // of the wall time, ours ÷ theirs; 0 if there is none
+	registry *registry    // nil if there is none
+	network  networkIndex // it is in
+	distinct blobs        // what has to be moved
+	same     bool         // both sides write the same; else each writes what it wrote before
+	varies   bool         // theirs writes something else every time
+	needs    string       // the programs that theirs needs, besides
+	docker   bool         // a Docker daemon runs, which needs root
 	ours     side
 	theirs   side
 }
@@ -34,12 +34,16 @@ type benchCase struct {
 type side struct {
 	run     string // the lines that are measured
 	prepare string // those before them, which are not
-	server  string // what runs from before those until after, and is measured with them
+	server  string // what runs from before those until after, and is measured with them; not with a registry
 }
 
 // missing says what a case cannot do without, "" if nothing.
 func (c benchCase) missing() string {
-	for _, program := range strings.Fields(c.needs) {
+	needs := strings.Fields(c.needs)
+	if c.registry != nil {
+		needs = append(needs, strings.Fields(c.registry.needs)...)
+	}
+	for _, program := range needs {
 		if _, err := exec.LookPath(program); err != nil {
 			return program
 		}
@@ -52,10 +56,10 @@ func (c benchCase) missing() string {
 
 const (
 	oci      = "oci:oci:v0"
-	registry = "docker://$REGISTRY/bench/app:v0"
+	image0   = "docker://$REGISTRY/bench/app:v0"
 	pushed   = "$REGISTRY/pushed/app"
-	save     = "docker-archive save -o $OUT " + registry
-	theirs   = "bench copy " + registry + " docker-archive:$OUT:example.com/app:v0" // containers/image
+	save     = "docker-archive save -o $OUT " + image0
+	theirs   = "bench copy " + image0 + " docker-archive:$OUT:example.com/app:v0" // containers/image
 	regctl   = "regctl registry set --tls disabled $REGISTRY; regctl image "
 	skopeo   = "skopeo --insecure-policy copy -q --src-tls-verify=false --dest-tls-verify=false "
 	push     = "docker-archive push packed.tar $REGISTRY/pushed"
@@ -67,7 +71,7 @@ var cases = []benchCase{
 	{name: "limit-inflate", title: "limit of this machine: inflate the layers on one core", ours: side{run: "GOMAXPROCS=1 bench inflate ours layers/?.tar.gz"}},
 	{name: "limit-hash", title: "limit of this machine: sha256 of the layers, uncompressed", ours: side{run: "bench hash layers/?.tar"}},
 	{name: "limit-cp", title: "limit of this machine: cp of the layers, uncompressed", ours: side{run: "mkdir $OUT; cp layers/?.tar $OUT"}},
-	{name: "limit-fetch", title: "limit of this machine: fetch the layers from the registry", distinct: image, ours: side{run: "bench read $REGISTRY /v2/bench/app/blobs/ 1 layers"}},
+	{name: "limit-fetch", registry: pulled, title: "limit of this machine: fetch the layers from the registry", distinct: image, ours: side{run: "bench read $REGISTRY /v2/bench/app/blobs/ 1 layers"}},
 	{name: "inflate", title: "inflate on one core ÷ klauspost/compress", goal: 1 / 2.3,
 		ours: side{run: "GOMAXPROCS=1 bench inflate ours layers/?.tar.gz"}, theirs: side{run: "GOMAXPROCS=1 bench inflate klauspost layers/?.tar.gz"}},
 	{name: "inflate-gzip", title: "inflate on one core ÷ compress/gzip", goal: 1 / 3.0,
@@ -77,8 +81,8 @@ var cases = []benchCase{
 
 	{name: "oci", title: "oci: → docker-archive: ÷ containers/image", goal: 0.55, same: true,
 		ours: side{run: "docker-archive copy " + oci + " docker-archive:$OUT:example.com/app:v0"}, theirs: side{run: "bench copy " + oci + " docker-archive:$OUT:example.com/app:v0"}},
-	{name: "registry", title: "registry → docker-archive: ÷ containers/image", goal: 0.60, distinct: image, same: true,
-		ours: side{run: "docker-archive copy " + registry + " docker-archive:$OUT:example.com/app:v0"}, theirs: side{run: theirs}},
+	{name: "registry", registry: pulled, title: "registry → docker-archive: ÷ containers/image", goal: 0.60, distinct: image, same: true,
+		ours: side{run: "docker-archive copy " + image0 + " docker-archive:$OUT:example.com/app:v0"}, theirs: side{run: theirs}},
 	{name: "plain", title: "dir:, uncompressed → docker-archive: ÷ containers/image", goal: 0.65, same: true,
 		ours: side{run: "docker-archive copy dir:plain docker-archive:$OUT:example.com/app:v0"}, theirs: side{run: "bench copy dir:plain docker-archive:$OUT:example.com/app:v0"}},
 	// Their manifest calls the layers, which are not compressed, gzip.
@@ -89,49 +93,49 @@ var cases = []benchCase{
 	{name: "verify", title: "verify ÷ sha256 of the archive, on one core",
 		ours: side{run: "docker-archive verify packed.tar"}, theirs: side{run: "bench hash packed.tar"}},
 
-	{name: "save", title: "registry → save ÷ containers/image to docker-archive:", goal: 0.15, distinct: image,
+	{name: "save", registry: pulled, title: "registry → save ÷ containers/image to docker-archive:", goal: 0.15, distinct: image,
 		ours: side{run: save}, theirs: side{run: theirs}},
-	{name: "save-crane", title: "registry → save ÷ crane pull", goal: 0.75, distinct: image, needs: "crane",
+	{name: "save-crane", registry: pulled, title: "registry → save ÷ crane pull", goal: 0.75, distinct: image, needs: "crane",
 		ours: side{run: save}, theirs: side{run: "crane pull --insecure $REGISTRY/bench/app:v0 $OUT"}},
-	{name: "save-regctl", title: "registry → save ÷ regctl image export", goal: 0.75, distinct: image, needs: "regctl",
+	{name: "save-regctl", registry: pulled, title: "registry → save ÷ regctl image export", goal: 0.75, distinct: image, needs: "regctl",
 		ours: side{run: save}, theirs: side{run: regctl + "export $REGISTRY/bench/app:v0 $OUT"}},
 	{name: "save-oci", title: "oci: → save ÷ cp and sha256", goal: 1.5,
 		ours: side{run: "docker-archive save -o $OUT " + oci}, theirs: side{run: "mkdir $OUT; cp layers/?.tar.gz $OUT; bench hash layers/?.tar.gz"}},
 	{name: "save-sync", title: "oci: → save ÷ save --no-sync", same: true,
 		ours: side{run: "docker-archive save -o $OUT " + oci}, theirs: side{run: "docker-archive save --no-sync -o $OUT " + oci}},
-	{name: "save-shared", title: "registry, 2 images that share layers → save ÷ 2 copies by containers/image", distinct: images,
+	{name: "save-shared", registry: pulled, title: "registry, 2 images that share layers → save ÷ 2 copies by containers/image", distinct: images,
 		ours:   side{run: save + " docker://$REGISTRY/bench/app:v1"},
 		theirs: side{run: "mkdir $OUT; for v in v0 v1; do bench copy docker://$REGISTRY/bench/app:$v docker-archive:$OUT/$v.tar:example.com/app:$v; done"}},
-	{name: "add", title: "the second of these images → add ÷ save of both", distinct: second,
+	{name: "add", registry: pulled, title: "the second of these images → add ÷ save of both", distinct: second,
 		ours:   side{run: "docker-archive add $OUT docker://$REGISTRY/bench/app:v1", prepare: "cp packed.tar $OUT; sync $OUT"},
 		theirs: side{run: save + " docker://$REGISTRY/bench/app:v1"}},
 
-	{name: "save-slow", title: "registry at 20 MB/s a connection → save ÷ crane pull", goal: 0.25, distinct: image, network: slow, needs: "crane",
+	{name: "save-slow", registry: pulled, title: "registry at 20 MB/s a connection → save ÷ crane pull", goal: 0.25, distinct: image, network: slow, needs: "crane",
 		ours: side{run: save}, theirs: side{run: "crane pull --insecure $REGISTRY/bench/app:v0 $OUT"}},
-	{name: "save-slow-regctl", title: "registry at 20 MB/s a connection → save ÷ regctl image export", goal: 0.25, distinct: image, network: slow, needs: "regctl",
+	{name: "save-slow-regctl", registry: pulled, title: "registry at 20 MB/s a connection → save ÷ regctl image export", goal: 0.25, distinct: image, network: slow, needs: "regctl",
 		ours: side{run: save}, theirs: side{run: regctl + "export $REGISTRY/bench/app:v0 $OUT"}},
-	{name: "copy-slow", title: "registry at 20 MB/s a connection → copy ÷ skopeo copy to oci-archive:", goal: 0.25, distinct: image, network: slow, varies: true, needs: "skopeo",
-		ours: side{run: "docker-archive copy " + registry + " image-archive:$OUT"}, theirs: side{run: skopeo + registry + " oci-archive:$OUT"}},
-	{name: "copy-slow-docker", title: "registry at 20 MB/s a connection → copy ÷ skopeo copy to docker-archive:", goal: 0.25, distinct: image, network: slow, needs: "skopeo",
-		ours: side{run: "docker-archive copy " + registry + " docker-archive:$OUT"}, theirs: side{run: skopeo + registry + " docker-archive:$OUT"}},
-	{name: "save-narrow", title: "registry at 50 MB/s in sum → save ÷ reading its blobs", goal: 1.05, distinct: image, network: narrow,
+	{name: "copy-slow", registry: pulled, title: "registry at 20 MB/s a connection → copy ÷ skopeo copy to oci-archive:", goal: 0.25, distinct: image, network: slow, varies: true, needs: "skopeo",
+		ours: side{run: "docker-archive copy " + image0 + " image-archive:$OUT"}, theirs: side{run: skopeo + image0 + " oci-archive:$OUT"}},
+	{name: "copy-slow-docker", registry: pulled, title: "registry at 20 MB/s a connection → copy ÷ skopeo copy to docker-archive:", goal: 0.25, distinct: image, network: slow, needs: "skopeo",
+		ours: side{run: "docker-archive copy " + image0 + " docker-archive:$OUT"}, theirs: side{run: skopeo + image0 + " docker-archive:$OUT"}},
+	{name: "save-narrow", registry: pulled, title: "registry at 50 MB/s in sum → save ÷ reading its blobs", goal: 1.05, distinct: image, network: narrow,
 		ours: side{run: save}, theirs: side{run: "bench read $REGISTRY /v2/bench/app/blobs/ 1 layers"}},
-	{name: "save-failing", title: "registry that breaks every 10 MB → save ÷ containers/image", distinct: image, network: failing,
+	{name: "save-failing", registry: pulled, title: "registry that breaks every 10 MB → save ÷ containers/image", distinct: image, network: failing,
 		ours: side{run: save}, theirs: side{run: theirs}},
-	{name: "save-resumed", title: "registry at 20 MB/s a connection → save killed at half and resumed (fetched ≤ 1.05 + 8 MB) ÷ save", distinct: image, network: slow,
+	{name: "save-resumed", registry: pulled, title: "registry at 20 MB/s a connection → save killed at half and resumed (fetched ≤ 1.05 + 8 MB) ÷ save", distinct: image, network: slow,
 		ours: side{run: save + " --resume & until [ -s $OUT.partial ] && [ $(du -k $OUT.partial | cut -f 1) -gt $HALF ]; do sleep 0.02; done\n" +
 			"kill -9 $!; ! wait $!; " + save + " --resume"},
 		theirs: side{run: save}},
 
-	{name: "push", title: "archive → push ÷ skopeo copy oci-archive:", goal: 0.8, distinct: image, needs: "skopeo",
+	{name: "push", registry: empty, title: "archive → push ÷ skopeo copy oci-archive:", goal: 0.8, distinct: image, needs: "skopeo",
 		ours: side{run: push}, theirs: side{run: skopeo + "oci-archive:packed.tar:v0 docker://" + pushed + ":v0"}},
-	{name: "push-crane", title: "archive → push ÷ crane push", goal: 0.8, distinct: image, needs: "crane",
+	{name: "push-crane", registry: empty, title: "archive → push ÷ crane push", goal: 0.8, distinct: image, needs: "crane",
 		ours: side{run: push}, theirs: side{run: "crane push --insecure packed.tar " + pushed + ":v0"}},
-	{name: "push-regctl", title: "archive → push ÷ regctl image import", goal: 0.8, distinct: image, needs: "regctl",
+	{name: "push-regctl", registry: empty, title: "archive → push ÷ regctl image import", goal: 0.8, distinct: image, needs: "regctl",
 		ours: side{run: push}, theirs: side{run: regctl + "import --name v0 " + pushed + ":v0 packed.tar"}},
-	{name: "push-again", title: "archive → push again ÷ skopeo copy again", needs: "skopeo",
+	{name: "push-again", registry: empty, title: "archive → push again ÷ skopeo copy again", needs: "skopeo",
 		ours: side{run: push, prepare: push}, theirs: side{run: skopeo + "oci-archive:packed.tar:v0 docker://" + pushed + ":v0", prepare: push}},
-	{name: "push-20", title: "archive of 20 images that share layers → push ÷ skopeo copy of each", distinct: twenty, needs: "skopeo",
+	{name: "push-20", registry: empty, title: "archive of 20 images that share layers → push ÷ skopeo copy of each", distinct: twenty, needs: "skopeo",
 		ours:   side{run: "docker-archive push twenty.tar $REGISTRY/pushed"},
 		theirs: side{run: "for i in $(seq 20); do " + skopeo + "oci-archive:twenty.tar:t$i docker://$REGISTRY/pushed/app$i:t$i; done"}},
 

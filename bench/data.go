@@ -243,6 +243,10 @@ func manifestDigest(data, name string) (digest.Digest, error) {
 	return "", fmt.Errorf("there is no image %s", name)
 }
 
+func blobPath(data string, d digest.Digest) string {
+	return filepath.Join(data, "oci/blobs", d.Algorithm().String(), d.Encoded())
+}
+
 // blobsOf returns the blobs of an image in the layout, the config last.
 func blobsOf(data, tag string) ([]blob, error) {
 	d, err := manifestDigest(data, tag)

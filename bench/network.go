@@ -3,6 +3,7 @@
 package main
 
 import (
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -110,6 +111,11 @@ func (c *slowConn) Read(p []byte) (int, error) {
 		time.Sleep(c.network.late)
 	}
 	return n, err
+}
+
+// ReadFrom implements io.ReaderFrom.
+func (c *slowConn) ReadFrom(r io.Reader) (int64, error) {
+	return io.CopyBuffer(struct{ io.Writer }{c}, struct{ io.Reader }{r}, make([]byte, 4*slowWrite))
 }
 
 // Write implements net.Conn.

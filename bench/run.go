@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,13 +26,14 @@ import (
 
 // runner runs both sides of cases in turn, in an environment that it makes.
 type runner struct {
-	runs     int
-	data     string
-	scratch  string // all that is temporary, on the same file system as the data
-	sockets  string // whose paths must be short
-	registry *registryServer
-	front    string // the address behind which the registries of cases are, once there was one
-	images   map[string][]blob
+	runs    int
+	data    string
+	scratch string         // all that is temporary, on the same file system as the data
+	sockets string         // whose paths must be short
+	front   string         // the address behind which the registries of cases are, once there was one
+	passing sync.WaitGroup // of what is between them and who uses them
+	moved   atomic.Int64   // bytes that were, and those to a Docker daemon
+	images  map[string][]blob
 }
 
 // measurement is what a run took.
@@ -76,19 +79,11 @@ func (r *runner) start(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := r.prepare(ctx); err != nil {
-		return err
-	}
-	r.registry, err = startRegistry(r.data)
-	return err
+	return r.prepare(ctx)
 }
 
 func (r *runner) stop() error {
-	var err error
-	if r.registry != nil {
-		err = r.registry.Close()
-	}
-	return errors.Join(err, os.RemoveAll(r.scratch), os.RemoveAll(r.sockets))
+	return errors.Join(os.RemoveAll(r.scratch), os.RemoveAll(r.sockets))
 }
 
 // shell returns a process that runs lines of shell, and what it says.
@@ -137,9 +132,17 @@ func (r *runner) compare(ctx context.Context, c benchCase, table io.Writer) erro
 // measure runs a side once.
 func (r *runner) measure(ctx context.Context, c benchCase, s side) (m measurement, err error) {
 	defer func() { err = errors.Join(err, r.clear()) }()
-	r.registry.forget()
-	if err := os.Setenv("REGISTRY", r.registry.addresses[c.network]); err != nil {
-		return m, err
+	var before int64
+	defer func() { // When all servers have ended: some say only then what they moved.
+		moved, movedErr := r.movedNow()
+		m.moved, err = moved-before, errors.Join(err, movedErr)
+	}()
+	if c.registry != nil {
+		stop, startErr := r.startRegistry(ctx, c)
+		if startErr != nil {
+			return m, startErr
+		}
+		defer func() { err = errors.Join(err, stop()) }()
 	}
 	if s.server != "" {
 		stop, startErr := r.startServer(ctx, c.docker, s.server)
@@ -153,13 +156,6 @@ func (r *runner) measure(ctx context.Context, c benchCase, s side) (m measuremen
 			}
 		}()
 	}
-	if c.behind {
-		stop, err := r.startLine(networks[c.network])
-		if err != nil {
-			return m, err
-		}
-		defer func() { _ = stop() }() // Nobody is there any more.
-	}
 	if cmd, said := r.shell(ctx, s.prepare); s.prepare != "" {
 		if err := cmd.Run(); err != nil {
 			return m, fmt.Errorf("preparing: %w: %s", err, said)
@@ -168,9 +164,7 @@ func (r *runner) measure(ctx context.Context, c benchCase, s side) (m measuremen
 	if err := settle(r.scratch); err != nil {
 		return m, err
 	}
-	before := r.registry.moved.Load()
-	cachedBefore, _, err := r.movedBefore()
-	if err != nil {
+	if before, err = r.movedNow(); err != nil {
 		return m, err
 	}
 	cmd, said := r.shell(ctx, s.run)
@@ -188,12 +182,7 @@ func (r *runner) measure(ctx context.Context, c benchCase, s side) (m measuremen
 		return m, fmt.Errorf("%w: %s", err, said)
 	}
 	m = used(cmd)
-	m.wall, m.written, m.moved = wall, written, r.registry.moved.Load()-before
-	if cached, ok, err := r.movedBefore(); err != nil {
-		return m, err
-	} else if ok {
-		m.moved = cached - cachedBefore
-	}
+	m.wall, m.written = wall, written
 	m.output, m.size, err = digestTree(os.Getenv("OUT"))
 	return m, err
 }

@@ -161,7 +161,7 @@ func (r *runner) startProxy(daemon string) (stop func() error, err error) {
 					_, _ = io.Copy(client, server) // Whose end is gone, the other notices.
 					_ = client.Close()
 				}()
-				_, _ = io.CopyBuffer(countedWriter{server, &r.registry.moved}, struct{ io.Reader }{client}, make([]byte, 1<<20))
+				_, _ = io.CopyBuffer(countedWriter{server, &r.moved}, struct{ io.Reader }{client}, make([]byte, 1<<20))
 				_ = server.Close()
 			}()
 		}

@@ -137,7 +137,8 @@ func (t *dockerTable) SameTags(*image.Image) []string { return nil }
 // Claim implements Table. An image is known by its config here, whatever its
 // manifest was.
 func (t *dockerTable) Claim(img *image.Image) (release func(), err error) {
-	return t.names.claim(img.Names, img.Top().Config.Digest.String())
+	fresh, err := t.names.claim(img.Names, img.Top().Config.Digest.String())
+	return t.names.release(fresh), err
 }
 
 // dockerImage is an image as this layout sees it.

@@ -183,8 +183,8 @@ func (e *NameError) Error() string {
 // names knows which image has which name, by what tells it from others.
 type names map[string]string
 
-func (n names) claim(all []string, id string) (release func(), err error) {
-	var fresh []string
+// claim returns those that nothing had.
+func (n names) claim(all []string, id string) (fresh []string, err error) {
 	for _, name := range all {
 		have, ok := n[name]
 		if ok && have != id {
@@ -197,11 +197,16 @@ func (n names) claim(all []string, id string) (release func(), err error) {
 	for _, name := range fresh {
 		n[name] = id
 	}
+	return fresh, nil
+}
+
+// release returns what gives names up again.
+func (n names) release(fresh []string) func() {
 	return func() {
 		for _, name := range fresh {
 			delete(n, name)
 		}
-	}, nil
+	}
 }
 
 // taken returns the names that are not those of id.

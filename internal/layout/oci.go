@@ -148,7 +148,7 @@ type ociTable struct {
 	layout      OCI
 	index       tagIndex
 	names       names
-	tagged      map[string]string // by tag, the first name with it; nil if it is to be made of names
+	tagged      map[string][]string // by tag, the names with it, also such as are none any more; nil if it is to be made of names
 	contents    kept[indexFile]
 	known       map[string]struct{} // digests and names in contents
 	directories directories
@@ -179,12 +179,12 @@ func (t *ociTable) Taken(img *image.Image) []string {
 
 // Claim implements Table.
 func (t *ociTable) Claim(img *image.Image) (release func(), err error) {
-	release, err = t.names.claim(img.Names, img.Digest().String())
+	fresh, err := t.names.claim(img.Names, img.Digest().String())
 	if err != nil {
 		return nil, err
 	}
-	t.noteTags(img.Names)
-	return release, nil
+	t.noteTags(fresh)
+	return t.names.release(fresh), nil
 }
 
 // Head starts with the file that tells an OCI layout.
@@ -323,7 +323,6 @@ func knownAs(d digest.Digest, name string) string { return d.String() + " " + na
 // Remove implements Table.
 func (t *ociTable) Remove(ctx context.Context, names []string, keep bool) error {
 	gone := t.names.remove(names)
-	t.tagged = nil
 	contents := t.contents.change()
 	others := t.otherwiseListed(gone)
 	var removed []digest.Digest

@@ -72,8 +72,9 @@ func (t *ociTable) parts(ctx context.Context, images []digest.Digest) (parts, ot
 	if err != nil {
 		return nil, nil, err
 	}
+	named := t.named()
 	for _, d := range images {
-		if within[d] && !t.isNamed(d) {
+		if within[d] && !named[d] {
 			parts = append(parts, d)
 		} else {
 			others = append(others, d)
@@ -82,10 +83,15 @@ func (t *ociTable) parts(ctx context.Context, images []digest.Digest) (parts, ot
 	return parts, others, nil
 }
 
-func (t *ociTable) isNamed(d digest.Digest) bool {
-	return slices.ContainsFunc(t.contents.value.Manifests, func(listed *kept[v1.Descriptor]) bool {
-		return listed.value.Digest == d && t.nameOf(listed.value) != ""
-	})
+// named returns what has a name.
+func (t *ociTable) named() map[digest.Digest]bool {
+	named := map[digest.Digest]bool{}
+	for _, listed := range t.contents.value.Manifests {
+		if t.nameOf(listed.value) != "" {
+			named[listed.value.Digest] = true
+		}
+	}
+	return named
 }
 
 // referrer is something in index.json that is about something else.
@@ -229,7 +235,6 @@ func (t *ociTable) removeDigests(ctx context.Context, all []digest.Digest) error
 		}
 		return true
 	})
-	t.tagged = nil
 	t.index.remove(t.names.remove(names), false)
 	return t.forget(ctx, all)
 }

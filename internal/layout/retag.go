@@ -41,20 +41,16 @@ func (t Tagged) byConfig(file string) bool {
 // tag adds a name to the items of an image, and to the layer that its other names lead to.
 func (x *tagIndex) tag(img Tagged, name string) (id string) {
 	for _, item := range x.items {
-		if img.byNames(item.value.RepoTags...) && img.byConfig(item.value.Config) && !slices.Contains(item.value.RepoTags, name) {
-			changed := item.change()
-			changed.RepoTags = append(slices.Clone(changed.RepoTags), name)
+		if img.byNames(item.value.RepoTags...) && img.byConfig(item.value.Config) && x.give(item, name) {
 			id = item.value.Config
 		}
 	}
+	clear(x.tops)
 	repository, tag, _ := splitTag(name)
 	for _, old := range img.Names {
 		from, oldTag, _ := splitTag(old)
 		if top, ok := x.repositories[from][oldTag]; ok {
-			if x.repositories[repository] == nil {
-				x.repositories[repository] = map[string]string{}
-			}
-			x.repositories[repository][tag] = top
+			x.lead(repository, tag, top)
 		}
 	}
 	return id

@@ -18,14 +18,14 @@ func (t *ociTable) SameTags(img *image.Image) []string {
 
 func (t *ociTable) sameTags(names []string, id string) []string {
 	if t.tagged == nil {
-		t.tagged = map[string]string{}
+		t.tagged = map[string][]string{}
 		t.noteTags(slices.Sorted(maps.Keys(t.names)))
 	}
 	var warnings []string
 	for _, name := range names {
 		tag := refName(name)
-		other, ok := t.tagged[tag]
-		if d := t.names[other]; !ok || d == "" || d == id {
+		other := t.firstTagged(tag)
+		if d := t.names[other]; d == "" || d == id {
 			continue
 		}
 		warnings = append(warnings, fmt.Sprintf("%s and %s have the same tag: a client that looks for %s=%s in index.json gets one of the two", other, name, v1.AnnotationRefName, tag))
@@ -33,14 +33,25 @@ func (t *ociTable) sameTags(names []string, id string) []string {
 	return warnings
 }
 
-// noteTags remembers the tags of names, of each tag the first name that still is one.
+// firstTagged returns the first name with a tag that still is one, "" if there is none.
+func (t *ociTable) firstTagged(tag string) string {
+	for all := t.tagged[tag]; len(all) > 0; all = all[1:] {
+		if t.names[all[0]] != "" {
+			return all[0]
+		}
+		t.tagged[tag] = all[1:] // It is noted again if it is claimed again.
+	}
+	return ""
+}
+
+// noteTags remembers the tags of names that are new.
 func (t *ociTable) noteTags(names []string) {
 	if t.tagged == nil {
 		return // They are found among the names when somebody asks.
 	}
 	for _, name := range names {
-		if tag := refName(name); tag != "" && t.names[t.tagged[tag]] == "" {
-			t.tagged[tag] = name
+		if tag := refName(name); tag != "" {
+			t.tagged[tag] = append(t.tagged[tag], name)
 		}
 	}
 }

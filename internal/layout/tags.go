@@ -41,6 +41,21 @@ type tagIndex struct {
 	byConfig     map[string]*kept[tagItem]
 	repositories map[string]map[string]string // name, tag, ID of the top legacy layer
 	parents      parents
+	// Names of one image may come one at a time, and be tens of thousands.
+	tagged map[itemTag]struct{}         // each element of RepoTags of items
+	tops   map[*kept[tagItem]]topOfItem // what top found, until names are taken away
+}
+
+// itemTag is a name of an element of manifest.json.
+type itemTag struct {
+	item *kept[tagItem]
+	name string
+}
+
+// topOfItem is what is known of the top legacy layer of an element of manifest.json.
+type topOfItem struct {
+	id     string // "" if nothing tells it
+	looked int    // at how many of its names
 }
 
 // dockerItem is a new element of manifest.json.
@@ -52,7 +67,10 @@ type dockerItem struct {
 }
 
 func newTagIndex(m Metadata) tagIndex {
-	return tagIndex{metadata: m, byConfig: map[string]*kept[tagItem]{}, repositories: map[string]map[string]string{}}
+	return tagIndex{
+		metadata: m, byConfig: map[string]*kept[tagItem]{}, repositories: map[string]map[string]string{},
+		tagged: map[itemTag]struct{}{}, tops: map[*kept[tagItem]]topOfItem{},
+	}
 }
 
 // read takes over what an archive has. Either document may be nil.
@@ -69,6 +87,9 @@ func (x *tagIndex) read(old Archive, manifest, repositories []byte) error {
 		}
 		if _, ok := x.byConfig[item.value.Config]; !ok {
 			x.byConfig[item.value.Config] = item
+		}
+		for _, name := range item.value.RepoTags {
+			x.tagged[itemTag{item, name}] = struct{}{}
 		}
 	}
 	if repositories == nil {
@@ -93,10 +114,6 @@ func (x *tagIndex) add(item *dockerItem, names []string) {
 	} else {
 		item.top = cmp.Or(x.top(entry), item.top)
 	}
-	have := map[string]bool{}
-	for _, name := range entry.value.RepoTags {
-		have[name] = true
-	}
 	for _, name := range names {
 		repository, tag, ok := splitTag(name)
 		if !ok {
@@ -105,29 +122,45 @@ func (x *tagIndex) add(item *dockerItem, names []string) {
 		// With the host and the repository in full, so that clients with other
 		// defaults for them understand the same.
 		full := repository + ":" + tag
-		if !have[full] {
-			have[full] = true
-			changed := entry.change()
-			changed.RepoTags = append(changed.RepoTags, full)
+		x.give(entry, full)
+		if item.top != "" {
+			x.lead(repository, tag, item.top)
+			x.tops[entry] = topOfItem{id: cmp.Or(x.tops[entry].id, item.top)}
 		}
-		if item.top == "" {
-			continue
-		}
-		if x.repositories[repository] == nil {
-			x.repositories[repository] = map[string]string{}
-		}
-		x.repositories[repository][tag] = item.top
 	}
 }
 
+// give gives a name to an element. It reports whether that did not have it.
+func (x *tagIndex) give(entry *kept[tagItem], name string) bool {
+	key := itemTag{entry, name}
+	if _, ok := x.tagged[key]; ok {
+		return false
+	}
+	x.tagged[key] = struct{}{}
+	changed := entry.change()
+	changed.RepoTags = append(changed.RepoTags, name)
+	return true
+}
+
+// lead has a name lead to a layer.
+func (x *tagIndex) lead(repository, tag, top string) {
+	if x.repositories[repository] == nil {
+		x.repositories[repository] = map[string]string{}
+	}
+	x.repositories[repository][tag] = top
+}
+
 // top returns the ID of the top legacy layer of an image that is there, "" if nothing tells
-// it. Docker before 25 computes other IDs than containers/image.
+// it. Docker before 25 computes other IDs than containers/image. No name is looked at twice.
 func (x *tagIndex) top(entry *kept[tagItem]) string {
-	for _, name := range entry.value.RepoTags {
-		repository, tag, _ := splitTag(name)
-		if top := x.repositories[repository][tag]; top != "" {
-			return top
-		}
+	known := x.tops[entry]
+	for ; known.id == "" && known.looked < len(entry.value.RepoTags); known.looked++ {
+		repository, tag, _ := splitTag(entry.value.RepoTags[known.looked])
+		known.id = x.repositories[repository][tag]
+	}
+	x.tops[entry] = known
+	if known.id != "" {
+		return known.id
 	}
 	if n := len(entry.value.Layers); n > 0 {
 		if dir, file := path.Split(entry.value.Layers[n-1]); file == layerFile {
@@ -140,13 +173,19 @@ func (x *tagIndex) top(entry *kept[tagItem]) string {
 // remove takes names away, and the images that have none left unless they are kept.
 func (x *tagIndex) remove(gone map[string]bool, keep bool) {
 	isGone := func(name string) bool { return gone[name] }
+	clear(x.tops)
 	unnamed := map[*kept[tagItem]]bool{}
 	for _, item := range x.items {
 		if !slices.ContainsFunc(item.value.RepoTags, isGone) {
 			continue
 		}
 		changed := item.change()
-		changed.RepoTags = slices.DeleteFunc(changed.RepoTags, isGone)
+		changed.RepoTags = slices.DeleteFunc(changed.RepoTags, func(name string) bool {
+			if gone[name] {
+				delete(x.tagged, itemTag{item, name})
+			}
+			return gone[name]
+		})
 		unnamed[item] = len(changed.RepoTags) == 0 && !keep
 	}
 	x.removeItems(unnamed)

@@ -74,7 +74,7 @@ func (w *FileWriter) Seal(ctx context.Context, slot *Slot, entries []*Entry, sma
 		}
 		return w.failLocked(err)
 	}
-	if err := writeSmall(io.NewOffsetWriter(w.file, end-span), small); err != nil {
+	if err := writeSmall(io.NewOffsetWriter(w.file, end-span), small, span); err != nil {
 		return w.failLocked(err)
 	}
 	for _, e := range fresh {

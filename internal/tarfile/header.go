@@ -169,9 +169,12 @@ func smallSpan(small Smalls) (span int64, err error) {
 // smallUnit is how much of small entries is in memory as it is written.
 const smallUnit = 256 << 10
 
-// writeSmall writes entries, many at once.
-func writeSmall(w io.Writer, small Smalls) error {
-	b := bufio.NewWriterSize(w, smallUnit)
+// writeSmall writes entries, which take so many bytes, many at once.
+func writeSmall(w io.Writer, small Smalls, span int64) error {
+	if span == 0 {
+		return nil
+	}
+	b := bufio.NewWriterSize(w, int(min(span, smallUnit)))
 	for s, err := range small.All() {
 		if err != nil {
 			return err

@@ -60,7 +60,7 @@ func (w *StreamWriter) Seal(ctx context.Context, slot *Slot, entries []*Entry, s
 	if err == nil {
 		var tail func(io.Writer) error
 		if hasSmall {
-			tail = func(to io.Writer) error { return writeSmall(to, small) }
+			tail = func(to io.Writer) error { return writeSmall(to, small, span) }
 		}
 		err = w.sendLocked(ctx, entries, tail)
 	}

@@ -213,11 +213,14 @@ func layoutImages(ref types.ImageReference) []Wanted {
 	case err != nil || len(listed) == 0:
 		return []Wanted{{Source: ref}}
 	}
+	called := map[string]int{}
+	for _, l := range listed {
+		called[refName(l)]++
+	}
 	var images []Wanted
 	for position, l := range listed {
 		source := l.Reference
-		same := func(other ocilayout.ListResult) bool { return refName(other) == refName(l) }
-		if slices.ContainsFunc(listed[:position], same) || slices.ContainsFunc(listed[position+1:], same) {
+		if called[refName(l)] > 1 {
 			if byPosition, err := ocilayout.NewIndexReference(dir, position); err == nil {
 				source = byPosition
 			}

@@ -169,7 +169,7 @@ type crumb struct{ Name, URL string }
 // render sends a page.
 func (p *Pages) render(r *request, status int, name string, content page) {
 	var b bytes.Buffer
-	if err := pages[name].ExecuteTemplate(&b, "layout", content); err != nil {
+	if err := templates()[name].ExecuteTemplate(&b, "layout", content); err != nil {
 		p.options.Log.Error("page cannot be drawn", "page", name, "error", printable.Error(err))
 		http.Error(r.w, "the page cannot be drawn; the log of the server says why", http.StatusInternalServerError)
 		return

@@ -113,7 +113,7 @@ func TestHostileArchive(t *testing.T) {
 		}
 		assert.Equal(t, contentPolicy, header.Get("Content-Security-Policy"), path)
 		for _, tag := range script.FindAllString(body, -1) {
-			assert.Equal(t, fmt.Sprintf(`<script type="module" src="/-/page.js?v=%s">`, assetVersion), tag, path)
+			assert.Equal(t, fmt.Sprintf(`<script type="module" src="/-/page.js?v=%s">`, assetVersion()), tag, path)
 		}
 		assert.NotContains(t, body, "<img src=x", path)
 		assert.NotContains(t, body, `href="javascript:`, path)

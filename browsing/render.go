@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -25,7 +26,7 @@ var assetTypes = map[string]string{
 }
 
 // assetVersion changes with the assets, so that browsers keep them until then.
-var assetVersion = func() string {
+var assetVersion = sync.OnceValue(func() string {
 	h := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(assetTypes)) {
 		data, err := embedded.ReadFile("assets/" + name)
@@ -35,7 +36,7 @@ var assetVersion = func() string {
 		h.Write(data) // Never fails.
 	}
 	return hex.EncodeToString(h.Sum(nil))[:12]
-}()
+})
 
 // asset sends a file that pages have.
 func asset(w http.ResponseWriter, r *http.Request) {
@@ -55,15 +56,16 @@ func asset(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// pages are the templates of all pages, each with the layout around it.
-var pages = func() map[string]*template.Template {
+// templates are those of all pages, each with the layout around it. They are parsed when the
+// first page is shown: most programs that link this package show none.
+var templates = sync.OnceValue(func() map[string]*template.Template {
 	layout := template.Must(template.New("layout").Funcs(template.FuncMap{
 		"size":    humanSize,
 		"count":   count,
 		"when":    when,
 		"px":      func(f float64) string { return strconv.FormatFloat(f, 'f', 1, 64) },
 		"add":     func(a, b float64) float64 { return a + b },
-		"version": func() string { return assetVersion },
+		"version": assetVersion,
 		"number":  number,
 	}).ParseFS(embedded, "templates/layout.html"))
 	all := map[string]*template.Template{}
@@ -71,7 +73,7 @@ var pages = func() map[string]*template.Template {
 		all[name] = template.Must(template.Must(layout.Clone()).ParseFS(embedded, "templates/"+name+".html"))
 	}
 	return all
-}()
+})
 
 // count is a number of things.
 func count(n int, one, many string) string {

@@ -43,6 +43,7 @@ var upstairs = []struct{ name, mayImport, engine string }{
 
 	{"making", "front internal/layouts internal/sources", "compose errdef internal/async internal/compression internal/fetching internal/image internal/layout internal/local internal/output internal/retry internal/spool internal/stall internal/writing progress"},
 	{"making/container", "making", "compose"},
+	{"cmd/docker-archive/internal/garbage", "", ""},
 }
 
 // listPodman returns what "go list" says of the packages of module podman.

@@ -79,7 +79,7 @@ var rooms = []struct{ name, mayImport string }{
 	{"archive", "errdef imageinfo internal/bases internal/catalog internal/files internal/image internal/input internal/tarfile internal/verify"},
 
 	// A registry of archives that are read.
-	{"serving", "archive errdef internal/image internal/printable"},
+	{"serving", "archive errdef internal/image internal/naming internal/printable"},
 
 	// The pages of a registry for people.
 	{"browsing", "archive errdef imageinfo internal/files internal/image internal/imagediff internal/printable serving"},

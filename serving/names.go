@@ -17,6 +17,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/archive"
 	"github.com/dockerarchive/dockerarchive/errdef"
 	imagedoc "github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/naming"
 )
 
 const (
@@ -159,7 +160,7 @@ func newNames(ctx context.Context, images []*image) *names {
 // addName makes an image known by one of its names. It returns false for what is none.
 func (n *names) addName(name string, img *image, hidden map[string]bool) bool {
 	if !strings.ContainsAny(name, "/:@") { // An OCI layout may call an image by its tag only.
-		if !validTag.MatchString(name) {
+		if !naming.IsTag(name) {
 			return false
 		}
 		n.paths.add(fileName(img.from.path), name, img)

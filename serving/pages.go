@@ -8,6 +8,7 @@ import (
 	"github.com/distribution/reference"
 
 	"github.com/dockerarchive/dockerarchive/archive"
+	"github.com/dockerarchive/dockerarchive/internal/naming"
 )
 
 // Handle has a handler answer all requests outside of /v2/, under the same rules as the
@@ -77,7 +78,7 @@ func (s *Server) References(a Served, position int) []string {
 // reference returns NAME:TAG under which an image is found by one of its names, "" if it is
 // not.
 func (n *names) reference(name string, img *image) string {
-	if validTag.MatchString(name) && n.leads(fileName(img.from.path), name, img) {
+	if naming.IsTag(name) && n.leads(fileName(img.from.path), name, img) {
 		return fileName(img.from.path) + ":" + name
 	}
 	named, err := reference.ParseNormalizedNamed(name)

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/dockerarchive/dockerarchive/archive"
+	"github.com/dockerarchive/dockerarchive/internal/naming"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
@@ -31,12 +32,9 @@ const (
 	codeUnknown         = "UNKNOWN"
 )
 
-var (
-	// validName is the specification's, and hosts with a port before it: a name
-	// that an image has in an archive may be asked for as it is.
-	validName = regexp.MustCompile(`^[a-zA-Z0-9.-]+:[0-9]+(/` + component + `)+$|^` + component + `(/` + component + `)*$`)
-	validTag  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
-)
+// validName is the specification's, and hosts with a port before it: a name
+// that an image has in an archive may be asked for as it is.
+var validName = regexp.MustCompile(`^[a-zA-Z0-9.-]+:[0-9]+(/` + component + `)+$|^` + component + `(/` + component + `)*$`)
 
 const (
 	component = `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
@@ -122,7 +120,7 @@ func (s *Server) manifest(w http.ResponseWriter, r *request, reference string) {
 		img := r.view.tagged(r.repository, reference)
 		if img == nil {
 			status, code := http.StatusNotFound, codeManifestUnknown
-			if !validTag.MatchString(reference) {
+			if !naming.IsTag(reference) {
 				status = http.StatusBadRequest
 			}
 			fail(w, r.Request, status, code, "no archive has this tag")

@@ -16,11 +16,19 @@ import (
 var (
 	freeName = regexp.MustCompile(`^[A-Za-z0-9]+(?:(?:[-._+]|--)[A-Za-z0-9]+)*(?:/[A-Za-z0-9]+(?:(?:[-._+]|--)[A-Za-z0-9]+)*)*$`)
 	imageID  = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+	// tagText is without its limit: 127 states more would take milliseconds as a program starts.
+	tagText = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]*$`)
 )
+
+const maxTag = 128
 
 // IsFree reports whether something can be the name of an image in an OCI image
 // layout although it is no reference.
 func IsFree(name string) bool { return freeName.MatchString(name) && !imageID.MatchString(name) }
+
+// IsTag reports whether s can be the tag of a name: as the distribution specification has it.
+func IsTag(s string) bool { return len(s) <= maxTag && tagText.MatchString(s) }
 
 // SplitTag splits NAME:TAG, which need be no reference: containerd and Docker know images by
 // names that containers/image has no grammar for, such as [::1]:5000/app:1.

@@ -290,7 +290,7 @@ func (o *pushOptions) targets(found []copying.SaveImage, arg string, m nameMap, 
 		}
 		if img.Name == nil {
 			tag := img.FreeName
-			if !validTag.MatchString(tag) {
+			if !naming.IsTag(tag) {
 				tag = fmt.Sprintf("image-%d", unnamed)
 				unnamed++
 			}
@@ -344,10 +344,7 @@ func (o *pushOptions) otherTarget(registry string, m nameMap, name string) (refe
 	return o.target(registry, m, named)
 }
 
-var (
-	validTag  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
-	notInName = regexp.MustCompile(`[^a-z0-9]+`)
-)
+var notInName = regexp.MustCompile(`[^a-z0-9]+`)
 
 // unnamed returns what an image without a name is called: by the file that it is in.
 func (o *pushOptions) unnamed(registry, arg, tag string) (reference.Named, error) {

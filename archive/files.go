@@ -28,6 +28,8 @@ type LayerSource struct {
 	At func(ctx context.Context) (io.ReaderAt, int64, error)
 	// Open returns the layer as it is stored. It is read once, into a temporary file.
 	Open func(ctx context.Context) (io.ReadCloser, error)
+	// Size is how many bytes that are, or 0. It is a hint: large layers are read first.
+	Size int64
 }
 
 // FilesOptions say how an image's files are read. The zero value is good.
@@ -57,7 +59,7 @@ type Files struct{ tree *files.Tree }
 func NewFiles(layers []LayerSource, o FilesOptions) *Files {
 	sources := make([]files.Source, len(layers))
 	for i, l := range layers {
-		sources[i] = files.Source{Name: l.Name, Digest: l.Digest, DiffID: l.DiffID, At: l.At, Open: l.Open}
+		sources[i] = files.Source{Name: l.Name, Digest: l.Digest, DiffID: l.DiffID, At: l.At, Open: l.Open, Size: l.Size}
 	}
 	return &Files{files.New(sources, files.Options{Random: true, TempDir: o.TempDir})}
 }
@@ -120,10 +122,10 @@ func (l *Layer) source(ctx context.Context) (LayerSource, error) {
 		return LayerSource{}, err
 	}
 	if b.blob.IsBorrowed() {
-		return LayerSource{Name: l.Digest.String(), Digest: l.Digest, DiffID: l.DiffID, Open: b.Open}, nil
+		return LayerSource{Name: l.Digest.String(), Digest: l.Digest, DiffID: l.DiffID, Open: b.Open, Size: l.Size}, nil
 	}
 	stored, d := b.blob.Stored()
-	s := LayerSource{Name: l.Digest.String(), Digest: d, DiffID: l.DiffID}
+	s := LayerSource{Name: l.Digest.String(), Digest: d, DiffID: l.DiffID, Size: stored.Size()}
 	s.At = func(context.Context) (io.ReaderAt, int64, error) { return stored, stored.Size(), nil }
 	return s, nil
 }

@@ -75,7 +75,7 @@ func (p *Pages) readContents(ctx context.Context, e *entry) (_ *contents, err er
 	}
 	sources := make([]files.Source, len(layers))
 	for i, l := range layers {
-		sources[i] = files.Source{Name: l.Name, Digest: l.Digest, DiffID: l.DiffID, At: l.At, Open: l.Open}
+		sources[i] = files.Source{Name: l.Name, Digest: l.Digest, DiffID: l.DiffID, At: l.At, Open: l.Open, Size: l.Size}
 	}
 	c := &contents{done: o.done}
 	c.tree = files.New(sources, files.Options{Random: true, MaxEntries: maxEntries, MaxBytes: maxNames, TempDir: p.options.TempDir})

@@ -34,7 +34,8 @@ type Source struct {
 	// for each reading.
 	Open  func(ctx context.Context) (io.ReadCloser, error)
 	Again bool
-	// Size is how many bytes Open returns. It is for a Source that is opened again.
+	// Size is how many bytes At or Open return, or 0. It is a hint, but for a Source that is
+	// opened again.
 	Size int64
 	// Outside, unless nil, is told each entry, and changes one that leads out of the root, as
 	// "../x" does. Without it such an entry is an error.
@@ -189,8 +190,7 @@ func (s *stored) unpack(ctx context.Context, verify bool, decompress func(io.Rea
 	if err != nil {
 		return nil, err
 	}
-	source := &remembering{r: opened}
-	u := &unpacked{stored: opened, source: source, rest: source, left: max(maxUnpacked, s.size*maxRatio)}
+	u := &unpacked{left: max(maxUnpacked, s.size*maxRatio)}
 	if s.algorithm == compression.None && s.at != nil {
 		u.left = s.size
 	}
@@ -200,13 +200,21 @@ func (s *stored) unpack(ctx context.Context, verify bool, decompress func(io.Rea
 	if u.want != "" {
 		u.digester = u.want.Algorithm().Digester()
 	}
-	if u.want != "" && !u.hashes {
-		u.rest = io.TeeReader(source, u.digester.Hash())
+	if u.want != "" && !u.hashes { // Decompressing takes one core already.
+		opened = async.NewReadCloser(ctx, hashed{io.TeeReader(opened, u.digester.Hash()), opened})
 	}
-	if u.ReadCloser, err = decompress(u.rest); err != nil {
+	source := &remembering{r: opened}
+	u.stored, u.source = opened, source
+	if u.ReadCloser, err = decompress(source); err != nil {
 		return nil, errors.Join(source.explain(err), opened.Close())
 	}
 	return async.NewReadCloser(ctx, u), nil
+}
+
+// hashed is a layer that is hashed as it is read.
+type hashed struct {
+	io.Reader
+	io.Closer
 }
 
 // decompress undoes the compression of the layer.
@@ -243,7 +251,6 @@ type unpacked struct {
 	io.ReadCloser
 	stored   io.Closer // what is decompressed
 	source   *remembering
-	rest     io.Reader // what is stored and not decompressed yet
 	want     digest.Digest
 	digester digest.Digester // nil if nothing is known of the layer
 	hashes   bool            // the tar, and not what is stored
@@ -267,7 +274,7 @@ func (u *unpacked) Read(p []byte) (int, error) {
 		return 0, fmt.Errorf("it unpacks to more than %d GiB and more than %d times its size: %w", maxUnpacked>>30, maxRatio, errdef.ErrLimit)
 	}
 	if err == io.EOF && !u.hashes && u.digester != nil {
-		if _, err := io.Copy(io.Discard, u.rest); err != nil { // What follows the end of what is compressed.
+		if _, err := io.Copy(io.Discard, u.source); err != nil { // What follows the end of what is compressed.
 			return n, err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -93,7 +94,7 @@ func (t *Tree) Layers() int { return t.to - t.lowest }
 // closed.
 func (t *Tree) Below(n int) *Tree { return &Tree{image: t.image, lowest: t.lowest, to: t.lowest + n} }
 
-// Load reads all layers that have not been read yet.
+// Load reads all layers that have not been read yet, the largest first.
 //
 // A layer that is damaged, or says what no layer can, is an errdef.ErrDamaged; one that
 // would need more memory or time than any real one is an errdef.ErrLimit. Each error
@@ -101,10 +102,21 @@ func (t *Tree) Below(n int) *Tree { return &Tree{image: t.image, lowest: t.lowes
 func (t *Tree) Load(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(min(together, runtime.GOMAXPROCS(0)))
-	for i := t.lowest; i < t.to; i++ {
+	for _, i := range t.largestFirst() {
 		group.Go(func() error { return t.load(ctx, i) })
 	}
 	return group.Wait()
+}
+
+// largestFirst returns the layers in the order in which reading them side by side takes least
+// time: one that is much larger than others should not be the last to begin.
+func (t *Tree) largestFirst() []int {
+	order := make([]int, 0, t.Layers())
+	for i := t.lowest; i < t.to; i++ {
+		order = append(order, i)
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(t.layers[b].Size, t.layers[a].Size) })
+	return order
 }
 
 // load reads a layer if nobody has.

@@ -181,7 +181,7 @@ func (o *insideFlags) openArchive(ctx context.Context, sys *types.SystemContext,
 func newTree(sources []archive.LayerSource, options files.Options) *files.Tree {
 	var all []files.Source
 	for _, s := range sources {
-		all = append(all, files.Source{Name: s.Name, Digest: s.Digest, DiffID: s.DiffID, At: s.At, Open: s.Open})
+		all = append(all, files.Source{Name: s.Name, Digest: s.Digest, DiffID: s.DiffID, At: s.At, Open: s.Open, Size: s.Size})
 	}
 	return files.New(all, options)
 }
@@ -221,7 +221,7 @@ func openInside(ctx context.Context, b *making.Base, options files.Options) (*in
 	var sources []archive.LayerSource
 	for n, d := range i.layers {
 		sources = append(sources, archive.LayerSource{
-			Name: d.Digest.String(), Digest: d.Digest, DiffID: diffIDs[n],
+			Name: d.Digest.String(), Digest: d.Digest, DiffID: diffIDs[n], Size: d.Size,
 			Open: func(ctx context.Context) (io.ReadCloser, error) { return b.Blob(ctx, d) },
 		})
 	}

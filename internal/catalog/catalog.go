@@ -31,6 +31,8 @@ type Catalog struct {
 	exact  map[string][]*Image // by name as it is in the archive
 	layers *layerCache
 	rivals []rival
+	hints  map[digest.Digest]image.Tree // of images, as the listing of the entries has them
+	trees  map[digest.Digest]image.Tree // of images of which all is there, as far as that is known
 
 	unlisted []v1.Descriptor // what cosign saved without listing it
 
@@ -74,6 +76,7 @@ type tagged struct {
 func Load(ctx context.Context, files *tarfile.Index) (*Catalog, error) {
 	c := &Catalog{files: files, byName: map[string][]tagged{}, exact: map[string][]*Image{}}
 	c.layers = newLayerCache(files)
+	c.hints = image.ParseTrees(files.Notes())
 	var err error
 	if c.oci, err = c.loadOCI(); err != nil {
 		return nil, err

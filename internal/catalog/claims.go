@@ -104,6 +104,7 @@ func (c *Catalog) Claims(ctx context.Context) (*Findings, error) {
 	if !c.files.Terminated() {
 		cs.damaged("the archive does not end with an end-of-archive marker: it may have been cut short")
 	}
+	cs.listing(ctx)
 	cs.entries()
 	cs.claimsOfLeftOut()
 	cs.names()
@@ -133,6 +134,25 @@ func (c *Catalog) Claims(ctx context.Context) (*Findings, error) {
 	cs.found.Claims = slices.SortedFunc(maps.Values(cs.byOffset), func(a, b *Claim) int { return cmp.Compare(a.File.Offset, b.File.Offset) })
 	cs.found.Claims = append(cs.found.Claims, slices.SortedFunc(maps.Values(cs.lent), func(a, b *Claim) int { return cmp.Compare(a.Name, b.Name) })...)
 	return &cs.found, ctx.Err()
+}
+
+// listing compares what the listing of the entries says with what is there: it is a hint for who
+// reads, and other programs go by the headers.
+func (cs *claims) listing(ctx context.Context) {
+	if err := cs.files.CheckListing(ctx); err != nil {
+		cs.problem("%w", err)
+	}
+	for _, img := range cs.oci {
+		i := img.contents.(*ociImage)
+		hint, ok := cs.hints[i.descriptor.Digest]
+		if !ok {
+			continue
+		}
+		m := &merging{catalog: cs.Catalog, incomplete: map[*Image]bool{}, unreadable: map[*Image]bool{}}
+		if tree := m.walk(img, i.descriptor); m.incomplete[img] || !slices.Equal(tree.Documents, hint.Documents) || !slices.Equal(tree.Configs, hint.Configs) {
+			cs.damaged("%s: %s has other manifests or configs than %s leads to", label(img), tarfile.ListingName, i.descriptor.Digest)
+		}
+	}
 }
 
 // label is what messages call an image.

@@ -76,6 +76,8 @@ func (i *ociImage) settle(ctx context.Context, d v1.Descriptor) (*settled, error
 		i.settleOn(ctx, i.namesake, err, s)
 	case err != nil:
 		s.err = err
+	case i.checkHint(doc) != nil:
+		s.err = i.checkHint(doc)
 	case doc.Config != nil:
 		i.settleManifest(ctx, doc, d.Digest == i.descriptor.Digest, s)
 	}

@@ -110,20 +110,30 @@ func (c *Catalog) loadOCI() ([]*Image, error) {
 			}
 		}
 	}
-	return withoutParts(c.files, images), nil
+	return withoutParts(c.files, images, c.hints), nil
 }
 
 // withoutParts returns the images among what index.json lists: what has no name, and that an
 // index lists which is there too, is a part of that. oras lists all that it has copied.
-func withoutParts(files *tarfile.Index, images []*Image) []*Image {
+func withoutParts(files *tarfile.Index, images []*Image, hints map[digest.Digest]image.Tree) []*Image {
 	unnamed := func(img *Image) bool { return len(img.Names) == 0 }
 	if !slices.ContainsFunc(images, unnamed) {
 		return images
 	}
 	parts := map[digest.Digest]*ociImage{}
+	none := map[digest.Digest]bool{} // indexes that list none of the images, as hints say
+	if len(hints) > 0 {
+		listed := map[digest.Digest]bool{}
+		for _, img := range images {
+			listed[img.contents.(*ociImage).descriptor.Digest] = unnamed(img)
+		}
+		for top, tree := range hints {
+			none[top] = !slices.ContainsFunc(tree.Documents, func(d digest.Digest) bool { return listed[d] })
+		}
+	}
 	for _, img := range images {
 		whole := img.contents.(*ociImage)
-		if t := whole.descriptor.MediaType; t != v1.MediaTypeImageIndex && t != image.DockerList || len(digestTagged(img.Names)) > 0 {
+		if t := whole.descriptor.MediaType; t != v1.MediaTypeImageIndex && t != image.DockerList || len(digestTagged(img.Names)) > 0 || none[whole.descriptor.Digest] {
 			continue
 		}
 		_ = walk(files, whole.descriptor, func(d v1.Descriptor, _ []byte, _ *image.Fields, _ error) error {
@@ -284,7 +294,13 @@ func (c *Catalog) merge(ctx context.Context, full fullNames) ([]*Image, error) {
 		}
 		return images, ctx.Err()
 	}
-	m := newMerging(c, images, full)
+	if len(c.hints) > 0 {
+		if newMerging(c, images, full, c.hints).agrees(c.items) {
+			return images, ctx.Err()
+		}
+		c.hints = nil
+	}
+	m := newMerging(c, images, full, nil)
 	for _, item := range c.items {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -306,8 +322,10 @@ type merging struct {
 	unreadable map[*Image]bool            // not even their own
 }
 
-func newMerging(c *Catalog, images []*Image, full fullNames) *merging {
+// newMerging reads the manifests of the images, but for those of which hints tell.
+func newMerging(c *Catalog, images []*Image, full fullNames, hints map[digest.Digest]image.Tree) *merging {
 	m := &merging{catalog: c, full: full, byName: map[string][]*Image{}, byConfig: map[digest.Digest][]*Image{}, incomplete: map[*Image]bool{}, unreadable: map[*Image]bool{}}
+	c.trees = map[digest.Digest]image.Tree{}
 	for _, img := range images {
 		for _, name := range img.Names {
 			if n := full.of(name); n != "" && !slices.Contains(m.byName[n], img) {
@@ -319,19 +337,74 @@ func newMerging(c *Catalog, images []*Image, full fullNames) *merging {
 		return m
 	}
 	for _, img := range images {
-		// What cannot be read is found out when the image is used.
 		top := img.contents.(*ociImage).descriptor
-		_ = walk(c.files, top, func(d v1.Descriptor, _ []byte, doc *image.Fields, err error) error {
-			if err != nil {
-				m.incomplete[img] = true
-				m.unreadable[img] = m.unreadable[img] || d.Digest == top.Digest
-			} else if doc.Config != nil && !slices.Contains(m.byConfig[doc.Config.Digest], img) {
-				m.byConfig[doc.Config.Digest] = append(m.byConfig[doc.Config.Digest], img)
-			}
-			return nil
-		})
+		tree, ok := hints[top.Digest]
+		if !ok {
+			tree = m.walk(img, top)
+		}
+		for _, config := range tree.Configs {
+			m.byConfig[config] = append(m.byConfig[config], img)
+		}
+		if !m.incomplete[img] {
+			c.trees[top.Digest] = tree
+		}
 	}
 	return m
+}
+
+// walk returns what an image leads to. What cannot be read is found out when the image is used.
+func (m *merging) walk(img *Image, top v1.Descriptor) (t image.Tree) {
+	_ = walk(m.catalog.files, top, func(d v1.Descriptor, _ []byte, doc *image.Fields, err error) error {
+		if err != nil {
+			m.incomplete[img] = true
+			m.unreadable[img] = m.unreadable[img] || d.Digest == top.Digest
+			return nil
+		}
+		t.Add(top.Digest, d.Digest, doc.Config)
+		return nil
+	})
+	return t
+}
+
+// agrees reports whether manifest.json has nothing that index.json does not have as well: each
+// image of it is one of index.json, with all its names. Then it notes which item is of which image. Hints
+// are only believed that far: all else is found out from the manifests.
+func (m *merging) agrees(items []manifestItem) bool {
+	owners := make([][]*Image, len(items))
+	for n, item := range items {
+		d, ok := digestInName(item.Config)
+		if owners[n] = m.byConfig[d]; !ok || len(owners[n]) == 0 {
+			return false
+		}
+		for _, tag := range item.RepoTags {
+			if !slices.ContainsFunc(m.byName[m.full.of(tag)], func(img *Image) bool { return slices.Contains(owners[n], img) }) {
+				return false
+			}
+		}
+	}
+	for n := range items {
+		d, _ := digestInName(items[n].Config)
+		for _, img := range owners[n] {
+			img.contents.(*ociImage).items[d] = &items[n]
+		}
+	}
+	return true
+}
+
+// Tree returns what an image leads to. ok is false if a part of it is not there, or if nobody
+// has looked.
+func (c *Catalog) Tree(top digest.Digest) (t image.Tree, ok bool) {
+	t, ok = c.trees[top]
+	return t, ok
+}
+
+// checkHint returns an error for a manifest of the image that is another one than the listing of
+// the entries says.
+func (i *ociImage) checkHint(doc *image.Fields) error {
+	if tree, ok := i.catalog.hints[i.descriptor.Digest]; ok && doc.Config != nil && !slices.Contains(tree.Configs, doc.Config.Digest) {
+		return errdef.Errorf(errdef.ErrDamaged, "%s has another config for the image than its manifest, %s", tarfile.ListingName, doc.Config.Digest)
+	}
+	return nil
 }
 
 // add takes an item of manifest.json for what it says of an image of index.json,

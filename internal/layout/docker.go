@@ -123,6 +123,9 @@ func (t *dockerTable) Head() ([]tarfile.Small, error) { return nil, nil }
 // Tail implements Table.
 func (t *dockerTable) Tail() ([]tarfile.Small, error) { return t.index.files(true) }
 
+// Notes implements Table: other programs write the same bytes.
+func (t *dockerTable) Notes() ([]byte, bool) { return nil, false }
+
 // Empty implements Table.
 func (t *dockerTable) Empty() bool { return t.index.empty() }
 

@@ -70,6 +70,9 @@ type Archive interface {
 	Has(name string) bool
 	// Unlisted returns what an OCI layout has without listing it in its table of contents.
 	Unlisted() []v1.Descriptor
+	// Tree returns what an image leads to. ok is false if a part of it is not there, or if
+	// nobody has looked.
+	Tree(top digest.Digest) (t image.Tree, ok bool)
 }
 
 // ErrOther is returned by ReadTable for an archive of another layout.
@@ -119,6 +122,9 @@ type Table interface {
 	Tag(img Tagged, name string) []string
 	// Tail returns the files that an archive ends with.
 	Tail() ([]tarfile.Small, error)
+	// Notes returns what the listing of the entries says of the images. ok is false if an
+	// archive of this kind has no listing.
+	Notes() (notes []byte, ok bool)
 	// Empty reports whether there is no image.
 	Empty() bool
 }

@@ -82,7 +82,7 @@ func (l OCI) LeftOut(img *image.Image) string {
 func (l OCI) NewTable() Table {
 	return &ociTable{
 		layout: l, index: newTagIndex(l.Metadata), names: names{}, known: map[string]struct{}{}, directories: newDirectories(),
-		contents: kept[indexFile]{value: indexFile{SchemaVersion: 2, MediaType: v1.MediaTypeImageIndex}}, added: map[digest.Digest]*image.Fields{},
+		contents: kept[indexFile]{value: indexFile{SchemaVersion: 2, MediaType: v1.MediaTypeImageIndex}}, added: map[digest.Digest]*image.Fields{}, trees: map[digest.Digest]image.Tree{},
 	}
 }
 
@@ -104,7 +104,7 @@ func (l OCI) ReadTable(old Archive) (Table, error) {
 		return nil, err
 	}
 	l.Pure = manifest == nil // Whoever wrote it did not want Docker to see a part of it.
-	t := &ociTable{layout: l, index: newTagIndex(l.Metadata), names: names{}, known: map[string]struct{}{}, directories: newDirectories(), old: old, added: map[digest.Digest]*image.Fields{}}
+	t := &ociTable{layout: l, index: newTagIndex(l.Metadata), names: names{}, known: map[string]struct{}{}, directories: newDirectories(), old: old, added: map[digest.Digest]*image.Fields{}, trees: map[digest.Digest]image.Tree{}}
 	t.directories.read(old)
 	if err := t.index.read(old, manifest, repositories); err != nil {
 		return nil, err
@@ -157,6 +157,7 @@ type ociTable struct {
 	cosign      digest.Digest                   // what signatures in old are about that have a kind only
 	removed     []digest.Digest                 // what old lists, and this does not any more
 	added       map[digest.Digest]*image.Fields // manifests and indexes that old need not have
+	trees       map[digest.Digest]image.Tree    // of the images in added of which all is there
 }
 
 // indexFile is index.json, its fields in the order of the specification.
@@ -167,6 +168,27 @@ type indexFile struct {
 	Manifests     []*kept[v1.Descriptor] `json:"manifests"`
 	Subject       *v1.Descriptor         `json:"subject,omitempty"`
 	Annotations   map[string]string      `json:"annotations,omitempty"`
+}
+
+// Notes implements Table. They are the trees of the images, in the order of index.json.
+func (t *ociTable) Notes() ([]byte, bool) {
+	var notes []byte
+	seen := map[digest.Digest]bool{}
+	for _, d := range t.contents.value.Manifests {
+		top := d.value.Digest
+		if seen[top] {
+			continue
+		}
+		seen[top] = true
+		tree, ok := t.trees[top]
+		if !ok && t.old != nil {
+			tree, ok = t.old.Tree(top)
+		}
+		if ok {
+			notes = image.AppendTree(notes, top, tree)
+		}
+	}
+	return notes, true
 }
 
 // Empty implements Table.

@@ -29,6 +29,8 @@ func (a oldArchive) ReadTable(name string) ([]byte, error) {
 	return []byte(data), nil
 }
 
+func (a oldArchive) Tree(digest.Digest) (image.Tree, bool) { return image.Tree{}, false }
+
 func (a oldArchive) Has(name string) bool {
 	_, ok := a[name]
 	return ok

@@ -201,6 +201,9 @@ func (t *ociTable) reach(ctx context.Context, from []digest.Digest, about map[di
 
 // noteAdded remembers what the documents of an image lead to, and are about.
 func (t *ociTable) noteAdded(img *image.Image) {
+	if tree, ok := image.TreeOf(img); ok {
+		t.trees[img.Digest()] = tree
+	}
 	for _, document := range img.Documents {
 		fields := &image.Fields{}
 		for _, m := range document.Manifests {

@@ -5,23 +5,23 @@ import "fmt"
 // gap is a range of a file between entries that were adopted.
 type gap struct{ off, end int64 }
 
-// Adopt makes an entry of what is complete in the file already, its header at off, a
-// multiple of 512, as a Finish of the blob would have done. What is adopted must be in
+// Adopt makes an entry of what is complete in the file already, size bytes behind their header
+// of one block at off, a multiple of 512, as a Finish of the blob would have done. What is adopted must be in
 // the order of the file, and before any slot is reserved. Blobs of known size, or of which
 // one is expected before their content comes, go to the gaps between, so that the bytes that were there once get to where they were.
-func (w *FileWriter) Adopt(off, span int64) (*Entry, error) {
+func (w *FileWriter) Adopt(name string, off, size int64) (*Entry, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err != nil {
 		return nil, w.err
 	}
-	if off < w.tail || off%blockSize != 0 || span <= 0 || span > maxSize || span%blockSize != 0 || w.first != nil {
-		return nil, fmt.Errorf("internal error: %d bytes at offset %d cannot be adopted", span, off)
+	if off < w.tail || off%blockSize != 0 || size < 0 || size > maxSize || w.first != nil {
+		return nil, fmt.Errorf("internal error: %d bytes at offset %d cannot be adopted", size, off)
 	}
 	if off > w.tail {
 		w.gaps = append(w.gaps, gap{w.tail, off})
 	}
-	e := &Entry{span: span}
+	e := &Entry{name: name, size: size, span: spanOf(blockSize, size)}
 	w.live[e] = struct{}{}
 	w.occupyLocked(e, off)
 	return e, nil

@@ -18,6 +18,7 @@ type Blob struct {
 	q       *queue
 	slot    *Slot
 	header  *tar.Header // may be nil before Finish
+	name    string      // of the entry, once it is complete
 	head    int64       // bytes that are left for the header
 	size    int64       // announced, -1 if unknown
 	guess   int64       // the most that its place holds, 0 if that is not a guess
@@ -154,6 +155,7 @@ func (b *Blob) finish(ctx context.Context, header *tar.Header) (*Entry, error) {
 	if int64(len(blocks)) != b.head {
 		return nil, fmt.Errorf("describing %s: the header takes %d bytes instead of the %d left for it", header.Name, len(blocks), b.head)
 	}
+	b.name = header.Name
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -203,7 +205,7 @@ func (b *Blob) complete(ctx context.Context) (*Entry, error) {
 	if b.slot.off >= 0 && !b.inPlace {
 		return nil, nil
 	}
-	e := &Entry{span: spanOf(b.head, b.n), slot: b.slot, spool: b.spool}
+	e := &Entry{name: b.name, size: b.n, span: spanOf(b.head, b.n), slot: b.slot, spool: b.spool}
 	b.spool = nil
 	b.slot.size = b.n
 	b.slot.blob = nil

@@ -78,11 +78,15 @@ func (w *FileWriter) Seal(ctx context.Context, slot *Slot, entries []*Entry, sma
 		return w.failLocked(err)
 	}
 	for _, e := range fresh {
+		w.listing.addEntry(e)
 		delete(w.live, e)
 		if e.place != nil {
 			e.place.remove()
 			e.place = nil
 		}
+	}
+	if err := w.listing.addSmall(small); err != nil {
+		return w.failLocked(err)
 	}
 	w.sealed, w.written = end, max(w.written, end)
 	if slot != nil {

@@ -19,7 +19,7 @@ import (
 )
 
 // Index knows where in a tar archive the content of every entry is. It is made
-// from the headers in one pass. All methods may be called concurrently.
+// from the headers in one pass, or from a listing of them. All methods may be called concurrently.
 type Index struct {
 	r io.ReaderAt
 	// entries are in the order of the archive. Those that a later one of the
@@ -32,7 +32,8 @@ type Index struct {
 	size       int64                 // of the archive
 	terminated bool
 	trailing   int64
-	end        int64 // of the last entry, where the marker should begin
+	end        int64   // of the last entry, where the marker should begin
+	listed     *places // nil if it is made from the headers
 }
 
 type record struct {
@@ -51,12 +52,18 @@ type Member struct {
 }
 
 // NewIndex reads the headers of the archive that r holds, size bytes long, and
-// seeks over the contents. The error wraps errdef.ErrNoImageArchive, ErrDamaged
+// seeks over the contents. If the archive ends with a listing of its entries, that is read
+// instead, and each header when its file is: one that is not what the listing says
+// is an error then, and CheckListing looks at all. The error wraps errdef.ErrNoImageArchive, ErrDamaged
 // or ErrLimit where the archive is to blame.
 func NewIndex(ctx context.Context, r io.ReaderAt, size int64) (*Index, error) {
+	if x := listedIndex(r, size); x != nil {
+		return x, ctx.Err()
+	}
 	return newIndex(ctx, r, size, maxEntries, maxNameBytes)
 }
 
+// newIndex is NewIndex without a listing.
 func newIndex(ctx context.Context, r io.ReaderAt, size int64, maxEntries, maxNameBytes int) (*Index, error) {
 	x := &Index{r: r, size: size, byName: map[string]int32{}, sparse: map[int64]*sparseFile{}}
 	w := &window{r: r, size: size}
@@ -305,7 +312,7 @@ func (x *Index) Open(f Member) *io.SectionReader {
 	if sparse := x.sparse[f.Offset]; sparse != nil {
 		return io.NewSectionReader(sparse, 0, f.Size)
 	}
-	return io.NewSectionReader(x.r, f.Offset, f.Size)
+	return io.NewSectionReader(x.readerOf(f), f.Offset, f.Size)
 }
 
 // IsSparse reports whether a file has holes that the archive does not store, so
@@ -322,6 +329,13 @@ func (x *Index) ReadFile(name string, limit int64) ([]byte, error) {
 	}
 	if f.Size > limit {
 		return nil, fmt.Errorf("reading %s: %w: %d bytes, at most %d are allowed", readable(name), errdef.ErrLimit, f.Size, limit)
+	}
+	if x.listed != nil {
+		data, err := x.readListed(f)
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", readable(name), err)
+		}
+		return data, nil
 	}
 	data := make([]byte, f.Size)
 	if _, err := x.Open(f).ReadAt(data, 0); err != nil && (err != io.EOF || f.Size > 0) {

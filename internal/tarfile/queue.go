@@ -22,6 +22,7 @@ type queue struct {
 	count       uint64              // of slots that have been in the queue
 	live        map[*Entry]struct{} // entries not sealed yet
 	err         error               // the first failure to write, after which nothing works any more
+	listing     *Listing            // nil if nobody wants one
 }
 
 // output is what a blob, or the queue, needs of the archive's kind of file.
@@ -56,6 +57,9 @@ type output interface {
 func newQueue(out output, spoolDir string) queue {
 	return queue{out: out, spoolDir: spoolDir, changed: make(chan struct{}), live: map[*Entry]struct{}{}}
 }
+
+// Record implements Writer.
+func (q *queue) Record(l *Listing) { q.listing = l }
 
 // Reserve implements Writer.
 func (q *queue) Reserve(name string, size int64) *Slot {

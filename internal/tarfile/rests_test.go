@@ -103,10 +103,10 @@ func TestAdopt(t *testing.T) {
 	_, err = f.WriteAt(make([]byte, spanA), 0)
 	require.NoError(t, err)
 	w := NewFileWriter(f, 0, t.TempDir())
-	b, err := w.Adopt(spanA, spanB)
+	b, err := w.Adopt("b", spanA, 5000)
 	require.NoError(t, err)
-	for _, wrong := range [][2]int64{{spanA, spanB}, {1 << 20, 0}, {1<<20 + 1, 512}, {1 << 20, 511}} {
-		_, err := w.Adopt(wrong[0], wrong[1])
+	for _, wrong := range [][2]int64{{spanA, 5000}, {1 << 20, -1}, {1<<20 + 1, 0}} {
+		_, err := w.Adopt("b", wrong[0], wrong[1])
 		require.ErrorContains(t, err, "cannot be adopted")
 	}
 	put := func(name string, n int, size int64) *Entry {
@@ -121,7 +121,7 @@ func TestAdopt(t *testing.T) {
 	c := put("c", 600, -1)
 	a := put("a", 700, 700)
 	assert.Equal(t, []int64{0, spanA, spanA + spanB}, []int64{a.place.off, b.place.off, c.place.off}, "nothing has to be moved")
-	_, err = w.Adopt(1<<20, 512)
+	_, err = w.Adopt("b", 1<<20, 0)
 	require.NoError(t, err, "it comes to nothing")
 	require.NoError(t, w.Seal(t.Context(), nil, []*Entry{a, b, c}, List(small("x", "x"))))
 	require.NoError(t, w.Close(t.Context()))
@@ -140,7 +140,7 @@ func TestAdoptAndExpect(t *testing.T) {
 		_, err = f.WriteAt(make([]byte, span), 0)
 		require.NoError(t, err)
 		w := NewFileWriter(f, 0, t.TempDir())
-		b, err := w.Adopt(span, spanOf(blockSize, 5000))
+		b, err := w.Adopt("b", span, 5000)
 		require.NoError(t, err)
 		blob, err := w.Create(w.Reserve("a", -1), nil, -1)
 		require.NoError(t, err)

@@ -71,6 +71,9 @@ func (w *StreamWriter) Seal(ctx context.Context, slot *Slot, entries []*Entry, s
 		}
 		return err
 	}
+	if err := w.listing.addSmall(small); err != nil {
+		return w.failLocked(err)
+	}
 	for _, e := range entries {
 		delete(w.live, e)
 	}
@@ -135,6 +138,7 @@ func writeMarker(to io.Writer) error {
 func (w *StreamWriter) sentLocked(spooled []*Entry, err error) error {
 	w.sending = false
 	for _, e := range spooled {
+		w.listing.addEntry(e)
 		e.sending = false
 		if closeErr := e.unspool(); err == nil {
 			err = closeErr
@@ -231,7 +235,12 @@ func (w *StreamWriter) frame(ctx context.Context, b *Blob, _, pad []byte) error 
 	return w.write(ctx, b, pad) // The header has been sent, or is that of Create.
 }
 
-func (w *StreamWriter) completeLocked(*Blob, *Entry) {}
+// completeLocked implements output. Entries are listed as they are sent.
+func (w *StreamWriter) completeLocked(b *Blob, e *Entry) {
+	if b.inPlace {
+		w.listing.addEntry(e)
+	}
+}
 
 // deliverLocked implements output. Entries that have to wait for others are sent
 // later.

@@ -74,17 +74,19 @@ func (x *Index) Superseded() (int, error) {
 			n++
 		}
 	}
-	for x.Has(fmt.Sprintf("%s%d", superseded, n)) {
+	for x.Has(supersededName(n)) {
 		n++
 	}
 	return n, nil
 }
 
+func supersededName(number int) string { return fmt.Sprintf("%s%d", superseded, number) }
+
 // Supersede returns the block that, written at the start of the tail, makes of it an
 // entry that nobody looks at, so that the archive goes on at offset from. number
 // tells it from the archive's others.
 func (t Tail) Supersede(number int, from int64) ([]byte, error) {
-	header := &tar.Header{Typeflag: tar.TypeReg, Name: fmt.Sprintf("%s%d", superseded, number), Mode: 0o444}
+	header := &tar.Header{Typeflag: tar.TypeReg, Name: supersededName(number), Mode: 0o444}
 	block, err := encodeHeader(header, from-t.Start-blockSize)
 	if err == nil && len(block) != blockSize {
 		err = fmt.Errorf("internal error: a header of %d bytes", len(block))

@@ -23,6 +23,10 @@ import (
 // All methods may be called concurrently. Data written by a Writer that is
 // neither sealed nor closed is not an archive.
 type Writer interface {
+	// Record has a listing know the entries as they become final. It must be called
+	// before anything else.
+	Record(l *Listing)
+
 	// Reserve appends a slot to the order of the archive. name is that of the
 	// entry that will come, or any other whose header takes as many blocks (see
 	// HeaderSpan). size is that of its content in bytes, -1 if that is not
@@ -66,6 +70,8 @@ type File interface {
 
 // Entry is a complete blob that is not sealed yet.
 type Entry struct {
+	name    string
+	size    int64       // of the content in bytes
 	span    int64       // bytes that header, content and padding take
 	slot    *Slot       // whose content it is
 	place   *extent     // where it is in a file; nil elsewhere

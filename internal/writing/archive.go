@@ -73,6 +73,7 @@ type Archive struct {
 
 	sealing lock // held while anything is sealed; before mu
 	table   layout.Table
+	listing *tarfile.Listing
 
 	mu      sync.Mutex // never held for long
 	planned []*Image   // that NewImage has not returned yet
@@ -120,10 +121,27 @@ func newArchive(ctx context.Context, out *output.Output, tar tarfile.Writer, pat
 	} else {
 		a.table = o.Layout.NewTable()
 	}
-	if err := a.start(ctx, o); err != nil {
+	err := a.list()
+	if err == nil {
+		err = a.start(ctx, o)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("creating %s: %w", path, err), a.Abort())
 	}
 	return a, nil
+}
+
+// list has the container say which entries it gets, for a layout that has a listing of them.
+func (a *Archive) list() (err error) {
+	if _, ok := a.table.Notes(); !ok {
+		return nil
+	}
+	a.listing = &tarfile.Listing{}
+	if a.old != nil {
+		a.listing, err = a.old.listing()
+	}
+	a.tar.Record(a.listing)
+	return err
 }
 
 // start writes what the archive begins with and reserves the places of what is
@@ -223,6 +241,9 @@ func (a *Archive) complete(ctx context.Context) (bool, error) {
 	files, err := a.tail()
 	if err == nil && files == nil {
 		return false, nil
+	}
+	if err == nil {
+		files, err = withListing(files, a.table, a.listing)
 	}
 	if err == nil {
 		err = checkTables(files)

@@ -27,7 +27,7 @@ import (
 )
 
 // documents are the entries that are written anew when an archive changes.
-var documents = []string{v1.ImageIndexFile, "manifest.json", "repositories"}
+var documents = []string{v1.ImageIndexFile, "manifest.json", "repositories", tarfile.ListingName}
 
 // Existing is an archive that is there, and is going to be changed in place.
 type Existing struct {
@@ -298,7 +298,7 @@ const maxLayoutFile = 1 << 16
 func (e *Existing) same(files []tarfile.Small) bool {
 	have := 0
 	for _, name := range e.tail.Names {
-		if !strings.HasSuffix(name, "/") {
+		if !strings.HasSuffix(name, "/") && name != tarfile.ListingName {
 			have++
 		}
 	}
@@ -313,6 +313,29 @@ func (e *Existing) same(files []tarfile.Small) bool {
 		have--
 	}
 	return have == 0
+}
+
+// listing returns the entries that the archive will have when it has changed, but for what is new.
+func (e *Existing) listing() (*tarfile.Listing, error) {
+	number, err := e.index.Superseded()
+	if err != nil {
+		return nil, err
+	}
+	return e.index.Listing(e.tail, number, e.from), nil
+}
+
+// withListing adds the listing of all entries to the files that an archive ends with, if it
+// is to have one.
+func withListing(files []tarfile.Small, table layout.Table, l *tarfile.Listing) ([]tarfile.Small, error) {
+	notes, ok := table.Notes()
+	if !ok {
+		return files, nil
+	}
+	entry, ok, err := l.Entry(files, notes)
+	if ok && err == nil {
+		files = append(files, entry)
+	}
+	return files, err
 }
 
 // change has the output take the archive from its old tail to its new one.
@@ -375,6 +398,13 @@ func (e *Existing) rewriteTail(ctx context.Context) error {
 	}
 	if e.same(files) {
 		return nil
+	}
+	listing, err := e.listing()
+	if err == nil {
+		files, err = withListing(files, e.table, listing)
+	}
+	if err != nil {
+		return err
 	}
 	e.begin()
 	w := tarfile.NewFileWriter(e.out.File(), e.from, e.out.Dir())

@@ -62,7 +62,7 @@ func (a *Archive) adopt(ctx context.Context, o Options) error {
 	end := w.Sealed()
 	a.adopted = len(rests) > 0
 	for _, r := range rests {
-		entry, err := w.Adopt(r.Offset, r.Span())
+		entry, err := w.Adopt(r.Name, r.Offset, r.Size)
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,97 @@
+package image
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Tree is what an image, or an image index, leads to: it tells of which configs it is without
+// reading it.
+type Tree struct {
+	Documents []digest.Digest // manifests and indexes below the image's own, in the order of a walk, each once
+	Configs   []digest.Digest // of all manifests, in the same order, each once
+}
+
+// TreeOf returns the tree of an image. ok is false if a part of it is not there.
+func TreeOf(img *Image) (t Tree, ok bool) {
+	seen := map[digest.Digest]bool{}
+	var walk func(d *Document) bool
+	walk = func(d *Document) bool {
+		if d == nil {
+			return false
+		}
+		if seen[d.Descriptor.Digest] {
+			return true
+		}
+		seen[d.Descriptor.Digest] = true
+		t.Add(img.Digest(), d.Descriptor.Digest, d.Config)
+		for _, child := range d.Manifests {
+			if !walk(img.Find(child.Digest)) {
+				return false
+			}
+		}
+		return true
+	}
+	return t, walk(img.Top())
+}
+
+// Add notes a document that an image, whose digest is top, leads to. config is nil if it has none.
+func (t *Tree) Add(top, document digest.Digest, config *v1.Descriptor) {
+	if document != top {
+		t.Documents = append(t.Documents, document)
+	}
+	if config != nil && !slices.Contains(t.Configs, config.Digest) {
+		t.Configs = append(t.Configs, config.Digest)
+	}
+}
+
+// AppendTree appends what ParseTrees makes a tree of again. One that has other digests than
+// SHA-256 is left out.
+func AppendTree(b []byte, top digest.Digest, t Tree) []byte {
+	all := slices.Concat([]digest.Digest{top}, t.Documents, t.Configs)
+	packed := make([]byte, 0, len(all)*sha256.Size)
+	for _, d := range all {
+		hash, err := hex.DecodeString(d.Encoded())
+		if d.Algorithm() != digest.SHA256 || err != nil {
+			return b
+		}
+		packed = append(packed, hash...)
+	}
+	b = binary.AppendUvarint(b, uint64(len(t.Documents)))
+	b = binary.AppendUvarint(b, uint64(len(t.Configs)))
+	return append(b, packed...)
+}
+
+// ParseTrees returns the trees in data, by the digests of their images. What cannot be parsed says
+// nothing.
+func ParseTrees(data []byte) map[digest.Digest]Tree {
+	trees := map[digest.Digest]Tree{}
+	number := func() (n uint64, ok bool) {
+		n, length := binary.Uvarint(data)
+		if length <= 0 || n > uint64(len(data))/sha256.Size {
+			return 0, false
+		}
+		data = data[length:]
+		return n, true
+	}
+	for len(data) > 0 {
+		documents, okDocuments := number()
+		configs, okConfigs := number()
+		count := 1 + documents + configs
+		if !okDocuments || !okConfigs || count > uint64(len(data))/sha256.Size {
+			return trees
+		}
+		all := make([]digest.Digest, count)
+		for i := range all {
+			all[i] = digest.NewDigestFromEncoded(digest.SHA256, hex.EncodeToString(data[:sha256.Size]))
+			data = data[sha256.Size:]
+		}
+		trees[all[0]] = Tree{Documents: all[1 : 1+documents], Configs: all[1+documents:]}
+	}
+	return trees
+}

@@ -45,6 +45,16 @@ type listed struct {
 	dir  bool
 }
 
+// Add notes the next entry of an archive that is planned: a file of size bytes, or a directory if its
+// name ends with a slash.
+func (l *Listing) Add(name string, size int64) {
+	head, err := HeaderSpan(name)
+	if err != nil || size < 0 {
+		head = 0 // There is no such entry, or nobody knows where the next one is.
+	}
+	l.add(name, headerFor(name).Typeflag, head, size)
+}
+
 // add notes the next entry, whose headers take head bytes.
 func (l *Listing) add(name string, kind byte, head, size int64) {
 	if l == nil {

@@ -243,10 +243,10 @@ func (a *Archive) complete(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	if err == nil {
-		files, err = withListing(files, a.table, a.listing)
+		err = checkTables(files)
 	}
 	if err == nil {
-		err = checkTables(files)
+		files, err = withListing(files, a.table, a.listing)
 	}
 	if err == nil {
 		err = a.tar.Seal(ctx, nil, nil, tarfile.List(files...))

@@ -77,6 +77,8 @@ type planner struct {
 	plan  Planned
 	seen  map[digest.Digest]bool // blobs, as they are stored
 	off   int64                  // -1 once it is not known
+	// listing has the entries so far.
+	listing tarfile.Listing
 }
 
 func (p *planner) run(ctx context.Context) error {
@@ -107,6 +109,15 @@ func (p *planner) run(ctx context.Context) error {
 	tail, err := p.table.Tail()
 	if err != nil {
 		return err
+	}
+	if notes, ok := p.table.Notes(); ok {
+		listing, ok, err := p.listing.Entry(tail, notes)
+		if err != nil {
+			return err
+		}
+		if ok {
+			tail = append(tail, listing)
+		}
 	}
 	if err := p.small(tarfile.List(tail...)); err != nil {
 		return err
@@ -161,6 +172,7 @@ func (p *planner) small(files tarfile.Smalls) error {
 }
 
 func (p *planner) entry(name string, size int64) error {
+	p.listing.Add(name, size)
 	p.plan.Entries = append(p.plan.Entries, Entry{Name: name, Offset: p.off, Size: size})
 	if size < 0 || p.off < 0 {
 		p.off = -1

@@ -32,9 +32,12 @@ func (c *Catalog) Describe(ctx context.Context, img *Image) (imageinfo.Manifest,
 		return docker.describe(ctx)
 	}
 	i := img.contents.(*ociImage)
-	s, err := i.settle(ctx, i.descriptor)
-	if err != nil {
-		return imageinfo.Manifest{}, err
+	s := &settled{}
+	if _, listed := c.hints[i.descriptor.Digest]; !listed { // To settle takes a read of each layer, and who writes a listing has done it.
+		var err error
+		if s, err = i.settle(ctx, i.descriptor); err != nil {
+			return imageinfo.Manifest{}, err
+		}
 	}
 	if s.instead != nil {
 		return s.instead.describe(ctx)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync/atomic"
 )
 
@@ -63,7 +64,7 @@ func listedIndex(r io.ReaderAt, size int64) *Index {
 		return nil // It is of another archive, or entries have come between.
 	}
 	x.listed.seen[len(entries)].Store(true)
-	if !x.readTail(end) {
+	if !x.readTail(end) || !x.committed() {
 		return nil
 	}
 	return x
@@ -120,6 +121,20 @@ func (x *Index) readTail(end []byte) bool {
 	for i := first; i < last; i++ {
 		if n, _ := x.readAt(block, x.entries[i].start); n < len(block) || x.see(i, block) != nil {
 			return false
+		}
+	}
+	return true
+}
+
+// committed reports whether the last change of an archive that has grown was completed: what is new, and
+// its listing, are there before, and it is the header of what held the tables until then
+// that makes them the archive's.
+func (x *Index) committed() bool {
+	for i, e := range slices.Backward(x.entries) {
+		if strings.HasPrefix(e.name, superseded) {
+			block := make([]byte, blockSize)
+			n, _ := x.readAt(block, e.start)
+			return n == len(block) && x.see(i, block) == nil
 		}
 	}
 	return true

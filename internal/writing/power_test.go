@@ -3,6 +3,7 @@ package writing
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 // disk is what happened to an archive that was changed.
 type disk struct {
 	old, new []byte
+	images   int // in old
 	log      []local.Change
 	start    int64 // of the old tail
 }
@@ -44,10 +46,14 @@ func growing() map[string]layout.Layout {
 	return map[string]layout.Layout{"docker": layout.Docker{Metadata: m}, "oci": layout.OCI{Metadata: m}}
 }
 
-// addTo writes an archive of one image and adds another one, watching.
-func addTo(t *testing.T, l layout.Layout, change func(ctx context.Context, out *output.Output, path string)) *disk {
+// addTo writes an archive of two images and so many more, and changes it, watching.
+func addTo(t *testing.T, l layout.Layout, more int, change func(ctx context.Context, out *output.Output, path string)) *disk {
 	path := filepath.Join(t.TempDir(), "archive.tar")
-	d := &disk{old: written(t, l, newImage(t, "one", zipped(1, 900)), newImage(t, "other", zipped(3, 300)))}
+	images := []*testImage{newImage(t, "one", zipped(1, 900)), newImage(t, "other", zipped(3, 300))}
+	for n := range more {
+		images = append(images, newImage(t, fmt.Sprintf("more%d", n), zipped(byte(10+n), 100)))
+	}
+	d := &disk{old: written(t, l, images...), images: len(images)}
 	require.NoError(t, os.WriteFile(path, d.old, 0o600))
 	out, err := output.Open(t.Context(), path, false)
 	require.NoError(t, err)
@@ -135,7 +141,7 @@ func sectors(log []local.Change) (n int) {
 
 // check fails unless a file is the old or the new archive.
 func (d *disk) check(t *testing.T, file []byte, what string) {
-	want, images := d.old, 2
+	want, images := d.old, d.images
 	if len(file) >= len(d.new) && bytes.Equal(file[d.start:d.start+512], d.new[d.start:d.start+512]) {
 		want, images = d.new, -1
 	}
@@ -156,6 +162,7 @@ func (d *disk) check(t *testing.T, file []byte, what string) {
 // the disk, in whichever order: there is the old archive, or the new one.
 func TestPowerFailure(t *testing.T) {
 	layouts := growing()
+	layouts["listed"] = layouts["oci"]
 	changes := map[string]func(t *testing.T, l layout.Layout) func(context.Context, *output.Output, string){
 		"add": func(t *testing.T, l layout.Layout) func(context.Context, *output.Output, string) {
 			return func(ctx context.Context, out *output.Output, path string) {
@@ -195,8 +202,16 @@ func TestPowerFailure(t *testing.T) {
 	}
 	for kind, l := range layouts {
 		for name, change := range changes {
+			more := 0
+			if kind == "listed" {
+				if name == "add to rests" { // They are found by their headers.
+					continue
+				}
+				more = 10 // Its entries are listed.
+			}
 			t.Run(kind+" "+name, func(t *testing.T) {
-				d := addTo(t, l, change(t, l))
+				d := addTo(t, l, more, change(t, l))
+				require.Equal(t, more > 0, bytes.Contains(d.old, []byte(tarfile.ListingName)))
 				commits := 0
 				for end := range len(d.log) + 1 {
 					synced := 0 // all before this is on the disk

@@ -215,7 +215,7 @@ func decodeListing(data []byte) (entries []listed, notes []byte, ok bool) {
 		}
 		entries = append(entries, e)
 	}
-	return entries, d.data, true
+	return entries, d.data, !d.bad
 }
 
 // listingReader takes a listing apart. What is not there is noted.

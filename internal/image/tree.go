@@ -88,7 +88,11 @@ func ParseTrees(data []byte) map[digest.Digest]Tree {
 		}
 		all := make([]digest.Digest, count)
 		for i := range all {
-			all[i] = digest.NewDigestFromEncoded(digest.SHA256, hex.EncodeToString(data[:sha256.Size]))
+			d, err := digest.Parse("sha256:" + hex.EncodeToString(data[:sha256.Size]))
+			if err != nil {
+				return trees
+			}
+			all[i] = d
 			data = data[sha256.Size:]
 		}
 		trees[all[0]] = Tree{Documents: all[1 : 1+documents], Configs: all[1+documents:]}

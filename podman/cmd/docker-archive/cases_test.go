@@ -26,7 +26,7 @@ func command(t *testing.T, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
 	var out, errOut buffer
 	root := newRootCommand()
-	args = append(args, "--insecure-policy")
+	args = translate(root, append(args, "--insecure-policy"))
 	root.SetArgs(args)
 	root.SetOut(&out)
 	root.SetErr(&errOut)

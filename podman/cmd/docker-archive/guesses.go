@@ -21,9 +21,6 @@ var guesses = map[string]string{
 	"backup":        "docker-archive save --referrers --all-platforms -o app.tar HOST/app:1",
 	"restore":       "docker-archive push app.tar HOST",
 	"image export":  "docker-archive save -o app.tar HOST/app:1",
-	"image save":    "docker-archive save -o app.tar HOST/app:1",
-	"image push":    "docker-archive push app.tar HOST",
-	"image load":    "docker-archive load app.tar",
 	"image import":  "docker-archive push app.tar HOST; docker-archive load app.tar is for docker and podman",
 	"upload":        "docker-archive push app.tar HOST",
 	"publish":       "docker-archive push app.tar HOST",
@@ -47,20 +44,12 @@ var guesses = map[string]string{
 	"artifact copy": "docker-archive copy --all docker://HOST/app:1 docker://OTHER/app:1",
 	"convert":       "docker-archive copy docker-archive:app.tar oci:DIR:app; save --layout docker|oci|image chooses the layout",
 	"transfer":      "docker-archive copy docker://HOST/app:1 docker://OTHER/app:1",
-	"image tag":     "docker-archive tag images.tar OLD NEW",
 	"image rename":  "docker-archive rename images.tar OLD NEW",
 	"retag":         "docker-archive tag images.tar OLD NEW",
 	"mv":            "docker-archive rename images.tar OLD NEW",
 	"move":          "docker-archive rename images.tar OLD NEW",
 
 	// Looking at images.
-	"image ls":              "docker-archive list images.tar",
-	"image list":            "docker-archive list images.tar",
-	"list-tags":             "docker-archive list images.tar; tags in a registry: docker-archive save --all-tags --dry-run HOST/app",
-	"tags":                  "docker-archive list images.tar; tags in a registry: docker-archive save --all-tags --dry-run HOST/app",
-	"tag ls":                "docker-archive list images.tar; tags in a registry: docker-archive save --all-tags --dry-run HOST/app",
-	"tag list":              "docker-archive list images.tar; tags in a registry: docker-archive save --all-tags --dry-run HOST/app",
-	"repo tags":             "docker-archive save --all-tags --dry-run HOST/app; of an archive docker-archive list images.tar",
 	"repo ls":               "docker-archive list images.tar; a registry is not searched for repositories",
 	"repo":                  "docker-archive list images.tar; a registry is not searched for repositories",
 	"catalog":               "docker-archive list images.tar; a registry is not searched for repositories",
@@ -69,23 +58,8 @@ var guesses = map[string]string{
 	"show":                  "docker-archive inspect app.tar",
 	"info":                  "docker-archive list images.tar; docker-archive inspect app.tar",
 	"describe":              "docker-archive inspect app.tar",
-	"image inspect":         "docker-archive inspect app.tar",
-	"image config":          "docker-archive inspect --config app.tar",
-	"config":                "docker-archive inspect --config app.tar",
-	"config get":            "docker-archive inspect --config app.tar",
-	"manifest":              "docker-archive inspect --raw app.tar",
-	"manifest get":          "docker-archive inspect --raw app.tar",
-	"manifest fetch":        "docker-archive inspect --raw app.tar",
-	"manifest fetch-config": "docker-archive inspect --config app.tar",
-	"manifest inspect":      "docker-archive inspect --raw app.tar",
-	"image manifest":        "docker-archive inspect --raw app.tar",
-	"manifest head":         "docker-archive inspect --format '{{.Digest}}' app.tar",
-	"image digest":          "docker-archive inspect --format '{{.Digest}}' app.tar",
-	"digest":                "docker-archive inspect --format '{{.Digest}}' app.tar",
-	"resolve":               "docker-archive inspect --format '{{.Digest}}' HOST/app:1",
 	"manifest-digest":       "docker-archive inspect --format '{{.Digest}}' app.tar",
 	"manifest digest":       "docker-archive inspect --format '{{.Digest}}' app.tar",
-	"image history":         "docker-archive layers app.tar",
 	"hist":                  "docker-archive layers app.tar",
 	"layer":                 "docker-archive layers app.tar; docker-archive files --layer N app.tar",
 	"layer ls":              "docker-archive layers app.tar",
@@ -96,13 +70,8 @@ var guesses = map[string]string{
 	"blob diff-config":      "docker-archive diff a.tar b.tar",
 	"blob diff-layer":       "docker-archive diff a.tar b.tar",
 	"manifest diff":         "docker-archive diff a.tar b.tar",
-	"image diff":            "docker-archive diff a.tar b.tar",
 	"compare":               "docker-archive diff a.tar b.tar",
 	"cmp":                   "docker-archive diff a.tar b.tar",
-	"image get-file":        "docker-archive cat app.tar PATH",
-	"get-file":              "docker-archive cat app.tar PATH",
-	"tree":                  "docker-archive files app.tar; docker-archive layers app.tar",
-	"image tree":            "docker-archive files app.tar; docker-archive layers app.tar",
 	"dive":                  "docker-archive layers app.tar; docker-archive files --layers app.tar",
 	"du":                    "docker-archive layers app.tar; docker-archive files --sort size -l app.tar",
 	"df":                    "docker-archive layers app.tar; docker-archive list images.tar",
@@ -223,8 +192,6 @@ var guesses = map[string]string{
 	"tag delete":               "docker-archive remove images.tar app:1; a registry's own tools delete there",
 	"tag rm":                   "docker-archive remove images.tar app:1",
 	"repo delete":              "docker-archive remove images.tar app:1; a registry's own tools delete there",
-	"image rm":                 "docker-archive remove images.tar app:1",
-	"image remove":             "docker-archive remove images.tar app:1",
 	"image delete":             "docker-archive remove images.tar app:1",
 	"gc":                       "docker-archive compact images.tar",
 	"prune":                    "docker-archive compact images.tar",
@@ -245,6 +212,34 @@ var guesses = map[string]string{
 	"proxy":                    "docker-archive serve images.tar",
 	"cache":                    "docker-archive save --without old.tar -o new.tar HOST/app:1",
 	"upgrade":                  "docker-archive version",
+	"image exists":             "docker-archive inspect app.tar",
+	"exists":                   "docker-archive inspect app.tar",
+	"image sign":               "docker-archive copy --sign-by-sigstore-private-key KEY docker-archive:app.tar docker://HOST/app:1",
+	"buildx imagetools":        "docker-archive inspect --raw HOST/app:1; docker-archive copy --all docker://HOST/app:1 docker://OTHER/app:1",
+	"imagetools":               "docker-archive inspect --raw HOST/app:1; docker-archive copy --all docker://HOST/app:1 docker://OTHER/app:1",
+	"context":                  "docker-archive load --context NAME app.tar",
+	"kube":                     "docker-archive save --from-yaml manifests.yaml -o images.tar",
+	"play":                     "docker-archive save --from-yaml manifests.yaml -o images.tar",
+	"generate":                 "docker-archive save --from-yaml manifests.yaml -o images.tar",
+	"scout":                    "docker-archive save --referrers -o app.tar HOST/app:1; for a scanner of files: docker-archive export -o rootfs.tar app.tar",
+	"registry set":             "docker-archive save --tls-verify=false --cert-dir DIR -o app.tar HOST/app:1",
+	"registry whoami":          "docker login HOST stores credentials; docker-archive save --authfile FILE reads them",
+	"whoami":                   "docker login HOST stores credentials; docker-archive save --authfile FILE reads them",
+	"volume":                   "only images are in archives: docker-archive list images.tar",
+	"network":                  "only images are in archives: docker-archive list images.tar",
+	"secret":                   "only images are in archives: docker-archive list images.tar",
+	"pod":                      "only images are in archives: docker-archive list images.tar",
+	"logs":                     "only images are in archives: docker-archive list images.tar",
+	"start":                    "docker-archive load app.tar, then docker run app:1",
+	"stop":                     "only images are in archives: docker-archive list images.tar",
+	"farm":                     "docker-archive make --base HOST/base:1 --add DIR:/app -o app.tar",
+	"ll":                       "docker-archive list images.tar; docker-archive files -l app.tar",
+	"sha256sum":                "docker-archive save --sha256 -o app.tar HOST/app:1; docker-archive verify app.tar",
+	"tar":                      "docker-archive files app.tar; docker-archive extract app.tar DIR",
+	"untar":                    "docker-archive extract app.tar DIR",
+	"unzip":                    "docker-archive extract app.tar DIR",
+	"oci":                      "docker-archive copy docker://HOST/app:1 oci:DIR:app",
+	"plugin":                   "ln -s docker-archive ~/.docker/cli-plugins/docker-archive, then docker archive list images.tar",
 	"image":                    "docker-archive list images.tar; docker-archive --help",
 	"system":                   "docker-archive version; docker-archive --help",
 	"unshare":                  "docker-archive extract app.tar DIR needs no root",
@@ -270,7 +265,6 @@ var guesses = map[string]string{
 // flagGuesses are flags of those programs, "COMMAND --flag" before "--flag", with the flag
 // that does the same.
 var flagGuesses = map[string]string{
-	"save --format":                 "--layout image, docker or oci: docker-archive save --layout docker -o app.tar HOST/app:1",
 	"save --multi-image-archive":    "several images need no flag: docker-archive save -o images.tar HOST/app:1 HOST/app:2",
 	"save -m":                       "several images need no flag: docker-archive save -o images.tar HOST/app:1 HOST/app:2",
 	"save --uncompressed":           "docker-archive save --layout docker -o app.tar HOST/app:1 stores layers uncompressed",
@@ -311,6 +305,13 @@ var flagGuesses = map[string]string{
 	"layers --human":                "docker-archive layers app.tar; --json has numbers",
 	"layers -H":                     "docker-archive layers app.tar; --json has numbers",
 	"layers --format":               "docker-archive layers --json app.tar",
+	"verify --tarball":              "docker-archive verify app.tar",
+	"verify --remote":               "docker-archive save -o app.tar HOST/app:1 && docker-archive verify app.tar",
+	"verify --deep":                 "docker-archive verify app.tar reads every byte",
+	"verify --fast":                 "docker-archive verify app.tar reads every byte",
+	"docker-archive -t":             "docker-archive list images.tar; docker-archive files app.tar",
+	"docker-archive -x":             "docker-archive extract app.tar DIR",
+	"docker-archive -l":             "docker-archive list images.tar",
 	"verify --public-key":           "docker-archive verify --key cosign.pub app.tar",
 	"verify --certificate-identity": "docker-archive verify --key cosign.pub app.tar; keyless signatures are not checked",
 	"remove --force":                "docker-archive remove images.tar app:1 asks nothing",
@@ -423,6 +424,7 @@ var flagGuesses = map[string]string{
 	"--from-oci-layout":          "docker-archive copy oci:DIR:app docker://HOST/app:1",
 	"--distribution-spec":        "referrers are found by the API and by tags; docker-archive save --referrers needs no flag",
 	"--user-agent-prefix":        "docker-archive has none: registries see docker-archive/VERSION",
+	"--config":                   "DOCKER_CONFIG=DIR docker-archive load app.tar",
 	"--context":                  "DOCKER_CONTEXT, or docker-archive load --context NAME",
 	"--host":                     "--daemon-host HOST; docker-archive load --host HOST",
 	"-H":                         "--daemon-host HOST; docker-archive load --host HOST",
@@ -503,6 +505,9 @@ func explain(root *cobra.Command, args []string, err error) error {
 		return err
 	}
 	isRoot := !errors.As(err, &of) || of.command == root.CommandPath()
+	if hint := guesses[strings.ToLower(strings.Join(words[:min(len(words), 2)], " "))]; hint != "" && len(words) > 1 && !topic {
+		return guessError{commandError{usagef("unknown command %q", words[0]+" "+words[1]), root.CommandPath()}, hint}
+	}
 	if own, _, found := root.Find(words[:1]); found == nil && own != root {
 		if !isRoot || topic {
 			return err
@@ -515,26 +520,35 @@ func explain(root *cobra.Command, args []string, err error) error {
 	return err
 }
 
-// wordsOf returns the arguments that can be the names of commands: those behind flags, of
-// which nobody knows whether they take a value. A word that is a command of anybody goes first.
+// wordsOf returns the arguments that can be the names of commands.
 func wordsOf(root *cobra.Command, args []string) (words []string) {
-	valued := ""
+	for _, i := range wordsAt(root, args) {
+		words = append(words, args[i])
+	}
+	return words
+}
+
+// wordsAt returns where the arguments are that can be the names of commands: those behind flags, of
+// which nobody knows whether they take a value. A word that is a command of anybody goes first.
+func wordsAt(root *cobra.Command, args []string) (at []int) {
+	valued := false
 	for i, arg := range args {
 		switch {
 		case arg == "--":
-			return append(words, args[i+1:]...)
-		case strings.HasPrefix(arg, "-"):
-			if valued = ""; len(words) == 0 && !strings.Contains(arg, "=") && !isSwitch(root, arg) {
-				valued = arg
+			for i++; i < len(args); i++ {
+				at = append(at, i)
 			}
+			return at
+		case strings.HasPrefix(arg, "-"):
+			valued = len(at) == 0 && !strings.Contains(arg, "=") && !isSwitch(root, arg)
 			continue
-		case valued != "" && !isCommand(root, arg):
-			valued = "" // The value of the flag.
+		case valued && !isCommand(root, arg):
+			valued = false // The value of the flag.
 			continue
 		}
-		valued, words = "", append(words, arg)
+		valued, at = false, append(at, i)
 	}
-	return words
+	return at
 }
 
 // isSwitch reports whether a flag is one of ours that takes no value.
@@ -548,5 +562,5 @@ func isSwitch(root *cobra.Command, arg string) bool {
 
 func isCommand(root *cobra.Command, word string) bool {
 	own, _, err := root.Find([]string{word})
-	return err == nil && own != root || guesses[word] != ""
+	return err == nil && own != root || guesses[word] != "" || synonyms[word] != nil || word == "image"
 }

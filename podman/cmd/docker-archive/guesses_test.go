@@ -83,34 +83,31 @@ func TestGuessedLines(t *testing.T) {
 		"du jan.tar": "docker-archive layers",
 		"sync --src docker --dest dir registry.example/app out": "docker-archive save --all-tags",
 		"login registry.example -u a -p b":                      "docker login",
-		"list-tags docker-archive:jan.tar":                      "docker-archive list",
 		"delete docker://registry.example/app:1":                "docker-archive remove",
-		"digest --tarball jan.tar":                              "{{.Digest}}",
-		"manifest registry.example/app:1":                       "docker-archive inspect --raw",
-		"config registry.example/app:1":                         "docker-archive inspect --config",
 		"blob get registry.example/app:1 sha256:45":             "docker-archive files --layer",
-		"layer diff a b":                                        "docker-archive diff",
-		"discover registry.example/app:1":                       "docker-archive save --referrers",
-		"image inspect registry.example/app:1":                  "docker-archive inspect",
-		"image ls jan.tar":                                      "docker-archive list",
-		"store add image app:1":                                 "docker-archive add",
-		"manifest diff a b":                                     "docker-archive diff",
-		"tag registry.example/app:1 latest":                     "docker-archive copy docker://registry.example/app:1",
-		"rmi registry.example/app:1":                            "docker-archive remove images.tar registry.example/app:1",
-		"ls registry.example/app":                               "docker-archive save --all-tags --dry-run registry.example/app",
-		"verify registry.example/app:1":                         "docker-archive save -o app.tar registry.example/app:1",
-		"images":                                                "hint: docker-archive list images.tar",
-		"save --format oci-archive -o f.tar app:1":              "--layout",
-		"save --compress -o f.tar app:1":                        "docker-archive save --compress gzip",
-		"save -m -o f.tar app:1 app:2":                          "several images need no flag",
-		"save -u me app:1":                                      "--username",
-		"copy --insecure a b":                                   "--tls-verify=false",
-		"push --plain-http jan.tar registry.example":            "--tls-verify=false",
-		"serve -p 5000 jan.tar":                                 "--listen",
-		"extract jan.tar out":                                   "FILE:@0",
-		"alpine:3.20":                                           "docker-archive save -o app.tar alpine:3.20",
-		"jan.tar":                                               "docker-archive list jan.tar",
-		"help pull":                                             "docker-archive save",
+		"layer diff a b":                                   "docker-archive diff",
+		"discover registry.example/app:1":                  "docker-archive save --referrers",
+		"store add image app:1":                            "docker-archive add",
+		"manifest diff a b":                                "docker-archive diff",
+		"tag rm registry.example/app:1":                    "hint: docker-archive remove images.tar app:1",
+		"validate --tarball jan.tar":                       "hint: docker-archive verify",
+		"buildx imagetools inspect registry.example/app:1": "docker-archive inspect --raw",
+		"kube play x.yaml":                                 "--from-yaml",
+		"-tvf jan.tar":                                     "docker-archive list",
+		"tag registry.example/app:1 latest":                "docker-archive copy docker://registry.example/app:1",
+		"rmi registry.example/app:1":                       "docker-archive remove images.tar registry.example/app:1",
+		"verify registry.example/app:1":                    "docker-archive save -o app.tar registry.example/app:1",
+		"images":                                           "hint: docker-archive list images.tar",
+		"save --compress -o f.tar app:1":                   "docker-archive save --compress gzip",
+		"save -m -o f.tar app:1 app:2":                     "several images need no flag",
+		"save -u me app:1":                                 "--username",
+		"copy --insecure a b":                              "--tls-verify=false",
+		"push --plain-http jan.tar registry.example":       "--tls-verify=false",
+		"serve -p 5000 jan.tar":                            "--listen",
+		"extract jan.tar out":                              "FILE:@0",
+		"alpine:3.20":                                      "docker-archive save -o app.tar alpine:3.20",
+		"jan.tar":                                          "docker-archive list jan.tar",
+		"help pull":                                        "docker-archive save",
 	} {
 		_, errOut, status := command(t, strings.Fields(typed)...)
 		assert.NotZero(t, status, typed)
@@ -136,6 +133,67 @@ func TestAliases(t *testing.T) {
 	out, _ = succeeds(t, "export", "x.tar", "rootfs.tar")
 	assert.Empty(t, out)
 	assert.FileExists(t, "rootfs.tar")
+}
+
+// Lines of other programs that mean the same as one here do the same.
+func TestSynonyms(t *testing.T) {
+	reg := imagetest.NewRegistry(t)
+	reg.Push(t, "app:1", imagetest.Saved(t, "one"))
+	reg.Push(t, "app:2", imagetest.Saved(t, "one"))
+	inTestdata(t, "archives/podman-multi.tar", "jan.tar")
+	for typed, want := range map[string]string{
+		"image ls jan.tar":                                    "list jan.tar",
+		"--debug image list jan.tar":                          "list jan.tar",
+		"image inspect jan.tar:@0":                            "inspect jan.tar:@0",
+		"--platform linux/amd64 image inspect jan.tar:@0":     "inspect --platform linux/amd64 jan.tar:@0",
+		"manifest jan.tar:@0":                                 "inspect --raw jan.tar:@0",
+		"manifest inspect jan.tar:@0":                         "inspect --raw jan.tar:@0",
+		"config jan.tar:@0":                                   "inspect --config jan.tar:@0",
+		"image history jan.tar:@0":                            "layers jan.tar:@0",
+		"tree jan.tar":                                        "layers jan.tar",
+		"digest jan.tar:@0":                                   "inspect --format {{.Digest}} jan.tar:@0",
+		"digest --tarball jan.tar 127.0.0.1:5111/tiny/two:v1": "inspect --format {{.Digest}} jan.tar:@1",
+		"image digest jan.tar:@1":                             "inspect --format {{.Digest}} jan.tar:@1",
+		"image diff jan.tar:@0 jan.tar:@0":                    "diff jan.tar:@0 jan.tar:@0",
+	} {
+		want, _ := succeeds(t, strings.Fields(want)...)
+		got, _ := succeeds(t, strings.Fields(typed)...)
+		assert.Equal(t, want, got, typed)
+	}
+	out, _ := succeeds(t, "digest", "--tarball", "jan.tar")
+	assert.Regexp(t, `^sha256:[0-9a-f]{64} 127.0.0.1:5111/tiny/one:v1\nsha256:[0-9a-f]{64} 127.0.0.1:5111/tiny/two:v1\n$`, out)
+	out, _ = succeeds(t, "list-tags", "docker-archive:jan.tar")
+	assert.JSONEq(t, `{"Tags": ["127.0.0.1:5111/tiny/one:v1", "127.0.0.1:5111/tiny/one:again", "127.0.0.1:5111/tiny/two:v1"]}`, out)
+	out, _ = succeeds(t, "layers", "jan.tar")
+	assert.Contains(t, out, "127.0.0.1:5111/tiny/one:v1:\nLAYER")
+	assert.Contains(t, out, "\n\n127.0.0.1:5111/tiny/two:v1:\nLAYER")
+	hinted(t, "Say which by its name", "layers", "--json", "jan.tar")
+	succeeds(t, "save", "--format", "oci-archive", "-o", "f.tar", "docker-archive:jan.tar")
+	succeeds(t, "save", "--format", "docker-archive", "-o", "g.tar", "docker-archive:jan.tar")
+	_, errOut, status := command(t, "save", "--format", "docker-dir", "-o", "h", "docker-archive:jan.tar")
+	assert.Equal(t, exitUsage, status)
+	assert.Contains(t, errOut, "only docker-archive and oci-archive are archives")
+	out, _ = succeeds(t, "manifest", "get", "--help")
+	assert.Contains(t, out, "docker-archive inspect IMAGE")
+
+	out, _ = succeeds(t, "list-tags", "--tls-verify=false", "docker://"+reg.Address+"/app")
+	assert.JSONEq(t, `{"Repository": "`+reg.Address+`/app", "Tags": ["1", "2"]}`, out)
+	for _, typed := range []string{"ls", "tag ls", "repo tags"} {
+		out, _ = succeeds(t, append(strings.Fields(typed), reg.Address+"/app")...)
+		assert.Equal(t, "1\n2\n", out, typed)
+	}
+}
+
+// No name is both a synonym and a guess, and none is that of a command.
+func TestSynonymsAreNoCommands(t *testing.T) {
+	root := newRootCommand()
+	for name, own := range synonyms {
+		assert.NotContains(t, guesses, name)
+		found, _, err := root.Find(strings.Fields(name)[:1])
+		assert.True(t, err != nil || found == root || strings.HasPrefix(name, "tag "), name)
+		found, _, err = root.Find(own[:1])
+		assert.True(t, err == nil && found != root, name)
+	}
 }
 
 // inTestdata goes to a directory that has a copy of a file of the test data.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strconv"
@@ -46,12 +47,12 @@ func newLayersCommand(g *globalOptions) *cobra.Command {
 	var whole bool
 	cmd := &cobra.Command{
 		Use:     "layers IMAGE",
-		Aliases: []string{"history"},
+		Aliases: []string{"history", "tree"},
 		Short:   "Show what each layer of an image adds, changes and hides",
 		Long: `Show the layers of an image, the lowest first: bytes stored and unpacked, files
 added, changed and removed, bytes that later layers hide, and how the layer was
 made. The last line is the share of all layers' bytes that is visible in the
-image.
+image. An archive shows all its images.
 
 ` + imageUsage,
 		Example: `  docker-archive layers nginx.tar
@@ -63,31 +64,53 @@ image.
 			if err != nil {
 				return err
 			}
-			img, err := o.open(cmd.Context(), args[0], files.Options{})
-			if err != nil {
-				return err
+			images := []oneOf{{args[0], args[0]}}
+			if !o.json { // One image is one document.
+				if images, err = o.each(cmd.Context(), args[0]); err != nil {
+					return err
+				}
 			}
-			defer img.close()
-			stats, err := img.Stats(cmd.Context())
-			if err != nil {
-				return fmt.Errorf("%s: %w", img.name, err)
+			var little faults
+			for n, img := range images {
+				if len(images) > 1 {
+					fmt.Fprintf(cmd.OutOrStdout(), "%s%s:\n", strings.Repeat("\n", min(n, 1)), printable.String(img.name))
+				}
+				visible, err := o.layers(cmd.Context(), cmd.OutOrStdout(), img.arg, whole)
+				switch {
+				case err != nil:
+					return err
+				case visible < want:
+					little = append(little, fmt.Errorf("%s: %.4f of the files is visible, less than %s", img.name, visible, least))
+				}
 			}
-			result := newLayersJSON(img, stats)
-			if o.json {
-				err = printJSON(cmd.OutOrStdout(), result)
-			} else {
-				err = printLayers(cmd.OutOrStdout(), &result, whole)
+			if len(little) > 0 {
+				return little.err()
 			}
-			if err == nil && result.Efficiency < want {
-				return fmt.Errorf("%s: %.4f of the files is visible, less than %s", img.name, result.Efficiency, least)
-			}
-			return err
+			return nil
 		},
 	}
 	o.register(cmd.Flags())
 	cmd.Flags().StringVar(&least, "min-efficiency", "", "exit with 1 if less than `SHARE` is visible, such as 0.9 or 90%")
 	cmd.Flags().BoolVar(&whole, "no-trunc", false, "print in full how each layer was made")
 	return cmd
+}
+
+// layers prints the layers of an image, and returns which share of their files is visible.
+func (o *insideFlags) layers(ctx context.Context, out io.Writer, arg string, whole bool) (visible float64, err error) {
+	img, err := o.open(ctx, arg, files.Options{})
+	if err != nil {
+		return 0, err
+	}
+	defer img.close()
+	stats, err := img.Stats(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", img.name, err)
+	}
+	result := newLayersJSON(img, stats)
+	if o.json {
+		return result.Efficiency, printJSON(out, result)
+	}
+	return result.Efficiency, printLayers(out, &result, whole)
 }
 
 // parseShare parses 0.9 or 90%.

@@ -46,6 +46,7 @@ func main() {
 		args, err = asPlugin(root, args)
 		endWithDocker(stop)
 	}
+	args = translate(root, args)
 	if root.SetArgs(args); err == nil {
 		err = explain(root, args, root.ExecuteContext(ctx))
 	}
@@ -192,7 +193,7 @@ others read both.`,
 		newCopyCommand(g), newSaveCommand(g), newAddCommand(g), newRemoveCommand(g), newTagCommand(g), newRenameCommand(g), newCompactCommand(g),
 		newListCommand(g), newInspectCommand(g), newVerifyCommand(g),
 		newFilesCommand(g), newCatCommand(g), newExportCommand(g), newExtractCommand(g), newLayersCommand(g), newDiffCommand(g),
-		newMakeCommand(g), newServeCommand(g), newBrowseCommand(g), newPushCommand(g), newLoadCommand(g), newManCommand(), newVersionCommand(), newMetadataCommand(),
+		newMakeCommand(g), newServeCommand(g), newBrowseCommand(g), newPushCommand(g), newLoadCommand(g), newDigestCommand(g), newTagsCommand(g, "tags", false), newTagsCommand(g, "list-tags", true), newManCommand(), newVersionCommand(), newMetadataCommand(),
 	)
 	tellUsage(root)
 	beHelpful(root)

@@ -70,6 +70,25 @@ type saveOptions struct {
 	wait    bool   // for others who change it
 }
 
+// layoutFormat is --layout as podman save has it.
+type layoutFormat struct{ layout *string }
+
+// String returns the layout.
+func (f layoutFormat) String() string { return "" }
+
+// Type returns what stands for the value in help.
+func (f layoutFormat) Type() string { return "KIND" }
+
+// Set takes podman's name of a layout.
+func (f layoutFormat) Set(format string) error {
+	layout, ok := map[string]string{"docker-archive": "docker", "oci-archive": "image"}[format]
+	if !ok {
+		return errors.New("only docker-archive and oci-archive are archives; docker-archive copy writes oci:DIR and dir:DIR")
+	}
+	*f.layout = layout
+	return nil
+}
+
 func newSaveCommand(g *globalOptions) *cobra.Command {
 	o := &saveOptions{global: g}
 	cmd := &cobra.Command{
@@ -101,6 +120,8 @@ The archive appears when it is complete. A failure keeps the old one.`,
 	o.register(f)
 	f.StringVarP(&o.output, "output", "o", "-", "`FILE` to write, - for standard output")
 	f.StringVar(&o.layout, "layout", "image", "archive of this `KIND`: image, oci (no manifest.json) or docker")
+	f.Var(layoutFormat{&o.layout}, "format", "KIND of archive as podman save has it: docker-archive or oci-archive")
+	hide(f, "format")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what the archive would hold, and write nothing")
 	f.StringSliceVar(&o.without, "without", nil, "leave out layers of `ARCHIVE` or a list, - for stdin; repeatable")
 	o.delta.register(f)

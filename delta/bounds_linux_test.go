@@ -81,7 +81,7 @@ func fileOf(t testing.TB, data []byte) *io.SectionReader {
 func TestBounds(t *testing.T) {
 	const maxMemory = 96_000_000
 	size := rounds(t, 12, 200) << 20
-	for _, kind := range []string{"plain", "go", "klauspost", "zstd", "huffman"} {
+	for _, kind := range []string{"plain", "go", "pgzip", "unknown", "zstd", "huffman"} {
 		t.Run(kind, func(t *testing.T) {
 			old, target, texts := boundedPair(t, kind, size)
 			debug.FreeOSMemory()

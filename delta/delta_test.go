@@ -108,7 +108,7 @@ func pair(t testing.TB, kind string) (old, target, oldText, text []byte) {
 }
 
 func TestSmall(t *testing.T) {
-	for _, kind := range []string{"plain", "go", "klauspost", "pgzip"} {
+	for _, kind := range []string{"plain", "go", "klauspost", "pgzip", "unknown"} {
 		old, target, _, _ := pair(t, kind)
 		h, file := roundTrip(t, target, old)
 		require.NotNil(t, h)
@@ -152,7 +152,7 @@ func made(t testing.TB, target []byte, bases ...[]byte) *Delta {
 }
 
 func TestBases(t *testing.T) {
-	old, target, oldText, text := pair(t, "klauspost")
+	old, target, oldText, text := pair(t, "unknown")
 	d := made(t, target, old)
 	require.Equal(t, OldTokens, d.Predictor)
 	require.True(t, d.NeedsCompressedBases())
@@ -174,7 +174,7 @@ func TestBases(t *testing.T) {
 		"from a plain base": made(t, compress(t, "go", 6, text), oldText),
 	} {
 		require.False(t, d.NeedsCompressedBases(), name)
-		for _, kind := range []string{"plain", "klauspost", "members", "zstd"} {
+		for _, kind := range []string{"plain", "unknown", "members", "zstd"} {
 			require.NoError(t, apply(d, compress(t, kind, 5, oldText)), "%s, %s", name, kind)
 		}
 		require.ErrorIs(t, apply(d, text), ErrWrongBase, name)
@@ -182,7 +182,7 @@ func TestBases(t *testing.T) {
 }
 
 func TestTextOnly(t *testing.T) {
-	old, target, oldText, _ := pair(t, "klauspost")
+	old, target, oldText, _ := pair(t, "unknown")
 	var file bytes.Buffer
 	h, err := Make(t.Context(), &file, bytes.NewReader(target), sources(old), &MakeOptions{TextOnly: true})
 	require.NoError(t, err)

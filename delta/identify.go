@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 
 	"github.com/dockerarchive/dockerarchive/internal/deflate"
 )
@@ -25,13 +26,13 @@ var errSampled = errors.New("sampled")
 // best with the beginning of the file, or the tokens of the bases if it does not do
 // well and the delta may need them.
 func (m *maker) identify(ctx context.Context, textSize int64) (Predictor, error) {
-	best, fewest, total := Predictor(0), int64(0), int64(0)
+	best, fewest, total := Predictor(0), int64(math.MaxInt64), int64(0)
 	for _, p := range models {
-		wrong, all, err := m.sample(ctx, p, textSize)
+		wrong, all, err := m.sample(ctx, p, textSize, fewest)
 		if err != nil {
 			return 0, err
 		}
-		if best == 0 || wrong < fewest {
+		if wrong < fewest {
 			best, fewest, total = p, wrong, all
 		}
 		if fewest <= total/certain {
@@ -45,13 +46,13 @@ func (m *maker) identify(ctx context.Context, textSize int64) (Predictor, error)
 }
 
 // sample returns how many tokens of the beginning of the target a model predicts
-// wrongly.
-func (m *maker) sample(ctx context.Context, model Predictor, textSize int64) (wrong, all int64, err error) {
+// wrongly. It ends early if that is no less than fewest.
+func (m *maker) sample(ctx context.Context, model Predictor, textSize, fewest int64) (wrong, all int64, err error) {
 	p, err := model.start(nil, nil)
 	if err != nil {
 		return 0, 0, err
 	}
-	c := &sampler{prediction: newPrediction(io.NewSectionReader(m.text.text, 0, textSize), p)}
+	c := &sampler{prediction: newPrediction(io.NewSectionReader(m.text.text, 0, textSize), p), fewest: fewest}
 	in := &contextReader{ctx, io.NewSectionReader(m.target, 0, m.target.Size())}
 	if err := readTokens(in, c.block); err != nil && err != errSampled {
 		return 0, 0, err
@@ -63,6 +64,7 @@ func (m *maker) sample(ctx context.Context, model Predictor, textSize int64) (wr
 type sampler struct {
 	*prediction
 	wrong, all int64
+	fewest     int64 // so many wrong tokens end the sample
 }
 
 func (c *sampler) block(b *deflate.Block, tokens []deflate.Token, text []byte) error {
@@ -87,7 +89,7 @@ func (c *sampler) block(b *deflate.Block, tokens []deflate.Token, text []byte) e
 			return err
 		}
 	}
-	if c.pos > sampleSize {
+	if c.pos > sampleSize || c.wrong >= c.fewest {
 		return errSampled
 	}
 	return nil

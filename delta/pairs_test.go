@@ -32,8 +32,9 @@ func rounds(t testing.TB, some, all int) int {
 	return some
 }
 
-// compressors are all kinds of blobs that a layer may be.
-var compressors = []string{"plain", "go", "klauspost", "pgzip", "members", "tail", "broken", "zstd", "system"}
+// compressors are all kinds of blobs that a layer may be. "unknown" is one of an encoder that there
+// is no model of.
+var compressors = []string{"plain", "go", "klauspost", "pgzip", "unknown", "members", "tail", "broken", "zstd", "system"}
 
 // compress returns text as one of compressors leaves it at a level of -2 to 9, if it has that.
 func compress(t testing.TB, kind string, level int, text []byte) []byte {
@@ -48,6 +49,8 @@ func compress(t testing.TB, kind string, level int, text []byte) []byte {
 		w, err = gzip.NewWriterLevel(&buf, level)
 	case "klauspost":
 		w, err = kgzip.NewWriterLevel(&buf, level)
+	case "unknown":
+		w, err = kgzip.NewWriterLevel(&buf, 3)
 	case "pgzip":
 		w, err = pgzip.NewWriterLevel(&buf, level)
 	case "members":

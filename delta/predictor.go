@@ -24,12 +24,25 @@ const (
 	Zlib9 Predictor = 3
 	// Go6 is a model of Go's compress/flate at its default level, up to Go 1.26.
 	Go6 Predictor = 4
+	// Go1 is a model of the same at level 1.
+	Go1 Predictor = 5
+	// Go27 is a model of Go's compress/flate at its default level from Go 1.27 on, and of
+	// klauspost/compress at level 6 since 1.15.11.
+	Go27 Predictor = 6
+	// Klauspost5 is a model of klauspost/compress at its default level since 1.15.11.
+	Klauspost5 Predictor = 7
+	// Pgzip5 and Pgzip6 are models of pgzip at its default level and at level 6, with the same.
+	Pgzip5 Predictor = 8
+	Pgzip6 Predictor = 9
+	// Go27Level1 is a model of Go's compress/flate at level 1 from Go 1.27 on, and of
+	// klauspost/compress at that level.
+	Go27Level1 Predictor = 10
 )
 
 // models are the predictors that need no tokens of bases, the most usual first.
-var models = []Predictor{Go6, Zlib6, Zlib9}
+var models = []Predictor{Go6, Pgzip5, Zlib6, Go1, Go27, Klauspost5, Zlib9, Pgzip6, Go27Level1}
 
-func (p Predictor) known() bool { return p <= Go6 }
+func (p Predictor) known() bool { return p <= Go27Level1 }
 
 // String returns the predictor's name.
 func (p Predictor) String() string {
@@ -44,6 +57,18 @@ func (p Predictor) String() string {
 		return "zlib -9"
 	case Go6:
 		return "Go -6"
+	case Go1:
+		return "Go -1"
+	case Go27:
+		return "Go 1.27 -6"
+	case Klauspost5:
+		return "klauspost -5"
+	case Pgzip5:
+		return "pgzip -5"
+	case Pgzip6:
+		return "pgzip -6"
+	case Go27Level1:
+		return "Go 1.27 -1"
 	}
 	return "unknown"
 }
@@ -57,6 +82,18 @@ func (p Predictor) start(copies *spanReader, old *oldText) (predictor, error) {
 		return newChainModel(zlibRules(9)), nil
 	case Go6:
 		return newChainModel(goRules()), nil
+	case Go1:
+		return newChunkModel(new(goFastSearch), whole), nil
+	case Go27:
+		return newChunkModel(&pairSearch{six: true}, whole), nil
+	case Go27Level1:
+		return newChunkModel(new(fastSearch), whole), nil
+	case Klauspost5:
+		return newChunkModel(new(pairSearch), whole), nil
+	case Pgzip5:
+		return newChunkModel(new(pairSearch), pgzipPart), nil
+	case Pgzip6:
+		return newChunkModel(&pairSearch{six: true}, pgzipPart), nil
 	}
 	return newOldTokens(copies, old)
 }

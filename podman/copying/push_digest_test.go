@@ -30,12 +30,20 @@ func TestPushUnderWrongDigest(t *testing.T) {
 
 	docker := inArchive(t, "../../testdata/archives/skopeo.tar")
 	for _, more := range [][]reference.Named{nil, {p.target(t, imagetest.Tagged(t, "app:2"))}} {
-		results, err := copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{{SaveImage: docker[0], Targets: append([]reference.Named{wrong}, more...)}}, pushing(t))
-		if more == nil {
-			require.ErrorContains(t, err, "map it to a name with a tag")
-			continue
+		for _, dry := range []bool{true, false} {
+			o := pushing(t)
+			o.DryRun = dry
+			results, err := copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{{SaveImage: docker[0], Targets: append([]reference.Named{wrong}, more...)}}, o)
+			require.NoError(t, err)
+			require.Len(t, results[0].Warnings, 1)
+			assert.Contains(t, results[0].Warnings[0], "it is not pushed as "+wrong.String())
+			if more != nil {
+				assert.Equal(t, more, results[0].Targets)
+				continue
+			}
+			require.Len(t, results[0].Targets, 1)
+			assert.NotEqual(t, digest.FromString("another"), results[0].Digest)
+			assert.Equal(t, reference.TrimNamed(wrong).String()+"@"+results[0].Digest.String(), results[0].Targets[0].String())
 		}
-		require.NoError(t, err)
-		assert.Equal(t, more, results[0].Targets)
 	}
 }

@@ -326,6 +326,9 @@ func (o *pushOptions) target(registry string, m nameMap, name reference.Named) (
 	if tagged, ok := mapped.(reference.Tagged); ok {
 		return reference.WithTag(target, tagged.Tag())
 	}
+	if digested, ok := mapped.(reference.Digested); ok {
+		return reference.WithDigest(target, digested.Digest())
+	}
 	return reference.TagNameOnly(target), nil
 }
 

@@ -57,30 +57,73 @@ func (i *pushedImage) count(sent, there int64) {
 }
 
 // fitTargets sees to it that no name has a digest that the image has not got: it is pushed under
-// its own then. One that gets a manifest has no digest before.
+// its own then. That of an image that gets a manifest is not known before it has one; nameMade
+// sets it.
 func (i *pushedImage) fitTargets() error {
-	var fitting []reference.Named
+	i.warnOfDigests()
+	var fitting, unknown []reference.Named
 	for _, target := range i.result.Image.Targets {
 		digested, ok := target.(reference.Digested)
-		if !ok || !i.isMade && digested.Digest() == digested.Digest().Algorithm().FromBytes(i.Top().Raw) {
+		switch {
+		case !ok || !i.isMade && digested.Digest() == digested.Digest().Algorithm().FromBytes(i.Top().Raw):
 			fitting = append(fitting, target)
+		case i.isMade:
+			unknown = append(unknown, target)
+		default:
+			own, err := reference.WithDigest(reference.TrimNamed(target), i.Digest)
+			if err != nil {
+				return err
+			}
+			i.warn("it is not pushed as %s but under its own digest, %s", target, i.Digest)
+			fitting = append(fitting, own)
+		}
+	}
+	byDigest := len(fitting) == 0
+	for _, target := range unknown {
+		if byDigest {
+			i.warn("it is not pushed as %s but under its own digest: its archive keeps no manifest, and it gets another one", target)
+			fitting = append(fitting, reference.TrimNamed(target))
+		} else {
+			i.warn("it is not pushed as %s: its archive keeps no manifest, and it gets another digest", target)
+		}
+	}
+	known := map[string]bool{} // An image may have tens of thousands of names.
+	i.result.Image.Targets = slices.DeleteFunc(fitting, func(target reference.Named) bool {
+		has := known[target.String()]
+		known[target.String()] = true
+		return has
+	})
+	return nil
+}
+
+// warnOfDigests says of names with a tag whose digest is another one than the image's that it is
+// left out. One that is right is left out too: the tag stands for the same.
+func (i *pushedImage) warnOfDigests() {
+	for _, name := range i.result.Image.References() {
+		digested, ok := name.(reference.Canonical)
+		if _, tagged := name.(reference.Tagged); !ok || !tagged {
 			continue
 		}
 		if i.isMade {
-			i.warn("it is not pushed as %s: its archive keeps no manifest, and it gets another digest", target)
+			i.warn("the digest of its name %s is left out: its archive keeps no manifest, and it gets another one", name)
+		} else if d := digested.Digest(); d != d.Algorithm().FromBytes(i.Top().Raw) {
+			i.warn("the digest of its name %s is left out: the image has the digest %s", name, i.Digest)
+		}
+	}
+}
+
+// nameMade gives an image the digest of its manifest, now that it has one, where it has no tag.
+func (i *pushedImage) nameMade() error {
+	for n, target := range i.result.Image.Targets {
+		if !reference.IsNameOnly(target) {
 			continue
 		}
-		own, err := reference.WithDigest(reference.TrimNamed(target), i.Digest)
+		own, err := reference.WithDigest(target, i.Top().Descriptor.Digest)
 		if err != nil {
 			return err
 		}
-		i.warn("it is not pushed as %s but under its own digest, %s", target, i.Digest)
-		fitting = append(fitting, own)
+		i.result.Image.Targets[n] = own
 	}
-	if len(fitting) == 0 && len(i.result.Image.Targets) > 0 {
-		return fmt.Errorf("it cannot be %s: its archive keeps no manifest, and it gets another digest; map it to a name with a tag", i.result.Image.Targets[0])
-	}
-	i.result.Image.Targets = fitting
 	return nil
 }
 

@@ -78,6 +78,9 @@ func (p *pusher) checkTaken() error {
 	taken := map[string]*pushedImage{}
 	for _, img := range p.images {
 		for _, target := range img.result.Image.Targets {
+			if reference.IsNameOnly(target) { // It gets a digest.
+				continue
+			}
 			other := taken[target.String()]
 			if other != nil && other.Digest != img.Digest {
 				return fmt.Errorf("two images would be %s: %s and %s; map them to different names, or push them separately", target, transports.ImageName(other.Source), transports.ImageName(img.Source))

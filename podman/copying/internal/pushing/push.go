@@ -222,6 +222,9 @@ func (p *pusher) push(ctx context.Context, img *pushedImage) error {
 		if err := p.made.complete(ctx, img); err != nil {
 			return err
 		}
+		if err := img.nameMade(); err != nil {
+			return err
+		}
 	}
 	var missing []reference.Named
 	for _, target := range img.result.Image.Targets {

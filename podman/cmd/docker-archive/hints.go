@@ -109,6 +109,8 @@ func imageHint(err error) string {
 		return "Choose one of them with --platform."
 	case errors.Is(err, errdef.ErrTerminal):
 		return "For example: docker-archive save ... > out.tar, or docker-archive copy ... docker-archive:/dev/stdout > out.tar"
+	case strings.Contains(err.Error(), "unsupported docker v2s2 media type"), strings.Contains(err.Error(), "invalid mixed OCI image"):
+		return "containers/image copies manifests only whose types are all of one standard. docker-archive save, add and push take the image as it is."
 	case strings.Contains(err.Error(), "does not support copying multiple images as a group"):
 		return severalHint(err)
 	}

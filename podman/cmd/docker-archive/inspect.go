@@ -26,6 +26,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
+	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 )
 
 // inspection has the fields of skopeo inspect, in their order.
@@ -130,7 +131,9 @@ func (o *insideFlags) source(ctx context.Context, arg string, whole bool) (types
 	}
 	var src types.ImageSource
 	err = copying.Retry(ctx, o.retryTimes, 0, nil, func() (err error) {
-		src, err = ref.NewImageSource(ctx, opening)
+		if src, err = ref.NewImageSource(ctx, opening); err == nil {
+			src = sources.Typed(ctx, src)
+		}
 		return err
 	})
 	if err != nil && !isArchive(arg) {
@@ -165,7 +168,7 @@ func open(ctx context.Context, sys *types.SystemContext, src types.ImageSource) 
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", transports.ImageName(src.Reference()), err)
 	}
-	return image.FromUnparsedImage(ctx, sys, image.UnparsedInstance(src, instance))
+	return sources.Parse(ctx, sys, src, instance, image.UnparsedInstance(src, instance))
 }
 
 func printManifest(ctx context.Context, out io.Writer, src types.ImageSource) error {

@@ -24,7 +24,7 @@ func Layers(ctx context.Context, sys *types.SystemContext, name string, ref type
 		return nil, func() error { return nil }, err
 	}
 	src = Truthful(ctx, src)
-	img, err := image.FromUnparsedImage(ctx, Opening(sys, ref, true), image.UnparsedInstance(src, nil))
+	img, err := Parse(ctx, Opening(sys, ref, true), src, nil, image.UnparsedInstance(src, nil))
 	if err != nil {
 		return nil, src.Close, err
 	}

@@ -116,18 +116,18 @@ func (r *reading) readInstance(ctx context.Context, unparsed *ctrimage.UnparsedI
 	}
 	switch {
 	case !manifest.MIMETypeIsMultiImage(mimeType) && depth < 0:
-		return r.readManifest(ctx, unparsed, nil)
+		return r.readManifest(ctx, unparsed, &instance, false)
 	case !manifest.MIMETypeIsMultiImage(mimeType):
-		return r.readManifest(ctx, unparsed, &instance)
+		return r.readManifest(ctx, unparsed, &instance, true)
 	case depth < 0:
 		return nil, fmt.Errorf("%s is an index in an index, from which no platform can be chosen; save all platforms", instance)
 	}
 	return r.readIndex(ctx, unparsed, raw, mimeType, depth)
 }
 
-// readManifest reads a manifest; within is its digest if the archive will have an
-// index that lists it.
-func (r *reading) readManifest(ctx context.Context, unparsed *ctrimage.UnparsedImage, within *digest.Digest) (*image.Document, error) {
+// readManifest reads a manifest, of an index that of an instance. listed is set if the archive
+// will have that index.
+func (r *reading) readManifest(ctx context.Context, unparsed *ctrimage.UnparsedImage, instance *digest.Digest, listed bool) (*image.Document, error) {
 	if err := r.allowImage(ctx, unparsed); err != nil {
 		return nil, err
 	}
@@ -139,7 +139,7 @@ func (r *reading) readManifest(ctx context.Context, unparsed *ctrimage.UnparsedI
 	case manifest.DockerV2Schema1MediaType, manifest.DockerV2Schema1SignedMediaType:
 		return nil, errors.New("its manifest is of the old Docker schema 1, which has to be converted: use 'docker-archive copy'")
 	}
-	parsed, err := ctrimage.FromUnparsedImage(ctx, r.s.sourceCtx(r.img), unparsed)
+	parsed, err := sources.Parse(ctx, r.s.sourceCtx(r.img), r.img.src, instance, unparsed)
 	if err != nil {
 		return nil, fmt.Errorf("parsing its manifest: %w", err)
 	}
@@ -148,7 +148,7 @@ func (r *reading) readManifest(ctx context.Context, unparsed *ctrimage.UnparsedI
 		return nil, err
 	}
 	if updated != nil && !reflect.DeepEqual(updated, parsed.LayerInfos()) {
-		if within != nil {
+		if listed {
 			return nil, errors.New("its layers are not stored as its index says; choose one platform")
 		}
 		if raw, mimeType, err = r.s.rewrite(ctx, parsed, updated); err != nil {

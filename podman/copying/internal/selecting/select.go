@@ -77,7 +77,7 @@ func (r *reading) resolve(ctx context.Context) error {
 		document, err = r.resolveIndex(ctx, top, raw, mimeType)
 	default:
 		if err = r.checkPlatform(ctx, top); err == nil {
-			document, err = r.readManifest(ctx, top, nil)
+			document, err = r.readManifest(ctx, top, nil, false)
 		}
 	}
 	if err != nil {
@@ -221,7 +221,7 @@ func (r *reading) checkPlatform(ctx context.Context, unparsed *ctrimage.Unparsed
 	if len(r.platforms()) == 0 || r.s.options.AnyPlatform {
 		return nil
 	}
-	parsed, err := ctrimage.FromUnparsedImage(ctx, r.s.sourceCtx(r.img), unparsed)
+	parsed, err := sources.Parse(ctx, r.s.sourceCtx(r.img), r.img.src, nil, unparsed)
 	if err != nil {
 		return fmt.Errorf("parsing its manifest: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -157,4 +158,49 @@ func TestSaveOfSignedImages(t *testing.T) {
 	assert.Equal(t, 0, status)
 	assert.Contains(t, stderr, "warning: docker.io/library/one:1 and 1 more: it is signed, and the signatures do not travel with it\n")
 	assert.Equal(t, 1, strings.Count(stderr, "it is signed"))
+}
+
+// docker's configuration has credentials in several forms, which every command finds.
+func TestDockerLoginInEveryCommand(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("the store is a shell script")
+	}
+	host := guarded(t, "jane", "p:w")
+	bin, config := t.TempDir(), t.TempDir()
+	helper := "#!/bin/sh\ncat >/dev/null\necho '{\"ServerURL\":\"x\",\"Username\":\"jane\",\"Secret\":\"p:w\"}'\n"
+	require.NoError(t, os.WriteFile(filepath.Join(bin, "docker-credential-test"), []byte(helper), 0o700))
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	t.Setenv("DOCKER_CONFIG", config)
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	t.Setenv("REGISTRY_AUTH_FILE", "")
+	for form, text := range map[string]string{
+		"auth":                  `{"auths":{"HOST":{"auth":"amFuZTpwOnc="}}}`,
+		"username and password": `{"auths":{"https://HOST/v2/":{"username":"jane","password":"p:w"}}}`,
+		"credsStore":            `{"auths":{"HOST":{}},"credsStore":"test"}`,
+		"credHelpers":           `{"credHelpers":{"HOST":"test"}}`,
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(config, "config.json"), []byte(strings.ReplaceAll(text, "HOST", host)), 0o600))
+		dir := t.TempDir()
+		path := func(name string) string { return filepath.Join(dir, name) }
+		image := host + "/app:1"
+		for _, args := range [][]string{
+			{"save", "-q", "--referrers", "-o", path("saved.tar"), image},
+			{"save", "-q", "--all-tags", "--dry-run", host + "/app"},
+			{"save", "-q", "-o", path("grown.tar"), images + "one"},
+			{"add", "-q", path("grown.tar"), image},
+			{"inspect", image},
+			{"inspect", "--config", image},
+			{"inspect", "--raw", image},
+			{"layers", image},
+			{"make", "-q", "--base", image, "--label", "a=b", "-o", path("made.tar")},
+			{"make", "-q", "--base", image, "--label", "a=b", "docker://" + host + "/made:1"},
+			{"copy", "-q", "docker://" + image, "docker-archive:" + path("copied.tar")},
+			{"copy", "-q", "docker://" + image, "docker://" + host + "/copied:1"},
+			{"push", "-q", path("saved.tar"), host + "/pushed"},
+		} {
+			_, stderr, status := command(t, args...)
+			assert.Zero(t, status, "%s: %v: %s", form, args, stderr)
+		}
+	}
 }

@@ -2,13 +2,11 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"reflect"
-	"runtime"
 	"strings"
 	"text/template"
 	"time"
@@ -123,12 +121,7 @@ func (o *insideFlags) source(ctx context.Context, arg string, whole bool) (types
 	if err != nil {
 		return nil, nil, err
 	}
-	opening := contextOf(sys, ref)
-	if whole {
-		all := *opening
-		all.OSChoice, all.ArchitectureChoice = cmp.Or(sys.OSChoice, runtime.GOOS), cmp.Or(sys.ArchitectureChoice, runtime.GOARCH)
-		opening = &all
-	}
+	opening := sources.Opening(contextOf(sys, ref), ref, whole)
 	var src types.ImageSource
 	err = copying.Retry(ctx, o.retryTimes, 0, nil, func() (err error) {
 		if src, err = ref.NewImageSource(ctx, opening); err == nil {

@@ -126,6 +126,14 @@ func (o *oddity) testReading(t *testing.T) {
 		o.holds(t, path, want)
 	}
 	o.does(t, "save tags", "save", "-q", fast, "--tls-verify=false", "--all-tags", "--dry-run", o.Odd+"/app")
+	path = filepath.Join(o.dir, "grown.tar")
+	succeeds(t, "save", "-q", "-o", path, images+"one")
+	o.does(t, "add", "add", "-q", fast, "--tls-verify=false", path, name)
+	succeeds(t, "verify", path)
+	if out, errOut, status := command(t, "inspect", "--tls-verify=false", "--format", "{{.Digest}}", name); o.Fails["inspect"] == "" {
+		assert.Zero(t, status, errOut)
+		assert.Equal(t, o.image.image.Digest().String()+"\n", out)
+	}
 	o.does(t, "make", "make", "-q", "--tls-verify=false", "--base", name, "--label", "a=b", "-o", filepath.Join(o.dir, "made.tar"))
 	path = filepath.Join(o.dir, "copied.tar")
 	if o.does(t, "copy from", "copy", "-q", fast, "--src-tls-verify=false", "docker://"+name, "image-archive:"+path+":app:1") {

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"regexp"
 	"strings"
+	"time"
 )
 
 var digestTag = regexp.MustCompile(`/manifests/sha256-[0-9a-f]{64}$`)
@@ -70,6 +71,14 @@ var All = []Oddity{
 	{Name: "referrers are asked for too often", Seen: "GHCR", Wrap: first(1, asked("GET", "/referrers/"), answer(http.StatusTooManyRequests, "", "Retry-After", "0"))},
 	{Name: "pulls are too many", Seen: "Docker Hub", Wrap: first(1, asked("GET", "/manifests/"), answer(http.StatusTooManyRequests, `{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit."}]}`, "Retry-After", "0"))},
 	{Name: "busy at times", Seen: "Artifactory", Wrap: first(1, asked("GET PUT PATCH POST", "/blobs/"), answer(http.StatusServiceUnavailable, strings.Replace(nginx, "%s", "503", 1), "Retry-After", "0"))},
+	{Name: "manifests are sent too often, and a date says until when", Seen: "Artifactory behind a proxy", Wrap: first(1, asked("PUT", "/manifests/"), untilNow(http.StatusTooManyRequests))},
+	{Name: "blobs are sent while it is busy, and a date says until when", Seen: "Quay", Wrap: first(1, asked("PATCH", "/blobs/uploads/"), untilNow(http.StatusServiceUnavailable))},
+	{Name: "tokens are asked for too often", Seen: "Docker Hub, GitLab", Wrap: func(next http.Handler) http.Handler {
+		return first(1, asked("GET POST", "/token"), answer(http.StatusTooManyRequests, `{"errors":[{"code":"TOOMANYREQUESTS"}]}`, "Retry-After", "0"))(tokens(1<<20, asked("GET", ""))(next))
+	}},
+	{Name: "tokens are given only after a while", Seen: "Harbor", Wrap: func(next http.Handler) http.Handler {
+		return first(1, asked("GET POST", "/token"), untilNow(http.StatusServiceUnavailable))(tokens(1<<20, asked("GET", ""))(next))
+	}},
 	{Name: "never mounts", Seen: "GHCR, GitLab", Wrap: func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodPost {
@@ -97,6 +106,13 @@ var All = []Oddity{
 		}
 		return status
 	})},
+}
+
+// untilNow answers with a status and a date after which it may be tried again.
+func untilNow(status int) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		answer(status, "", "Retry-After", time.Now().UTC().Format(http.TimeFormat))(w, r)
+	}
 }
 
 func setType(mediaType string) func(*http.Request, int, http.Header) int {

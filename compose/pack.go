@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/dockerarchive/dockerarchive/internal/files"
@@ -25,8 +26,9 @@ var (
 // user, the umask and the time zone: entries are sorted, users and groups are numbers
 // only, times are whole seconds. Symbolic links in a directory are never followed.
 type Part struct {
-	name string
-	add  func(ctx context.Context, w *packing.Writer) error
+	name  string
+	meets bool // it may have a path twice, or remove what it has
+	add   func(ctx context.Context, w *packing.Writer) error
 }
 
 // Name implements Content.
@@ -39,7 +41,9 @@ func (p Part) openOn(ctx context.Context, lower *files.Tree) (io.ReadCloser, err
 	return packed{p.name, []Part{p}}.openOn(ctx, lower)
 }
 
-// Pack returns a layer of several parts. Where two have the same path, the later wins.
+// Pack returns a layer of several parts. They follow each other as if each were a layer upon
+// those before: where two have the same path, the later wins, and Whiteouts take away what parts
+// before have put there. The layer has no path twice; directories are walked twice for that.
 func Pack(name string, parts ...Part) Content { return packed{name, parts} }
 
 type packed struct {
@@ -57,10 +61,21 @@ func (p packed) openOn(ctx context.Context, lower *files.Tree) (io.ReadCloser, e
 	return piped(ctx, func(ctx context.Context, w io.Writer) error {
 		layer := packing.NewWriter(ctx, w)
 		layer.Lower = lower
-		for _, part := range p.parts {
-			if err := part.add(ctx, layer); err != nil {
+		add := func() error {
+			for _, part := range p.parts {
+				if err := part.add(ctx, layer); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		if len(p.parts) > 1 || slices.ContainsFunc(p.parts, func(p Part) bool { return p.meets }) {
+			if err := layer.Plan(add); err != nil {
 				return err
 			}
+		}
+		if err := add(); err != nil {
+			return err
 		}
 		return layer.Close()
 	}), nil
@@ -73,9 +88,16 @@ type PackOptions struct {
 	// Prefix is where in the image the contents of the directory go; "" is its root. Links
 	// in it are followed in the layers below.
 	Prefix string
-	// Follow follows links for directories in the directory too, as they are in the layers
-	// below: where those have lib -> usr/lib, what is in lib goes to usr/lib.
+	// Follow has Dir pack a directory as COPY of a Dockerfile does. Links of the layers below are
+	// followed for what is in it too: where those have lib -> usr/lib, what is in lib goes to
+	// usr/lib. A directory replaces no other file, nor another file a directory. There is a
+	// directory under Prefix even if there is nothing to put into it.
 	Follow bool
+	// Exactly has DiskFile put the file under Prefix itself: a link is replaced, a directory is
+	// an error.
+	Exactly bool
+	// NewOwner, a user and a group, owns directories above that the layers below do not have.
+	NewOwner [2]int
 	// Root adds an entry for the directory itself, under Prefix.
 	Root bool
 	// Exclude leaves files out: patterns as in .dockerignore, of paths in the directory.
@@ -86,7 +108,7 @@ type PackOptions struct {
 
 func (o PackOptions) packing() packing.Options {
 	return packing.Options{
-		Rewriting: layertar.Rewriting(o.Rewriting), Prefix: o.Prefix, Follow: o.Follow, Root: o.Root, Exclude: o.Exclude, Skipped: o.Skipped,
+		Rewriting: layertar.Rewriting(o.Rewriting), Prefix: o.Prefix, Follow: o.Follow, Exactly: o.Exactly, NewOwner: o.NewOwner, Root: o.Root, Exclude: o.Exclude, Skipped: o.Skipped,
 	}
 }
 
@@ -95,11 +117,12 @@ func (o PackOptions) packing() packing.Options {
 // sparse files become zeros. A file that changes while it is read is an ErrChanged, one
 // named as a whiteout an ErrReserved.
 func Dir(path string, o PackOptions) Part {
-	return Part{name: path, add: func(_ context.Context, w *packing.Writer) error { return w.Dir(path, o.packing()) }}
+	return Part{name: path, meets: o.Follow, add: func(_ context.Context, w *packing.Writer) error { return w.Dir(path, o.packing()) }}
 }
 
 // DiskFile returns one file of this machine, of any kind but a directory, whose path in
-// the image is PackOptions.Prefix, or in it if that is a directory in the layers below.
+// the image is PackOptions.Prefix, or in it if that is a directory in the layers below, or where
+// a link leads that is there.
 func DiskFile(path string, o PackOptions) Part {
 	return Part{name: path, add: func(_ context.Context, w *packing.Writer) error { return w.File(path, o.packing()) }}
 }
@@ -127,12 +150,12 @@ func DiffBase(path string, o PackOptions) Part {
 // leads out of it, is an error. A link on the way is followed, one at the end is what is
 // taken away.
 func Whiteouts(paths ...string) Part {
-	return Part{name: "of whiteouts", add: func(_ context.Context, w *packing.Writer) error { return w.Whiteouts(paths) }}
+	return Part{name: "of whiteouts", meets: len(paths) > 1, add: func(_ context.Context, w *packing.Writer) error { return w.Whiteouts(paths) }}
 }
 
 // Opaque takes away all that lower layers have in directories.
 func Opaque(dirs ...string) Part {
-	return Part{name: "of opaque directories", add: func(_ context.Context, w *packing.Writer) error { return w.Opaque(dirs) }}
+	return Part{name: "of opaque directories", meets: len(dirs) > 1, add: func(_ context.Context, w *packing.Writer) error { return w.Opaque(dirs) }}
 }
 
 // File is a regular file in memory, which belongs to 0:0 and has the mode 0644.

@@ -306,41 +306,6 @@ func (t *Tree) lookup(ctx context.Context, path string, follow, said bool) (*Ent
 	}
 }
 
-// Resolve returns the path that a path stands for when symbolic links are followed as
-// Lookup does. What is not there stands for itself. It is where a file has to be put that
-// should appear under the path.
-func (t *Tree) Resolve(ctx context.Context, path string) (string, error) {
-	at, rest, links := "", path, 0
-	for rest != "" {
-		var next string
-		next, rest, _ = strings.Cut(rest, "/")
-		switch next {
-		case "", ".":
-			continue
-		case "..":
-			at, _ = layertar.Split(at)
-			continue
-		}
-		e, err := t.Stat(ctx, layertar.Join(at, next))
-		if errors.Is(err, fs.ErrNotExist) || err == nil && e.typeflag != tar.TypeSymlink {
-			at = layertar.Join(at, next)
-			continue
-		}
-		if err != nil {
-			return "", err
-		}
-		target := e.Linkname()
-		if links++; links > maxLinks || len(rest)+len(target) > 2*layertar.MaxPath {
-			return "", fmt.Errorf("%.100q leads through more than %d symbolic links: %w", path, maxLinks, errdef.ErrDamaged)
-		}
-		if strings.HasPrefix(target, "/") {
-			at = ""
-		}
-		rest = target + "/" + rest
-	}
-	return at, nil
-}
-
 // Root returns the root directory. All layers are read.
 func (t *Tree) Root(ctx context.Context) (*Entry, error) {
 	if err := t.Load(ctx); err != nil {

@@ -203,15 +203,17 @@ func (p *packer) packRemoved(names []string, dir string, above patternmatcher.Ma
 		if excluded {
 			continue
 		}
-		if err := p.write(newMarker(whiteout(layertar.Join(at, old))), nil); err != nil {
+		if err := p.remove(layertar.Join(at, old)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// newMarker returns the header of an empty file. It is never unpacked, so its time is
-// always the same.
+// markerTime is the time of markers, which are never unpacked, so that it is always the same.
+var markerTime = time.Unix(0, 0)
+
+// newMarker returns the header of an empty file that takes something away.
 func newMarker(name string) *tar.Header {
-	return &tar.Header{Typeflag: tar.TypeReg, Name: name, ModTime: time.Unix(0, 0)}
+	return &tar.Header{Typeflag: tar.TypeReg, Name: name, ModTime: markerTime}
 }

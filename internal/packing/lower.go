@@ -5,16 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"strings"
 	"time"
 
-	"github.com/dockerarchive/dockerarchive/internal/files"
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/layertar"
 )
 
 // Where parts of a layer go in what it lies upon. Symbolic links there are followed inside
 // of it, as COPY of a Dockerfile does: an entry behind a link would have engines put a
 // directory in the link's place.
+
+// maxLinks is how many symbolic links one path may lead through, as many as Linux follows.
+const maxLinks = 40
 
 // place returns where a file is put that is to appear under a path: links are followed, but
 // for the last element, which is replaced.
@@ -24,27 +27,65 @@ func (w *Writer) place(path string) (string, error) {
 	return layertar.Join(dir, base), err
 }
 
-// resolve returns the directory that a path stands for. It need not be there.
-func (w *Writer) resolve(dir string) (string, error) {
-	if w.Lower == nil || dir == "" || w.parents[dir] {
-		return dir, nil
+// resolve returns what a path stands for when links are followed, with the root of the image
+// as "/". It need not be there.
+func (w *Writer) resolve(path string) (string, error) {
+	if w.Lower == nil {
+		return path, nil
 	}
-	return w.Lower.Resolve(w.ctx, dir)
+	if own := w.upper.entries[path]; own != nil && own.isDir() {
+		return path, nil
+	}
+	at, rest, links := "", path, 0
+	for rest != "" {
+		var next string
+		next, rest, _ = strings.Cut(rest, "/")
+		switch next {
+		case "", ".":
+			continue
+		case "..":
+			at, _ = layertar.Split(at)
+			continue
+		}
+		target, err := w.linkAt(layertar.Join(at, next))
+		if err != nil {
+			return "", err
+		}
+		if target == "" {
+			at = layertar.Join(at, next)
+			continue
+		}
+		if links++; links > maxLinks || len(rest)+len(target) > 2*layertar.MaxPath {
+			return "", fmt.Errorf("%.100q leads through more than %d symbolic links: %w", path, maxLinks, errdef.ErrDamaged)
+		}
+		if strings.HasPrefix(target, "/") {
+			at = ""
+		}
+		rest = target + "/" + rest
+	}
+	return at, nil
 }
 
 // placeFile returns where a file of some name is put if a path is given for it: in the
-// directory, if that is one or a link to one.
+// directory, if that is one or a link to one, else where a link leads.
 func (w *Writer) placeFile(path, name string) (string, error) {
-	dir, err := w.resolve(path)
+	at, err := w.resolve(path)
 	if err != nil {
 		return "", err
 	}
-	if f, err := w.lower(dir); err != nil {
-		return "", err
-	} else if f != nil && f.IsDir() {
-		return layertar.Join(dir, name), nil
+	into, err := w.isDir(at)
+	if err != nil || !into {
+		return at, err
 	}
-	return w.place(path)
+	return layertar.Join(at, name), nil
+}
+
+// replaceable returns an error if a directory is under a path.
+func (w *Writer) replaceable(path string) error {
+	if isDir, err := w.isDir(path); err != nil || !isDir {
+		return err
+	}
+	return fmt.Errorf("%q is a directory, which no file can replace", path)
 }
 
 // removable returns where something is that may be there under a path. Where there is no
@@ -55,76 +96,123 @@ func (w *Writer) removable(path string) (at string, ok bool, err error) {
 	if err != nil || w.Lower == nil || dir == "" {
 		return at, true, err
 	}
-	f, err := w.lower(dir)
-	return at, f != nil && f.IsDir(), err
+	ok, err = w.isDir(dir)
+	return at, ok, err
 }
 
-// emptied returns where a directory is, or will be, that a path stands for.
-func (w *Writer) emptied(path string) (string, error) {
+// remove takes away what is under a path, of the layer itself and of those below, unless
+// nothing is left of these.
+func (w *Writer) remove(path string) error {
+	shown, err := w.shows(path)
+	if err != nil {
+		return err
+	}
+	had := w.upper.drop(path)
+	if !shown || had && w.Lower != nil && w.Lower.Layers() == 0 {
+		return nil
+	}
+	return w.hide(path)
+}
+
+// hide takes away what is under a path, whatever that is.
+func (w *Writer) hide(path string) error {
+	w.upper.hide(path)
+	if w.plan != nil && (!w.plan.hidden[path] || w.plan.entries[path] != nil) {
+		// It goes with its directory, or is there again.
+		dir, _ := layertar.Split(path)
+		return w.writeParents(dir, markerTime)
+	}
+	return w.mark(whiteout(path))
+}
+
+// empty takes away what the layers below have in a directory.
+func (w *Writer) empty(path string) error {
 	at, err := w.resolve(path)
-	if err != nil || at == "" {
-		return at, err
+	if err != nil {
+		return err
 	}
-	f, err := w.lower(at)
-	if f != nil && !f.IsDir() {
-		err = errors.New("it is not a directory in the layers below")
+	if own, below, err := w.find(at); err != nil || at != "" && (own != nil && !own.isDir() || below != nil && !below.IsDir()) {
+		return errors.Join(err, errors.New("it is not a directory in the layers below"))
 	}
-	return at, err
+	w.upper.emptied[at] = true
+	if w.plan != nil && at != "" { // The directory brings the marker.
+		return w.writeParents(at, markerTime)
+	}
+	return w.mark(layertar.Join(at, layertar.OpaqueMarker))
 }
 
-// lower returns what is under a path, links not followed, nil if nothing is.
-func (w *Writer) lower(path string) (*files.File, error) {
-	if w.Lower == nil {
-		return nil, nil
+// mark writes a marker once, after the entries of the directories above it.
+func (w *Writer) mark(name string) error {
+	h := newMarker(name)
+	dir, _ := layertar.Split(name)
+	if err := w.writeParents(dir, h.ModTime); err != nil || w.planning || w.marked[name] {
+		return err
 	}
-	f, err := w.Lower.Stat(w.ctx, path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	return f, err
+	w.marked[name] = true
+	return w.writeEntry(h, nil)
 }
 
 // write writes an entry, whose name is its path, after those of the directories above it.
 func (w *Writer) write(h *tar.Header, content io.Reader) error {
-	if w.Lower != nil {
-		dir, _ := layertar.Split(h.Name)
-		if err := w.writeParents(dir, h.ModTime); err != nil {
-			return err
-		}
-		switch h.Typeflag {
-		case tar.TypeDir:
-			w.parents[h.Name] = true
-		case tar.TypeSymlink:
-			w.links[h.Name] = true
-		}
+	dir, _ := layertar.Split(h.Name)
+	if err := w.writeParents(dir, h.ModTime); err != nil {
+		return err
 	}
-	return w.writeEntry(h, content)
+	return w.put(h, content)
 }
 
 // writeParents writes the entries of a directory and those above it, as they are below. A
 // new one has the time of what is put into it. The root's is there in every image.
 func (w *Writer) writeParents(dir string, modTime time.Time) error {
-	if dir == "" || w.parents[dir] {
+	if w.Lower == nil || dir == "" {
 		return nil
 	}
-	if w.links[dir] {
-		return fmt.Errorf("add to %q: the same layer has a symbolic link there; it must be in a layer below", dir)
+	own, f, err := w.find(dir)
+	if err != nil || own != nil && own.isDir() {
+		return err
 	}
-	w.parents[dir] = true
+	if own != nil {
+		return fmt.Errorf("add to %q: a file of the same layer is there", dir)
+	}
+	if f != nil && !f.IsDir() {
+		return fmt.Errorf("add to %q: it is not a directory in the layers below", dir)
+	}
 	above, _ := layertar.Split(dir)
 	if err := w.writeParents(above, modTime); err != nil {
 		return err
 	}
-	f, err := w.lower(dir)
-	if err != nil {
-		return err
-	}
-	h := &tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755, ModTime: modTime}
-	if f != nil && !f.IsDir() {
-		return fmt.Errorf("add to %q: it is not a directory in the layers below", dir)
-	}
+	h := &tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755, Uid: w.newOwner[0], Gid: w.newOwner[1], ModTime: modTime}
 	if f != nil && f.Layer() >= 0 {
 		h = f.Header(dir)
 	}
-	return w.writeEntry(h, nil)
+	return w.put(h, nil)
+}
+
+// put writes an entry, if it is one of those that the plan has. A directory is written when it
+// comes first, as it is in the end.
+func (w *Writer) put(h *tar.Header, content io.Reader) error {
+	w.upper.put(h)
+	if w.planning {
+		return nil
+	}
+	if w.plan == nil {
+		return w.writeEntry(h, content)
+	}
+	planned := w.plan.entries[h.Name]
+	switch {
+	case planned == nil || planned.written:
+		return nil
+	case planned.isDir():
+		if h.Typeflag != tar.TypeDir {
+			return nil
+		}
+		h, content = planned.header, nil
+	case planned.turn != w.upper.turns:
+		return nil
+	}
+	planned.written = true
+	if err := w.writeEntry(h, content); err != nil || !planned.isDir() || !w.plan.isOpaque(h.Name) {
+		return err
+	}
+	return w.mark(layertar.Join(h.Name, layertar.OpaqueMarker))
 }

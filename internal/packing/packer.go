@@ -36,6 +36,7 @@ func (w *Writer) pack(d directory, options Options, base *comparison) error {
 // walk has a directory packed, and closes it.
 func (w *Writer) walk(d directory, p *packer) error {
 	defer d.close()
+	w.newOwner = p.options.NewOwner
 	prefix, err := layertar.Clean(p.options.Prefix)
 	if err == nil {
 		p.at, err = w.resolve(prefix)
@@ -56,31 +57,10 @@ func (w *Writer) walk(d directory, p *packer) error {
 	if err := p.packRoot(d); err != nil {
 		return err
 	}
-	return p.packContents(d, "", patternmatcher.MatchInfo{})
-}
-
-// packOnly packs one file of a directory, under the prefix itself.
-func (p *packer) packOnly(d directory, name string) error {
-	prefix, err := layertar.Clean(p.options.Prefix)
-	if err != nil {
-		return fmt.Errorf("destination %q: %w", p.options.Prefix, err)
-	}
-	if prefix == "" || reserved(prefix) {
-		return fmt.Errorf("destination %q: it is the name of no file", p.options.Prefix)
-	}
-	if p.at, err = p.writer.placeFile(prefix, name); err != nil {
-		return fmt.Errorf("destination %q: %w", p.options.Prefix, err)
-	}
-	info, err := d.stat(name)
-	switch {
-	case err != nil:
+	if err := p.packContents(d, "", patternmatcher.MatchInfo{}); err != nil || !p.options.Follow {
 		return err
-	case info.IsDir():
-		return fmt.Errorf("pack %s: it is a directory", d.full(name))
-	case info.Mode().IsRegular():
-		return p.packFile(d, name, "", info)
 	}
-	return p.packOther(d, name, "", info)
+	return p.packAbove(d)
 }
 
 // packRoot packs the entry of the directory itself.
@@ -152,7 +132,7 @@ func (p *packer) packChild(d directory, dir, name string, above patternmatcher.M
 		err = p.packOther(d, name, path, info)
 	}
 	if errors.Is(err, errSocket) {
-		if p.options.Skipped != nil {
+		if p.options.Skipped != nil && !p.writer.planning {
 			p.options.Skipped(d.full(name))
 		}
 		return nil
@@ -211,6 +191,16 @@ func (p *packer) packFile(d directory, name, path string, info fs.FileInfo) erro
 	if first != nil && id.links > 1 && p.base == nil {
 		return p.packLink(path, first)
 	}
+	if err := p.checkPlace(path); err != nil {
+		return fmt.Errorf("pack %s: %w", d.full(name), err)
+	}
+	if p.writer.planning && p.base == nil { // Its attributes and contents do not matter.
+		h, err := p.header(path, info, nil)
+		if err != nil {
+			return fmt.Errorf("pack %s: %w", d.full(name), err)
+		}
+		return p.write(h, nil)
+	}
 	f, err := d.open(name)
 	if err != nil {
 		return err
@@ -237,6 +227,9 @@ func (p *packer) packFile(d directory, name, path string, info fs.FileInfo) erro
 	}
 	if err := p.write(h, f); err != nil {
 		return fmt.Errorf("pack %s: %w", d.full(name), err)
+	}
+	if !p.writer.keeps(h.Name) {
+		return nil
 	}
 	if err := p.checkSame(f, info); err != nil {
 		return fmt.Errorf("pack %s: %w", d.full(name), err)
@@ -279,6 +272,9 @@ func (p *packer) packOther(d directory, name, path string, info fs.FileInfo) err
 	if first := p.links[id.fileID]; first != nil && id.links > 1 && p.base == nil {
 		return p.packLink(path, first)
 	}
+	if err := p.checkPlace(path); err != nil {
+		return fmt.Errorf("pack %s: %w", d.full(name), err)
+	}
 	xattrs, err := d.xattrs(name)
 	if err != nil {
 		return err
@@ -295,10 +291,13 @@ func (p *packer) packOther(d directory, name, path string, info fs.FileInfo) err
 	if p.base != nil && p.base.has(h) {
 		return nil
 	}
-	if id.links > 1 && p.scanned == nil {
+	if err := p.write(h, nil); err != nil {
+		return err
+	}
+	if id.links > 1 && p.scanned == nil && p.writer.keeps(h.Name) {
 		p.links[id.fileID] = h
 	}
-	return p.write(h, nil)
+	return nil
 }
 
 // header returns the header of a file with a path below the directory that is packed.
@@ -313,46 +312,33 @@ func (p *packer) header(path string, info fs.FileInfo, xattrs map[string]string)
 	return h, p.options.Apply(h)
 }
 
-// follow has a directory packed where a link leads that is in its place below.
-func (p *packer) follow(path string) error {
-	name := p.name(path)
-	link, err := p.writer.lower(name)
-	if err != nil || link == nil || link.Type() != tar.TypeSymlink {
-		return err
-	}
-	at, err := p.writer.resolve(name)
-	if err != nil {
-		return err
-	}
-	if dir, err := p.writer.lower(at); err != nil {
-		return err
-	} else if dir == nil || !dir.IsDir() {
-		return fmt.Errorf("%q is a symbolic link to no directory in the layers below", name)
-	}
-	p.from, p.at = path, at
-	return nil
-}
-
-// name returns the path in the image of a path in the directory.
-func (p *packer) name(path string) string {
-	below := strings.TrimPrefix(strings.TrimPrefix(path, p.from), "/")
-	if p.at == "" || below == "" {
-		return p.at + below
-	}
-	return layertar.Join(p.at, below)
-}
-
 // write writes an entry, after those of directories that have waited for one.
 func (p *packer) write(h *tar.Header, content io.Reader) error {
 	if p.scanned != nil {
 		p.scanned.Add(layertar.Entry{Header: h})
 		return nil
 	}
+	if err := p.writePending(); err != nil {
+		return err
+	}
+	return p.writer.write(h, content)
+}
+
+// remove takes away what the base of a difference has under a path.
+func (p *packer) remove(path string) error {
+	if err := p.writePending(); err != nil {
+		return err
+	}
+	return p.writer.hide(path)
+}
+
+// writePending writes the entries of directories that have waited for one.
+func (p *packer) writePending() error {
 	for _, dir := range p.pending {
 		if err := p.writer.write(dir, nil); err != nil {
 			return err
 		}
 	}
 	p.pending = p.pending[:0]
-	return p.writer.write(h, content)
+	return nil
 }

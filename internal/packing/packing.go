@@ -51,48 +51,52 @@ type Writer struct {
 	// 0:0, whatever it has below. What is read of it is what that takes.
 	Lower *files.Tree
 
-	ctx     context.Context
-	out     *layertar.Writer
-	parents map[string]bool // directories that have their entry
-	links   map[string]bool // symbolic links that have one
+	ctx      context.Context
+	out      *layertar.Writer
+	upper    *upper          // what the layer has so far
+	plan     *upper          // what it has in the end, nil if nobody has asked
+	planning bool            // that is being found out
+	marked   map[string]bool // markers that are written
+	newOwner [2]int          // of directories above the part that are new
 }
 
 // NewWriter returns a Writer to w. When ctx ends, so does every method, with its
 // error.
 func NewWriter(ctx context.Context, w io.Writer) *Writer {
-	return &Writer{ctx: ctx, out: layertar.NewWriter(ctx, w), parents: map[string]bool{}, links: map[string]bool{}}
+	return &Writer{ctx: ctx, out: layertar.NewWriter(ctx, w), upper: newUpper(false), marked: map[string]bool{}}
 }
 
 // Close writes the end of the tar. It does not close what is written to.
-func (w *Writer) Close() error { return w.out.Close() }
+func (w *Writer) Close() error {
+	if err := w.followed(); err != nil {
+		return err
+	}
+	return w.out.Close()
+}
 
 // Whiteouts adds entries that take away what lower layers have under the paths, links on the
 // way followed. The paths are sorted and need not be clean; that of the root, and one that
-// leads out of it, are errors. It changes nothing of what the layer itself has.
+// leads out of it, are errors. What parts before have put there goes too, if there is a Plan.
 func (w *Writer) Whiteouts(paths []string) error {
-	return w.markers(paths, func(path string) (string, error) {
+	return w.each(paths, func(path string) error {
 		if path == "" {
-			return "", errors.New("the root cannot be removed")
+			return errors.New("the root cannot be removed")
 		}
 		at, ok, err := w.removable(path)
 		if err != nil || !ok {
-			return "", err
+			return err
 		}
-		return whiteout(at), nil
+		return w.remove(at)
 	})
 }
 
 // Opaque adds entries that take away all that lower layers have in directories. The
 // paths are treated as those of Whiteouts; the root is a directory like others.
-func (w *Writer) Opaque(dirs []string) error {
-	return w.markers(dirs, func(dir string) (string, error) {
-		at, err := w.emptied(dir)
-		return layertar.Join(at, layertar.OpaqueMarker), err
-	})
-}
+func (w *Writer) Opaque(dirs []string) error { return w.each(dirs, w.empty) }
 
-// markers adds an entry for each path, with the name that a function gives it, if it does.
-func (w *Writer) markers(paths []string, name func(string) (string, error)) error {
+// each takes something away under each path.
+func (w *Writer) each(paths []string, take func(path string) error) error {
+	w.newOwner = [2]int{}
 	clean := make([]string, len(paths))
 	for i, p := range paths {
 		var err error
@@ -101,19 +105,9 @@ func (w *Writer) markers(paths []string, name func(string) (string, error)) erro
 		}
 	}
 	slices.SortFunc(clean, layertar.Compare)
-	var markers []string
 	for _, p := range slices.Compact(clean) {
-		marker, err := name(p)
-		if err != nil {
+		if err := take(p); err != nil {
 			return fmt.Errorf("remove %q: %w", p, err)
-		}
-		if marker != "" {
-			markers = append(markers, marker)
-		}
-	}
-	for _, marker := range slices.Compact(markers) {
-		if err := w.write(newMarker(marker), nil); err != nil {
-			return err
 		}
 	}
 	return nil
@@ -135,6 +129,7 @@ type File struct {
 // Files adds regular files, sorted by their paths, with the mode 0644 and the owner
 // 0:0, all with the same time, cut to seconds. One path twice is an error.
 func (w *Writer) Files(files []File, modTime time.Time) error {
+	w.newOwner = [2]int{}
 	sorted := slices.Clone(files)
 	for i, f := range sorted {
 		path, err := layertar.Clean(f.Path)
@@ -196,9 +191,15 @@ type Options struct {
 	// need not be clean, but must not lead out of the root. Links in it are followed as
 	// they are in Writer.Lower.
 	Prefix string
-	// Follow follows links for directories in the directory too: what is in one goes where
-	// a link of its path in Writer.Lower leads, and the link stays.
+	// Follow packs a directory as COPY of a Dockerfile does. What is in a directory goes where a
+	// link of its path in Writer.Lower leads, and the link stays. A directory replaces no other
+	// file, nor another file a directory. There is a directory under Prefix even if it is empty.
 	Follow bool
+	// Exactly puts a file under Prefix itself, where a link is replaced and a directory is an
+	// error. Else a directory gets the file under its own name, and a link is followed.
+	Exactly bool
+	// NewOwner, a user and a group, owns directories above that Lower does not have.
+	NewOwner [2]int
 	// Root adds an entry for the directory itself, under Prefix, before its contents.
 	Root bool
 	// Exclude leaves files out: patterns as in .dockerignore, of paths in the directory.

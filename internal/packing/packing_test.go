@@ -169,7 +169,7 @@ func TestParts(t *testing.T) {
 		}
 		return w.Files([]packing.File{{Path: "b", Content: []byte("2")}, {Path: "a"}}, day)
 	})
-	assert.Equal(t, []string{"etc/ 5 700", "etc/.wh.a 0 0", "etc/.wh.b 0 0", ".wh..wh..opq 0 0", "var/ 5 711", "var/.wh..wh..opq 0 0", "mem/ 5 755", "mem/m 0 600 x", "a 0 644", "b 0 644 2"}, list(t, got))
+	assert.Equal(t, []string{"etc/ 5 700", "etc/.wh.a 0 0", "etc/.wh.b 0 0", ".wh..wh..opq 0 0", "var/ 5 755", "var/.wh..wh..opq 0 0", "mem/ 5 755", "mem/m 0 600 x", "a 0 644", "b 0 644 2"}, list(t, got))
 }
 
 func TestRefused(t *testing.T) {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -59,4 +61,31 @@ func TestMakeKnowsTheTime(t *testing.T) {
 	_, stderr, status := runMake(t, nil, "--add", filepath.Join(dir, "single")+":/f", "-o", filepath.Join(dir, "made.tar"))
 	assert.Equal(t, 2, status)
 	assert.Contains(t, stderr, `SOURCE_DATE_EPOCH="soon" is not a number`)
+}
+
+// --add and --remove follow each other as instructions of a Dockerfile do, in one layer: what was
+// removed before a directory comes again stays away, and no path is there twice.
+func TestMakeInOrder(t *testing.T) {
+	dir := sourceFiles(t)
+	d, single := filepath.Join(dir, "d"), filepath.Join(dir, "single")
+	base := filepath.Join(t.TempDir(), "base.tar")
+	require.NoError(t, os.Symlink("one", filepath.Join(d, "link")))
+	_, stderr, status := runMake(t, nil, "--add", d+":/d", "-o", base)
+	require.Zero(t, status, stderr)
+	for name, c := range map[string]struct{ args, want []string }{
+		"removed, and there again":   {[]string{"--remove", "/d", "--add", single + ":/d/one"}, []string{"d/", "d/.wh..wh..opq", "d/one"}},
+		"a removed link":             {[]string{"--remove", "/d/link", "--add", single + ":/d/link/f"}, []string{"d/", "d/link/", "d/link/.wh..wh..opq", "d/link/f"}},
+		"there, and removed":         {[]string{"--add", d + ":/new", "--remove", "/new/one", "--remove", "/new/link"}, []string{"new/", "new/e/", "new/e/two", "new/three.o"}},
+		"a file in place of another": {[]string{"--add", d + ":/new", "--add", single + ":/new/one"}, []string{"new/", "new/e/", "new/e/two", "new/link", "new/one", "new/three.o"}},
+	} {
+		got := makes(t, append([]string{"--base", "image-archive:" + base}, c.args...)...)
+		require.Len(t, got.Layers, 2, name)
+		headers, contents := got.layer(t, 1)
+		assert.ElementsMatch(t, c.want, slices.Collect(maps.Keys(headers)), name)
+		for _, file := range []string{"d/one", "new/one"} {
+			if _, ok := headers[file]; ok {
+				assert.Equal(t, "single", contents[file], name)
+			}
+		}
+	}
 }

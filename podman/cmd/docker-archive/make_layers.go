@@ -58,7 +58,7 @@ func (l *layerFlags) register(f *pflag.FlagSet) {
 	for _, s := range []struct{ flag, form, usage string }{
 		{"layer", "FILE|DIR[:/PATH]", "add a layer: a tar as it is, or a directory's contents"},
 		{"add", "SRC:DST", "put a file or a directory's contents to DST, for root"},
-		{"remove", "PATH", "remove a path of the base or of layers before"},
+		{"remove", "PATH", "remove a path"},
 		{"opaque", "PATH", "empty a directory of the base or of layers before"},
 		{"diff", "OLD:NEW", "add a layer: what turns directory OLD into NEW"},
 		{"rootfs", "DIR", "add a layer: what turns the base's files into DIR"},
@@ -86,7 +86,11 @@ func (l *layerFlags) layers(stdin io.Reader, stderr io.Writer, quiet bool) ([]co
 	if err != nil {
 		return nil, squash, err
 	}
-	p := &packer{flags: l, kept: kept, added: added, stdin: stdin, stderr: discardIf(quiet, stderr)}
+	var owner [2]int
+	if l.chown != "" && l.chown != "keep" {
+		owner[0], owner[1], _ = added.Owner(0, 0) // It is one for all.
+	}
+	p := &packer{flags: l, kept: kept, added: added, newOwner: owner, stdin: stdin, stderr: discardIf(quiet, stderr)}
 	for _, s := range l.steps {
 		if err := p.step(s); err != nil {
 			return nil, squash, fmt.Errorf("--%s %s: %w", s.flag, s.value, err)
@@ -165,6 +169,7 @@ func parseIDMap(flag string, maps []string) ([]compose.IDRange, error) {
 type packer struct {
 	flags       *layerFlags
 	kept, added compose.Rewriting
+	newOwner    [2]int // of directories that --add needs
 	stdin       io.Reader
 	stderr      io.Writer
 
@@ -279,13 +284,13 @@ func (p *packer) add(value string) error {
 		return err
 	}
 	o := p.options(dst, p.added)
-	o.Follow = true
+	o.Follow, o.NewOwner = true, p.newOwner
 	if info.IsDir() {
 		p.part(compose.Dir(src, o), s)
 		return nil
 	}
-	if strings.HasSuffix(dst, "/") {
-		o.Prefix = path.Join(dst, name)
+	if strings.HasSuffix(dst, "/") || strings.HasSuffix(dst, "/.") {
+		o.Prefix, o.Exactly = path.Join(dst, name), true
 	}
 	p.part(compose.DiskFile(src, o), s)
 	return nil

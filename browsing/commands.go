@@ -12,7 +12,7 @@ type command struct{ Client, Text string }
 // addCommands adds how to pull the image or, if nobody can, how to load its archive.
 func (p *Pages) addCommands(v *imagePage, r *request, e *entry) {
 	if p.options.Local {
-		v.CommandsFor, v.Commands = "Load", loadCommands(e.places[0].archive.Path())
+		v.CommandsFor, v.Commands = "Load", loadCommands(e.places[0].archive.Path(), len(e.names) > 0)
 		return
 	}
 	host := r.Host
@@ -46,23 +46,30 @@ func (p *Pages) addCommands(v *imagePage, r *request, e *entry) {
 	}
 }
 
-// loadCommands returns how an archive is loaded, or an OCI layout in a directory.
-func loadCommands(path string) []command {
+// loadCommands returns how an archive is loaded, or an OCI layout in a directory. ctr imports
+// nothing of an image without a name unless it is told to, and says nothing of that.
+func loadCommands(path string, named bool) []command {
 	if strings.HasPrefix(path, "-") {
 		path = "./" + path
 	}
 	info, err := os.Stat(path)
 	isDir := err == nil && info.IsDir()
 	path = quoted(path)
+	imports := "sudo ctr images import "
+	if !named {
+		imports += "--digests "
+	}
 	commands := []command{
 		{"docker", "docker load -i " + path},
-		{"containerd", "sudo ctr images import " + path},
+		{"containerd", imports + path},
 		{"podman", "podman load -i " + path},
 		{"any", "docker-archive load " + path},
 	}
-	if isDir { // These two take a tar only.
-		commands[0].Text = "tar -C " + path + " -cf - . | docker load"
-		commands[1].Text = "tar -C " + path + " -cf - . | sudo ctr images import -"
+	if isDir { // They take a tar only; podman takes a directory, but makes a name of its path, which not all can be.
+		packed := "tar -C " + path + " -cf - . | "
+		commands[0].Text = packed + "docker load"
+		commands[1].Text = packed + imports + "-"
+		commands[2].Text = packed + "podman load"
 	}
 	return commands
 }

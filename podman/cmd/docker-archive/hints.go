@@ -100,7 +100,7 @@ func imageHint(err error) string {
 	case errors.As(err, &leftOut) && errors.As(err, &saving) && saving.Op == "loading":
 		return "Load it together with an archive that has the layers: docker-archive load FULL.tar DELTA.tar."
 	case errors.As(err, &leftOut):
-		return "Add its images to the archive that has the layers: docker-archive add FULL.tar image-archive:FILE."
+		return "Say where the layers are: --base FULL.tar. Or add the images to it: docker-archive add FULL.tar image-archive:FILE."
 	case errors.As(err, &missing):
 		return "Save what is there with --skip-missing."
 	case errors.As(err, &noPlatform) && errors.As(err, &saving) && saving.Op == "saving":

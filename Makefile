@@ -22,13 +22,14 @@ bin/docker-archive:
 	cd podman && $(STATIC) build -tags $(TAGS) -trimpath -ldflags '-s -w $(LINKED)' -o ../$@ ./cmd/docker-archive
 
 # demo turns the small image in testdata into demo.tar and shows it. It needs Go and 2 GB of disk for
-# what Go builds, and leaves demo.tar.
+# what Go builds, and no docker, podman or network but for Go's modules.
 demo: build
 	@rm -f demo.tar
-	bin/docker-archive copy oci:testdata/oci:one docker-archive:demo.tar:example.com/demo:1
+	bin/docker-archive copy -q oci:testdata/oci:one docker-archive:demo.tar:example.com/demo:1
+	bin/docker-archive verify demo.tar
+	@echo "This needed Go and 2 GB of disk. 'docker load -i demo.tar' loads it, 'make clean' removes it."
 	bin/docker-archive list demo.tar
 	bin/docker-archive layers demo.tar
-	@echo 'Load it with: docker load -i demo.tar'
 
 # pictures makes the pictures of the README anew, from real runs.
 .PHONY: pictures
@@ -116,8 +117,12 @@ sizes:
 	  size=$$(stat -c %s bin/size) && rm bin/size && echo "$${p%:*}: $$size bytes, of at most $${p#*:}" && \
 	  test $$size -le $${p#*:} || exit 1; done
 
+# lint also checks the spelling of all text, and that links between pages lead somewhere.
 lint: generate-check
 	@bad=$$(git ls-files '*.go' | xargs gofmt -l); test -z "$$bad" || { echo "$$bad"; exit 1; }
+	@git ls-files '*.go' '*.md' Makefile | grep -v /testdata/ | \
+	  xargs $(STATIC) run github.com/golangci/misspell/cmd/misspell@v0.8.0 -error -i platfrom
+	$(STATIC) test -count 1 -run '^TestLinks$$' ./internal
 	@for m in $(MODULES); do echo "lint $$m" && (cd $$m && \
 	  $(GO) mod tidy -diff && \
 	  $(STATIC) vet -tags interop,$(TAGS) ./... && \

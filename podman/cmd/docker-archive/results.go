@@ -41,13 +41,23 @@ func (r *results) close() error {
 
 // answers are the commands that are of no use but for what they print. The others may be run
 // without a standard output, for what they do or for their exit status.
-var answers = []string{"list", "inspect", "files", "cat", "layers"}
+var answers = []string{"list", "inspect", "files", "cat", "layers", "tags", "list-tags", "digest"}
+
+// asking are flags by which one is asked of other commands.
+var asking = []string{"json", "dry-run", "print-mirror"}
+
+func isAnswer(cmd *cobra.Command) bool {
+	return slices.Contains(answers, cmd.Name()) || slices.ContainsFunc(asking, func(name string) bool {
+		flag := cmd.Flag(name)
+		return flag != nil && flag.Changed && flag.Value.String() != "false"
+	})
+}
 
 // checkAnswer fails if a command could print its answer to nobody. Go opens the null device in
 // the place of a standard output that is closed, so that no write fails.
 func checkAnswer(cmd *cobra.Command) error {
 	f := fileOf(cmd.OutOrStdout())
-	if f == nil || !slices.Contains(answers, cmd.Name()) {
+	if f == nil || !isAnswer(cmd) {
 		return nil
 	}
 	if err := output.CheckOpen(f); err != nil {

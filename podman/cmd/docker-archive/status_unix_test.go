@@ -81,6 +81,17 @@ func TestClosedOutput(t *testing.T) {
 		assert.Equal(t, exitFailure, exit.ExitCode(), args)
 		assert.Equal(t, "docker-archive: writing to standard output: it is closed\n", out, args)
 	}
+	for _, args := range []string{"verify --json", "save --dry-run", "save --json -o x.tar", "add --json x.tar", "push --json", "push --dry-run", "push --print-mirror crio", "digest"} {
+		last := " 127.0.0.1:1"
+		if !strings.HasPrefix(args, "push") {
+			last = ""
+		}
+		out, err := shell(t, t.TempDir(), "docker-archive "+args+" docker-archive:"+archive+last+" >&-")
+		var exit *exec.ExitError
+		require.ErrorAs(t, err, &exit, args)
+		assert.Equal(t, exitFailure, exit.ExitCode(), args)
+		assert.Equal(t, "docker-archive: writing to standard output: it is closed\n", out, args)
+	}
 	for _, args := range []string{"list " + archive + " > /dev/null", "verify " + archive + " >&-", "--version >&-", "save -o x.tar docker-archive:" + archive + " >&-"} {
 		out, err := shell(t, t.TempDir(), "docker-archive "+args)
 		require.NoError(t, err, args+out)

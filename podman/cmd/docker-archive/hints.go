@@ -27,6 +27,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/local"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 )
 
 // hintFor returns what the user can do about an error, or "".
@@ -239,6 +240,8 @@ func registryHint(err error) string {
 	switch status := statusOf(err); {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return loginHint(err, host)
+	case registries.IsFull(err):
+		return fmt.Sprintf("%s has no space left for it. What was sent is not sent again before there is some.", cmp.Or(host, "The registry"))
 	case status == http.StatusRequestEntityTooLarge:
 		return bodyLimitHint(err, host)
 	case status == http.StatusNotFound && isSending(err):

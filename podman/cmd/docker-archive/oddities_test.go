@@ -151,7 +151,11 @@ func (o *oddity) testPushing(t *testing.T) {
 		return results.Images
 	}
 	planned := pushed("--dry-run", o.Odd+"/p")
+	o.Requests()
 	if !o.does(t, "push", append(push, o.Odd+"/p")...) {
+		if o.Once {
+			o.sentOnce(t)
+		}
 		return
 	}
 	o.has(t, "p/app")
@@ -181,5 +185,19 @@ func (o *oddity) testChunks(t *testing.T) {
 func (o *oddity) testCopying(t *testing.T) {
 	if o.does(t, "copy to", "copy", "-q", "--retry-delay=1ms", "--dest-tls-verify=false", "docker-archive:"+o.archive+":@0", "docker://"+o.Odd+"/copied:1") {
 		o.has(t, "copied")
+	} else if o.Once {
+		o.sentOnce(t)
 	}
+}
+
+// sentOnce fails if more uploads were begun than there are blobs.
+func (o *oddity) sentOnce(t *testing.T) {
+	t.Helper()
+	begun := 0
+	for _, request := range o.Requests() {
+		if strings.HasPrefix(request, "POST ") {
+			begun++
+		}
+	}
+	assert.LessOrEqual(t, begun, 1+len(o.image.image.Layers)+2*3, "of the image and two referrers")
 }

@@ -5,7 +5,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -59,11 +61,18 @@ var All = []Oddity{
 		Fails: map[string]string{"push": "--chunk-size", "copy to": "limit"},
 	},
 	{
+		Name: "its disk is full", Seen: "distribution", Once: true,
+		Wrap:  answering(asked("PATCH", "/blobs/uploads/"), answer(http.StatusInternalServerError, `{"errors":[{"code":"UNKNOWN","message":"unknown error","detail":{"DriverName":"filesystem","Enclosed":{"Op":"write","Path":"/var/lib/registry","Err":28}}}]}`)),
+		Fails: map[string]string{"push": "no space left", "push chunks": "no space left", "copy to": "no space left"},
+	},
+	{
+		Name: "its store is full", Seen: "Nexus, Artifactory", Once: true,
+		Wrap:  answering(asked("PATCH", "/blobs/uploads/"), answer(http.StatusInsufficientStorage, strings.Replace(nginx, "%s", "507 Insufficient Storage", 1))),
+		Fails: map[string]string{"push": "no space left", "push chunks": "no space left", "copy to": "no space left"},
+	},
+	{
 		Name: "chunks have a least size", Seen: "GHCR, Google",
-		Wrap: changing(asked("POST", "/blobs/uploads/"), func(_ *http.Request, status int, h http.Header) int {
-			h.Set("OCI-Chunk-Min-Length", "30000")
-			return status
-		}),
+		Wrap: leastChunk(30_000),
 	},
 	{Name: "manifests are sent too often", Seen: "Quay", Wrap: first(1, asked("PUT", "/manifests/"), answer(http.StatusTooManyRequests, "", "Retry-After", "0"))},
 	{Name: "blobs are sent too often", Seen: "Quay, Artifactory", Wrap: first(1, asked("PATCH", "/blobs/uploads/"), answer(http.StatusTooManyRequests, "", "Retry-After", "0"))},
@@ -106,6 +115,28 @@ var All = []Oddity{
 		}
 		return status
 	})},
+}
+
+// leastChunk is a registry that wants chunks of so many bytes, but the last one.
+func leastChunk(least int64) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		var mu sync.Mutex
+		small := map[string]bool{} // uploads whose last chunk was
+		refusing := answering(func(r *http.Request) bool {
+			if r.Method != http.MethodPatch {
+				return false
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			was := small[r.URL.Path]
+			small[r.URL.Path] = r.ContentLength < least
+			return was
+		}, answer(http.StatusRequestedRangeNotSatisfiable, `{"errors":[{"code":"BLOB_UPLOAD_INVALID","message":"chunk too small"}]}`))
+		return changing(asked("POST", "/blobs/uploads/"), func(_ *http.Request, status int, h http.Header) int {
+			h.Set("OCI-Chunk-Min-Length", strconv.FormatInt(least, 10))
+			return status
+		})(refusing(next))
+	}
 }
 
 // untilNow answers with a status and a date after which it may be tried again.

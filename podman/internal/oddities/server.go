@@ -21,6 +21,8 @@ type Oddity struct {
 	Seen string // where it was reported
 	// NoReferrers is set of a registry without the referrers API.
 	NoReferrers bool
+	// Once is set if what fails is not to be sent again.
+	Once bool
 	// Wrap returns a registry with the oddity. It is called once for each Server.
 	Wrap func(next http.Handler) http.Handler
 	// Says has words that a command must say, by its name, and Fails those with which it

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"regexp"
+	"slices"
 	"strconv"
 	"time"
 
@@ -41,10 +43,28 @@ func Judge(err error) (retry.Verdict, bool) {
 	}
 	var answer *errcode.ErrorResponse
 	if errors.As(err, &answer) {
+		if IsFull(err) { // Nobody makes room while all is sent again.
+			return retry.Verdict{}, true
+		}
 		return retry.Status(answer.StatusCode), true
 	}
 	return retry.Verdict{}, false
 }
+
+// IsFull reports whether a registry has no space left for what it was sent. Some say that by the
+// status, others in words, and distribution by the number of the system's error in a detail.
+func IsFull(err error) bool {
+	var answer *errcode.ErrorResponse
+	if !errors.As(err, &answer) || answer.StatusCode < http.StatusInternalServerError {
+		return false
+	}
+	return answer.StatusCode == http.StatusInsufficientStorage || slices.ContainsFunc(answer.Errors, func(e errcode.Error) bool {
+		said, err := json.Marshal(e)
+		return err == nil && noSpace.Match(said)
+	})
+}
+
+var noSpace = regexp.MustCompile(`(?i)no space left|"Err":28\b`)
 
 // errTokenRejected means that a registry took a token no more while something was sent. There
 // is a new one by now.

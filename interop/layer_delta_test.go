@@ -107,12 +107,15 @@ func TestImportLayerDelta(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := start(t).namespace("months")
 			c.ctr.run(t, "images", "import", m.january)
-			output := da.run(t, "load", "--insecure-policy", "--address", c.socket, "--namespace", "months", "--base", m.january, m.delta)
-			assert.Equal(t, februaryName+" "+want, strings.TrimSpace(output))
-			complete(t, c, februaryName, want, true)
-			output, err := c.runContainer(t, februaryName)
-			require.NoError(t, err)
-			assert.Equal(t, helloOutput, strings.TrimSpace(output))
+			for _, base := range []string{"containerd:" + januaryName, m.january} {
+				output := da.run(t, "load", "--insecure-policy", "--address", c.socket, "--namespace", "months", "--base", base, m.delta)
+				assert.Equal(t, februaryName+" "+want, strings.TrimSpace(output))
+				complete(t, c, februaryName, want, true)
+				output, err := c.runContainer(t, februaryName)
+				require.NoError(t, err)
+				assert.Equal(t, helloOutput, strings.TrimSpace(output))
+				c.ctr.run(t, "images", "rm", "--sync", februaryName)
+			}
 		})
 	}
 	t.Run("podman", func(t *testing.T) {

@@ -17,11 +17,13 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
+	"github.com/dockerarchive/dockerarchive/podman/copying/containerd"
 )
 
 // baseOptions are the flags for archives that were saved with --without or --delta.
 type baseOptions struct {
-	paths []string
+	paths      []string
+	containerd containerd.Config // as far as flags say where it is
 
 	bases  *archive.Bases // nil before they are opened, and if there are none
 	closes []func() error
@@ -47,6 +49,9 @@ func (o *baseOptions) open(ctx context.Context, g *globalOptions, sys *types.Sys
 
 // add adds an archive, or an image that is elsewhere.
 func (o *baseOptions) add(ctx context.Context, g *globalOptions, sys *types.SystemContext, arg string) error {
+	if name, ok := strings.CutPrefix(arg, toContainerd+":"); ok {
+		return o.addContainerd(ctx, sys, name)
+	}
 	archives := []string{dockerarchive.Transport.Name(), dockerarchive.ImageTransport.Name(), "oci-archive", "oci"}
 	transport, _, ok := cutTransport(arg)
 	if isRegistry := strings.HasPrefix(arg, "docker://"); !isRegistry && (!ok || isPath(arg) || slices.Contains(archives, transport.Name())) {
@@ -64,6 +69,20 @@ func (o *baseOptions) add(ctx context.Context, g *globalOptions, sys *types.Syst
 	}
 	release, err := copying.AddBase(ctx, contextOf(sys, ref), o.bases, arg, ref)
 	o.closes = append(o.closes, release)
+	return err
+}
+
+// addContainerd adds an image in containerd.
+func (o *baseOptions) addContainerd(ctx context.Context, sys *types.SystemContext, name string) error {
+	store, err := containerd.Open(ctx, containerdConfig(o.containerd))
+	if err != nil {
+		return err
+	}
+	o.closes = append(o.closes, store.Close)
+	layers, err := store.Layers(ctx, sys, name)
+	for _, l := range layers {
+		o.bases.AddLayer(l)
+	}
 	return err
 }
 

@@ -104,6 +104,7 @@ func (o *loadOptions) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	var images []copying.SaveImage
+	o.base.containerd = o.containerd
 	if err := o.base.open(cmd.Context(), o.global, sys, 0); err != nil {
 		return err
 	}

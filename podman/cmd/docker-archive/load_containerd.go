@@ -42,14 +42,18 @@ func (o *loadOptions) checkTo(cmd *cobra.Command, platforms []imgspecv1.Platform
 	return nil
 }
 
-// toContainerd loads images into containerd. What it is not told, the environment tells, as
-// it tells ctr.
+// containerdConfig adds what the environment tells, as it tells ctr.
+func containerdConfig(c containerd.Config) containerd.Config {
+	return containerd.Config{
+		Address:     cmp.Or(c.Address, os.Getenv("CONTAINERD_ADDRESS")),
+		Namespace:   cmp.Or(c.Namespace, os.Getenv("CONTAINERD_NAMESPACE")),
+		Snapshotter: cmp.Or(c.Snapshotter, os.Getenv("CONTAINERD_SNAPSHOTTER")),
+	}
+}
+
+// toContainerd loads images into containerd.
 func (o *loadOptions) toContainerd(ctx context.Context, policy *signature.PolicyContext, images []copying.SaveImage, options *copying.LoadOptions) (loaded *copying.Loaded, err error) {
-	store, err := containerd.Open(ctx, containerd.Config{
-		Address:     cmp.Or(o.containerd.Address, os.Getenv("CONTAINERD_ADDRESS")),
-		Namespace:   cmp.Or(o.containerd.Namespace, os.Getenv("CONTAINERD_NAMESPACE")),
-		Snapshotter: cmp.Or(o.containerd.Snapshotter, os.Getenv("CONTAINERD_SNAPSHOTTER")),
-	})
+	store, err := containerd.Open(ctx, containerdConfig(o.containerd))
 	if err != nil {
 		return nil, err
 	}

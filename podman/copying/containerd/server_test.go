@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/manifest"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -114,7 +116,23 @@ func (s content) Info(_ context.Context, r *contentapi.InfoRequest) (*contentapi
 	if _, ok := s.blobs[r.Digest]; !ok {
 		return nil, notFound
 	}
-	return &contentapi.InfoResponse{Info: &contentapi.Info{Digest: r.Digest}}, nil
+	return &contentapi.InfoResponse{Info: &contentapi.Info{Digest: r.Digest, Size: int64(len(s.blobs[r.Digest]))}}, nil
+}
+
+// Read sends a blob in pieces, as it is asked for.
+func (s content) Read(r *contentapi.ReadContentRequest, stream contentapi.Content_ReadServer) error {
+	s.mu.Lock()
+	data, ok := s.blobs[r.Digest]
+	s.mu.Unlock()
+	if !ok || s.fault == "Read" {
+		return notFound
+	}
+	for piece := range slices.Chunk(data[r.Offset:r.Offset+r.Size], 1000) {
+		if err := stream.Send(&contentapi.ReadContentResponse{Data: piece}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s content) Update(_ context.Context, r *contentapi.UpdateRequest) (*contentapi.UpdateResponse, error) {
@@ -173,6 +191,15 @@ func (s *server) take(ctx context.Context, r *contentapi.WriteContentRequest, go
 	}
 	s.blobs[r.Expected] = *got
 	return nil
+}
+
+func (s images) Get(_ context.Context, r *imagesapi.GetImageRequest) (*imagesapi.GetImageResponse, error) {
+	d := s.images[r.Name]
+	if d == "" {
+		return nil, notFound
+	}
+	kind := manifest.GuessMIMEType(s.blobs[d])
+	return &imagesapi.GetImageResponse{Image: &imagesapi.Image{Name: r.Name, Target: &apitypes.Descriptor{Digest: d, MediaType: kind}}}, nil
 }
 
 func (s images) Create(_ context.Context, r *imagesapi.CreateImageRequest) (*imagesapi.CreateImageResponse, error) {

@@ -9,25 +9,28 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // Export returns an archive of an image, by its name or ID, as docker save writes it: where
 // containerd keeps the images, an OCI layout with all platforms that are there. The caller
-// closes it. That there is no such image is a *RefusedError.
-func (d *Daemon) Export(ctx context.Context, image string) (io.ReadCloser, error) {
-	stream, err := d.export(ctx, image, nil)
+// closes it. whole is the digest of the image if the daemon may send parts of it only, else "".
+// That there is no such image is a *RefusedError.
+func (d *Daemon) Export(ctx context.Context, image string) (archive io.ReadCloser, whole digest.Digest, err error) {
+	archive, err = d.export(ctx, image, nil)
 	var refused *RefusedError
 	if !errors.As(err, &refused) || refused.Status != http.StatusNotFound {
-		return stream, err
+		return archive, "", err
 	}
 	// Docker 29 does not find an image of which it has no platform that it could run, unless
 	// it is told which it has; then it sends these without their index.
 	there, told := d.Inspect(ctx, image, nil)
 	if told != nil || len(there.platforms()) == 0 {
-		return nil, err
+		return nil, "", err
 	}
-	return d.export(ctx, image, there.platforms())
+	archive, err = d.export(ctx, image, there.platforms())
+	return archive, there.ID, err
 }
 
 // platforms returns those of the manifests that are there with all that they refer to.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
 
@@ -32,7 +33,7 @@ func OpenDaemon(ctx context.Context, sys *types.SystemContext, ref types.ImageRe
 	if named := ref.DockerReference(); named != nil {
 		name = reference.FamiliarString(named)
 	}
-	exported, err := d.Export(ctx, name)
+	exported, whole, err := d.Export(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +45,18 @@ func OpenDaemon(ctx context.Context, sys *types.SystemContext, ref types.ImageRe
 	if err != nil {
 		return nil, errors.Join(err, reader.Close())
 	}
+	warnOfIndex(ctx, src, name, whole)
 	return &daemonSource{archiveSource: src, reader: reader, ref: ref}, nil
+}
+
+// warnOfIndex says that the digest of an image is not that in its registry: Docker has sent parts
+// of it, and not the index with the digest whole.
+func warnOfIndex(ctx context.Context, src types.ImageSource, name string, whole digest.Digest) {
+	raw, _, err := src.GetManifest(ctx, nil)
+	if err != nil || whole.Validate() != nil || whole.Algorithm().FromBytes(raw) == whole {
+		return // Whoever reads the manifest gets the error.
+	}
+	logrus.Warnf("%s: the docker daemon sends no index, since it has not got the platform that it runs on: the digest is not %s, but that of the manifest", name, whole)
 }
 
 // exportedImage opens the image that was asked for: the one of its name or, if it was asked for

@@ -54,6 +54,11 @@ func TestSameBytes(t *testing.T) {
 	}
 	require.NoError(t, makeAll(t.Context(), elsewhere, second, platformsOfTests()))
 
+	packages, err := filepath.Glob(filepath.Join(first, "*_x86_64.apk"))
+	require.NoError(t, err)
+	require.Len(t, packages, 1)
+	checkApk(t, packages[0])
+
 	compared := 0
 	entries, err := os.ReadDir(first)
 	require.NoError(t, err)

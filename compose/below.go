@@ -12,6 +12,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/async"
 	"github.com/dockerarchive/dockerarchive/internal/files"
 	"github.com/dockerarchive/dockerarchive/internal/local"
 	"github.com/dockerarchive/dockerarchive/internal/spool"
@@ -47,7 +48,7 @@ func (m *maker) tree(ctx context.Context) (*files.Tree, error) {
 		if l.Content == nil {
 			continue
 		}
-		if isOnce(l.Content) && (m.image.Squash || i < len(m.added)-1) {
+		if isOnce(l.Content) { // A second reading shows its files, or puts inside what leads out.
 			l.Content = &kept{Content: l.Content, maker: m}
 		}
 		n := len(sources)
@@ -116,7 +117,7 @@ func (k *kept) openOn(ctx context.Context, lower *files.Tree) (io.ReadCloser, er
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	if k.file == nil {
-		file, size, err := k.maker.copy(func() (io.ReadCloser, error) { return open(ctx, k.Content, lower) })
+		file, size, err := k.maker.copy(ctx, func() (io.ReadCloser, error) { return open(ctx, k.Content, lower) })
 		if err != nil {
 			return nil, err
 		}
@@ -129,12 +130,16 @@ func (k *kept) openOn(ctx context.Context, lower *files.Tree) (io.ReadCloser, er
 }
 
 // copy copies a stream into a temporary file.
-func (m *maker) copy(open func() (io.ReadCloser, error)) (*local.File, int64, error) {
-	stream, err := open()
+func (m *maker) copy(ctx context.Context, open func() (io.ReadCloser, error)) (*local.File, int64, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	opened, err := open()
 	if err != nil {
+		cancel()
 		return nil, 0, err
 	}
-	defer stream.Close() //nolint:errcheck // It was only read.
+	stream := async.NewReadCloser(ctx, opened) // Reading what was opened may not heed ctx.
+	defer stream.Close()                       //nolint:errcheck // It was only read.
+	defer cancel()                             // So that it is not waited for.
 	file, err := spool.Create(spool.Dir(m.image.TempDir))
 	if err != nil {
 		return nil, 0, err

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 
-	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/files"
 	"github.com/dockerarchive/dockerarchive/internal/layertar"
 )
@@ -78,10 +77,7 @@ func (c *inside) openOn(ctx context.Context, lower *files.Tree) (io.ReadCloser, 
 }
 
 // storeInside stores a layer again, after such a name made the first attempt fail.
-func (m *maker) storeInside(ctx context.Context, content Content, expected Expected, err error) (layer, error) {
-	if isOnce(content) {
-		return layer{}, errdef.Errorf(errdef.ErrDamaged, "%w; only a tar in a file can be changed, as it is read twice for that", err)
-	}
+func (m *maker) storeInside(ctx context.Context, content Content, expected Expected) (layer, error) {
 	changed := &inside{Content: verified{content, expected}}
 	stored, err := m.store(ctx, changed, Expected{})
 	if err == nil {

@@ -92,7 +92,7 @@ func (r reporter) Read(p []byte) (int, error) {
 func (m *maker) storeLayer(ctx context.Context, content Content, expected Expected) (layer, error) {
 	stored, err := m.store(ctx, content, expected)
 	if errors.Is(err, errLeadsOut) {
-		return m.storeInside(ctx, content, expected, err)
+		return m.storeInside(ctx, content, expected)
 	}
 	return stored, err
 }

@@ -148,10 +148,34 @@ func (a *applier) workdir(dir string) error {
 	if dir == "" {
 		return errors.New("the directory has no name")
 	}
-	if !path.IsAbs(dir) {
-		dir = path.Join("/", a.config.WorkingDir(), dir)
+	SetWorkingDir(a.config, dir)
+	return nil
+}
+
+// SetWorkingDir sets the directory in which a container starts as WORKDIR of a Dockerfile does:
+// one that is not absolute is below the one there is. That of Windows is set as it is.
+func SetWorkingDir(config *compose.Config, dir string) {
+	if config.Platform().OS != "windows" {
+		if !path.IsAbs(dir) {
+			dir = path.Join("/", config.WorkingDir(), dir)
+		}
+		dir = path.Clean(dir)
 	}
-	a.config.SetWorkingDir(path.Clean(dir))
+	config.SetWorkingDir(dir)
+}
+
+// SetEnv sets a variable as buildah config --env does: $NAME and ${NAME} in its value, also with
+// :- or :+, stand for variables of the config. A $NAME that it does not have stays as it is, and
+// so do quotes and backslashes.
+func SetEnv(config *compose.Config, name, value string) error {
+	words := shell.NewLex('\\')
+	words.RawQuotes, words.RawEscapes, words.SkipProcessQuotes = true, true, true
+	words.SkipUnsetEnv = !strings.Contains(value, "${") // That means a variable.
+	expanded, _, err := words.ProcessWord(value, shell.EnvsFromSlice(config.Env()))
+	if err != nil {
+		return fmt.Errorf("%s=%s: %w", name, value, err)
+	}
+	config.SetEnv(name, expanded)
 	return nil
 }
 

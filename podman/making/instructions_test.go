@@ -95,3 +95,16 @@ func TestApplyInOrder(t *testing.T) {
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"Shell":["/bin/bash","-c"],"Entrypoint":["/e"],"Cmd":["/bin/bash","-c","x"]}`, got, "but those that are given with it stay")
 }
+
+// --env takes variables of the config, and quotes and backslashes as they are.
+func TestSetEnv(t *testing.T) {
+	for value, want := range map[string]string{
+		"/opt:$PATH": "/opt:/bin", "${PATH}x": "/binx", "${NONE:-y}": "y", "${PATH:+z}": "z", `"q" 'r' C:\d`: `"q" 'r' C:\d`, "": "", "a$b": "a$b", "${NONE}": "", `"$PATH"`: `"/bin"`, `'${PATH}' `: `'/bin' `,
+	} {
+		c := &compose.Config{}
+		c.SetEnv("PATH", "/bin")
+		require.NoError(t, making.SetEnv(c, "X", value), value)
+		assert.Equal(t, []string{"PATH=/bin", "X=" + want}, c.Env(), value)
+	}
+	require.ErrorContains(t, making.SetEnv(&compose.Config{}, "X", "${"), "X=${: ")
+}

@@ -189,7 +189,7 @@ func (c *configFlags) set(config *compose.Config) error {
 		config.SetCmd(nil)
 	}
 	for flag, set := range map[string]func(string){
-		"user": config.SetUser, "workdir": config.SetWorkingDir, "author": config.SetAuthor,
+		"user": config.SetUser, "author": config.SetAuthor,
 		"container-id": config.SetContainer, "docker-version": config.SetDockerVersion,
 	} {
 		if c.flags.Changed(flag) {
@@ -197,10 +197,25 @@ func (c *configFlags) set(config *compose.Config) error {
 			set(value)
 		}
 	}
+	if c.flags.Changed("workdir") {
+		if c.workdir == "" {
+			config.SetWorkingDir("")
+		} else {
+			making.SetWorkingDir(config, c.workdir)
+		}
+	}
 	each(c.unsetEnv, config.UnsetEnv)
 	each(c.unsetLabels, config.UnsetLabel)
-	pairs(c.env, config.SetEnv)
-	pairs(c.labels, config.SetLabel)
+	for _, variable := range c.env {
+		name, value, _ := strings.Cut(variable, "=")
+		if err := making.SetEnv(config, name, value); err != nil {
+			return fmt.Errorf("--env: %w", err)
+		}
+	}
+	for _, label := range c.labels {
+		name, value, _ := strings.Cut(label, "=")
+		config.SetLabel(name, value)
+	}
 	if c.stopSignal != "" {
 		if err := making.SetStopSignal(config, c.stopSignal); err != nil {
 			return fmt.Errorf("--stop-signal: %w", err)
@@ -236,13 +251,5 @@ func (c *configFlags) set(config *compose.Config) error {
 func each(values []string, do func(string)) {
 	for _, v := range values {
 		do(v)
-	}
-}
-
-// pairs calls set for values of the form NAME=VALUE.
-func pairs(values []string, set func(name, value string)) {
-	for _, v := range values {
-		name, value, _ := strings.Cut(v, "=")
-		set(name, value)
 	}
 }

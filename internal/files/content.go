@@ -227,7 +227,7 @@ func (s *sparseFile) ReadAt(p []byte, off int64) (int, error) {
 
 func (s *sparseFile) start() error {
 	s.r, s.off = tar.NewReader(io.NewSectionReader(s.tar, s.file.at, s.size-s.file.at)), 0
-	for range s.file.nth + 1 {
+	for range s.file.nth() + 1 {
 		if err := s.ctx.Err(); err != nil {
 			return err
 		}

@@ -320,8 +320,8 @@ func TestHostile(t *testing.T) {
 		says    string
 	}{
 		"deep":              {[][]*tar.Header{{file(deep, "")}}, Options{}, errdef.ErrLimit, "has 200001 bytes"},
-		"many":              {[][]*tar.Header{{file("a", ""), file("b", ""), file("c", "")}}, Options{MaxEntries: 2}, errdef.ErrLimit, "too many files"},
-		"long":              {[][]*tar.Header{{file(strings.Repeat("a", 100), ""), file(strings.Repeat("b", 100), "")}}, Options{MaxBytes: 150}, errdef.ErrLimit, "too long names"},
+		"many":              {[][]*tar.Header{{file("a", ""), file("b", ""), file("c", "")}}, Options{MaxEntries: 2}, errdef.ErrLimit, "more than 2 entries"},
+		"long":              {[][]*tar.Header{{file(strings.Repeat("a", 100), ""), file(strings.Repeat("b", 100), "")}}, Options{MaxBytes: 150}, errdef.ErrLimit, "more than 150 bytes"},
 		"leads out":         {[][]*tar.Header{{file("a/../../b", "")}}, Options{}, errdef.ErrDamaged, "leads out"},
 		"whiteout of root":  {[][]*tar.Header{{file(".wh.", "")}}, Options{}, errdef.ErrDamaged, "whiteout of no file"},
 		"whiteout of dot":   {[][]*tar.Header{{file("a/.wh..", "")}}, Options{}, errdef.ErrDamaged, "whiteout of no file"},
@@ -341,6 +341,30 @@ func TestHostile(t *testing.T) {
 			assert.ErrorContains(t, err, "layer 0: ", "it names the layer") //nolint:testifylint // All are told.
 		})
 	}
+}
+
+// A layer that unpacks to much more than it is, a bomb, is refused when it does.
+func TestBomb(t *testing.T) {
+	data := tarOf(t, file("zeros", strings.Repeat("\x00", 1<<20)))
+	for name, stored := range map[string][]byte{"gzip": gzipped(t, data), "zstd": zstandard(t, data)} {
+		tree := New([]Source{sourceOf("bomb", data, stored)}, Options{MaxUnpacked: 1 << 19})
+		err := tree.Load(t.Context())
+		require.ErrorIs(t, err, errdef.ErrLimit, name)
+		require.ErrorContains(t, err, "layer bomb: it unpacks to more than 524288 bytes", name)
+		require.NoError(t, tree.Close())
+		tree = New([]Source{sourceOf("large", data, stored)}, Options{})
+		require.NoError(t, tree.Load(t.Context()), name)
+		require.NoError(t, tree.Close())
+	}
+}
+
+// Absolute names are below the root of the image.
+func TestAbsolute(t *testing.T) {
+	got, err := describe(t, treeOf(t, Options{}, []*tar.Header{file("/etc/passwd", "1"), hardlink("/b", "/etc/passwd")}))
+	require.NoError(t, err)
+	want, err := describe(t, treeOf(t, Options{}, []*tar.Header{file("etc/passwd", "1"), hardlink("b", "etc/passwd")}))
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
 }
 
 // A sparse file of 8 EiB costs nothing but its header, and is refused.

@@ -328,21 +328,36 @@ func (t *Tree) Children(ctx context.Context, e *Entry) ([]*Entry, error) {
 
 func (v *view) children(e *Entry) ([]*Entry, error) {
 	var all []*Entry
-	for base, nodes := range e.dir.each() {
-		f, sub, err := e.dir.combine(nodes)
+	for child, err := range v.each(e) {
 		if err != nil {
 			return nil, err
 		}
-		if f == nil {
-			continue
-		}
-		path := layertar.Join(e.Path, base)
-		if f, err = v.file(path, f); err != nil {
-			return nil, err
-		}
-		all = append(all, &Entry{Path: path, File: f, dir: sub})
+		all = append(all, child)
 	}
 	return all, nil
+}
+
+// each yields what is in a directory, sorted by name. After an error it ends.
+func (v *view) each(e *Entry) iter.Seq2[*Entry, error] {
+	return func(yield func(*Entry, error) bool) {
+		for base, nodes := range e.dir.each() {
+			f, sub, err := e.dir.combine(nodes)
+			if f == nil && err == nil {
+				continue
+			}
+			path := layertar.Join(e.Path, base)
+			if err == nil {
+				f, err = v.file(path, f)
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(&Entry{Path: path, File: f, dir: sub}, nil) {
+				return
+			}
+		}
+	}
 }
 
 // Walk yields an entry and all that is below it, a directory before what is in it, and
@@ -365,16 +380,15 @@ func (v *view) walk(ctx context.Context, e *Entry, yield func(*Entry, error) boo
 	if len(e.dir.nodes) == 0 {
 		return true
 	}
-	err := ctx.Err()
-	var children []*Entry
-	if err == nil {
-		children, err = v.children(e)
-	}
-	if err != nil {
+	if err := ctx.Err(); err != nil {
 		yield(nil, err)
 		return false
 	}
-	for _, child := range children {
+	for child, err := range v.each(e) {
+		if err != nil {
+			yield(nil, err)
+			return false
+		}
 		if !v.walk(ctx, child, yield) {
 			return false
 		}

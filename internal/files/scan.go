@@ -27,7 +27,10 @@ const maxSparse = 1 << 40
 
 // limits are what all layers of an image may have together. They count down, and are
 // used concurrently.
-type limits struct{ entries, bytes atomic.Int64 }
+type limits struct {
+	entries, bytes       atomic.Int64
+	maxEntries, maxBytes int64
+}
 
 // taking is what one layer takes of them.
 type taking struct {
@@ -51,9 +54,9 @@ func (l *taking) take(h *tar.Header) error {
 	l.bytes += size
 	switch {
 	case l.limits.entries.Add(-1) < 0:
-		return fmt.Errorf("the image has too many files, up to %.100q: more than the limit of entries: %w", h.Name, errdef.ErrLimit)
+		return fmt.Errorf("the image has too many files, up to %.100q: more than %d entries: %w", h.Name, l.maxEntries, errdef.ErrLimit)
 	case l.limits.bytes.Add(-size) < 0:
-		return fmt.Errorf("the image has too long names, links and extended attributes, up to %.100q: more than the limit of bytes: %w", h.Name, errdef.ErrLimit)
+		return fmt.Errorf("the image has too long names, links and extended attributes, up to %.100q: more than %d bytes: %w", h.Name, l.maxBytes, errdef.ErrLimit)
 	}
 	return nil
 }

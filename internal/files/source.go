@@ -46,7 +46,8 @@ type Source struct {
 // file.
 type stored struct {
 	*Source
-	tempDir string
+	tempDir     string
+	maxUnpacked int64
 
 	mutex     sync.Mutex
 	at        io.ReaderAt // nil of what is opened again
@@ -166,12 +167,9 @@ func (s *stored) close() error {
 	return err
 }
 
-// Bombs: a layer may unpack to this many bytes whatever its size is, or to so many times
-// its size. What is more no registry would have taken from anybody sane.
-const (
-	maxUnpacked = 64 << 30
-	maxRatio    = 100
-)
+// maxRatio is against bombs: a layer may unpack to Options.MaxUnpacked bytes whatever its size
+// is, or to so many times its size.
+const maxRatio = 100
 
 // wanted returns the digest that the whole layer is verified against, and whether that is
 // the one of its tar. It is empty if nothing is known of the layer.
@@ -190,10 +188,11 @@ func (s *stored) unpack(ctx context.Context, verify bool, decompress func(io.Rea
 	if err != nil {
 		return nil, err
 	}
-	u := &unpacked{left: max(maxUnpacked, s.size*maxRatio)}
+	u := &unpacked{most: max(s.maxUnpacked, s.size*maxRatio)}
 	if s.algorithm == compression.None && s.at != nil {
-		u.left = s.size
+		u.most = s.size
 	}
+	u.left = u.most
 	if verify || s.at == nil {
 		u.want, u.hashes = s.wanted()
 	}
@@ -254,7 +253,8 @@ type unpacked struct {
 	want     digest.Digest
 	digester digest.Digester // nil if nothing is known of the layer
 	hashes   bool            // the tar, and not what is stored
-	left     int64           // bytes that it may still have
+	most     int64           // bytes that it may have
+	left     int64           // of these
 }
 
 // Close closes what is decompressed, too. It was only read.
@@ -271,7 +271,7 @@ func (u *unpacked) Read(p []byte) (int, error) {
 		u.digester.Hash().Write(p[:n]) // Never fails.
 	}
 	if u.left -= int64(n); u.left < 0 {
-		return 0, fmt.Errorf("it unpacks to more than %d GiB and more than %d times its size: %w", maxUnpacked>>30, maxRatio, errdef.ErrLimit)
+		return 0, fmt.Errorf("it unpacks to more than %d bytes: %w", u.most, errdef.ErrLimit)
 	}
 	if err == io.EOF && !u.hashes && u.digester != nil {
 		if _, err := io.Copy(io.Discard, u.source); err != nil { // What follows the end of what is compressed.

@@ -111,7 +111,9 @@ func (d *dir) count() int {
 
 // sameAttributes reports whether mode, owner and extended attributes are the same.
 func (f *File) sameAttributes(o *File) bool {
-	return *f.attributes == *o.attributes && maps.Equal(f.Xattrs(), o.Xattrs())
+	a, b := *f.attributes, *o.attributes
+	a.layer, b.layer = 0, 0
+	return a == b && maps.Equal(f.Xattrs(), o.Xattrs())
 }
 
 // Visible returns how many bytes of content all layers have, and how many of them are in

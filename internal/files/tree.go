@@ -22,6 +22,9 @@ type Options struct {
 	// MaxBytes bounds their names, link targets and PAX records together, in bytes:
 	// 256 MiB if it is 0.
 	MaxBytes int64
+	// MaxUnpacked bounds what a compressed layer unpacks to, in bytes, if that is more than 100
+	// times its size: 64 GiB if it is 0.
+	MaxUnpacked int64
 	// Random has restart points kept while layers are read, for ReaderAt.
 	Random bool
 	// Entries keeps the entries of layers as they are, for Entries.
@@ -33,6 +36,9 @@ type Options struct {
 const (
 	defaultEntries = 4 << 20
 	defaultBytes   = 256 << 20
+
+	defaultUnpacked = 64 << 30
+
 	// together is how many layers are read side by side, at most.
 	together = 4
 )
@@ -70,10 +76,11 @@ type lazy struct {
 // close it. Nothing is read yet.
 func New(layers []Source, options Options) *Tree {
 	t := &image{options: options}
-	t.limits.entries.Store(cmp.Or(options.MaxEntries, defaultEntries))
-	t.limits.bytes.Store(cmp.Or(options.MaxBytes, defaultBytes))
+	t.limits.maxEntries, t.limits.maxBytes = cmp.Or(options.MaxEntries, defaultEntries), cmp.Or(options.MaxBytes, defaultBytes)
+	t.limits.entries.Store(t.limits.maxEntries)
+	t.limits.bytes.Store(t.limits.maxBytes)
 	for i := range layers {
-		t.layers = append(t.layers, &lazy{stored: &stored{Source: &layers[i], tempDir: options.TempDir}, reading: make(chan struct{}, 1)})
+		t.layers = append(t.layers, &lazy{stored: &stored{Source: &layers[i], tempDir: options.TempDir, maxUnpacked: cmp.Or(options.MaxUnpacked, defaultUnpacked)}, reading: make(chan struct{}, 1)})
 	}
 	return &Tree{image: t, to: len(layers)}
 }

@@ -79,17 +79,18 @@ func TestSaveFromDockerWithoutItsPlatform(t *testing.T) {
 	crane.run(t, index...)
 	docker := startDockerd(t, built(t, "dockerd"), startBuiltContainerd(t), true).docker
 	docker.run(t, "pull", "--quiet", "--platform", "linux/arm64", image)
-	for _, args := range [][]string{{"--all-platforms"}, {"--platform", "linux/arm64"}, nil} {
-		saved, err := saveFrom(t, docker, image, args...)
+	top := strings.TrimSpace(crane.run(t, "digest", "--insecure", image))
+	for args, want := range map[string]string{"--all-platforms": top, "--platform=linux/arm64": digests["linux/arm64"], "--no-sync": digests["linux/arm64"]} {
+		saved, err := saveFrom(t, docker, image, args)
 		require.NoError(t, err, saved.message)
-		assert.Equal(t, digests["linux/arm64"], saved.digest)
+		assert.Equal(t, want, saved.digest, args)
 		assert.True(t, saved.there["linux/arm64"])
 		assert.False(t, saved.there["linux/s390x"])
 	}
 	docker.run(t, "pull", "--quiet", "--platform", "linux/s390x", image)
 	saved, err := saveFrom(t, docker, image, "--all-platforms")
 	require.NoError(t, err, saved.message)
-	assert.Equal(t, strings.TrimSpace(crane.run(t, "digest", "--insecure", image)), saved.digest)
+	assert.Equal(t, top, saved.digest)
 	assert.Equal(t, map[string]bool{"linux/arm64": true, "linux/s390x": true}, saved.there)
 	assert.NotContains(t, saved.message, "sends no index")
 	for platform, digest := range digests {

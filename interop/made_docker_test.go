@@ -190,7 +190,7 @@ func TestMadeConfigsAsDockerCommits(t *testing.T) {
 	}
 	for flag, values := range map[string]map[string]string{
 		"--change": {
-			`CMD ["a", 1]`: "comprised of strings", `VOLUME [""]`: "volume", "ONBUILD FROM x": "ONBUILD", "STOPSIGNAL NOPE": "signal", "HEALTHCHECK --interval=-1s CMD x": "interval", "HEALTHCHECK --interval=1us CMD x": "interval",
+			`CMD ["a", 1]`: "comprised of strings", `VOLUME [""]`: "empty string", "ONBUILD FROM x": "ONBUILD", "STOPSIGNAL NOPE": "signal", "HEALTHCHECK --interval=-1s CMD x": "interval", "HEALTHCHECK --interval=1us CMD x": "interval",
 			"EXPOSE 99999": "ort: 99999", "RUN x": "not an instruction that changes a config",
 		},
 		"--stop-signal": {"NOPE": "signal"}, "--port": {"99999": "ort: 99999"}, "--healthcheck": {"--retries=-1 CMD x": "retries"}, "--onbuild": {"FROM x": "FROM"},

@@ -74,7 +74,7 @@ func (u *Upload) Send(ctx context.Context, open func(skip int64) (io.ReadCloser,
 			return err
 		}
 		rejected := errors.Is(err, errTokenRejected) && !u.renewed
-		if isBusy(err) {
+		if isBusy(err) || IsFull(err) {
 			return err // Whoever tries again waits first.
 		}
 		refused := isRefused(err)

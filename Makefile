@@ -106,10 +106,12 @@ dist-check:
 dist-test:
 	cd release && $(STATIC) test -tags interop -count 1 -timeout 20m -run '^TestInBareDebian$$' ./dist
 
-# bench measures. The second table is of deltas, whose layers are made from packages of Debian, npm and Go.
+# bench compares with other programs, all cases or some: make bench CASES=save,push. It writes the table
+# of docs/speed.md. The second table is of deltas, whose layers are made from packages of Debian, npm and Go.
+CASES ?=
 bench: build
-	cd bench && $(STATIC) run -tags $(TAGS) .
-	cd bench && $(STATIC) run -tags $(TAGS) . deltas .data/deltas
+	cd bench && $(STATIC) run -tags $(TAGS) . -page ../docs/speed.md -cases '$(CASES)'
+	cd bench && test -n '$(CASES)' || $(STATIC) run -tags $(TAGS) . deltas .data/deltas
 
 # sizes fails if a program that does little with the library gets larger than so many
 # bytes: what a package links is part of what it costs its users.

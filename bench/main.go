@@ -39,6 +39,7 @@ func run(ctx context.Context) error {
 	dir := flag.String("data", ".data", "`directory` of the generated images, which are kept, and of what the runs write")
 	runs := flag.Int("n", 3, "runs of each case and side")
 	only := flag.String("cases", "", "comma-separated `names` of the cases to run, or registries for real ones in all networks; default: all but these")
+	page := flag.String("page", "", "Markdown `file` whose rows get the times, by the names of the cases")
 	flag.Parse()
 	if work, ok := helpers[flag.Arg(0)]; ok {
 		return work(ctx, flag.Args()[1:])
@@ -51,7 +52,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return compareAll(ctx, *dir, *runs, selected)
+	return compareAll(ctx, *dir, *page, *runs, selected)
 }
 
 func selectCases(only string) ([]benchCase, error) {
@@ -73,12 +74,12 @@ func selectCases(only string) ([]benchCase, error) {
 	return selected, nil
 }
 
-func compareAll(ctx context.Context, dir string, runs int, selected []benchCase) (err error) {
+func compareAll(ctx context.Context, dir, page string, runs int, selected []benchCase) (err error) {
 	data, err := filepath.Abs(dir)
 	if err != nil {
 		return err
 	}
-	r := &runner{runs: runs, data: data}
+	r := &runner{runs: runs, data: data, times: map[string]pageTimes{}}
 	if err := r.start(ctx); err != nil {
 		return err
 	}
@@ -98,5 +99,8 @@ func compareAll(ctx context.Context, dir string, runs int, selected []benchCase)
 		}
 	}
 	fmt.Fprintln(table, "goal for all\t\t\t\t\t\t64 MB\t1.02\t1.00")
-	return table.Flush()
+	if err := table.Flush(); err != nil || page == "" {
+		return err
+	}
+	return updatePage(page, r.times)
 }

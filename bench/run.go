@@ -26,6 +26,7 @@ import (
 
 // runner runs both sides of cases in turn, in an environment that it makes.
 type runner struct {
+	times   map[string]pageTimes // that were measured, by the names of cases
 	runs    int
 	data    string
 	scratch string         // all that is temporary, on the same file system as the data
@@ -126,6 +127,9 @@ func (r *runner) compare(ctx context.Context, c benchCase, table io.Writer) erro
 		return errors.New("the runs did not all write the same")
 	}
 	printRow(table, c, medians(ours), medians(theirs), r.size(c.distinct))
+	if c.theirs.run != "" {
+		r.times[c.name] = pageTimes{medians(ours).wall.Seconds(), medians(theirs).wall.Seconds()}
+	}
 	return nil
 }
 

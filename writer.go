@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/types"
@@ -119,7 +120,7 @@ func (p *Plan) AddManifest(raw []byte) error {
 		return fmt.Errorf("planning an image: parsing its manifest: %w", err)
 	}
 	d.Absent = p.absent
-	p.blobs = append(p.blobs, d.Blobs()...)
+	p.blobs = slices.AppendSeq(p.blobs, d.Blobs())
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -121,7 +122,7 @@ func (p *Plan) AddManifest(raw []byte) error {
 		return fmt.Errorf("planning an image: parsing its manifest: %w", err)
 	}
 	d.Absent = p.absent
-	p.blobs = append(p.blobs, d.Blobs()...)
+	p.blobs = slices.AppendSeq(p.blobs, d.Blobs())
 	return nil
 }
 

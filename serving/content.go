@@ -14,9 +14,6 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
-// maxDepth bounds indexes of indexes.
-const maxDepth = 8
-
 // snapshot is what is served at a time.
 type snapshot struct {
 	archives []*opened
@@ -101,7 +98,7 @@ func (c *content) add(s *Server, img *image, m *archive.Manifest, depth int) {
 	} else {
 		c.describe(m, img)
 	}
-	if depth == maxDepth {
+	if depth == files.MaxIndexDepth {
 		return
 	}
 	for _, d := range m.Manifests() {

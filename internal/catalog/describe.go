@@ -42,7 +42,7 @@ func (c *Catalog) Describe(ctx context.Context, img *Image) (imageinfo.Manifest,
 	if s.instead != nil {
 		return s.instead.describe(ctx)
 	}
-	d, _, err := c.describeOCI(ctx, i.descriptor, 2, map[digest.Digest]bool{})
+	d, _, err := c.describeOCI(ctx, i.descriptor, 0, map[digest.Digest]bool{})
 	d.Fault = cmp.Or(d.Fault, s.err)
 	if subjects := img.Subjects(); len(subjects) > 0 {
 		d.Subject = subjects[0]
@@ -101,7 +101,7 @@ func (c *Catalog) describeOCI(ctx context.Context, descriptor v1.Descriptor, dep
 	sizes := map[digest.Digest]int64{}
 	if doc.IsIndex() {
 		for _, child := range doc.Manifests {
-			if seen[child.Digest] || depth == maxIndexDepth {
+			if seen[child.Digest] || depth == image.MaxIndexDepth {
 				continue
 			}
 			seen[child.Digest] = true

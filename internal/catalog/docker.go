@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"path"
 	"regexp"
-	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -73,7 +72,6 @@ type dockerParts struct {
 	configDigest digest.Digest
 	diffIDs      []digest.Digest // in order, perhaps with repetitions
 	layers       map[digest.Digest]*layer
-	manifest     []byte // nil before it is needed
 }
 
 // load reads the config and finds the layers. It must be called with i.mu held.
@@ -156,12 +154,8 @@ func (i *dockerImage) Manifest(ctx context.Context, instance *digest.Digest) ([]
 	if err != nil {
 		return nil, "", err
 	}
-	if p.manifest == nil {
-		if p.manifest, err = p.makeManifest(ctx); err != nil {
-			return nil, "", err
-		}
-	}
-	return slices.Clone(p.manifest), image.DockerManifest, nil
+	raw, err := p.makeManifest(ctx) // Each time: of thousands of layers, it is megabytes.
+	return raw, image.DockerManifest, err
 }
 
 // makeManifest writes a manifest of uncompressed layers that says so. That of

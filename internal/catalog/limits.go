@@ -14,11 +14,6 @@ const (
 	// for 3,000 images of 20 layers.
 	maxTableOfContents = 8 << 20
 
-	// maxIndexDepth is how deeply image indexes may be nested. The one that
-	// index.json is counts as the first; the others hold platforms, and no tool
-	// writes more than one of those within another.
-	maxIndexDepth = 8
-
 	// maxLegacyChain bounds the layers of an image without a config. Docker's own
 	// limit is 125.
 	maxLegacyChain = 1 << 10

@@ -491,8 +491,8 @@ func walk(files *tarfile.Index, d v1.Descriptor, visit func(d v1.Descriptor, dat
 			return nil
 		}
 		seen[d.Digest] = true
-		if depth > maxIndexDepth {
-			return visit(d, nil, nil, fmt.Errorf("%w: indexes nested more than %d deep", errdef.ErrLimit, maxIndexDepth))
+		if depth > image.MaxIndexDepth {
+			return visit(d, nil, nil, fmt.Errorf("%w: indexes nested more than %d deep", errdef.ErrLimit, image.MaxIndexDepth))
 		}
 		data, doc, err := readDocument(files, d)
 		if err := visit(d, data, doc, err); err != nil {
@@ -508,5 +508,5 @@ func walk(files *tarfile.Index, d v1.Descriptor, visit func(d v1.Descriptor, dat
 		}
 		return nil
 	}
-	return step(d, 2) // After index.json.
+	return step(d, 0)
 }

@@ -1,7 +1,7 @@
 package image
 
 import (
-	"fmt"
+	"iter"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -119,12 +119,22 @@ func ParseDocument(raw []byte, described string) (*Document, error) {
 		if f.Config == nil {
 			return nil, errdef.Errorf(errdef.ErrDamaged, "a manifest without a config")
 		}
-		d.Config, d.Layers = f.Config, f.Layers
+		d.Config, d.Layers = f.Config, sharingTypes(f.Layers)
 	default:
 		return d, nil
 	}
 	d.Subject, d.ArtifactType = f.Subject, f.Artifact()
 	return d, nil
+}
+
+// sharingTypes has layers of one media type share its bytes: there may be tens of thousands.
+func sharingTypes(layers []v1.Descriptor) []v1.Descriptor {
+	for i := range layers {
+		if i > 0 && layers[i].MediaType == layers[i-1].MediaType {
+			layers[i].MediaType = layers[i-1].MediaType
+		}
+	}
+	return layers
 }
 
 // IsIndex reports whether the document is an index rather than a manifest.
@@ -147,30 +157,38 @@ type Blob struct {
 	Kind Kind
 }
 
-// Blobs returns what the document refers to, except for what is Absent, and then
+// Blobs ranges over what the document refers to, except for what is Absent, and then
 // itself, in the order of every archive that keeps it: layers, lowest first, or the deltas
 // that make them, config, document. Of an
-// index it returns itself only; what it lists are documents of their own.
-func (d *Document) Blobs() []Blob {
-	var blobs []Blob
-	for _, l := range d.Layers {
-		if !d.Absent[l.Digest] {
-			blobs = append(blobs, Blob{l, KindLayer})
-		} else if delta := d.LeftOut[l.Digest].Delta; delta != nil {
-			blobs = append(blobs, Blob{v1.Descriptor{MediaType: delta.MediaType, Digest: delta.Digest, Size: delta.Size}, KindDelta})
+// index that is itself only; what it lists are documents of their own.
+func (d *Document) Blobs() iter.Seq[Blob] {
+	return func(yield func(Blob) bool) {
+		for _, l := range d.Layers {
+			b := Blob{l, KindLayer}
+			if d.Absent[l.Digest] {
+				delta := d.LeftOut[l.Digest].Delta
+				if delta == nil {
+					continue
+				}
+				b = Blob{v1.Descriptor{MediaType: delta.MediaType, Digest: delta.Digest, Size: delta.Size}, KindDelta}
+			}
+			if !yield(b) {
+				return
+			}
 		}
+		if d.Config != nil && !yield(Blob{*d.Config, KindConfig}) {
+			return
+		}
+		yield(Blob{d.Descriptor, KindDocument})
 	}
-	if d.Config != nil {
-		blobs = append(blobs, Blob{*d.Config, KindConfig})
-	}
-	return append(blobs, Blob{d.Descriptor, KindDocument})
 }
 
-// MaxIndexDepth bounds indexes in indexes, which are rare, and not recursive.
-const MaxIndexDepth = 4
+// MaxIndexDepth bounds indexes in indexes, for whatever reads or writes them: no tool is known
+// that writes more than one within another.
+const MaxIndexDepth = 8
 
 // ErrDepth is returned by Order for indexes that are nested too deeply.
-var ErrDepth = fmt.Errorf("more than %d indexes within each other", MaxIndexDepth)
+var ErrDepth = errdef.Errorf(errdef.ErrLimit, "more than %d indexes within each other", MaxIndexDepth)
 
 // Order returns top and all documents that it leads to, each once and after what
 // it lists, as archives have them. find returns a document by its digest, or nil

@@ -57,7 +57,7 @@ func (i *Image) Blobs() iter.Seq[Blob] { return BlobsOf(i.Documents) }
 func BlobsOf(documents []*Document) iter.Seq[Blob] {
 	return func(yield func(Blob) bool) {
 		for _, d := range documents {
-			for _, b := range d.Blobs() {
+			for b := range d.Blobs() {
 				if !yield(b) {
 					return
 				}

@@ -259,14 +259,18 @@ func values(node *yaml.Node) []*yaml.Node {
 
 // valueOf returns the value of a key of a mapping, also of one that is merged into it
 // by <<, or nil.
-func valueOf(node *yaml.Node, key string) *yaml.Node { return merged(node, key, 0) }
+func valueOf(node *yaml.Node, key string) *yaml.Node {
+	return merged(node, key, map[*yaml.Node]bool{})
+}
 
-func merged(node *yaml.Node, key string, depth int) *yaml.Node {
-	const maxDepth = 10 // of mappings that are merged into one another
+// merged is valueOf that looks at no mapping twice: they may be merged into one another ten
+// times on each of ten levels.
+func merged(node *yaml.Node, key string, seen map[*yaml.Node]bool) *yaml.Node {
 	node = resolved(node)
-	if node == nil || node.Kind != yaml.MappingNode || depth > maxDepth {
+	if node == nil || node.Kind != yaml.MappingNode || seen[node] {
 		return nil
 	}
+	seen[node] = true
 	var merge *yaml.Node
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		switch k := node.Content[i]; {
@@ -284,7 +288,7 @@ func merged(node *yaml.Node, key string, depth int) *yaml.Node {
 		sources = merge.Content
 	}
 	for _, source := range sources {
-		if value := merged(source, key, depth+1); value != nil {
+		if value := merged(source, key, seen); value != nil {
 			return value
 		}
 	}

@@ -137,6 +137,17 @@ func TestManifestOfAliases(t *testing.T) {
 	assert.Equal(t, []string{"1 a"}, found(t, document.String()))
 }
 
+// Mappings that are merged into one another are looked at once for a key, and not 10^20 times.
+func TestManifestOfMerges(t *testing.T) {
+	var document strings.Builder
+	document.WriteString("x0: &a0 {image: a}\n")
+	for i := range 20 {
+		fmt.Fprintf(&document, "x%d: &a%d {<<: [%s*a%d]}\n", i+1, i+1, strings.Repeat(fmt.Sprintf("*a%d, ", i), 9), i)
+	}
+	document.WriteString("services: {one: *a20}\n")
+	assert.Equal(t, []string{"1 a"}, found(t, document.String()))
+}
+
 func TestSaveFromYAML(t *testing.T) {
 	reg := imagetest.NewRegistry(t)
 	image := imagetest.NewImage(t, "app", imagetest.Gzip(1, 100))

@@ -149,7 +149,7 @@ func (s *saver) assemble(ctx context.Context, places map[*selecting.Image]*writi
 func (s *saver) assembleImage(ctx context.Context, img *selecting.Image, place *writing.Image, fetch bool) error {
 	needed := img.Needed
 	for _, document := range img.Documents {
-		for _, b := range document.Blobs() {
+		for b := range document.Blobs() {
 			if b.Kind == image.KindDocument {
 				break
 			}

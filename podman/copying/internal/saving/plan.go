@@ -101,6 +101,9 @@ func (p *planner) run(ctx context.Context) error {
 			continue
 		}
 		if err := p.image(ctx, img); err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
 			if err := p.s.from.Fail(img, err); err != nil {
 				return err
 			}
@@ -132,6 +135,9 @@ func (p *planner) run(ctx context.Context) error {
 
 // image adds what an image would add to the archive.
 func (p *planner) image(ctx context.Context, img *selecting.Image) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if err := p.s.from.FetchConfigs(ctx, img); err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dockerarchive/dockerarchive/archive"
+	"github.com/dockerarchive/dockerarchive/internal/image"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 )
 
@@ -163,11 +164,8 @@ func (w *Without) addJSON(name string, data []byte) error {
 	return nil
 }
 
-// maxListDepth is how deep indexes within indexes are looked at.
-const maxListDepth = 8
-
 func (w *Without) addManifest(name string, m dockerarchive.ManifestInfo, depth int) (found bool, err error) {
-	if depth > maxListDepth {
+	if depth > image.MaxIndexDepth {
 		return false, errors.New("indexes are nested too deeply")
 	}
 	for _, l := range m.LayerBlobs {

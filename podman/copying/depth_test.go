@@ -1,0 +1,71 @@
+package copying_test
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/image"
+	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
+	"github.com/dockerarchive/dockerarchive/podman/copying"
+	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
+)
+
+// within writes an archive with an image in so many indexes within each other.
+func within(t *testing.T, depth int) string {
+	write, written := newTar(t)
+	put := func(data []byte, mediaType string) v1.Descriptor {
+		d := v1.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
+		write("blobs/sha256/"+d.Digest.Encoded(), data)
+		return d
+	}
+	m := imagetest.Small(t)
+	for _, blob := range blobsOf(m) {
+		write("blobs/sha256/"+digest.FromBytes(blob).Encoded(), blob)
+	}
+	top := put(m.Raw, v1.MediaTypeImageManifest)
+	for range depth {
+		index, err := json.Marshal(v1.Index{MediaType: v1.MediaTypeImageIndex, Manifests: []v1.Descriptor{top}})
+		require.NoError(t, err)
+		top = put(index, v1.MediaTypeImageIndex)
+	}
+	top.Annotations = map[string]string{v1.AnnotationRefName: "example.com/app:1"}
+	index, err := json.Marshal(v1.Index{MediaType: v1.MediaTypeImageIndex, Manifests: []v1.Descriptor{top}})
+	require.NoError(t, err)
+	write("index.json", index)
+	write("oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`))
+	return written()
+}
+
+// What verify accepts is saved, and what is saved verify accepts: there is one bound for
+// indexes within each other.
+func TestDepthOfIndexes(t *testing.T) {
+	for depth, deep := range map[int]bool{1: false, image.MaxIndexDepth: false, image.MaxIndexDepth + 1: true} {
+		file := within(t, depth)
+		r, err := dockerarchive.NewReaderContext(t.Context(), imagetest.Isolated(), file)
+		require.NoError(t, err)
+		report, err := r.Verify(t.Context(), nil)
+		require.NoError(t, err)
+		require.NoError(t, r.Close())
+		ref, err := dockerarchive.ImageTransport.ParseReference(file)
+		require.NoError(t, err)
+		saved := filepath.Join(t.TempDir(), "saved.tar")
+		_, err = copying.Save(t.Context(), imagetest.Trusting(t), saved, []copying.SaveImage{{Source: ref}}, &copying.SaveOptions{
+			Reading: copying.Reading{SourceCtx: imagetest.Isolated()}, Selection: copying.Selection{AllPlatforms: true}, NoSync: true,
+		})
+		if deep {
+			require.Len(t, report.Problems, 1)
+			require.ErrorIs(t, report.Problems[0], errdef.ErrLimit)
+			require.ErrorIs(t, err, errdef.ErrLimit)
+			continue
+		}
+		assert.Empty(t, report.Problems, depth)
+		require.NoError(t, err, depth)
+	}
+}

@@ -178,13 +178,14 @@ func (a *Archive) Check(content *image.Image) error {
 	if err := a.checkBlobs(content); err != nil {
 		return err
 	}
+	decoded := map[digest.Digest]*image.Fields{}
 	for _, d := range content.Documents {
 		if err := checkData(d); err != nil {
 			return err
 		}
 		check := a.checkManifest
 		if d.IsIndex() {
-			check = checkIndex
+			check = func(content *image.Image, index *image.Document) error { return checkIndex(content, index, decoded) }
 		}
 		if err := check(content, d); err != nil {
 			return err
@@ -286,18 +287,23 @@ func checkData(document *image.Document) error {
 }
 
 // checkIndex compares what an index says of the sizes of what it lists with what is
-// there.
-func checkIndex(content *image.Image, index *image.Document) error {
+// there. decoded has the documents that it has looked at, each of which may be listed a
+// thousand times.
+func checkIndex(content *image.Image, index *image.Document, decoded map[digest.Digest]*image.Fields) error {
 	for _, listed := range index.Manifests {
 		d := content.Find(listed.Digest)
 		if d == nil {
 			continue
 		}
-		var fields image.Fields
-		if err := image.Decode("manifest", d.Raw, &fields); err != nil {
-			return err
+		fields := decoded[listed.Digest]
+		if fields == nil {
+			fields = &image.Fields{}
+			if err := image.Decode("manifest", d.Raw, fields); err != nil {
+				return err
+			}
+			decoded[listed.Digest] = fields
 		}
-		if err := image.CheckListed(listed, d.Raw, &fields); err != nil {
+		if err := image.CheckListed(listed, d.Raw, fields); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,9 @@ package copying_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -41,6 +43,52 @@ func within(t *testing.T, depth int) string {
 	write("index.json", index)
 	write("oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`))
 	return written()
+}
+
+// An image in indexes that list the next one a thousand times each is saved, with each of them decoded a few times,
+// and not for each time that it is listed. Work is counted as bytes that are allocated.
+func TestWideIndexes(t *testing.T) {
+	const width, levels = 1000, 5
+	write, written := newTar(t)
+	put := func(data []byte, mediaType string) v1.Descriptor {
+		d := v1.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
+		write("blobs/sha256/"+d.Digest.Encoded(), data)
+		return d
+	}
+	m := imagetest.Small(t)
+	for _, blob := range blobsOf(m) {
+		write("blobs/sha256/"+digest.FromBytes(blob).Encoded(), blob)
+	}
+	top := put(m.Raw, v1.MediaTypeImageManifest)
+	for range levels {
+		index := v1.Index{MediaType: v1.MediaTypeImageIndex}
+		for n := range width {
+			listed := top
+			listed.Annotations = map[string]string{"n": fmt.Sprint(n)}
+			index.Manifests = append(index.Manifests, listed)
+		}
+		data, err := json.Marshal(index)
+		require.NoError(t, err)
+		top = put(data, v1.MediaTypeImageIndex)
+	}
+	top.Annotations = map[string]string{v1.AnnotationRefName: "example.com/app:1"}
+	index, err := json.Marshal(v1.Index{MediaType: v1.MediaTypeImageIndex, Manifests: []v1.Descriptor{top}})
+	require.NoError(t, err)
+	write("index.json", index)
+	write("oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`))
+	ref, err := dockerarchive.ImageTransport.ParseReference(written())
+	require.NoError(t, err)
+
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err = copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "saved.tar"), []copying.SaveImage{{Source: ref}}, &copying.SaveOptions{
+		Reading: copying.Reading{SourceCtx: imagetest.Isolated()}, Selection: copying.Selection{AllPlatforms: true}, NoSync: true,
+	})
+	require.NoError(t, err)
+	runtime.ReadMemStats(&after)
+	bytes := after.TotalAlloc - before.TotalAlloc
+	t.Logf("%d bytes", bytes)
+	assert.Less(t, bytes, uint64(500<<20))
 }
 
 // What verify accepts is saved, and what is saved verify accepts: there is one bound for

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -335,6 +336,17 @@ func TestDockerIsOfferedOneImage(t *testing.T) {
 		require.Len(t, index.Manifests, 1)
 		assert.Equal(t, c.image().Digest(), index.Manifests[0].Digest)
 	}
+}
+
+// Indexes that list the next one a hundred times each are looked at once, and not 10^16 times.
+func TestWideIndexes(t *testing.T) {
+	c := newContent()
+	top := c.manifest(t, "amd64", "one")
+	clear(c.configs) // Docker cannot run it, so that all is looked at.
+	for range 8 {
+		top = c.index(t, slices.Repeat([]digest.Digest{top.Descriptor.Digest}, 100)...)
+	}
+	assert.Contains(t, layout.OCI{}.LeftOut(c.image("app:1")), "is not there")
 }
 
 // What Docker cannot run is in index.json only.

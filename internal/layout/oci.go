@@ -374,6 +374,13 @@ func (t *ociTable) dockerItem(img *image.Image, d *image.Document) (*dockerItem,
 	if t.layout.Pure {
 		return nil, nil
 	}
+	return t.firstItem(img, d, map[*image.Document]bool{})
+}
+
+// firstItem is dockerItem that looks at no document twice: an index may list another one a
+// thousand times, and that a third.
+func (t *ociTable) firstItem(img *image.Image, d *image.Document, seen map[*image.Document]bool) (*dockerItem, error) {
+	seen[d] = true
 	if !d.IsIndex() {
 		return t.manifestItem(img, d)
 	}
@@ -388,10 +395,10 @@ func (t *ociTable) dockerItem(img *image.Image, d *image.Document) (*dockerItem,
 	}
 	for _, candidate := range candidates {
 		child := img.Find(candidate)
-		if child == nil || child == d {
+		if child == nil || seen[child] {
 			continue
 		}
-		if item, err := t.dockerItem(img, child); item != nil || err != nil {
+		if item, err := t.firstItem(img, child, seen); item != nil || err != nil {
 			return item, err
 		}
 	}

@@ -19,8 +19,9 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// within writes an archive with an image in so many indexes within each other.
-func within(t *testing.T, depth int) string {
+// within writes an archive with an image in so many indexes within each other, of which each lists
+// the next one as often as width says.
+func within(t *testing.T, depth, width int) string {
 	write, written := newTar(t)
 	put := func(data []byte, mediaType string) v1.Descriptor {
 		d := v1.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
@@ -28,39 +29,11 @@ func within(t *testing.T, depth int) string {
 		return d
 	}
 	m := imagetest.Small(t)
-	for _, blob := range blobsOf(m) {
-		write("blobs/sha256/"+digest.FromBytes(blob).Encoded(), blob)
+	for _, blob := range append(blobsOf(m), m.Config) {
+		put(blob, "")
 	}
 	top := put(m.Raw, v1.MediaTypeImageManifest)
 	for range depth {
-		index, err := json.Marshal(v1.Index{MediaType: v1.MediaTypeImageIndex, Manifests: []v1.Descriptor{top}})
-		require.NoError(t, err)
-		top = put(index, v1.MediaTypeImageIndex)
-	}
-	top.Annotations = map[string]string{v1.AnnotationRefName: "example.com/app:1"}
-	index, err := json.Marshal(v1.Index{MediaType: v1.MediaTypeImageIndex, Manifests: []v1.Descriptor{top}})
-	require.NoError(t, err)
-	write("index.json", index)
-	write("oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`))
-	return written()
-}
-
-// An image in indexes that list the next one a thousand times each is saved, with each of them decoded a few times,
-// and not for each time that it is listed. Work is counted as bytes that are allocated.
-func TestWideIndexes(t *testing.T) {
-	const width, levels = 1000, 5
-	write, written := newTar(t)
-	put := func(data []byte, mediaType string) v1.Descriptor {
-		d := v1.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
-		write("blobs/sha256/"+d.Digest.Encoded(), data)
-		return d
-	}
-	m := imagetest.Small(t)
-	for _, blob := range blobsOf(m) {
-		write("blobs/sha256/"+digest.FromBytes(blob).Encoded(), blob)
-	}
-	top := put(m.Raw, v1.MediaTypeImageManifest)
-	for range levels {
 		index := v1.Index{MediaType: v1.MediaTypeImageIndex}
 		for n := range width {
 			listed := top
@@ -76,15 +49,26 @@ func TestWideIndexes(t *testing.T) {
 	require.NoError(t, err)
 	write("index.json", index)
 	write("oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`))
-	ref, err := dockerarchive.ImageTransport.ParseReference(written())
-	require.NoError(t, err)
+	return written()
+}
 
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
+// saveAll saves an archive with all platforms.
+func saveAll(t *testing.T, file string) error {
+	ref, err := dockerarchive.ImageTransport.ParseReference(file)
+	require.NoError(t, err)
 	_, err = copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "saved.tar"), []copying.SaveImage{{Source: ref}}, &copying.SaveOptions{
 		Reading: copying.Reading{SourceCtx: imagetest.Isolated()}, Selection: copying.Selection{AllPlatforms: true}, NoSync: true,
 	})
-	require.NoError(t, err)
+	return err
+}
+
+// Indexes that list the next one a thousand times are each decoded a few times, and not for
+// each time that they are listed. Work is counted as bytes that are allocated.
+func TestWideIndexes(t *testing.T) {
+	file := within(t, 5, 1000)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	require.NoError(t, saveAll(t, file))
 	runtime.ReadMemStats(&after)
 	bytes := after.TotalAlloc - before.TotalAlloc
 	t.Logf("%d bytes", bytes)
@@ -95,18 +79,13 @@ func TestWideIndexes(t *testing.T) {
 // indexes within each other.
 func TestDepthOfIndexes(t *testing.T) {
 	for depth, deep := range map[int]bool{1: false, image.MaxIndexDepth: false, image.MaxIndexDepth + 1: true} {
-		file := within(t, depth)
+		file := within(t, depth, 1)
 		r, err := dockerarchive.NewReaderContext(t.Context(), imagetest.Isolated(), file)
 		require.NoError(t, err)
 		report, err := r.Verify(t.Context(), nil)
 		require.NoError(t, err)
 		require.NoError(t, r.Close())
-		ref, err := dockerarchive.ImageTransport.ParseReference(file)
-		require.NoError(t, err)
-		saved := filepath.Join(t.TempDir(), "saved.tar")
-		_, err = copying.Save(t.Context(), imagetest.Trusting(t), saved, []copying.SaveImage{{Source: ref}}, &copying.SaveOptions{
-			Reading: copying.Reading{SourceCtx: imagetest.Isolated()}, Selection: copying.Selection{AllPlatforms: true}, NoSync: true,
-		})
+		err = saveAll(t, file)
 		if deep {
 			require.Len(t, report.Problems, 1)
 			require.ErrorIs(t, report.Problems[0], errdef.ErrLimit)

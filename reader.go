@@ -68,6 +68,7 @@ func NewReaderAt(ctx context.Context, sys *types.SystemContext, r io.ReaderAt, s
 }
 
 func (t archiveTransport) newReader(ctx context.Context, sys *types.SystemContext, path string) (*Reader, error) {
+	path = naming.HideQuery(path)
 	return t.openReader(ctx, path, func() (*input.File, error) { return input.Open(ctx, path, inputOptions(sys)) })
 }
 
@@ -75,6 +76,10 @@ func inputOptions(sys *types.SystemContext) input.Options {
 	o := input.Options{Looks: tarfile.CheckStart}
 	if sys != nil {
 		o.TempDir = sys.BigFilesTemporaryDir
+		o.Access = input.Access{CertDir: sys.DockerCertPath, SkipVerify: sys.DockerInsecureSkipTLSVerify == types.OptionalBoolTrue, UserAgent: sys.DockerRegistryUserAgent}
+		if auth := sys.DockerAuthConfig; auth != nil {
+			o.Access.Username, o.Access.Password = auth.Username, auth.Password
+		}
 	}
 	return o
 }

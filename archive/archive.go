@@ -41,6 +41,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
 	"github.com/dockerarchive/dockerarchive/internal/input"
+	"github.com/dockerarchive/dockerarchive/internal/naming"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 	"github.com/dockerarchive/dockerarchive/internal/verify"
 )
@@ -64,15 +65,23 @@ type Opener struct {
 	// Bases, if not nil, have layers that an archive is without, which is then as complete
 	// as with them. They must not be closed before the archives.
 	Bases *Bases
+	// Access is how an archive elsewhere is reached.
+	Access Access
 }
+
+// Access is how a server is asked for an archive. The zero value asks without credentials, and trusts whom
+// the system trusts.
+type Access = input.Access
 
 // Open opens the archive at path, "-" and /dev/stdin being the standard input; of one
 // in parts path is any of them, or the directory that holds them and no others. If it is
 // compressed or comes from a pipe, it is first copied, uncompressed, to a temporary file
-// without a name. A directory with an OCI layout is read where it is. The caller must
+// without a name. A directory with an OCI layout is read where it is. The path may be an address of a scheme whose
+// package the program imports, such as store/https. The caller must
 // close the Archive. The error wraps
 // errdef.ErrNoImageArchive, ErrDamaged or ErrLimit where the file is to blame.
 func (o Opener) Open(ctx context.Context, path string) (*Archive, error) {
+	path = naming.HideQuery(path)
 	file, err := input.Open(ctx, path, o.options())
 	if err != nil {
 		return nil, err
@@ -118,7 +127,7 @@ func New(ctx context.Context, r io.ReaderAt, size int64) (*Archive, error) {
 }
 
 func (o Opener) options() input.Options {
-	return input.Options{TempDir: o.TempDir, Looks: tarfile.CheckStart}
+	return input.Options{TempDir: o.TempDir, Access: o.Access, Looks: tarfile.CheckStart}
 }
 
 // open closes the file if it fails.

@@ -38,6 +38,7 @@ var rooms = []struct{ name, mayImport string }{
 	{"internal/naming", ""},
 	{"internal/stall", ""},
 	{"internal/retry", "errdef internal/local"},
+	{"internal/ranged", "internal/retry"}, // what is read by ranges, wherever it is
 	{"internal/compression", "errdef internal/inflate"},
 
 	// A Docker daemon, asked for what it has.
@@ -51,8 +52,11 @@ var rooms = []struct{ name, mayImport string }{
 	{"internal/deflate", ""},
 	{"delta", "internal/deflate internal/local internal/spool"},
 
-	{"internal/input", "errdef internal/async internal/compression internal/local internal/parts internal/spool"},
-	{"internal/output", "errdef internal/compression internal/local internal/parts internal/spool"},
+	{"internal/input", "errdef internal/async internal/compression internal/local internal/naming internal/parts internal/spool"},
+	{"internal/output", "errdef internal/compression internal/local internal/naming internal/parts internal/spool"},
+
+	// Archives elsewhere, for who imports them.
+	{"store/https", "internal/input internal/naming internal/ranged internal/retry internal/stall"},
 
 	// The tar container knows names, sizes and offsets, and no images; what an
 	// image is knows no tar.
@@ -76,7 +80,7 @@ var rooms = []struct{ name, mayImport string }{
 	// Layers that archives are without. It does not know what an image is.
 	{"internal/bases", "delta errdef internal/catalog internal/compression internal/image internal/local internal/spool"},
 
-	{"archive", "errdef imageinfo internal/bases internal/catalog internal/files internal/image internal/input internal/tarfile internal/verify"},
+	{"archive", "errdef imageinfo internal/bases internal/catalog internal/files internal/image internal/input internal/naming internal/tarfile internal/verify"},
 
 	// A registry of archives that are read.
 	{"serving", "archive errdef internal/image internal/naming internal/printable"},

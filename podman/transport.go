@@ -165,7 +165,8 @@ func NewIndexReference(path string, sourceIndex int) (types.ImageReference, erro
 }
 
 func (t archiveTransport) newReference(path string, name reference.Named, index int) (archiveReference, error) {
-	if strings.Contains(path, ":") && !naming.IsFile(path) {
+	path = naming.HideQuery(path)
+	if _, remote := naming.Scheme(path); !remote && strings.Contains(path, ":") && !naming.IsFile(path) {
 		return archiveReference{}, fmt.Errorf("%s: path %q contains a colon, which separates the path from the image name", t.name, path)
 	}
 	if name != nil && index != -1 {

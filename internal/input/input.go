@@ -12,6 +12,7 @@ import (
 	"os"
 
 	"github.com/dockerarchive/dockerarchive/internal/compression"
+	"github.com/dockerarchive/dockerarchive/internal/naming"
 )
 
 // Stdin is the path that stands for the standard input, along with /dev/stdin.
@@ -26,6 +27,8 @@ type Options struct {
 	// all that there are, before anything is written: an error of it is returned, so
 	// that no disk is filled with what is of no use.
 	Looks func(prefix []byte) error
+	// Access is how something that is elsewhere is reached.
+	Access Access
 }
 
 // LooksLen is how many bytes Options.Looks is given: a tar header.
@@ -110,6 +113,9 @@ func interruptible(ctx context.Context, open func() (*File, error)) (*File, erro
 }
 
 func open(ctx context.Context, path string, o Options) (*File, error) {
+	if scheme, ok := naming.Scheme(path); ok {
+		return openRemote(ctx, scheme, path, o)
+	}
 	if file, err := openParts(path); file != nil || err != nil {
 		return file, err
 	}

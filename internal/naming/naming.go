@@ -41,8 +41,12 @@ func SplitTag(s string) (name, tag string, ok bool) {
 }
 
 // Split splits PATH[:NAME] at the first colon, unless what is before a later one, or
-// all of it, is the path of a file.
+// all of it, is the path of a file. The path may be the address of an archive elsewhere, whose query string is
+// hidden (HideQuery).
 func Split(s string) (path, name string, hasName bool) {
+	if _, ok := Scheme(s); ok {
+		return splitRemote(HideQuery(s))
+	}
 	if i := strings.IndexByte(s, ':'); i < 0 || IsFile(s[:i]) {
 		return strings.Cut(s, ":")
 	}

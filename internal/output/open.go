@@ -24,6 +24,9 @@ const (
 // without that call Commit leaves the archive as it was, as Abort does. Restore says what
 // to leave of the file then.
 func Open(ctx context.Context, path string, wait bool) (*Output, error) {
+	if err := checkLocal(path); err != nil {
+		return nil, &Error{Op: "opening", Path: path, Err: err}
+	}
 	f, target, err := openLocked(ctx, path, wait)
 	if err != nil {
 		return nil, &Error{Op: "opening", Path: path, Err: err}
@@ -180,6 +183,9 @@ func (c *change) write(file *local.File, noSync bool) error {
 // there until Commit, with its mode and owner. Nobody else changes it meanwhile, as
 // with Open. The error of Commit wraps ErrChanged if another file is there by then.
 func Replace(ctx context.Context, path string, wait bool) (*Output, error) {
+	if err := checkLocal(path); err != nil {
+		return nil, &Error{Op: "opening", Path: path, Err: err}
+	}
 	old, target, err := openLocked(ctx, path, wait)
 	if err != nil {
 		return nil, &Error{Op: "opening", Path: path, Err: err}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/local"
+	"github.com/dockerarchive/dockerarchive/internal/naming"
 )
 
 // Errors of Create and Commit that a caller may want to tell apart.
@@ -74,6 +75,9 @@ type Output struct {
 // ctx lasts; ctx has no effect later. The error wraps that of ctx, or one of this
 // package's, or a *fs.PathError.
 func Create(ctx context.Context, path string) (*Output, error) {
+	if err := checkLocal(path); err != nil {
+		return nil, &Error{Op: "creating", Path: path, Err: err}
+	}
 	o, err := create(ctx, path)
 	if err != nil {
 		return nil, &Error{Op: "creating", Path: path, Err: err}
@@ -86,6 +90,16 @@ func Create(ctx context.Context, path string) (*Output, error) {
 		o.file = file
 	}
 	return o, nil
+}
+
+// ErrRemote is returned, wrapped, for an address: archives elsewhere are only read.
+var ErrRemote = errors.New("writing archives to https:// or s3:// is not supported")
+
+func checkLocal(path string) error {
+	if _, ok := naming.Scheme(path); ok {
+		return ErrRemote
+	}
+	return nil
 }
 
 // NoSync says that Commit need not wait for the disk. Call it before anything is

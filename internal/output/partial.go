@@ -25,6 +25,9 @@ const renewedSuffix = ".new"
 // Streams have no such file, and an archive at the path, which must be a regular file,
 // is not replaced.
 func CreatePartial(ctx context.Context, path string) (*Output, error) {
+	if err := checkLocal(path); err != nil {
+		return nil, &Error{Op: "creating", Path: path, Err: err}
+	}
 	o, err := createPartial(ctx, path)
 	if err != nil {
 		return nil, &Error{Op: "creating", Path: path, Err: err}

@@ -27,6 +27,9 @@ const partAlign = 4096
 // its own last: without it the others are no archive. If Commit fails, none is left; if
 // the process is killed while they get their names, some may be.
 func CreateSplit(ctx context.Context, path string, size int64) (*Output, error) {
+	if err := checkLocal(path); err != nil {
+		return nil, &Error{Op: "creating", Path: path, Err: err}
+	}
 	if size == 0 {
 		return Create(ctx, path)
 	}

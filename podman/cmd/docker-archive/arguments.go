@@ -51,6 +51,9 @@ func kindOfPath(arg string) (string, pathKind) {
 	if arg == "-" {
 		return "/dev/stdin", fileArgument
 	}
+	if _, remote := naming.Scheme(arg); remote {
+		return arg, fileArgument
+	}
 	path, _, named := naming.Split(arg)
 	info, err := os.Stat(path)
 	isPath := strings.HasPrefix(arg, "/") || strings.HasPrefix(arg, ".")

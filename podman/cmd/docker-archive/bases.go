@@ -14,6 +14,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/archive"
+	"github.com/dockerarchive/dockerarchive/internal/naming"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
@@ -55,7 +56,7 @@ func (o *baseOptions) add(ctx context.Context, g *globalOptions, sys *types.Syst
 	archives := []string{dockerarchive.Transport.Name(), dockerarchive.ImageTransport.Name(), "oci-archive", "oci"}
 	transport, _, ok := cutTransport(arg)
 	if isRegistry := strings.HasPrefix(arg, "docker://"); !isRegistry && (!ok || isPath(arg) || slices.Contains(archives, transport.Name())) {
-		_, err := o.addArchive(ctx, g, archivePath(arg))
+		_, err := o.addArchive(ctx, g, archivePath(arg), trustOf(sys))
 		return err
 	}
 	ref, _, err := parseImage(arg)
@@ -87,8 +88,8 @@ func (o *baseOptions) addContainerd(ctx context.Context, sys *types.SystemContex
 }
 
 // addArchive adds an archive, which stays open.
-func (o *baseOptions) addArchive(ctx context.Context, g *globalOptions, path string) (*archive.Archive, error) {
-	a, err := archive.Opener{TempDir: g.tmpdir}.Open(ctx, path)
+func (o *baseOptions) addArchive(ctx context.Context, g *globalOptions, path string, access archive.Access) (*archive.Archive, error) {
+	a, err := archive.Opener{TempDir: g.tmpdir, Access: access}.Open(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +132,7 @@ func (o *baseOptions) lendEachOther(cmd *cobra.Command, g *globalOptions, paths 
 	}
 	for _, path := range paths {
 		o.bases.AddLater(func(ctx context.Context) error {
-			if _, err := o.addArchive(ctx, g, path); err != nil && ctx.Err() == nil {
+			if _, err := o.addArchive(ctx, g, path, archive.Access{}); err != nil && ctx.Err() == nil {
 				fmt.Fprintf(cmd.ErrOrStderr(), "docker-archive: warning: no layers are taken from %s: %s\n", printable.String(path), printable.Error(err))
 			}
 			return context.Cause(ctx)
@@ -141,6 +142,9 @@ func (o *baseOptions) lendEachOther(cmd *cobra.Command, g *globalOptions, paths 
 
 // isStream reports whether a path is of something else than a file or a directory.
 func isStream(path string) bool {
+	if _, remote := naming.Scheme(path); remote {
+		return false
+	}
 	info, err := os.Stat(path)
 	return path == "-" || path == "/dev/stdin" || err != nil || !info.Mode().IsRegular() && !info.IsDir()
 }
@@ -181,7 +185,7 @@ func (o *deltaOptions) open(cmd *cobra.Command, g *globalOptions, options *copyi
 	slices.SortFunc(paths, func(a, b string) int { return strings.Compare(filepath.Base(a), filepath.Base(b)) })
 	var opened []*archive.Archive
 	for _, path := range paths {
-		a, err := o.from.addArchive(cmd.Context(), g, archivePath(path))
+		a, err := o.from.addArchive(cmd.Context(), g, archivePath(path), trustOf(options.SourceCtx))
 		if err != nil {
 			return fmt.Errorf("--delta: %w", errors.Join(err, o.from.close()))
 		}

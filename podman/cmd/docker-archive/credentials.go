@@ -36,6 +36,20 @@ func (r *registryOptions) use(sys *types.SystemContext, ref types.ImageReference
 	return r.usage(r.hosts.AddReference(sys, ref))
 }
 
+// useServers is use for archives, by their paths.
+func (r *registryOptions) useServers(sys *types.SystemContext, archives []string) error {
+	for _, arg := range archives {
+		ref, err := archiveReference(arg)
+		if err != nil {
+			continue // Who opens it says so.
+		}
+		if err := r.hosts.AddReference(sys, ref); err != nil {
+			return usagef("--creds: %w", err)
+		}
+	}
+	return nil
+}
+
 // usage says of credentials for several registries how to give them.
 func (r *registryOptions) usage(err error) error {
 	if err == nil {

@@ -66,12 +66,12 @@ func (o *insideFlags) open(ctx context.Context, arg string, options files.Option
 		return nil, err
 	}
 	options.TempDir = o.tmpdir
-	if isArchive(arg) {
-		return o.openArchive(ctx, base, arg, options)
-	}
 	sys, err := o.registry.apply(*base)
 	if err != nil {
 		return nil, err
+	}
+	if isArchive(arg) {
+		return o.openArchive(ctx, sys, arg, options)
 	}
 	policy, err := o.policy(sys)
 	if err != nil {
@@ -108,6 +108,22 @@ func isArchive(arg string) bool {
 	return kind == fileArgument || kind == layoutArgument || strings.HasPrefix(arg, "/") || strings.HasPrefix(arg, ".")
 }
 
+// accessTo returns how an archive elsewhere is reached by what a context says of registries.
+func accessTo(sys *types.SystemContext) archive.Access {
+	a := archive.Access{CertDir: sys.DockerCertPath, SkipVerify: sys.DockerInsecureSkipTLSVerify == types.OptionalBoolTrue, UserAgent: sys.DockerRegistryUserAgent}
+	if auth := sys.DockerAuthConfig; auth != nil {
+		a.Username, a.Password = auth.Username, auth.Password
+	}
+	return a
+}
+
+// trustOf is accessTo for another server than that of the credentials.
+func trustOf(sys *types.SystemContext) archive.Access {
+	a := accessTo(sys)
+	a.Username, a.Password = "", ""
+	return a
+}
+
 // openArchive opens an image of an archive.
 func (o *insideFlags) openArchive(ctx context.Context, sys *types.SystemContext, arg string, options files.Options) (_ *inside, err error) {
 	path, name, _ := naming.Split(archivePath(arg))
@@ -122,7 +138,7 @@ func (o *insideFlags) openArchive(ctx context.Context, sys *types.SystemContext,
 			_ = o.base.close()
 		}
 	}
-	a, err := archive.Opener{TempDir: o.tmpdir, Bases: o.base.bases}.Open(ctx, path)
+	a, err := archive.Opener{TempDir: o.tmpdir, Bases: o.base.bases, Access: accessTo(sys)}.Open(ctx, path)
 	if err != nil {
 		done()
 		return nil, err

@@ -22,6 +22,7 @@ import (
 
 func newListCommand(g *globalOptions) *cobra.Command {
 	var asJSON, quiet, noTrunc, digests bool
+	var server registryOptions
 	var format string
 	cmd := &cobra.Command{
 		Use:     "list ARCHIVE...",
@@ -47,7 +48,7 @@ layout.`,
 			if asJSON && quiet || (asJSON || quiet) && format != "" {
 				return usagef("only one of --json, --quiet and --format can be given")
 			}
-			lists, err := listAll(cmd, g, args)
+			lists, err := listAll(cmd, g, &server, args)
 			if err != nil {
 				return err
 			}
@@ -76,6 +77,7 @@ layout.`,
 	cmd.Flags().BoolVar(&noTrunc, "no-trunc", false, "print digests in full")
 	cmd.Flags().BoolVar(&digests, "digests", true, "print digests; they always are")
 	hide(cmd.Flags(), "digests")
+	server.registerServer(cmd.Flags())
 	return cmd
 }
 
@@ -85,9 +87,16 @@ type archiveList struct {
 	images  []dockerarchive.ImageInfo
 }
 
-func listAll(cmd *cobra.Command, g *globalOptions, archives []string) ([]archiveList, error) {
-	sys, err := g.systemContext()
+func listAll(cmd *cobra.Command, g *globalOptions, server *registryOptions, archives []string) ([]archiveList, error) {
+	base, err := g.systemContext()
 	if err != nil {
+		return nil, err
+	}
+	sys, err := server.apply(*base)
+	if err != nil {
+		return nil, err
+	}
+	if err := server.useServers(sys, archives); err != nil {
 		return nil, err
 	}
 	var lists []archiveList

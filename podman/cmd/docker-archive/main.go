@@ -16,10 +16,12 @@ import (
 	"github.com/spf13/cobra"
 	"go.podman.io/storage/pkg/reexec"
 
+	"github.com/dockerarchive/dockerarchive/internal/naming"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	_ "github.com/dockerarchive/dockerarchive/podman/cmd/docker-archive/internal/garbage"
 	_ "github.com/dockerarchive/dockerarchive/podman/register"
+	_ "github.com/dockerarchive/dockerarchive/store/https"
 )
 
 // Exit statuses, as docs/saving.md lists them.
@@ -41,7 +43,7 @@ func main() {
 	root := newRootCommand()
 	out := &results{file: os.Stdout}
 	root.SetOut(out)
-	args, err := os.Args[1:], error(nil)
+	args, err := withoutQueries(os.Args[1:]), error(nil)
 	if os.Getenv(calledByDocker) != "" {
 		args, err = asPlugin(root, args)
 		endWithDocker(stop)
@@ -56,6 +58,16 @@ func main() {
 	if err != nil {
 		os.Exit(report(ctx, os.Stderr, err))
 	}
+}
+
+// withoutQueries takes the query strings off the addresses of archives. They may grant access, and
+// arguments are printed.
+func withoutQueries(args []string) []string {
+	shown := make([]string, len(args))
+	for n, arg := range args {
+		shown[n] = naming.HideQuery(arg)
+	}
+	return shown
 }
 
 // errTerminated is why a context has ended that SIGTERM has ended.

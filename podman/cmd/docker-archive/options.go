@@ -187,6 +187,14 @@ func (r *registryOptions) register(f *pflag.FlagSet, prefix, side string) {
 	}
 }
 
+// registerServer adds the flags for a server that has an archive (https://), where no registry is involved.
+func (r *registryOptions) registerServer(f *pflag.FlagSet) {
+	r.flags = f
+	f.BoolVar(&r.tlsVerify, "tls-verify", true, "verify the certificate of a server that has the archive")
+	f.StringVar(&r.creds, "creds", "", "`USER[:PASSWORD]` for a server that has the archive")
+	f.StringVar(&r.certDir, "cert-dir", "", "`DIRECTORY` with certificates (*.crt, *.cert, *.key) for it")
+}
+
 // apply completes the context of one end.
 func (r *registryOptions) apply(base types.SystemContext) (*types.SystemContext, error) {
 	sys := base

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/docker/go-units"
@@ -108,6 +109,10 @@ func (o *pushOptions) run(cmd *cobra.Command, archives []string, registry string
 		return err
 	}
 	options.DestinationCtx = trustingLoopback(options.DestinationCtx, named)
+	if slices.ContainsFunc(archives, isRemote) { // The credentials are the registry's, and no server's with archives.
+		source := *options.SourceCtx
+		source.DockerAuthConfig, options.SourceCtx = nil, &source
+	}
 	if err := o.base.open(cmd.Context(), o.global, options.SourceCtx, 0); err != nil {
 		return err
 	}
@@ -254,6 +259,12 @@ func archiveReference(arg string) (types.ImageReference, error) {
 		arg = "/dev/stdin"
 	}
 	return dockerarchive.ImageTransport.ParseReference(arg)
+}
+
+// isRemote reports whether an archive is on a server.
+func isRemote(arg string) bool {
+	_, remote := naming.Scheme(archivePath(arg))
+	return remote
 }
 
 func isPath(path string) bool {

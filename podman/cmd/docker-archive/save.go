@@ -178,7 +178,7 @@ func (o *saveOptions) run(cmd *cobra.Command, args []string) error {
 	if err := listed.report(o, cmd.ErrOrStderr()); err != nil {
 		return err
 	}
-	if options.Without, err = readWithout(cmd, o.without); err != nil {
+	if options.Without, err = readWithout(cmd, o.without, trustOf(options.SourceCtx)); err != nil {
 		return err
 	}
 	if err := o.delta.open(cmd, o.global, options); err != nil {

@@ -20,6 +20,7 @@ type verifyOptions struct {
 	global *globalOptions
 	signed signedOptions
 	base   baseOptions
+	server registryOptions
 	asJSON bool
 	quiet  bool
 }
@@ -54,6 +55,7 @@ layout.`,
 	}
 	o.signed.register(cmd.Flags())
 	o.base.register(cmd.Flags())
+	o.server.registerServer(cmd.Flags())
 	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print what is found as JSON")
 	cmd.Flags().BoolVarP(&o.quiet, "quiet", "q", false, "print problems only")
 	return cmd
@@ -62,10 +64,14 @@ layout.`,
 // verify checks an archive, which stays open until release, that is never nil.
 func (o *verifyOptions) verify(cmd *cobra.Command, arg string) (report *archive.Report, r *dockerarchive.Reader, release func(), err error) {
 	release = func() {}
-	sys, err := o.global.systemContext()
+	base, err := o.global.systemContext()
 	if err == nil {
 		err = o.signed.read()
 	}
+	if err != nil {
+		return nil, nil, release, err
+	}
+	sys, err := o.server.apply(*base)
 	if err != nil {
 		return nil, nil, release, err
 	}

@@ -14,14 +14,16 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
+	"github.com/dockerarchive/dockerarchive/archive"
 	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/naming"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
 
 // readWithout reads the archives and lists of --without, nil if there are none. The
 // archive that is saved calls them by their names, not by where they are here.
-func readWithout(cmd *cobra.Command, paths []string) (*copying.Without, error) {
+func readWithout(cmd *cobra.Command, paths []string, access archive.Access) (*copying.Without, error) {
 	if len(paths) == 0 {
 		return nil, nil
 	}
@@ -34,14 +36,22 @@ func readWithout(cmd *cobra.Command, paths []string) (*copying.Without, error) {
 			continue
 		}
 		path = archivePath(path)
-		if err := openWithout(cmd, w, path); err != nil {
+		if err := openWithout(cmd, w, path, access); err != nil {
 			return nil, fmt.Errorf("--without: %w", err)
 		}
 	}
 	return w, nil
 }
 
-func openWithout(cmd *cobra.Command, w *copying.Without, path string) error {
+func openWithout(cmd *cobra.Command, w *copying.Without, path string, access archive.Access) error {
+	if _, remote := naming.Scheme(path); remote {
+		a, err := archive.Opener{Access: access}.Open(cmd.Context(), path)
+		if err != nil {
+			return err
+		}
+		defer a.Close() // It is only read.
+		return w.AddArchive(cmd.Context(), filepath.Base(path), a)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return err

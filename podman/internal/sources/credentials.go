@@ -2,10 +2,14 @@ package sources
 
 import (
 	"fmt"
+	"net/url"
 
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/internal/naming"
+	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 )
 
 // Hosts are the registries that contexts are used for. A context gives its credentials to
@@ -22,10 +26,13 @@ func (h *Hosts) Add(sys *types.SystemContext, repository reference.Named) error 
 	if sys == nil {
 		return nil
 	}
+	return h.add(sys, reference.Domain(repository))
+}
+
+func (h *Hosts) add(sys *types.SystemContext, host string) error {
 	if h.users == nil {
 		h.users, h.tokens = map[*types.DockerAuthConfig]string{}, map[string]string{}
 	}
-	host := reference.Domain(repository)
 	if auth := sys.DockerAuthConfig; auth != nil && *auth != (types.DockerAuthConfig{}) {
 		if err := only(h.users, auth, host); err != nil {
 			return err
@@ -39,6 +46,15 @@ func (h *Hosts) Add(sys *types.SystemContext, repository reference.Named) error 
 
 // AddReference is Add for an image, wherever it is.
 func (h *Hosts) AddReference(sys *types.SystemContext, ref types.ImageReference) error {
+	if path, ok := dockerarchive.ArchivePath(ref); ok {
+		if _, remote := naming.Scheme(path); remote && sys != nil {
+			u, err := url.Parse(path)
+			if err != nil {
+				return nil //nolint:nilerr // Who opens it says so.
+			}
+			return h.add(sys, u.Host)
+		}
+	}
 	if ref.Transport().Name() != docker.Transport.Name() {
 		return nil
 	}

@@ -90,6 +90,9 @@ func freeName(name reference.Named) string {
 // isRegular reports whether an archive can be opened twice.
 func isRegular(ref types.ImageReference) bool {
 	path, _, _ := naming.Split(ref.StringWithinTransport())
+	if _, remote := naming.Scheme(path); remote {
+		return true
+	}
 	info, err := os.Stat(path)
 	return err == nil && (info.Mode().IsRegular() || info.IsDir())
 }

@@ -1,0 +1,108 @@
+package input
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+)
+
+// Access is how a server is asked for something.
+type Access struct {
+	// Username and Password are for the server; without a user name none are sent.
+	Username, Password string
+	// CertDir has certificates: *.crt of authorities to trust, and *.cert with *.key for this client.
+	CertDir string
+	// SkipVerify has no certificate verified.
+	SkipVerify bool
+	// UserAgent is what the client calls itself; "" is the library's own name.
+	UserAgent string
+}
+
+// Remote is something elsewhere that is read by ranges. It may be read concurrently.
+type Remote interface {
+	io.ReaderAt
+	io.Closer
+	// Size returns how many bytes it has.
+	Size() int64
+}
+
+// Stream is returned, as an error, by a Scheme for what cannot be read by ranges.
+type Stream struct {
+	Body io.ReadCloser
+	// Reason says why.
+	Reason string
+}
+
+// Error says why it is a stream.
+func (s *Stream) Error() string { return s.Reason }
+
+// Scheme opens what is elsewhere. What it returns ends with ctx, which is that of whoever reads.
+type Scheme struct {
+	Open func(ctx context.Context, address string, access Access) (Remote, error)
+	// Copied, if not nil, is told that something has been copied because it cannot be read by ranges.
+	Copied func(address, reason string)
+}
+
+var registered struct {
+	sync.Mutex
+	schemes map[string]Scheme
+}
+
+// Register has a scheme known to Open. The packages that do are imported for that, as drivers of
+// database/sql are, so that what they link is linked only by who wants it.
+func Register(name string, s Scheme) {
+	registered.Lock()
+	defer registered.Unlock()
+	if registered.schemes == nil {
+		registered.schemes = map[string]Scheme{}
+	}
+	registered.schemes[name] = s
+}
+
+func openRemote(ctx context.Context, name, address string, o Options) (*File, error) {
+	registered.Lock()
+	scheme, ok := registered.schemes[name]
+	registered.Unlock()
+	if !ok {
+		return nil, fmt.Errorf("opening %s: this program does not read %s:// (it does not import the package store/%s)", address, name, name)
+	}
+	remote, err := scheme.Open(ctx, address, o.Access)
+	var stream *Stream
+	if errors.As(err, &stream) {
+		file, err := spooled(ctx, stream.Body, o)
+		if err := errors.Join(err, stream.Body.Close()); err != nil {
+			return nil, fmt.Errorf("reading %s: %w", address, err)
+		}
+		scheme.tell(address, stream.Reason)
+		return file, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", address, err)
+	}
+	section := io.NewSectionReader(remote, 0, remote.Size())
+	compressed, err := isCompressed(section)
+	if err == nil && !compressed {
+		return &File{SectionReader: section, close: remote.Close}, nil
+	}
+	var file *File
+	if err == nil {
+		if file, err = spooled(ctx, section, o); err == nil {
+			scheme.tell(address, "it is compressed")
+		}
+	}
+	if err := errors.Join(err, remote.Close()); err != nil {
+		if file != nil {
+			err = errors.Join(err, file.Close())
+		}
+		return nil, fmt.Errorf("reading %s: %w", address, err)
+	}
+	return file, nil
+}
+
+func (s Scheme) tell(address, reason string) {
+	if s.Copied != nil {
+		s.Copied(address, reason)
+	}
+}

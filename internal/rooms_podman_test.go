@@ -26,7 +26,7 @@ var upstairs = []struct{ name, mayImport, engine string }{
 	{"internal/layouts", "front", "internal/layout"},
 
 	// Opening images, and reading their blobs. It knows nothing of archives that are written.
-	{"internal/sources", "front internal/answers internal/registries", "archive internal/daemon internal/fetching internal/image internal/retry internal/spool internal/stall"},
+	{"internal/sources", "front internal/answers internal/registries", "archive internal/daemon internal/fetching internal/image internal/naming internal/retry internal/spool internal/stall"},
 
 	// Which images, and what of them; then what becomes of them. Saving, pushing and copying
 	// know nothing of each other; what is loaded is an archive.

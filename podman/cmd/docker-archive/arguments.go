@@ -51,10 +51,10 @@ func kindOfPath(arg string) (string, pathKind) {
 	if arg == "-" {
 		return "/dev/stdin", fileArgument
 	}
-	if _, remote := naming.Scheme(arg); remote {
-		return arg, fileArgument
-	}
 	path, _, named := naming.Split(arg)
+	if _, remote := naming.Scheme(path); remote {
+		path, _, _ = strings.Cut(path, "#") // Which tells it from another with the same name.
+	}
 	info, err := os.Stat(path)
 	isPath := strings.HasPrefix(arg, "/") || strings.HasPrefix(arg, ".")
 	switch {

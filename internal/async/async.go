@@ -20,7 +20,7 @@ const (
 	// connectionSize is the size of the buffers for a Connection: as much as it holds ready
 	// if it is fast. To read less at a time wakes the sender more often, which costs a quarter
 	// more of the processor's time. One of them is read into while another is consumed.
-	connectionSize = 1 << 20
+	connectionSize = 512 << 10
 	// grace is how long Close waits for a read to return that nobody needs any
 	// more. Readers that respect the same context return at once; one that hangs
 	// must not hang us.
@@ -42,6 +42,16 @@ func buffer(b []byte) *[]byte { return &b }
 type Connection interface {
 	io.Reader
 	IsConnection() bool
+}
+
+// Followed is a source with more to do than reading, such as hashing, which may be done while
+// it reads on.
+type Followed interface {
+	io.Reader
+	// Follow has Read leave that to the function that it returns. Whoever has called it calls
+	// this with all that Read returns, in that order, and takes the error instead of Read's.
+	// It returns nil if it does not pay; then Read does all.
+	Follow() func(p []byte, err error) error
 }
 
 // chunk is what one turn of reading gave.
@@ -89,9 +99,16 @@ func start(ctx context.Context, r io.Reader, closer io.Closer) *Reader {
 	if c, ok := r.(Connection); ok && c.IsConnection() {
 		a.pool, a.full = &connectionPool, make(chan chunk)
 	}
+	out, followed := a.full, func() {}
+	if f, ok := r.(Followed); ok {
+		if follow := f.Follow(); follow != nil {
+			out, followed = a.follow(follow)
+		}
+	}
 	go func() {
 		defer close(a.stopped)
-		a.run(r)
+		a.run(r, out)
+		followed()
 		if closer != nil {
 			a.closeErr = closer.Close()
 		}
@@ -99,27 +116,47 @@ func start(ctx context.Context, r io.Reader, closer io.Closer) *Reader {
 	return a
 }
 
-// run reads until the end, an error, or nobody wants any more.
-func (a *Reader) run(r io.Reader) {
+// run reads into out until the end, an error, or nobody wants any more.
+func (a *Reader) run(r io.Reader, out chan<- chunk) {
 	for {
 		c := chunk{buf: a.pool.Get().(*[]byte)}
 		if !a.read(r, &c) {
 			a.pool.Put(c.buf)
 			return
 		}
-		select {
-		case a.full <- c:
-			if c.err != nil {
-				return
-			}
-		case <-a.stop:
-			a.pool.Put(c.buf)
-			return
-		case <-a.ctx.Done():
-			a.pool.Put(c.buf)
+		if !a.hand(c, out) || c.err != nil {
 			return
 		}
 	}
+}
+
+// follow returns where chunks go on whose way to whoever reads a goroutine calls f, and what
+// waits for that when there are no more.
+func (a *Reader) follow(f func([]byte, error) error) (in chan chunk, wait func()) {
+	in = make(chan chunk)
+	var followed sync.WaitGroup
+	followed.Go(func() {
+		for c := range in {
+			c.err = f((*c.buf)[:c.n], c.err)
+			a.hand(c, a.full) // If nobody wants it, reading ends too.
+		}
+	})
+	return in, func() {
+		close(in)
+		followed.Wait()
+	}
+}
+
+// hand hands a chunk on, and reports whether anybody wanted it still.
+func (a *Reader) hand(c chunk, out chan<- chunk) bool {
+	select {
+	case out <- c:
+		return true
+	case <-a.stop:
+	case <-a.ctx.Done():
+	}
+	a.pool.Put(c.buf)
+	return false
 }
 
 // read fills a chunk, or at least as much of it as is worth to be handed over, and reports

@@ -67,6 +67,58 @@ func TestCopies(t *testing.T) {
 var errSource = errors.New("source failed")
 
 // What was read before an error is delivered, then the error.
+// followed is a source that leaves something to do.
+type followed struct {
+	io.Reader
+	follow func([]byte, error) error
+}
+
+func (f *followed) Follow() func([]byte, error) error { return f.follow }
+
+// What a source leaves to do sees all that was read, in order, before it is handed out, and
+// has the last word on how it ends.
+func TestFollowed(t *testing.T) {
+	want := random(3*bufferSize + 5)
+	errWrong := errors.New("wrong")
+	for name, c := range map[string]struct {
+		source io.Reader
+		says   error // at the end
+		seen   error
+	}{
+		"right":  {bytes.NewReader(want), io.EOF, io.EOF},
+		"wrong":  {bytes.NewReader(want), errWrong, io.EOF},
+		"broken": {io.MultiReader(bytes.NewReader(want), iotest.ErrReader(io.ErrClosedPipe)), errWrong, io.ErrClosedPipe},
+	} {
+		var seen bytes.Buffer
+		r := NewReader(t.Context(), &followed{c.source, func(p []byte, err error) error {
+			seen.Write(p)
+			if err != nil {
+				assert.Equal(t, c.seen, err, name)
+				return c.says
+			}
+			return nil
+		}})
+		got, err := io.ReadAll(r)
+		if c.says == io.EOF {
+			require.NoError(t, err, name)
+		} else {
+			require.ErrorIs(t, err, c.says, name)
+		}
+		require.NoError(t, r.Close())
+		assert.True(t, bytes.Equal(want, got), name)
+		assert.True(t, bytes.Equal(want, seen.Bytes()), name)
+	}
+	r := NewReader(t.Context(), &followed{bytes.NewReader(want), nil}) // It does not pay.
+	got, err := io.ReadAll(r)
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+	assert.True(t, bytes.Equal(want, got))
+	r = NewReader(t.Context(), &followed{bytes.NewReader(want), func(_ []byte, err error) error { return err }})
+	_, err = r.Peek(1)
+	require.NoError(t, err)
+	require.NoError(t, r.Close(), "while more is on its way")
+}
+
 func TestSourceError(t *testing.T) {
 	want := random(connectionSize + 100)
 	r := NewReader(context.Background(), io.MultiReader(bytes.NewReader(want), iotest.ErrReader(errSource)))

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/dockerarchive/dockerarchive/internal/async"
 	"github.com/dockerarchive/dockerarchive/internal/fetching"
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/leaktest"
@@ -236,6 +237,48 @@ func TestMismatch(t *testing.T) {
 		require.NoError(t, run(t.Context(), f, f.Blobs()), name)
 		assert.Equal(t, data, s.blobs[blob.Digest], name)
 		assert.Equal(t, []int64{0}, good.opens)
+	}
+}
+
+// A large blob that is read ahead is hashed meanwhile, which finds no less: also what begins
+// in one image and goes on in another.
+func TestMismatchReadAhead(t *testing.T) {
+	data := random(3<<20 + 17)
+	wrong := bytes.Clone(data)
+	wrong[len(wrong)-1] ^= 1
+	for name, c := range map[string]struct {
+		first []byte
+		opens []int64 // of the second image
+	}{"wrong": {wrong, []int64{0}}, "cut short": {data, []int64{1 << 20}}, "right": {data, nil}} {
+		var s store
+		o := s.options()
+		o.Store = func(ctx context.Context, b *fetching.Blob, r io.Reader) error {
+			followed, ok := r.(async.Followed)
+			require.True(t, ok)
+			ahead := async.NewReader(ctx, followed)
+			defer ahead.Close()
+			got, err := io.ReadAll(ahead)
+			if err == nil {
+				s.blobs[b.Digest] = got
+			}
+			return err
+		}
+		first, second := newSource(), newSource(data)
+		first.blobs[digest.FromBytes(data)] = c.first
+		if name == "cut short" {
+			first.fail = func(int64) (int64, error) { return 1 << 20, errLost }
+		}
+		f := fetching.New(o)
+		blob := f.Need(f.AddImage(first, "", wrapped("one")), descriptor(data))
+		alone := fetching.New(o)
+		alone.Need(alone.AddImage(first, "", wrapped("one")), descriptor(data))
+		f.Need(f.AddImage(second, "", wrapped("two")), descriptor(data))
+		require.NoError(t, run(t.Context(), f, f.Blobs()), name)
+		assert.True(t, bytes.Equal(data, s.blobs[blob.Digest]), name)
+		assert.Equal(t, c.opens, second.opens, name)
+		if name == "wrong" {
+			require.ErrorIs(t, run(t.Context(), alone, alone.Blobs()), fetching.ErrMismatch)
+		}
 	}
 }
 

@@ -34,7 +34,7 @@ type reader struct {
 	ahead   *ranges   // what others fetch; nil if nobody helps
 	pending error     // of body, after the data that came with it
 	n       int64     // bytes that have been returned
-	hash    hash.Hash // nil if somebody else verifies the blob
+	hash    hash.Hash // nil if somebody else verifies the blob, or what Follow has returned
 	err     error     // to be returned from now on
 }
 
@@ -49,6 +49,27 @@ func (r *reader) verifies() {
 		r.hash = algorithm.Hash()
 	} else {
 		r.err = fmt.Errorf("%w: its digest %s is of an unknown algorithm", ErrSource, r.blob.Digest)
+	}
+}
+
+// followedSize is the size, in bytes, from which on hashing a blob is worth a goroutine.
+const followedSize = 1 << 20
+
+// Follow implements async.Followed: it leaves verifying to the function that it returns.
+func (r *reader) Follow() func(p []byte, err error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.hash == nil || r.n > 0 || r.blob.Size < followedSize {
+		return nil
+	}
+	h := r.hash
+	r.hash = nil
+	return func(p []byte, err error) error {
+		h.Write(p)
+		if err == io.EOF {
+			return verify(r.blob.Digest, h)
+		}
+		return err
 	}
 }
 
@@ -156,8 +177,11 @@ func (r *reader) advance(p []byte) (int, error) {
 // recover returns nil if reading can go on after an error.
 func (r *reader) recover(err error) error {
 	if err == io.EOF {
+		if r.n >= r.blob.Size && r.hash != nil {
+			return verify(r.blob.Digest, r.hash)
+		}
 		if r.n >= r.blob.Size {
-			return r.verify()
+			return io.EOF
 		}
 		err = fmt.Errorf("it ends after %d of %d bytes: %w", r.n, r.blob.Size, io.ErrUnexpectedEOF)
 	}
@@ -206,12 +230,8 @@ func (e *sourceError) Error() string { return fmt.Sprintf("%v: %v", ErrSource, e
 func (e *sourceError) Unwrap() []error { return []error{ErrSource, e.err} }
 
 // verify returns io.EOF for a blob that is what its digest says.
-func (r *reader) verify() error {
-	if r.hash == nil {
-		return io.EOF
-	}
-	d := r.blob.Digest
-	if got := digest.NewDigest(d.Algorithm(), r.hash); got != d {
+func verify(d digest.Digest, h hash.Hash) error {
+	if got := digest.NewDigest(d.Algorithm(), h); got != d {
 		return mismatch("it has the digest %s instead of %s", got, d)
 	}
 	return io.EOF

@@ -15,14 +15,13 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/fetching"
 )
 
-// worthAsking is the size, in bytes, from which on a registry is asked how a blob ends:
-// what is smaller is here as soon as the answer.
-const worthAsking = 1 << 20
-
-// ReadEnd implements fetching.EndSource, of blobs in files and of large ones in a
-// registry itself.
+// ReadEnd implements fetching.EndSource, of blobs in files. A registry is not asked: some, and
+// caches before others, read a whole blob to find its end.
 func (s *Blobs) ReadEnd(ctx context.Context, blob imgspecv1.Descriptor, n int) ([]byte, error) {
-	body, err := s.openEnd(ctx, blob, int64(n))
+	if s.serial != nil || !isInFiles(s.src) {
+		return nil, fetching.ErrNoRanges
+	}
+	body, err := seekEnd(ctx, s.src, blob, int64(n))
 	if err != nil {
 		return nil, err
 	}
@@ -30,19 +29,6 @@ func (s *Blobs) ReadEnd(ctx context.Context, blob imgspecv1.Descriptor, n int) (
 	end := make([]byte, n)
 	_, err = io.ReadFull(body, end)
 	return end, err
-}
-
-func (s *Blobs) openEnd(ctx context.Context, blob imgspecv1.Descriptor, n int64) (io.ReadCloser, error) {
-	switch {
-	case s.serial != nil:
-		return nil, fetching.ErrNoRanges
-	case isInFiles(s.src):
-		return seekEnd(ctx, s.src, blob, n)
-	case blob.Size < worthAsking:
-		return nil, fetching.ErrNoRanges
-	default:
-		return s.OpenRange(ctx, blob, blob.Size-n, n)
-	}
 }
 
 // isInFiles reports whether the source is known to open a file for each blob, at no cost.

@@ -24,6 +24,7 @@ type exportOptions struct {
 	insideFlags
 	output string
 	path   string
+	force  bool
 }
 
 // exportJSON is the result of export.
@@ -70,6 +71,7 @@ appears when it is complete and every layer is verified; FILE.tar.gz and
 	f := cmd.Flags()
 	o.register(f)
 	f.StringVarP(&o.output, "output", "o", "", "write `FILE`, - for standard output")
+	f.BoolVar(&o.force, "force", false, "replace an existing file, once the new one is complete")
 	f.StringVar(&o.path, "path", "", "write only what is at or below `PATH`")
 	return cmd
 }
@@ -90,26 +92,14 @@ func (o *exportOptions) export(cmd *cobra.Command, img *inside) error {
 		}
 		return nil
 	}
-	out, err := output.Create(ctx, o.output)
-	if err != nil {
-		return err
+	path, replace := o.output, func(err error) error { return err }
+	if o.force {
+		if path, replace, err = output.ReplaceByPath(ctx, path); err != nil {
+			return err
+		}
 	}
-	algorithm, err := output.Compression(o.output, "")
-	if err == nil && algorithm != compression.None {
-		out, err = out.With(output.Options{Compress: algorithm})
-	}
-	if err != nil {
-		return errors.Join(err, out.Abort())
-	}
-	w := out.Writer()
-	if w == nil {
-		w = &fileWriter{file: out.File()}
-	}
-	result, err := o.exportTo(ctx, w, img, from)
-	if err != nil {
-		return errors.Join(err, out.Abort())
-	}
-	if err := out.Commit(ctx); err != nil {
+	result, err := o.exportToFile(ctx, path, img, from)
+	if err := replace(err); err != nil {
 		return err
 	}
 	if o.json {
@@ -117,6 +107,30 @@ func (o *exportOptions) export(cmd *cobra.Command, img *inside) error {
 		return printJSON(cmd.OutOrStdout(), result)
 	}
 	return nil
+}
+
+// exportToFile writes the tar to a file, which appears when it is complete.
+func (o *exportOptions) exportToFile(ctx context.Context, path string, img *inside, from *files.Entry) (*exportJSON, error) {
+	out, err := output.Create(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	algorithm, err := output.Compression(path, "")
+	if err == nil && algorithm != compression.None {
+		out, err = out.With(output.Options{Compress: algorithm})
+	}
+	if err != nil {
+		return nil, errors.Join(err, out.Abort())
+	}
+	w := out.Writer()
+	if w == nil {
+		w = &fileWriter{file: out.File()}
+	}
+	result, err := o.exportTo(ctx, w, img, from)
+	if err != nil {
+		return nil, errors.Join(err, out.Abort())
+	}
+	return result, out.Commit(ctx)
 }
 
 // fileWriter writes a file from its start to its end.

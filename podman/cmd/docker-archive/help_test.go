@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
 // eachCommand calls f for the command itself and all others that help shows.
@@ -138,7 +140,7 @@ func commandsPage() string {
 // docs/commands.md is what help says.
 func TestCommandsPage(t *testing.T) {
 	t.Setenv("REGISTRY_AUTH_FILE", "") // The default of a flag.
-	path := testdata(t, "../docs/commands.md")
+	path := imagetest.Testdata(t, "../docs/commands.md")
 	if os.Getenv("DOCKERARCHIVE_GENERATE") != "" {
 		require.NoError(t, os.WriteFile(path, []byte(commandsPage()), 0o600))
 	}

@@ -79,7 +79,7 @@ func growHint(err error) string {
 		}
 		return "Another docker-archive is writing it. Try again when that has ended."
 	case errors.Is(err, errdef.ErrNotEmpty):
-		return "Add to an archive that is there with 'docker-archive add', or replace it with --force."
+		return "Replace it with --force, or add to an archive with 'docker-archive add'."
 	}
 	return ""
 }

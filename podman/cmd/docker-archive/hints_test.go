@@ -153,7 +153,7 @@ func TestHintsOfArchives(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.tar")
 	one, multi := "oci:"+imagetest.Testdata(t, "oci")+":one", "oci:"+imagetest.Testdata(t, "oci")+":multi"
 	succeeds(t, "save", "-q", "-o", path, one)
-	hinted(t, "Add to an archive that is there with 'docker-archive add', or replace it with --force.", "save", "-o", path, one)
+	hinted(t, "Replace it with --force, or add to an archive with 'docker-archive add'.", "save", "-o", path, one)
 	w, err := dockerarchive.OpenWriter(t.Context(), nil, path, nil)
 	require.NoError(t, err)
 	hinted(t, "Wait for it with --wait.", "add", path, multi)

@@ -157,14 +157,23 @@ func TestExport(t *testing.T) {
 		names = append(names, h.Name)
 	}
 	assert.Equal(t, []string{"etc/", "etc/link", "etc/os-release"}, names)
-	_, _, status := command(t, "export", path)
+	_, errOut, status := command(t, "export", "-o", file, path)
+	assert.Equal(t, exitFailure, status, "it is there")
+	assert.Contains(t, errOut, "--force")
+	assert.Equal(t, data, imagetest.ReadFile(t, file))
+	succeeds(t, "export", "--force", "-o", file, path)
+	assert.Equal(t, first, string(imagetest.ReadFile(t, file)))
+	_, _, status = command(t, "export", path)
 	assert.Equal(t, exitUsage, status)
 
 	damaged := bytes.Replace(imagetest.ReadFile(t, path), []byte("ID=new"), []byte("ID=bad"), 1)
-	_, errOut, status := command(t, "export", "-o", filepath.Join(dir, "bad.tar"), imagetest.WriteFile(t, damaged))
-	assert.Equal(t, exitFailure, status)
-	assert.Contains(t, errOut, "damaged")
+	for _, name := range []string{filepath.Join(dir, "bad.tar"), file} {
+		_, errOut, status = command(t, "export", "--force", "-o", name, imagetest.WriteFile(t, damaged))
+		assert.Equal(t, exitFailure, status)
+		assert.Contains(t, errOut, "damaged")
+	}
 	assert.NoFileExists(t, filepath.Join(dir, "bad.tar"))
+	assert.Equal(t, first, string(imagetest.ReadFile(t, file)), "the old one")
 }
 
 func TestLayers(t *testing.T) {

@@ -125,7 +125,7 @@ sizes:
 lint: generate-check
 	@bad=$$(git ls-files '*.go' | xargs gofmt -l); test -z "$$bad" || { echo "$$bad"; exit 1; }
 	@git ls-files '*.go' '*.md' Makefile | grep -v /testdata/ | \
-	  xargs $(STATIC) run github.com/golangci/misspell/cmd/misspell@v0.8.0 -error -i platfrom
+	  xargs env $(STATIC) run github.com/golangci/misspell/cmd/misspell@v0.8.0 -error -i platfrom
 	$(STATIC) test -count 1 -run '^TestLinks$$' ./internal
 	@for m in $(MODULES); do echo "lint $$m" && (cd $$m && \
 	  $(GO) mod tidy -diff && \

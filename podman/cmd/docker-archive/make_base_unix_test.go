@@ -7,6 +7,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -104,6 +106,22 @@ func TestMakeOnSchema1(t *testing.T) {
 	assert.Contains(t, got.run, "Healthcheck")
 	assert.Len(t, got.config["history"], 4)
 	assert.NotContains(t, got.Annotations, "org.opencontainers.image.base.digest", "nobody else has that manifest")
+
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch _, name, _ := strings.Cut(r.URL.Path, "/v2/library/old/"); {
+		case name == "manifests/1":
+			w.Header().Set("Content-Type", "application/vnd.docker.distribution.manifest.v1+json")
+			http.ServeFile(w, r, filepath.Join(dir, "manifest.json"))
+		case strings.HasPrefix(name, "blobs/sha256:"):
+			http.ServeFile(w, r, filepath.Join(dir, strings.TrimPrefix(name, "blobs/sha256:")))
+		case name != "":
+			http.NotFound(w, r)
+		}
+	}))
+	defer server.Close()
+	fetched := makes(t, "--base", "docker://"+strings.TrimPrefix(server.URL, "http://")+"/library/old:1", "--label", "a=b")
+	assert.Equal(t, got.Layers, fetched.Layers, "from a registry")
+	assert.Equal(t, got.run, fetched.run)
 
 	_, contents := makes(t, "--base", "dir:"+dir, "--remove", "/a", "--squash").layer(t, 0)
 	assert.Equal(t, map[string]string{"b": "3"}, contents)

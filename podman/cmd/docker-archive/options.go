@@ -205,6 +205,9 @@ func (r *registryOptions) apply(base types.SystemContext) (*types.SystemContext,
 	sys.DockerCertPath, sys.DockerDaemonCertPath = r.certDir, r.certDir
 	sys.OCISharedBlobDirPath = r.blobDir
 	sys.DockerDaemonHost = r.daemonHost
+	if strings.HasPrefix(r.daemonHost, "/") { // The path of its socket alone.
+		sys.DockerDaemonHost = "unix://" + r.daemonHost
+	}
 	sys.DockerBearerRegistryToken = r.token
 	if r.flags.Changed(r.prefix + "tls-verify") {
 		setTLSVerify(&sys, r.tlsVerify)

@@ -75,7 +75,7 @@ func live() uint64 {
 // of the bytes are buffers that an image of few layers takes as well.
 func TestLaw6ManyLayers(t *testing.T) {
 	const count = 5000
-	for transport, most := range map[types.ImageTransport]int{dockerarchive.Transport: 2300, dockerarchive.ImageTransport: 2300} {
+	for transport, most := range map[types.ImageTransport]int{dockerarchive.Transport: 2600, dockerarchive.ImageTransport: 2600} {
 		t.Run(transport.Name(), func(t *testing.T) {
 			file := manyLayers(t, count)
 			ref, err := dockerarchive.Transport.ParseReference(file)

@@ -21,8 +21,8 @@ func chart(t testing.TB) *imagetest.Image {
 	return m
 }
 
-// What is no image is kept, and not without a word, or refused before its layers are
-// read.
+// An artifact that is no image is saved with a warning, or refused before its layers
+// are read.
 func TestArtifacts(t *testing.T) {
 	m := chart(t)
 	data, results := save(t, saving(t), copying.SaveImage{Source: m})

@@ -19,8 +19,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/progress"
 )
 
-// What is there is not fetched; what was removed is given back by compact, which
-// makes the bytes of one save.
+// Add does not fetch blobs that the archive has. Compact gives back the space of
+// removed images, and makes the bytes of one save.
 func TestAddRemoveCompact(t *testing.T) {
 	for name, kind := range map[string]types.ImageTransport{"docker": dockerarchive.Transport, "oci": dockerarchive.ImageTransport} {
 		t.Run(name, func(t *testing.T) {

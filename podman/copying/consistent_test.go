@@ -149,8 +149,8 @@ func (c *trial) has(name, arch string) bool {
 	return !c.form.platforms || !strings.HasPrefix(name, "@") && slices.ContainsFunc(index, func(r *reading) bool { return r.platform == arch })
 }
 
-// hidden returns those readings of a name of which only unpacking their layers tells
-// that they are wrong.
+// hidden returns the readings of a name that only unpacking their layers shows to be
+// wrong.
 func (c *trial) hidden(name string) []*reading {
 	index, _ := c.archive.called(name)
 	if strings.HasPrefix(name, "@") {
@@ -163,12 +163,12 @@ func (c *trial) hidden(name string) []*reading {
 // beyond doubt and right.
 func (c *trial) meant(name string) (images []string, must bool) {
 	index, items := c.archive.called(name)
-	if strings.HasPrefix(name, "@") { // Whatever is there.
+	if strings.HasPrefix(name, "@") { // Any image in the archive.
 		index, items = c.archive.readings, nil
 	}
 	for _, a := range c.authors {
 		if a.name == name || !strings.Contains(name, ":v") {
-			images = append(images, a.image()) // That is what is meant, however it is found.
+			images = append(images, a.image()) // The name means this image, however it is found.
 		}
 	}
 	allow := func(readings []*reading) (right int) { // How many of them are right.
@@ -192,7 +192,7 @@ func (c *trial) meant(name string) (images []string, must bool) {
 			tops[r.top.String()] = true
 		}
 		if len(tops) > 1 {
-			allow(index) // Of which one would be kept.
+			allow(index) // One of them would be kept.
 			return images, false
 		}
 		if index[0].index { // One for this machine, if it is there.
@@ -208,8 +208,8 @@ func (c *trial) meant(name string) (images []string, must bool) {
 			return images, right > 0
 		}
 		right := allow(items)
-		// What is not there may be elsewhere; what another image is under its name is
-		// not it.
+		// A blob that is not there may be elsewhere. Another image under the same name
+		// is not it.
 		partial := !index[0].lost && !index[0].sameConfig(items[0]) && errors.Is(index[0].wrong, fs.ErrNotExist)
 		return images, right == 1 && len(items) == 1 && c.archive.readable && !partial && !c.archive.contested
 	}
@@ -320,7 +320,7 @@ func (c *trial) all(list [][]types.ImageReference) {
 	}
 }
 
-// require returns what is in an archive of ours, in which nothing may be wrong.
+// require returns the readings of an archive of ours, which must have no fault.
 func (c *trial) require(data []byte, what string) []*reading {
 	o := openArchive(data)
 	assert.Empty(c, o.faults, what)

@@ -15,8 +15,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// What has gone into a stream cannot be taken back: a copy that fails there is not tried
-// again, for whatever reason it failed.
+// Bytes that were written to a stream cannot be taken back: a copy that fails there is
+// not tried again, for any reason.
 func TestCopyToAStreamIsNotTriedAgain(t *testing.T) {
 	big := imagetest.Gzip(1, 200_000)
 	for _, file := range []string{"a.tar", "a.tar.zst", ""} {

@@ -122,7 +122,7 @@ func TestCopyToAndFromTheirReferences(t *testing.T) {
 	assert.Equal(t, imagetest.Sum(want), imagetest.Sum(imagetest.ReadFile(t, filepath.Join(dir, "again.tar"))))
 }
 
-// Of an index one platform is copied, the chosen ones, or all.
+// Copy copies one platform of an index, the chosen ones, or all.
 func TestCopyOfAnIndex(t *testing.T) {
 	multi := imagetest.Saved(t, "multi")
 	sys := imagetest.Isolated()

@@ -101,7 +101,7 @@ func withCredentials(t *testing.T, scheme string) *types.SystemContext {
 	return sys
 }
 
-// operations are what is done with a registry.
+// operations are the operations that talk to a registry.
 var operations = map[string]func(t *testing.T, reg *imagetest.Registry, sys *types.SystemContext) error{
 	"save": func(t *testing.T, reg *imagetest.Registry, sys *types.SystemContext) error {
 		options := &copying.SaveOptions{Reading: copying.Reading{SourceCtx: sys}, Selection: copying.Selection{Referrers: &copying.ReferrerOptions{}}}
@@ -246,7 +246,7 @@ func TestCredentialsAreForOneRegistry(t *testing.T) {
 		require.ErrorContains(t, err, "credentials are for one registry")
 		assert.Zero(t, other.asks)
 
-		// Who has credentials for both says so for each image.
+		// A caller that has credentials for both gives them for each image.
 		own := *imagetest.RegistryContext(t)
 		own.DockerAuthConfig = &types.DockerAuthConfig{Username: "another", Password: "x"}
 		images[1].SourceCtx = &own
@@ -255,7 +255,7 @@ func TestCredentialsAreForOneRegistry(t *testing.T) {
 	}
 }
 
-// Nor has a request for a layer at another host, of which a manifest says that it is there.
+// A request for a layer that a manifest places at another host has no credentials either.
 func TestForeignLayersGetNoCredentials(t *testing.T) {
 	for _, scheme := range []string{"basic", "bearer"} {
 		home, other := imagetest.NewRegistry(t), newElsewhere(t)

@@ -19,8 +19,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// within writes an archive with an image in so many indexes within each other, of which each lists
-// the next one as often as width says.
+// within writes an archive with an image in depth nested indexes, each of which lists the next
+// one width times.
 func within(t *testing.T, depth, width int) string {
 	write, written := newTar(t)
 	put := func(data []byte, mediaType string) v1.Descriptor {
@@ -75,8 +75,8 @@ func TestWideIndexes(t *testing.T) {
 	assert.Less(t, bytes, uint64(500<<20))
 }
 
-// What verify accepts is saved, and what is saved verify accepts: there is one bound for
-// indexes within each other.
+// Save accepts the indexes that verify accepts, and no others: there is one bound for
+// their depth.
 func TestDepthOfIndexes(t *testing.T) {
 	for depth, deep := range map[int]bool{1: false, image.MaxIndexDepth: false, image.MaxIndexDepth + 1: true} {
 		file := within(t, depth, 1)

@@ -73,8 +73,8 @@ func TestReadEnd(t *testing.T) {
 	}
 }
 
-// A registry is asked how large layers end, whoever copies them; what it answers makes
-// no difference to the archive.
+// A registry is asked how large layers end, by each way of copying. Its answer makes no
+// difference to the archive.
 func TestRegistryIsAskedForEnds(t *testing.T) {
 	img := largeImage(t)
 	want := saveDocker(t, img)
@@ -132,8 +132,8 @@ func TestRegistryIsAskedForEnds(t *testing.T) {
 	}
 }
 
-// gates are what blobs wait at, by digest, until somebody has asked how they end: who has all
-// of a blob does not ask any more.
+// gates hold blobs back, by digest, until the client has asked how they end: a client that
+// has all of a blob does not ask any more.
 type gates struct {
 	mu sync.Mutex
 	of map[string]chan struct{}
@@ -170,7 +170,7 @@ type gatedResponse struct {
 
 func (w *gatedResponse) Write(p []byte) (int, error) {
 	if w.sent >= w.free {
-		_ = http.NewResponseController(w.ResponseWriter).Flush() // Whoever lacks it waits in vain.
+		_ = http.NewResponseController(w.ResponseWriter).Flush() // A client without it would wait in vain.
 		select {
 		case <-w.gate:
 		case <-w.gone:

@@ -13,9 +13,9 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 )
 
-// CopyInRangesOf is a part of Copy: it copies an image of which blobs are read in ranges
-// of a size, in bytes, and broken ones again so often without waiting; in none if size is
-// 0. It does not copy again without them.
+// CopyInRangesOf is a part of Copy: it copies an image, reads blobs in ranges of size
+// bytes, and reads broken ones again so often without waiting. Size 0 means no ranges. It
+// does not copy again without them.
 func CopyInRangesOf(ctx context.Context, policy *signature.PolicyContext, dest, src types.ImageReference, options *copy.Options, size, times int) error {
 	ranges := &imagecopy.Ranges{Size: size, Patience: TestPatience, Retries: sources.Retries(times, time.Nanosecond)}
 	if size == 0 {

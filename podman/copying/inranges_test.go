@@ -72,8 +72,8 @@ func TestCopyInRanges(t *testing.T) {
 	}
 }
 
-// What is wrong in ranges may be right as a whole, and is read again unless it has been
-// sent on; a range goes on where it broke.
+// A blob that is wrong in ranges may be right as a whole: it is read again unless it
+// has been sent on. A range goes on where it broke.
 func TestCopyReadsAsSave(t *testing.T) {
 	copying.ReadInRangesOf(t, 100)
 	reg := newRangedRegistry(t)
@@ -115,7 +115,7 @@ func TestCopyOverALineThatBreaks(t *testing.T) {
 	assert.LessOrEqual(t, reg.sent.Load(), distinct+tried)
 }
 
-// Errors that do not pass are those of who reads without ranges, and are not tried again.
+// Errors that do not pass are the same as without ranges, and are not tried again.
 func TestCopyInRangesFails(t *testing.T) {
 	reg := newRangedRegistry(t)
 	var asked atomic.Int64
@@ -133,7 +133,7 @@ func TestCopyInRangesFails(t *testing.T) {
 		_, err := reg.copy(t.Context(), t, dockerarchive.ImageTransport, size, 3)
 		require.ErrorContains(t, err, "not this one")
 		texts[size > 0] = anyDigest.ReplaceAllString(err.Error(), "sha256:…")
-		assert.LessOrEqual(t, asked.Swap(0), int64(4)) // Of two layers, each in a range and as a whole.
+		assert.LessOrEqual(t, asked.Swap(0), int64(4)) // Two layers, each in a range and as a whole.
 	}
 	assert.Equal(t, texts[false], texts[true])
 }
@@ -215,7 +215,7 @@ func TestLaw4CopyInRangesFailsAnywhere(t *testing.T) {
 			want, err := reg.copy(t.Context(), t, dockerarchive.ImageTransport, 0, 0)
 			require.NoError(t, err)
 			reg.slow = true
-			// Of a copy that failed the registry may still be answering when the next begins.
+			// The registry may still be answering a copy that failed when the next begins.
 			var current atomic.Pointer[func(w http.ResponseWriter, r *http.Request, blob []byte) bool]
 			reg.answer = func(w http.ResponseWriter, r *http.Request, blob []byte) bool { return (*current.Load())(w, r, blob) }
 			fails := func(position int64) bool {

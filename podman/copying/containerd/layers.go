@@ -20,8 +20,8 @@ import (
 )
 
 // Layers returns those layers of an image that are there, for archive.Bases. name may be
-// as short as for docker. Of an index, the image for the platform that sys asks for is
-// taken, or for this machine's. Nothing of a layer is read before it is opened; the
+// as short as for docker. From an index it takes the image for the platform that sys
+// asks for, or for this machine's. Nothing of a layer is read before it is opened; the
 // layers stay there, and can be opened, until Close.
 func (s *Store) Layers(ctx context.Context, sys *types.SystemContext, name string) ([]archive.BaseLayer, error) {
 	layers, err := s.layers(ctx, sys, name)

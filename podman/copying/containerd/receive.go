@@ -14,8 +14,9 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// chunk is the size in bytes of the messages in which a blob is sent. It is small beside
-// the largest that containerd takes, and large beside what is around it.
+// chunk is the size in bytes of the messages in which a blob is sent. It is much smaller
+// than the largest that containerd takes, and much larger than the overhead of a
+// message.
 const chunk = 1 << 20
 
 // Receive takes the blobs of an OCI image layout in a tar archive, and nothing else of it.
@@ -24,7 +25,7 @@ func (s *Store) Receive(ctx context.Context, archive io.Reader) error {
 	for tr := tar.NewReader(archive); ; {
 		header, err := tr.Next()
 		if errors.Is(err, io.EOF) {
-			_, err = io.Copy(io.Discard, archive) // What is behind the end, so that the writer ends too.
+			_, err = io.Copy(io.Discard, archive) // Read beyond the end, so that the writer ends too.
 			return err
 		}
 		if err != nil {
@@ -44,7 +45,7 @@ func (s *Store) Receive(ctx context.Context, archive io.Reader) error {
 	}
 }
 
-// write sends a blob. What it is read from may then not have been read to its end.
+// write sends a blob. It may leave the rest of r unread.
 func (s *Store) write(ctx context.Context, d digest.Digest, size int64, r io.Reader) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // Which ends the stream.
@@ -75,7 +76,7 @@ type blobWriter struct {
 	size   int64
 }
 
-// copy sends the blob. That it is there already is an error that says so.
+// copy sends the blob. If containerd has it already, the error says so.
 func (b *blobWriter) copy(r io.Reader) error {
 	if _, err := b.ask(contentapi.WriteAction_STAT, 0, nil); err != nil {
 		return err

@@ -1,6 +1,7 @@
 // Package containerd puts images into a namespace of containerd: it is a content store for
-// copying.LoadContent. It talks to containerd's API, of which 1.6 has all that is used
-// here. It is a package of its own so that who does not need gRPC does not link it.
+// copying.LoadContent. It talks to containerd's API, and uses only calls that containerd
+// 1.6 has. It is a package of its own so that programs that do not need gRPC do not link
+// it.
 package containerd
 
 import (
@@ -39,7 +40,8 @@ const (
 	maxMessage = 16 << 20
 	// leaseTime is how long what was sent is kept if this program dies.
 	leaseTime = 24 * time.Hour
-	// cleanupTime is how long containerd may take to forget what is not needed.
+	// cleanupTime bounds how long containerd may take to forget content that is not
+	// needed.
 	cleanupTime = 10 * time.Second
 )
 
@@ -54,9 +56,9 @@ type Config struct {
 	Snapshotter string
 }
 
-// Store is a namespace of a containerd. What is in it when it is asked for, and what is
-// sent, is kept until Close, whatever else happens there. Its methods may be called
-// concurrently.
+// Store is a namespace of a containerd. It keeps everything that it was asked for and
+// had, and everything that was sent, until Close, whatever else happens there. Its
+// methods may be called concurrently.
 type Store struct {
 	conn        *grpc.ClientConn
 	namespace   string
@@ -148,7 +150,7 @@ func native(err error) error { return errgrpc.ToNative(err) }
 
 // Has reports whether there is a blob, and keeps it then.
 func (s *Store) Has(ctx context.Context, d digest.Digest) (bool, error) {
-	// First to keep and then to ask: what is there then does not go away.
+	// Keep first, then ask: a blob that is there then does not go away.
 	err := s.keep(ctx, "content", d.String())
 	if err == nil {
 		_, err = s.content.Info(s.with(ctx), &contentapi.InfoRequest{Digest: d.String()})

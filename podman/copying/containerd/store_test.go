@@ -62,8 +62,8 @@ func TestReceive(t *testing.T) {
 	assert.Empty(t, s.leases)
 }
 
-// Whatever goes wrong while something is sent is an error with the blob's digest, and
-// nothing of the blob stays.
+// Every failure while a blob is sent is an error with the blob's digest, and nothing of
+// the blob stays.
 func TestReceiveFails(t *testing.T) {
 	data := bytes.Repeat([]byte("0123456789"), 300_000)
 	d := digest.FromBytes(data)
@@ -195,8 +195,8 @@ func TestUnpack(t *testing.T) {
 	require.NoError(t, store.Close())
 }
 
-// Whatever containerd answers to a kind of request is an error that says so, and an image
-// that has no name yet gets none.
+// Every fault that containerd answers to a kind of request is an error that says so, and
+// an image that has no name yet gets none.
 func TestFaults(t *testing.T) {
 	layer := []byte("layer")
 	config, d := digest.FromString("config"), digest.FromBytes(layer)

@@ -40,7 +40,7 @@ func (s *Store) unpack(ctx context.Context, layer imgspecv1.Descriptor, diffID d
 	if there || err != nil {
 		return err
 	}
-	key := "extract-" + s.lease + " " + name // containerd removes what is called so when it is old.
+	key := "extract-" + s.lease + " " + name // containerd removes old snapshots with such a key.
 	prepared, err := s.snapshots.Prepare(s.with(ctx), &snapshotsapi.PrepareSnapshotRequest{Snapshotter: s.snapshotter, Key: key, Parent: parent})
 	if err != nil {
 		return err

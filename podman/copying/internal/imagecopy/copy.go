@@ -1,6 +1,6 @@
-// Package imagecopy copies one image with copy.Image of containers/image, and makes the
-// most of what archives of this module can do: it says in advance which layers will come,
-// reads local sources concurrently and large blobs of registries in ranges.
+// Package imagecopy copies one image with copy.Image of containers/image, and speeds that
+// up for archives of this module: it says in advance which layers will come, reads local
+// sources concurrently and large blobs of registries in ranges.
 package imagecopy
 
 import (
@@ -164,7 +164,7 @@ func writerOptions(noSync bool, plan copyPlan, src types.ImageSource) *dockerarc
 	return &dockerarchive.WriterOptions{Plan: []dockerarchive.Plan{plan.Plan}, ReadEnd: plan.readEnd(src), NoSync: noSync}
 }
 
-// copyPlan is what is known of an image before it is copied.
+// copyPlan describes an image before it is copied.
 type copyPlan struct {
 	dockerarchive.Plan
 	elsewhere bool // some layers have URLs
@@ -283,9 +283,9 @@ func (r *openedReference) close() {
 	}
 }
 
-// checkIndex refuses what copy.Image would copy of an index: a platform that is not
-// there, which it reports without those that are, and what is no digest, which it
-// prints as it is.
+// checkIndex refuses an index that lacks the platform, as copy.Image reports that
+// without the platforms that are there, and one that lists an invalid digest, which
+// copy.Image prints as it is.
 func checkIndex(ctx context.Context, src types.ImageSource, options *copy.Options) error {
 	if options.ImageListSelection == copy.CopySystemImage {
 		_, err := selecting.ChoosePlatform(ctx, options.SourceCtx, src)

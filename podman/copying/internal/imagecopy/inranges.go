@@ -24,8 +24,8 @@ type Ranges struct {
 	Retries  retry.Policy
 }
 
-// AsSave is as Save reads. Who copies does not say how often a range that breaks is asked
-// for again, as with whole blobs, which containers/image itself goes on with.
+// AsSave is as Save reads. Callers of Copy do not say how often a broken range is asked
+// for again, nor how often a whole blob is, which containers/image itself goes on with.
 var AsSave = &Ranges{Size: fetching.RangeSize, Retries: sources.Retries(3, 0)}
 
 // rangesAhead is how many ranges are kept at most before their turn: fewer than Save keeps,

@@ -17,8 +17,8 @@ import (
 // progressInterval is how often copy.Image says how much of a blob it has read.
 const progressInterval = 200 * time.Millisecond
 
-// image calls copy.Image, and tells of what that reports on its channel. Nothing reads
-// blobs when that has returned.
+// image calls copy.Image, and passes on the progress that it reports on its channel.
+// Nothing reads blobs when that has returned.
 func (c *copier) image(ctx context.Context, dest, source types.ImageReference, options *copy.Options) ([]byte, error) {
 	reported := make(chan types.ProgressProperties)
 	var wg sync.WaitGroup

@@ -107,7 +107,7 @@ func (l *loader) missing(ctx context.Context) (digest.Digest, error) {
 	return "", nil
 }
 
-// nameInStore makes an image of what the store has got.
+// nameInStore makes an image of the blobs that the store has got.
 func (l *loader) nameInStore(ctx context.Context, img *loadedImage) error {
 	for _, document := range img.Documents {
 		var to []digest.Digest
@@ -142,8 +142,8 @@ func (l *loader) nameInStore(ctx context.Context, img *loadedImage) error {
 	return nil
 }
 
-// unpacks reports whether a platform of an image is unpacked. Whoever chose an image that
-// is no index for another architecture can unpack it, and perhaps run it.
+// unpacks reports whether a platform of an image is unpacked. A caller that chose an
+// image for another architecture, and not an index, can unpack it, and perhaps run it.
 func (l *loader) unpacks(img *loadedImage, p imgspecv1.Platform) bool {
 	return len(l.options.Select.Platforms) > 0 || p.OS == runtime.GOOS && (p.Architecture == runtime.GOARCH || len(img.Documents) == 1)
 }

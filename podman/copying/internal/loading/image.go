@@ -102,7 +102,7 @@ func (i *loadedImage) tags() []reference.NamedTagged {
 	for _, name := range i.AllNames() {
 		named, err := reference.ParseNormalizedNamed(name)
 		if err != nil {
-			continue // A free name, which Docker makes of what it can.
+			continue // A free name, which Docker turns into a tag if it can.
 		}
 		_, digested := named.(reference.Digested)
 		if tagged, ok := named.(reference.NamedTagged); ok && !digested {

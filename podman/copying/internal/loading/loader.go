@@ -19,7 +19,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/progress"
 )
 
-// Options are how images are loaded. What its fields mean say those of package copying.
+// Options are how images are loaded. Package copying documents the fields.
 type Options struct {
 	Select         selecting.Options
 	DestinationCtx *types.SystemContext
@@ -34,7 +34,7 @@ type Done struct {
 	Sent, LeftOut int64
 }
 
-// Result is what became of an image. What its fields mean says copying.LoadedImage.
+// Result is what became of an image. See copying.LoadedImage for the fields.
 type Result struct {
 	Image    selecting.Wanted
 	ID       digest.Digest
@@ -68,7 +68,7 @@ func (l *loader) close() {
 	}
 }
 
-// whole returns images of which all is taken that the source has.
+// whole returns images, each with everything that its source has.
 func whole(images []selecting.Wanted) []selecting.Wanted {
 	images = slices.Clone(images)
 	for n := range images {
@@ -77,7 +77,7 @@ func whole(images []selecting.Wanted) []selecting.Wanted {
 	return images
 }
 
-// errAnswered stops an archive of which the daemon or the store does not want more.
+// errAnswered stops an archive when the daemon or the store wants no more of it.
 var errAnswered = errors.New("who gets it has answered")
 
 // send streams an archive to the daemon or the content store.
@@ -111,7 +111,8 @@ func (l *loader) send(ctx context.Context) error {
 	return err // If there is none, and it has not got all, that will be seen.
 }
 
-// selected returns what is sent: the images that can be run, without layers that are there.
+// selected returns the images to send: those that can be run, without layers that are
+// there.
 func (l *loader) selected() *selecting.Selection {
 	images := make([]*selecting.Image, len(l.images))
 	for n, img := range l.images {
@@ -141,15 +142,15 @@ func (w *sentWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// read opens all sources, and reads all manifests and configs, once: what has been checked
-// is what is sent.
+// read opens all sources, and reads all manifests and configs, once: the images that are
+// sent are those that were checked.
 func (l *loader) read(ctx context.Context, images []selecting.Wanted) (err error) {
 	selects := l.options.Select
 	selects.Op, selects.AnyPlatform = "loading", true
 	if selects.Layout, err = layouts.Of(nil, l.options.DestinationCtx); err != nil {
 		return err
 	}
-	selects.Progress = nil // Of what is sent only is told.
+	selects.Progress = nil // Only progress of sending is reported.
 	if l.from, err = selecting.New(images, selects); err != nil {
 		return fmt.Errorf("loading images: %w", err)
 	}
@@ -206,7 +207,7 @@ type Store interface {
 	Unpack(ctx context.Context, config digest.Digest, layers []imgspecv1.Descriptor, diffIDs []digest.Digest) error
 }
 
-// nothing returns the error of images of which none could be run.
+// nothing returns the error for images when none of them can be run.
 func (l *loader) nothing() error {
 	first := l.done.Images[0]
 	return l.from.ErrorOf(l.from.Images[0], fmt.Errorf("there is nothing to load: %s", first.Skipped))

@@ -23,10 +23,10 @@ type sentBlobs struct {
 	*sender
 	made  *madeLayers
 	cache types.BlobInfoCache // that of containers/image, which knows where blobs were put before
-	jobs  chan struct{}       // held by who sends
+	jobs  chan struct{}       // held while sending
 
 	// Known before anything is sent.
-	sources map[digest.Digest]*pushedImage // who has a blob
+	sources map[digest.Digest]*pushedImage // the images that have a blob
 	leftOut image.LeftOut                  // layers that none has, and where they are
 	targets []reference.Named              // repositories that something is pushed to
 
@@ -40,9 +40,9 @@ type sentBlob struct {
 	digest   digest.Digest
 }
 
-// sending is what is known of a blob in a registry.
+// sending is the state of a blob in a registry.
 type sending struct {
-	turn         chan struct{}              // held by who asks for it or sends it
+	turn         chan struct{}              // held while asking for it or sending it
 	repositories map[string]reference.Named // that have it, by name
 	first        reference.Named            // one of them
 }
@@ -99,7 +99,7 @@ func (s *sentBlobs) put(ctx context.Context, img *pushedImage, to reference.Name
 }
 
 // mount has the registry take a blob from another of its repositories, if one is known
-// to have it. Whatever is in the way, the blob can still be sent.
+// to have it. If that fails for any reason, the blob can still be sent.
 func (s *sentBlobs) mount(ctx context.Context, img *pushedImage, sending *sending, to reference.Named, b image.Blob) bool {
 	from := sending.first
 	if from != nil && s.options.DryRun {
@@ -196,7 +196,7 @@ func (s *sentBlobs) has(ctx context.Context, img *pushedImage, to reference.Name
 }
 
 // send sends a blob, unless the repository turns out to have it. containers/image would send
-// the credentials to whatever host the registry wants a blob at, and cannot go on where a
+// the credentials to any host that the registry wants a blob at, and cannot go on where a
 // connection broke.
 func (s *sentBlobs) send(ctx context.Context, img *pushedImage, to reference.Named, b image.Blob) error {
 	told := s.options.Select.Progress

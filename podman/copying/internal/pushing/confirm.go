@@ -18,8 +18,8 @@ import (
 var ErrNotPushed = errors.New("the registry has not got what it was sent")
 
 // isThere reports whether a registry has an image under a name. Registries have several
-// ways to say that there is no such thing, or none that one may see; what is wrong in
-// earnest is said again when the image is sent.
+// ways to say that there is no such image, or none that the client may see; a real
+// error comes again when the image is sent.
 func (p *pusher) isThere(ctx context.Context, img *pushedImage, target reference.Named) (bool, error) {
 	var d digest.Digest
 	err := stall.Ask(ctx, p.waiting, func(ctx context.Context, _ *stall.Watch) (err error) {
@@ -32,8 +32,9 @@ func (p *pusher) isThere(ctx context.Context, img *pushedImage, target reference
 	return err == nil && d == img.Top().Descriptor.Digest, nil
 }
 
-// confirm fails if a registry has not got an image under a name: to what is no registry,
-// such as a login page, everything may be fine. Who may not read does not find out.
+// confirm fails if a registry has not got an image under a name: a server that is no
+// registry, such as a login page, may accept everything. A client that may not read does
+// not find out.
 func (p *pusher) confirm(ctx context.Context, img *pushedImage, target reference.Named) error {
 	return p.retry(ctx, img, "", func() error {
 		if there, err := p.isThere(ctx, img, target); there || err != nil {
@@ -89,8 +90,8 @@ func (p *pusher) listIn(ctx context.Context, img *pushedImage, repository refere
 }
 
 // addToList adds what an index of referrers lists to the one that a repository has under
-// its tag. It returns false if there is none, or this is no such index. What others have
-// listed there stays so: who may not read the list does not replace it.
+// its tag. It returns false if there is none, or this is no such index. Entries of
+// others stay there: a client that may not read the list does not replace it.
 func (p *pusher) addToList(ctx context.Context, img *pushedImage, target reference.Named) (bool, error) {
 	tagged, ok := target.(reference.Tagged)
 	if !ok || !img.Top().IsIndex() {

@@ -11,7 +11,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
 )
 
-// maxTargets bounds the names that an image gets because of what it is about.
+// maxTargets bounds the names that a referrer gets because of its subjects.
 const maxTargets = 4096
 
 // addTarget adds a name, unless the image has it or there is none.
@@ -22,14 +22,14 @@ func (i *pushedImage) addTarget(target reference.Named, err error) {
 	}
 }
 
-// Wanted is an image that is to be pushed. What its fields mean says copying.PushImage.
+// Wanted is an image that is to be pushed. See copying.PushImage for the fields.
 type Wanted struct {
 	selecting.Wanted
 	Targets   []reference.Named
 	Otherwise reference.Named
 }
 
-// Result is what became of an image. What its fields mean says copying.PushResult.
+// Result is what became of an image. See copying.PushResult for the fields.
 type Result struct {
 	Image       Wanted
 	Digest      digest.Digest
@@ -56,9 +56,9 @@ func (i *pushedImage) count(sent, there int64) {
 	i.result.There += there
 }
 
-// fitTargets sees to it that no name has a digest that the image has not got: it is pushed under
-// its own then. That of an image that gets a manifest is not known before it has one; nameMade
-// sets it.
+// fitTargets replaces a digest in a name that the image has not got: the image is pushed under
+// its own. The digest of an image that gets a manifest is known only afterwards; nameMade sets
+// it.
 func (i *pushedImage) fitTargets() error {
 	i.warnOfDigests()
 	var fitting, unknown []reference.Named
@@ -96,8 +96,8 @@ func (i *pushedImage) fitTargets() error {
 	return nil
 }
 
-// warnOfDigests says of names with a tag whose digest is another one than the image's that it is
-// left out. One that is right is left out too: the tag stands for the same.
+// warnOfDigests warns of names with a tag and a digest that is not the image's: the digest is
+// left out. A right one is left out too: the tag stands for the same.
 func (i *pushedImage) warnOfDigests() {
 	for _, name := range i.result.Image.References() {
 		digested, ok := name.(reference.Canonical)

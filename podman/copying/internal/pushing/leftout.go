@@ -115,10 +115,10 @@ func (s *sentBlobs) take(ctx context.Context, img *pushedImage, to reference.Nam
 		return s.mountFrom(ctx, to, from, b.Digest), nil
 	}
 	if from == nil {
-		return false, nil // Only who mounts it finds out.
+		return false, nil // Only mounting it shows that.
 	}
 	there, err := s.has(ctx, img, from, b)
-	return there && err == nil, nil // What cannot be looked at is not mounted either.
+	return there && err == nil, nil // A blob that cannot be looked up is not mounted either.
 }
 
 // candidates returns repositories of a registry that may have a blob: those that are known to

@@ -60,7 +60,7 @@ func TestLocationsInADamagedFile(t *testing.T) {
 	path := filepath.Join(dir, "blob-info-cache-v1.boltdb")
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)
-	for i := 2 * os.Getpagesize(); i < len(data); i++ { // What follows the two that say what it is.
+	for i := 2 * os.Getpagesize(); i < len(data); i++ { // All pages but the first two, which say what the file is.
 		data[i] = 0xff
 	}
 	require.NoError(t, os.WriteFile(path, data, 0o600))

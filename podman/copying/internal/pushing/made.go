@@ -31,9 +31,9 @@ type madeLayers struct {
 	packed map[digest.Digest]*madeLayer // by digest, those that are complete
 }
 
-// madeLayer is a layer that is compressed once, whoever wants it first.
+// madeLayer is a layer that is compressed once, for the first image that wants it.
 type madeLayer struct {
-	turn chan struct{} // held by who compresses it
+	turn chan struct{} // held while compressing it
 	file *local.File   // nil until it has been
 	imgspecv1.Descriptor
 }

@@ -91,8 +91,9 @@ func (p *pusher) checkTaken() error {
 	return nil
 }
 
-// phases returns what is pushed together: images, then indexes of what is about them, and
-// then the rest of that, which is added to these indexes if it is not in them.
+// phases returns the images that are pushed together: first images, then indexes of their
+// referrers, and then the other referrers, which are added to these indexes if they are
+// not in them.
 func (p *pusher) phases() [][]*pushedImage {
 	phases := make([][]*pushedImage, 3)
 	for _, img := range p.images {

@@ -167,7 +167,7 @@ func (p *pusher) prepare(ctx context.Context) error {
 			}
 		}
 	}
-	for _, img := range p.images { // What is about an image goes where that is.
+	for _, img := range p.images { // A referrer goes where its subject is.
 		if len(img.about) > 0 || len(img.result.Image.Targets) > 0 || img.result.Err != nil {
 			continue
 		}

@@ -15,10 +15,10 @@ import (
 	"github.com/dockerarchive/dockerarchive/progress"
 )
 
-// Options are how images are pushed. What its fields mean says copying.PushOptions.
+// Options are how images are pushed. See copying.PushOptions for the fields.
 type Options struct {
 	// Select says how images are read. Its Jobs, Retries, KeepGoing and Progress are for
-	// what is sent too.
+	// sending too.
 	Select         selecting.Options
 	DestinationCtx *types.SystemContext
 	Zstd           bool // compresses layers so that have to be; else gzip does

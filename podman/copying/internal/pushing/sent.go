@@ -20,7 +20,7 @@ func acquire(ctx context.Context, places chan struct{}) error {
 	}
 }
 
-// sentReader verifies what is sent, and remembers why that could not be read.
+// sentReader verifies a blob while it is sent, and remembers why it could not be read.
 type sentReader struct {
 	r        io.ReadCloser
 	want     image.Blob

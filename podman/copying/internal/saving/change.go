@@ -18,8 +18,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/layouts"
 )
 
-// Add adds images to the archive at path. Whoever changes it is waited for if wait is set.
-// An image that loses its last name stays if keepUntagged is.
+// Add adds images to the archive at path. If wait is set, it waits for other processes
+// that change the archive. An image that loses its last name stays if keepUntagged is.
 func Add(ctx context.Context, path string, images []selecting.Wanted, o Options, wait, keepUntagged bool) ([]Result, error) {
 	out, err := output.Open(ctx, path, wait)
 	if err != nil {
@@ -36,8 +36,8 @@ func Add(ctx context.Context, path string, images []selecting.Wanted, o Options,
 	return results, errors.Join(err, out.Abort()) // Which does nothing unless it was never begun.
 }
 
-// ChangeOptions are how an archive is changed. What its fields mean says
-// copying.ChangeOptions.
+// ChangeOptions are how an archive is changed. See copying.ChangeOptions for the
+// fields.
 type ChangeOptions struct {
 	Ctx    *types.SystemContext
 	NoSync bool

@@ -42,7 +42,7 @@ func (s *saver) makeDeltas(ctx context.Context) error {
 	s.all, s.from = s.from, s.from.Replacing(deltas)
 	s.hook()
 	for d := range s.spooled.files {
-		s.present[d] = true // What is said of it has been said.
+		s.present[d] = true // Its progress has been reported.
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func (s *saver) write(ctx context.Context) error {
 	return g.Wait()
 }
 
-// planned says what is left to be fetched.
+// planned returns the event that says how much is left to fetch.
 func (s *saver) planned() progress.Event {
 	e := progress.Event{Kind: progress.Planned, Present: len(s.present)}
 	for _, blob := range s.from.Fetcher.Blobs() {
@@ -200,8 +200,8 @@ func (s *saver) await(ctx context.Context, blob *fetching.Blob, fetch bool) erro
 	return nil
 }
 
-// forgo gives up the places in a stream of what only images that failed would
-// have put there, so that nothing waits for it.
+// forgo gives up the places in a stream that only images that failed would have filled,
+// so that nothing waits for them.
 func (s *saver) forgo(img *selecting.Image) {
 	if !s.archive.Stream() {
 		return

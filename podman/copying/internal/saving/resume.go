@@ -16,7 +16,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/writing"
 )
 
-// checkResume fails if what is written could not be gone on with.
+// checkResume fails if an archive could not be resumed.
 func (s *saver) checkResume(algorithm compression.Algorithm) error {
 	switch {
 	case !s.options.Resume:
@@ -31,9 +31,9 @@ func (s *saver) checkResume(algorithm compression.Algorithm) error {
 	return nil
 }
 
-// rangeSize returns the size of the ranges that blobs are read in. What is to be gone on
-// with comes in smaller ones: a kill loses what waits for its turn in memory. Of layers
-// that are decompressed it loses all that is not complete.
+// rangeSize returns the size of the ranges that blobs are read in. An archive that can
+// be resumed uses smaller ones: a kill loses the data that waits for its turn in memory.
+// A layer that is decompressed is lost unless it is complete.
 func (s *saver) rangeSize(l layout.Layout) int {
 	if s.options.Resume && !l.Unpacks() && s.options.Select.RangeSize == 0 {
 		return 512 << 10
@@ -41,7 +41,7 @@ func (s *saver) rangeSize(l layout.Layout) int {
 	return s.options.Select.RangeSize
 }
 
-// resume prepares to go on with what somebody has left who wanted to write the archive.
+// resume prepares to go on with the file that an earlier save has left.
 func (s *saver) resume(ctx context.Context, out *output.Output) error {
 	if !s.options.Resume || s.from.Layout.Unpacks() { // There is no place before what comes has been decompressed.
 		return nil
@@ -70,7 +70,7 @@ func (s *saver) rests() func(digest.Digest) bool {
 	return func(stored digest.Digest) bool { return wanted[stored] }
 }
 
-// kept returns what is here of a blob already.
+// kept returns the part of a blob that is here already.
 func (s *saver) kept(_ context.Context, blob *fetching.Blob) io.Reader {
 	if config := s.presentConfig(blob); config != nil {
 		return bytes.NewReader(config)

@@ -40,10 +40,10 @@ func To(ctx context.Context, w io.Writer, images []selecting.Wanted, o Options) 
 	})
 }
 
-// aStream is the path of what has none.
+// aStream is the path of an archive that has none.
 const aStream = "a stream"
 
-// whole returns what is saved, all layers as they are at their sources.
+// whole returns the selection that is saved, with all layers as they are at their sources.
 func (s *saver) whole() *selecting.Selection {
 	if s.all != nil {
 		return s.all

@@ -13,7 +13,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/progress"
 )
 
-// Options are how an archive is written. What its fields mean say those of package copying.
+// Options are how an archive is written. Package copying documents the fields.
 type Options struct {
 	Select         selecting.Options // its Layout is that of Transport
 	Transport      types.ImageTransport

@@ -17,7 +17,7 @@ import (
 // sum is the digest of an archive, if somebody wants it.
 type sum struct {
 	into *digest.Digest
-	hash hash.Hash // of what is written from start to end; else nil
+	hash hash.Hash // of an archive that is written from start to end; else nil
 }
 
 func (s *saver) newSum(out *output.Output, algorithm compression.Algorithm) *sum {

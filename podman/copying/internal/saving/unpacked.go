@@ -37,8 +37,8 @@ func (s *saver) learnLayers(ctx context.Context) error {
 	return nil
 }
 
-// learnLayersOf notes what the layers are when they are decompressed, of a manifest whose
-// config is there, or else has made its image fail.
+// learnLayersOf notes the digests of a manifest's layers after decompression. Its config
+// is there, or has made its image fail.
 func (s *saver) learnLayersOf(m *image.Document) {
 	config, err := image.ParseConfig(m.Config.Digest.String(), s.from.Config(m.Config.Digest))
 	if err != nil || len(config.DiffIDs) != len(m.Layers) {

@@ -6,8 +6,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// warnOfIndexes says of images of which the index is not saved what is about that: cosign
-// signs the index, and its signature is of no use for one of the platforms.
+// warnOfIndexes warns of referrers to an index that is not saved: cosign signs the index,
+// and its signature is of no use for one of the platforms.
 func (g *gathering) warnOfIndexes(ctx context.Context, images []*Image) error {
 	var questions []question
 	for _, img := range images {

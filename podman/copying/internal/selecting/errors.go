@@ -21,5 +21,5 @@ func IsLocal(err error) bool {
 	return errors.As(err, &local) || errors.Is(err, syscall.ENOSPC)
 }
 
-// ErrLeftOut is the error of what is complete but for images that failed.
+// ErrLeftOut is the error of an operation that is complete but for images that failed.
 var ErrLeftOut = errors.New("not all images could be saved")

@@ -18,7 +18,7 @@ type gathering struct {
 	clients map[*types.SystemContext]*registries.Client
 }
 
-// client returns who asks what is about an image.
+// client returns the client that asks for referrers of an image.
 func (g *gathering) client(img *Image) *registries.Client {
 	sys := g.selection.sourceCtx(img)
 	g.mu.Lock()
@@ -35,7 +35,7 @@ func (g *gathering) close() {
 	}
 }
 
-// question is what is to be asked of the repository of an image.
+// question is a question to the repository of an image.
 type question struct {
 	about   *Image
 	subject digest.Digest

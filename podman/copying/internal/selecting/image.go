@@ -17,7 +17,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 )
 
-// Wanted is an image that is asked for. What its fields mean says copying.Image.
+// Wanted is an image that is asked for. See copying.Image for the fields.
 type Wanted struct {
 	Source    types.ImageReference
 	SourceCtx *types.SystemContext
@@ -39,13 +39,13 @@ type Image struct {
 	origins origins   // nil if src has none
 	partial partial   // nil if src is no archive
 	about   *referrer // nil of an image that is asked for
-	// exported is set of an image that a daemon has sent: it keeps the index of an image of
-	// which it has pulled one platform.
+	// exported is set for an image that a daemon has sent: a daemon that has pulled one
+	// platform keeps the whole index.
 	exported bool
 
 	// Known once its manifests have been read.
 	Digest    digest.Digest // of the manifest or index
-	top       digest.Digest // of what its source says that it is, before anything is chosen
+	top       digest.Digest // of the image or index at the source, before anything is chosen
 	found     map[digest.Digest]*image.Document
 	Documents []*image.Document // in the order of the archive
 	Needed    []*fetching.Blob  // layers and configs, likewise, each document's
@@ -160,7 +160,7 @@ func (i *Image) describe(content *image.Image) {
 		d := document.Config.Digest
 		config, err := image.ParseConfig(d.String(), content.Configs[d])
 		if err != nil || config.Platform.OS == "" || config.Platform.OS == "unknown" {
-			continue // That of an attestation, or of something else than an image.
+			continue // It belongs to an attestation, or to something else than an image.
 		}
 		if p := image.PlatformString(&config.Platform); !slices.Contains(i.Platforms, p) {
 			i.Platforms = append(i.Platforms, p)
@@ -176,8 +176,7 @@ type referrer struct {
 	keep    bool // it is to be saved
 }
 
-// withoutLayers returns a document of which an archive is without the layers that are not
-// wanted.
+// withoutLayers returns a document without the layers that the archive leaves out.
 func withoutLayers(document *image.Document, leavesOut func(imgspecv1.Descriptor) bool) *image.Document {
 	less := *document
 	less.Absent = maps.Clone(document.Absent)

@@ -20,7 +20,7 @@ import (
 // an attestation is about.
 const attestedDigest = "vnd.docker.reference.digest"
 
-// Index is an index of which a part can be taken.
+// Index is an index that can be taken in part.
 type Index struct {
 	raw         []byte
 	fields      map[string]json.RawMessage

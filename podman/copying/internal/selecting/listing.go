@@ -71,7 +71,7 @@ func archiveImages(ctx context.Context, sys *types.SystemContext, ref types.Imag
 		_ = r.Close() // It has only been read from.
 		return nil, nothing, err
 	}
-	if len(images) == 0 { // Whoever reads it says which images there are.
+	if len(images) == 0 { // The error of reading it says which images there are.
 		return []Wanted{{Source: ref}}, r.Close, nil
 	}
 	return images, r.Close, nil
@@ -155,8 +155,8 @@ func within(ref types.ImageReference, r *dockerarchive.Reader) string {
 }
 
 // ociArchiveImages returns the image that a reference of containers/image's transport
-// for OCI archives chooses, or all. That transport can neither tell two images of one
-// name apart nor, in some versions, read one without unpacking the archive.
+// for OCI archives chooses, or all. Its own transport can neither tell two images of
+// one name apart nor, in some versions, read one without unpacking the archive.
 func ociArchiveImages(ctx context.Context, sys *types.SystemContext, ref types.ImageReference) ([]Wanted, func() error, error) {
 	nothing := func() error { return nil }
 	path, name, _ := naming.Split(ref.StringWithinTransport())
@@ -180,9 +180,9 @@ func imagesOf(ctx context.Context, sys *types.SystemContext, path string, ref ty
 	return images, release, err
 }
 
-// cosignLayout returns the directory that ref means all images of if cosign has saved an image
-// there, "" for any other: what is about it is listed under no name, or not at all, and the
-// transport of containers/image would not find it.
+// cosignLayout returns the directory of ref if ref means all its images and cosign has saved
+// an image there, else "": its referrers are listed under no name, or not at all, and the
+// transport of containers/image would not find them.
 func cosignLayout(sys *types.SystemContext, ref types.ImageReference) string {
 	dir, chosen, _ := naming.Split(ref.StringWithinTransport())
 	listed, err := ocilayout.List(dir)
@@ -199,8 +199,8 @@ func cosignLayout(sys *types.SystemContext, ref types.ImageReference) string {
 	return dir
 }
 
-// layoutImages returns the image of an OCI image layout that ref chooses, or all. What
-// is wrong with the layout is said when it is read.
+// layoutImages returns the image of an OCI image layout that ref chooses, or all.
+// Faults of the layout are reported when it is read.
 func layoutImages(ref types.ImageReference) []Wanted {
 	dir, chosen, _ := naming.Split(ref.StringWithinTransport())
 	listed, err := ocilayout.List(dir)

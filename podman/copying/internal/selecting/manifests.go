@@ -89,7 +89,7 @@ func (r *reading) readInstances(ctx context.Context, instances []digest.Digest, 
 		document.Descriptor.Digest = instances[i] // By which the index knows it.
 		r.img.found[instances[i]] = document
 	}
-	nothing := depth <= 1 && len(missing) == len(instances) // Of the image's own index.
+	nothing := depth <= 1 && len(missing) == len(instances) // None is left in the image's own index.
 	if len(missing) > 0 && (nothing || !r.skipsMissing()) {
 		return &errdef.MissingError{Missing: missing}
 	}
@@ -219,7 +219,7 @@ func (s *Selection) rewrite(ctx context.Context, img types.Image, layers []types
 	return changed.Manifest(ctx)
 }
 
-// manifest reads a manifest, whose digest is verified where it is known.
+// manifest reads a manifest, and verifies its digest if that is known.
 func (r *reading) manifest(ctx context.Context, unparsed *ctrimage.UnparsedImage) (raw []byte, mimeType string, err error) {
 	err = r.retry(ctx, func(ctx context.Context) error {
 		raw, mimeType, err = unparsed.Manifest(ctx)

@@ -42,5 +42,5 @@ func (r *reading) missing(ctx context.Context, b image.Blob) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return nil // What else is wrong is found when it is read.
+	return nil // Other faults are found when it is read.
 }

@@ -73,8 +73,8 @@ func (i *Image) key() string {
 	return i.Digest.String()
 }
 
-// subjects returns the digests of what the archive has of an image, but for
-// attestations of BuildKit's, which nothing is about.
+// subjects returns the digests of an image's documents in the archive, without
+// attestations of BuildKit, which have no referrers.
 func (i *Image) subjects() []digest.Digest {
 	attestations := map[digest.Digest]bool{}
 	for _, document := range i.Documents {
@@ -91,8 +91,8 @@ func (i *Image) subjects() []digest.Digest {
 	return subjects
 }
 
-// resolveReferrersTag reads an index of referrers that is asked for by its tag: of what it
-// lists, the archive gets what is asked for too.
+// resolveReferrersTag reads an index of referrers that is asked for by its tag. The
+// archive gets the referrers in it that are asked for too.
 func (s *Selection) resolveReferrersTag(ctx context.Context, top *ctrimage.UnparsedImage, raw []byte, mimeType string) (*image.Document, error) {
 	if err := s.allow(ctx, top); err != nil {
 		return nil, err
@@ -127,7 +127,8 @@ func (i *Image) isAbout(raw []byte, mimeType string) bool {
 }
 
 // resolve reads the manifests of a referrer, and finds out whether it is to be saved.
-// What a tag of referrers lists is not read: that is found by itself.
+// It does not read the manifests that a referrers tag lists: they are found by
+// themselves.
 func (g *gathering) resolve(ctx context.Context, r *Image) error {
 	if err := g.openReferrer(ctx, r); err != nil {
 		return err

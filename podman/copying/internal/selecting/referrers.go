@@ -20,14 +20,15 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 )
 
-// Bounds of what is about an image.
+// Bounds of an image's referrers.
 const (
-	maxReferrerDepth = 8    // of what is about what is about it
+	maxReferrerDepth = 8    // of referrers to referrers
 	maxReferrers     = 4096 // of all images
 )
 
-// gatherReferrers finds what is about the images and adds it to them, in an order that
-// depends on nothing else: what has no name by its digest, then digest tags by name.
+// gatherReferrers finds the referrers of the images and adds them, in an order that
+// depends on nothing else: first those without a name by digest, then digest tags by
+// name.
 func (s *Selection) gatherReferrers(ctx context.Context) error {
 	if s.options.Referrers == nil {
 		return nil
@@ -58,8 +59,8 @@ func (s *Selection) gatherReferrers(ctx context.Context) error {
 	return nil
 }
 
-// level finds what is directly about images, and returns what is new of that and may
-// have something about itself.
+// level finds the direct referrers of images, and returns the new ones that may have
+// referrers themselves.
 func (g *gathering) level(ctx context.Context, about []*Image) ([]*Image, error) {
 	var questions []question
 	for _, img := range about {
@@ -98,8 +99,8 @@ func (g *gathering) level(ctx context.Context, about []*Image) ([]*Image, error)
 	return slices.DeleteFunc(found, func(r *Image) bool { return !r.about.keep || r.about.isList }), err
 }
 
-// each calls f n times at once, each time for an image. What fails is the end of the
-// images that it is about, or of all.
+// each calls f n times at once, each time for an image. A failure ends the images that
+// it is about, or all.
 func (g *gathering) each(ctx context.Context, n int, of func(n int) *Image, f func(ctx context.Context, n int) error) error {
 	s := g.selection
 	group, gctx := errgroup.WithContext(ctx)
@@ -216,7 +217,7 @@ func (g *gathering) tagged(ctx context.Context, q question, kind string) (*Image
 	return r, nil
 }
 
-// add adds what is to be saved to the images.
+// add adds the referrers that are to be saved to the images.
 func (g *gathering) add() {
 	s := g.selection
 	var found []*Image
@@ -245,8 +246,8 @@ func (g *gathering) add() {
 	}
 }
 
-// restrict has the index of a referrers tag list what is saved. If that is nothing, the
-// tag is not saved either.
+// restrict has the index of a referrers tag list the referrers that are saved. If there
+// are none, the tag is not saved either.
 func (g *gathering) restrict(r *Image) {
 	var kept []digest.Digest
 	for _, d := range r.Documents[0].Manifests {
@@ -263,7 +264,7 @@ func (g *gathering) restrict(r *Image) {
 	r.about.keep = len(kept) > 0
 }
 
-// restricted returns an index that lists some of what another one does.
+// restricted returns an index that lists a part of another one.
 func restricted(index *image.Document, kept []digest.Digest) (*image.Document, error) {
 	parsed, err := ParseIndex(index.Raw)
 	if err != nil {

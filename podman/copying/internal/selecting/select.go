@@ -21,7 +21,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 )
 
-// reading is an image whose manifests are read.
+// reading is an image while its manifests are read.
 type reading struct {
 	s   *Selection
 	img *Image
@@ -94,8 +94,8 @@ func (r *reading) resolve(ctx context.Context) error {
 }
 
 // checkNames fails if a digest in a name is not that of the image, nor of the index that it is
-// chosen from. Of a name that an archive gives, as podman and hauler give them to images whose
-// manifests they do not keep, only the tag stays.
+// chosen from. A name from an archive then keeps only its tag: podman and hauler give such
+// names to images whose manifests they do not keep.
 func (r *reading) checkNames() error {
 	var fit []reference.Named
 	for _, name := range r.img.References() {
@@ -134,7 +134,7 @@ func (r *reading) asItIs() bool {
 	return r.img.Whole && !r.s.options.AllPlatforms && len(r.platforms()) == 0 && !r.s.Layout.Unpacks()
 }
 
-// platforms returns what is to be chosen from an image.
+// platforms returns the platforms to choose from an image.
 func (r *reading) platforms() []imgspecv1.Platform {
 	if r.img.Platform != nil && !r.s.options.AllPlatforms {
 		return []imgspecv1.Platform{*r.img.Platform}
@@ -205,9 +205,9 @@ func (r *reading) resolveIndex(ctx context.Context, top *ctrimage.UnparsedImage,
 	return image.ParseDocument(subset, mimeType)
 }
 
-// keepsIndex reports whether an index is kept of which platforms are chosen: if that is
-// asked for, or if the image will be named by the digest of the index, which would be a
-// lie without it.
+// keepsIndex reports whether an index is kept although platforms are chosen from it: if
+// the caller asks for that, or if the image will be named by the digest of the index,
+// which would be wrong without it.
 func (r *reading) keepsIndex(raw []byte) bool {
 	return r.s.options.KeepIndex || !r.s.Layout.Unpacks() && slices.ContainsFunc(r.img.References(), func(name reference.Named) bool {
 		digested, ok := name.(reference.Digested)

@@ -1,7 +1,7 @@
-// Package selecting decides what is taken of images that are asked for: it opens each
+// Package selecting decides which parts of the wanted images are taken: it opens each
 // source once, reads manifests, chooses platforms, asks the policy, and finds referrers. A
-// Selection is the images with their sources, of which archives are written, registries
-// filled and daemons loaded. It does not know which.
+// Selection is the images with their sources. Archives are written, registries filled and
+// daemons loaded from it. It does not know which.
 package selecting
 
 import (
@@ -33,11 +33,12 @@ import (
 	"github.com/dockerarchive/dockerarchive/progress"
 )
 
-// Options are how images are read, and what is taken of them.
+// Options are how images are read, and which parts of them are taken.
 type Options struct {
-	Op     string // what is done with the images, for errors
+	Op     string // the operation, for errors
 	Policy *signature.PolicyContext
-	// Layout says what can be taken: it is that of an archive, or of what comes closest.
+	// Layout limits what can be taken: it is the layout of the archive, or the closest
+	// one.
 	Layout    layout.Layout
 	SourceCtx *types.SystemContext
 
@@ -64,7 +65,7 @@ type Options struct {
 // DefaultJobs is the number that containers/image uses for layers.
 const DefaultJobs = 6
 
-// Selection is what is taken of some images. Its Images are not to be changed while
+// Selection is the wanted parts of some images. Its Images are not to be changed while
 // blobs are fetched.
 type Selection struct {
 	Layout  layout.Layout
@@ -154,8 +155,8 @@ func (s *Selection) ErrorOf(img *Image, err error) error {
 	return &errdef.ImageError{Op: s.options.Op, Image: transports.ImageName(img.Source), Err: err}
 }
 
-// Less returns some of the images, whose sources are those of s, without layers that are
-// not wanted. Nothing of them is read again but layers. It must not be closed, and s not
+// Less returns some of the images, with the sources of s, without layers that are not
+// wanted. Nothing of them is read again but layers. It must not be closed, and s not
 // before it has been of use.
 func (s *Selection) Less(images []*Image, leavesOut func(imgspecv1.Descriptor) bool) *Selection {
 	less := &Selection{options: s.options, Layout: s.Layout, configs: map[digest.Digest][]byte{}, read: s.configs}
@@ -167,8 +168,8 @@ func (s *Selection) Less(images []*Image, leavesOut func(imgspecv1.Descriptor) b
 	return less
 }
 
-// Replacing returns the same images with deltas in the place of layers. What holds for Less
-// holds for it.
+// Replacing returns the same images with deltas in the place of layers. The rules of Less
+// hold for it too.
 func (s *Selection) Replacing(deltas image.LeftOut) *Selection {
 	other := &Selection{options: s.options, Layout: s.Layout, configs: map[digest.Digest][]byte{}, read: s.configs}
 	other.newFetcher()
@@ -183,10 +184,10 @@ func (s *Selection) Replacing(deltas image.LeftOut) *Selection {
 	return other
 }
 
-// isFatal reports whether what is stored cannot be, which is the end of all images.
+// isFatal reports whether an error of storing ends all images.
 func (s *Selection) isFatal(err error) bool { return s.Fatal != nil && s.Fatal(err) }
 
-// kept returns what is here of a blob already.
+// kept returns the part of a blob that is here already.
 func (s *Selection) kept(ctx context.Context, blob *fetching.Blob) io.Reader {
 	if config, ok := s.read[blob.Digest]; ok && blob.Kind == image.KindConfig {
 		return bytes.NewReader(config)
@@ -372,16 +373,16 @@ func (s *Selection) Plan() [][]image.Blob {
 	return plan
 }
 
-// Referrers say what is saved of what registries have about images: signatures,
-// SBOMs, attestations and whatever else, and what is about those.
+// Referrers say which referrers of images are saved: signatures, SBOMs, attestations
+// and others, and referrers to those.
 //
-// That is what the referrers API lists for the manifests that are saved, or what the
-// referrers tag of the distribution specification does where there is no API; and what
-// is there under cosign's tags. It is about what is saved: a signature of an index is
-// not found for the one platform that is taken from it. The policy is asked about the
-// images, and not about what is about them.
+// They come from the referrers API, which is asked about the manifests that are saved,
+// or from the referrers tag of the distribution specification where there is no API;
+// and from cosign's tags. They refer to saved manifests only: a signature of an index
+// is not found for the one platform that is taken from it. The policy is asked about
+// the images, and not about their referrers.
 type Referrers struct {
 	// ArtifactTypes are those that are saved; none means all. A type is that of the
-	// artifact or, of what has none, such as cosign's tags, of its layers.
+	// artifact or, if it has none, as with cosign's tags, of its layers.
 	ArtifactTypes []string
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 )
 
-// Unchanged returns a reference to an image that has been read, for who opens it again:
-// that fails if it has become another one since.
+// Unchanged returns a reference to an image that has been read. Opening it fails if it
+// has become another image since.
 func (i *Image) Unchanged() types.ImageReference { return &unchanged{i.Source, i.top} }
 
 type unchanged struct {

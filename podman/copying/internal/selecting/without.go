@@ -33,7 +33,7 @@ type held struct {
 	size   int64 // in bytes; unknownSize matches any
 }
 
-// unknownSize is the size of a layer of which only the digest is known.
+// unknownSize is the size of a layer that is known by its digest only.
 const unknownSize = -1
 
 // Open adds what r holds: an archive, of any kind and compressed or not, or a list as
@@ -189,7 +189,7 @@ func (w *Without) addManifest(name string, m dockerarchive.ManifestInfo, depth i
 	return found, nil
 }
 
-// addBlob adds a layer that may be in several archives, of which the first is told.
+// addBlob adds a layer. If several archives have it, the first is named.
 func (w *Without) addBlob(d digest.Digest, size int64, archive string) {
 	if w.blobs == nil {
 		w.blobs = map[held]string{}

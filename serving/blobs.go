@@ -51,8 +51,8 @@ func (s *Server) blob(w http.ResponseWriter, r *request, reference string) {
 		watched.err = stored.check()
 	} else {
 		if strings.Contains(r.Header.Get("Range"), ",") {
-			// Of several ranges, net/http reads on a goroutine that may outlive this request,
-			// and each range may have the blob unpacked from its beginning.
+			// net/http reads several ranges on a goroutine that may outlive this request, and
+			// each range may have the blob unpacked from its beginning.
 			r.Header.Del("Range")
 		}
 		http.ServeContent(w, r.Request, "", time.Time{}, watched)
@@ -66,10 +66,10 @@ func (s *Server) blob(w http.ResponseWriter, r *request, reference string) {
 	}
 }
 
-// cacheable says whose caches may keep a blob.
+// cacheable says which caches may keep a blob.
 func (s *Server) cacheable() string {
 	if s.options.Authorize != nil {
-		return "private" // A shared cache would not ask who wants it.
+		return "private" // A shared cache would not check who may read it.
 	}
 	return "public"
 }
@@ -161,13 +161,13 @@ func (s *streamed) close() {
 	}
 }
 
-// damagedError is the verdict about a blob that is not what its digest says.
+// damagedError is the verdict about a blob that does not match its digest.
 type damagedError struct{ error }
 
 // Unwrap returns what is wrong with it.
 func (e *damagedError) Unwrap() error { return e.error }
 
-// verdicts are what has been found out about the blobs of an archive.
+// verdicts are the results of verifying the blobs of an archive.
 type verdicts struct {
 	mu  sync.Mutex
 	all map[digest.Digest]error // nil: nothing is wrong, or not yet found
@@ -265,7 +265,7 @@ func (s *Server) check(view *snapshot, img *image, b *archive.Blob) {
 		case errors.As(err, &mismatch):
 			from.checked.set(d, &damagedError{err})
 		case errors.Is(err, ErrReplaced), tooManyFiles(err):
-			from.checked.forget(d) // Who sends it next may know.
+			from.checked.forget(d) // The next request that sends it may find out.
 			return
 		}
 		if err != nil && s.ctx.Err() == nil {

@@ -27,7 +27,7 @@ import (
 )
 
 // compressedLayers is an archive of the docker layout whose layers are compressed, so that
-// nothing that is served is in it as it is.
+// it has no blob in the form that is served.
 func compressedLayers(t testing.TB, layer imagetest.Layer, stored []byte) (path string, m *imagetest.Image) {
 	m = imagetest.NewImage(t, "compressed", layer)
 	l := newLayout(t)
@@ -106,8 +106,8 @@ func testRanges(t *testing.T, s *served, target string, content []byte) {
 	assert.Equal(t, content, s.do("GET", target, "Range", "bytes=1-2", "If-Range", `"other"`).body)
 }
 
-// Several ranges are sent of what is stored as it is. What has to be unpacked for that is
-// sent as a whole: it would be unpacked again for each.
+// Several ranges are sent of a blob that is stored as it is. A blob that has to be unpacked
+// for that is sent as a whole: it would be unpacked again for each range.
 func TestSeveralRanges(t *testing.T) {
 	layer := imagetest.Plain(1, 5000)
 	target := "/v2/team/app/blobs/" + layer.Digest.String()
@@ -151,8 +151,8 @@ func TestMadeManifest(t *testing.T) {
 	assert.Contains(t, string(first), layer.DiffID().String())
 }
 
-// Who gets a damaged blob can tell. It is refused when it has been found out, which is
-// logged.
+// A client that gets a damaged blob can tell. The blob is refused when the server has found
+// the damage, which is logged.
 func TestDamagedBlob(t *testing.T) {
 	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 5000))
 	d := img.Layers[0].Digest

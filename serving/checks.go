@@ -44,20 +44,20 @@ type check struct {
 }
 
 // checks checks passwords, one at a time, because that takes long by design. The order is
-// made for a server under attack: first comes an address from which fewest wrong ones came
-// lately, from that the user of whom fewest came, and of those the last who came. So nobody
-// waits for those that somebody else keeps sending. Its methods may be called concurrently.
+// made for a server under attack: addresses that sent the fewest wrong passwords lately come
+// first, then their users with the fewest, then the latest claim. So nobody waits for
+// passwords that somebody else keeps sending. Its methods may be called concurrently.
 type checks struct {
 	mu      sync.Mutex
 	all     map[claim]*check // waiting, and running
 	waiting []*check
 	running bool
 	came    int64
-	wrong   []claimant // who sent the latest wrong passwords
+	wrong   []claimant // claimants that sent the latest wrong passwords
 }
 
-// do returns what run returns, or an error if ctx ends before or there is no place to wait.
-// Claims that are the same share one check.
+// do returns what run returns, or an error if ctx ends before or the queue is full. Equal
+// claims share one check.
 func (c *checks) do(ctx context.Context, of claim, run func() bool) (bool, error) {
 	one := c.join(of, run)
 	select {
@@ -171,7 +171,8 @@ func (c *checks) work() {
 	}
 }
 
-// next takes the check whose turn it is off the list of those that wait, nil if there is none.
+// next removes the check whose turn it is from the list of waiting ones, and returns it; nil
+// if none waits.
 func (c *checks) next() *check {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -190,8 +191,8 @@ func (c *checks) next() *check {
 	return first
 }
 
-// addressOf returns what counts as one address: of IPv6 a network, of which anybody may have
-// all addresses.
+// addressOf returns what counts as one address: for IPv6 it is a network, because a client
+// may have all of its addresses.
 func addressOf(remote string) string {
 	host, _, err := net.SplitHostPort(remote)
 	if err != nil {

@@ -18,10 +18,9 @@ const (
 	idlePoll = 50 * time.Millisecond
 )
 
-// limitedListener has a limited number of connections. For another one it closes that on
-// which nothing has been asked for longest: who asks for something is not kept out by
-// those who do not. The connections are not wrapped, which would keep the kernel from
-// sending files.
+// limitedListener has a limited number of connections. To accept another one, it closes
+// the connection that has asked for nothing for longest: idle clients do not keep others
+// out. The connections are not wrapped, which would keep the kernel from sending files.
 type limitedListener struct {
 	net.Listener
 	places chan struct{}
@@ -54,7 +53,7 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		return nil, err // After some, http.Server tries again.
 	}
 	if !l.takePlace() {
-		_ = c.Close() // Nothing was said.
+		_ = c.Close() // The client has said nothing yet.
 		return nil, net.ErrClosed
 	}
 	return c, nil
@@ -103,7 +102,7 @@ func (l *limitedListener) closeIdlest() bool {
 	if t, ok := c.(*tls.Conn); ok {
 		c = t.NetConn() // To say goodbye could take seconds, and Accept waits.
 	}
-	_ = c.Close() // Whoever was silent is told that way.
+	_ = c.Close() // This tells the client that was silent.
 	return true
 }
 

@@ -53,8 +53,8 @@ func pullOver(t *testing.T, c net.Conn, img *imagetest.Image) {
 	assert.Equal(t, img.Layers[0].Blob, body)
 }
 
-// Who asks for something waits for nobody who does not, however many these are, and nobody
-// takes the place of one who is being answered.
+// A client that asks for something waits for no idle client, however many these are, and
+// nobody takes the place of a client that is being answered.
 func TestManyIdleConnections(t *testing.T) {
 	const many = 10_000
 	limit := serving.MaxConnections()
@@ -87,8 +87,8 @@ func TestManyIdleConnections(t *testing.T) {
 // isClosed reports whether the other end of a pipe is.
 func isClosed(c net.Conn) bool { return c.SetReadDeadline(time.Now()) != nil }
 
-// If all places are taken by those who ask for something, others wait for the first that has
-// got it, and have some time to ask. The end of the server is not held up.
+// If clients that ask for something take all places, others wait for the first that has got
+// its answer, and have some time to ask. They do not hold up the end of the server.
 func TestBusyConnections(t *testing.T) {
 	limit := serving.MaxConnections()
 	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 10))
@@ -104,7 +104,7 @@ func TestBusyConnections(t *testing.T) {
 		others.Go(func() {
 			begun := time.Now()
 			c := l.dial()
-			time.Sleep(1200 * time.Millisecond) // Of which it has a place for the last 200.
+			time.Sleep(1200 * time.Millisecond) // It has a place for the last 200 ms only.
 			pullOver(t, c, img)
 			assert.Less(t, time.Since(begun), 2*time.Second)
 		})

@@ -14,7 +14,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
-// snapshot is what is served at a time.
+// snapshot is the content that is served at a time.
 type snapshot struct {
 	archives []*opened
 	images   []*image
@@ -54,9 +54,9 @@ type content struct {
 	incomplete bool
 }
 
-// byDigest returns what the archives have. It reads all manifests when it is first
-// called, and not before: who asks for a tag need not wait for it. What cannot be read now,
-// and may be the next time, is looked for again then.
+// byDigest returns what the archives have. It reads all manifests when it is first called,
+// and not before: a client that asks for a tag need not wait for it. If something cannot be
+// read now, but may be the next time, that call looks again.
 func (v *snapshot) byDigest() *content {
 	v.reading.Lock()
 	defer v.reading.Unlock()
@@ -106,7 +106,7 @@ func (c *content) add(s *Server, img *image, m *archive.Manifest, depth int) {
 		switch {
 		case err == nil:
 			c.add(s, img, child, depth+1)
-		case !errors.Is(err, fs.ErrNotExist): // What was not saved is nobody's fault.
+		case !errors.Is(err, fs.ErrNotExist): // A manifest that was not saved is no error.
 			c.failed(s, img, "manifest cannot be read", err)
 		}
 	}
@@ -146,19 +146,19 @@ func (c *content) describe(m *archive.Manifest, img *image) *document {
 	return d
 }
 
-// membership finds out what a repository has, each document once.
+// membership finds out which documents a repository has, each document once.
 type membership struct {
 	content    *content
 	repository *repository
-	not        map[*document]bool // that it has not, or of which that is being found out
+	not        map[*document]bool // documents that it has not, or that are being looked up
 }
 
 func (c *content) of(r *repository) *membership {
 	return &membership{content: c, repository: r, not: map[*document]bool{}}
 }
 
-// has reports whether the repository has a document: that of one of its images, or what
-// is about one.
+// has reports whether the repository has a document: one of its images, or a document about
+// one.
 func (m *membership) has(d *document) bool {
 	if d == nil || m.not[d] {
 		return false
@@ -179,7 +179,7 @@ func (m *membership) has(d *document) bool {
 	return d.subject != "" && m.has(m.content.documents[d.subject])
 }
 
-// tagged returns what a repository has under a tag, nil if that is nothing.
+// tagged returns the image that a repository has under a tag, nil if there is none.
 func (v *snapshot) tagged(r *repository, tag string) *image {
 	if img := r.tags[tag]; img != nil {
 		return img

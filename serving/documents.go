@@ -25,7 +25,7 @@ type documents struct {
 
 type documentKey struct {
 	image  *image
-	digest digest.Digest // "" for what the image's names stand for
+	digest digest.Digest // "" for the image's own manifest or index
 }
 
 // get returns a manifest that is kept, or else reads it.

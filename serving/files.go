@@ -16,8 +16,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
-// tarName is what the files of a directory are called that are served. Names that
-// begin with a dot are those of files that are not finished.
+// tarName matches the names of a directory's files that are served. Names that begin
+// with a dot belong to unfinished files.
 var tarName = regexp.MustCompile(`(?i)^[^.].*\.(?:tar|tgz|tzst|txz|tbz2?|tar\.[a-z0-9]{2,4})$`)
 
 // stamp tells whether a file is still the one that it was.
@@ -33,8 +33,9 @@ func (s stamp) same(other stamp) bool {
 	return s.parts == other.parts && os.SameFile(s.info, other.info) && s.info.Size() == other.info.Size() && s.info.ModTime().Equal(other.info.ModTime())
 }
 
-// stampOf describes what is at a path. An OCI layout in a directory is described by its index,
-// which whoever changes its images writes anew; another directory by itself.
+// stampOf describes what is at a path. An OCI layout in a directory is described by
+// its index, which a writer replaces when it changes images; another directory by
+// itself.
 func stampOf(path string) (stamp, error) {
 	info, err := os.Stat(path)
 	if err == nil && info.IsDir() {
@@ -53,7 +54,7 @@ type file struct {
 	named bool // not found in a directory
 }
 
-// refresh opens what is new. An error is returned only if strict, for the first file
+// refresh opens new archives. An error is returned only if strict, for the first file
 // named that cannot be opened.
 func (s *Server) refresh(ctx context.Context, strict bool) error {
 	s.refreshing.Lock()
@@ -96,8 +97,8 @@ func (s *Server) refresh(ctx context.Context, strict bool) error {
 	return nil
 }
 
-// open returns the archive at a path: old, if that is still there or what has taken
-// its place cannot be read. It is nil if there is none.
+// open returns the archive at a path. It returns old if that is still there, or if
+// its replacement cannot be read. It is nil if there is none.
 func (s *Server) open(ctx context.Context, f file, old *opened) (*opened, error) {
 	if old != nil && old.stamp.same(f.stamp) {
 		return old, nil
@@ -178,8 +179,8 @@ func (s *Server) findIn(dir string, before *snapshot) (files []file, err error) 
 	return files, nil
 }
 
-// unreadable returns what was there before at a path, or in the directory there, that
-// cannot be read now: that may pass.
+// unreadable returns the files that were served from a path, or from the directory
+// there, that cannot be read now: that may pass.
 func (s *Server) unreadable(path string, before *snapshot, err error) (files []file) {
 	for _, a := range before.archives {
 		if filepath.Clean(a.path) == filepath.Clean(path) || filepath.Dir(a.path) == filepath.Clean(path) {

@@ -44,7 +44,7 @@ func (l *layout) file(name string, data []byte) {
 
 func blobPath(d digest.Digest) string { return "blobs/" + d.Algorithm().String() + "/" + d.Encoded() }
 
-// blobs adds what an image consists of.
+// blobs adds the blobs of an image.
 func (l *layout) blobs(m *imagetest.Image) {
 	for _, layer := range m.Layers {
 		l.file(blobPath(layer.Digest), layer.Blob)
@@ -159,7 +159,7 @@ func serveWith(t testing.TB, o serving.Options, paths ...string) *served {
 	return s
 }
 
-// answer is what a Server answered.
+// answer is the answer of a Server.
 type answer struct {
 	*http.Response
 	body []byte
@@ -200,7 +200,8 @@ func (s *served) getHere(path string) []byte {
 	return w.Body.Bytes()
 }
 
-// getAndCheck is getHere, and returns when what was sent has been verified.
+// getAndCheck is getHere, and returns when the blobs that were sent have been
+// verified.
 func (s *served) getAndCheck(path string) []byte {
 	s.t.Helper()
 	body := s.getHere(path)

@@ -22,7 +22,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
-// Login is who a client says that it is.
+// Login is the user and the password that a client sends.
 type Login struct {
 	User     string
 	Password string
@@ -32,12 +32,12 @@ type Login struct {
 // ErrDenied means that a user does not exist or has another password.
 var ErrDenied = errors.New("the user does not exist or has another password")
 
-// Users are those who may read, as a file says that "htpasswd -B" writes. All methods may be
-// called concurrently.
+// Users are the users that may read, from a file that "htpasswd -B" writes. All methods may
+// be called concurrently.
 //
 // A password is checked with bcrypt, one at a time, which takes long by design. One that was
-// right is remembered, as a hash, and not checked again. Of what waits to be checked there is
-// a limited number, and less of one address. Users that do not exist are checked as if they did.
+// right is remembered, as a hash, and not checked again. The number of passwords that wait is
+// limited, and lower for one address. Users that do not exist are checked as if they did.
 type Users struct {
 	log     *slog.Logger
 	path    string // of the file; "" if it is not read again
@@ -70,7 +70,7 @@ func ParseHtpasswd(r io.Reader) (*Users, error) {
 }
 
 // OpenHtpasswd is ParseHtpasswd of the file at a path, which is read again when it changes.
-// If it cannot be read then, the users stay who they were, and log, if it is not nil, says
+// If it cannot be read then, the users stay as they were, and log, if it is not nil, says
 // why.
 func OpenHtpasswd(path string, log *slog.Logger) (*Users, error) {
 	u := newUsers()

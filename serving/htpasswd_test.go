@@ -44,7 +44,7 @@ func parse(t *testing.T, lines ...string) *serving.Users {
 
 func TestHtpasswd(t *testing.T) {
 	u := parse(t, "# users\n\n", htpasswd(t, "anna", "secret", bcrypt.MinCost), htpasswd(t, "carl", "other", bcrypt.MinCost))
-	for range 2 { // What was right is remembered.
+	for range 2 { // A right password is remembered.
 		for login, want := range map[serving.Login]error{
 			{User: "anna", Password: "secret"}: nil,
 			{User: "carl", Password: "other"}:  nil,
@@ -69,8 +69,8 @@ func TestHtpasswd(t *testing.T) {
 	}
 }
 
-// Nobody learns from the time that it takes who is a user: each is compared with a hash that
-// some user has.
+// The time that it takes does not tell who is a user: each password is compared with a hash
+// that some user has.
 func TestUnknownUsersAreCompared(t *testing.T) {
 	cheap, dear := htpasswd(t, "anna", "a", bcrypt.MinCost), htpasswd(t, "bert", "b", bcrypt.MinCost+1)
 	u := parse(t, cheap, dear)
@@ -216,7 +216,7 @@ func answered(t *testing.T, c net.Conn) int {
 }
 
 // However many wrong passwords somebody sends, others wait for no more than the check that
-// has begun, and their own; whose password was right before does not wait at all.
+// has begun, and their own. A user whose password was right before does not wait at all.
 func TestFloodOfPasswords(t *testing.T) {
 	const here, there = "192.0.2.1:4321", "192.0.2.2:4321"
 	for name, c := range map[string]struct {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// What clients may ask of a server that Serve runs.
+// Limits of what clients may ask of a server that Serve runs.
 const (
 	maxConnections = 1024 // at most, of up to 40 KB each, with TLS
 	maxHeaderBytes = 64 << 10
@@ -65,7 +65,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler, certFile, keyFil
 }
 
 // withoutHandshakes is the log of an http.Server without TLS handshakes that failed:
-// whoever connects, or is closed for others, could fill it with these.
+// any client that connects, or is closed for others, could fill it with these.
 type withoutHandshakes struct{ io.Writer }
 
 // Write implements io.Writer.
@@ -106,7 +106,7 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// ReadFrom implements io.ReaderFrom: what is stored in files is sent by the kernel.
+// ReadFrom implements io.ReaderFrom: the kernel sends blobs that are stored in files.
 func (w *responseWriter) ReadFrom(r io.Reader) (int64, error) {
 	w.begin()
 	limited, _ := r.(*io.LimitedReader)
@@ -138,6 +138,6 @@ func (w *responseWriter) begin() {
 
 // extend lets the client have its time from now on.
 func (w *responseWriter) extend() {
-	// What cannot be limited here, somebody else has to.
+	// If the deadline cannot be set here, the caller has to limit the time.
 	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.patience))
 }

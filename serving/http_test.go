@@ -131,7 +131,8 @@ func TestSlowClientOfUnpackedLayer(t *testing.T) {
 	})
 }
 
-// Who promises a body, and does not send it, is not waited for.
+// The server does not wait for a client that promises a body and does not send
+// it.
 func TestSlowBody(t *testing.T) {
 	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 100))
 	inMemory(t, img, func(t *testing.T, l *pipes, _ func() error) {
@@ -153,7 +154,7 @@ func (s slowly) Read(p []byte) (int, error) {
 	return s.Reader.Read(p)
 }
 
-// What is being sent when the server is stopped is sent to its end.
+// A blob that is being sent when the server is stopped is sent to its end.
 func TestGracefulStop(t *testing.T) {
 	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 1_000_000))
 	inMemory(t, img, func(t *testing.T, l *pipes, stop func() error) {
@@ -180,7 +181,7 @@ func TestGracefulStop(t *testing.T) {
 	})
 }
 
-// Only who is allowed to gets anything, and every request is told.
+// Only users that are allowed to get anything, and every request is logged.
 func TestAuthorization(t *testing.T) {
 	var mu sync.Mutex
 	var accesses []serving.Access
@@ -236,7 +237,8 @@ func TestAuthorization(t *testing.T) {
 	assert.Equal(t, int64(len(body)), a.Bytes)
 }
 
-// Who does not speak TLS cannot fill the log. That the handler panics is in it.
+// A client that does not speak TLS cannot fill the log. A panic of the handler
+// is in it.
 func TestFailedHandshakesAreNotLogged(t *testing.T) {
 	certFile, keyFile := writeCertificate(t)
 	out := &logged{}

@@ -46,7 +46,7 @@ func TestKernelSendsFiles(t *testing.T) {
 			switch name {
 			case "parts":
 				writeParts(t, filepath.Join(dir, "parts.tar"), archive)
-			case "compressed": // Where it is unpacked has no name.
+			case "compressed": // The unpacked file has no name.
 				if runtime.GOOS != "linux" {
 					return
 				}
@@ -109,7 +109,7 @@ type watchedConn struct {
 func (c *watchedConn) ReadFrom(r io.Reader) (int64, error) {
 	limited, ok := r.(*io.LimitedReader)
 	if ok {
-		_, ok = limited.R.(syscall.Conn) // What package net looks for.
+		_, ok = limited.R.(syscall.Conn) // Package net looks for this.
 	}
 	n, err := io.Copy(struct{ io.Writer }{c.Conn}, r)
 	if ok {

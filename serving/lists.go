@@ -62,7 +62,8 @@ func nonNil(list []string) []string {
 	return list
 }
 
-// referrers answers with what is about a manifest, be it there or not.
+// referrers answers with the referrers of a manifest, whether that is there or
+// not.
 func (s *Server) referrers(w http.ResponseWriter, r *request, reference string) {
 	d, ok := digestOf(w, r, reference)
 	if !ok {

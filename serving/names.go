@@ -33,7 +33,7 @@ type image struct {
 	position int // in that
 	// made is an index of several images of an archive, which is no image there.
 	made *archive.Manifest
-	// about are what the image is about by its tags, as cosign's signatures are.
+	// about are the subjects of the image by its tags, as of cosign's signatures.
 	about []digest.Digest
 }
 
@@ -46,11 +46,11 @@ func (i *image) open(ctx context.Context) (img *archive.Image, done func(), err 
 	return a.All()[i.position], done, nil
 }
 
-// find returns a manifest or an index by its digest, or what the image's names stand for
-// if that is empty, with a media type that it can be sent as.
+// find returns a manifest or an index by its digest, or the image's own if the digest
+// is empty, with a media type that it can be sent as.
 func (i *image) find(ctx context.Context, d digest.Digest) (*archive.Manifest, error) {
 	if i.made != nil {
-		return i.made, nil // Which has no other.
+		return i.made, nil // It has no other.
 	}
 	img, done, err := i.open(ctx)
 	if err != nil {
@@ -64,8 +64,8 @@ func (i *image) find(ctx context.Context, d digest.Digest) (*archive.Manifest, e
 		m, err = img.Instance(ctx, d)
 	}
 	if errors.Is(err, errdef.ErrDamaged) {
-		// An image that contradicts itself may be of use to whoever asks for it, and is what
-		// its digest says.
+		// An image that contradicts itself may still be of use to the client, and matches
+		// its digest.
 		if stored, other := img.Stored(ctx, d); other == nil {
 			m, err = stored, nil
 		}
@@ -90,7 +90,7 @@ func (i *image) blob(ctx context.Context, d digest.Digest) (b *archive.Blob, don
 	return b, done, nil
 }
 
-// repository is what a name without a tag stands for.
+// repository is the content under a name without a tag.
 type repository struct {
 	tags   map[string]*image
 	images map[*image]bool     // also those without a tag
@@ -128,14 +128,14 @@ type names struct {
 	aliases directory // other ways to say either
 	listed  []string  // for the catalog, in its order
 	made    []*image  // indexes
-	// digestTags are images by tags that say what they are about: these belong to where
-	// that is, too, whatever its name was when they were saved.
+	// digestTags are images by tags that name a digest: they belong to every repository
+	// that has this digest, too, whatever their names were when they were saved.
 	digestTags map[string]*image
 }
 
 func newNames(ctx context.Context, images []*image) *names {
 	n := &names{full: directory{}, paths: directory{}, aliases: directory{}, digestTags: map[string]*image{}}
-	hidden := map[string]bool{} // full names of which a path means something else
+	hidden := map[string]bool{} // full names whose path means another image
 	for _, img := range images {
 		known := false
 		for _, name := range img.names {
@@ -157,7 +157,8 @@ func newNames(ctx context.Context, images []*image) *names {
 	return n
 }
 
-// addName makes an image known by one of its names. It returns false for what is none.
+// addName makes an image known by one of its names. It returns false for an invalid
+// one.
 func (n *names) addName(name string, img *image, hidden map[string]bool) bool {
 	if !strings.ContainsAny(name, "/:@") { // An OCI layout may call an image by its tag only.
 		if !naming.IsTag(name) {
@@ -268,7 +269,7 @@ func unnamedTag(img *image) string {
 	return ""
 }
 
-// notInName is what cannot be a part of a repository's name.
+// notInName matches characters that cannot be in a repository's name.
 var notInName = regexp.MustCompile(`[^a-z0-9]+`)
 
 // fileName returns the repository that is called as a file.

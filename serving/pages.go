@@ -20,7 +20,7 @@ func (s *Server) Handle(pages http.Handler) { s.pages = pages }
 // the same.
 type Served struct{ opened *opened }
 
-// Archives returns what is served now, in the order of the paths given to New.
+// Archives returns the archives that are served now, in the order of the paths given to New.
 func (s *Server) Archives() []Served {
 	view := s.acquire()
 	if view == nil {

@@ -47,7 +47,7 @@ func TestHandle(t *testing.T) {
 	assert.Contains(t, challenge, "Basic", "a browser asks for a password")
 }
 
-// Whatever References says leads to the image.
+// Every name in References leads to the image.
 func TestReferences(t *testing.T) {
 	l := newLayout(t)
 	for i, names := range [][]string{

@@ -24,7 +24,7 @@ const (
 func openLimit() int { return max(min(maxFiles()/4, maxOpen), minOpen) }
 
 // connectionLimit returns how many clients there may be at once: each takes one file for the
-// connection, and one for what is sent.
+// connection, and one for the blob that it gets.
 func connectionLimit() int {
 	return max(min((maxFiles()-openLimit()-spareFiles)/2, maxConnections), minOpen)
 }
@@ -77,8 +77,8 @@ func (p *pool) add(o *opened, a *archive.Archive) {
 // files returns how many files an archive is in.
 func (o *opened) files() int { return max(strings.Count(o.stamp.parts, "\n"), 1) }
 
-// use returns the archive, open until done is called. The error is ErrReplaced if it is not
-// what it was any more, or that of opening it.
+// use returns the archive, open until done is called. The error is ErrReplaced if the archive
+// has changed, or that of opening it.
 func (o *opened) use(ctx context.Context) (a *archive.Archive, done func(), err error) {
 	p := o.pool
 	p.mu.Lock()

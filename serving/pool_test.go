@@ -64,8 +64,8 @@ func TestArchivesAreClosed(t *testing.T) {
 	assert.Zero(t, open)
 }
 
-// An archive that was closed, and is another one or none when it is asked for, is what it is
-// now.
+// If an archive was closed, and has been replaced or removed when it is asked for, the new
+// state is served.
 func TestClosedArchiveIsReplaced(t *testing.T) {
 	dir, images := manyArchives(t, 2)
 	s := serve(t, dir)

@@ -8,9 +8,10 @@ import (
 	"strings"
 )
 
-// understandRange leaves of a request's Range header what net/http understands of RFC 9110: the
-// header is ignored if the method is not GET or the unit is not bytes, which may be written in
-// any case. A range that is not valid, and the last 0 bytes, cannot be satisfied.
+// understandRange keeps those parts of a request's Range header that net/http understands of
+// RFC 9110. The header is ignored if the method is not GET or the unit is not bytes, which may
+// be written in any case. A range that is not valid, and the last 0 bytes, cannot be
+// satisfied.
 func understandRange(r *http.Request, size int64) {
 	asked := r.Header.Values("Range")
 	if len(asked) == 0 {
@@ -54,8 +55,8 @@ func byteRanges(set string, size int64) (ranges []string) {
 
 func isNumber(s string) bool { return strings.Trim(s, "0123456789") == "" }
 
-// number returns a number of bytes, as many as there can be if it is larger, or what it is if
-// there is none.
+// number parses a number of bytes. It returns the largest possible one if s is larger, and
+// absent if s is empty.
 func number(s string, absent int64) int64 {
 	if s == "" {
 		return absent

@@ -16,7 +16,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 )
 
-// replace puts a file in the place of another, as who writes archives should.
+// replace puts a file in the place of another, as a writer of archives should.
 func replace(t testing.TB, path string, data []byte) {
 	t.Helper()
 	next := filepath.Join(t.TempDir(), "next")
@@ -66,7 +66,7 @@ func TestRefresh(t *testing.T) {
 	assert.Equal(t, 2, archives)
 }
 
-// What is unchanged is not opened again, and what cannot be read is said once.
+// An unchanged archive is not opened again, and an unreadable one is logged once.
 func TestRefreshIsCheap(t *testing.T) {
 	dir := t.TempDir()
 	replace(t, filepath.Join(dir, "a.tar"), newLayout(t).add(imagetest.NewImage(t, "one"), "team/app:1").bytes())
@@ -116,7 +116,7 @@ func TestPullGoesOn(t *testing.T) {
 	assert.NotContains(t, s.log.String(), "level=ERROR")
 }
 
-// What is read from an archive that is not at its path any more is the old one's.
+// A blob of an archive that is not at its path any more is read from the old one.
 func TestReplacedBeforeRefresh(t *testing.T) {
 	one, two := imagetest.NewImage(t, "one", imagetest.Plain(1, 1000)), imagetest.NewImage(t, "two", imagetest.Plain(2, 1000))
 	path := newLayout(t).add(one, "team/app:1").write()
@@ -125,8 +125,8 @@ func TestReplacedBeforeRefresh(t *testing.T) {
 	assert.Equal(t, one.Layers[0].Blob, s.get("team/app/blobs/"+one.Layers[0].Digest.String()))
 }
 
-// An OCI layout in a directory is served like an archive: one that is named, and those in a
-// directory that is.
+// An OCI layout in a directory is served like an archive: if it is named, and if it is in a
+// directory that is named.
 func TestRefreshLayouts(t *testing.T) {
 	one, two := imagetest.NewImage(t, "one", imagetest.Plain(1, 1000)), imagetest.NewImage(t, "two", imagetest.Plain(2, 1000))
 	for name, served := range map[string]string{"named": "layout", "in a directory": "."} {

@@ -74,7 +74,8 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request, view *snapshot, a
 	}
 }
 
-// routeRepository answers a request for what is in a repository. path is behind /v2/.
+// routeRepository answers a request for the content of a repository. path is
+// behind /v2/.
 func (s *Server) routeRepository(w http.ResponseWriter, r *http.Request, view *snapshot, a *attempt, path string) {
 	parts := strings.Split(path, "/")
 	if len(parts) < 3 {
@@ -218,7 +219,7 @@ func send(w http.ResponseWriter, r *http.Request, mediaType string, d digest.Dig
 	}
 }
 
-// sendJSON sends what has no digest.
+// sendJSON sends JSON that has no digest.
 func sendJSON(w http.ResponseWriter, r *http.Request, mediaType string, v any) {
 	data, err := json.Marshal(v)
 	if err != nil {

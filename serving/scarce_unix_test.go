@@ -16,8 +16,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/serving"
 )
 
-// Without a file that could still be opened, what is served is served on, and what comes is
-// served when there is one again.
+// When no more files can be opened, the archives served so far are still served, and
+// new ones are served when a file can be opened again.
 func TestNoMoreFiles(t *testing.T) {
 	one, two := imagetest.NewImage(t, "one", imagetest.Plain(1, 1000)), imagetest.NewImage(t, "two", imagetest.Plain(2, 1000))
 	dir := t.TempDir()
@@ -48,7 +48,8 @@ func TestNoMoreFiles(t *testing.T) {
 	assert.Equal(t, one.Raw, s.get("team/app/manifests/1"))
 }
 
-// What cannot be looked at, which is not to say that it is gone, is served on.
+// An archive that cannot be looked at, which is not to say that it is gone, is still
+// served.
 func TestUnreadablePaths(t *testing.T) {
 	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 1000))
 	for name, c := range map[string]struct{ served, unreadable string }{
@@ -63,7 +64,7 @@ func TestUnreadablePaths(t *testing.T) {
 			s := serve(t, filepath.Join(dir, c.served))
 			path := filepath.Join(dir, c.unreadable)
 			require.NoError(t, os.Rename(path, path+"-away"))
-			require.NoError(t, os.Symlink(path, path)) // Which nobody can follow.
+			require.NoError(t, os.Symlink(path, path)) // Nobody can follow this link.
 			s.Refresh(t.Context())
 			assert.NotZero(t, s.pull("team/app", "1"))
 			assert.Contains(t, s.log.String(), "level=WARN")
@@ -81,7 +82,7 @@ func TestUnreadablePaths(t *testing.T) {
 	}
 }
 
-// Clients are served however many archives there are, of which most are closed then.
+// Clients are served however many archives there are; most of these are closed then.
 func TestManyArchives(t *testing.T) {
 	dir, images := manyArchives(t, 300)
 	filesLimited(t, 256, func() {

@@ -11,13 +11,13 @@
 // # Names
 //
 // An image registry.example.com/team/app:1 is found as team/app:1 and as
-// registry.example.com/team/app:1 of this registry, and, for mirrors that say whose
-// they are, as team/app:1 with the query ns=registry.example.com. Where two images
-// have the same path, the first one has it: in the order of the paths given to New,
-// and of an archive. The port of a registry is behind a hyphen instead of a colon,
-// which a path cannot have. An image of docker.io/library is found without that, too.
-// What has no name, or no more than a tag, is found under the name of its archive's
-// file, without what is behind the first dot; what is about an image, with that.
+// registry.example.com/team/app:1 of this registry, and, for mirrors that say whose they
+// are, as team/app:1 with the query ns=registry.example.com. Where two images have the same
+// path, the first one has it: in the order of the paths given to New, and of an archive.
+// The port of a registry is behind a hyphen instead of a colon, which a path cannot have.
+// An image of docker.io/library is found without that, too. An image without a name, or
+// with no more than a tag, is found under the name of its archive's file up to the first
+// dot. A referrer is found with its image.
 //
 // # Files
 //
@@ -27,10 +27,9 @@
 //
 // # Trust
 //
-// Archives and clients are both taken to be hostile. Manifests are verified before
-// they are sent. Blobs are sent unverified, and verified once after that, when nothing is
-// being sent: clients verify them anyway, and what was found damaged is logged and refused
-// from then on.
+// Archives and clients are both taken to be hostile. Manifests are verified before they are
+// sent. Blobs are sent unverified, and verified once after that, when nothing is being
+// sent: clients verify them anyway, and damaged ones are logged and refused from then on.
 package serving
 
 import (
@@ -49,8 +48,8 @@ import (
 
 // Options are how archives are served.
 type Options struct {
-	// Log gets what is worth knowing: archives that come, go or cannot be read, and
-	// content that is damaged. nil is none.
+	// Log gets events: archives that come, go or cannot be read, and content that is damaged.
+	// nil is none.
 	Log *slog.Logger
 	// Access, if not nil, is called after each request, concurrently.
 	Access func(Access)
@@ -59,8 +58,8 @@ type Options struct {
 	// later. It is called concurrently, with the context of a request, which ends when the
 	// client is gone. See Users.
 	Authorize func(ctx context.Context, l Login) error
-	// Patience is how long a client may take to read 256 KB; 0 is 30 seconds. What is
-	// slower is cut off.
+	// Patience is how long a client may take to read 256 KB; 0 is 30 seconds. A slower client
+	// is cut off.
 	Patience time.Duration
 	// TempDir is the directory for archives that have to be unpacked, in files without
 	// names; "" is the system's for large ones.
@@ -85,13 +84,13 @@ type Access struct {
 // Server serves archives. All of its methods may be called concurrently.
 type Server struct {
 	options Options
-	pages   http.Handler // of what is not the registry; nil if nothing else is here
+	pages   http.Handler // for paths outside the registry; nil if nothing else is here
 	paths   []string
 	pool    *pool
-	ctx     context.Context // of what goes on between requests
+	ctx     context.Context // for work between requests
 	cancel  context.CancelFunc
 	checks  sync.WaitGroup
-	checker chan struct{} // held by who reads a blob to verify it
+	checker chan struct{} // held by a goroutine that reads a blob to verify it
 	sending atomic.Int64  // how many blobs are being sent
 	quiet   chan struct{} // has something when that has become none
 
@@ -103,10 +102,11 @@ type Server struct {
 }
 
 // New returns a Server of the archives at paths: files, OCI layouts in directories, or
-// directories of which it serves those files whose names have an extension of a tar archive,
-// compressed or not, and OCI layouts. A compressed archive is unpacked to a temporary file. The error is for a file that
-// is named in paths and cannot be read, and wraps what archive.Open returns; those in
-// directories are left out, and logged. The caller must close the Server.
+// directories of which it serves those files whose names have an extension of a tar
+// archive, compressed or not, and OCI layouts. A compressed archive is unpacked to a
+// temporary file. The error is for a file that is named in paths and cannot be read, and
+// wraps that of archive.Open; unreadable files in directories are left out, and logged. The
+// caller must close the Server.
 func New(ctx context.Context, paths []string, o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -137,9 +137,9 @@ func (s *Server) Watch(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// Refresh looks which archives have been added, replaced or removed. Requests that
-// are being answered go on with what was there before, and so do all others until an
-// archive that takes the place of another can be read.
+// Refresh looks which archives have been added, replaced or removed. Requests that are
+// being answered go on with the old archives, and so do all others until the replacement of
+// an archive can be read.
 func (s *Server) Refresh(ctx context.Context) {
 	_ = s.refresh(ctx, false) // Everything is logged.
 }
@@ -157,8 +157,8 @@ func (s *Server) Images() (images, archives int) {
 	return images, len(view.archives)
 }
 
-// Close ends what goes on between requests and closes all archives, those that are
-// in use when their requests end. It may be called more than once.
+// Close ends the work between requests and closes all archives; those in use are closed
+// when their requests end. It may be called more than once.
 func (s *Server) Close() error {
 	s.cancel()
 	s.swap(nil) // No check begins after that.
@@ -222,7 +222,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, last bool) (agai
 	return a.again
 }
 
-// deny answers a request of somebody who may not read, or not now.
+// deny answers a request of a client that may not read, or not now.
 func (s *Server) deny(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, ErrDenied):
@@ -239,8 +239,8 @@ func (s *Server) deny(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
-// acquire returns what is served now, to be used until it is released; nil when the
-// Server is closed.
+// acquire returns the snapshot that is served now, to be used until it is released; nil
+// when the Server is closed.
 func (s *Server) acquire() *snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()

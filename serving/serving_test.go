@@ -18,8 +18,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/serving"
 )
 
-// Of archives of all writers, everything that they have is served under every name, and is
-// what its digest says.
+// For archives of all writers, everything that they have is served under every name, and
+// matches its digest.
 func TestAllThatArchivesHave(t *testing.T) {
 	paths, err := filepath.Glob("../testdata/archives/*")
 	require.NoError(t, err)
@@ -43,7 +43,7 @@ func TestAllThatArchivesHave(t *testing.T) {
 	}
 }
 
-// pull reads an image and all that it leads to, and returns how many blobs that are.
+// pull reads an image and all that it leads to, and returns the number of blobs.
 func (s *served) pull(repository, reference string) int {
 	s.t.Helper()
 	a := s.do(http.MethodGet, "/v2/"+repository+"/manifests/"+reference)
@@ -126,7 +126,7 @@ func TestNames(t *testing.T) {
 	assert.Equal(t, []string{"images", "library/alpine", "other.example.com/team/app", "team/app", "team/digested", "team/port"}, catalog.Repositories)
 }
 
-// What is the only one in its archive, or called by no more than a tag, is found by the
+// The only image in its archive, and one that has no more than a tag, is found by the
 // name of the file.
 func TestNamesOfFiles(t *testing.T) {
 	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 100))
@@ -286,8 +286,8 @@ func TestReferrers(t *testing.T) {
 	assert.Equal(t, proof.Layers[0].Blob, s.get("team/app/blobs/"+proof.Layers[0].Digest.String()))
 }
 
-// What has the digest of an image in its tag is found with the image, whatever that was
-// called when both were saved.
+// A referrer with the digest of an image in its tag is found with the image, whatever
+// that was called when both were saved.
 func TestDigestTags(t *testing.T) {
 	img, other := imagetest.NewImage(t, "it"), imagetest.NewImage(t, "other")
 	key, _ := imagetest.NewKey(t)
@@ -331,14 +331,14 @@ func TestNewFails(t *testing.T) {
 		_, err := serving.New(t.Context(), []string{path}, serving.Options{})
 		require.ErrorContains(t, err, path)
 	}
-	s := serve(t, dir) // Of a directory, the rest is served.
+	s := serve(t, dir) // The rest of the directory is served.
 	images, archives := s.Images()
 	assert.Zero(t, images+archives)
 	assert.Contains(t, s.log.String(), "junk.tar")
 }
 
 // Images whose configs have wrong diff IDs, as those of the distribution specification's
-// conformance suite, are of use to whoever asks for them, alone and in an index.
+// conformance suite, are of use to clients, alone and in an index.
 func TestInconsistentImagesAreServed(t *testing.T) {
 	for name, config := range map[string]any{
 		"no diff IDs":    map[string]any{"os": "linux", "rootfs": map[string]any{"type": "layers", "diff_ids": []string{}}},

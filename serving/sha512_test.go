@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An image whose digests are of SHA-512 is served under those.
+// An image with SHA-512 digests is served under those.
 func TestSHA512(t *testing.T) {
 	s := serve(t, "../testdata/cases/sha512.tar")
 	raw := s.get("sha512/manifests/v1")

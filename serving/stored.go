@@ -12,8 +12,8 @@ import (
 
 // stored is a blob as it is in the files of an archive, which the kernel can send.
 type stored struct {
-	// place returns the file that has what is at an offset of the archive, where, and
-	// how much of it follows.
+	// place returns the file that has the byte at an offset of the archive, its offset
+	// there, and how many bytes of the archive follow in it.
 	place             func(offset int64) (f *os.File, at, left int64)
 	offset, size, pos int64
 
@@ -116,8 +116,9 @@ func (s *stored) close() {
 	s.file, s.own = nil, nil
 }
 
-// reopen opens a file once more, so that it has an offset of its own: where Linux has it,
-// whatever is at its path now, or at its path. It returns nil if it cannot.
+// reopen opens a file once more, so that it has an offset of its own. Linux can do
+// that whatever is at its path now; elsewhere, it opens the path. It returns nil if
+// it cannot.
 func reopen(file *os.File) *os.File {
 	was, err := file.Stat()
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	imagedoc "github.com/dockerarchive/dockerarchive/internal/image"
 )
 
-// manifestTypes are the media types that manifests and indexes are sent as. Whatever else an
-// archive calls one, a browser could take it for a page of this server.
+// manifestTypes are the media types that manifests and indexes are sent as. With any
+// other media type from an archive, a browser could take one for a page of this server.
 var manifestTypes = []string{
 	imgspecv1.MediaTypeImageManifest, imgspecv1.MediaTypeImageIndex, imagedoc.DockerManifest, imagedoc.DockerList,
 	"application/vnd.oci.artifact.manifest.v1+json",
@@ -32,8 +32,8 @@ func manifestType(m *archive.Manifest) string {
 	return imgspecv1.MediaTypeImageManifest
 }
 
-// accepts reports whether a client takes a media type. Who names none takes all. The most
-// precise of its ranges counts, with whatever weight that is not 0.
+// accepts reports whether a client takes a media type. A client that names none takes
+// all. The most precise of its ranges counts, with any weight except 0.
 func accepts(header http.Header, mediaType string) bool {
 	ranges := header.Values("Accept")
 	if strings.TrimSpace(strings.Join(ranges, "")) == "" {
@@ -43,7 +43,7 @@ func accepts(header http.Header, mediaType string) bool {
 	for _, r := range strings.Split(strings.Join(ranges, ","), ",") {
 		name, parameters, err := mime.ParseMediaType(r)
 		if err != nil {
-			name, _, _ = strings.Cut(r, ";") // Parameters are not needed to know what is meant.
+			name, _, _ = strings.Cut(r, ";") // Parameters do not change the meaning.
 			name = strings.ToLower(strings.TrimSpace(name))
 		}
 		precision := 0
@@ -51,7 +51,7 @@ func accepts(header http.Header, mediaType string) bool {
 		case name == mediaType:
 			precision = 4
 		case name == "application/json" && strings.HasSuffix(mediaType, "+json"):
-			precision = 3 // Which all of them are.
+			precision = 3 // All of them are JSON.
 		case name == "application/*":
 			precision = 2
 		case name == "*/*", name == "*":

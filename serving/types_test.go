@@ -14,8 +14,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 )
 
-// Whatever an archive calls a manifest, it is sent as one: nobody makes a page of this server
-// of it. So is it listed.
+// Whatever media type an archive gives a manifest, it is sent as a manifest: nobody can make it a
+// page of this server. Lists show it so, too.
 func TestTypesOfManifests(t *testing.T) {
 	const html = "<script>alert(1)</script>"
 	subject := imagetest.NewImage(t, "it")
@@ -57,7 +57,7 @@ func TestTypesOfManifests(t *testing.T) {
 	}
 }
 
-// A manifest is sent to those who accept it.
+// A manifest is sent to clients that accept it.
 func TestAccept(t *testing.T) {
 	img := imagetest.NewImage(t, "it")
 	s := serve(t, newLayout(t).add(img, "team/app:1").write())

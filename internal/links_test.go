@@ -27,7 +27,7 @@ type page struct {
 	anchors map[string]bool
 }
 
-// readPage parses what TestLinks needs of Markdown.
+// readPage parses the parts of Markdown that TestLinks needs.
 func readPage(t *testing.T, path string) page {
 	t.Helper()
 	data, err := os.ReadFile(path)

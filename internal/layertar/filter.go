@@ -17,11 +17,11 @@ const maxSparse = 1 << 40
 
 // Filter copies the tar of a layer with its headers rewritten. The entries keep
 // their order, names, duplicates and whiteouts. Sparse files are written with their
-// holes filled, as the specification of layers knows none, and global PAX headers
-// are left out, as nobody who unpacks layers heeds them.
+// holes filled, as layers have no sparse files by their specification, and global
+// PAX headers are left out, as clients ignore them.
 //
-// What the layer is stays the same, but not its bytes, even if nothing is rewritten:
-// headers get the form that Writer gives them, and the end has no padding beyond the
+// The layer's content stays the same, but not its bytes, even if nothing is
+// rewritten: headers get the form of Writer, and the end has no padding beyond the
 // two blocks that it must have.
 //
 // The tar is read to the end of r, beyond its own, so that a reader that verifies

@@ -1,7 +1,6 @@
-// Package layertar is what the tar of an image's layer is made of: names,
-// whiteouts, headers that say the same everywhere, and the tree of files that
-// layers add up to. It reads no directories and merges no layers, and it knows
-// nothing of images.
+// Package layertar has the parts of the tar of an image's layer: names, whiteouts,
+// headers that say the same everywhere, and the tree of files that layers add up to. It
+// reads no directories and merges no layers, and it knows nothing of images.
 //
 // Paths in this package are slash-separated, relative to the root of the image and
 // clean: "usr/bin/env". The root itself is "". They are any bytes but NUL; nothing
@@ -16,7 +15,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/errdef"
 )
 
-// Names that take away what lower layers have.
+// Names that remove files of lower layers.
 const (
 	// WhiteoutPrefix before the last element of a path says that lower layers have
 	// no such file.
@@ -28,13 +27,13 @@ const (
 	OpaqueMarker = MetaPrefix + ".opq"
 )
 
-// MaxPath is how long a path may be, in bytes: PATH_MAX of Linux. What is longer no
-// runtime could unpack.
+// MaxPath is how long a path may be, in bytes: PATH_MAX of Linux. No runtime could
+// unpack a longer one.
 const MaxPath = 4096
 
 // Clean returns the path of an entry's name. "./usr//bin/" and "/usr/bin" are
-// "usr/bin", as to all who unpack layers. It is an ErrDamaged if the name leads out
-// of the root, and an ErrLimit if it is longer than MaxPath.
+// "usr/bin", as for all clients. It is an ErrDamaged if the name leads out of the root,
+// and an ErrLimit if it is longer than MaxPath.
 func Clean(name string) (string, error) {
 	if len(name) > MaxPath {
 		return "", fmt.Errorf("the name %.40q… has %d bytes: %w", name, len(name), errdef.ErrLimit)
@@ -57,8 +56,8 @@ func LeadsOut(name string) bool {
 	return clean == ".." || strings.HasPrefix(clean, "../")
 }
 
-// Inside returns the name that a name which leads out of the root stands for to all who
-// unpack layers: above the root there is the root. Other names stay as they are.
+// Inside returns the name that clients use for a name that leads out of the root: the
+// directory above the root is the root. Other names stay as they are.
 func Inside(name string) string {
 	if !LeadsOut(name) {
 		return name

@@ -14,12 +14,12 @@ const XattrPrefix = "SCHILY.xattr."
 // libarchiveXattr begins those that bsdtar writes beside them.
 const libarchiveXattr = "LIBARCHIVE.xattr."
 
-// Rewriting is what becomes of the header of every entry. The zero Rewriting only
-// clears the names of users and groups, which mean nothing on another machine. It
-// may be used concurrently if its functions may.
+// Rewriting changes the header of every entry. The zero Rewriting only clears the
+// names of users and groups, which mean nothing on another machine. It may be used
+// concurrently if its functions may.
 type Rewriting struct {
-	// SetTime, unless it is zero, replaces the times of all entries. What an entry
-	// has no time for stays without. Fractions of a second are cut off.
+	// SetTime, unless it is zero, replaces the times of all entries. A time that an
+	// entry does not have is not added. Fractions of a second are cut off.
 	SetTime time.Time
 	// MaxTime, unless it is zero, replaces all later times. Fractions of a second are
 	// cut off.
@@ -84,7 +84,7 @@ func isXattr(key string) bool {
 	return strings.HasPrefix(key, XattrPrefix) || strings.HasPrefix(key, libarchiveXattr)
 }
 
-// without returns the records of which drop does not say that they should go.
+// without returns the records except those that drop selects.
 func without(records map[string]string, drop func(key string) bool) map[string]string {
 	for key := range records {
 		if drop(key) {

@@ -18,8 +18,8 @@ const maxLinks = 40
 
 // Entry is a file of a tree.
 type Entry struct {
-	// Header is what the file is, with its path as Name. Hard links to it have the
-	// same headers but for the names: each is a file.
+	// Header describes the file, with its path as Name. Hard links to it have the same
+	// headers except for the names: each is a file.
 	Header *tar.Header
 	// Digest is that of the content of a regular file, empty if it is not known.
 	Digest digest.Digest
@@ -33,7 +33,7 @@ type Tree struct {
 }
 
 // Add adds a file, under the path that is its header's Name, or replaces it. Its
-// directory need not be there. What is below a file that is replaced stays.
+// directory need not be there. Files below a replaced one stay.
 func (t *Tree) Add(e Entry) {
 	if t.entries == nil {
 		t.entries, t.children = map[string]Entry{}, map[string][]string{}
@@ -65,7 +65,7 @@ func (t *Tree) Get(name string) (Entry, bool) {
 // Len returns the number of files, directories among them.
 func (t *Tree) Len() int { return len(t.entries) }
 
-// Children returns the names of what is in a directory, sorted.
+// Children returns the names of the files in a directory, sorted.
 func (t *Tree) Children(dir string) []string {
 	return slices.Sorted(slices.Values(t.children[dir]))
 }
@@ -89,8 +89,8 @@ func (t *Tree) walk(name string, yield func(string, Entry) bool) bool {
 
 // Resolve returns the path that a path stands for when symbolic links are followed
 // as they are with the root of the tree as the root of the file system: never out of
-// it. What is not there stands for itself. It is where a file has to be put that
-// should appear under the path. Too many links are an ErrDamaged.
+// it. A path that does not exist is returned as it is. A file has to be put at the
+// result to appear under the path. Too many links are an ErrDamaged.
 func (t *Tree) Resolve(name string) (string, error) {
 	at, rest, links := "", name, 0
 	for rest != "" {

@@ -14,10 +14,10 @@ import (
 const bufferSize = 256 << 10
 
 // Writer writes the tar of a layer. All its headers are USTAR, with PAX records for
-// what does not fit: names and links of more than 100 bytes or with others than
-// ASCII, sizes from 8 GiB, big IDs, fractions of a second, extended attributes. The
-// bytes of a name are written as they are, UTF-8 or not. That is what docker,
-// podman, containerd and umoci write too, and all read it alike.
+// fields that do not fit: names and links of more than 100 bytes or not in ASCII,
+// sizes from 8 GiB, big IDs, fractions of a second, extended attributes. The bytes
+// of a name are written as they are, UTF-8 or not. docker, podman, containerd and
+// umoci write the same, and all read it alike.
 //
 // A Writer must not be used concurrently, nor after an error.
 type Writer struct {
@@ -64,7 +64,7 @@ func (w *Writer) Write(h *tar.Header, content io.Reader) error {
 	return nil
 }
 
-// Close writes the end of the tar. It does not close what is written to.
+// Close writes the end of the tar. It does not close the underlying writer.
 func (w *Writer) Close() error {
 	if err := w.ctx.Err(); err != nil {
 		return err
@@ -78,9 +78,9 @@ func (w *Writer) Close() error {
 	return nil
 }
 
-// Plain returns a header for writing what an entry that was read is. A sparse file
-// is a regular one, as archive/tar gives its contents with the holes filled; what
-// has no content has no size; and no record says again what the header says.
+// Plain returns the header to write for an entry that was read. A sparse file
+// becomes a regular one, as archive/tar gives its contents with the holes filled; an
+// entry without content has no size; and no record repeats the header.
 func Plain(h *tar.Header) *tar.Header {
 	plain := recorded(h)
 	switch h.Typeflag {

@@ -15,8 +15,8 @@ var cosignKinds = map[string]string{
 	image.TagAttestation: image.CosignAttestations,
 }
 
-// markForCosign says in index.json what is what in the way of cosign, which knows one image
-// and what is about it: where there are more, or nothing is about the image, nothing is said.
+// markForCosign marks the image and its referrers in index.json as cosign does, which knows
+// one image with its referrers: with more images, or without referrers, nothing is marked.
 // Nor is a table changed for that alone.
 func (t *ociTable) markForCosign() {
 	if !slices.ContainsFunc(t.contents.value.Manifests, func(d *kept[v1.Descriptor]) bool { return d.raw == nil }) {

@@ -61,7 +61,7 @@ func ErrArtifact(manifest *image.Document) error {
 	return fmt.Errorf("its config, of type %q, has no rootfs, so this is not a container image but an artifact, which an archive of this kind cannot hold; write an image-archive instead", manifest.Config.MediaType)
 }
 
-// LeftOut is empty: what has no place in manifest.json has none in the archive.
+// LeftOut is empty: an image without a place in manifest.json is not in the archive.
 func (Docker) LeftOut(*image.Image) string { return "" }
 
 // NewTable returns an empty table.
@@ -87,8 +87,8 @@ func (l Docker) ReadTable(old Archive) (Table, error) {
 		return nil, err
 	}
 	for _, item := range t.index.items {
-		// Of a config that is named otherwise, the digest is not known: its image
-		// keeps its names from all others.
+		// The digest of a config with another name is not known: its image keeps its names from
+		// all others.
 		id := item.value.Config
 		if d, ok := configDigest(id); ok {
 			id = d.String()
@@ -263,7 +263,7 @@ func (t *dockerTable) Add(img *image.Image) error {
 	if known && !t.hasLayer(item.top) {
 		item.top = ""
 	}
-	// Not those of the manifest, of which containers/image does not tell either.
+	// The manifest's URLs are not used: containers/image does not tell of these either.
 	item.LayerSources = img.Origins[config].SourcesOf(diffIDs(layers))
 	t.index.add(item, img.Names)
 	return nil

@@ -9,7 +9,7 @@ import (
 )
 
 // forget takes images out of manifest.json that index.json does not list any more, and
-// that are called nothing there: what has names loses them by Remove.
+// that have no name there: others lose their names by Remove.
 func (t *ociTable) forget(ctx context.Context, gone []digest.Digest) error {
 	if t.old == nil || len(gone) == 0 {
 		return nil
@@ -28,7 +28,7 @@ func (t *ociTable) forget(ctx context.Context, gone []digest.Digest) error {
 	if len(unnamed) == 0 {
 		return nil
 	}
-	var listed []digest.Digest // Which may have the same config.
+	var listed []digest.Digest // These may have the same config.
 	for _, d := range t.contents.value.Manifests {
 		listed = append(listed, d.value.Digest)
 	}

@@ -10,13 +10,13 @@ import (
 	"strings"
 )
 
-// kept is a part of a table of contents that may come from an archive. What is not
-// changed is written again as it was, and what is changed keeps the fields that
-// nobody here knows.
+// kept is a part of a table of contents that may come from an archive. An
+// unchanged part is written again as it was, and a changed one keeps its unknown
+// fields.
 type kept[T any] struct {
 	value   T
-	raw     json.RawMessage // as it was read; nil for what is new
-	changed bool            // value is not what raw says any more
+	raw     json.RawMessage // as it was read; nil for a new one
+	changed bool            // value differs from raw
 }
 
 // change returns the value, to be changed.
@@ -61,7 +61,7 @@ func (k kept[T]) MarshalJSON() ([]byte, error) {
 	return append(object, '}'), nil
 }
 
-// hasField reports whether T has a field, as encoding/json sees it: in whatever case.
+// hasField reports whether T has a field, as encoding/json sees it: in any case.
 func hasField[T any](field string) bool {
 	for _, known := range reflect.VisibleFields(reflect.TypeFor[T]()) {
 		name, _, _ := strings.Cut(known.Tag.Get("json"), ",")

@@ -1,6 +1,6 @@
-// Package layout is what an image archive looks like: which images it accepts,
-// which entries they have, under which names and in which order, and what its
-// tables of contents say. It knows nothing of where bytes come from or go to.
+// Package layout defines the forms of an image archive: which images each accepts, which
+// entries it has, under which names and in which order, and the content of its tables of
+// contents. It knows nothing of where bytes come from or go to.
 package layout
 
 import (
@@ -44,14 +44,13 @@ type Layout interface {
 	BlobHeader(d digest.Digest, size int64) (*tar.Header, error)
 	// NewTable returns the table of contents of an archive without images.
 	NewTable() Table
-	// ReadTable returns that of an archive of this layout, whoever wrote it. What is
-	// not changed in it is written again as it was: annotations, platforms, fields
-	// that are not known here. The error wraps ErrOther for an archive that is of
-	// another layout.
+	// ReadTable returns the table of an archive of this layout from any writer. Unchanged
+	// parts are written again as they were: annotations, platforms, unknown fields. The
+	// error wraps ErrOther for an archive that is of another layout.
 	ReadTable(old Archive) (Table, error)
 }
 
-// WithoutDocker returns a layout without what Docker's own readers need.
+// WithoutDocker returns a layout without the parts that only Docker's own readers need.
 func WithoutDocker(l Layout) (Layout, error) {
 	oci, ok := l.(OCI)
 	if !ok {
@@ -68,10 +67,11 @@ type Archive interface {
 	ReadTable(name string) ([]byte, error)
 	// Has reports whether there is an entry of this name.
 	Has(name string) bool
-	// Unlisted returns what an OCI layout has without listing it in its table of contents.
+	// Unlisted returns the images that an OCI layout has but does not list in its table of
+	// contents.
 	Unlisted() []v1.Descriptor
-	// Tree returns what an image leads to. ok is false if a part of it is not there, or if
-	// nobody has looked.
+	// Tree returns everything that an image leads to. ok is false if a part of it is not
+	// there, or has not been looked for.
 	Tree(top digest.Digest) (t image.Tree, ok bool)
 }
 
@@ -113,9 +113,9 @@ type Table interface {
 	// Names that nothing has are passed over. Many names take as long as one. After an
 	// error, which is that of ctx, the table is of no use any more.
 	Remove(ctx context.Context, names []string, keep bool) error
-	// RemoveOrphans removes what has no name and is in nothing but indexes that Remove has
-	// removed, and, unless keep is set, signatures, SBOMs and whatever else is about nothing but
-	// what is removed. It returns the digests of the latter.
+	// RemoveOrphans removes images that have no name and are only in indexes that Remove
+	// has removed, and, unless keep is set, signatures, SBOMs and other referrers whose
+	// subjects are all removed. It returns the digests of the referrers.
 	RemoveOrphans(ctx context.Context, keep bool) ([]digest.Digest, error)
 	// Tag gives an image that is there a name that no other image has. It returns warnings,
 	// as SameTags does.
@@ -136,7 +136,7 @@ type Blob struct {
 	Size     int64         // as it is stored, in bytes; -1 if that is not known
 }
 
-// Metadata makes what surrounds the blobs of an archive, byte for byte. The
+// Metadata makes the metadata around the blobs of an archive, byte for byte. The
 // transport that owns the docker layout hands it down.
 type Metadata struct {
 	// File, Symlink and Directory describe entries.
@@ -174,8 +174,8 @@ func (e *TypeError) Error() string {
 	return fmt.Sprintf("manifest type %q is neither OCI nor Docker schema 2", e.MediaType)
 }
 
-// NameError is returned by Claim for a name that would mean two images, of which
-// every client would keep one.
+// NameError is returned by Claim for a name of two images. Clients would keep only one
+// of these.
 type NameError struct {
 	Name       string
 	Have, Want string // digests, or the name of a config
@@ -186,7 +186,7 @@ func (e *NameError) Error() string {
 	return fmt.Sprintf("two images want the name %s, of which a client would keep one: %s and %s; name or save them separately", e.Name, e.Have, e.Want)
 }
 
-// names knows which image has which name, by what tells it from others.
+// names knows which image has which name, by an ID of the image.
 type names map[string]string
 
 // claim returns those that nothing had.
@@ -206,7 +206,7 @@ func (n names) claim(all []string, id string) (fresh []string, err error) {
 	return fresh, nil
 }
 
-// release returns what gives names up again.
+// release returns a function that gives names up again.
 func (n names) release(fresh []string) func() {
 	return func() {
 		for _, name := range fresh {
@@ -225,7 +225,7 @@ func (n names) taken(all []string, id string) (taken []string) {
 	return taken
 }
 
-// remove returns what it removes as a set.
+// remove removes names and returns them as a set.
 func (n names) remove(all []string) (gone map[string]bool) {
 	gone = map[string]bool{}
 	for _, name := range all {

@@ -246,7 +246,7 @@ func TestOneConfigTwoManifests(t *testing.T) {
 	require.ErrorAs(t, table.Add(again.image("a/b:1")), &taken)
 }
 
-// What an image's entries are, and what only it adds to those before it.
+// The entries of an image, and those that only it adds to the images before it.
 func TestPlace(t *testing.T) {
 	one, two := single(t, nil, "a", "b", "a"), single(t, nil, "a", "c")
 	id := func(layers ...string) string {
@@ -313,7 +313,7 @@ func TestLayerSources(t *testing.T) {
 	assert.NotContains(t, string(without[1].Data), "LayerSources")
 }
 
-// Of an index Docker is offered one image: the preferred one if it is there, else
+// Docker is offered one image of an index: the preferred one if it is there, else
 // the first that Docker can run, within indexes too.
 func TestDockerIsOfferedOneImage(t *testing.T) {
 	preferring := func(d digest.Digest) layout.Layout {
@@ -349,7 +349,7 @@ func TestWideIndexes(t *testing.T) {
 	assert.Contains(t, layout.OCI{}.LeftOut(c.image("app:1")), "is not there")
 }
 
-// What Docker cannot run is in index.json only.
+// An image that Docker cannot run is in index.json only.
 func TestArtifacts(t *testing.T) {
 	for name, config := range map[string]struct{ mediaType, raw string }{
 		"another type":       {"application/vnd.example+json", `{"name":"chart"}`},
@@ -401,7 +401,8 @@ func TestCheck(t *testing.T) {
 	require.ErrorContains(t, docker.Check(&encrypted), "encrypted")
 }
 
-// An error of who makes the legacy metadata names the config, and adds nothing.
+// An error from the maker of the legacy metadata names the config, and adds
+// nothing.
 func TestLegacyMetadataFail(t *testing.T) {
 	failure := errors.New("no luck")
 	m := metadata

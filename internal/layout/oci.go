@@ -25,7 +25,7 @@ const containerdName = "io.containerd.image.name"
 // OCI is an OCI image layout in a tar that is a docker archive as well.
 type OCI struct {
 	Metadata Metadata
-	// Pure leaves out what makes it a docker archive.
+	// Pure leaves out the parts that make it a docker archive.
 	Pure bool
 	// Prefer returns the manifest of an index that Docker is offered, if it is
 	// there. Without it, and without that manifest, it is the first.
@@ -48,7 +48,7 @@ func (OCI) BlobName(d digest.Digest) string {
 // ConfigName implements Layout.
 func (l OCI) ConfigName(d digest.Digest) string { return l.BlobName(d) }
 
-// NeedsFiles reports whether a blob has a digest of another algorithm than that whose
+// NeedsFiles reports whether a blob's digest has another algorithm than the one whose
 // directory every archive has.
 func (OCI) NeedsFiles(d digest.Digest) bool { return d.Algorithm() != digest.Canonical }
 
@@ -60,7 +60,7 @@ func (l OCI) BlobHeader(d digest.Digest, size int64) (*tar.Header, error) {
 // Check refuses documents of other types.
 func (l OCI) Check(d *image.Document) error { return checkType(l, d) }
 
-// LeftOut names what is wrong with the image, or with the first platform of an index.
+// LeftOut says why Docker cannot run the image, or the first platform of an index.
 func (l OCI) LeftOut(img *image.Image) string {
 	if l.Pure { // Nobody expects it there.
 		return ""
@@ -103,7 +103,7 @@ func (l OCI) ReadTable(old Archive) (Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.Pure = manifest == nil // Whoever wrote it did not want Docker to see a part of it.
+	l.Pure = manifest == nil // Its writer did not want Docker to see a part of it.
 	t := &ociTable{layout: l, index: newTagIndex(l.Metadata), names: names{}, known: map[string]struct{}{}, directories: newDirectories(), old: old, added: map[digest.Digest]*image.Fields{}, trees: map[digest.Digest]image.Tree{}}
 	t.directories.read(old)
 	if err := t.index.read(old, manifest, repositories); err != nil {
@@ -112,7 +112,7 @@ func (l OCI) ReadTable(old Archive) (Table, error) {
 	if err := image.Decode(v1.ImageIndexFile, index, &t.contents); err != nil {
 		return nil, err
 	}
-	// What cannot be read of it says nothing, and stays as it is.
+	// An annotation that cannot be read leaves out nothing, and stays as it is.
 	t.leftOut, _ = image.ParseLeftOut(t.contents.value.Annotations[image.AnnotationLeftOut])
 	var listed []v1.Descriptor
 	for _, d := range t.contents.value.Manifests {
@@ -154,10 +154,10 @@ type ociTable struct {
 	directories directories
 	leftOut     image.LeftOut
 	old         Archive                         // nil for a new archive
-	cosign      digest.Digest                   // what signatures in old are about that have a kind only
-	removed     []digest.Digest                 // what old lists, and this does not any more
+	cosign      digest.Digest                   // the subject of signatures in old that have a kind only
+	removed     []digest.Digest                 // listed in old, and not here any more
 	added       map[digest.Digest]*image.Fields // manifests and indexes that old need not have
-	trees       map[digest.Digest]image.Tree    // of the images in added of which all is there
+	trees       map[digest.Digest]image.Tree    // of the complete images in added
 }
 
 // indexFile is index.json, its fields in the order of the specification.
@@ -266,8 +266,9 @@ func (t *ociTable) Add(img *image.Image) error {
 	return nil
 }
 
-// descriptor returns what index.json says of an image under whatever name. Readers such as
-// syft choose among the manifests of an index by their platforms, also in an index of one.
+// descriptor returns the descriptor of an image in index.json under any name. Readers such
+// as syft choose among the manifests of an index by their platforms, also in an index of
+// one.
 func (t *ociTable) descriptor(img *image.Image) v1.Descriptor {
 	top := img.Top()
 	d := v1.Descriptor{MediaType: top.Descriptor.MediaType, Digest: top.Descriptor.Digest, Size: top.Descriptor.Size}
@@ -298,8 +299,8 @@ func (t *ociTable) describe(top v1.Descriptor, img *image.Image, annotations fun
 	}
 }
 
-// artifactAnnotations is annotations for what is no image that could be run. In a layout
-// that is not for Docker, a digest tag stands where the specification has tags, and oras and
+// artifactAnnotations is annotations for an artifact, which nobody can run. In a layout that
+// is not for Docker, a digest tag stands where the specification has tags, and oras and
 // regctl look for them; containerd would take a signature for an image there.
 func (t *ociTable) artifactAnnotations(name string) map[string]string {
 	subject, _, ok := image.ParseDigestTag(name)
@@ -313,8 +314,8 @@ func (t *ociTable) artifactAnnotations(name string) map[string]string {
 	return all
 }
 
-// annotations returns those of an image with a name. One without a tag or a digest is kept as
-// it is, and not told to containerd and Docker, who would make another name of it.
+// annotations returns those of an image with a name. A name without a tag or a digest is
+// kept as it is, and hidden from containerd and Docker, which would make another name of it.
 func annotations(name string) map[string]string {
 	ref, err := reference.Parse(name)
 	tagged, isTagged := ref.(reference.Tagged)
@@ -325,7 +326,7 @@ func annotations(name string) map[string]string {
 		return map[string]string{containerdName: name, v1.AnnotationRefName: tagged.Tag()}
 	case err == nil && isDigested:
 		return map[string]string{containerdName: name}
-	case hasTag: // containerd keeps it, whatever it is.
+	case hasTag: // containerd keeps any name.
 		return map[string]string{containerdName: name, v1.AnnotationRefName: tag}
 	}
 	return map[string]string{v1.AnnotationRefName: name}
@@ -369,7 +370,7 @@ func (t *ociTable) Remove(ctx context.Context, names []string, keep bool) error 
 	return t.forget(ctx, removed)
 }
 
-// dockerItem returns what manifest.json says of an image, nil if it says nothing.
+// dockerItem returns the item of an image in manifest.json, nil if it has none.
 func (t *ociTable) dockerItem(img *image.Image, d *image.Document) (*dockerItem, error) {
 	if t.layout.Pure {
 		return nil, nil
@@ -405,7 +406,7 @@ func (t *ociTable) firstItem(img *image.Image, d *image.Document, seen map[*imag
 	return nil, nil
 }
 
-// notForDocker returns why Docker could not run what a manifest describes.
+// notForDocker returns why Docker could not run the image of a manifest.
 func (t *ociTable) notForDocker(img *image.Image, m *image.Document) string {
 	if m.IsIndex() {
 		return ""

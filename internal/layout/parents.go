@@ -15,12 +15,12 @@ import (
 
 // parents knows which images of an archive may be built on which others.
 type parents struct {
-	wanted    map[*kept[tagItem]]digest.Digest // what new images say of themselves
+	wanted    map[*kept[tagItem]]digest.Digest // as new images name them
 	histories map[string][]string              // by config file; steps as JSON
 	old       Archive                          // nil for a new archive
 }
 
-// add records what a new image says of its parent.
+// add records the parent that a new image names.
 func (p *parents) add(item *kept[tagItem], config []byte, parent digest.Digest) {
 	if p.histories == nil {
 		p.wanted, p.histories = map[*kept[tagItem]]digest.Digest{}, map[string][]string{}
@@ -116,7 +116,7 @@ func (p *parents) history(item *kept[tagItem]) []string {
 	return steps
 }
 
-// historyOf returns the steps of a config, none if they are not what Docker reads.
+// historyOf returns the steps of a config, none if Docker cannot read them.
 func historyOf(config []byte) []string {
 	var fields struct {
 		History []v1.History `json:"history"`

@@ -47,7 +47,7 @@ func childOf(img *image.Image, parent digest.Digest) *image.Image {
 	return img
 }
 
-// parentsIn returns what manifest.json says, by the first name of an image.
+// parentsIn returns the parents in manifest.json, by the first name of an image.
 func parentsIn(t *testing.T, table Table) map[string]string {
 	t.Helper()
 	var items []struct {
@@ -134,8 +134,8 @@ func TestInLoops(t *testing.T) {
 	}
 }
 
-// A layer that has URLs keeps those that its archive had in both layouts. In that which
-// has the manifest, the manifest knows better.
+// A layer that has URLs keeps those that its archive had in both layouts. In the
+// layout with the manifest, the manifest wins.
 func TestLayerSourcesOfOrigin(t *testing.T) {
 	for name, l := range map[string]Layout{"docker": Docker{Metadata: plainMetadata()}, "oci": OCI{Metadata: plainMetadata()}} {
 		t.Run(name, func(t *testing.T) {

@@ -105,8 +105,8 @@ const (
 	someHex         = "4d38069c7417dcecbdba6e36fcc2f25d65aea4ddbea637b55d7815319394b3f1"
 )
 
-// A table that is read and written again says what it said, also what nobody here
-// knows of.
+// A table that is read and written again keeps its content, unknown fields
+// included.
 func TestReadTableIsLossless(t *testing.T) {
 	old := oldArchive{v1.ImageIndexFile: oldIndex, manifestFile: oldManifest, repositoriesFile: oldRepositories}
 	table, err := OCI{Metadata: plainMetadata()}.ReadTable(old)
@@ -125,12 +125,12 @@ func TestReadTableIsLossless(t *testing.T) {
 	assert.Contains(t, oldIndex, string(manifests[1]))
 	assert.Contains(t, tail[manifestFile], oldManifest[1:len(oldManifest)-1])
 
-	// What was added goes again without a trace.
+	// An added image is removed again without a trace.
 	require.NoError(t, table.Remove(t.Context(), []string{"example.com/new:2"}, false))
 	assert.Equal(t, map[string]string(old), tailOf(t, table))
 }
 
-// An image that gets one more name keeps what its item in manifest.json says.
+// An image that gets one more name keeps its item in manifest.json.
 func TestReadTableKeepsFieldsOfWhatChanges(t *testing.T) {
 	img := testImage(t, "app", "example.com/app:1")
 	config := img.Top().Config.Digest.Encoded() + ".json"

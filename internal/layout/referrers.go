@@ -11,8 +11,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
-// RemoveOrphans implements Table. What is about a referrer that goes is removed as well.
-// A referrer about something that was not there before stays: nobody has removed that now.
+// RemoveOrphans implements Table. Referrers of a removed referrer are removed as well. A
+// referrer whose subject was not there before stays: its subject has not been removed now.
 func (t *ociTable) RemoveOrphans(ctx context.Context, keep bool) ([]digest.Digest, error) {
 	if len(t.removed) == 0 {
 		return nil, nil
@@ -83,7 +83,7 @@ func (t *ociTable) parts(ctx context.Context, images []digest.Digest) (parts, ot
 	return parts, others, nil
 }
 
-// named returns what has a name.
+// named returns the digests that have a name.
 func (t *ociTable) named() map[digest.Digest]bool {
 	named := map[digest.Digest]bool{}
 	for _, listed := range t.contents.value.Manifests {
@@ -94,13 +94,13 @@ func (t *ociTable) named() map[digest.Digest]bool {
 	return named
 }
 
-// referrer is something in index.json that is about something else.
+// referrer is an element of index.json that has a subject.
 type referrer struct {
 	digest   digest.Digest
 	subjects []digest.Digest
 }
 
-// referrers returns which descriptors are referrers, and what the others describe.
+// referrers returns which descriptors are referrers, and the digests of the others.
 func (t *ociTable) referrers() (referrers []referrer, images []digest.Digest) {
 	listed := map[digest.Digest][]v1.Descriptor{}
 	var order []digest.Digest
@@ -154,8 +154,8 @@ func (t *ociTable) subjects(descriptors []v1.Descriptor) (subjects []digest.Dige
 	return []digest.Digest{subject}
 }
 
-// fields returns what is to be known here of a manifest or an index. What has been added is
-// known; the rest is read.
+// fields returns the fields of a manifest or an index. Those of added ones are known; others
+// are read.
 func (t *ociTable) fields(d digest.Digest) (*image.Fields, error) {
 	if added := t.added[d]; added != nil {
 		return added, nil
@@ -199,7 +199,7 @@ func (t *ociTable) reach(ctx context.Context, from []digest.Digest, about map[di
 	return reached, nil
 }
 
-// noteAdded remembers what the documents of an image lead to, and are about.
+// noteAdded remembers which documents an image leads to, and their subjects.
 func (t *ociTable) noteAdded(img *image.Image) {
 	if tree, ok := image.TreeOf(img); ok {
 		t.trees[img.Digest()] = tree
@@ -216,7 +216,7 @@ func (t *ociTable) noteAdded(img *image.Image) {
 	}
 }
 
-// removeDigests takes all descriptors of some digests out of the table, whatever their names.
+// removeDigests takes all descriptors of some digests out of the table, under any name.
 func (t *ociTable) removeDigests(ctx context.Context, all []digest.Digest) error {
 	if len(all) == 0 {
 		return nil

@@ -56,7 +56,7 @@ func (t *ociTable) noteTags(names []string) {
 	}
 }
 
-// refName returns what index.json has as the reference name of an image, "" if nothing.
+// refName returns the reference name of an image in index.json, "" if it has none.
 func refName(name string) string {
 	if _, _, ok := image.ParseDigestTag(name); ok {
 		return ""

@@ -33,8 +33,8 @@ type tagItem struct {
 	LayerSources map[digest.Digest]v1.Descriptor `json:",omitempty"` // of layers that have URLs, by diff ID
 }
 
-// tagIndex is what manifest.json and repositories say, which archives of both
-// layouts have.
+// tagIndex is the content of manifest.json and repositories, which archives of both layouts
+// have.
 type tagIndex struct {
 	metadata     Metadata
 	items        []*kept[tagItem] // one per distinct config
@@ -43,7 +43,7 @@ type tagIndex struct {
 	parents      parents
 	// Names of one image may come one at a time, and be tens of thousands.
 	tagged map[itemTag]struct{}         // each element of RepoTags of items
-	tops   map[*kept[tagItem]]topOfItem // what top found, until names are taken away
+	tops   map[*kept[tagItem]]topOfItem // results of top, until names are taken away
 }
 
 // itemTag is a name of an element of manifest.json.
@@ -52,7 +52,8 @@ type itemTag struct {
 	name string
 }
 
-// topOfItem is what is known of the top legacy layer of an element of manifest.json.
+// topOfItem is the known part of the search for the top legacy layer of an element of
+// manifest.json.
 type topOfItem struct {
 	id     string // "" if nothing tells it
 	looked int    // at how many of its names
@@ -73,7 +74,7 @@ func newTagIndex(m Metadata) tagIndex {
 	}
 }
 
-// read takes over what an archive has. Either document may be nil.
+// read takes over the documents of an archive. Either may be nil.
 func (x *tagIndex) read(old Archive, manifest, repositories []byte) error {
 	x.parents.old = old
 	if manifest != nil {

@@ -9,7 +9,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
-// otherwiseListed returns what index.json lists under other names than these, or none.
+// otherwiseListed returns the digests that index.json lists under other names
+// than these, or without one.
 func (t *ociTable) otherwiseListed(names map[string]bool) map[digest.Digest]bool {
 	listed := map[digest.Digest]bool{}
 	for _, d := range t.contents.value.Manifests {
@@ -20,7 +21,7 @@ func (t *ociTable) otherwiseListed(names map[string]bool) map[digest.Digest]bool
 	return listed
 }
 
-// untag takes the name from a descriptor, which stays with what else it says.
+// untag takes the name from a descriptor, which keeps everything else.
 func (t *ociTable) untag(d *kept[v1.Descriptor]) {
 	changed := d.change()
 	changed.Annotations = maps.Clone(changed.Annotations)

@@ -33,14 +33,15 @@ const (
 
 	// maxTable bounds a table of contents, as in package catalog.
 	maxTable = 8 << 20
-	// maxDepth bounds how deeply indexes may be nested. Clients have no such bound, so
-	// what is deeper is not skipped, but refused.
+	// maxDepth bounds how deeply indexes may be nested. Clients have no such bound, so a
+	// deeper index is not skipped, but refused.
 	maxDepth = 16
 
 	containerdName = "io.containerd.image.name"
 )
 
-// Archive is what an archive has for clients. Its methods may be called concurrently.
+// Archive is the content of an archive as clients see it. Its methods may be called
+// concurrently.
 type Archive struct {
 	files     *tarfile.Index
 	tops      []v1.Descriptor // of index.json, each as it is there
@@ -123,8 +124,8 @@ func (a *Archive) readConfig(i *item) {
 	}
 }
 
-// findLegacy finds what Docker loads as images where there is no manifest.json, and
-// Docker before 1.10 always.
+// findLegacy finds directories that Docker loads as images if there is no manifest.json,
+// and Docker before 1.10 always.
 func (a *Archive) findLegacy() {
 	for name := range a.files.Names() {
 		id, ok := strings.CutSuffix(name, "/json")
@@ -197,8 +198,8 @@ func (a *Archive) Documents() []*Document {
 	return all
 }
 
-// About returns which image a document is about by the tag that it has in index.json, ""
-// if none tells.
+// About returns the image that a document refers to by its tag in index.json, "" if there
+// is no such tag.
 func (a *Archive) About(d digest.Digest) digest.Digest {
 	for _, name := range a.fullNames[d] {
 		if subject, _, ok := image.ParseDigestTag(name); ok {
@@ -239,7 +240,7 @@ func blobName(d digest.Digest) (string, error) {
 
 func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
-// repositoryOf returns the repository of a full name. ok is false for what is no name.
+// repositoryOf returns the repository of a full name. ok is false for an invalid name.
 func repositoryOf(name string) (repository string, ok bool) {
 	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {

@@ -9,15 +9,15 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
-// names returns what clients call something that index.json lists. containerd and Docker
-// take one annotation for its name, podman and skopeo the other: both count.
+// names returns the names that clients read from a descriptor in index.json. containerd and
+// Docker take one annotation for its name, podman and skopeo the other: both count.
 func names(d v1.Descriptor) (full []string, tag string) {
 	for _, key := range []string{containerdName, image.AnnotationTag, v1.AnnotationRefName} {
 		name := d.Annotations[key]
 		switch {
 		case name == "" || slices.Contains(full, name):
 		case key == v1.AnnotationRefName && !strings.ContainsAny(name, "/:@"):
-			tag = name // Which may be any word.
+			tag = name // This may be any word.
 		default:
 			full = append(full, name)
 		}
@@ -25,8 +25,8 @@ func names(d v1.Descriptor) (full []string, tag string) {
 	return full, tag
 }
 
-// namesOf returns the full names of something that index.json lists. lone is the only name of
-// what has but one word: Docker 29 takes that for a name in docker.io/library, and podman for one
+// namesOf returns the full names of a descriptor in index.json. lone is its only name if that
+// is a single word: Docker 29 takes that for a name in docker.io/library, and podman for one
 // in localhost.
 func namesOf(d v1.Descriptor) (full []string, lone string) {
 	full, tag := names(d)
@@ -36,7 +36,7 @@ func namesOf(d v1.Descriptor) (full []string, lone string) {
 	return full, tag
 }
 
-// isDigestTagged reports whether the names say that something is about an image.
+// isDigestTagged reports whether the names say that a document is about an image.
 func isDigestTagged(full []string) bool {
 	return len(full) > 0 && !slices.ContainsFunc(full, func(name string) bool {
 		_, _, ok := image.ParseDigestTag(name)

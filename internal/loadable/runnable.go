@@ -23,8 +23,8 @@ func isRunByOthers(mediaType string) bool {
 }
 
 // isInert reports whether no client can run what a manifest describes: its config is of no
-// image, or all of its layers are something else than layers. The types say so, but also
-// the contents: of the type of a layer, one client or the other takes no notice.
+// image, or all of its layers are something else than layers. The types say so, and the
+// contents too: some clients ignore the type of a layer.
 func (a *Archive) isInert(doc *Document) bool {
 	f := doc.Fields
 	if f.Config == nil || f.Manifests != nil || f.FSLayers != nil {

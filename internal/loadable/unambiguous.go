@@ -16,8 +16,8 @@ import (
 )
 
 // Go's encoding/json, with which most clients read, takes "Manifests" for "manifests" and
-// the last of several equal keys, and of some kinds of values a mixture. Others read JSON
-// by its letters. So what is in a table of contents has to be there once, and spelt right.
+// the last of several equal keys, and mixes some kinds of values. Others read JSON by its
+// letters. So every key in a table of contents must be unique, and spelt right.
 
 // ociKeys are the keys of indexes and descriptors; dockerKeys are those of manifest.json.
 var (
@@ -60,7 +60,7 @@ type level struct {
 }
 
 func unambiguous(name string, data []byte) error {
-	if err := image.Decode(name, data, new(any)); err != nil { // Which has limits.
+	if err := image.Decode(name, data, new(any)); err != nil { // Decode has limits.
 		return err
 	}
 	d := json.NewDecoder(bytes.NewReader(data)) // It gives the keys as they are.

@@ -15,19 +15,19 @@ import (
 )
 
 // Vouch returns nil if somebody vouches for a manifest or an index as the image of a
-// repository; with "", whatever it is called. Else it returns why nobody does.
+// repository; with "", under any name. Otherwise it returns why nobody does.
 type Vouch func(d digest.Digest, repository string) error
 
 var errNoManifest = errors.New("the archive has no manifest of it that a signature could be of")
 
 // Unvouched returns a problem for every image that some client loads and nobody vouches
-// for, each with its name. Who vouches for an index vouches for what it lists, and an index
-// for which nobody does passes if somebody vouches for all of its manifests that are there.
-// Only what no client can run is left out: in an index what is for no platform, and what is
-// about another image.
+// for, each with its name. Vouching for an index covers everything that it lists. An index
+// for which nobody vouches passes if somebody vouches for all of its manifests that are
+// there. Only documents that no client can run are left out: those of an index that are for
+// no platform, and those about another image.
 //
-// It looks at documents and names, and takes for granted that blobs are what their digests
-// say and layers what configs say: the claims of package catalog are about that. The error is that of ctx.
+// It looks at documents and names, and takes for granted that blobs match their digests and
+// layers their configs: package catalog checks that. The error is that of ctx.
 func (a *Archive) Unvouched(ctx context.Context, vouch Vouch) ([]error, error) {
 	c := &checker{
 		Archive: a, vouch: vouch, known: map[claim]error{}, complete: map[claim]error{}, inert: map[kind]bool{},
@@ -36,7 +36,7 @@ func (a *Archive) Unvouched(ctx context.Context, vouch Vouch) ([]error, error) {
 	if err := c.ambiguities(ctx); err != nil {
 		return nil, err
 	}
-	for _, named := range []bool{true, false} { // What has no name may be known by another one's.
+	for _, named := range []bool{true, false} { // An image without a name may be known by another one's.
 		for _, top := range a.tops {
 			if err := ctx.Err(); err != nil {
 				return nil, err
@@ -58,14 +58,14 @@ func (a *Archive) Unvouched(ctx context.Context, vouch Vouch) ([]error, error) {
 	return c.problems, nil
 }
 
-// checker finds what nobody vouches for.
+// checker finds images for which nobody vouches.
 type checker struct {
 	*Archive
 	vouch    Vouch
 	known    map[claim]error        // by whom a document is vouched for, or an index that lists it
 	complete map[claim]error        // the same, or all that it leads to
 	inert    map[kind]bool          // whether no client runs it
-	accepted map[digest.Digest]bool // what somebody vouches for under one of its names
+	accepted map[digest.Digest]bool // digests that somebody vouches for under one of their names
 	reported map[digest.Digest]bool // tops that a problem names
 	problems []error
 }
@@ -177,7 +177,7 @@ func (c *checker) vouched(d digest.Digest, repository string) error {
 }
 
 // covered returns why a document is not vouched for, nor all that it leads to. about is set
-// for what the archive says is about something else.
+// for a document with a subject in this archive.
 func (c *checker) covered(d v1.Descriptor, repository string, about bool) error {
 	key := claim{d.Digest, repository, about}
 	err, ok := c.complete[key]
@@ -236,7 +236,7 @@ func describe(d v1.Descriptor) string {
 }
 
 // skips reports whether no client runs a document, or anything that it leads to. about is
-// set for what the archive says is about something else.
+// set for a document with a subject in this archive.
 func (c *checker) skips(d v1.Descriptor, about bool) bool {
 	key := kind{d.Digest, about, isUnknown(d)}
 	inert, ok := c.inert[key]
@@ -299,7 +299,7 @@ func (c *checker) item(n int, i item, named bool) {
 	}
 }
 
-// isReported reports whether there is a problem with a document, or with what lists it.
+// isReported reports whether there is a problem with a document, or with one that lists it.
 func (c *checker) isReported(d digest.Digest, seen map[digest.Digest]bool) bool {
 	if c.reported[d] {
 		return true

@@ -1,7 +1,7 @@
-// Package local is the files of this machine that data is written to: archives
-// and temporary files. Their errors have a type of their own, so that a full disk
-// here is not taken for the failure of whatever the data comes from, and the name
-// by which the user knows the file. The package knows nothing of what is written.
+// Package local has the files of this machine that data is written to: archives and
+// temporary files. Their errors have a type of their own, so that a full disk here is
+// not taken for a failure of the data's source, and carry the name by which the user
+// knows the file. The package knows nothing of the content.
 package local
 
 import (
@@ -16,15 +16,15 @@ import (
 // Error means that this machine, and nobody else, has failed: a file here cannot
 // be made, written or given its name.
 type Error struct {
-	Op   string // what was being done, "write" for example
+	Op   string // the operation, "write" for example
 	Path string // to which file, as the user knows it
 	Err  error
 }
 
-// Error returns the operation, the path and what was wrong.
+// Error returns the operation, the path and the cause.
 func (e *Error) Error() string { return e.Op + " " + e.Path + ": " + e.Err.Error() }
 
-// Unwrap returns what was wrong.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
 // File is an open file whose errors, except for io.EOF, are of type *Error. It
@@ -32,7 +32,7 @@ func (e *Error) Unwrap() error { return e.Err }
 type File struct {
 	file      *os.File
 	name      string
-	writeBack *writeBack // nil for what is not going to be synced
+	writeBack *writeBack // nil if the file will not be synced
 	observe   func(Change)
 	keepSame  bool
 }
@@ -41,15 +41,15 @@ type File struct {
 // none of its own, and a temporary one has one that means nothing to anybody.
 func NewFile(f *os.File, name string) *File { return &File{file: f, name: name} }
 
-// Name returns what errors call the file.
+// Name returns the file's name in errors.
 func (f *File) Name() string { return f.name }
 
 // Fd returns the file's descriptor or handle, for copies made by the kernel. It
 // is valid until the file is closed.
 func (f *File) Fd() uintptr { return f.file.Fd() }
 
-// FileAt returns where the kernel finds what is at an offset: there in the file itself,
-// with all that follows. It is valid until the file is closed.
+// FileAt returns where the kernel finds the byte at an offset: there in the file
+// itself, with all that follows. It is valid until the file is closed.
 func (f *File) FileAt(off int64) (file *os.File, at, left int64) { return f.file, off, math.MaxInt64 }
 
 // Write implements io.Writer.
@@ -58,11 +58,11 @@ func (f *File) Write(p []byte) (int, error) {
 	return n, f.wrap("write", err)
 }
 
-// KeepSame has WriteAt leave alone what is there already, so that it need not get to the
-// disk again. Call it before anything is written.
+// KeepSame has WriteAt skip bytes that are the same already, so that they need not get
+// to the disk again. Call it before anything is written.
 func (f *File) KeepSame() { f.keepSame = true }
 
-// has reports whether p is what is there, and has been written: zeros are no hole.
+// has reports whether p is there already, and has been written: zeros are no hole.
 func (f *File) has(p []byte, off int64) bool {
 	if f.Written(off, int64(len(p))) < int64(len(p)) {
 		return false
@@ -102,7 +102,7 @@ func (f *File) Truncate(size int64) error {
 	return f.wrap("truncate", err)
 }
 
-// Close closes the file. What waits in Write of a pipe fails.
+// Close closes the file. A Write to a pipe that waits fails.
 func (f *File) Close() error { return f.wrap("close", f.file.Close()) }
 
 func (f *File) wrap(op string, err error) error {

@@ -31,7 +31,7 @@ func TestFile(t *testing.T) {
 	require.NoError(t, f.Close())
 }
 
-// Whatever fails, the error is of this machine and has the name that was given.
+// Every error is of this machine and has the name that was given.
 func TestErrors(t *testing.T) {
 	raw, err := os.Create(filepath.Join(t.TempDir(), "raw"))
 	require.NoError(t, err)
@@ -54,7 +54,7 @@ func TestErrors(t *testing.T) {
 	require.EqualError(t, err, "write shown: file already closed")
 }
 
-// What is there already is not written again.
+// Bytes that are there already are not written again.
 func TestKeepSame(t *testing.T) {
 	raw, err := os.Create(filepath.Join(t.TempDir(), "raw"))
 	require.NoError(t, err)
@@ -85,7 +85,7 @@ func TestKeepSame(t *testing.T) {
 	assert.Equal(t, string(data)+"more", string(got))
 }
 
-// Where the system knows holes, they are told, and that they take no space.
+// Where the system knows holes, they are reported, and take no space.
 func TestHoles(t *testing.T) {
 	raw, err := os.Create(filepath.Join(t.TempDir(), "raw"))
 	require.NoError(t, err)

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Zeros are written where there is a hole, or it would be taken for what is missing.
+// Zeros are written over a hole, or it would be taken for missing data.
 func TestKeepSameFillsHoles(t *testing.T) {
 	raw, err := os.Create(filepath.Join(t.TempDir(), "raw"))
 	require.NoError(t, err)

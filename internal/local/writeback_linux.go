@@ -7,8 +7,8 @@ import (
 )
 
 // startWriteBack has the system begin to write a file's data to the disk. It is a
-// variable for tests. That the file may be closed meanwhile, or a system does not
-// know how, is nobody's loss.
+// variable for tests. It does no harm if the file is closed meanwhile, or the
+// system cannot do it.
 var startWriteBack = func(f *os.File) {
 	raw, err := f.SyscallConn()
 	if err != nil {

@@ -6,8 +6,8 @@ package local
 // first hole, as far as the system knows holes.
 func (f *File) Written(off, n int64) int64 { return f.before(off, n) }
 
-// NextData returns where what is no hole begins, from off on, as far as the system knows
-// holes.
+// NextData returns where data, not a hole, begins from off on, as far as the system
+// knows holes.
 func (f *File) NextData(off int64) int64 { return off }
 
 // Allocated returns how many bytes of the disk the file takes, or if that cannot be told,

@@ -19,8 +19,8 @@ func (f *File) Written(off, n int64) int64 {
 	return min(hole-off, n)
 }
 
-// NextData returns where what is no hole begins, from off on, as far as the system knows
-// holes.
+// NextData returns where data, not a hole, begins from off on, as far as the system
+// knows holes.
 func (f *File) NextData(off int64) int64 {
 	data, err := unix.Seek(int(f.file.Fd()), off, unix.SEEK_DATA)
 	switch {

@@ -1,5 +1,5 @@
-// Package naming tells the path of an archive and the name of an image in it apart.
-// It knows nothing of what a name stands for.
+// Package naming splits the path of an archive from the name of an image in it. It does not
+// know what a name stands for.
 package naming
 
 import (
@@ -10,9 +10,8 @@ import (
 )
 
 // freeName is what the OCI image layout allows for a name
-// (org.opencontainers.image.ref.name), less what has a colon or an at sign in it: of
-// that, whatever is no NAME:TAG or NAME@DIGEST is a mistake. So is what looks like an
-// image ID.
+// (org.opencontainers.image.ref.name), except names with a colon or an at sign: these must be
+// NAME:TAG or NAME@DIGEST. A name that looks like an image ID is a mistake, too.
 var (
 	freeName = regexp.MustCompile(`^[A-Za-z0-9]+(?:(?:[-._+]|--)[A-Za-z0-9]+)*(?:/[A-Za-z0-9]+(?:(?:[-._+]|--)[A-Za-z0-9]+)*)*$`)
 	imageID  = regexp.MustCompile(`^[0-9a-f]{64}$`)
@@ -40,9 +39,9 @@ func SplitTag(s string) (name, tag string, ok bool) {
 	return s[:colon], s[colon+1:], true
 }
 
-// Split splits PATH[:NAME] at the first colon, unless what is before a later one, or
-// all of it, is the path of a file. The path may be the address of an archive elsewhere, whose query string is
-// hidden (HideQuery).
+// Split splits PATH[:NAME] at the first colon, unless the part before a later one, or all of
+// it, is the path of a file. The path may be the address of an archive elsewhere, whose query
+// string is hidden (HideQuery).
 func Split(s string) (path, name string, hasName bool) {
 	if _, ok := Scheme(s); ok {
 		return splitRemote(HideQuery(s))

@@ -33,7 +33,7 @@ func splitRemote(s string) (address, name string, hasName bool) {
 	return s[:start] + rest, name, hasName
 }
 
-// secrets are the addresses that HideQuery has been given, by what was left of them.
+// secrets are the addresses that HideQuery has been given, by the text that it left of them.
 var secrets struct {
 	sync.Mutex
 	addresses map[string]string
@@ -41,9 +41,9 @@ var secrets struct {
 
 var httpsAddress = regexp.MustCompile(`(?i)https://[^\s/?#,]+/[^\s?#,:]*(?:\?[^\s#:,]*)?`)
 
-// HideQuery takes query strings and passwords off addresses in s: in that of a presigned URL is what grants
-// access, and what errors and messages print of an archive is its path. Query gives them back. A query string
-// must not have colons; programs write them as %3A.
+// HideQuery takes query strings and passwords off addresses in s: the query string of a presigned URL
+// grants access, and errors and messages print the path of an archive. Query gives them back. A query
+// string must not have colons; programs write them as %3A.
 func HideQuery(s string) string {
 	if !strings.ContainsAny(s, "?@") {
 		return s

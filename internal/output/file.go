@@ -72,7 +72,8 @@ func moveInto(name, target string, old fs.FileInfo) error {
 	if err == nil {
 		return nil
 	}
-	// Only what is ours: by exchanging names, what is not may have got this one.
+	// Remove only our own file: an exchange of names may have given this name to
+	// another one.
 	if left, statErr := os.Lstat(name); statErr == nil && os.SameFile(own, left) {
 		err = errors.Join(err, os.Remove(name))
 	}
@@ -85,7 +86,7 @@ func moveByLink(name, target string) error {
 	err := os.Link(name, target)
 	switch {
 	case err == nil:
-		_ = os.Remove(name) // The archive is where it should be, whatever it is called as well.
+		_ = os.Remove(name) // The archive has its path, even if the other name stays.
 		return nil
 	case errors.Is(err, fs.ErrExist):
 		return appeared(target)
@@ -94,8 +95,7 @@ func moveByLink(name, target string) error {
 }
 
 // moveOver renames a file to the target if that still is the empty file that old
-// describes, or nothing. Somebody who writes to the target between the two is
-// not noticed.
+// describes, or nothing. A write to the target between the two is not noticed.
 func moveOver(name, target string, old fs.FileInfo) error {
 	if err := unchanged(target, old); err != nil {
 		return err
@@ -103,9 +103,9 @@ func moveOver(name, target string, old fs.FileInfo) error {
 	return os.Rename(name, target)
 }
 
-// unchanged fails if somebody has written to the target, or put something in its
-// place, since old was seen there, or nothing was if that is nil. That it has been
-// removed is nobody's loss.
+// unchanged fails if somebody has written to the target, or put a file in its
+// place, since old was seen there, or nothing was if that is nil. It is fine if
+// it has been removed.
 func unchanged(target string, old fs.FileInfo) error {
 	info, err := os.Lstat(target)
 	switch {

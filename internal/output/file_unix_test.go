@@ -33,7 +33,7 @@ func TestNamedTemporaryFileOfBareName(t *testing.T) {
 	assert.Equal(t, []string{"out"}, names(t, dir))
 }
 
-// Of two who write to the same path, the second to commit is told so.
+// If two programs write to the same path, the second to commit gets an error.
 func TestTwoWriters(t *testing.T) {
 	for name, create := range creators {
 		for _, empty := range []bool{true, false} {
@@ -131,7 +131,7 @@ func TestMovesOfPlainFileSystems(t *testing.T) {
 	assert.Equal(t, "new", read(t, target))
 }
 
-// Two who write in place would mix their bytes.
+// Two programs that write in place would mix their bytes.
 func TestTwoWritersInPlace(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "out")
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
@@ -172,7 +172,7 @@ func isLocal(t *testing.T, err error) {
 	require.True(t, errors.As(err, &local), err)
 }
 
-// Who has given up does not want the archive any more.
+// After a cancel, the caller does not want the archive any more.
 func TestCommitAfterCancel(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -16,19 +16,19 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/compression"
 )
 
-// Options say what becomes of the bytes on their way to an Output.
+// Options are ways to change the bytes for an Output.
 type Options struct {
 	// Compress is how they are compressed: None, Gzip or Zstd.
 	Compress compression.Algorithm
-	// Hash, if not nil, gets what a stream gets, after it has been compressed. A file
-	// that is not compressed is not written from start to end, and does not.
+	// Hash, if not nil, gets the bytes of a stream, after compression. It gets nothing of a
+	// file that is not compressed, as that is not written from start to end.
 	Hash hash.Hash
-	// Split is what CreateSplit has been given, if it was that.
+	// Split is the size given to CreateSplit, if that made the Output.
 	Split int64
 }
 
-// With gives an Output to which nothing has been written options. If it fails, the
-// Output is aborted. What is compressed is a stream, also where it appears at its path
+// With sets the options of an Output to which nothing has been written. If it fails, the
+// Output is aborted. A compressed archive is a stream, also if it appears at its path
 // complete or not at all, as any file.
 func (o *Output) With(options Options) (*Output, error) {
 	if err := o.checkSplit(options); err != nil {
@@ -70,8 +70,8 @@ func (o *Output) With(options Options) (*Output, error) {
 	}
 	o.undo = func() error {
 		gate.shut(fs.ErrClosed)
-		err := undo() // Whoever is writing fails now.
-		go z.close()  // Which ends its goroutines, and writes nothing any more.
+		err := undo() // A write under way fails now.
+		go z.close()  // It ends its goroutines, and writes nothing any more.
 		return err
 	}
 	o.appears, o.file, o.writer, o.stream = o.file != nil, nil, z, true
@@ -102,8 +102,8 @@ func (z *compressed) close() error {
 	return cmp.Or(z.below.failure(), err)
 }
 
-// gate lets nothing through once it is shut, as it is by a write that fails: what has been
-// cut off has no end. It does not fail: pgzip leaves a goroutine behind then.
+// gate drops all writes once it is shut, as by a write that fails: an archive that was
+// cut off gets no end. It returns no error: pgzip leaves a goroutine behind then.
 type gate struct {
 	w io.Writer
 
@@ -164,7 +164,7 @@ func bySuffix(path string) compression.Algorithm {
 const (
 	// gzipBlock is how much each block has that is compressed on its own.
 	gzipBlock = 1 << 20
-	// zstdWindow is what a reader has to keep: k3s refuses more than 32 MiB.
+	// zstdWindow is the window that a reader has to keep: k3s refuses more than 32 MiB.
 	zstdWindow = 8 << 20
 	// compressors is how many blocks are compressed at the same time.
 	compressors = 8

@@ -74,8 +74,8 @@ func TestCompressedBytes(t *testing.T) {
 	}
 }
 
-// What is compressed appears complete or not at all, and is never ended if it is not
-// complete.
+// A compressed archive appears complete or not at all, and is never ended if it
+// is not complete.
 func TestCompressedIsAtomic(t *testing.T) {
 	for _, a := range compressions {
 		dir := t.TempDir()
@@ -143,7 +143,7 @@ func (s *soonFull) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A compressor leaves no goroutine behind when what it writes to fails.
+// A compressor leaves no goroutine behind when its writer fails.
 func TestCompressedWriteFailsAndIsAborted(t *testing.T) {
 	before, data := goleak.IgnoreCurrent(), material()
 	for _, a := range compressions {

@@ -4,7 +4,7 @@ package output
 
 import "os"
 
-// hasLocks says whether lock does what it says.
+// hasLocks says whether lock works.
 const hasLocks = false
 
 // lock does nothing: files are not written in place here.

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hasLocks says whether lock does what it says.
+// hasLocks says whether lock works.
 const hasLocks = true
 
 // lock locks a file until it is closed, or returns ErrBusy if somebody else has.

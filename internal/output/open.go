@@ -20,9 +20,9 @@ const (
 // until it is committed or aborted: if somebody else is at it, Open waits, as long as
 // ctx lasts, or returns ErrBusy if wait is false.
 //
-// Whoever writes behind the archive's end and then calls Supersede has Commit do it;
-// without that call Commit leaves the archive as it was, as Abort does. Restore says what
-// to leave of the file then.
+// If the caller writes behind the archive's end and then calls Supersede, Commit makes
+// the change; without that call Commit leaves the archive as it was, as Abort does.
+// Restore then says how much of the file to keep.
 func Open(ctx context.Context, path string, wait bool) (*Output, error) {
 	if err := checkLocal(path); err != nil {
 		return nil, &Error{Op: "opening", Path: path, Err: err}
@@ -94,7 +94,7 @@ func lockedFile(target string) (*os.File, error) {
 	return f, nil
 }
 
-// errParts means that what is to be changed is not one file.
+// errParts means that the archive to be changed is not one file.
 var errParts = errors.New("the archive is in parts, which are not changed: join them (cat NAME.[0-9]* > NAME) and change that, or save it anew")
 
 // isAt fails if the file at a path is another one.
@@ -117,12 +117,12 @@ func isAt(f *os.File, path string) error {
 // here, or has put another file in its place.
 var ErrChanged = errors.New("another program has changed the file meanwhile")
 
-// change is what is going to happen to an archive that is there.
+// change is a planned change of an existing archive.
 type change struct {
 	target    string
 	raw       *os.File
 	size      int64 // when it was opened, in bytes
-	keep      int64 // what is left of that if nothing comes of the change
+	keep      int64 // bytes to keep of that if the change is not made
 	wrote     bool  // something may have been
 	block     []byte
 	off       int64
@@ -132,14 +132,14 @@ type change struct {
 // Size returns how many bytes an archive that was opened has.
 func (o *Output) Size() int64 { return o.change.size }
 
-// Restore says that what stands behind keep bytes of an archive that was opened is
-// nothing, and need not be there again if nothing comes of the change. From now on
+// Restore says that the bytes after the first keep ones of an opened archive mean
+// nothing, and need not be there again if the change is not made. From now on
 // something may be written there.
 func (o *Output) Restore(keep int64) { o.change.keep, o.change.wrote = keep, true }
 
 // Supersede has Commit write a block, of 512 bytes at a multiple of that, when
-// everything else is on the disk: that alone is the change. Before, unchanged is
-// asked whether the archive is still what it was.
+// everything else is on the disk: that alone is the change. Before, unchanged is asked
+// whether the archive is still the same.
 func (o *Output) Supersede(block []byte, off int64, unchanged func() error) {
 	o.change.block, o.change.off, o.change.unchanged = block, off, unchanged
 }
@@ -149,7 +149,7 @@ func (c *change) restore(file *local.File) error {
 		return nil
 	}
 	if info, err := c.raw.Stat(); err != nil || info.Size() <= c.keep {
-		return err // Somebody else has cut it: what is left is theirs.
+		return err // Somebody else has cut it: the rest is theirs.
 	}
 	return file.Truncate(c.keep)
 }
@@ -207,9 +207,9 @@ func Replace(ctx context.Context, path string, wait bool) (*Output, error) {
 	return o, nil
 }
 
-// Beside has an archive that was opened, and cannot be changed where it is, written
-// again: File is a new and empty one from now on, which takes the place of the old one
-// when Commit has made the change there. old is what is read meanwhile.
+// Beside has an opened archive that cannot be changed in place written again: from now
+// on File is a new and empty file, which replaces the old one when Commit has made the
+// change there. old is the file to read meanwhile.
 func (o *Output) Beside() (old *local.File, err error) {
 	c, locked := o.change, o.raw
 	r, err := newReplacement(locked, c.target)

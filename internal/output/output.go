@@ -1,6 +1,5 @@
-// Package output is where the bytes of an archive end up: a file that appears
-// at its path complete or not at all, or a stream. It knows nothing of what is
-// written.
+// Package output writes an archive to its destination: a file that appears at its
+// path complete or not at all, or a stream. It knows nothing of the content.
 package output
 
 import (
@@ -37,7 +36,7 @@ var (
 )
 
 // Error is the type of every error of this package and of the files and streams
-// that it hands out: what failed is this machine, not a source of data.
+// that it hands out: this machine failed, not a source of data.
 type Error = local.Error
 
 // File is a file to write to. Its errors are of type *Error and name the path
@@ -207,16 +206,14 @@ func (o *Output) Undoable() bool { return !o.stream || o.appears }
 // output is a stream, or several files.
 func (o *Output) File() *File { return o.file }
 
-// RandomAccess is what any part of can be written at any time. Its errors are of type
-// *Error.
+// RandomAccess can be written anywhere at any time. Its errors are of type *Error.
 type RandomAccess interface {
 	io.ReaderAt
 	io.WriterAt
 	Truncate(size int64) error
 }
 
-// RandomAccess returns what to write to, one file or several, if the output is no
-// stream.
+// RandomAccess returns the file or files to write to, if the output is no stream.
 func (o *Output) RandomAccess() RandomAccess {
 	if o.split != nil {
 		return o.split
@@ -224,7 +221,7 @@ func (o *Output) RandomAccess() RandomAccess {
 	return o.file
 }
 
-// Writer returns what to write to from start to end if the output is a stream,
+// Writer returns the writer to use from start to end if the output is a stream,
 // else nil. Its errors are of type *Error.
 func (o *Output) Writer() io.Writer { return o.writer }
 
@@ -234,17 +231,16 @@ func (o *Output) Dir() string { return o.dir }
 
 // Commit makes the archive appear at its path. Unless NoSync was called, its bytes
 // are on the disk before it does, and its name when Commit returns: if the machine
-// stops meanwhile, the path leads to what was there before, or to the whole archive.
-// A stream is not synced.
+// stops meanwhile, the path leads to the old file, or to the whole archive. A
+// stream is not synced.
 //
-// If Commit fails, as it does if ctx has ended before, the path holds what
-// it held before, unless all that failed was to have the name on the disk: the
-// error is an ErrNotDurable then.
+// If Commit fails, as it does if ctx has ended before, the path is unchanged,
+// unless only the sync of the name failed: the error is an ErrNotDurable then.
 //
-// Of two Outputs for the same path one fails with ErrNotEmpty. Where the system
-// can exchange two files (on Linux, most file systems), or give a new file its
-// name without replacing another one (hard links), that is certain; elsewhere the
-// path is looked at just before the archive is renamed to it.
+// If there are two Outputs for the same path, one fails with ErrNotEmpty. Where the
+// system can exchange two files (on Linux, most file systems), or give a new file
+// its name without replacing another one (hard links), that is certain; elsewhere
+// the path is looked at just before the archive is renamed to it.
 func (o *Output) Commit(ctx context.Context) error {
 	if o.finish == nil {
 		return fs.ErrClosed
@@ -258,7 +254,7 @@ func (o *Output) Commit(ctx context.Context) error {
 		}
 	} else if !o.stream && !o.noSync && (o.change == nil || o.change.block != nil) {
 		if err := syncFile(cmp.Or(o.file, local.NewFile(o.raw, o.path))); err != nil {
-			if o.partial != "" { // What did not get to the disk reads as if it had, and would not be written again.
+			if o.partial != "" { // Bytes that did not get to the disk read as if they had, and would not be written again.
 				err = errors.Join(err, o.raw.Truncate(0))
 			}
 			return errors.Join(o.failure("syncing", err), o.Abort())
@@ -272,7 +268,7 @@ func (o *Output) Commit(ctx context.Context) error {
 	if err := finish(); err != nil {
 		return o.failure("completing", err)
 	}
-	if o.noSync || o.dir == "" || o.change != nil { // What was written in place has had its name before.
+	if o.noSync || o.dir == "" || o.change != nil { // A file written in place already had its name.
 		return nil
 	}
 	if err := syncDir(o.dir); err != nil {

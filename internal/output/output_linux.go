@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// createBeside writes to a file without a name in the directory of the target,
-// of which nothing is left however the process ends, or to a temporary file
-// where the system does not allow that, or would not give it a name in the end.
+// createBeside writes to a file without a name in the directory of the target, which
+// disappears however the process ends. It writes to a temporary file if the system does not
+// allow that, or could not give it a name in the end.
 func createBeside(target string, old fs.FileInfo) (*Output, error) {
 	dir := dirOf(target)
 	f, self, err := unnamed(dir)
@@ -55,10 +55,10 @@ func unnamed(dir string) (f *os.File, self string, err error) {
 // linkTrial is the name that tryLink gives a file, for an instant.
 const linkTrial = ".docker-archive-link"
 
-// tryLink fails if an unnamed file cannot be given a name in a directory: a security module,
-// a sandbox or the lack of /proc may be against it, which must not come out only when an
-// archive is complete. What has had a name once cannot be given another, so that it takes a
-// file of its own.
+// tryLink fails if an unnamed file cannot be given a name in a directory. A security
+// module, a sandbox or a missing /proc may prevent it, which has to be found out before an
+// archive is complete. A file that has had a name cannot be given another, so tryLink makes
+// a file of its own.
 func tryLink(dir string) error {
 	f, err := os.OpenFile(dir, unix.O_TMPFILE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err != nil {
@@ -147,8 +147,8 @@ func move(name, target string, old fs.FileInfo) error {
 	return pathError("rename", target, err)
 }
 
-// exchange replaces the target by the file at name, and makes sure afterwards
-// that what it has replaced is the empty file that old describes.
+// exchange replaces the target by the file at name, and makes sure afterwards that it has
+// replaced the empty file that old describes.
 func exchange(name, target string, old fs.FileInfo) error {
 	if err := unchanged(target, old); err != nil {
 		return err

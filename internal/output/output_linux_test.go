@@ -111,8 +111,8 @@ func TestWithoutLinking(t *testing.T) {
 	}
 }
 
-// What a process has left that was killed while it found that out is in nobody's way; what
-// somebody calls so is left alone.
+// The trial file of a process that was killed is in nobody's way; another file with that
+// name is left alone.
 func TestLinkTrialLeft(t *testing.T) {
 	for content, want := range map[string][]string{"": {"out"}, "theirs": {linkTrial, "out"}} {
 		dir := t.TempDir()

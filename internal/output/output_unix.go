@@ -17,8 +17,8 @@ import (
 )
 
 // inherited returns a copy of the file that this process was started with, if
-// that is what path names. Opening the path instead would, for a regular file,
-// begin at its start, and fail for a socket.
+// path names it. Opening the path instead would, for a regular file, begin at
+// its start, and fail for a socket.
 func inherited(path string) (*os.File, error) {
 	clean := filepath.Clean(path)
 	fd := -1
@@ -65,7 +65,7 @@ func openFIFO(ctx context.Context, path string) (*os.File, error) {
 	for wait := firstTry; ; wait = min(2*wait, lastTry) {
 		f, err := os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0)
 		if !errors.Is(err, unix.ENXIO) {
-			return f, err // What waits in Write ends with Close, as the file is not in blocking mode.
+			return f, err // Close ends a Write that waits, as the file is not in blocking mode.
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -96,7 +96,7 @@ func dress(f *os.File, old fs.FileInfo) error {
 		return chmod(f, 0o644&^umask())
 	}
 	if st, ok := old.Sys().(*syscall.Stat_t); ok && (int(st.Uid) != os.Geteuid() || int(st.Gid) != os.Getegid()) {
-		// Only root may give files away. Where we may not, the writer owns the
+		// Only root may give files away. For other users, the writer owns the
 		// archive, as it owns every other file that it makes.
 		_ = f.Chown(int(st.Uid), int(st.Gid))
 	}

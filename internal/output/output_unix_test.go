@@ -27,7 +27,7 @@ func read(t *testing.T, path string) string {
 	return string(b)
 }
 
-// names returns what is in a directory, temporary files included.
+// names returns the names in a directory, temporary files included.
 func names(t *testing.T, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -162,8 +162,8 @@ func TestSymlinksAreFollowed(t *testing.T) {
 	require.ErrorContains(t, err, "symbolic links")
 }
 
-// A link is relative to the directory where it is, by whatever path that was
-// reached, and ".." is the parent of what a link to a directory leads to.
+// A link is relative to its own directory, by any path to it, and ".." is the
+// parent of the directory that a link leads to.
 func TestLinkedDirectories(t *testing.T) {
 	dir, other := t.TempDir(), t.TempDir()
 	for _, name := range []string{"parent", "parent/child"} {
@@ -215,7 +215,7 @@ func TestInheritedDescriptor(t *testing.T) {
 	assert.Equal(t, "new", string(b))
 }
 
-// A link to standard output, in whatever form it comes, is standard output.
+// A link to standard output, in any form, is standard output.
 func TestLinkToInheritedDescriptor(t *testing.T) {
 	r, w, err := os.Pipe()
 	require.NoError(t, err)

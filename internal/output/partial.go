@@ -10,17 +10,17 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/local"
 )
 
-// PartialSuffix is what CreatePartial appends to the path of an archive.
+// PartialSuffix is the suffix that CreatePartial appends to the path of an archive.
 const PartialSuffix = ".partial"
 
 // renewedSuffix is appended to the name of a partial file for the one that Renew makes.
 const renewedSuffix = ".new"
 
 // CreatePartial is Create for an archive that is written to a file of its own name and
-// PartialSuffix, which is still there, and not empty, if it was left by somebody who did
-// not come to an end: File has what that one wrote. It stays also if the Output is
-// aborted, unless it is empty or could not be synced. It is locked: the error is ErrBusy if somebody else
-// writes to it, and errors.ErrUnsupported where there are no locks.
+// PartialSuffix. If an earlier run did not finish, the file is still there, and not empty:
+// File has the bytes of that run. It stays also if the Output is aborted, unless it is empty
+// or could not be synced. It is locked: the error is ErrBusy if somebody else writes to it,
+// and errors.ErrUnsupported where there are no locks.
 //
 // Streams have no such file, and an archive at the path, which must be a regular file,
 // is not replaced.
@@ -60,7 +60,7 @@ func createPartial(ctx context.Context, path string) (*Output, error) {
 	o := &Output{path: path, dir: dirOf(target), partial: name}
 	o.setFile(f)
 	o.undo = func() error { return errors.Join(removeIfEmpty(o.raw, name), o.raw.Close()) }
-	old, err := vacant(target) // Whoever had the lock may have completed it.
+	old, err := vacant(target) // Another process that had the lock may have completed it.
 	if err != nil {
 		return nil, errors.Join(err, o.undo())
 	}
@@ -104,8 +104,8 @@ func vacant(target string) (fs.FileInfo, error) {
 	return info, nil
 }
 
-// openPartial opens and locks the file at a path, which it makes if there is none. What is
-// there already must be this user's own, and have no other name.
+// openPartial opens and locks the file at a path, which it makes if there is none. An
+// existing file must be this user's own, and have no other name.
 func openPartial(name string) (*os.File, error) {
 	for {
 		f, made, err := openOrMake(name)
@@ -118,7 +118,7 @@ func openPartial(name string) (*os.File, error) {
 		if err := lock(f); err != nil {
 			return nil, errors.Join(fmt.Errorf("%s: %w", name, err), f.Close())
 		}
-		if !isItself(f, name) { // Whoever had the lock has renamed it.
+		if !isItself(f, name) { // Another process that had the lock has renamed it.
 			if err := f.Close(); err != nil {
 				return nil, err
 			}
@@ -134,7 +134,7 @@ func openPartial(name string) (*os.File, error) {
 	}
 }
 
-// openOrMake opens the regular file at a path, not what that links to, or makes one.
+// openOrMake opens the regular file at a path, not the target of a link, or makes one.
 func openOrMake(name string) (f *os.File, made bool, err error) {
 	info, err := os.Lstat(name)
 	switch {
@@ -150,9 +150,9 @@ func openOrMake(name string) (f *os.File, made bool, err error) {
 	return f, false, err
 }
 
-// adopt fails unless an opened file may be gone on with, and gives it the mode of a new one.
+// adopt fails unless an opened file may be continued, and gives it the mode of a new one.
 // Its name can be guessed: anybody who may write to the directory could have put a link to
-// another file there, or a file that stays theirs.
+// another file there, or a file of their own.
 func adopt(f *os.File, name string) error {
 	info, err := f.Stat()
 	if err != nil {
@@ -167,7 +167,7 @@ func adopt(f *os.File, name string) error {
 	return dress(f, nil)
 }
 
-// isItself reports whether a file is what has a name, and not what that links to.
+// isItself reports whether a file has a name itself, not through a link.
 func isItself(f *os.File, name string) bool {
 	here, err := f.Stat()
 	if err != nil {
@@ -187,7 +187,7 @@ func removeIfEmpty(f *os.File, name string) error {
 
 func (o *Output) setFile(f *os.File) {
 	o.raw, o.file = f, local.NewFile(f, o.path)
-	if o.partial != "" { // What is gone on with is written where it was read.
+	if o.partial != "" { // The same bytes are written where they were read.
 		o.file.KeepSame()
 	}
 	if !o.noSync {
@@ -195,8 +195,8 @@ func (o *Output) setFile(f *os.File) {
 	}
 }
 
-// Renew puts a new file in the place of a partial one, once fill has copied to it what is
-// still wanted. If it fails, all is as it was. File is the new one afterwards.
+// Renew puts a new file in the place of a partial one, once fill has copied the bytes to
+// keep. If it fails, all is as it was. File is the new one afterwards.
 func (o *Output) Renew(fill func(old, renewed *File) error) error {
 	name := o.partial + renewedSuffix
 	err := os.Remove(name) // It may have been left by a kill.

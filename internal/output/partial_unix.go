@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openItself opens what has a name, not what that links to, and waits for no reader of a
-// pipe.
+// openItself opens the file with a name, not the target of a link, and does not wait for
+// the reader of a pipe.
 const openItself = unix.O_NOFOLLOW | unix.O_NONBLOCK
 
 // checkOwn fails if a file has another owner than the files that this process makes, or
@@ -37,7 +37,7 @@ func checkOwn(info fs.FileInfo, name string) error {
 	return nil
 }
 
-// newOwner returns whose a file is that this process makes in a directory.
+// newOwner returns the owner of a file that this process makes in a directory.
 func newOwner(dir string) (int, error) {
 	f, err := os.CreateTemp(dir, ".docker-archive-owner.*")
 	if err != nil {
@@ -50,7 +50,7 @@ func newOwner(dir string) (int, error) {
 	return ownerOf(info), nil
 }
 
-// ownerOf returns whose a file is. It is a variable so that a test need not be root.
+// ownerOf returns the owner of a file. It is a variable so that a test need not be root.
 var ownerOf = func(info fs.FileInfo) int {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return int(st.Uid)

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What is gone on with stays after a failure, is nobody else's meanwhile, and gets the
-// archive's name at the end.
+// A partial file stays after a failure, is locked meanwhile, and gets the archive's
+// name at the end.
 func TestPartial(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.tar")
 	o, err := CreatePartial(t.Context(), path)
@@ -48,7 +48,8 @@ func TestPartial(t *testing.T) {
 	require.ErrorIs(t, err, ErrNotEmpty)
 }
 
-// What is gone on with is on the disk before it gets the name, and the name afterwards.
+// A partial file is on the disk before it gets the archive's name, and the name
+// afterwards.
 func TestPartialIsSynced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.tar")
 	require.NoError(t, os.WriteFile(path+PartialSuffix, []byte("archive"), 0o600))
@@ -67,7 +68,7 @@ func TestPartialIsSynced(t *testing.T) {
 	assert.Empty(t, *seen)
 }
 
-// What the disk has not taken is nothing to go on with.
+// A partial file that the disk has not taken cannot be continued.
 func TestPartialThatCannotBeSynced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.tar")
 	require.NoError(t, os.WriteFile(path+PartialSuffix, []byte("archive"), 0o600))
@@ -119,8 +120,8 @@ func TestPartialWithTwoNames(t *testing.T) {
 	}
 }
 
-// A file of another user would stay his as the archive. Where all files belong to somebody,
-// as on media without owners, it is as good as one's own.
+// A file of another user would stay his as the archive. If all files belong to
+// somebody, as on media without owners, it is as good as one's own.
 func TestPartialOfAnotherUser(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.tar")
 	require.NoError(t, os.WriteFile(path+PartialSuffix, []byte("theirs"), 0o600))
@@ -151,7 +152,7 @@ func owned(t *testing.T, files func(name string) bool) {
 	}
 }
 
-// What is gone on with becomes an archive with the mode of any other, whatever it had.
+// A partial file of any mode becomes an archive with the mode of any other.
 func TestPartialGetsMode(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.tar")
 	require.NoError(t, os.WriteFile(path+PartialSuffix, []byte("half"), 0o600))
@@ -162,7 +163,7 @@ func TestPartialGetsMode(t *testing.T) {
 	assert.Equal(t, 0o644&^umask(), mode(t, path))
 }
 
-// What takes the place of the file at the last moment does not become the archive.
+// A file that replaces the partial one at the last moment does not become the archive.
 func TestPartialReplacedAtTheLastMoment(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.tar")
 	o, err := CreatePartial(t.Context(), path)

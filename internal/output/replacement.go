@@ -20,8 +20,8 @@ type replacement struct {
 }
 
 // newReplacement makes a file for the place of old, which is at target, with its mode and
-// owner. Where the system can, it has no name. Else it has one that is always the same for
-// a target, so that what a process that was killed has left is found and removed.
+// owner. It has no name if the system can do that. Otherwise the name is always the same
+// for a target, so that the file of a process that was killed is found and removed.
 func newReplacement(old *os.File, target string) (*replacement, error) {
 	info, err := old.Stat()
 	if err != nil {
@@ -43,7 +43,7 @@ func newReplacement(old *os.File, target string) (*replacement, error) {
 	return r, nil
 }
 
-// clear removes what has the name of the file.
+// clear removes the file with the name.
 func (r *replacement) clear() error {
 	if err := os.Remove(r.name); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -67,7 +67,7 @@ func (r *replacement) replace() error {
 	return nil
 }
 
-// discard closes the file, of which nothing is left.
+// discard closes the file, and leaves nothing of it.
 func (r *replacement) discard() error {
 	err := r.file.Close()
 	if r.give != nil {
@@ -76,10 +76,11 @@ func (r *replacement) discard() error {
 	return errors.Join(err, r.clear())
 }
 
-// ReplaceByPath is Replace for whoever is given a path to write the other archive to: one
-// beside the old archive, with the same suffix. end is called with the error of that, and
-// puts the other archive in the old one's place if there is none and something has been
-// written. What is no file with content is written to as ever: the path stays the same.
+// ReplaceByPath is Replace for a caller that needs a path to write the other archive to:
+// one beside the old archive, with the same suffix. end is called with the error of that,
+// and puts the other archive in the old one's place if there is none and something has
+// been written. If there is no file with content, the path stays the same, and is written
+// to as usual.
 func ReplaceByPath(ctx context.Context, path string) (beside string, end func(error) error, err error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && (!info.Mode().IsRegular() || info.Size() == 0) {
@@ -97,7 +98,7 @@ func ReplaceByPath(ctx context.Context, path string) (beside string, end func(er
 		}
 		r.file, err = os.OpenFile(r.name, os.O_RDWR, 0)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // Nothing could be saved.
+			return nil // There was nothing to save.
 		}
 		if err == nil {
 			err = errors.Join(isAt(old, target), dress(r.file, info))

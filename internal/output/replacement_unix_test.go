@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What a process that was killed has left beside an archive is gone when the next one has
-// replaced it, or has given that up.
+// The replacement of a process that was killed is gone when the next one has replaced the
+// archive, or has given up.
 func TestReplacementIsLeft(t *testing.T) {
 	for _, commit := range []bool{true, false} {
 		dir := t.TempDir()
@@ -68,7 +68,7 @@ func TestNamedReplacement(t *testing.T) {
 	}
 }
 
-// Whoever has put something else there keeps it, and the replacement is gone.
+// If somebody has put another file there, it stays, and the replacement is gone.
 func TestReplacedMeanwhile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a.tar")
@@ -84,8 +84,8 @@ func TestReplacedMeanwhile(t *testing.T) {
 	assert.Equal(t, []string{"a.tar"}, names(t, dir))
 }
 
-// Whoever writes to a path beside the archive has it locked, with its mode, until that is
-// in its place; and nothing is left of what fails.
+// A caller that writes to a path beside the archive has that locked, with its mode, until
+// it is replaced; and a failure leaves nothing.
 func TestReplaceByPath(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a.tar.gz")

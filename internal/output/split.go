@@ -17,15 +17,15 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/parts"
 )
 
-// partAlign is what the size of a part is rounded down to a multiple of: file systems
-// share blocks, and disks write them, at such offsets.
+// partAlign is the unit to which the size of a part is rounded down: file systems share
+// blocks, and disks write them, at such offsets.
 const partAlign = 4096
 
 // CreateSplit is Create of an archive in parts of size bytes, rounded down to a multiple
 // of 4096, at PATH.000, PATH.001 and so on; a size of 0 is Create. Nothing may be there,
-// be it empty. All parts are complete before the first gets its name, and PATH.000 gets
-// its own last: without it the others are no archive. If Commit fails, none is left; if
-// the process is killed while they get their names, some may be.
+// not even an empty file. All parts are complete before the first gets its name, and
+// PATH.000 gets its own last: without it the others are no archive. If Commit fails,
+// none is left; if the process is killed while they get their names, some may be.
 func CreateSplit(ctx context.Context, path string, size int64) (*Output, error) {
 	if err := checkLocal(path); err != nil {
 		return nil, &Error{Op: "creating", Path: path, Err: err}
@@ -114,10 +114,10 @@ type part struct {
 	out  *Output
 }
 
-// Name returns what errors call the whole.
+// Name returns the name of the whole in errors.
 func (s *split) Name() string { return s.path }
 
-// ReadAt implements io.ReaderAt. What has not been written is not there to be read.
+// ReadAt implements io.ReaderAt. It reads only bytes that have been written.
 func (s *split) ReadAt(p []byte, off int64) (int, error) {
 	return s.each(p, off, func(part *local.File, p []byte, at int64) (int, error) { return part.ReadAt(p, at) })
 }

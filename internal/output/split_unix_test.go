@@ -31,7 +31,7 @@ func content(n int) []byte {
 	return bytes.Repeat(block, n/len(block)+1)[:n]
 }
 
-// fill writes what a file is to hold, in pieces, in any order, at the same time.
+// fill writes the content of a file, in pieces, in any order, at the same time.
 func fill(t *testing.T, f RandomAccess, data []byte) {
 	t.Helper()
 	const piece = 300_001
@@ -78,8 +78,8 @@ func joinedParts(t *testing.T, dir string, size int64) ([]byte, *parts.List) {
 	return all, l
 }
 
-// The joined parts begin with what was written, however long that is, and what follows is
-// zeros and the list, which is never torn.
+// The joined parts begin with the bytes written, however many these are. Zeros and the
+// list follow, which is never torn.
 func TestSplit(t *testing.T) {
 	for _, n := range []int{1024, mebi - 4096, mebi - 512, mebi, mebi + 512, 3*mebi - 512, 3 * mebi, 5*mebi/2 + 512} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
@@ -109,7 +109,7 @@ func TestSplit(t *testing.T) {
 	}
 }
 
-// What was written far behind, and is not needed in the end, is gone.
+// Bytes written far behind the end, and not needed in the end, are gone.
 func TestSplitTruncated(t *testing.T) {
 	dir := t.TempDir()
 	o := splitOutput(t, filepath.Join(dir, "x.tar"), mebi)
@@ -276,7 +276,7 @@ func TestSplitCancelled(t *testing.T) {
 	assert.Empty(t, names(t, dir))
 }
 
-// What is in parts is not changed in place, and says so.
+// An archive in parts is not changed in place, and the error says so.
 func TestSplitIsNotChanged(t *testing.T) {
 	dir := t.TempDir()
 	o := splitOutput(t, filepath.Join(dir, "x.tar"), mebi)

@@ -32,8 +32,8 @@ func openDevice(_ context.Context, path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_WRONLY, 0)
 }
 
-// closeStream closes a stream. Some devices only then send what was written, and
-// are not waited for any longer than ctx lasts.
+// closeStream closes a stream. Some devices send the bytes written only then;
+// it waits for them no longer than ctx lasts.
 func closeStream(ctx context.Context, finish func() error) error {
 	closed := make(chan error, 1)
 	go func() { closed <- finish() }()

@@ -44,8 +44,8 @@ func TestFIFO(t *testing.T) {
 	assert.Equal(t, "new", string(<-got))
 }
 
-// A reader who never comes is waited for only as long as the context lasts, and
-// who waits is not taken for a writer by one who comes later.
+// Create waits for a missing reader only as long as the context lasts. A later
+// reader does not take a waiting Create for a writer.
 func TestFIFOWithoutReader(t *testing.T) {
 	path := fifo(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -69,7 +69,7 @@ func TestFIFOWithoutReader(t *testing.T) {
 }
 
 // stuck returns an Output to a pipe in which a write is under way that will not
-// end, what that write returns, and the other end of the pipe.
+// end, the result of that write, and the other end of the pipe.
 func stuck(t *testing.T, path string, open func() (*Output, *os.File)) (*Output, <-chan error, *os.File) {
 	t.Helper()
 	o, r := open()
@@ -83,7 +83,7 @@ func stuck(t *testing.T, path string, open func() (*Output, *os.File)) (*Output,
 	return o, written, r
 }
 
-// A reader who does not read does not keep us, and what is written to it fails.
+// A reader that does not read does not keep us, and a write to it fails.
 func TestStuckFIFO(t *testing.T) {
 	for name, end := range map[string]func(*Output) error{
 		"commit": func(o *Output) error { return o.Commit(t.Context()) },
@@ -110,7 +110,7 @@ func TestStuckFIFO(t *testing.T) {
 }
 
 // A pipe that this process was started with may be in blocking mode, which it
-// shares with others. What is being written to it ends with its reader.
+// shares with others. A write to it ends with its reader.
 func TestStuckInheritedPipe(t *testing.T) {
 	o, written, r := stuck(t, "", func() (*Output, *os.File) {
 		r, w, err := os.Pipe()

@@ -14,8 +14,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/local"
 )
 
-// recordSyncs notes in the result what is synced, and whether the archive had its
-// name then, and lets the syncs fail with the errors given.
+// recordSyncs notes in the result the files that are synced, and whether the
+// archive had its name then, and lets the syncs fail with the errors given.
 func recordSyncs(t *testing.T, path string, fileErr, dirErr error) *[]string {
 	var seen []string
 	note := func(what string) {

@@ -21,11 +21,11 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/layertar"
 )
 
-// Diff adds what makes a directory of Writer.Lower: entries for files that are new or differ
-// in what a header says or in content, and whiteouts for those that are gone. Directories on
-// the way to a difference have an entry too; those that differ in nothing but their
-// time do not count. What is below Options.Prefix is compared; what
-// Options.Exclude leaves out is neither added nor removed.
+// Diff adds the difference between Writer.Lower and a directory: entries for files that are
+// new or differ in header or content, and whiteouts for those that are gone. Directories on
+// the way to a difference have an entry too; those that differ in nothing but their time do
+// not count. It compares files below Options.Prefix; those that Options.Exclude leaves out
+// are neither added nor removed.
 //
 // The layers of Lower are read twice: for the list of files, and for their contents. A file
 // with hard links is packed as a link only to a path that is in the difference too.
@@ -83,8 +83,8 @@ func (l lister) Link(first string, e *files.Entry) error {
 	return nil
 }
 
-// DirDiff adds what makes one directory of another, as Diff does. The contents of
-// files whose headers are the same are compared.
+// DirDiff adds the difference between two directories, as Diff does. The contents of files
+// with the same headers are compared.
 func (w *Writer) DirDiff(old, path string, options Options) error {
 	from, err := openDisk(old)
 	if err != nil {
@@ -109,7 +109,7 @@ func (w *Writer) DirDiff(old, path string, options Options) error {
 	return w.pack(d, options, &comparison{tree, files})
 }
 
-// comparison is what a difference is to.
+// comparison is the base of a difference.
 type comparison struct {
 	tree  *layertar.Tree
 	files *os.Root // with the contents, nil if they are not there
@@ -189,7 +189,8 @@ func sameContent(a, b io.Reader) (bool, error) {
 	}
 }
 
-// packRemoved packs whiteouts for what was in a directory and is not among the names.
+// packRemoved packs whiteouts for files that were in a directory and are not among the
+// names.
 func (p *packer) packRemoved(names []string, dir string, above patternmatcher.MatchInfo) error {
 	at := p.name(dir)
 	for _, old := range p.base.tree.Children(at) {

@@ -17,7 +17,7 @@ type directory interface {
 	readLink(name string) (string, error)
 	open(name string) (fs.File, error)                      // a regular file
 	enter(name string, seen fs.FileInfo) (directory, error) // which must be the one that was seen
-	xattrs(name string) (map[string]string, error)          // of what cannot be opened
+	xattrs(name string) (map[string]string, error)          // of files that cannot be opened
 	self() (fs.FileInfo, map[string]string, error)
 	fileXattrs(f fs.File) (map[string]string, error)
 	full(name string) string // for errors
@@ -27,7 +27,7 @@ type directory interface {
 // disk is a directory of the machine's.
 type disk struct {
 	path string
-	root *os.Root // of which nothing but direct children is asked
+	root *os.Root // of this, only direct children are asked for
 	file *os.File // the same directory
 }
 

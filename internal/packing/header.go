@@ -11,10 +11,11 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/layertar"
 )
 
-// fileID is what the names of one file have in common.
+// fileID is the same for all names of one file.
 type fileID struct{ device, inode uint64 }
 
-// identity is what a machine's file system says of a file beyond an fs.FileInfo.
+// identity is the information of a machine's file system on a file beyond an
+// fs.FileInfo.
 type identity struct {
 	fileID
 	links        uint64
@@ -34,7 +35,7 @@ func newHeader(path string, info fs.FileInfo, id identity) (*tar.Header, error) 
 	case fs.ModeDir:
 		h.Typeflag = tar.TypeDir
 	case fs.ModeSymlink:
-		h.Typeflag, h.Mode = tar.TypeSymlink, 0o777 // What Linux says; other systems differ.
+		h.Typeflag, h.Mode = tar.TypeSymlink, 0o777 // As Linux has them; other systems differ.
 	case fs.ModeDevice | fs.ModeCharDevice:
 		h.Typeflag, h.Devmajor, h.Devminor = tar.TypeChar, id.major, id.minor
 	case fs.ModeDevice:

@@ -12,7 +12,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/layertar"
 )
 
-// Where parts of a layer go in what it lies upon. Symbolic links there are followed inside
+// Places of a layer's parts in the tree below it. Symbolic links there are followed inside
 // of it, as COPY of a Dockerfile does: an entry behind a link would have engines put a
 // directory in the link's place.
 
@@ -27,7 +27,7 @@ func (w *Writer) place(path string) (string, error) {
 	return layertar.Join(dir, base), err
 }
 
-// resolve returns what a path stands for when links are followed, with the root of the image
+// resolve returns the target of a path when links are followed, with the root of the image
 // as "/". It need not be there.
 func (w *Writer) resolve(path string) (string, error) {
 	if w.Lower == nil {
@@ -88,7 +88,7 @@ func (w *Writer) replaceable(path string) error {
 	return fmt.Errorf("%q is a directory, which no file can replace", path)
 }
 
-// removable returns where something is that may be there under a path. Where there is no
+// removable returns the place of a file that may be there under a path. If there is no
 // directory for it, there is nothing to remove, and ok is false.
 func (w *Writer) removable(path string) (at string, ok bool, err error) {
 	at, err = w.place(path)
@@ -100,7 +100,7 @@ func (w *Writer) removable(path string) (at string, ok bool, err error) {
 	return at, ok, err
 }
 
-// remove takes away what is under a path, of the layer itself and of those below, unless
+// remove removes the files under a path, from the layer itself and from those below, unless
 // nothing is left of these.
 func (w *Writer) remove(path string) error {
 	shown, err := w.shows(path)
@@ -114,7 +114,7 @@ func (w *Writer) remove(path string) error {
 	return w.hide(path)
 }
 
-// hide takes away what is under a path, whatever that is.
+// hide removes anything under a path.
 func (w *Writer) hide(path string) error {
 	w.upper.hide(path)
 	if w.plan != nil && (!w.plan.hidden[path] || w.plan.entries[path] != nil) {
@@ -125,7 +125,7 @@ func (w *Writer) hide(path string) error {
 	return w.mark(whiteout(path))
 }
 
-// empty takes away what the layers below have in a directory.
+// empty removes the files that the layers below have in a directory.
 func (w *Writer) empty(path string) error {
 	at, err := w.resolve(path)
 	if err != nil {
@@ -162,7 +162,7 @@ func (w *Writer) write(h *tar.Header, content io.Reader) error {
 }
 
 // writeParents writes the entries of a directory and those above it, as they are below. A
-// new one has the time of what is put into it. The root's is there in every image.
+// new one has the time of the file that it is made for. The root's is there in every image.
 func (w *Writer) writeParents(dir string, modTime time.Time) error {
 	if w.Lower == nil || dir == "" {
 		return nil

@@ -28,7 +28,7 @@ type packer struct {
 	pending []*tar.Header          // of directories that have an entry only if something in them has
 }
 
-// pack packs a directory, or what differs of it from a base, and closes it.
+// pack packs a directory, or its difference to a base, and closes it.
 func (w *Writer) pack(d directory, options Options, base *comparison) error {
 	return w.walk(d, &packer{writer: w, options: options, base: base, links: map[fileID]*tar.Header{}})
 }
@@ -83,7 +83,7 @@ func (p *packer) packRoot(d directory) error {
 	return p.write(h, nil)
 }
 
-// packContents packs what is in a directory whose path below the one that is packed
+// packContents packs the files in a directory whose path below the one that is packed
 // is dir.
 func (p *packer) packContents(d directory, dir string, above patternmatcher.MatchInfo) error {
 	names, err := d.list()
@@ -103,7 +103,7 @@ func (p *packer) packContents(d directory, dir string, above patternmatcher.Matc
 	return nil
 }
 
-// packChild packs a file, with what is in it if it is a directory.
+// packChild packs a file, with its content if it is a directory.
 func (p *packer) packChild(d directory, dir, name string, above patternmatcher.MatchInfo) error {
 	if err := p.writer.ctx.Err(); err != nil {
 		return err
@@ -180,7 +180,7 @@ func (p *packer) packDir(d directory, name, path string, info fs.FileInfo, exclu
 		return err
 	}
 	err = p.packContents(sub, path, matched)
-	p.pending = p.pending[:min(waiting, len(p.pending))] // Nothing in it has needed it.
+	p.pending = p.pending[:min(waiting, len(p.pending))] // No entry in it has needed it.
 	return err
 }
 
@@ -240,8 +240,8 @@ func (p *packer) packFile(d directory, name, path string, info fs.FileInfo) erro
 	return nil
 }
 
-// checkSame returns an error if a file that was read to the size it had is not what
-// it was.
+// checkSame returns an error if a file has changed while it was read to the size that
+// it had.
 func (p *packer) checkSame(f fs.File, before fs.FileInfo) error {
 	after, err := f.Stat()
 	if err != nil {
@@ -266,7 +266,7 @@ func (p *packer) packLink(path string, first *tar.Header) error {
 	return p.write(&h, nil)
 }
 
-// packOther packs what is neither a directory nor a regular file.
+// packOther packs a file that is neither a directory nor a regular file.
 func (p *packer) packOther(d directory, name, path string, info fs.FileInfo) error {
 	id := identify(info)
 	if first := p.links[id.fileID]; first != nil && id.links > 1 && p.base == nil {
@@ -324,7 +324,7 @@ func (p *packer) write(h *tar.Header, content io.Reader) error {
 	return p.writer.write(h, content)
 }
 
-// remove takes away what the base of a difference has under a path.
+// remove removes the files that the base of a difference has under a path.
 func (p *packer) remove(path string) error {
 	if err := p.writePending(); err != nil {
 		return err

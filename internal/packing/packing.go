@@ -1,16 +1,14 @@
-// Package packing makes the tar of a layer from directories, differences of
-// directories, whiteouts and files in memory. It streams: what it holds are the names
-// in the directories from the root to the file that is being packed, and the header
-// of each file that has hard links.
+// Package packing makes the tar of a layer from directories, differences of directories,
+// whiteouts and files in memory. It streams: it holds only the names in the directories from
+// the root to the file that is being packed, and the header of each file that has hard links.
 //
-// The same files make the same bytes, whatever the order in which the file system
-// lists them, the user, the umask and the time zone. Entries are sorted as
-// layertar.Compare does; users and groups are numbers only; times are whole seconds,
-// as docker and podman have them; access and change times are left out. Of extended
-// attributes, security.capability and user.* (but for user.overlay.*) are taken, as
-// others belong to the machine, or are not visible to all users. Holes of sparse
-// files are written as the zeros they read as. Form and names are those of
-// layertar.Writer.
+// The same files make the same bytes, whatever the order in which the file system lists them,
+// the user, the umask and the time zone. Entries are sorted as layertar.Compare does; users
+// and groups are numbers only; times are whole seconds, as docker and podman have them;
+// access and change times are left out. It takes the extended attributes security.capability
+// and user.* (except user.overlay.*), as others belong to the machine, or are not visible to
+// all users. Holes of sparse files are written as the zeros they read as. Form and names are
+// those of layertar.Writer.
 //
 // Symbolic links are never followed, and nothing outside of a directory is read, even
 // if somebody changes it meanwhile. A file that changes while it is read is an
@@ -41,20 +39,20 @@ var ErrChanged = errors.New("changed while it was read")
 // it would take another file away.
 var ErrReserved = errors.New("names that begin with .wh. are whiteouts in a layer")
 
-// Writer writes one layer, of one or several parts: they follow each other as they
-// are added. Where two have the same path, the later wins for who unpacks the layer.
-// A Writer must not be used concurrently, nor after an error.
+// Writer writes one layer, of one or several parts: they follow each other as they are added.
+// If two have the same path, clients that unpack the layer get the later one. A Writer must
+// not be used concurrently, nor after an error.
 type Writer struct {
-	// Lower, unless nil, is the tree of what the layer is to lie upon. Where in it a part
-	// goes is looked up there, and directories above it get the entry that they have in it:
-	// without, podman and docker give a directory without an entry the mode 0755 and the owner
-	// 0:0, whatever it has below. What is read of it is what that takes.
+	// Lower, unless nil, is the tree below the layer. The places of parts are looked up there,
+	// and directories above them get their entries from it: without these, podman and docker
+	// give a directory the mode 0755 and the owner 0:0, whatever it has below. Only the needed
+	// parts of the tree are read.
 	Lower *files.Tree
 
 	ctx      context.Context
 	out      *layertar.Writer
-	upper    *upper          // what the layer has so far
-	plan     *upper          // what it has in the end, nil if nobody has asked
+	upper    *upper          // the layer's files so far
+	plan     *upper          // its files in the end, nil if nobody has asked
 	planning bool            // that is being found out
 	marked   map[string]bool // markers that are written
 	newOwner [2]int          // of directories above the part that are new
@@ -66,7 +64,7 @@ func NewWriter(ctx context.Context, w io.Writer) *Writer {
 	return &Writer{ctx: ctx, out: layertar.NewWriter(ctx, w), upper: newUpper(false), marked: map[string]bool{}}
 }
 
-// Close writes the end of the tar. It does not close what is written to.
+// Close writes the end of the tar. It does not close the underlying writer.
 func (w *Writer) Close() error {
 	if err := w.followed(); err != nil {
 		return err
@@ -74,9 +72,10 @@ func (w *Writer) Close() error {
 	return w.out.Close()
 }
 
-// Whiteouts adds entries that take away what lower layers have under the paths, links on the
-// way followed. The paths are sorted and need not be clean; that of the root, and one that
-// leads out of it, are errors. What parts before have put there goes too, if there is a Plan.
+// Whiteouts adds entries that remove the files that lower layers have under the paths, links
+// on the way followed. The paths are sorted and need not be clean; that of the root, and one
+// that leads out of it, are errors. Files that earlier parts have put there are removed too,
+// if there is a Plan.
 func (w *Writer) Whiteouts(paths []string) error {
 	return w.each(paths, func(path string) error {
 		if path == "" {
@@ -191,9 +190,10 @@ type Options struct {
 	// need not be clean, but must not lead out of the root. Links in it are followed as
 	// they are in Writer.Lower.
 	Prefix string
-	// Follow packs a directory as COPY of a Dockerfile does. What is in a directory goes where a
-	// link of its path in Writer.Lower leads, and the link stays. A directory replaces no other
-	// file, nor another file a directory. There is a directory under Prefix even if it is empty.
+	// Follow packs a directory as COPY of a Dockerfile does. The files of a directory go to the
+	// target of a link with its path in Writer.Lower, and the link stays. A directory replaces
+	// no other file, nor another file a directory. There is a directory under Prefix even if it
+	// is empty.
 	Follow bool
 	// Exactly puts a file under Prefix itself, where a link is replaced and a directory is an
 	// error. Else a directory gets the file under its own name, and a link is followed.

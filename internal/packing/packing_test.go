@@ -51,7 +51,7 @@ func layer(t testing.TB, add func(w *packing.Writer) error) []byte {
 	return b.Bytes()
 }
 
-// list lists what is in a layer.
+// list lists the entries of a layer.
 func list(t testing.TB, layer []byte) []string {
 	var lines []string
 	for r := tar.NewReader(bytes.NewReader(layer)); ; {

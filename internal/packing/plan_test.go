@@ -118,7 +118,7 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// A directory that is not what it was when the layer was planned is an error.
+// A directory that has changed since the layer was planned is an error.
 func TestPlanIsNotFollowed(t *testing.T) {
 	for name, change := range map[string]func(root string) error{
 		"gone": func(root string) error { return os.Remove(filepath.Join(root, "b")) },

@@ -13,15 +13,15 @@ import (
 // ago, and must not block if it is a FIFO now.
 const openFlags = syscall.O_NONBLOCK
 
-// identify returns what the system says of a file; of one that is not the system's,
-// nothing.
+// identify returns the system's information on a file, and nothing for a file
+// that is not the system's.
 func identify(info fs.FileInfo) identity {
 	s, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return identity{}
 	}
 	// The types differ between systems.
-	device := uint64(s.Rdev) //nolint:gosec,unconvert // Of Linux it is one.
+	device := uint64(s.Rdev) //nolint:gosec,unconvert // On Linux it is one.
 	return identity{
 		fileID: fileID{uint64(s.Dev), uint64(s.Ino)}, //nolint:gosec,unconvert // See above.
 		links:  uint64(s.Nlink),                      //nolint:unconvert // See above.

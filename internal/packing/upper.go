@@ -12,11 +12,11 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/layertar"
 )
 
-// upper is what a layer has of its own, and what it takes away from the layers below.
+// upper has a layer's own files, and the paths that it removes from the layers below.
 type upper struct {
-	all     bool // regular files are noted, and not only what others may lead through
+	all     bool // regular files are noted, and not only those that others may lead through
 	entries map[string]*entry
-	hidden  map[string]bool // paths of which nothing below is left
+	hidden  map[string]bool // paths under which nothing below is left
 	emptied map[string]bool // directories in which nothing below is left
 	turns   int             // entries that were put, those that others have replaced included
 }
@@ -27,7 +27,7 @@ type entry struct {
 	linkname string
 	turn     int // which of the entries it was
 
-	// Of a plan only.
+	// In a plan only.
 	header  *tar.Header // of a directory
 	written bool        // it is in the tar
 }
@@ -38,7 +38,7 @@ func newUpper(all bool) *upper {
 	return &upper{all: all, entries: map[string]*entry{}, hidden: map[string]bool{}, emptied: map[string]bool{}}
 }
 
-// put notes an entry in the place of another of its path. What was in a directory goes with it.
+// put notes an entry in the place of another of its path. The files of a directory go with it.
 func (u *upper) put(h *tar.Header) {
 	u.turns++
 	isDir := h.Typeflag == tar.TypeDir
@@ -87,7 +87,7 @@ func isBelow(path, other string) bool {
 // them without reading contents: a file that another replaces, or that is removed, is left out
 // when they are run again to be written, and a removed directory that comes again is opaque. No
 // path is written twice, which docker and podman would refuse. It is for layers in which parts
-// may meet: what it keeps is the header of every file.
+// may meet, and keeps the header of every file.
 func (w *Writer) Plan(parts func() error) error {
 	w.planning, w.upper = true, newUpper(true)
 	err := parts()
@@ -117,8 +117,8 @@ func (w *Writer) keeps(path string) bool {
 	return e != nil && e.turn == w.upper.turns
 }
 
-// find returns what is under a path, links not followed: a file of the layer itself or of those
-// below. Both are nil if nothing is.
+// find returns the file under a path, links not followed: one of the layer itself or of those
+// below. Both are nil if there is none.
 func (w *Writer) find(path string) (own *entry, below *files.File, err error) {
 	if own := w.upper.entries[path]; own != nil {
 		return own, nil, nil
@@ -145,8 +145,8 @@ func (w *Writer) linkAt(path string) (string, error) {
 	return "", err
 }
 
-// below returns what the layers below have under a path, links not followed, nil if nothing is
-// left of it.
+// below returns the file that the layers below have under a path, links not followed, nil if
+// nothing is left of it.
 func (w *Writer) below(path string) (*files.File, error) {
 	if w.Lower == nil {
 		return nil, nil
@@ -161,7 +161,7 @@ func (w *Writer) below(path string) (*files.File, error) {
 	return f, err
 }
 
-// shows reports whether the layer lets see what those below have under a path.
+// shows reports whether the layer leaves visible the files that those below have under a path.
 func (w *Writer) shows(path string) (bool, error) {
 	dir, _ := layertar.Split(path)
 	switch {

@@ -28,8 +28,8 @@ var upstairs = []struct{ name, mayImport, engine string }{
 	// Opening images, and reading their blobs. It knows nothing of archives that are written.
 	{"internal/sources", "front internal/answers internal/registries", "archive internal/daemon internal/fetching internal/image internal/naming internal/retry internal/spool internal/stall"},
 
-	// Which images, and what of them; then what becomes of them. Saving, pushing and copying
-	// know nothing of each other; what is loaded is an archive.
+	// First the choice of images and their parts, then their use. Saving, pushing and copying
+	// know nothing of each other; only archives are loaded.
 	{"copying/internal/selecting", "front internal/registries internal/sources", "archive errdef internal/async internal/daemon internal/fetching internal/image internal/layout internal/local internal/naming internal/printable internal/retry internal/stall progress"},
 	{"copying/internal/saving", "front copying/internal/selecting internal/layouts internal/sources", "archive errdef internal/compression internal/fetching internal/image internal/layout internal/local internal/output internal/spool internal/tarfile internal/writing progress"},
 	{"copying/internal/pushing", "copying/internal/selecting internal/layouts internal/registries internal/sources", "errdef internal/image internal/local internal/spool internal/stall progress"},
@@ -37,7 +37,7 @@ var upstairs = []struct{ name, mayImport, engine string }{
 	{"copying/internal/loading", "copying/internal/imagecopy copying/internal/saving copying/internal/selecting internal/layouts internal/sources", "internal/daemon internal/image internal/naming internal/printable progress"},
 	{"copying/internal/signing", "front", "internal/image internal/loadable internal/printable"},
 
-	// The door. It says what can be asked for, and does nothing itself.
+	// The door. It declares the operations, and does nothing itself.
 	{"copying", "front copying/internal/imagecopy copying/internal/loading copying/internal/pushing copying/internal/saving copying/internal/selecting copying/internal/signing internal/sources", "archive errdef progress"},
 	{"copying/containerd", "copying", "archive errdef internal/image"},
 
@@ -46,7 +46,7 @@ var upstairs = []struct{ name, mayImport, engine string }{
 	{"cmd/docker-archive/internal/garbage", "", ""},
 }
 
-// listPodman returns what "go list" says of the packages of module podman.
+// listPodman returns the output of "go list" for the packages of module podman.
 func listPodman(t testing.TB) []listed {
 	return goList(t, exec.Command("go", "list", "-C", "../podman", "-tags", "containers_image_openpgp,exclude_graphdriver_btrfs", "-json=ImportPath,Imports,Deps", "./..."), "linux")
 }
@@ -65,7 +65,7 @@ func TestRoomsUpstairs(t *testing.T) {
 	for _, p := range listPodman(t) {
 		name := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, podman), "/")
 		switch name {
-		case "", "register", "e2e", "hostile", "internal/imagetest", "internal/fronttest", "internal/oddities", "cmd/docker-archive": // Which may import anything, or is generated.
+		case "", "register", "e2e", "hostile", "internal/imagetest", "internal/fronttest", "internal/oddities", "cmd/docker-archive": // These may import anything, or are generated.
 			continue
 		}
 		rules, ok := allowed[name]
@@ -83,7 +83,7 @@ func TestRoomsUpstairs(t *testing.T) {
 }
 
 // Files of a room use each other in one direction: no two of them, and no circle of them,
-// need each other. What counts are the names that files declare, and not their methods.
+// need each other. Only the names that files declare count, not their methods.
 func TestFilesOfRooms(t *testing.T) {
 	var dirs []string
 	for _, r := range upstairs {
@@ -97,7 +97,7 @@ func TestFilesOfRooms(t *testing.T) {
 	}
 }
 
-// fileArrows returns which files of a package use what others declare.
+// fileArrows returns which files of a package use names that others declare.
 func fileArrows(t testing.TB, dir string) map[string][]string {
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)

@@ -26,9 +26,9 @@ var rooms = []struct{ name, mayImport string }{
 	// The errors that callers tell apart, and how they quote. Everybody may import them.
 	{"internal/printable", ""},
 	{"errdef", "internal/printable"},
-	{"imageinfo", "errdef"}, // what is said of an image
+	{"imageinfo", "errdef"}, // facts about an image
 
-	// What a program is told while something takes its time.
+	// Reports to a program while something takes its time.
 	{"progress", ""},
 
 	// Single-purpose, and strangers to everything else here.
@@ -38,28 +38,28 @@ var rooms = []struct{ name, mayImport string }{
 	{"internal/naming", ""},
 	{"internal/stall", ""},
 	{"internal/retry", "errdef internal/local"},
-	{"internal/ranged", "internal/retry"}, // what is read by ranges, wherever it is
+	{"internal/ranged", "internal/retry"}, // sources read by ranges, anywhere
 	{"internal/compression", "errdef internal/inflate"},
 
-	// A Docker daemon, asked for what it has.
+	// A Docker daemon, asked for its images.
 	{"internal/daemon", "errdef"},
 
-	// Files of this machine. They know nothing of what is in them.
+	// Files of this machine. They know nothing of their content.
 	{"internal/spool", "errdef internal/local"},
 	{"internal/parts", "errdef"},
 
-	// The difference of two blobs. It does not know what they are.
+	// The difference of two blobs. It does not know their meaning.
 	{"internal/deflate", ""},
 	{"delta", "internal/deflate internal/local internal/spool"},
 
 	{"internal/input", "errdef internal/async internal/compression internal/local internal/naming internal/parts internal/spool"},
 	{"internal/output", "errdef internal/compression internal/local internal/naming internal/parts internal/spool"},
 
-	// Archives elsewhere, for who imports them.
+	// Archives elsewhere, for programs that import them.
 	{"store/https", "internal/input internal/naming internal/ranged internal/retry internal/stall"},
 
-	// The tar container knows names, sizes and offsets, and no images; what an
-	// image is knows no tar.
+	// The tar container knows names, sizes and offsets, and no images; images know no
+	// tar.
 	{"internal/tarfile", "errdef internal/local internal/printable internal/spool"},
 	{"internal/image", "errdef internal/compression internal/printable"},
 
@@ -70,7 +70,8 @@ var rooms = []struct{ name, mayImport string }{
 	{"internal/packing", "errdef internal/files internal/layertar"},
 	{"internal/unpacking", "internal/files internal/layertar internal/local"},
 
-	// Everything that some client loads from an archive. It does not know what is meant.
+	// Everything that some client loads from an archive. It does not know which images
+	// are meant.
 	{"internal/loadable", "errdef internal/compression internal/image internal/printable internal/tarfile"},
 
 	// An archive that is read. It does not know how one is written.
@@ -88,9 +89,8 @@ var rooms = []struct{ name, mayImport string }{
 	// The pages of a registry for people.
 	{"browsing", "archive errdef imageinfo internal/files internal/image internal/imagediff internal/printable serving"},
 
-	// An archive that is written. The layouts know no files and no sources; who
-	// writes does not know where blobs come from, and who fetches does not know
-	// what an archive is.
+	// An archive that is written. The layouts know no files and no sources; writing does
+	// not know where blobs come from, and fetching knows no archives.
 	{"internal/layout", "errdef internal/catalog internal/image internal/naming internal/tarfile"},
 	{"internal/writing", "errdef imageinfo internal/async internal/catalog internal/compression internal/image internal/layout internal/local internal/output internal/printable internal/spool internal/tarfile"},
 	{"internal/fetching", "errdef internal/async internal/image internal/local internal/retry progress"},
@@ -99,13 +99,13 @@ var rooms = []struct{ name, mayImport string }{
 	{"compose", "archive errdef internal/async internal/compression internal/files internal/image internal/layertar internal/local internal/packing internal/spool progress"},
 }
 
-// tools are packages that test or generate what is above the line.
+// tools are packages that test or generate packages above the line.
 var tools = []string{"internal/hostile", "internal/showcase", "internal/imagetest", "internal/fronttest", "internal/forging", "internal/leaktest", "internal/podmangen", "internal/sizes/front", "internal/sizes/archive"}
 
-// above are the modules that only what is above the line may import.
+// above are the modules that only packages above the line may import.
 var above = []string{"github.com/containers/image/", "github.com/containers/storage/", "go.podman.io/"}
 
-// listed is what "go list" says of a package.
+// listed is a package as "go list" prints it.
 type listed struct {
 	ImportPath string
 	Imports    []string
@@ -118,7 +118,7 @@ func list(t testing.TB, goos string) []listed {
 	return goList(t, exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"errdef", module+"imageinfo", module+"progress", module+"archive/...", module+"browsing/...", module+"compose/...", module+"delta/...", module+"serving/...", module+"internal/..."), goos)
 }
 
-// goList returns what a "go list" prints.
+// goList returns the output of a "go list".
 func goList(t testing.TB, cmd *exec.Cmd, goos string) []listed {
 	cmd.Env = append(os.Environ(), "GOOS="+goos, "GOARCH=amd64", "CGO_ENABLED=0")
 	cmd.Stderr = os.Stderr
@@ -151,8 +151,8 @@ func within(imports []string) []string {
 	return ours
 }
 
-// readSources reads what "go list" will, so that "go test" does not take the
-// result of an earlier run for that of changed files.
+// readSources reads the files that "go list" will read, so that "go test" does not
+// take the result of an earlier run for that of changed files.
 func readSources(t testing.TB, roots ...string) {
 	for _, root := range append(roots, "../go.mod", "../errdef", "../imageinfo", "../progress", "../archive", "../browsing", "../compose", "../delta", "../serving", ".") {
 		require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {

@@ -19,7 +19,7 @@ func TestSpecialFiles(t *testing.T) {
 	require.NoError(t, unix.Mkfifo(filepath.Join(root, "fifo"), 0o600))
 	l, err := net.Listen("unix", filepath.Join(root, "socket"))
 	require.NoError(t, err)
-	defer l.Close() //nolint:errcheck // It is a test's own.
+	defer l.Close() //nolint:errcheck // The test is over then.
 	var skipped []string
 	o := options()
 	o.Skipped = func(path string) { skipped = append(skipped, path) }

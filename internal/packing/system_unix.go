@@ -21,7 +21,7 @@ func identify(info fs.FileInfo) identity {
 		return identity{}
 	}
 	// The types differ between systems.
-	device := uint64(s.Rdev) //nolint:gosec,unconvert // On Linux it is one.
+	device := uint64(s.Rdev) //nolint:gosec,unconvert // On Linux it already is a uint64.
 	return identity{
 		fileID: fileID{uint64(s.Dev), uint64(s.Ino)}, //nolint:gosec,unconvert // See above.
 		links:  uint64(s.Nlink),                      //nolint:unconvert // See above.

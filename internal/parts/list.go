@@ -21,7 +21,7 @@ type List struct {
 	Parts []Part `json:"parts"`
 }
 
-// Part describes a part or, of the last one, what stands before the list.
+// Part describes a part or, for the last one, its bytes before the list.
 type Part struct {
 	// Size is how many bytes it has.
 	Size int64 `json:"size"`
@@ -37,15 +37,15 @@ const EndSize = 4096
 
 const (
 	blockSize = 512
-	// magic is what the last block of the list begins with. The length of the JSON and
-	// its SHA-256 follow.
+	// magic begins the last block of the list. The length of the JSON and its SHA-256
+	// follow.
 	magic = "docker-archive parts 1"
 	// maxDocument is how long the JSON may be.
 	maxDocument = MinSize - 2*blockSize
 )
 
-// Encode returns what stands at the end of the last part: the list as JSON, zeros up to
-// a multiple of 512 bytes, and a block by which it is found.
+// Encode returns the end of the last part: the list as JSON, zeros up to a multiple of
+// 512 bytes, and a block by which it is found.
 func (l *List) Encode() ([]byte, error) {
 	document, err := json.Marshal(l)
 	if err != nil {
@@ -57,7 +57,7 @@ func (l *List) Encode() ([]byte, error) {
 	return frame(document), nil
 }
 
-// frame makes of the JSON what Encode returns.
+// frame makes the result of Encode from the JSON.
 func frame(document []byte) []byte {
 	b := make([]byte, encodedSize(len(document)))
 	copy(b, document)
@@ -70,7 +70,7 @@ func encodedSize(document int) int {
 }
 
 // Read returns the list that the size bytes of r end with, or nil if there is none. The
-// error wraps errdef.ErrDamaged if it is not what it was.
+// error wraps errdef.ErrDamaged if the list has been changed.
 func Read(r io.ReaderAt, size int64) (*List, error) {
 	if size < blockSize {
 		return nil, nil
@@ -129,7 +129,7 @@ func (l *List) check() error {
 	return nil
 }
 
-// Ends returns the digest for Part.Ends of what r has in its first size bytes.
+// Ends returns the digest for Part.Ends of the first size bytes of r.
 func Ends(r io.ReaderAt, size int64) (digest.Digest, error) {
 	first := make([]byte, min(size, EndSize))
 	last := make([]byte, min(size-int64(len(first)), EndSize))
@@ -158,8 +158,8 @@ func damaged(format string, args ...any) error {
 	return errdef.Errorf(errdef.ErrDamaged, format, args...)
 }
 
-// Digest returns the digest for Part.Digest of what r has in its first size bytes. It
-// ends early, with the cause, when ctx does.
+// Digest returns the digest for Part.Digest of the first size bytes of r. It ends
+// early, with the cause, when ctx does.
 func Digest(ctx context.Context, r io.ReaderAt, size int64) (digest.Digest, error) {
 	h := sha256.New()
 	buf := make([]byte, min(size, 256<<10))

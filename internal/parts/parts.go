@@ -1,7 +1,7 @@
-// Package parts is how an archive is called, and described, that is split into several
-// files: NAME.000, NAME.001 and so on, of which the last ends with a list of all. Joined,
-// they are the archive, with that list behind its end. The package knows nothing of what
-// is in them.
+// Package parts names and describes an archive that is split into several files:
+// NAME.000, NAME.001 and so on. The last one ends with a list of all. Joined, they are
+// the archive, with that list behind its end. The package knows nothing of their
+// content.
 package parts
 
 import (
@@ -94,8 +94,8 @@ func split(path string) (dir, name string) {
 	return dir, name
 }
 
-// Contains reports whether a file belongs to an archive in parts, of which one that is
-// there has a list, or is a directory with the parts of one.
+// Contains reports whether a file belongs to an archive in parts of which an existing
+// part has a list, or is a directory with the parts of one.
 func Contains(path string) bool {
 	archive, _, ok := Split(path)
 	if info, err := os.Stat(path); err == nil && info.IsDir() {

@@ -62,7 +62,7 @@ func list() *parts.List {
 	return &parts.List{Size: 2*parts.MinSize + 700, Parts: []parts.Part{{parts.MinSize, d, d}, {parts.MinSize, d, d}, {1000, d, d}}}
 }
 
-// What was written is read again, and whatever byte of it is another one, that is seen.
+// A list that was written is read again, and a change of any of its bytes is noticed.
 func TestList(t *testing.T) {
 	encoded, err := list().Encode()
 	require.NoError(t, err)
@@ -114,7 +114,7 @@ func TestListThatLies(t *testing.T) {
 		_, err = parts.Read(bytes.NewReader(part), int64(len(part)))
 		require.ErrorIs(t, err, errdef.ErrDamaged, what)
 	}
-	// What is no list at all, behind a valid sum.
+	// A document that is no list at all, behind a valid sum.
 	many := &parts.List{Parts: make([]parts.Part, 40*parts.Max)}
 	_, err := many.Encode()
 	require.ErrorContains(t, err, "internal error")

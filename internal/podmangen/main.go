@@ -24,7 +24,8 @@ const (
 	generated = "podman" // the folder of the generated files, and of their module
 )
 
-// folders are those whose files are generated. The generated folders may have others too.
+// folders are the folders whose files are generated. The generated folders may have others
+// too.
 var folders = []string{".", "register", "e2e", "internal/fronttest", "internal/imagetest"}
 
 func main() {
@@ -110,8 +111,8 @@ func header(name string) string {
 }
 
 var (
-	// importPath matches what may be an import path; the address of a page, which follows
-	// a slash, is none.
+	// importPath matches a possible import path; the address of a page, which follows a
+	// slash, is none.
 	importPath = regexp.MustCompile(`(^|[^/\w.-])([a-z]+(?:\.[a-z]+)+(?:/[\w-]+)+)`)
 	// unnamed matches an import of the root package, whose path does not end in its name.
 	unnamed = regexp.MustCompile(`(?m)^(\t|import )("` + module + "/" + generated + `")$`)
@@ -129,10 +130,10 @@ func rewrite(name, source string) ([]byte, error) {
 	if strings.HasSuffix(name, "_test.go") { // testdata is not copied: it is one folder further up.
 		text = testdata.ReplaceAllString(text, "$1../$2")
 	}
-	return format.Source([]byte(header(name) + "\n" + text)) // Which also sorts the imports.
+	return format.Source([]byte(header(name) + "\n" + text)) // It also sorts the imports.
 }
 
-// renamed is what to import instead.
+// renamed returns the path to import instead.
 func renamed(imported string) string {
 	for _, folder := range folders {
 		if imported == path.Join(module, folder) {

@@ -115,7 +115,7 @@ func TestChecks(t *testing.T) {
 	require.NoError(t, run(root, false))
 	require.NoError(t, run(root, true))
 
-	// What is not generated is no concern of ours.
+	// Files that are not generated are left alone.
 	own := filepath.Join(root, "podman", "own.go")
 	require.NoError(t, os.WriteFile(own, []byte("package dockerarchive\n"), 0o600))
 	require.NoError(t, run(root, true))
@@ -127,7 +127,7 @@ func TestChecks(t *testing.T) {
 	require.ErrorContains(t, run(root, true), "front.go")
 	require.NoError(t, run(root, false))
 
-	// A file whose source has gone goes too.
+	// A file whose source has gone is removed too.
 	require.NoError(t, os.Remove(filepath.Join(root, "front.go")))
 	require.NoError(t, os.Remove(filepath.Join(root, "front_test.go")))
 	require.ErrorContains(t, run(root, true), "front.go")

@@ -1,12 +1,12 @@
 // Package printable makes strings of others safe to show: names, tags and documents
-// of archives, and what registries answer. On a terminal they could move the cursor,
+// of archives, and answers of registries. On a terminal they could move the cursor,
 // set the window's title or turn the line around, and anywhere else pretend to be
 // lines of this program's own.
 //
-// What prints, in the sense of strconv.IsPrint, stays as it is; everything else is
-// shown as Go writes it: control characters, line breaks and tabs included, the
-// characters that change the direction of text, and bytes that are not UTF-8. What
-// has been escaped once is not changed by being escaped again. The package knows
+// Printing characters, in the sense of strconv.IsPrint, stay as they are;
+// everything else is shown as Go writes it: control characters, line breaks and
+// tabs included, the characters that change the direction of text, and bytes that
+// are not UTF-8. Escaping an escaped string does not change it. The package knows
 // nothing of where strings come from.
 package printable
 
@@ -31,8 +31,8 @@ func Strings(all []string) []string {
 	return escaped
 }
 
-// Text is String for what may have several lines and columns: line feeds and tabs
-// are kept.
+// Text is String for text with several lines and columns: line feeds and tabs are
+// kept.
 func Text(s string) string { return escape(s, "\n\t") }
 
 func escape(s, kept string) string {
@@ -40,7 +40,7 @@ func escape(s, kept string) string {
 		return strings.ContainsRune(kept, r) || strconv.IsPrint(r) && (r != utf8.RuneError || size > 1)
 	}
 	var b strings.Builder
-	start := 0 // of what prints and is not in b yet
+	start := 0 // of printing characters that are not in b yet
 	for i := 0; i < len(s); {
 		r, size := utf8.DecodeRuneInString(s[i:])
 		if !printing(r, size) {
@@ -58,15 +58,15 @@ func escape(s, kept string) string {
 	return b.String()
 }
 
-// Error returns what an error says, escaped like a String. Only the line breaks by
-// which errors.Join sets errors apart are kept.
+// Error returns the text of an error, escaped like a String. Only the line breaks
+// by which errors.Join sets errors apart are kept.
 func Error(err error) string {
 	text := err.Error()
 	within := unwrap(err)
 	if len(within) > 1 && text == joined(within, error.Error) {
 		return joined(within, Error)
 	}
-	// What is wrapped usually comes last, behind names that may say the same.
+	// Wrapped errors usually come last, behind names that may have the same text.
 	tail := ""
 	for i := len(within) - 1; i >= 0; i-- {
 		inner := within[i].Error()
@@ -105,7 +105,7 @@ func joined(errs []error, say func(error) string) string {
 }
 
 // JSON returns a JSON document of the same value in which every character that does
-// not print is written as \uXXXX. What data has between its strings stays as it is.
+// not print is written as \uXXXX. The bytes between the strings stay as they are.
 func JSON(data []byte) []byte {
 	var b []byte
 	for i := 0; i < len(data); {
@@ -129,8 +129,8 @@ func appendHex(b []byte, r rune) []byte {
 	return append(b, '\\', 'u', digits[r>>12&0xf], digits[r>>8&0xf], digits[r>>4&0xf], digits[r&0xf])
 }
 
-// Writer writes to W what others print, as Text. It takes every Write for a whole
-// number of characters, and is as safe for concurrent use as W.
+// Writer writes the output of others to W, as Text. It takes every Write for a
+// whole number of characters, and is as safe for concurrent use as W.
 type Writer struct{ W io.Writer }
 
 // Write writes p to W. The count is that of p, or 0 if W fails.

@@ -90,7 +90,7 @@ func TestWriter(t *testing.T) {
 	assert.ErrorIs(t, err, io.ErrClosedPipe)
 }
 
-// Whatever comes in, what comes out prints.
+// For any input, the output prints.
 func FuzzString(f *testing.F) {
 	f.Add("a\x1b\u202e\xff\n\U0010ffff")
 	f.Fuzz(func(t *testing.T, s string) {

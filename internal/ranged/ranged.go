@@ -1,6 +1,6 @@
 // Package ranged reads something that answers requests for ranges as a file is read: few
-// requests, what breaks is asked for again, and nothing is a mixture of two versions. It knows
-// nothing of who answers.
+// requests, broken ones are repeated, and nothing is a mixture of two versions. It knows
+// nothing of the server.
 package ranged
 
 import (
@@ -14,11 +14,11 @@ import (
 )
 
 const (
-	// minWindow and maxWindow are how much is asked for at once if little is wanted: what follows
-	// is likely to be wanted next, and more so the longer reading goes on in order.
+	// minWindow and maxWindow bound how much is asked for at once if little is wanted: the next
+	// bytes are likely to be wanted next, and more so the longer reading goes on in order.
 	minWindow = 64 << 10
 	maxWindow = 4 << 20
-	// maxKept bounds what is kept of windows, in bytes.
+	// maxKept bounds the size of all kept windows, in bytes.
 	maxKept = 64 << 20
 )
 
@@ -54,8 +54,8 @@ type window struct {
 
 func (w *window) end() int64 { return w.off + int64(len(w.data)) }
 
-// New returns a Reader of size bytes whose requests end with ctx. start is what is known from
-// offset 0 on already.
+// New returns a Reader of size bytes whose requests end with ctx. start has the bytes from
+// offset 0 on that are known already.
 func New(ctx context.Context, source Source, size int64, policy retry.Policy, start []byte) *Reader {
 	r := &Reader{source: source, size: size, policy: policy}
 	r.ctx, r.cancel = context.WithCancel(ctx)
@@ -112,7 +112,7 @@ func (r *Reader) readSome(p []byte, off int64) (int, error) {
 	return copy(p, w.data), nil
 }
 
-// fromWindow copies what is kept. If that is nothing, it returns how much to ask for.
+// fromWindow copies bytes that are kept. If there are none, it returns how much to ask for.
 func (r *Reader) fromWindow(p []byte, off int64) (n int, length int64, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

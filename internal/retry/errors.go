@@ -61,8 +61,8 @@ func mayPass(err error) bool {
 	return connectionLost(err) || http2MayPass(err) || timedOut(err)
 }
 
-// opMayPass judges what failed on a socket, by what cannot pass, for the system's
-// own error numbers differ between systems.
+// opMayPass judges a failure on a socket by the errors that cannot pass, for the
+// system's own error numbers differ between systems.
 func opMayPass(op *net.OpError) bool {
 	if op.Op == "remote error" { // A TLS alert: the server refuses this client.
 		return false
@@ -88,8 +88,8 @@ func connectionLost(err error) bool {
 		says(err, "http: unexpected EOF reading trailer")
 }
 
-// timedOut reports whether something took longer than the one who waited for it
-// allowed: a dialer, a TLS handshake, the answer's header, the system.
+// timedOut reports whether something took longer than its time limit: a dialer, a
+// TLS handshake, the answer's header, the system.
 func timedOut(err error) bool {
 	for e := range tree(err) {
 		if timeout, ok := e.(net.Error); ok && timeout.Timeout() {

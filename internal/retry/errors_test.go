@@ -22,7 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// get returns the error of a GET, or that of reading what it answers.
+// get returns the error of a GET, or that of reading its answer.
 func get(t *testing.T, client *http.Client, url string) error {
 	t.Helper()
 	res, err := client.Get(url)
@@ -99,8 +99,8 @@ func TestConnectionEnds(t *testing.T) {
 	})
 }
 
-// What the other side does between two requests on a connection, net/http tells
-// of only if it cannot send the second one again.
+// net/http reports what the server does between two requests on a connection
+// only if it cannot send the second one again.
 func TestConnectionEndsIdle(t *testing.T) {
 	address := listen(t, func(c net.Conn) {
 		answer("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")(c)

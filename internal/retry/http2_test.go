@@ -86,7 +86,7 @@ func TestHTTP2GoAway(t *testing.T) {
 }
 
 func TestHTTP2StreamErrors(t *testing.T) {
-	// net/http itself sends again what ended with 1 or 7.
+	// net/http itself repeats requests that ended with 1 or 7.
 	for code, want := range map[uint32]bool{0: true, 2: true, 8: true, 0xb: true, 0xc: false, 0xd: false} {
 		err := http2Error(t, true, frame(resetFrame, 1, code))
 		require.ErrorContains(t, err, "stream error: ")

@@ -1,6 +1,7 @@
-// Package retry tries again what failed for a reason that may pass. It knows
-// what the standard library says of such reasons, and nothing of what is tried:
-// who calls a client that has error types of its own hands in a Classifier.
+// Package retry repeats an attempt that failed for a reason that may pass. It
+// knows the standard library's errors for such reasons, and nothing of the
+// attempt: if a client has error types of its own, its caller hands in a
+// Classifier.
 package retry
 
 import (
@@ -18,30 +19,30 @@ const (
 	FirstDelay = time.Second
 	// MaxDelay is the longest delay that doubling leads to.
 	MaxDelay = 30 * time.Second
-	// MaxAfter is how long a server may ask to be left alone. What asks for more
-	// is not tried again.
+	// MaxAfter is how long a server may ask to be left alone. If it asks for more,
+	// the attempt is not repeated.
 	MaxAfter = 5 * time.Minute
 	// Jitter is the part of a delay by which it is randomly shorter or longer, so
 	// that clients that failed together do not come back together.
 	Jitter = 0.2
 )
 
-// Verdict says what is to be done about an error.
+// Verdict says what to do about an error.
 type Verdict struct {
 	Retry bool          // whether the reason may pass
 	After time.Duration // for which the server asks to wait; 0 if it does not say
 }
 
-// Classifier judges the errors that it knows. Of others it returns false.
+// Classifier judges the errors that it knows. It returns false for others.
 type Classifier func(error) (Verdict, bool)
 
-// Policy says what is tried again, how often, and after which time. Its zero
-// value tries nothing again. It may be used concurrently.
+// Policy says when to try again, how often, and after which time. Its zero value
+// tries nothing again. It may be used concurrently.
 type Policy struct {
 	Times       int           // how often to try again
 	FirstDelay  time.Duration // before the second attempt; 0 stands for the constant
-	Delay       time.Duration // before every further attempt; 0 is what FirstDelay leads to
-	Classifiers []Classifier  // asked in this order, and before what the package itself knows
+	Delay       time.Duration // before every further attempt; 0 lets it follow from FirstDelay
+	Classifiers []Classifier  // asked in this order, and before the package's own rules
 }
 
 // Backoff counts the attempts at one thing and waits between them. It must not
@@ -66,10 +67,10 @@ func (p Policy) Backoff() *Backoff {
 	}}
 }
 
-// Next returns nil if what failed with err is to be tried again, having waited
-// for the right time. Otherwise it returns err, with the reason why it waits no
-// longer if that is not in err itself. announce, if not nil, is called with err
-// before the wait.
+// Next returns nil if the attempt that failed with err is to be repeated, having
+// waited for the right time. Otherwise it returns err, with the reason why it
+// waits no longer if that is not in err itself. announce, if not nil, is called
+// with err before the wait.
 func (b *Backoff) Next(ctx context.Context, err error, announce func(error)) error {
 	if b.left <= 0 || ctx.Err() != nil {
 		return err
@@ -135,9 +136,9 @@ type finalError struct{ error }
 // Unwrap returns the error.
 func (e *finalError) Unwrap() error { return e.error }
 
-// Judge returns what is to be done about an error, which must not be nil. One
-// that no Classifier knows, and that has a method RetryAfter, says for itself
-// when to come back.
+// Judge returns the verdict about an error, which must not be nil. An error that
+// no Classifier knows, and that has a method RetryAfter, says itself when to
+// come back.
 func (p Policy) Judge(err error) Verdict {
 	if ended(err) || IsFinal(err) {
 		return Verdict{}

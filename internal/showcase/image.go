@@ -36,7 +36,7 @@ type Made struct {
 	blobs    [][]byte // config and layers
 }
 
-// newMade returns what has a config, and layers of a media type.
+// newMade returns an image of a config, and of layers of a media type.
 func newMade(t testing.TB, config any, configType, layerType string, layers ...[]byte) *Made {
 	t.Helper()
 	data, err := json.Marshal(config)

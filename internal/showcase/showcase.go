@@ -1,5 +1,5 @@
-// Package showcase has the archives that tests look at through the pages of package browsing:
-// one as people have them, and one by somebody who means harm.
+// Package showcase has the archives that tests look at through the pages of package
+// browsing: a usual one and a malicious one.
 package showcase
 
 import (
@@ -97,7 +97,7 @@ func (a *Archive) blob(data []byte) digest.Digest {
 	return d
 }
 
-// Blobs adds what an image consists of.
+// Blobs adds the blobs of an image.
 func (a *Archive) Blobs(t testing.TB, m *Made) {
 	t.Helper()
 	for _, b := range m.blobs {
@@ -152,7 +152,8 @@ func (a *Archive) Bytes(t testing.TB) []byte {
 	return b.Bytes()
 }
 
-// Image returns an image for an architecture. made says what made each of its layers.
+// Image returns an image for an architecture. made has the step that made each of its
+// layers.
 func Image(t testing.TB, architecture string, labels map[string]string, made []string, layers ...Packed) *Made {
 	t.Helper()
 	config := imgspecv1.Image{Created: &when}
@@ -189,7 +190,7 @@ func certificate(t testing.TB, identity, issuer string) []byte {
 	return der
 }
 
-// Signer is who the image in Shop is signed by, as its certificate says.
+// Signer is the signer of the image in Shop, by its certificate.
 const Signer = "https://github.com/example/shop/.github/workflows/release.yml@refs/heads/main"
 
 // Shop returns an archive as people have it: an application for two platforms in two
@@ -237,7 +238,8 @@ func Shop(t testing.TB) []byte {
 	return a.Bytes(t)
 }
 
-// bundle is a signature as Sigstore's clients store it, as far as it says whose it is.
+// bundle is a signature as Sigstore's clients store it, with the parts that name its
+// signer.
 func bundle(t testing.TB) string {
 	t.Helper()
 	data, err := json.Marshal(map[string]any{"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json", "verificationMaterial": map[string]any{
@@ -277,8 +279,8 @@ func rootfs() []File {
 	return all
 }
 
-// Script is what must not run, wherever it comes from. Title is what a page is called
-// once it has.
+// Script must not run, wherever it comes from. Title is the title of a page once it
+// has.
 const (
 	Script = `<script>document.title="pwned"</script>`
 	Image0 = `"><img src=x onerror='document.title="pwned"'>`

@@ -1,6 +1,6 @@
 // Package spool makes the temporary files that hold data too large for memory.
 // They have no name, so nothing is left of them when the process ends, however
-// it ends. The package knows nothing of what is put into them.
+// it ends. The package knows nothing of their content.
 package spool
 
 import (

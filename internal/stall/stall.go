@@ -1,5 +1,5 @@
 // Package stall ends requests that bring nothing. It sees them as the hooks of
-// net/http/httptrace do, whoever makes them, and knows nothing of what they are for.
+// net/http/httptrace do, from any client, and does not know their purpose.
 package stall
 
 import (
@@ -17,8 +17,8 @@ import (
 var (
 	// Silence is how long a connection may bring nothing before it counts as broken.
 	Silence = 60 * time.Second
-	// Patience is that of one over which something was sent that takes a registry time to
-	// store, and of one of which nobody sees whether it waits for a disk here.
+	// Patience is the silence allowed on a connection after sending data that takes a registry
+	// time to store, and if nobody can see whether it waits for a disk here.
 	Patience = 5 * time.Minute
 )
 
@@ -56,7 +56,7 @@ type Watch struct {
 	asked   int           // requests that are not answered
 	reading bool          // the body is being read
 	ended   bool
-	turn    int         // changes with what time counts for
+	turn    int         // changes of the state that time counts for
 	timer   *time.Timer // while time counts
 }
 
@@ -72,12 +72,12 @@ func watching(ctx context.Context, host string, waiting func(host string)) (cont
 	}), w
 }
 
-// Open calls open with a context for its requests, and watches over what it returns.
+// Open calls open with a context for its requests, and watches the stream that it returns.
 // waiting is called with the host a while before a request is ended.
 func Open(ctx context.Context, host string, waiting func(host string), open func(context.Context) (io.ReadCloser, error)) (io.ReadCloser, error) {
 	ctx, w := watching(ctx, host, waiting)
 	r, err := open(ctx)
-	w.stop() // Of a request that failed.
+	w.stop() // The request may have failed.
 	if err != nil {
 		err = judged(ctx, err)
 		w.end()
@@ -86,8 +86,8 @@ func Open(ctx context.Context, host string, waiting func(host string), open func
 	return &body{ReadCloser: r, watch: w, ctx: ctx}, nil
 }
 
-// Ask calls f, which asks something and reads the answer, with a context in which that ends
-// when nothing comes. What f opens must not need the context when it has returned.
+// Ask calls f, which asks something and reads the answer, with a context that ends when
+// nothing comes. Streams that f opens must not need the context when it has returned.
 func Ask(ctx context.Context, waiting func(host string), f func(context.Context, *Watch) error) error {
 	ctx, w := watching(ctx, "", waiting)
 	defer w.end()
@@ -109,8 +109,8 @@ func (w *Watch) Moved() {
 	w.start(w.rest)
 }
 
-// Rest says that nothing has to be read or sent before the next request: who works meanwhile
-// may take any time. Requests that are not answered yet are watched on.
+// Rest says that nothing has to be read or sent before the next request: work meanwhile may
+// take any time. Requests that are not answered yet are watched on.
 func (w *Watch) Rest() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -121,11 +121,11 @@ func (w *Watch) Rest() {
 	}
 }
 
-// Sent returns a reader for the body of a request, who will be asked for more when what it
-// gave has been sent. When all has, it may take a time to be stored.
+// Sent returns a reader for the body of a request. The client reads on when it has sent the
+// bytes before. When all are sent, storing them may take a time.
 func (w *Watch) Sent(r io.Reader) io.Reader { return sentBody{r, w} }
 
-// Received returns a reader for what comes of a body. Several may be read side by side.
+// Received returns a reader for the body of an answer. Several may be read side by side.
 func (w *Watch) Received(ctx context.Context, r io.Reader) io.Reader {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -195,7 +195,7 @@ func (w *Watch) stop() {
 	w.stopTimer()
 }
 
-// end ends the context, and whatever a request says of itself later.
+// end ends the context, and ignores all later hooks of its requests.
 func (w *Watch) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

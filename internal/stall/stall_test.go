@@ -18,8 +18,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/stall"
 )
 
-// answering is a client whose server, at the other end of a pipe, writes with answer what
-// it has to say to a request.
+// answering is a client whose server, at the other end of a pipe, answers a request by
+// calling answer.
 func answering(t *testing.T, answer func(w io.Writer)) *http.Client {
 	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 		client, server := net.Pipe()
@@ -178,7 +178,7 @@ func TestNobodyTakes(t *testing.T) {
 	})
 }
 
-// What moves is not broken, however long it takes; nor is what has ended.
+// A request that moves is not broken, however long it takes; nor is one that has ended.
 func TestMoves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nothing := func(string) { t.Error("nothing is waited for") }
@@ -194,7 +194,7 @@ func TestMoves(t *testing.T) {
 	})
 }
 
-// Of several bodies that are read side by side, one that brings nothing ends all.
+// If several bodies are read side by side, one that brings nothing ends all.
 func TestReceived(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		silent, _ := io.Pipe()
@@ -210,7 +210,7 @@ func TestReceived(t *testing.T) {
 	})
 }
 
-// Who has got what it asked for may work on that for any time, but what else is asked is
+// A caller that has its answer may work on that for any time, but its other requests are
 // watched on.
 func TestRest(t *testing.T) {
 	for name, answers := range map[string]bool{"nothing more is asked": true, "one is not answered": false} {

@@ -1,7 +1,6 @@
-// Package unpacking puts the files of an image into a directory of this machine. Nothing
-// leaves that: every path is opened under one opened directory, by os.Root, and what is
-// already there is never followed if it is a link. The package knows files, and nothing of
-// images.
+// Package unpacking puts the files of an image into a directory of this machine. No file
+// gets out of that: every path is opened under one opened directory, by os.Root, and an
+// existing link is never followed. The package knows files, and nothing of images.
 package unpacking
 
 import (
@@ -21,11 +20,11 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/local"
 )
 
-// Result is what has become of files.
+// Result counts the files that were unpacked.
 type Result struct {
 	Files, Directories, Links, Devices int
 	Bytes                              int64
-	// NotKept counts what this machine did not take, by what it is.
+	// NotKept counts the properties that this machine did not take, by their kind.
 	NotKept map[NotKept]int
 	// Examples has one path for each of NotKept.
 	Examples map[NotKept]string
@@ -34,7 +33,7 @@ type Result struct {
 // NotKept is something of a file that was not kept.
 type NotKept string
 
-// What may not be kept. Without root, no owner is, and no device.
+// Properties that may not be kept. Without root, no owner is, and no device.
 const (
 	Owner     NotKept = "owner"
 	Device    NotKept = "device"
@@ -54,10 +53,10 @@ type unpacker struct {
 }
 
 // Unpack puts an entry of a tree, and all that is below it, into a directory, which is
-// made if it is not there. What is in a directory becomes what is in that one; another
+// made if it is not there. The content of a directory goes directly into that one; another
 // file gets its name there. Files that are there already are replaced, and directories
-// kept, with what is in them; a directory in the place of a file is an error. Each layer is
-// verified by the end; after an error, what has been unpacked stays.
+// kept, with their content; a directory in the place of a file is an error. Each layer is
+// verified by the end; after an error, the files unpacked so far stay.
 func Unpack(ctx context.Context, tree *files.Tree, from *files.Entry, dir string) (*Result, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, &local.Error{Op: "making", Path: dir, Err: err}
@@ -89,14 +88,14 @@ func (u *unpacker) place(path string) string {
 	return filepath.FromSlash(strings.TrimPrefix(path, u.from))
 }
 
-// notKept notes what is not kept of a file.
+// notKept notes a property of a file that is not kept.
 func (u *unpacker) notKept(what NotKept, path string) {
 	if u.result.NotKept[what]++; u.result.Examples[what] == "" {
 		u.result.Examples[what] = path
 	}
 }
 
-// fail says what could not be done to which file.
+// fail says which operation failed on which file.
 func fail(op, path string, err error) error {
 	if err == nil {
 		return nil
@@ -108,8 +107,8 @@ func fail(op, path string, err error) error {
 	return &local.Error{Op: op, Path: "/" + path, Err: err}
 }
 
-// clear takes away what is at a place, unless it is a directory: that is an error. A link
-// is taken away itself.
+// clear removes the file at a place, unless it is a directory: that is an error. A link is
+// removed itself.
 func (u *unpacker) clear(place, path string) error {
 	info, err := u.root.Lstat(place)
 	switch {
@@ -236,7 +235,8 @@ func (u *unpacker) setAll(out *os.File, place, path string, f *files.File) error
 	return nil
 }
 
-// tolerate counts what this machine may not do, or cannot; other errors are returned.
+// tolerate counts operations that this machine may not do, or cannot; other errors are
+// returned.
 func (u *unpacker) tolerate(what NotKept, path, op string, err error) error {
 	for _, no := range []error{fs.ErrPermission, errors.ErrUnsupported, syscall.EINVAL, syscall.ENOTSUP, syscall.ENOSYS, syscall.E2BIG, syscall.ERANGE, syscall.ENODATA} {
 		if errors.Is(err, no) {
@@ -262,7 +262,7 @@ func (u *unpacker) Link(first string, e *files.Entry) error {
 	return fail("linking", e.Path, u.root.Link(from, place))
 }
 
-// finish sets what is said of directories, the deepest first.
+// finish sets the modes and times of directories, the deepest first.
 func (u *unpacker) finish(ctx context.Context) error {
 	for i := len(u.dirs) - 1; i >= 0; i-- {
 		if err := ctx.Err(); err != nil {
@@ -271,7 +271,7 @@ func (u *unpacker) finish(ctx context.Context) error {
 		e := u.dirs[i]
 		place := u.place(e.Path)
 		if e.Layer() < 0 && place == "." {
-			continue // Nothing is said of it.
+			continue // No layer has an entry for it.
 		}
 		dir, err := u.root.OpenFile(place, os.O_RDONLY|directoryOnly, 0)
 		if err == nil {
@@ -289,7 +289,7 @@ func (u *unpacker) finish(ctx context.Context) error {
 	return nil
 }
 
-// String says what was unpacked.
+// String returns the counts of unpacked files.
 func (r *Result) String() string {
 	return fmt.Sprintf("%d files, %d directories, %d links, %d devices", r.Files, r.Directories, r.Links, r.Devices)
 }

@@ -48,7 +48,8 @@ func (u *unpacker) makeNode(place string, e *files.Entry) (made bool, err error)
 	return err == nil, err
 }
 
-// afterLink sets owner, attributes and time of what cannot be opened: a link or a device.
+// afterLink sets owner, attributes and time of a file that cannot be opened: a link or
+// a device.
 func (u *unpacker) afterLink(place string, e *files.Entry) error {
 	dir, base, err := u.parent(place)
 	if err != nil {
@@ -91,7 +92,7 @@ func (u *unpacker) afterLink(place string, e *files.Entry) error {
 	return nil
 }
 
-// chmodPath changes the mode of what is no link, on kernels before fchmodat2.
+// chmodPath changes the mode of a file that is no link, on kernels before fchmodat2.
 func chmodPath(dir int, base string, mode uint32) error {
 	fd, err := unix.Openat(dir, base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {

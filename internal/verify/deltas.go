@@ -12,9 +12,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
-// Deltas compares what an archive says of deltas with what they say of themselves, and
-// returns what does not hold, each once. That they make what they say is tested only by
-// making it.
+// Deltas compares an archive's claims about deltas with the headers of these, and
+// returns each mismatch once. Only applying a delta tests its result.
 func Deltas(deltas []catalog.Made) (problems []error) {
 	seen := map[digest.Digest]bool{}
 	for _, m := range deltas {

@@ -1,4 +1,4 @@
-// Package verify tests what an archive says of its files by reading them, at
+// Package verify tests an archive's claims about its files by reading them, at
 // the speed of the digests. It knows nothing of images.
 package verify
 
@@ -69,7 +69,7 @@ func check(ctx context.Context, c *catalog.Claim, progress func(int)) []error {
 	unpacked := newDigests(slices.Concat(c.Any, diffIDs))
 	if len(stored) == 0 {
 		progress(int(c.File.Size))
-		return nil // Nothing is said of it.
+		return nil // There is no claim about it.
 	}
 	content, err := c.Open(ctx)
 	if err != nil {
@@ -116,7 +116,7 @@ func (b *beginning) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// copyBoth hashes a compressed file as it is stored, and what it unpacks to.
+// copyBoth hashes a compressed file as it is stored, and its unpacked content.
 func copyBoth(ctx context.Context, stored, unpacked io.Writer, source io.Reader, algorithm compression.Algorithm) (err, unpackErr error) {
 	ahead := async.NewReader(ctx, io.TeeReader(source, stored))
 	defer ahead.Close()
@@ -124,7 +124,7 @@ func copyBoth(ctx context.Context, stored, unpacked io.Writer, source io.Reader,
 	if unpackErr == nil {
 		unpackErr = errors.Join(copyAll(unpacked, stream), stream.Close())
 	}
-	// What the decompressor did not want is part of the file all the same.
+	// The bytes that the decompressor left are part of the file all the same.
 	_, err = io.Copy(io.Discard, ahead)
 	return err, unpackErr
 }
@@ -154,7 +154,7 @@ func compare(c *catalog.Claim, stored, unpacked digests) []error {
 		}
 	}
 	if len(problems) > 0 || unpacked == nil {
-		return problems // What damaged content unpacks to is not to be told too.
+		return problems // Damaged content has wrong diff IDs too, which is not reported.
 	}
 	for _, l := range c.Layers {
 		want := l.DiffID()
@@ -195,7 +195,7 @@ func (d digests) sum(want digest.Digest) digest.Digest {
 	return digest.NewDigest(want.Algorithm(), h)
 }
 
-// countingReader reports what is read, and ends with its context.
+// countingReader reports the bytes that are read, and ends with its context.
 type countingReader struct {
 	ctx      context.Context
 	r        io.Reader

@@ -27,7 +27,7 @@ type file struct {
 	content []byte
 }
 
-// claimsOf returns what an archive of the files says of them, in the order of names.
+// claimsOf returns the claims of an archive of the files, in the order of names.
 func claimsOf(t *testing.T, files ...file) []*catalog.Claim {
 	t.Helper()
 	var b bytes.Buffer
@@ -75,11 +75,11 @@ func gzipped(t *testing.T, data []byte) []byte {
 
 func named(suffix string, content []byte) string { return digest.FromBytes(content).Encoded() + suffix }
 
-// layerOf returns content behind what a tar archive begins with.
+// layerOf returns content behind the beginning of a tar archive.
 func layerOf(content []byte) []byte { return append(make([]byte, 512), content...) }
 
-// What holds is no problem, in whatever form a layer is and whichever form its name is of;
-// every byte is reported once.
+// Claims that hold are no problem, in any form of a layer and of its name; every byte is
+// reported once.
 func TestWhatHolds(t *testing.T) {
 	plain, other := layerOf(bytes.Repeat([]byte("plain"), 200_000)), layerOf([]byte("other"))
 	packed := gzipped(t, other)
@@ -114,7 +114,7 @@ func TestWhatDoesNotHold(t *testing.T) {
 		"another order":       {image(t, []digest.Digest{id(one), id(two)}, file{"a.tar", two}, file{"b.tar", one}), []string{"another order than in the config: layer 0", "another order than in the config: layer 1"}},
 		"a digest for a diff": {image(t, []digest.Digest{id(packed)}, file{"layer.tar.gz", packed}), []string{"which is the digest of layer.tar.gz as it is compressed"}},
 		"cut":                 {image(t, []digest.Digest{id(one)}, file{"layer.tar.gz", cut}), []string{"reading layer.tar.gz: "}},
-		// What damaged content unpacks to is not told too.
+		// Wrong diff IDs of damaged content are not reported too.
 		"cut, under its name": {image(t, []digest.Digest{id(one)}, file{named(".tar", two), cut}), []string{"its digest should be " + id(two).String(), "reading " + named(".tar", two)}},
 		"damaged, and whole":  {image(t, []digest.Digest{id(one)}, file{named(".tar", two), gzipped(t, []byte("three"))}), []string{"its digest should be " + id(two).String()}},
 	} {
@@ -132,7 +132,7 @@ func TestWhatDoesNotHold(t *testing.T) {
 	assert.Equal(t, []digest.Digest{id(one), id(two)}, []digest.Digest{mismatch.Want, mismatch.Got})
 }
 
-// What follows the compressed data is a part of the file that its digest is of.
+// Bytes after the compressed data are a part of the file that has the digest.
 func TestTrailingBytes(t *testing.T) {
 	content := []byte("content")
 	packed := append(gzipped(t, content), make([]byte, 16<<20)...)

@@ -196,7 +196,7 @@ func TestCloseWithoutCommit(t *testing.T) {
 	}
 }
 
-// What was at the path stays.
+// A file that is already at the path stays.
 func TestNotEmpty(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "archive.tar")
 	require.NoError(t, os.WriteFile(path, []byte("mine"), 0o600))

@@ -38,7 +38,7 @@ type imageDestination struct {
 
 	mu         sync.Mutex // never held for long
 	ownsWriter bool       // until the archive is closed
-	// What has been put, by digest.
+	// Configs and manifests that have been put, by digest.
 	configs   map[digest.Digest][]byte
 	documents map[digest.Digest]*image.Document
 	complete  *image.Image // nil before the manifest of the image itself
@@ -176,7 +176,7 @@ func (d *imageDestination) PutBlob(ctx context.Context, stream io.Reader, inputI
 	case isFiller(inputInfo):
 		d.filler.Store(true)
 		info = filler(types.BlobInfo{Digest: inputInfo.Digest})
-		_, err = io.Copy(io.Discard, stream) // Whose end says that the digest is right.
+		_, err = io.Copy(io.Discard, stream) // The digest is verified at the end.
 	default:
 		info.Digest, info.Size, err = d.archive.Put(ctx, d, stream, inputInfo.Digest, inputInfo.Size)
 	}
@@ -253,9 +253,9 @@ func (d *imageDestination) leftOut(info types.BlobInfo) bool {
 }
 
 // PutManifest checks that the archive can hold the image and has all of it, and
-// keeps the manifest if the layout does. Of an index, instanceDigest tells the
-// manifests that it lists, which come first. It returns a
-// types.ManifestTypeRejectedError for types that the layout cannot hold.
+// keeps the manifest if the layout does. For an index, instanceDigest tells its
+// manifests apart; they come before it. It returns a types.ManifestTypeRejectedError
+// for types that the layout cannot hold.
 func (d *imageDestination) PutManifest(ctx context.Context, m []byte, instanceDigest *digest.Digest) error {
 	if err := d.putManifest(ctx, m, instanceDigest); err != nil {
 		var rejected *layout.TypeError

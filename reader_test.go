@@ -282,7 +282,7 @@ func TestReaderAnswersAsContainersImage(t *testing.T) {
 	ctx := context.Background()
 	for _, f := range fixtures {
 		if f.carries {
-			continue // Of these, the original manifest is more than theirs gives.
+			continue // These have the original manifest, and theirs does not return it.
 		}
 		t.Run(f.file, func(t *testing.T) {
 			path := imagetest.Testdata(t, "archives", f.file)

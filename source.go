@@ -55,7 +55,7 @@ func newImageSource(ctx context.Context, sys *types.SystemContext, ref archiveRe
 	if s.image, _, err = s.reader.choose(ref, sys); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	// What cannot be read at all is said when it is asked for.
+	// An error of reading it is returned when the manifest is asked for.
 	warnings, _ := s.image.Settle(ctx)
 	s.warn(warnings)
 	s.choosePresent(ctx, sys)

@@ -3,12 +3,12 @@
 // OCI image layouts. It needs no daemon, no registry and no library for either,
 // and copies nothing out of the archive to read it.
 //
-// An [Archive] holds an [Image] for each item of its table of contents. What an
-// image's name stands for is a [Manifest], or, of an image for several
-// platforms, an index of manifests; a manifest lists its config and its [Layer]s.
-// All of them are read as a [Blob] by their digests. A program that wants the
-// files of an image asks for the manifest of a platform and opens its layers; one
-// that passes images on takes manifests and blobs as they are.
+// An [Archive] holds an [Image] for each item of its table of contents. An image's name
+// stands for a [Manifest] or, if the image is for several platforms, an index of
+// manifests. A manifest lists its config and its [Layer]s. All of them are read as a
+// [Blob] by their digests. A program that wants the files of an image asks for the
+// manifest of a platform and opens its layers; one that passes images on takes manifests
+// and blobs as they are.
 //
 //	a, err := archive.Open(ctx, "images.tar")
 //	img, err := a.Find("alpine:3.20")
@@ -163,8 +163,8 @@ func (a *Archive) Close() error { return a.close() }
 // Size returns how many bytes the archive has when it is not compressed.
 func (a *Archive) Size() int64 { return a.size }
 
-// Images returns the images in the order of the archive. What is about them, such as
-// signatures, is not among them: Referrers returns that.
+// Images returns the images in the order of the archive. Signatures and other referrers
+// are not among them: Referrers returns those.
 func (a *Archive) Images() []*Image {
 	var images []*Image
 	for n, img := range a.catalog.Images() {

@@ -99,7 +99,7 @@ func TestVerifyComparesDescriptorsOfOneManifest(t *testing.T) {
 	}
 }
 
-// What is in an archive twice is the same, or clients differ in what they take.
+// Two entries of one name must be the same, or clients differ in which they take.
 func TestVerifyFindsEntriesTwice(t *testing.T) {
 	p := partsOf(t, "one")
 	two := func(first, second string, table any) []byte {

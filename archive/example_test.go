@@ -151,7 +151,7 @@ func ExampleBlob_Section() {
 	// Output: 209 bytes of 9760d92f292f are at offset 3584
 }
 
-// What is wrong can be told apart.
+// Errors can be told apart.
 func ExampleNew_errors() {
 	text := []byte("This is not an archive.")
 	_, err := archive.New(context.Background(), bytes.NewReader(text), int64(len(text)))

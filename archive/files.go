@@ -20,8 +20,8 @@ type LayerSource struct {
 	// Name is what errors call the layer.
 	Name string
 	// Digest is that of the bytes that At or Open return, DiffID that of the layer when it
-	// is unpacked. Either may be empty. What is read as a whole is verified against one of
-	// them: a compressed layer against Digest, unless that is empty.
+	// is unpacked. Either may be empty. A layer that is read as a whole is verified
+	// against one of them: a compressed one against Digest, unless that is empty.
 	Digest, DiffID digest.Digest
 	// At returns the layer as it is stored, compressed or not, and its size in bytes, for
 	// reading anywhere and concurrently. Nothing is copied then.

@@ -20,7 +20,7 @@ import (
 // FIFOs are listed, and opening one is an errors.ErrUnsupported. A name that is not UTF-8,
 // which fs.ValidPath refuses, is absent with all that is below it; Hidden counts them.
 //
-// What FileInfo.Sys returns is a *FileSys.
+// FileInfo.Sys returns a *FileSys.
 type FS struct {
 	ctx  context.Context
 	tree *files.Tree

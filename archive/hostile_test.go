@@ -186,8 +186,8 @@ func assertClassified(t testing.TB, err error) {
 	assert.NoError(t, err, "of no known kind")
 }
 
-// TestCutArchives cuts archives at every block. Whatever may still be read of
-// one, verifying says that its end is missing.
+// TestCutArchives cuts archives at every block. Parts may still be readable,
+// but verifying says that the end is missing.
 func TestCutArchives(t *testing.T) {
 	for _, f := range fixtures {
 		data, err := os.ReadFile(filepath.Join(testdata, "archives", f.file))
@@ -257,7 +257,7 @@ func FuzzReadEverything(f *testing.F) {
 		f.Add(b.close())
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		// Perhaps compressed. Whatever is said of it, it must not panic or hang.
+		// Perhaps compressed. Any answer will do, but no panic and no hang.
 		_ = openAndRead(t.Context(), data)
 	})
 }
@@ -284,7 +284,7 @@ func FuzzDocuments(f *testing.F) {
 			newTarball(t).file("index.json", indexJSON).file("manifest.json", manifestJSON),
 			common(),
 		} {
-			// Whatever is said of it, it must not panic or hang.
+			// Any answer will do, but no panic and no hang.
 			assertClassified(t, openAndRead(t.Context(), b.close()))
 		}
 	})

@@ -36,8 +36,8 @@ func annotated(d v1.Descriptor, annotations ...string) v1.Descriptor {
 	return d
 }
 
-// What is about an image is told by its manifest, by a digest tag in any annotation for
-// names, or, of what is no image, by the annotation that Docker leaves of the tag.
+// A referrer names its subject in its manifest, by a digest tag in any annotation for
+// names or, if it is no image, in the annotation that Docker leaves of the tag.
 func TestReferrers(t *testing.T) {
 	one, b := partsOf(t, "one"), newTarball(t)
 	b.blobs(one)
@@ -89,7 +89,7 @@ func TestImagesAreNoReferrers(t *testing.T) {
 	assert.Len(t, a.Referrers(one.manifest.Digest), 1)
 }
 
-// Of an archive that has nothing else, a referrer is the only image.
+// A referrer is the only image of an archive that has nothing else.
 func TestOnlyAReferrer(t *testing.T) {
 	b := newTarball(t)
 	about := b.about("a/subject", &v1.Descriptor{Digest: digest.FromString("elsewhere")})

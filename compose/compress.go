@@ -43,7 +43,7 @@ func (c Compression) compress(w io.Writer, r io.Reader) error {
 		return err
 	}
 	if _, err = io.Copy(failingWith{z, kept}, r); err != nil {
-		_ = z.Close() // What it writes is no longer wanted.
+		_ = z.Close() // Its output is no longer wanted.
 		return err
 	}
 	return errors.Join(z.Close(), kept.error())
@@ -110,8 +110,8 @@ func (f failingWith) Write(p []byte) (int, error) {
 	return f.Writer.Write(p)
 }
 
-// decompress returns a reader of what is compressed in r, which it does not close. What
-// is no fault of r is an errdef.ErrDamaged.
+// decompress returns a reader of the data that is compressed in r, and does not close
+// r. An error that is not from reading r is an errdef.ErrDamaged.
 func decompress(r io.Reader, a compression.Algorithm) (io.ReadCloser, error) {
 	source := &sourceError{r: r}
 	d, err := compression.NewReader(source, a)

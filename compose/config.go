@@ -15,9 +15,9 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
-// Config is the config of an image, to be changed. What is not changed stays as the
-// base has it, fields that nobody here knows included. The zero value is of an image
-// without anything. It must not be used concurrently.
+// Config is the config of an image, to be changed. Fields that are not changed stay as
+// the base has them, including those that this package does not know. The zero value is
+// of an image without anything. It must not be used concurrently.
 type Config struct {
 	image     fields          // of the document
 	run       fields          // of what it says of containers
@@ -91,7 +91,7 @@ func set[T any](f *fields, name string, value T, empty bool) {
 		return
 	}
 	raw, err := json.Marshal(value)
-	if err != nil { // Of strings, lists and numbers.
+	if err != nil { // Strings, lists and numbers always encode.
 		panic(fmt.Sprintf("compose: encoding %s: %v", name, err))
 	}
 	if *f == nil {
@@ -113,8 +113,8 @@ func (c *Config) SetWorkingDir(dir string) { setString(&c.run, "WorkingDir", dir
 // SetStopSignal says which signal ends a container.
 func (c *Config) SetStopSignal(signal string) { setString(&c.run, "StopSignal", signal) }
 
-// SetEntrypoint says what a container runs; nil is nothing. Whoever sets it means
-// other arguments than those of the base, so that Cmd is taken away, as Dockerfiles do.
+// SetEntrypoint says what a container runs; nil is nothing. It takes away Cmd, as
+// Dockerfiles do: the base's arguments are for the base's entrypoint.
 func (c *Config) SetEntrypoint(arguments []string) {
 	setStrings(&c.run, "Entrypoint", arguments)
 	c.SetCmd(nil)

@@ -37,7 +37,8 @@ func TestUnset(t *testing.T) {
 	assert.JSONEq(t, `{"Novel":1}`, runOf(t, c))
 }
 
-// What somebody else has written of another form stays beside what is set here.
+// Fields that another tool has written in another form stay beside those that are set
+// here.
 func TestOddFieldsStay(t *testing.T) {
 	c, err := ParseConfig([]byte(`{"config":{"Env":["A=1","B=2","A=3"],"Labels":{"n":1,"s":"x"},"Volumes":{"/v":null}}}`))
 	require.NoError(t, err)

@@ -209,7 +209,7 @@ func piped(ctx context.Context, write func(ctx context.Context, w io.Writer) err
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		w.CloseWithError(write(ctx, w)) // Of nil it is the end.
+		w.CloseWithError(write(ctx, w)) // nil makes it io.EOF.
 	}()
 	return &pipe{r, func() {
 		cancel()

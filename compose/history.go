@@ -18,7 +18,7 @@ func (m *maker) describe(diffIDs []digest.Digest, kept int) error {
 	set(&c.image, "created", m.created, false)
 	set(&c.image, "rootfs", v1.RootFS{Type: "layers", DiffIDs: append([]digest.Digest{}, diffIDs...)}, false)
 	history := c.steps()
-	if m.image.Squash { // What has become of the base has one step.
+	if m.image.Squash { // The squashed base has one step.
 		history = nil
 	}
 	// Nobody can complete what never was.

@@ -1,7 +1,7 @@
-// Package compose makes images: of layers that are put upon those of a base, with a
-// changed config and history. An Image describes one that does not exist until it is
-// made, and making it needs neither a store, a daemon nor root. What goes in decides
-// every byte that comes out: there is no clock, and nothing of the machine.
+// Package compose makes images: it puts layers upon those of a base and changes config and
+// history. An Image describes one that does not exist until it is made, and making it needs
+// neither a store, a daemon nor root. The inputs decide every byte of the output: no clock,
+// and nothing else of the machine, goes into it.
 //
 // The package knows nothing of containers/image; package making has an adapter that
 // gives an Image to its transports.
@@ -127,7 +127,7 @@ type Layer struct {
 	Annotations map[string]string
 }
 
-// Expected is what content is said to be. What is zero is not known.
+// Expected is what content is said to be. A zero value means not known.
 type Expected struct {
 	// Digest and Size, in bytes, are those of what Content.Open returns.
 	Digest digest.Digest
@@ -154,7 +154,7 @@ type Content interface {
 type Base interface {
 	// Manifest returns the manifest, whose digest is verified, and its media type.
 	Manifest(ctx context.Context) ([]byte, string, error)
-	// Blob returns a config or layer of it. Whoever reads it verifies it.
+	// Blob returns a config or layer of it. The caller verifies it.
 	Blob(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error)
 }
 

@@ -13,8 +13,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/layertar"
 )
 
-// inspector reads a layer, beside who stores it: it finds out the diff ID, and refuses
-// what is no layer. What is written to it is the layer as it comes.
+// inspector reads a layer while it is being stored: it finds out the diff ID, and
+// refuses content that is no layer. The layer is written to it as it comes.
 type inspector struct {
 	*io.PipeWriter
 	done chan struct{}

@@ -155,7 +155,7 @@ func (m *maker) recompress(ctx context.Context, stream io.Reader, a compression.
 	defer tar.Close() //nolint:errcheck // It was only read.
 	l, err := m.compress(ctx, tar)
 	if err == nil {
-		_, err = io.Copy(io.Discard, stream) // What verifies it wants its end.
+		_, err = io.Copy(io.Discard, stream) // The digest is verified at the end.
 	}
 	return l, err
 }

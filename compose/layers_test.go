@@ -63,7 +63,8 @@ func TestCompression(t *testing.T) {
 	}
 }
 
-// What has no media type, or is no layer, is refused, and the layer named.
+// Content without a media type, or that is no layer, is refused by an error
+// that names the layer.
 func TestLayersRefused(t *testing.T) {
 	layer := imagetest.Plain(1, 100_000)
 	gzipped := imagetest.Gzipped(layer.Diff)

@@ -48,7 +48,7 @@ func (l *links) resolve(path string) string {
 		return path
 	}
 	resolved, err := l.symlinks.Resolve(dir)
-	if err != nil { // Whoever reads the files says so.
+	if err != nil { // Reading the files reports it.
 		return path
 	}
 	return layertar.Join(resolved, base)

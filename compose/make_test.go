@@ -82,7 +82,7 @@ func TestFormats(t *testing.T) {
 		assert.Equal(t, "application/vnd.docker.image.rootfs.diff.tar.gzip", l.MediaType)
 	}
 
-	// What the base says of itself alone is not said of what is built on it.
+	// Fields that are about the base only are not passed on to an image built on it.
 	img := image(compose.Docker)
 	img.Parent, img.Change = "", nil
 	m = mustMake(t, img)
@@ -178,7 +178,8 @@ func TestRewriteTimes(t *testing.T) {
 	m := mustMake(t, &compose.Image{Layers: []compose.Layer{layer}, Created: later})
 	assert.Equal(t, day.Unix(), first(t, m.layer(t, 0)).ModTime.Unix())
 
-	// A layer that is compressed is rewritten, too. What is known of it is of what comes in.
+	// A layer that is compressed is rewritten, too. Expected describes the layer as it
+	// comes in.
 	zstd := imagetest.Zstandard(m.layer(t, 0))
 	compressed := compose.Layer{Content: inMemory(zstd), Expected: compose.Expected{
 		Digest: digest.FromBytes(zstd), Size: int64(len(zstd)), DiffID: digest.FromBytes(m.layer(t, 0)),

@@ -38,10 +38,10 @@ var ofImage = []string{"architecture", "author", "comment", "container", "docker
 // united are those of which Override adds the members to those that are there.
 var united = []string{"ExposedPorts", "Labels", "Volumes"}
 
-// Override changes the config to what another says. Of fields that say something, the
-// other's win; ports and volumes are united; variables and labels are set beside those
-// that are there. Attach*, Tty, OpenStdin and StdinOnce are as given. What an image says
-// of its layers, its history and its time is not heeded.
+// Override changes the config to what another says. The other's fields win where they
+// say something; ports and volumes are united; variables and labels are set beside those
+// that are there. Attach*, Tty, OpenStdin and StdinOnce are as given. Layers, history
+// and time of the other are ignored.
 func (c *Config) Override(other *Config) {
 	for _, name := range ofImage {
 		c.image.override(name, other.image)

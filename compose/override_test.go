@@ -55,7 +55,7 @@ func TestPortsAndVolumes(t *testing.T) {
 	assert.JSONEq(t, `{}`, runOf(t, c))
 }
 
-// What is changed does not change the base, which others may be built on.
+// A change does not reach the base: other images may be built on it.
 func TestClone(t *testing.T) {
 	c, err := ParseConfig([]byte(`{"config":{"Env":["A=1"]}}`))
 	require.NoError(t, err)
@@ -66,7 +66,8 @@ func TestClone(t *testing.T) {
 	assert.NotContains(t, c.image, "author")
 }
 
-// What is adopted is all that there is; what nobody here knows stays.
+// Adopted settings replace all that there are; fields that this package does not know
+// stay.
 func TestAdopt(t *testing.T) {
 	c, err := ParseConfig([]byte(`{"os":"linux","architecture":"amd64","author":"base","config":{"Env":["A=1","B=2"],"Cmd":["x"],"Labels":{"a":"b"},"Unknown":1,"User":"u"}}`))
 	require.NoError(t, err)

@@ -213,10 +213,10 @@ func TestDiffBase(t *testing.T) {
 	got := list(t, m.layer(t, 2))
 	assert.Contains(t, got, "tmp/.wh.old 0 0 ")
 	assert.Contains(t, got, "tmp/new 0 644 1")
-	// What it makes of the base is the directory.
+	// Applied to the base, it makes the directory.
 	img.Squash = true
 	assert.ElementsMatch(t, only(t, compose.Dir(dir, anybody())), list(t, mustMake(t, img).layer(t, 0)))
-	// Of no base it is the directory, too.
+	// Without a base, it makes the directory too.
 	assert.Equal(t, only(t, compose.Dir(dir, anybody())), only(t, compose.DiffBase(dir, anybody())))
 
 	b.disturb = func(d digest.Digest, r io.ReadCloser) io.ReadCloser {

@@ -24,8 +24,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 )
 
-// What can only be seen from outside: a process that is killed, and one whose
-// standard output is the archive. The test program runs itself for that.
+// These tests need a view from outside: a process is killed, or its standard output is the
+// archive. The test program runs itself for that.
 
 const childVariable = "DOCKERARCHIVE_TEST_CHILD"
 
@@ -171,8 +171,8 @@ func TestStandardOutput(t *testing.T) {
 	}
 }
 
-// Whoever reads standard output may stop: that is an error like others, which can
-// be reported, not a signal that ends the process.
+// The reader of standard output may stop. That is an error like others, which can be reported,
+// not a signal that ends the process.
 func TestStandardOutputIsClosed(t *testing.T) {
 	r, w, err := os.Pipe()
 	require.NoError(t, err)

@@ -1,13 +1,13 @@
 // Package errdef defines the errors of reading and writing image archives that a
-// program may want to tell apart. All packages of this module return them,
-// wrapped in what was being done and to what; errors.Is and errors.As find them.
-// Their messages show names as they are, but what does not print of them escaped.
+// program may want to tell apart. All packages of this module return them, wrapped in
+// the operation and its object; errors.Is and errors.As find them. Their messages show
+// names as they are, with non-printing characters escaped.
 //
-// What is wrong with an archive is one of three: ErrNoImageArchive, it is none;
-// ErrDamaged, it is one, but its content is not what it should be; ErrLimit, it
-// may be one, but nobody's computer should have to read it. Everything else is
-// not the archive's fault. What is not in an archive, and need not be, is found
-// as fs.ErrNotExist.
+// An archive that is at fault gives one of three errors. ErrNoImageArchive: it is none.
+// ErrDamaged: it is one, but its content is not what it should be. ErrLimit: it may be
+// one, but nobody's computer should have to read it. Everything else is not the
+// archive's fault. Content that is not in an archive, and need not be, is
+// fs.ErrNotExist.
 package errdef
 
 import (

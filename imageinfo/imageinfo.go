@@ -51,8 +51,8 @@ type Manifest struct {
 	// Manifests are those of an index, in its order.
 	Manifests []Manifest `json:"manifests,omitempty"`
 	// Fault is why the image, or this manifest, cannot be read, as far as that is known
-	// without reading its layers; nil if nothing is known to be wrong. What is missing from
-	// an index is none.
+	// without reading its layers; nil if nothing is known to be wrong. A manifest that is
+	// missing from an index is no fault.
 	Fault error `json:"-"`
 }
 

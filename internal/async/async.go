@@ -48,9 +48,9 @@ type Connection interface {
 // it reads on.
 type Followed interface {
 	io.Reader
-	// Follow has Read leave that to the function that it returns. Whoever has called it calls
-	// this with all that Read returns, in that order, and takes the error instead of Read's.
-	// It returns nil if it does not pay; then Read does all.
+	// Follow has Read leave that to the function that it returns. The caller passes it all
+	// that Read returns, in that order, and takes its error instead of Read's. Follow returns
+	// nil if it does not pay; then Read does all.
 	Follow() func(p []byte, err error) error
 }
 

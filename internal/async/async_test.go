@@ -66,7 +66,6 @@ func TestCopies(t *testing.T) {
 
 var errSource = errors.New("source failed")
 
-// What was read before an error is delivered, then the error.
 // followed is a source that leaves something to do.
 type followed struct {
 	io.Reader
@@ -75,8 +74,8 @@ type followed struct {
 
 func (f *followed) Follow() func([]byte, error) error { return f.follow }
 
-// What a source leaves to do sees all that was read, in order, before it is handed out, and
-// has the last word on how it ends.
+// The function of Follow sees all data in order, before the reader hands it out, and has
+// the last word on how it ends.
 func TestFollowed(t *testing.T) {
 	want := random(3*bufferSize + 5)
 	errWrong := errors.New("wrong")
@@ -242,8 +241,8 @@ func (h *hanging) Close() error {
 	return errSource
 }
 
-// Whoever reads closes: a source that hangs is closed when it does not any more,
-// and Close does not wait for that.
+// The reading goroutine closes the source. A source that hangs is closed when it
+// returns, and Close does not wait for that.
 func TestCloseWhileSourceHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newHanging()

@@ -103,7 +103,7 @@ func (s *Set) addHeld(name string, layers []catalog.HeldLayer) {
 		}
 		if l.Lacked != nil {
 			if l.Lacked.Delta == nil {
-				continue // Whoever has it has been added.
+				continue // The archive that has it has been added.
 			}
 			known.Open = func(ctx context.Context) (*catalog.Loan, error) { return s.lendMade(ctx, *l.Lacked) }
 		}
@@ -111,8 +111,8 @@ func (s *Set) addHeld(name string, layers []catalog.HeldLayer) {
 	}
 }
 
-// settle adds what archives without some layers can borrow now. What is made is made of
-// what was there before, so that nothing is ever made of itself.
+// settle adds what archives without some layers can borrow now. A layer is made only from
+// layers that were there before, so that none is ever made from itself.
 func (s *Set) settle(ctx context.Context) error {
 	for {
 		s.mu.Lock()

@@ -30,8 +30,8 @@ const (
 )
 
 // sketch is what is known of the text of a layer: samples of its content, and the names of
-// its files. Of both there are hashes only. Those of the same content are the same
-// wherever it is.
+// its files. Both are kept as hashes only. The same content has the same hashes wherever it
+// is.
 type sketch struct {
 	samples map[uint64]struct{}
 	names   map[uint64]int64 // sizes of the files

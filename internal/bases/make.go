@@ -46,7 +46,7 @@ func (s *Set) Make(ctx context.Context, layer *io.SectionReader, textOnly bool) 
 		if context.Cause(ctx) != nil {
 			return nil, err
 		}
-		return nil, nil // What cannot be decompressed is not told here, and sent whole.
+		return nil, nil // A layer that cannot be decompressed is sent whole; reporting it is not for here.
 	}
 	chosen := choose(target, layers, known)
 	if len(chosen) == 0 {

@@ -198,7 +198,7 @@ func TestMeasuring(t *testing.T) {
 	assert.Equal(t, int64(len(content)), blob.Size)
 	require.NoError(t, c.layers.known[c.mustLookup(t, "a").Offset].measure(t.Context(), true))
 	assert.Equal(t, id, c.layers.known[c.mustLookup(t, "a").Offset].diffID)
-	d.end = 0 // What is known is not read again.
+	d.end = 0 // Known sizes and digests are not read again.
 	again, err := c.Images()[0].Blob(t.Context(), id)
 	require.NoError(t, err)
 	assert.Equal(t, blob, again)

@@ -60,8 +60,8 @@ func (l LayerClaim) Wrong(name string, got, stored digest.Digest) error {
 	return errdef.Errorf(errdef.ErrDamaged, "%s: layer %d, %s, has the diff ID %s, but the config says %s", l.Image, l.Layer, name, got, l.DiffID())
 }
 
-// Open returns the content as it is stored. What is borrowed has been verified as it is
-// stored.
+// Open returns the content as it is stored. A borrowed layer has been verified in that
+// form.
 func (c *Claim) Open(ctx context.Context) (*Loan, error) {
 	if c.borrow != nil {
 		return c.borrow(ctx)
@@ -95,10 +95,10 @@ type claims struct {
 	lent      map[digest.Digest]*Claim // of layers that are borrowed
 }
 
-// Claims returns all that an archive says of its files. What it says that is
-// wrong without reading them, such as a reference to something that is not there,
-// are problems; what is not there by design, and what nothing refers to, are
-// notes. The error is that of ctx.
+// Claims returns all that an archive says of its files. Problems are claims that are
+// wrong without reading the files, such as a reference to a missing file. Notes are
+// about files that are missing by design, and files that nothing refers to. The error
+// is that of ctx.
 func (c *Catalog) Claims(ctx context.Context) (*Findings, error) {
 	cs := &claims{Catalog: c, byOffset: map[int64]*Claim{}, used: map[int64]bool{}, elsewhere: map[string]bool{}, about: map[about]string{}, lent: map[digest.Digest]*Claim{}}
 	if !c.files.Terminated() {
@@ -375,7 +375,7 @@ func (cs *claims) manifest(label string, i *ociImage, doc *image.Fields) {
 	}
 	if err := i.contradiction(doc); err != nil {
 		cs.damaged("%s: %w", label, err)
-		return // What follows from that need not be said of every layer.
+		return // The consequences need not be reported for every layer.
 	}
 	if image.HasOtherLayers(doc.Layers) {
 		return // Its config may be anything, whatever type it has.
@@ -397,7 +397,7 @@ func (cs *claims) manifest(label string, i *ociImage, doc *image.Fields) {
 		if err := i.falseType(doc.Layers[n]); err != nil {
 			cs.damaged("%s: layer %d: %w", label, n, err)
 		}
-		// What an encrypted layer unpacks to cannot be known.
+		// The diff ID of an encrypted layer cannot be known.
 		if !image.IsEncrypted(doc.Layers[n]) {
 			l.Layers = append(l.Layers, LayerClaim{label, n, ids})
 		}

@@ -16,11 +16,10 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
-// An archive may say what an image consists of twice, in the manifest that
-// index.json leads to and in manifest.json, and both say it of a config, which
-// knows the diff IDs. An image is taken from where it agrees with its config. What
-// can be compared without reading layers always is; layers are read to decide only
-// where the two disagree.
+// An archive may list the parts of an image twice: in the manifest that index.json
+// leads to, and in manifest.json. Both name a config, which knows the diff IDs. The
+// listing that agrees with its config is taken. Checks that need no layers are
+// always made; layers are read only where the two listings disagree, to decide.
 
 // settled is what has been found out of a document of an image in index.json.
 type settled struct {
@@ -118,7 +117,7 @@ func (i *ociImage) settleManifest(ctx context.Context, doc *image.Fields, top bo
 	case top && missing != nil:
 		i.settleOn(ctx, item, missing, s)
 		if s.instead == nil {
-			s.err = nil // Whoever asks for what is missing is told.
+			s.err = nil // Asking for a missing part fails then.
 		}
 	case differs != nil && (&dockerImage{layers: i.layers, item: *item}).agrees(ctx) != nil: // And not the same in another form.
 		s.warnings = append(s.warnings, fmt.Sprintf("%s contradicts the manifest, which agrees with the config and is taken: %v", manifestJSON, differs))

@@ -20,10 +20,10 @@ import (
 )
 
 // An archive may be without layers that another archive has, and say so in index.json.
-// What it says is believed of layers only, and only if they are not there.
+// That is believed for layers only, and only if they are not there.
 
-// readLeftOut reads what index.json says of it. What cannot be read says nothing, and is
-// a problem of whoever verifies the archive.
+// readLeftOut reads the list of them in index.json. A list that cannot be read counts as
+// none; verifying the archive reports it.
 func (c *Catalog) readLeftOut(indexFile []byte) {
 	var raw struct{ Annotations map[string]json.RawMessage }
 	var value string
@@ -114,7 +114,7 @@ func (cs *claims) borrows(l v1.Descriptor) *Claim {
 	}
 	cs.delta(l, cs.leftOut[l.Digest].Delta)
 	if name, err := blobName(l.Digest); err == nil {
-		cs.elsewhere[name] = true // Of what manifest.json lists, too.
+		cs.elsewhere[name] = true // manifest.json may list it too.
 	}
 	if b.Size != l.Size {
 		cs.damaged("layer %s has %d bytes, but what makes it says %d", l.Digest, l.Size, b.Size)
@@ -158,8 +158,8 @@ type Held struct {
 }
 
 // Held returns which layers of its images the archive has, as far as names and sizes
-// tell: their content is not read. Of archives of Docker before 1.10, which have no
-// configs, it is. The error is for what no image can be read of, or that of ctx.
+// tell: their content is not read. It is read in archives of Docker before 1.10, which
+// have no configs. The error is about an image that cannot be read, or that of ctx.
 func (c *Catalog) Held(ctx context.Context) (*Held, error) {
 	h := &Held{Blobs: map[digest.Digest]int64{}, DiffIDs: map[digest.Digest]bool{}}
 	for _, img := range c.images {

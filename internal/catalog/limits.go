@@ -7,7 +7,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
-// What the documents of an archive may ask of a reader.
+// These bound what the documents of an archive may ask of a reader.
 const (
 	// maxTableOfContents bounds manifest.json, index.json and repositories, which
 	// speak of all images of an archive. At 130 bytes for a layer it is enough

@@ -149,7 +149,7 @@ func withoutParts(files *tarfile.Index, images []*Image, hints map[digest.Digest
 		if whole == nil || !unnamed(img) || len(img.Subjects()) > 0 { // An index may list referrers.
 			return false
 		}
-		whole.others = append(whole.others, part.descriptor) // What it says is checked all the same.
+		whole.others = append(whole.others, part.descriptor) // Its claims are checked all the same.
 		whole.others = append(whole.others, part.others...)
 		return true
 	})
@@ -352,7 +352,8 @@ func newMerging(c *Catalog, images []*Image, full fullNames, hints map[digest.Di
 	return m
 }
 
-// walk returns what an image leads to. What cannot be read is found out when the image is used.
+// walk returns what an image leads to. Documents that cannot be read are found out when the
+// image is used.
 func (m *merging) walk(img *Image, top v1.Descriptor) (t image.Tree) {
 	_ = walk(m.catalog.files, top, func(d v1.Descriptor, _ []byte, doc *image.Fields, err error) error {
 		if err != nil {
@@ -447,7 +448,7 @@ func (m *merging) add(item manifestItem) *Image {
 		owners[0].addTags(tags)
 		return nil
 	case known && len(tags) == 0:
-		return nil // Of what is not there, both say the same.
+		return nil // The config is not there, and both files say the same.
 	}
 	item.RepoTags = tags
 	return m.catalog.dockerImage(item) // Which says what is wrong when it is opened.
@@ -481,8 +482,7 @@ func (img *Image) addTags(tags []string) {
 
 // walk calls visit for the manifest or index that d describes and, if it is an
 // index, for all that it leads to, each once and an index before its manifests.
-// What cannot be read is passed to visit as an error. visit's own error ends the
-// walk.
+// If one cannot be read, visit gets the error. visit's own error ends the walk.
 func walk(files *tarfile.Index, d v1.Descriptor, visit func(d v1.Descriptor, data []byte, doc *image.Fields, err error) error) error {
 	seen := map[digest.Digest]bool{}
 	var step func(d v1.Descriptor, depth int) error

@@ -15,8 +15,8 @@ import (
 // Archives are partial in practice: a daemon that has one platform of an image saves
 // the index of all.
 
-// Present returns the images of an index that are in the archive. Of an image that is
-// none, and of one that cannot be described, it returns nothing.
+// Present returns the images of an index that are in the archive. It returns nothing
+// for an image that is no index or cannot be described.
 func (c *Catalog) Present(ctx context.Context, img *Image) []imageinfo.Manifest {
 	d, err := c.Describe(ctx, img)
 	if err != nil {

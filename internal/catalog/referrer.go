@@ -11,8 +11,8 @@ import (
 
 // Subjects returns the digests of what the image is about, if it is a referrer and no
 // image of its own, else nothing: its names, if it has any, are digest tags, and there is
-// a subject for each; or its manifest has a subject. What index.json says of that is
-// believed of what is no image anyway: Docker drops the names of digest tags.
+// a subject for each; or its manifest has a subject. A subject in index.json is believed
+// only of a manifest that is no image anyway: Docker drops the names of digest tags.
 func (img *Image) Subjects() []digest.Digest {
 	i, ok := img.contents.(*ociImage)
 	if !ok {

@@ -29,16 +29,16 @@ func (a Algorithm) Unpacked(start, end []byte, size int64) (unpacked int64, ok b
 		if len(end) != a.SizeAtEnd() {
 			return 0, false
 		}
-		// Of the last member, and without what is above 4 GiB.
+		// This counts the last member only, modulo 4 GiB.
 		unpacked = int64(binary.LittleEndian.Uint32(end))
 	case Zstd:
-		var header zstd.Header // Of the first frame.
+		var header zstd.Header // The first frame's.
 		if header.Decode(start) != nil || !header.HasFCS || header.FrameContentSize > 1<<62 {
 			return 0, false
 		}
 		unpacked = int64(header.FrameContentSize)
 	}
-	// What cannot be made smaller is stored, with a few bytes more for each block.
+	// Incompressible data is stored, with a few bytes more for each block.
 	least := size - size/256 - 1024
 	return unpacked, unpacked > 0 && unpacked >= least && unpacked/maxRatio <= size
 }

@@ -134,7 +134,7 @@ func get(ctx context.Context, client *http.Client, address string, answer any) e
 	response, err := client.Do(request)
 	var failed *url.Error
 	if errors.As(err, &failed) {
-		err = failed.Err // What was asked has been said.
+		err = failed.Err // The caller's message says what was asked.
 	}
 	if err != nil {
 		return err

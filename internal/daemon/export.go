@@ -59,7 +59,7 @@ func (d *Daemon) export(ctx context.Context, image string, platforms []imgspecv1
 	response, err := d.client.Do(request)
 	var failed *url.Error
 	if errors.As(err, &failed) {
-		err = failed.Err // What was asked is said below.
+		err = failed.Err // The message below says what was asked.
 	}
 	if err == nil && response.StatusCode != http.StatusOK {
 		data, _ := io.ReadAll(io.LimitReader(response.Body, maxAnswer)) // The status says enough.

@@ -13,8 +13,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Chosen is how somebody chooses a daemon. What is given counts more than what the
-// environment says; that nothing is, is a choice too.
+// Chosen is how a user chooses a daemon. It counts more than the environment; the zero
+// value is a choice too.
 type Chosen struct {
 	Config
 	// Context is the name of a context of the docker command.

@@ -78,8 +78,7 @@ type Present struct {
 	Manifests map[digest.Digest]bool
 }
 
-// summary is an image in a list of them. What is in Manifests only containerd's store
-// tells.
+// summary is an image in a list of them. Only containerd's store fills Manifests.
 type summary struct {
 	ID        digest.Digest `json:"Id"`
 	Manifests []manifest
@@ -174,8 +173,9 @@ func (d *Daemon) Inspect(ctx context.Context, image string, platform *imgspecv1.
 	return &told, nil
 }
 
-// Load sends an archive to the daemon. What the daemon says is wrong with it is a
-// *RefusedError; every other error is one of the connection, or of the archive's reader.
+// Load sends an archive to the daemon. The error is a *RefusedError if the daemon
+// reports a fault of the archive; every other error is one of the connection, or of the
+// archive's reader.
 func (d *Daemon) Load(ctx context.Context, archive io.Reader) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, d.base+"/images/load?quiet=1", io.NopCloser(archive))
 	if err != nil {
@@ -185,7 +185,7 @@ func (d *Daemon) Load(ctx context.Context, archive io.Reader) error {
 	response, err := d.client.Do(request)
 	var failed *url.Error
 	if errors.As(err, &failed) {
-		err = failed.Err // What was done is said below.
+		err = failed.Err // The message below says what was done.
 	}
 	if err == nil {
 		err = loaded(response)

@@ -324,7 +324,7 @@ func TestKeepGoing(t *testing.T) {
 	assert.True(t, own.Fetched())
 }
 
-// What is not the blob's fault ends everything, also when keeping going.
+// An error that is not the blob's fault ends everything, even with KeepGoing.
 func TestFatal(t *testing.T) {
 	errFull := errors.New("the disk is full")
 	f := fetching.New(retrying(fetching.Options{

@@ -131,14 +131,14 @@ func TestHelpThatIsDear(t *testing.T) {
 func TestHelpThatGetsDear(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _, _ := helped(t, 6, func(s *server) { s.reads = 7 * lineRate })
-		far := int64(.29 * 7 * lineRate) // What takes as long as is too long.
+		far := int64(.29 * 7 * lineRate) // This takes just as long as is too long.
 		assert.Len(t, s.opens, 3)
 		assert.InDelta(t, far, s.opens[1], 12*smallPart)
 		assert.Equal(t, total, s.sent)
 	})
 }
 
-// Who gives no ranges is asked for one, and for no other of another blob.
+// A server without ranges is asked for one, and for no range of another blob.
 func TestHelpThatIsRefused(t *testing.T) {
 	for name, err := range map[string]error{
 		"no ranges": fetching.ErrNoRanges, "failing for good": errors.New("not you"),
@@ -157,7 +157,7 @@ func TestHelpThatIsRefused(t *testing.T) {
 	}
 }
 
-// Who fails for a reason that may pass is asked again, some times.
+// A server that fails for a reason that may pass is asked again, a few times.
 func TestHelpThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, first, _ := helped(t, 6, func(s *server) {
@@ -169,8 +169,8 @@ func TestHelpThatFails(t *testing.T) {
 	})
 }
 
-// Who lies is found out by the digest, and believed as a whole; after that there are no
-// more ranges of it.
+// A server that sends wrong ranges is found out by the digest. Its blob is then read
+// whole, and it is asked for no more ranges.
 func TestHelpThatLies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		blobs := [][]byte{random(30 * lineRate), random(10 * lineRate)}

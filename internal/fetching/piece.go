@@ -9,7 +9,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/progress"
 )
 
-// piece is one range of a blob. What a worker fills is its own until ready is set.
+// piece is one range of a blob. The worker that fills it owns it until ready is set.
 type piece struct {
 	offset   int64
 	want     int
@@ -26,7 +26,7 @@ func (p *piece) end() int64 { return p.offset + int64(p.want) }
 // where it was: at once if that was worthwhile, for whoever breaks off now and then gives
 // most over a new connection. It returns false if it could not.
 func (g *ranges) fetch(run []*piece) bool {
-	defer func() { // What was claimed and is not ready is nobody's any more.
+	defer func() { // Pieces that were claimed and are not ready have no owner any more.
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		for _, p := range run {

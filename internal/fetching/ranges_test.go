@@ -96,8 +96,8 @@ func TestRangesGoOnWhereTheyBroke(t *testing.T) {
 	}
 }
 
-// Whoever brings a good part of a range before it breaks is asked for the rest at once,
-// however often; who does not is waited for, and only so often.
+// A source that brings a good part of a range before it breaks is asked for the rest at
+// once, however often. With one that does not, there is a wait, and only so many attempts.
 func TestRangesAreAskedForAgainAtOnce(t *testing.T) {
 	for every, waits := range map[int64]bool{24: true, 25: false, 99: false, 250: false} {
 		synctest.Test(t, func(t *testing.T) {

@@ -150,8 +150,8 @@ func readContents(ctx context.Context, a, b Side, found []Change, unsure []int) 
 	return nil
 }
 
-// verifiedAs returns the digest that the layer was verified against, empty if it was not. What
-// a config says of a layer is not enough to call two contents the same.
+// verifiedAs returns the digest that the layer was verified against, empty if it was not. A
+// config's word on a layer is not enough to call two contents the same.
 func (l *lazy) verifiedAs() string {
 	if !l.verified {
 		return ""

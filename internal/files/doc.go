@@ -1,18 +1,17 @@
 // Package files is the tree of files of an image: what its layers add up to. One pass
-// over a layer gives its entries and, if they are asked for, restart points into what is
-// compressed; nothing is unpacked. The package knows layers, and nothing of images,
-// archives or registries.
+// over a layer gives its entries and, if they are asked for, restart points into the
+// compressed stream; nothing is unpacked. The package knows layers, and nothing of
+// images, archives or registries.
 //
 // # What layers add up to
 //
-// Each layer is what a directory has that it is unpacked to, on its own, and the tree is
-// what overlayfs shows of these directories. That is how docker, containerd and podman
-// run an image.
+// The tree is what overlayfs shows if each layer is unpacked to a directory of its own.
+// That is how docker, containerd and podman run an image.
 //
 //   - Whiteouts and opaque directories take away what lower layers have, and nothing of
 //     their own layer, wherever in it they stand. A directory behind its own whiteout takes
-//     the place of that, and shows what lower layers have. What aufs left (".wh..wh.plnk"
-//     and the like) is not shown.
+//     the place of that, and shows what lower layers have. Files that aufs left
+//     (".wh..wh.plnk" and the like) are not shown.
 //   - A later entry of a layer replaces an earlier one of the same path. A directory over
 //     a directory replaces what is said of it and keeps what is in it; anything else over
 //     a directory takes away all that is in it.

@@ -283,7 +283,7 @@ func TestLookup(t *testing.T) {
 	assert.EqualValues(t, tar.TypeSymlink, e.Type())
 }
 
-// What the highest layers say of a path needs no other layer.
+// A path that the highest layers settle needs no other layer.
 func TestLookupReadsFewLayers(t *testing.T) {
 	var read []string
 	sources := []Source{}
@@ -635,8 +635,7 @@ func TestExportRewrites(t *testing.T) {
 	}
 }
 
-// Whatever two layers are, what they add up to is a layer that can be read, if it can be
-// written.
+// Any two layers add up to a layer that can be read, if it can be written.
 func FuzzExport(f *testing.F) {
 	f.Add(tarOf(f, directory("a"), file("a/b", "1"), symlink("c", "a")), tarOf(f, whiteoutOf("c/.wh.b"), hardlink("d", "a/b")))
 	f.Add(tarOf(f, file("a", "1")), tarOf(f, whiteoutOf(".wh..wh..opq"), file("a/b", "2")))

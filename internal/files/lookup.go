@@ -122,7 +122,7 @@ func (d *dir) combine(nodes []at) (f *File, sub dir, err error) {
 }
 
 // each yields the nodes of every name that a directory may have, sorted. Some may be
-// hidden. What it yields is valid until it goes on.
+// hidden. A yielded value is valid until the next one.
 func (d *dir) each() iter.Seq2[string, []at] {
 	var all []at
 	for _, n := range d.nodes {
@@ -276,8 +276,8 @@ func (t *Tree) LookupLink(ctx context.Context, path string) (*Entry, error) {
 	return t.lookup(ctx, path, false, false)
 }
 
-// Stat returns what is said of a path whose last element is not followed. Of a directory it
-// reads no more layers than say something of itself.
+// Stat returns what is said of a path whose last element is not followed. For a directory,
+// it reads only as many layers as it takes to know the directory itself.
 func (t *Tree) Stat(ctx context.Context, path string) (*File, error) {
 	e, err := t.lookup(ctx, path, false, true)
 	if err != nil {

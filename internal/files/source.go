@@ -23,8 +23,9 @@ type Source struct {
 	// Name is what errors call the layer.
 	Name string
 	// Digest is that of the bytes that At or Open return, DiffID that of the layer when it
-	// is unpacked. What is read as a whole is verified against one of them: a compressed layer
-	// against Digest, unless that is empty, as that is less to hash. Either may be empty.
+	// is unpacked. A layer that is read as a whole is verified against one of them: a
+	// compressed one against Digest, unless that is empty, as that is less to hash. Either may
+	// be empty.
 	Digest, DiffID digest.Digest
 	// At returns the layer as it is stored, compressed or not, for reading anywhere and
 	// concurrently; nil if it cannot.
@@ -42,7 +43,7 @@ type Source struct {
 	Outside func(h *tar.Header)
 }
 
-// stored is a layer as it is stored. What cannot be read twice is kept in a temporary
+// stored is a layer as it is stored. A source that cannot be read twice is kept in a temporary
 // file.
 type stored struct {
 	*Source
@@ -274,7 +275,7 @@ func (u *unpacked) Read(p []byte) (int, error) {
 		return 0, fmt.Errorf("it unpacks to more than %d bytes: %w", u.most, errdef.ErrLimit)
 	}
 	if err == io.EOF && !u.hashes && u.digester != nil {
-		if _, err := io.Copy(io.Discard, u.source); err != nil { // What follows the end of what is compressed.
+		if _, err := io.Copy(io.Discard, u.source); err != nil { // Bytes behind the compressed stream are hashed too.
 			return n, err
 		}
 	}

@@ -162,7 +162,7 @@ func (m *maker) tar() []byte {
 			h.Size = 0
 		}
 		if w.WriteHeader(h) != nil {
-			continue // What tar does not know, such as a name with a zero.
+			continue // tar cannot write some entries, such as a name with a zero byte.
 		}
 		if h.Size > 0 {
 			_, err := w.Write(e.data)

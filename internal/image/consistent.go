@@ -32,7 +32,7 @@ func CheckLayers(layers []v1.Descriptor, ids []digest.Digest, lookup Lookup) err
 		algorithm, ok := lookup(l)
 		plain := algorithm == compression.None
 		switch {
-		case !ok, plain && l.Digest == ids[n], !plain && l.Digest != ids[n]: // Of the last, only reading tells.
+		case !ok, plain && l.Digest == ids[n], !plain && l.Digest != ids[n]: // In the last case, only reading the layer can tell.
 			continue
 		case !plain:
 			return errdef.Errorf(errdef.ErrDamaged, "its config has %s for the diff ID of layer %d, which is the digest of the layer as it is compressed", ids[n], n)

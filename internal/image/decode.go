@@ -9,7 +9,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
-// What a document may ask of who reads it.
+// These bound what a document may ask of its reader.
 const (
 	// MaxDocument bounds one config or manifest in bytes, as registries do: what
 	// is longer could not have come from one, nor be pushed to one.

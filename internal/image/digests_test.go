@@ -21,7 +21,7 @@ type wrapped[T any] struct{ value T }
 // UnmarshalJSON implements json.Unmarshaler.
 func (w *wrapped[T]) UnmarshalJSON(data []byte) error { return json.Unmarshal(data, &w.value) }
 
-// What has been decoded has no digest whose methods panic, wherever it stands.
+// A decoded value has no digest whose methods panic, at any depth.
 func TestDecodeChecksDigests(t *testing.T) {
 	type optional struct{ Parent digest.Digest }
 	for _, bad := range []string{"", "x", ":", "sha256", "sha256:", "sha256:x", "sha256:../../etc/passwd", "md5:d41d8cd98f00b204e9800998ecf8427e", aDigest + "0", "SHA256:" + aDigest[7:]} {

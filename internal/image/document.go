@@ -16,8 +16,7 @@ const (
 	DockerConfig    = "application/vnd.docker.container.image.v1+json"
 	DockerLayer     = "application/vnd.docker.image.rootfs.diff.tar"
 	DockerLayerGzip = "application/vnd.docker.image.rootfs.diff.tar.gzip"
-	// Of layers that are not to be distributed, with or without a suffix for the
-	// compression.
+	// The types of non-distributable layers, with or without a suffix for the compression.
 	nonDistributable   = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 	dockerForeignLayer = "application/vnd.docker.image.rootfs.foreign.diff.tar"
 	dockerSchema1      = "application/vnd.docker.distribution.manifest.v1+json"
@@ -58,7 +57,7 @@ type Fields struct {
 	Manifests     []v1.Descriptor `json:"manifests"`
 	Subject       *v1.Descriptor  `json:"subject"`
 	ArtifactType  string          `json:"artifactType"`
-	// Of Docker's schema 1 only.
+	// Only Docker's schema 1 has it.
 	FSLayers   []any `json:"fsLayers"`
 	Signatures []any `json:"signatures"`
 }
@@ -157,10 +156,10 @@ type Blob struct {
 	Kind Kind
 }
 
-// Blobs ranges over what the document refers to, except for what is Absent, and then
-// itself, in the order of every archive that keeps it: layers, lowest first, or the deltas
-// that make them, config, document. Of an
-// index that is itself only; what it lists are documents of their own.
+// Blobs ranges over the blobs that the document refers to, except for those Absent, and
+// then itself, in the order of every archive that keeps it: layers, lowest first, or the
+// deltas that make them, config, document. For an index, that is itself only: its
+// manifests are documents of their own.
 func (d *Document) Blobs() iter.Seq[Blob] {
 	return func(yield func(Blob) bool) {
 		for _, l := range d.Layers {

@@ -27,7 +27,7 @@ const (
 
 func typed(mediaType string) string { return `"schemaVersion":2,"mediaType":"` + mediaType + `",` }
 
-// What a document is told to be, what it says itself, and what it looks like.
+// The type of a document can be told from its descriptor, its own media type and its fields.
 func TestParseDocument(t *testing.T) {
 	const oci, index = v1.MediaTypeImageManifest, v1.MediaTypeImageIndex
 	for name, c := range map[string]struct {
@@ -117,7 +117,7 @@ func (ds documents) add(t testing.TB, name string, listed ...string) *image.Docu
 	t.Helper()
 	index := v1.Index{MediaType: v1.MediaTypeImageIndex, Annotations: map[string]string{"name": name}, Manifests: []v1.Descriptor{}}
 	for _, l := range listed {
-		d := digest.FromString(l) // What is not there.
+		d := digest.FromString(l) // A document that is not there.
 		if ds[l] != nil {
 			d = ds[l].Descriptor.Digest
 		}
@@ -211,7 +211,7 @@ func TestParseConfig(t *testing.T) {
 	}
 }
 
-// What is the config of something else than an image has no root file system.
+// The config of something else than an image has no root file system.
 func TestConfigOfAnArtifact(t *testing.T) {
 	for raw, want := range map[string]bool{`{}`: false, `{"rootfs":null}`: false, `{"rootfs":{}}`: true} {
 		c, err := image.ParseConfig("x", []byte(raw))

@@ -8,8 +8,8 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// What index.json says of referrers: of what is about another manifest, such as a
-// signature, an SBOM or an attestation.
+// Annotations in index.json of referrers: manifests that are about another one, such
+// as a signature, an SBOM or an attestation.
 const (
 	// AnnotationSubject is the digest of what a referrer is about. containerd and
 	// Docker, which write it too, make no image of a descriptor that has it.
@@ -58,8 +58,8 @@ func ParseDigestTag(name string) (subject digest.Digest, kind string, ok bool) {
 	return subject, kind, true
 }
 
-// IsLayerType reports whether a media type is that of a layer of an image. What says
-// nothing may be one.
+// IsLayerType reports whether a media type is that of a layer of an image. An empty
+// type may be one.
 func IsLayerType(mediaType string) bool {
 	return mediaType == "" || strings.HasPrefix(mediaType, "application/vnd.oci.image.layer.") ||
 		strings.HasPrefix(mediaType, "application/vnd.docker.image.rootfs.")

@@ -35,7 +35,7 @@ func TestDigestTags(t *testing.T) {
 	}
 }
 
-// What a manifest is about, and what it is.
+// The subject and the type of a manifest.
 func TestParseReferrers(t *testing.T) {
 	const subject = `,"subject":{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"` + bDigest + `","size":3}`
 	d, err := image.ParseDocument([]byte(`{`+typed(v1.MediaTypeImageManifest)+config+`,"artifactType":"application/spdx+json"`+subject+`}`), "")

@@ -67,8 +67,8 @@ func AppendTree(b []byte, top digest.Digest, t Tree) []byte {
 	return append(b, packed...)
 }
 
-// ParseTrees returns the trees in data, by the digests of their images. What cannot be parsed says
-// nothing.
+// ParseTrees returns the trees in data, by the digests of their images. A tree that cannot be
+// parsed counts as absent.
 func ParseTrees(data []byte) map[digest.Digest]Tree {
 	trees := map[digest.Digest]Tree{}
 	number := func() (n uint64, ok bool) {

@@ -23,7 +23,7 @@ const (
 	outSlack = 16
 )
 
-// What comes next in the input.
+// The states say what comes next in the input.
 const (
 	atBlock = iota
 	inStored

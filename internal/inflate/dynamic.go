@@ -103,7 +103,7 @@ func (d *decoder) codeLengths(n int, shortest uint) bool {
 
 // fastLengths reads code lengths, from the one at i on, for as long as there
 // are eight bytes of input for each refill, and returns how many there are
-// then. What is not valid it leaves to codeLengths.
+// then. It leaves invalid input to codeLengths.
 func (d *decoder) fastLengths(i, n int) int {
 	bits, nbits, pos := d.bits, d.nbits, d.pos
 reading:

@@ -29,8 +29,8 @@ const (
 // fastOutput bytes from there, so no write passes outSize.
 //
 // History: a match is copied only if its distance does not reach back beyond
-// d.start. What a copy reads behind op, or writes behind its length, is
-// written again before it counts.
+// d.start. Bytes that a copy reads behind op, or writes behind its length,
+// are written again before they count.
 //
 // Bits: a round begins with at least 56 valid bits. It takes at most two
 // literals of the primary table (22) and then a third one (11), or a literal

@@ -10,8 +10,8 @@ import (
 
 const (
 	// pointEvery is how much data is between two restart points at least, maxPoints how
-	// many there are at most. A point takes 32 KiB: 8 MiB in all. Of more than 1 GiB of
-	// data every other point is dropped, and again of more than 2 GiB.
+	// many there are at most. A point takes 32 KiB: 8 MiB in all. Every other point is
+	// dropped when the data exceeds 1 GiB, and again at 2 GiB.
 	pointEvery = 4 << 20
 	maxPoints  = 256
 
@@ -32,12 +32,12 @@ type point struct {
 }
 
 // Index is where a gzip stream can be entered: its restart points, at least every 4 MiB
-// of the first GiB of data. What is read through an Index costs decompressing at most as
-// much as is between two points, more than what is read. It has at most 8 MiB of points,
-// and 700 KB of buffers.
+// of the first GiB of data. A read through an Index decompresses at most the data
+// between two points more than it returns. It has at most 8 MiB of points, and 700 KB of
+// buffers.
 //
 // An Index is made by reading the stream once, with NewReader, to its end. That verifies
-// checksums; what is read through the Index is not verified again. ReadAt may be called
+// checksums; a read through the Index is not verified again. ReadAt may be called
 // concurrently, but not before that.
 type Index struct {
 	r    io.ReaderAt

@@ -51,8 +51,8 @@ func bytesIn(data []byte, size int) func(func([]byte) bool) {
 	}
 }
 
-// Whatever is read through an Index is what is there, in stored blocks, in those with codes
-// of their own and in the others, in the first member and behind it.
+// An Index reads the right bytes everywhere: in stored blocks, in those with codes of their
+// own and in the others, in the first member and behind it.
 func TestIndexReadsAnywhere(t *testing.T) {
 	for _, level := range []int{gzip.NoCompression, gzip.HuffmanOnly, gzip.BestSpeed, gzip.BestCompression} {
 		data, _, x := indexed(t, level, 300_000)

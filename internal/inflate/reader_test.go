@@ -81,7 +81,7 @@ func TestReaderImpossibleCount(t *testing.T) {
 	}
 }
 
-// What was flushed must arrive though the sender then pauses. The reader here
+// Flushed data must arrive though the sender then pauses. The reader here
 // must not be asked for more before that.
 func TestFlushed(t *testing.T) {
 	var b bytes.Buffer
@@ -224,7 +224,7 @@ func TestWriteToStops(t *testing.T) {
 		require.Equal(t, want, gotErr)
 		require.EqualValues(t, 300_000, n)
 
-		// What was not taken is still there.
+		// The data that was not taken is still there.
 		var rest bytes.Buffer
 		_, gotErr = z.WriteTo(&rest)
 		require.NoError(t, gotErr)

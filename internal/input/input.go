@@ -46,13 +46,13 @@ type File struct {
 // Close frees what the file takes on disk, if it is a temporary one.
 func (f *File) Close() error { return f.close() }
 
-// Open opens the file at path. Of one in parts (PATH.000, PATH.001 and so on) path is
-// any part, or the directory with the parts of this one; all must be there, and are read
-// where they are. What is wrong with them is named, as far as it is seen without reading
-// them from start to end: see CheckParts. If the file is a stream, or compressed, it is first
-// copied, uncompressed, to a temporary file without a name, unless it is too large
-// (ErrTooLarge) or does not look right (Options). When ctx ends, Open returns, with
-// its cause, even while nothing comes from the stream.
+// Open opens the file at path. For a file in parts (PATH.000, PATH.001 and so on), path
+// is any part, or the directory with the parts of this one; all must be there, and are
+// read where they are. The error names faults of parts that are seen without reading
+// them from start to end: see CheckParts. If the file is a stream, or compressed, it is
+// first copied, uncompressed, to a temporary file without a name, unless it is too large
+// (ErrTooLarge) or does not look right (Options). When ctx ends, Open returns, with its
+// cause, even while nothing comes from the stream.
 func Open(ctx context.Context, path string, o Options) (*File, error) {
 	file, err := interruptible(ctx, func() (*File, error) { return open(ctx, path, o) })
 	if err != nil && ctx.Err() != nil {

@@ -75,8 +75,8 @@ func (j *joined) Close() error {
 }
 
 // CheckParts reads all parts of a file that is in parts, and returns an
-// errdef.MismatchError for each that is not what the list in the last one says. The error
-// is for what keeps it from being seen. Of any other file it returns nothing.
+// errdef.MismatchError for each that differs from the list in the last one. The error
+// says why they could not be read. For any other file, it returns nothing.
 func (f *File) CheckParts(ctx context.Context) (problems []error, err error) {
 	if f.parts == nil {
 		return nil, nil
@@ -116,7 +116,7 @@ func openParts(path string) (*File, error) {
 	}
 	numbers, err := parts.Find(archive)
 	if err != nil {
-		return nil, nil //nolint:nilerr // Who may not list a directory may read a file in it.
+		return nil, nil //nolint:nilerr // A directory that cannot be listed may have a file that can be read.
 	}
 	set, err := openSet(archive, numbers)
 	if err != nil {
@@ -161,7 +161,7 @@ func looksWhole(path string) bool {
 	defer f.Close() // It is only read.
 	info, err := f.Stat()
 	if err != nil || !info.Mode().IsRegular() {
-		return true // Whatever it is, it is not a part.
+		return true // It is not a part.
 	}
 	compressed, err := isCompressed(io.NewSectionReader(f, 0, info.Size()))
 	if err != nil || compressed {

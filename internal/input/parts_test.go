@@ -169,7 +169,7 @@ func shorter(t *testing.T) {
 	require.NoError(t, os.Rename(filepath.Join(dir, "x.tar.001"), "x.tar.001"))
 }
 
-// What only reading all of it shows.
+// Some faults show only when all is read.
 func TestCheckParts(t *testing.T) {
 	dir := t.TempDir()
 	data := content(1, 3*partSize+5000)

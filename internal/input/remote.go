@@ -38,7 +38,7 @@ type Stream struct {
 // Error says why it is a stream.
 func (s *Stream) Error() string { return s.Reason }
 
-// Scheme opens what is elsewhere. What it returns ends with ctx, which is that of whoever reads.
+// Scheme opens files that are elsewhere. A file that it returns ends with ctx, the reader's.
 type Scheme struct {
 	Open func(ctx context.Context, address string, access Access) (Remote, error)
 	// Copied, if not nil, is told that something has been copied because it cannot be read by ranges.

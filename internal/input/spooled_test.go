@@ -75,7 +75,7 @@ func (w *written) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// What is shorter than the look is looked at all the same, and an end is told
+// Content shorter than the look is looked at all the same, and an end is told
 // from a cut.
 func TestLooksAtShort(t *testing.T) {
 	for _, content := range []string{"", "short"} {
@@ -160,7 +160,8 @@ func TestFromReaders(t *testing.T) {
 	}
 }
 
-// What can be read where it is, is: no directory for temporary files is needed.
+// An input that can be read in place is: it needs no directory for temporary
+// files.
 func TestFromReaderAtInPlace(t *testing.T) {
 	f, err := FromReaderAt(t.Context(), bytes.NewReader([]byte("content, more")), 7, Options{TempDir: filepath.Join(t.TempDir(), "none")})
 	require.NoError(t, err)

@@ -25,8 +25,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 )
 
-// The contract of types.ImageDestination: what it says of manifests, of the end,
-// and of two images that share a blob.
+// These tests hold the contract of types.ImageDestination about manifests, the
+// end, and two images that share a blob.
 
 // Manifests that the archive cannot hold are refused with a reason and, where
 // there is one, a way out.

@@ -22,8 +22,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 )
 
-// The contract of types.ImageDestination, sentence by sentence: what it says of
-// blobs. contract_image_test.go has the rest.
+// These tests hold the contract of types.ImageDestination about blobs, sentence
+// by sentence. contract_image_test.go has the rest.
 
 // target is a destination and where its archive will be.
 type target struct {

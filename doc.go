@@ -33,16 +33,17 @@
 // References of both transports read archives in either layout, and those of all
 // other tools, from files and pipes, compressed or not. A [Reader] opens an
 // archive once for any number of images; [NewReaderAt] and [NewReaderFrom] read
-// what is no file. Where an archive contradicts itself, an image is taken from where
-// it agrees with its config, with a warning, or refused. Errors to tell apart are
-// those of package [github.com/dockerarchive/dockerarchive/errdef].
+// archives that are no files. Where an archive contradicts itself, the listing of an
+// image that agrees with its config is taken, with a warning, or the image is
+// refused. Errors to tell apart are those of package
+// [github.com/dockerarchive/dockerarchive/errdef].
 //
 // # Trust
 //
-// An archive is taken to be hostile: no name in it is ever used as a path, and
-// what it claims of sizes and counts is bounded. As with every ImageSource, who
-// reads a blob must verify its digest; copy.Image does. [Reader.Verify] checks
-// everything that an archive says of itself.
+// An archive is taken to be hostile: no name in it is ever used as a path, and sizes
+// and counts that it claims are bounded. As with every ImageSource, the caller must
+// verify the digest of a blob; copy.Image does. [Reader.Verify] checks everything
+// that an archive says of itself.
 //
 // [containers/image]: https://github.com/containers/image
 package dockerarchive

@@ -13,14 +13,14 @@ import (
 )
 
 // OpenWriter returns a Writer that adds images to the archive at path, in place.
-// Blobs that the archive has are not written again. A name that an image has moves to
-// the one that is added under it; an image that loses its last name is not in the
-// archive's table of contents any more, unless options.KeepUntagged is set. The
-// archive's own layout decides how images are stored, whatever options.Transport is.
+// Blobs that the archive has are not written again. A name moves from the image that has
+// it to the one that is added under it. An image that loses its last name leaves the
+// archive's table of contents, unless options.KeepUntagged is set. The archive's own
+// layout decides how images are stored, whatever options.Transport is.
 //
-// Until Close has succeeded the archive is what it was, for everybody who reads it,
-// and after a failure of the machine too; who has it open then reads on in what it was.
-// Nobody else changes it meanwhile: OpenWriter returns errdef.ErrBusy, wrapped, or waits
+// Until Close has succeeded, all readers see the archive as it was, after a failure of
+// the machine too. Readers that have it open then read on in the old state. No other
+// Writer can change it meanwhile: OpenWriter returns errdef.ErrBusy, wrapped, or waits
 // as long as ctx lasts if options.Wait is set. The caller must call Close or Abort.
 func OpenWriter(ctx context.Context, sys *types.SystemContext, path string, options *WriterOptions) (*Writer, error) {
 	if options == nil {

@@ -484,8 +484,8 @@ func TestChoosingAnImage(t *testing.T) {
 	}
 }
 
-// A bit of a layer is flipped, in archives of both kinds: who copies the image
-// hears of it, and so does Verify, with both digests.
+// A bit of a layer is flipped, in archives of both kinds: a copy of the image
+// reports it, and so does Verify, with both digests.
 func TestCopyOfAFlippedBlob(t *testing.T) {
 	one := origins(t)["one"]
 	var m v1.Manifest

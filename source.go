@@ -29,12 +29,12 @@ type imageSource struct {
 	reader *Reader
 	owned  bool // reader is closed along with the source
 
-	// only is the manifest that is meant of an index of which this machine's is not
-	// there; nil if the image is meant as it is.
+	// only is the manifest that is meant if an index lacks this machine's; nil if the image is
+	// meant as it is.
 	only *digest.Digest
 
 	mu     sync.Mutex
-	warned map[digest.Digest]bool // manifests of which has been said what is wrong with them
+	warned map[digest.Digest]bool // manifests whose faults have been reported
 }
 
 // newImageSource opens the image that ref refers to. A reference that belongs
@@ -108,9 +108,9 @@ func (s *imageSource) Close() error {
 }
 
 // GetManifest returns the manifest or index as it is in the archive. If there is
-// none, it returns a schema 2 manifest of uncompressed layers. If it is an index of
-// which this machine's platform is not there, and the SystemContext that the source was
-// opened with asks for none, it returns the manifest that is there instead.
+// none, it returns a schema 2 manifest of uncompressed layers. If it is an index without this
+// machine's platform, and the SystemContext that the source was opened with asks for none, it
+// returns the manifest that is there instead.
 func (s *imageSource) GetManifest(ctx context.Context, instanceDigest *digest.Digest) ([]byte, string, error) {
 	wanted := instanceDigest
 	if wanted == nil {
@@ -217,7 +217,7 @@ func (s *imageSource) choosePresent(ctx context.Context, sys *types.SystemContex
 	}
 	raw, mimeType, err := s.image.Manifest(ctx, nil)
 	if err != nil || !manifest.MIMETypeIsMultiImage(mimeType) {
-		return // An error is told to whoever asks for the manifest.
+		return // GetManifest returns the error.
 	}
 	list, err := manifest.ListFromBlob(raw, mimeType)
 	if err != nil {

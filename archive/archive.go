@@ -73,13 +73,13 @@ type Opener struct {
 // the system trusts.
 type Access = input.Access
 
-// Open opens the archive at path, "-" and /dev/stdin being the standard input; of one
-// in parts path is any of them, or the directory that holds them and no others. If it is
-// compressed or comes from a pipe, it is first copied, uncompressed, to a temporary file
-// without a name. A directory with an OCI layout is read where it is. The path may be an address of a scheme whose
-// package the program imports, such as store/https. The caller must
-// close the Archive. The error wraps
-// errdef.ErrNoImageArchive, ErrDamaged or ErrLimit where the file is to blame.
+// Open opens the archive at path; "-" and /dev/stdin are the standard input. For an
+// archive in parts, path is any part, or the directory that holds them and no others. If
+// it is compressed or comes from a pipe, it is first copied, uncompressed, to a temporary
+// file without a name. A directory with an OCI layout is read where it is. The path may
+// be an address of a scheme whose package the program imports, such as store/https. The
+// caller must close the Archive. The error wraps errdef.ErrNoImageArchive, ErrDamaged or
+// ErrLimit where the file is to blame.
 func (o Opener) Open(ctx context.Context, path string) (*Archive, error) {
 	path = naming.HideQuery(path)
 	file, err := input.Open(ctx, path, o.options())
@@ -179,9 +179,9 @@ func (a *Archive) Images() []*Image {
 // The caller must not change them.
 func (a *Archive) All() []*Image { return a.images }
 
-// Find returns the image of a name, written as in the archive or in any way that
-// docker takes it ("alpine" for "docker.io/library/alpine:latest"); of a position,
-// if the name is @N; or, if it is empty, the only one that is no referrer. The error is an
+// Find returns an image by its name, written as in the archive or in any way that docker
+// takes it ("alpine" for "docker.io/library/alpine:latest"); by its position, if the name
+// is @N; or, if name is empty, the only one that is no referrer. The error is an
 // errdef.NoImageError or an AmbiguousError.
 func (a *Archive) Find(name string) (*Image, error) {
 	position := -1

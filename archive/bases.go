@@ -11,15 +11,15 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
 )
 
-// Bases are archives and other stores whose layers an archive may borrow that was saved
-// without them: as they are, or made by the deltas that the archive has. A layer that is made
-// has been verified before anybody gets a byte of it.
+// Bases are archives and other stores that lend layers to an archive saved without them: as
+// they are, or made by the archive's deltas. A layer that is made is verified before anybody
+// gets a byte of it.
 //
 // Bases are filled first, and then given to an Opener. After that all methods may be called
 // concurrently. One layer is made at a time, with at most 96 MB of memory.
 type Bases struct {
 	set   bases.Set
-	turn  chan struct{} // held by who takes from later
+	turn  chan struct{} // held while taking from later
 	later []func(ctx context.Context) error
 }
 
@@ -29,8 +29,8 @@ type BasesOptions struct {
 	// system's for large ones. A layer that is made takes its own size there, and while it is
 	// made up to three times its text.
 	TempDir string
-	// Keep is how many bytes of layers that were made are kept when nobody reads them, for
-	// who asks for them again.
+	// Keep is how many bytes of made layers are kept when nobody reads them, to be asked for
+	// again.
 	Keep int64
 }
 

@@ -23,8 +23,8 @@ func verified(t *testing.T, data []byte) string {
 	return all
 }
 
-// listing returns an archive whose index.json has one descriptor, of an index of another,
-// of a manifest that has been changed.
+// listing returns an archive whose index.json lists an index, which lists another index,
+// which lists a changed manifest.
 func listing(t *testing.T, p parts, change func(m *v1.Manifest, inIndex, top *v1.Descriptor)) []byte {
 	b := newTarball(t)
 	b.blobs(p)

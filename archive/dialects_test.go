@@ -13,8 +13,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/archive"
 )
 
-// dialects are archives as tools write them of which testdata has none. Each
-// holds the image "one" under the name example.com/one:v1.
+// dialects are archives as written by tools that testdata has no archive of.
+// Each holds the image "one" under the name example.com/one:v1.
 var dialects = []struct {
 	name     string
 	carries  bool

@@ -45,13 +45,13 @@ type FilesOptions struct {
 //
 // Layers are read when they are first needed, and once. Such a pass takes about 200 bytes
 // of memory for each entry, and keeps points from which a compressed layer can be read on:
-// of gzip one for each 4 MiB at least, in 8 MiB of memory at most, and of zstd its frames.
-// A layer in zstd of one frame, or in xz or bzip2, is unpacked into a temporary file without
-// a name. Tables of contents that layers bring along (eStargz, zstd:chunked) are not used,
-// as they may lie.
+// for gzip one for each 4 MiB at least, in 8 MiB of memory at most, and for zstd its
+// frames. A layer in zstd of one frame, or in xz or bzip2, is unpacked into a temporary
+// file without a name. Tables of contents that layers bring along (eStargz, zstd:chunked)
+// are not used, as they may lie.
 //
-// Layers are verified in that pass. One that is not compressed is read in place: nothing
-// of it is verified.
+// Layers are verified in that pass. One that is not compressed is read in place and not
+// verified.
 type Files struct{ tree *files.Tree }
 
 // NewFiles returns the files of an image with these layers, the lowest first. The caller

@@ -34,8 +34,8 @@ type FileSys struct {
 	Xattrs map[string]string
 	// Devmajor and Devminor are the numbers of a device.
 	Devmajor, Devminor int64
-	// Linkname is the target of a symbolic link; of an FS of one layer, also that of a hard
-	// link to a file which the layer has not got.
+	// Linkname is the target of a symbolic link. In an FS of one layer, it is also that of
+	// a hard link to a file that the layer does not have.
 	Linkname string
 	// Layer is the index of the layer that the file is from, the lowest being 0; -1 of a
 	// directory that no layer has an entry of.

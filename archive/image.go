@@ -94,11 +94,11 @@ func (i *Image) Instance(ctx context.Context, d digest.Digest) (*Manifest, error
 	return i.newManifest(imgspecv1.Descriptor{Digest: d}, mediaType, data, false)
 }
 
-// ForPlatform returns the manifest for a platform: of an index, the first that is
-// in the archive. OS and architecture must be the same, and the variant too where
-// both sides have one. An image that does not say what it is for is taken to be
-// for any. The error is an errdef.NoPlatformError if there is none, and wraps
-// fs.ErrNotExist if there is one that was not saved.
+// ForPlatform returns the manifest for a platform: in an index, the first that is in
+// the archive. OS and architecture must be the same, and the variant too where both
+// sides have one. An image that does not say what it is for is taken to be for any. The
+// error is an errdef.NoPlatformError if there is none, and wraps fs.ErrNotExist if
+// there is one that was not saved.
 func (i *Image) ForPlatform(ctx context.Context, p imgspecv1.Platform) (*Manifest, error) {
 	d, err := i.Describe(ctx)
 	if err != nil {

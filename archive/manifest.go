@@ -155,8 +155,8 @@ func (b *Blob) Open(ctx context.Context) (io.ReadCloser, error) { return b.blob.
 // Section returns where in the archive the blob is stored, so that it can be sent
 // without being copied; its method Outer tells the offset in what was given to
 // New. It returns nil if the archive has the blob in another form, such as
-// compressed or without its holes, or not as a file. The content is not verified: whoever sends it
-// leaves that to the receiver, or reads all of Open once.
+// compressed or without its holes, or not as a file. The content is not verified: the
+// caller leaves that to the receiver, or reads all of Open once.
 func (b *Blob) Section() *io.SectionReader { return b.blob.Section() }
 
 // IsBorrowed reports whether the blob is a layer that the archive is without, and that comes

@@ -28,7 +28,7 @@ type baseImage struct {
 	annotations map[string]string
 }
 
-// readBase reads the manifest and config of a base; of nil, an image of nothing.
+// readBase reads the manifest and config of a base; nil gives an empty image.
 func readBase(ctx context.Context, source Base) (*baseImage, error) {
 	if source == nil {
 		return &baseImage{config: &Config{}}, nil

@@ -61,7 +61,7 @@ func (m *maker) tree(ctx context.Context) (*files.Tree, error) {
 	return files.New(sources, files.Options{TempDir: m.image.TempDir}), nil
 }
 
-// openBase opens a layer of the base for whoever copies it: what has been kept of it, or it.
+// openBase opens a layer of the base to be copied: the kept copy, if there is one.
 func (m *maker) openBase(ctx context.Context, i int, d v1.Descriptor) (io.ReadCloser, error) {
 	if k := m.base.kept[i]; k != nil {
 		return k.openOn(ctx, nil)
@@ -182,7 +182,7 @@ func (t *temporary) close() error {
 	return errors.Join(errs...)
 }
 
-// verified is content of which reading fails at its end if it is not what is expected.
+// verified is content that fails to read, at its end, if it is not the expected one.
 type verified struct {
 	Content
 	expected Expected

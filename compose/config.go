@@ -103,8 +103,8 @@ func set[T any](f *fields, name string, value T, empty bool) {
 func setString(f *fields, name, value string)         { set(f, name, value, value == "") }
 func setStrings(f *fields, name string, all []string) { set(f, name, all, len(all) == 0) }
 
-// SetUser says who runs a container: a name or number of a user, and perhaps, after a
-// colon, of a group.
+// SetUser sets the user of a container: the name or number of a user and, if wanted,
+// after a colon, of a group.
 func (c *Config) SetUser(user string) { setString(&c.run, "User", user) }
 
 // SetWorkingDir says in which directory a container starts.
@@ -223,7 +223,7 @@ func (c *Config) addTo(name, member string) {
 	set(&c.run, name, all, false)
 }
 
-// SetAuthor says who has made the image.
+// SetAuthor names the image's author.
 func (c *Config) SetAuthor(author string) { setString(&c.image, "author", author) }
 
 // Platform returns what the image is for.
@@ -275,8 +275,7 @@ func (c *Config) clone() *Config {
 // ofItself are the fields of a config by which Docker knows one image from another.
 var ofItself = []string{"container", "id", "layer_id", "parent", "parent_id", "throwaway", "Size"}
 
-// encode returns the document. before is the config as it was before it was changed,
-// for Docker, who keeps that.
+// encode returns the document. before is the config before the change: Docker keeps that.
 func (c *Config) encode(format Format, before fields) ([]byte, error) {
 	document := maps.Clone(c.image)
 	set(&document, "config", c.run, len(c.run) == 0)

@@ -223,7 +223,7 @@ type pipe struct {
 	stop func()
 }
 
-// Close ends who writes.
+// Close ends the writing function.
 func (p *pipe) Close() error {
 	p.stop()
 	return nil

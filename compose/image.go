@@ -81,8 +81,8 @@ type Image struct {
 	// Compression is how layers are stored that do not come compressed.
 	Compression Compression
 	// Progress, unless nil, is told how much of a layer has been Read, under the Name of its
-	// content, and when it is Finished; of one of the base that package making writes into
-	// an archive, under its digest. It may be called concurrently, and must return soon.
+	// content, and when it is Finished. Base layers that package making writes into an
+	// archive go under their digests. It may be called concurrently, and must return soon.
 	Progress func(progress.Event)
 	// Warn, unless nil, is told in a sentence what is not as it was given.
 	Warn func(message string)
@@ -167,8 +167,8 @@ type StoredBase interface {
 	Layers(ctx context.Context) ([]v1.Descriptor, error)
 }
 
-// RemoteBase may be implemented by a Base whose layers come from far away. One of which the
-// files are looked at is kept in a temporary file, so that it is read once.
+// RemoteBase may be implemented by a Base whose layers come from far away. A layer whose
+// files are needed is kept in a temporary file, so that it is read once.
 type RemoteBase interface {
 	Base
 	Remote() bool
@@ -184,8 +184,8 @@ type RandomBase interface {
 	At(ctx context.Context, d v1.Descriptor) (at io.ReaderAt, size int64, stored digest.Digest, err error)
 }
 
-// MadeUpBase is a Base whose manifest may have been made up for who reads it, so that
-// nobody else knows its digest, as of an archive without manifests.
+// MadeUpBase is a Base whose manifest may have been made up for the reader, as for an
+// archive without manifests: nobody else knows its digest.
 type MadeUpBase interface {
 	Base
 	// MadeUp reports whether it was.

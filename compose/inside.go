@@ -13,8 +13,8 @@ import (
 // errLeadsOut means that a name of a layer leads out of the root.
 var errLeadsOut = errors.New("a name leads out of the root")
 
-// outside are the names of a layer that lead out of the root. All who unpack layers put such
-// a file inside: "../x" is "x".
+// outside are the names of a layer that lead out of the root. All clients that unpack layers
+// put such a file inside: "../x" is "x".
 type outside struct {
 	layer string
 	first string

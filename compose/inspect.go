@@ -36,8 +36,8 @@ func newInspector(ctx context.Context, a compression.Algorithm) *inspector {
 	return i
 }
 
-// finish ends the layer, of which nothing more comes because of an error, or is
-// expected because there is none.
+// finish ends the layer: with an error if no more can come, with nil if no more
+// is expected.
 func (i *inspector) finish(err error) error {
 	i.CloseWithError(err)
 	<-i.done

@@ -49,8 +49,8 @@ func mediaType(format Format, a compression.Algorithm) (string, error) {
 // Sink takes the layers of an image.
 type Sink interface {
 	// PutBase is called once, and first, with the layers that are those of the base,
-	// lowest first. open returns one of them as the base has it; whoever reads it
-	// verifies it. They may be read while the image is made and until it is closed.
+	// lowest first. open returns one of them as the base has it; the caller verifies it.
+	// They may be read while the image is made and until it is closed.
 	PutBase(ctx context.Context, layers []v1.Descriptor, open func(ctx context.Context, i int) (io.ReadCloser, error)) error
 	// PutLayer stores a layer that is made, above those before it. Its digest and size
 	// are known once it has been read. If reading it fails, the layer may come once more, in

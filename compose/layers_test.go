@@ -127,7 +127,7 @@ func TestSinkFails(t *testing.T) {
 	}
 }
 
-// A stream that hangs does not hold up who gives up waiting for it.
+// A stream that hangs does not hold up a caller who gives up waiting.
 func TestCancelled(t *testing.T) {
 	r, w, err := os.Pipe()
 	require.NoError(t, err)

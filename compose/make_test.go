@@ -214,7 +214,7 @@ func TestHistory(t *testing.T) {
 	m = mustMake(t, &compose.Image{Base: newBase(t, `{}`), BaseName: "x", Layers: all[:1]})
 	assert.Equal(t, []string{"1970-01-01T00:00:00Z pre-empty comment=FROM x empty_layer=true"}, m.history())
 
-	// One that tells of fewer layers than the base has will do; of more is an error.
+	// A history of fewer layers than the base has will do; one of more is an error.
 	short := newBase(t, `{"history":[{"created_by":"a"}]}`, layer, imagetest.Gzip(2, 100))
 	assert.Len(t, mustMake(t, &compose.Image{Base: short, Layers: all[1:2]}).history(), 2)
 	wrong := newBase(t, `{"history":[{"created_by":"a"},{"created_by":"b"}]}`, layer)

@@ -35,7 +35,7 @@ var asGiven = map[string]bool{
 // ofImage are the fields of an image's config that Override heeds.
 var ofImage = []string{"architecture", "author", "comment", "container", "docker_version", "os", "os.features", "os.version", "variant"}
 
-// united are those of which Override adds the members to those that are there.
+// united are the fields whose members Override adds to those that are there.
 var united = []string{"ExposedPorts", "Labels", "Volumes"}
 
 // Override changes the config to what another says. The other's fields win where they
@@ -71,10 +71,10 @@ var adopted = []string{
 	"Cmd", "Entrypoint", "Env", "ExposedPorts", "Healthcheck", "Labels", "OnBuild", "Shell", "StopSignal", "User", "Volumes", "WorkingDir",
 }
 
-// Adopt changes the config to what another says, as Override does, and takes away what
-// the other does not say: its variables, labels, ports and volumes are all that there
-// are. The other is one that is known to be whole, as that of a container is, whose
-// container_config a Docker image has then.
+// Adopt changes the config to what another says, as Override does, and takes away the
+// rest: the other's variables, labels, ports and volumes are all that there are. The
+// other must be whole, like a container's; a Docker image then gets its
+// container_config.
 func (c *Config) Adopt(other *Config) {
 	for _, name := range adopted {
 		delete(c.run, name)

@@ -164,9 +164,8 @@ type File struct {
 	Content []byte
 }
 
-// Files returns files from memory, sorted by their paths, of which none may be there
-// twice. All have the same time, cut to seconds; the zero time is the start of Unix
-// time.
+// Files returns files from memory, sorted by their paths. No path may be there twice. All have
+// the same time, cut to seconds; the zero time is the start of Unix time.
 func Files(modTime time.Time, files ...File) Part {
 	return Part{name: "of files in memory", add: func(_ context.Context, w *packing.Writer) error {
 		var all []packing.File

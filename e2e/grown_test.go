@@ -51,8 +51,8 @@ func namesIn(t testing.TB, archive []byte) [][]string {
 	return names
 }
 
-// To copy to an archive that is there adds to it, and leaves all of its bytes but
-// those of one block; who reads the old one reads on.
+// A copy to an existing archive adds to it, and leaves all of its bytes but those
+// of one block. A reader of the old one reads on.
 func TestCopyToAnArchiveAddsToIt(t *testing.T) {
 	shared := imagetest.Gzip(1, 30000)
 	one, two := imagetest.NewImage(t, "1", shared), imagetest.NewImage(t, "2", shared, imagetest.Gzip(2, 5000))

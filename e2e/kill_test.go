@@ -187,8 +187,8 @@ func TestStandardOutputIsClosed(t *testing.T) {
 	assert.Contains(t, complaints.String(), "/dev/stdout")
 }
 
-// killAt kills a process shortly after it has printed a byte of which at says that it is
-// the one. It reports whether the process had ended by itself, and what it complained of.
+// killAt kills a process shortly after it has printed a byte that at returns true for. It
+// reports whether the process had ended by itself, and its complaints.
 func killAt(t *testing.T, cmd *exec.Cmd, at func(byte) bool) (complaints string, ended bool) {
 	t.Helper()
 	out, err := cmd.StdoutPipe()
@@ -213,7 +213,7 @@ func killAt(t *testing.T, cmd *exec.Cmd, at func(byte) bool) (complaints string,
 	return errOut.String(), cmd.ProcessState.Exited()
 }
 
-// pieces has an image read in small pieces, before each of which something is printed.
+// pieces has an image read in small pieces, and prints something before each.
 func pieces(m *imagetest.Image, size int, print string) *imagetest.Image {
 	m.Disturb = func(_ context.Context, _ digest.Digest, r io.Reader) io.Reader {
 		return imagetest.ReaderFunc(func(p []byte) (int, error) {

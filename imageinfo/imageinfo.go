@@ -23,13 +23,13 @@ type Manifest struct {
 	Config digest.Digest `json:"config,omitempty"`
 	// Platform is zero of an index, and if it is not known.
 	Platform Platform `json:"platform,omitzero"`
-	// Created is when the config says that the image was made; of an index, the latest of its
-	// manifests. It is nil if nothing says so.
+	// Created is when the config says that the image was made; for an index, the latest of
+	// its manifests. It is nil if nothing says so.
 	Created *time.Time `json:"created,omitempty"`
-	// Layers is the number of layers; of an index, of all its manifests.
+	// Layers is the number of layers; for an index, of all its manifests.
 	Layers int `json:"layers"`
 	// Size is how many bytes of the archive the config and the layers take, each counted
-	// once; of an index, those of all its manifests.
+	// once; for an index, those of all its manifests.
 	Size int64 `json:"size"`
 	// Missing is set if an index lists the manifest but the archive has not got it.
 	Missing bool `json:"missing,omitempty"`
@@ -42,10 +42,10 @@ type Manifest struct {
 	Subject digest.Digest `json:"subject,omitempty"`
 	// ArtifactType is the type of something else than an image; empty of an image.
 	ArtifactType string `json:"artifactType,omitempty"`
-	// LayerBlobs are the layers of a manifest that the archive has in full, each once; of
-	// an image without a manifest, its diff IDs.
+	// LayerBlobs are the layers of a manifest that the archive has in full, each once; for an
+	// image without a manifest, its diff IDs.
 	LayerBlobs []Layer `json:"layerBlobs,omitempty"`
-	// LeftOut are layers that the archive is without on purpose, each once; of an index,
+	// LeftOut are layers that the archive is without on purpose, each once; for an index,
 	// those of all its manifests.
 	LeftOut []errdef.LeftOut `json:"leftOut,omitempty"`
 	// Manifests are those of an index, in its order.

@@ -12,10 +12,10 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
 )
 
-// WithBases returns a reference to the same images, whose layers come from bases where the
-// archive was saved without them: as they are there, or made by deltas and verified. ref must
-// be to an archive, of this package or of the transport that containers/image has built in,
-// that is not open yet. The bases must stay open as long as the reference is used.
+// WithBases returns a reference to the same images. Layers that the archive was saved without
+// come from bases: as they are there, or made by deltas and verified. ref must be to an
+// archive that is not open yet, of this package or of the transport built into
+// containers/image. The bases must stay open as long as the reference is used.
 func WithBases(ref types.ImageReference, bases *archive.Bases) (types.ImageReference, error) {
 	ours, err := own(ref)
 	if err != nil {

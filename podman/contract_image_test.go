@@ -27,8 +27,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// The contract of types.ImageDestination: what it says of manifests, of the end,
-// and of two images that share a blob.
+// These tests hold the contract of types.ImageDestination about manifests, the
+// end, and two images that share a blob.
 
 // Manifests that the archive cannot hold are refused with a reason and, where
 // there is one, a way out.
@@ -198,7 +198,7 @@ func TestCloseWithoutCommit(t *testing.T) {
 	}
 }
 
-// What was at the path stays.
+// A file that is already at the path stays.
 func TestNotEmpty(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "archive.tar")
 	require.NoError(t, os.WriteFile(path, []byte("mine"), 0o600))

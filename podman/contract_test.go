@@ -24,8 +24,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// The contract of types.ImageDestination, sentence by sentence: what it says of
-// blobs. contract_image_test.go has the rest.
+// These tests hold the contract of types.ImageDestination about blobs, sentence
+// by sentence. contract_image_test.go has the rest.
 
 // target is a destination and where its archive will be.
 type target struct {
@@ -131,8 +131,8 @@ func TestPutBlobFailsWithItsStream(t *testing.T) {
 	require.ErrorIs(t, err, fronttest.ErrSource)
 }
 
-// What does not fit what was announced, or is not what it seems, is refused by
-// an error that says which blob it is.
+// A blob that differs from its announcement, or is not what it seems, is refused
+// by an error that names it.
 func TestPutBlobRefuses(t *testing.T) {
 	plain, zipped := imagetest.Plain(1, 3000), imagetest.Gzip(1, 3000)
 	size := func(l imagetest.Layer) int64 { return int64(len(l.Blob)) }
@@ -216,8 +216,8 @@ func TestCancelledBefore(t *testing.T) {
 	}
 }
 
-// What a destination says of itself does not differ from what containers/image's
-// says, but where it must.
+// A destination has the same properties as containers/image's, but where it must
+// differ.
 func TestProperties(t *testing.T) {
 	ctx := context.Background()
 	d := newTarget(t, "busybox")

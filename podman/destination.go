@@ -40,7 +40,7 @@ type imageDestination struct {
 
 	mu         sync.Mutex // never held for long
 	ownsWriter bool       // until the archive is closed
-	// What has been put, by digest.
+	// Configs and manifests that have been put, by digest.
 	configs   map[digest.Digest][]byte
 	documents map[digest.Digest]*image.Document
 	complete  *image.Image // nil before the manifest of the image itself
@@ -124,8 +124,8 @@ func (d *imageDestination) Close() error {
 	return d.archive.Abort()
 }
 
-// disown reports whether the archive is the destination's to end, and whoever asks is the
-// one to do it.
+// disown reports whether the destination has to end its archive; the caller then does
+// it.
 func (d *imageDestination) disown() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -165,8 +165,8 @@ func (d *imageDestination) HasThreadSafePutBlob() bool { return d.archive.Concur
 // blob that is in the archive already is not read. It returns the digest and size
 // of the blob as it was received.
 //
-// The stream's digest is verified by the caller, who fails the last read if it
-// does not match; a layer's diff ID is verified by PutManifest.
+// The caller verifies the stream's digest, and fails the last read if it does not
+// match; PutManifest verifies a layer's diff ID.
 func (d *imageDestination) PutBlob(ctx context.Context, stream io.Reader, inputInfo types.BlobInfo, _ types.BlobInfoCache, isConfig bool) (types.BlobInfo, error) {
 	kind := "layer"
 	var info types.BlobInfo
@@ -178,7 +178,7 @@ func (d *imageDestination) PutBlob(ctx context.Context, stream io.Reader, inputI
 	case isFiller(inputInfo):
 		d.filler.Store(true)
 		info = filler(types.BlobInfo{Digest: inputInfo.Digest})
-		_, err = io.Copy(io.Discard, stream) // Whose end says that the digest is right.
+		_, err = io.Copy(io.Discard, stream) // The digest is verified at the end.
 	default:
 		info.Digest, info.Size, err = d.archive.Put(ctx, d, stream, inputInfo.Digest, inputInfo.Size)
 	}
@@ -224,9 +224,9 @@ func (d *imageDestination) putConfig(ctx context.Context, stream io.Reader, info
 }
 
 // TryReusingBlob reports whether the archive has a layer already, from this or
-// another image of the Writer. If another image's copy of it is on its way, it
-// waits for that; if not, the caller is expected to deliver the layer, and others
-// who ask for it wait. A layer that a Plan leaves out is said to be there.
+// another image of the Writer. If another image's copy of it is on its way, it waits
+// for that; if not, the caller is expected to deliver the layer, and other callers
+// wait. A layer that a Plan leaves out counts as there.
 func (d *imageDestination) TryReusingBlob(ctx context.Context, info types.BlobInfo, _ types.BlobInfoCache, _ bool) (bool, types.BlobInfo, error) {
 	if info.Digest == "" {
 		return false, types.BlobInfo{}, errors.New("looking for a blob: its digest is unknown")
@@ -255,9 +255,9 @@ func (d *imageDestination) leftOut(info types.BlobInfo) bool {
 }
 
 // PutManifest checks that the archive can hold the image and has all of it, and
-// keeps the manifest if the layout does. Of an index, instanceDigest tells the
-// manifests that it lists, which come first. It returns a
-// types.ManifestTypeRejectedError for types that the layout cannot hold.
+// keeps the manifest if the layout does. For an index, instanceDigest tells its
+// manifests apart; they come before it. It returns a types.ManifestTypeRejectedError
+// for types that the layout cannot hold.
 func (d *imageDestination) PutManifest(ctx context.Context, m []byte, instanceDigest *digest.Digest) error {
 	if err := d.putManifest(ctx, m, instanceDigest); err != nil {
 		var rejected *layout.TypeError
@@ -364,8 +364,8 @@ func (d *imageDestination) truthful(m []byte) []byte {
 	return mended
 }
 
-// put returns a manifest that has been put, or nil: of an index, those images that
-// the caller wants are in the archive. d.mu must be held.
+// put returns a manifest that has been put, or nil: the archive has only those images
+// of an index that the caller wants. d.mu must be held.
 func (d *imageDestination) put(listed imgspecv1.Descriptor) (*image.Document, error) {
 	return d.documents[listed.Digest], nil
 }

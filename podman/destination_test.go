@@ -23,8 +23,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// What users have asked of archives: every image that can be copied at all can be
-// written, in every form its blobs come in.
+// These are things that users have asked for: every image that can be copied at
+// all can be written, in every form its blobs come in.
 
 // Every form of image makes the archive that containers/image makes of the form
 // that it can read, whether sizes are known, and however it is copied.
@@ -47,8 +47,8 @@ func TestImageForms(t *testing.T) {
 	}
 }
 
-// What the config says of the image is repeated in the legacy config of its top
-// layer, null where it says nothing, and what it says besides is not.
+// The legacy config of the top layer repeats the config's fields about the
+// image, null where there is none, and no other fields.
 func TestLegacyConfigs(t *testing.T) {
 	layers := []imagetest.Layer{imagetest.Gzip(1, 3000), imagetest.Gzip(2, 3000)}
 	diffIDs := fmt.Sprintf(`"rootfs":{"type":"layers","diff_ids":["%s","%s"]}`, layers[0].DiffID(), layers[1].DiffID())
@@ -67,8 +67,8 @@ func TestLegacyConfigs(t *testing.T) {
 	}
 }
 
-// What is no layer that can be read, or not the layer of the config, makes no
-// archive, and an error that names it.
+// A layer that cannot be read, or is not the one of the config, makes an error
+// that names it, and no archive.
 func TestUnreadableImages(t *testing.T) {
 	a, b := imagetest.Gzip(1, 3000), imagetest.Gzip(2, 5000)
 	cut := imagetest.NewLayer(a.Diff, a.Blob[:len(a.Blob)-20], a.MediaType)
@@ -144,7 +144,7 @@ func TestOneLayerTwoCompressions(t *testing.T) {
 	}
 }
 
-// What is written is read by containers/image, under its name and by its place.
+// containers/image reads the written images, by name and by position.
 func TestReadByContainersImage(t *testing.T) {
 	one, two := imagetest.NewImage(t, "1", imagetest.Gzip(1, 3000), imagetest.Gzip(2, 3000)), imagetest.NewImage(t, "2", imagetest.Zstd(3, 3000))
 	path := filepath.Join(t.TempDir(), "archive.tar")

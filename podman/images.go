@@ -42,9 +42,9 @@ type ManifestInfo = imageinfo.Manifest
 // IsReferrer reports whether this is no image but about one, or about another referrer.
 func (i *ImageInfo) IsReferrer() bool { return len(i.Subjects) > 0 }
 
-// Images describes all images in the order of the archive. Of archives of Docker
-// before 1.10, which have no configs, it reads the layers. An image that is broken is
-// described as far as it can be read: that keeps nobody from the others.
+// Images describes all images in the order of the archive. In archives of Docker before
+// 1.10, which have no configs, it reads the layers. A broken image is described as far
+// as it can be read, so that the others can be had.
 func (r *Reader) Images(ctx context.Context) ([]ImageInfo, error) {
 	infos := []ImageInfo{}
 	for _, img := range r.catalog.Images() {

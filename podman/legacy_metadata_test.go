@@ -49,7 +49,7 @@ func TestLaw6LegacyLayers(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 3*count+1, written)
-	runtime.KeepAlive([]any{config, manifest, raw, img}) // What was there before still is.
+	runtime.KeepAlive([]any{config, manifest, raw, img}) // They must count in both measurements.
 }
 
 // held returns how many bytes are in use.

@@ -284,7 +284,7 @@ func TestReaderAnswersAsContainersImage(t *testing.T) {
 	ctx := context.Background()
 	for _, f := range fixtures {
 		if f.carries {
-			continue // Of these, the original manifest is more than theirs gives.
+			continue // These have the original manifest, and theirs does not return it.
 		}
 		t.Run(f.file, func(t *testing.T) {
 			path := imagetest.Testdata(t, "archives", f.file)
@@ -486,8 +486,8 @@ func TestChoosingAnImage(t *testing.T) {
 	}
 }
 
-// A bit of a layer is flipped, in archives of both kinds: who copies the image
-// hears of it, and so does Verify, with both digests.
+// A bit of a layer is flipped, in archives of both kinds: a copy of the image
+// reports it, and so does Verify, with both digests.
 func TestCopyOfAFlippedBlob(t *testing.T) {
 	one := origins(t)["one"]
 	var m v1.Manifest

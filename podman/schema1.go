@@ -15,9 +15,9 @@ import (
 )
 
 // isFiller reports whether a blob is the empty layer that manifests of Docker's schema
-// 1 have for steps that changed no file. Those manifests alone do not say of what type
-// a layer is. What they are converted to does without them, and a stream cannot take
-// back what it has got: such a layer is written when a manifest refers to it.
+// 1 have for steps that changed no file. Only those manifests give layers no media
+// type. Converted manifests do without fillers, and a stream cannot take back a layer:
+// a filler is written when a manifest refers to it.
 func isFiller(info types.BlobInfo) bool {
 	return info.Digest == ctrimage.GzippedEmptyLayerDigest && info.MediaType == ""
 }

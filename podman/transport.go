@@ -76,8 +76,8 @@ func (t archiveTransport) ParseReference(ref string) (types.ImageReference, erro
 	return t.parse(ref)
 }
 
-// ValidatePolicyConfigurationScope refuses every scope: archives are known by
-// the path only, which says nothing about who made them.
+// ValidatePolicyConfigurationScope refuses every scope: archives are known by the
+// path only, which says nothing about their makers.
 func (t archiveTransport) ValidatePolicyConfigurationScope(scope string) error {
 	return fmt.Errorf(`%s: policy scope %q: only the default scope "" is supported`, t.name, scope)
 }

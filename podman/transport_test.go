@@ -210,7 +210,7 @@ func TestTransport(t *testing.T) {
 	}
 }
 
-// What a reference cannot be used for is refused, and nothing is made.
+// Operations that a reference does not support are refused, and make nothing.
 func TestReferenceOperations(t *testing.T) {
 	ctx := context.Background()
 	dir := t.TempDir()

@@ -72,7 +72,7 @@ type WriterOptions struct {
 	// KeepUntagged has OpenWriter keep images that lose their last names to those that
 	// are added, as images without one.
 	KeepUntagged bool
-	// Wait has OpenWriter wait for others who change the archive.
+	// Wait has OpenWriter wait for other writers of the archive.
 	Wait bool
 }
 
@@ -83,8 +83,8 @@ func (o *WriterOptions) split() int64 {
 	return o.Split
 }
 
-// Plan is what is known of an image that will be copied. Its parts are added in
-// the order of an archive: of an index, each manifest, and then the index.
+// Plan is what is known of an image that will be copied. Its parts are added in the
+// order of an archive: for an index, each manifest, and then the index.
 type Plan struct {
 	blobs   []image.Blob
 	absent  map[digest.Digest]bool
@@ -213,11 +213,10 @@ func newWriter(ctx context.Context, sys *types.SystemContext, path string, optio
 	return &Writer{transport: transport, archive: archive, absent: absent, origins: origins}, nil
 }
 
-// NewWriterForReference returns a Writer of the archive that ref names, of which
-// IsArchive must be true, and a reference to the same image within it. It is to
-// writing what NewReaderForReference is to reading. The reference's own transport
-// says which kind of archive is written. An archive that is there is added to, as by
-// OpenWriter.
+// NewWriterForReference returns a Writer of the archive that ref names, and a reference
+// to the same image within it. IsArchive must be true for ref. It is to writing what
+// NewReaderForReference is to reading. The reference's own transport says which kind of
+// archive is written. It adds to an archive that exists, as OpenWriter does.
 func NewWriterForReference(ctx context.Context, sys *types.SystemContext, ref types.ImageReference, options *WriterOptions) (*Writer, types.ImageReference, error) {
 	standalone, err := own(ref)
 	if err != nil {

@@ -376,8 +376,7 @@ func TestCloseWithEndedContext(t *testing.T) {
 	}
 }
 
-// What is written to an io.Writer is what would be in a file, with and without a
-// plan.
+// An io.Writer gets the same bytes as a file, with and without a plan.
 func TestWriterToAWriter(t *testing.T) {
 	m := imagetest.Small(t)
 	want := imagetest.Sum(imagetest.Theirs(t, imagetest.Named{Source: m.InGzip(t), Name: "to:1"}))

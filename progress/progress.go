@@ -14,11 +14,11 @@ type Kind int
 // The kinds of events. More may come.
 const (
 	// Planned says how many distinct layers and configs are to be fetched, in Blobs, how
-	// many bytes they have, in Size, and how many others are there already, in Present, of
-	// which nothing more is said.
+	// many bytes they have, in Size, and how many others are there already, in Present. No
+	// more events tell of those.
 	Planned Kind = iota
-	// Started says that a Blob is read, of which Size bytes are expected. Image is the one
-	// that needs it when images are saved, empty if several do.
+	// Started says that a Blob is read; Size bytes are expected. Image is the one that
+	// needs it when images are saved, empty if several do.
 	Started
 	// Read says that so many more Bytes of a Blob have arrived.
 	Read

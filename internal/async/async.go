@@ -130,8 +130,8 @@ func (a *Reader) run(r io.Reader, out chan<- chunk) {
 	}
 }
 
-// follow returns where chunks go on whose way to whoever reads a goroutine calls f, and what
-// waits for that when there are no more.
+// follow starts a goroutine that calls f for chunks on their way to the reader. It returns
+// the channel for them, and a function that ends that and waits.
 func (a *Reader) follow(f func([]byte, error) error) (in chan chunk, wait func()) {
 	in = make(chan chunk)
 	var followed sync.WaitGroup

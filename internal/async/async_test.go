@@ -66,7 +66,7 @@ func TestCopies(t *testing.T) {
 
 var errSource = errors.New("source failed")
 
-// followed is a source that leaves something to do.
+// followed is a source with more to do than reading.
 type followed struct {
 	io.Reader
 	follow func([]byte, error) error

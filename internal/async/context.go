@@ -6,7 +6,7 @@ import (
 )
 
 // WithContext returns r, which fails with the context's error once ctx has ended. A Read
-// that has begun is not broken off; of what may hang, see NewReader.
+// that has begun is not broken off; for sources that may hang, see NewReader.
 func WithContext(ctx context.Context, r io.Reader) io.Reader { return &contextReader{ctx, r} }
 
 type contextReader struct {

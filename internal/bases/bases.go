@@ -18,7 +18,7 @@ import (
 
 // Layer is a layer that somebody has.
 type Layer struct {
-	From string // the name of who has it
+	From string // the name of the base that has it
 	// Digest is that by which a manifest knows what Open returns; "" if it need not be that.
 	Digest digest.Digest
 	Size   int64 // in bytes, of what Open returns; -1 if that is not known
@@ -34,7 +34,7 @@ type Set struct {
 	// TempDir is the directory for temporary files, which have no names; "" is the
 	// system's for large ones.
 	TempDir string
-	// Keep is how many bytes of layers that were made are kept for who wants them again.
+	// Keep is how many bytes of made layers are kept, to be lent again.
 	Keep int64
 
 	mu       sync.Mutex

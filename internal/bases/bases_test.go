@@ -114,7 +114,7 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// A layer is made once for all who have it, and kept as far as that is asked for.
+// A layer is made once for all borrowers, and kept as far as Keep allows.
 func TestLend(t *testing.T) {
 	oldText := tree(t, content(1, 200_000))
 	text := tree(t, content(1, 200_000), []byte("new"))

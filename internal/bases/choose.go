@@ -131,7 +131,7 @@ func (s *Set) sketch(ctx context.Context) ([]*Layer, []*sketch, error) {
 	if known != nil {
 		return layers, known, nil
 	}
-	// In an order that does not depend on who was added first.
+	// The order must not depend on which base was added first.
 	slices.SortFunc(layers, func(a, b *Layer) int {
 		return cmp.Or(cmp.Compare(a.DiffID, b.DiffID), cmp.Compare(a.Digest, b.Digest), cmp.Compare(a.From, b.From))
 	})

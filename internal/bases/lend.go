@@ -18,9 +18,9 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/spool"
 )
 
-// Lend implements catalog.Lender. A layer that is made is in a temporary file, and has been
-// verified, before anybody gets a byte of it. One is made at a time: what that takes of
-// memory, it takes once.
+// Lend implements catalog.Lender. A layer that is made is in a temporary file, and
+// verified, before anybody gets a byte of it. One is made at a time, so that the memory is
+// needed once.
 func (s *Set) Lend(ctx context.Context, l catalog.Lacked) (*catalog.Loan, error) {
 	s.mu.Lock()
 	whole := s.byDigest[l.Digest]
@@ -58,7 +58,7 @@ func (s *Set) lendMade(ctx context.Context, l catalog.Lacked) (*catalog.Loan, er
 	return s.loan(s.made.put(l.Digest, f)), nil
 }
 
-// making is in the context of whoever makes a layer, and may need another one for that.
+// making marks the context of making a layer, which may need another layer to be made.
 type making struct{}
 
 // make makes a layer, which has its digest.

@@ -36,9 +36,9 @@ type stored struct {
 
 // Open returns the content of the blob. Reading fails if it has another size
 // than Size. A layer that is decompressed here is verified here: at its end,
-// reading fails with an errdef.MismatchError. One that is stored as it is wanted
-// is not: containers/image asks whoever wants it to verify it, and its copy
-// pipeline does; to do it twice made copying a third more expensive.
+// reading fails with an errdef.MismatchError. One that is stored as it is wanted is
+// not: containers/image leaves that to the caller, and its copy pipeline does it.
+// Verifying twice made copying a third more expensive.
 func (b Blob) Open(ctx context.Context) (io.ReadCloser, error) {
 	verified := b.Digest
 	if b.file.algorithm == compression.None {
@@ -47,8 +47,8 @@ func (b Blob) Open(ctx context.Context) (io.ReadCloser, error) {
 	return b.open(ctx, b.file.algorithm, b.Size, verified)
 }
 
-// OpenVerified is Open for who does not verify it: at the end of content that
-// is not what the digest says, reading fails with an errdef.MismatchError.
+// OpenVerified is Open for callers that do not verify: if the digest is wrong,
+// reading fails at the end with an errdef.MismatchError.
 func (b Blob) OpenVerified(ctx context.Context) (io.ReadCloser, error) {
 	return b.open(ctx, b.file.algorithm, b.Size, b.Digest)
 }

@@ -1,7 +1,7 @@
-// Package catalog knows which images an archive holds, whoever wrote it, and
-// where their parts are. It reads manifest.json (docker save and those who
-// follow it), index.json (OCI image layouts) and, where there is neither, the
-// layer directories of Docker before 1.10. It knows nothing of containers/image.
+// Package catalog knows which images an archive of any tool holds, and where their
+// parts are. It reads manifest.json (docker save and its followers), index.json
+// (OCI image layouts) and, where there is neither, the layer directories of Docker
+// before 1.10. It knows nothing of containers/image.
 package catalog
 
 import (
@@ -32,7 +32,7 @@ type Catalog struct {
 	layers *layerCache
 	rivals []rival
 	hints  map[digest.Digest]image.Tree // of images, as the listing of the entries has them
-	trees  map[digest.Digest]image.Tree // of images of which all is there, as far as that is known
+	trees  map[digest.Digest]image.Tree // of images that are all there, as far as that is known
 
 	unlisted []v1.Descriptor // what cosign saved without listing it
 

@@ -31,8 +31,8 @@ type Claim struct {
 	// borrow is not nil if the archive is without the content, and it is had elsewhere.
 	borrow func(ctx context.Context) (*Loan, error)
 	// Stored are the digests that the content should have as it is stored. Any are
-	// those of which nobody knows whether they are that or what the content should
-	// have when it is decompressed: tools that name layers by a digest differ.
+	// digests that the content should have either so or when it is decompressed: tools
+	// that name layers by a digest differ.
 	Stored, Any []digest.Digest
 	// Layers are what configs say of the content when it is decompressed.
 	Layers []LayerClaim
@@ -136,8 +136,8 @@ func (c *Catalog) Claims(ctx context.Context) (*Findings, error) {
 	return &cs.found, ctx.Err()
 }
 
-// listing compares what the listing of the entries says with what is there: it is a hint for who
-// reads, and other programs go by the headers.
+// listing compares the listing of the entries with the entries: it is a hint for
+// readers, and other programs go by the headers.
 func (cs *claims) listing(ctx context.Context) {
 	if err := cs.files.CheckListing(ctx); err != nil {
 		cs.problem("%w", err)

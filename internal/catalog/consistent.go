@@ -117,14 +117,14 @@ func (i *ociImage) settleManifest(ctx context.Context, doc *image.Fields, top bo
 	case top && missing != nil:
 		i.settleOn(ctx, item, missing, s)
 		if s.instead == nil {
-			s.err = nil // Asking for a missing part fails then.
+			s.err = nil // A read of a missing part fails on its own.
 		}
 	case differs != nil && (&dockerImage{layers: i.layers, item: *item}).agrees(ctx) != nil: // And not the same in another form.
 		s.warnings = append(s.warnings, fmt.Sprintf("%s contradicts the manifest, which agrees with the config and is taken: %v", manifestJSON, differs))
 	}
 }
 
-// settleAlone settles an image of which manifest.json tells nothing.
+// settleAlone settles an image that manifest.json does not mention.
 func (i *ociImage) settleAlone(wrong, mild error, s *settled) {
 	s.err = wrong
 	if mild != nil { // Digests say what is meant.
@@ -132,8 +132,8 @@ func (i *ociImage) settleAlone(wrong, mild error, s *settled) {
 	}
 }
 
-// settleNames settles an image of whose name manifest.json has another one. That is
-// not meant by whoever asks for one of which a part is elsewhere.
+// settleNames settles an image whose name manifest.json gives to another one. A
+// caller who asks for an image with a part elsewhere does not mean that one.
 func (i *ociImage) settleNames(ctx context.Context, doc *image.Fields, s *settled) {
 	wrong := i.contradiction(doc)
 	if wrong != nil {

@@ -33,7 +33,7 @@ func (c *Catalog) Describe(ctx context.Context, img *Image) (imageinfo.Manifest,
 	}
 	i := img.contents.(*ociImage)
 	s := &settled{}
-	if _, listed := c.hints[i.descriptor.Digest]; !listed { // To settle takes a read of each layer, and who writes a listing has done it.
+	if _, listed := c.hints[i.descriptor.Digest]; !listed { // Settling may read each layer, and the writer of the listing has done it.
 		var err error
 		if s, err = i.settle(ctx, i.descriptor); err != nil {
 			return imageinfo.Manifest{}, err

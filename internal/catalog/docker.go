@@ -48,8 +48,8 @@ func (c *Catalog) loadManifestJSON() ([]manifestItem, error) {
 	return items, nil
 }
 
-// dockerImage is an image of which the archive has a config and uncompressed
-// layers but no manifest. One is made for it: schema 2, of diff IDs.
+// dockerImage is an image whose config and uncompressed layers are in the archive, but no
+// manifest. One is made for it: schema 2, of diff IDs.
 type dockerImage struct {
 	layers *layerCache
 	item   manifestItem
@@ -154,7 +154,7 @@ func (i *dockerImage) Manifest(ctx context.Context, instance *digest.Digest) ([]
 	if err != nil {
 		return nil, "", err
 	}
-	raw, err := p.makeManifest(ctx) // Each time: of thousands of layers, it is megabytes.
+	raw, err := p.makeManifest(ctx) // Each time: with thousands of layers, it takes megabytes.
 	return raw, image.DockerManifest, err
 }
 

@@ -22,8 +22,8 @@ import (
 // An archive may be without layers that another archive has, and say so in index.json.
 // That is believed for layers only, and only if they are not there.
 
-// readLeftOut reads the list of them in index.json. A list that cannot be read counts as
-// none; verifying the archive reports it.
+// readLeftOut reads the list of left-out layers in index.json. A list that cannot be read
+// counts as none; verifying the archive reports it.
 func (c *Catalog) readLeftOut(indexFile []byte) {
 	var raw struct{ Annotations map[string]json.RawMessage }
 	var value string

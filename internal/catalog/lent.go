@@ -130,7 +130,8 @@ func (r *returning) Close() error {
 
 // HeldLayer is a layer that an archive has, or can borrow.
 type HeldLayer struct {
-	// Digest is that which its manifest has; of what no manifest describes, the diff ID.
+	// Digest is the one in its manifest; for a layer that no manifest describes, the diff
+	// ID.
 	Digest digest.Digest
 	Size   int64         // in bytes, of what Open returns
 	DiffID digest.Digest // "" if no config tells

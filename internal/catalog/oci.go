@@ -41,8 +41,7 @@ func blobName(d digest.Digest) (string, error) {
 	return v1.ImageBlobsDir + "/" + d.Algorithm().String() + "/" + d.Encoded(), nil
 }
 
-// ociImage is an image, or an image index, of which the archive has the original
-// manifest.
+// ociImage is an image, or an image index, whose original manifest is in the archive.
 type ociImage struct {
 	files      *tarfile.Index
 	layers     *layerCache
@@ -113,8 +112,9 @@ func (c *Catalog) loadOCI() ([]*Image, error) {
 	return withoutParts(c.files, images, c.hints), nil
 }
 
-// withoutParts returns the images among what index.json lists: what has no name, and that an
-// index lists which is there too, is a part of that. oras lists all that it has copied.
+// withoutParts returns the images that index.json lists, without parts of other images:
+// manifests without a name that an index in the archive lists too. oras lists all that it has
+// copied.
 func withoutParts(files *tarfile.Index, images []*Image, hints map[digest.Digest]image.Tree) []*Image {
 	unnamed := func(img *Image) bool { return len(img.Names) == 0 }
 	if !slices.ContainsFunc(images, unnamed) {
@@ -322,7 +322,7 @@ type merging struct {
 	unreadable map[*Image]bool            // not even their own
 }
 
-// newMerging reads the manifests of the images, but for those of which hints tell.
+// newMerging reads the manifests of the images, except for those that hints describe.
 func newMerging(c *Catalog, images []*Image, full fullNames, hints map[digest.Digest]image.Tree) *merging {
 	m := &merging{catalog: c, full: full, byName: map[string][]*Image{}, byConfig: map[digest.Digest][]*Image{}, incomplete: map[*Image]bool{}, unreadable: map[*Image]bool{}}
 	c.trees = map[digest.Digest]image.Tree{}
@@ -367,9 +367,9 @@ func (m *merging) walk(img *Image, top v1.Descriptor) (t image.Tree) {
 	return t
 }
 
-// agrees reports whether manifest.json has nothing that index.json does not have as well: each
-// image of it is one of index.json, with all its names. Then it notes which item is of which image. Hints
-// are only believed that far: all else is found out from the manifests.
+// agrees reports whether index.json has all that manifest.json has: each of its images is one
+// of index.json, with all its names. Then it notes which item is of which image. Hints are
+// only believed that far: all else is found out from the manifests.
 func (m *merging) agrees(items []manifestItem) bool {
 	owners := make([][]*Image, len(items))
 	for n, item := range items {

@@ -99,8 +99,8 @@ func (cs *claims) orphans() {
 	}
 }
 
-// Referrers returns what in index.json is about a manifest: what is found there under
-// its digest tags, and the manifests whose subject it is; in the order of the archive.
+// Referrers returns the referrers of a manifest in index.json, in the order of the
+// archive: those under its digest tags, and the manifests whose subject it is.
 func (c *Catalog) Referrers(subject digest.Digest) []*Image {
 	var found []*Image
 	for _, img := range c.images {

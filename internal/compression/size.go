@@ -6,8 +6,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// maxRatio is how many times larger than it is a stream may say that it becomes. More
-// is possible, and soon decompressed; of those that are worth being believed, few say it.
+// maxRatio is how many times its own size a stream may claim to unpack to. More is
+// possible, but fast to decompress, and few honest streams claim it.
 const maxRatio = 64
 
 // SizeAtEnd returns how many bytes at the end of a stream Unpacked needs, 0 if the
@@ -21,8 +21,8 @@ func (a Algorithm) SizeAtEnd() int {
 
 // Unpacked returns how many bytes a stream of the given size says that it becomes when
 // it is decompressed, from its first PrefixLen and last SizeAtEnd bytes. It may be
-// wrong, of a stream of several parts even without being damaged; what is known to be
-// is not returned.
+// wrong: for a stream of several parts, even if that is not damaged. A size that is
+// known to be wrong is not returned.
 func (a Algorithm) Unpacked(start, end []byte, size int64) (unpacked int64, ok bool) {
 	switch a {
 	case Gzip:

@@ -23,8 +23,8 @@ func (d *Daemon) Export(ctx context.Context, image string) (archive io.ReadClose
 	if !errors.As(err, &refused) || refused.Status != http.StatusNotFound {
 		return archive, "", err
 	}
-	// Docker 29 does not find an image of which it has no platform that it could run, unless
-	// it is told which it has; then it sends these without their index.
+	// Docker 29 does not find an image that it has only for platforms it cannot run, unless the
+	// request names these platforms. Then it sends them without their index.
 	there, told := d.Inspect(ctx, image, nil)
 	if told != nil || len(there.platforms()) == 0 {
 		return nil, "", err

@@ -13,8 +13,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Chosen is how a user chooses a daemon. It counts more than the environment; the zero
-// value is a choice too.
+// Chosen is how a user chooses a daemon. Fields that are set count more than the
+// environment; all may be empty.
 type Chosen struct {
 	Config
 	// Context is the name of a context of the docker command.

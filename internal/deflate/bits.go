@@ -10,7 +10,7 @@ import (
 const inputSize = 1 << 16
 
 // bitReader takes bits from a stream, the lowest of each byte first. At the end
-// of the stream it goes on with zeros; whoever takes bits asks overrun.
+// of the stream it goes on with zeros; the caller checks overrun.
 type bitReader struct {
 	r    io.Reader
 	err  error // of r; io.EOF at its end
@@ -75,7 +75,7 @@ func (r *bitReader) take(k uint) uint32 {
 	return v
 }
 
-// align takes what is left of a byte of which some bits have been taken.
+// align takes the bits that are left of a byte in use.
 func (r *bitReader) align() byte {
 	return byte(r.take(r.n & 7))
 }

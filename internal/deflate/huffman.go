@@ -118,10 +118,10 @@ type weight struct {
 
 // optimalLengths returns the lengths of an optimal prefix code of at most limit
 // bits for symbols that occur as often as counts says: the package-merge
-// algorithm of Larmore and Hirschberg. The result is unique by this rule: of
-// symbols that occur equally often, those that come first in the alphabet get the
-// longer codes, and of a symbol and a package of equal weight the package is taken
-// first. A single symbol gets one bit.
+// algorithm of Larmore and Hirschberg. Two rules make the result unique. Among
+// symbols that occur equally often, those first in the alphabet get the longer
+// codes. If a symbol and a package have equal weight, the package is taken first.
+// A single symbol gets one bit.
 //
 // Deltas depend on every detail of this function: it is never changed.
 func optimalLengths(counts []uint32, limit int, out []uint8) []uint8 {

@@ -12,8 +12,8 @@ type Trees struct {
 	// Runs spells Lits and then Dists: bytes below 16 are lengths; 16, 17 and 18 have
 	// their repeat count, as it is written, behind them.
 	Runs []byte
-	// Code has the lengths of the code of Runs by symbol, of which Listed (4 to
-	// 19), in the order of RFC 1951, are in the header.
+	// Code has the lengths of the code of Runs by symbol. Listed (4 to 19) of them,
+	// in the order of RFC 1951, are in the header.
 	Code   [19]uint8
 	Listed int
 }
@@ -45,8 +45,8 @@ var fixedTrees = func() *Trees {
 
 var errTrees = errors.New("invalid code lengths")
 
-// Expand sets Lits and Dists to what Runs spells, of which the first lits are for
-// literals and lengths. It fails if the result is no valid pair of codes.
+// Expand sets Lits and Dists to what Runs spells; the first lits are for literals and
+// lengths. It fails if the result is no valid pair of codes.
 func (t *Trees) Expand(lits, dists int) error {
 	if lits < endOfBlock+1 || lits > numLits || dists < 1 || dists > numDists {
 		return errTrees

@@ -254,9 +254,9 @@ func (f *Fetcher) Fatal(err error) bool {
 	return !errors.Is(err, ErrSource) && f.options.Fatal(err)
 }
 
-// fetchFrom fetches a blob from the first image that has it, or else the next. It
-// starts over only for a blob that turned out to be another one; of the same image, if
-// it was read in ranges or a part of it was kept, for that may be why.
+// fetchFrom fetches a blob from the first image that has it, or else the next. It starts
+// over only if the content turned out to be wrong. It tries the same image again if the
+// blob was read in ranges or a part of it was kept, for that may be why.
 func (f *Fetcher) fetchFrom(ctx context.Context, blob *Blob, images []*Image) error {
 	whole, kept := false, f.options.Kept(ctx, blob)
 	for {

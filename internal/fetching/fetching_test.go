@@ -370,8 +370,8 @@ func TestEachBlobOnce(t *testing.T) {
 	}
 }
 
-// Law 8: the context ends fetching, though the source hangs and knows of none, and
-// whoever waits for a blob that nobody fetches.
+// Law 8: the context ends fetching, though the source hangs and knows of none, and ends the
+// wait for a blob that nobody fetches.
 func TestTheContextEndsEverything(t *testing.T) {
 	var s store
 	f := fetching.New(s.options())

@@ -90,8 +90,8 @@ func TestNoHelpWithoutNeed(t *testing.T) {
 	}
 }
 
-// While there are as many blobs as jobs, nobody helps; when the small ones are done, who
-// fetched them does.
+// While there are as many blobs as jobs, nobody helps; when the small ones are done, their
+// workers help.
 func TestHelpOfWhoIsDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		blobs := [][]byte{random(20 * lineRate), random(lineRate), random(lineRate + 1), random(lineRate + 2)}

@@ -31,7 +31,8 @@ func (b *buffers) put(buffer []byte) {
 	b.free = append(b.free, buffer)
 }
 
-// lines counts who reads: a blob has a line for itself, those that are left help.
+// lines counts connections that read: each blob has a line for itself, and those that
+// are left help.
 type lines struct {
 	mu      sync.Mutex
 	max     int

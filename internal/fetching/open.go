@@ -12,10 +12,9 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
-// Open returns a blob of an image for who has other ways than Options.Store of storing
-// it and of verifying its digest. It is read as others are: in ranges, on the lines and
-// with the buffers that all blobs share, and on from where it broke. That there is no such blob
-// is found out at once.
+// Open returns a blob of an image for callers that store it and verify its digest without
+// Options.Store. It is read as others are: in ranges, on the lines and with the buffers that
+// all blobs share, and on from where it broke. A missing blob is an error at once.
 func (f *Fetcher) Open(ctx context.Context, img *Image, blob v1.Descriptor) (io.ReadCloser, error) {
 	f.lines.begin()
 	r := newReader(ctx, f, &Blob{Blob: image.Blob{Descriptor: blob}}, []*Image{img})

@@ -15,7 +15,7 @@ const (
 )
 
 // pace measures how fast bytes come while somebody waits for them. Time in which nobody
-// does is not counted: a line that keeps up with who reads it is as fast as it need be.
+// waits is not counted: a line that keeps up with its reader is as fast as it need be.
 type pace struct {
 	window time.Duration
 

@@ -22,9 +22,9 @@ type piece struct {
 
 func (p *piece) end() int64 { return p.offset + int64(p.want) }
 
-// fetch fills pieces that follow each other, going on after errors that may pass
-// where it was: at once if that was worthwhile, for whoever breaks off now and then gives
-// most over a new connection. It returns false if it could not.
+// fetch fills pieces that follow each other. After an error that may pass it goes on
+// where it was: at once if that was worthwhile, for a server that breaks off now and then
+// gives most over a new connection. It returns false if it could not.
 func (g *ranges) fetch(run []*piece) bool {
 	defer func() { // Pieces that were claimed and are not ready have no owner any more.
 		g.mu.Lock()
@@ -115,7 +115,7 @@ func (g *ranges) read(ctx context.Context, run []*piece, i *int, begun func()) e
 	return nil
 }
 
-// cut returns the error for a piece of which no more comes.
+// cut returns the error for a piece that gets no more data.
 func (g *ranges) cut(p *piece, err error) error {
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
@@ -123,8 +123,8 @@ func (g *ranges) cut(p *piece, err error) error {
 	return fmt.Errorf("at %d of %d: %w", p.offset+int64(p.n), g.blob.Size, err)
 }
 
-// provide gets a piece its buffer. There is one soon: what comes before it is on its
-// way, or has come.
+// provide gets a piece its buffer. One is free soon: the pieces before it are on their
+// way, or have come.
 func (g *ranges) provide(p *piece) bool {
 	if p.buffer != nil {
 		return true

@@ -14,8 +14,8 @@ import (
 type RangeSource interface {
 	Source
 	// Host says where the ranges come from; nothing comes over a network, and in ranges, if
-	// it is empty. It is called when an image is added: what
-	// is learnt of ranges of one image holds for all of the same host.
+	// it is empty. It is called when an image is added: facts learnt from ranges of one
+	// image hold for all of the same host.
 	Host() string
 	// OpenRange returns length bytes of a blob from offset on. The error is
 	// ErrNoRanges if that cannot be had of this blob; Open is asked for it then.
@@ -26,8 +26,9 @@ type RangeSource interface {
 var ErrNoRanges = errors.New("no ranges of it can be read")
 
 const (
-	// RangeSize is the size of a range, in bytes, where Options say nothing of it: what a line of 20 MB/s takes much
-	// longer to bring than to ask for, and small enough to be kept until its turn.
+	// RangeSize is the size of a range, in bytes, unless Options set it. A line of 20 MB/s
+	// takes much longer to bring it than to ask for it, and it is small enough to be kept
+	// until its turn.
 	RangeSize = 3 << 19
 	// runLength is how many ranges that follow each other are asked for at once where
 	// nobody helps: fewer questions for the same bytes.
@@ -47,9 +48,9 @@ const (
 	minRange = 128 << 10
 )
 
-// ranges is what others fetch of a blob, ahead of its own line. That ends where they
-// begin, and all that follows is read from here: what they bring, and what the blob's
-// own line brings between, range by range now, in order.
+// ranges is the part of a blob that other lines fetch, ahead of its own line. The own line
+// ends where they begin. All that follows is read from here, in order: their ranges, and
+// those that the blob's own line now brings between them.
 type ranges struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc

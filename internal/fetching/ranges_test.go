@@ -189,7 +189,7 @@ func TestRangesAreWrongFromAnywhere(t *testing.T) {
 }
 
 // Law 8: the context ends ranges wherever they are, and nothing stays behind; so does
-// whoever wants no more of the blob.
+// closing the blob.
 func TestRangesEnd(t *testing.T) {
 	blob := random(20000)
 	for i := range 200 {

@@ -197,7 +197,7 @@ func fetched(t *testing.T, s *server, jobs, rangeSize int, blobs ...[]byte) time
 	start := time.Now()
 	require.NoError(t, run(t.Context(), f, f.Blobs()))
 	took := time.Since(start)
-	synctest.Wait() // For whoever still closes what it has asked for.
+	synctest.Wait() // For goroutines that are still closing their requests.
 	for _, b := range blobs {
 		require.Equal(t, digest.FromBytes(b), digest.FromBytes(st.blobs[descriptor(b).Digest]))
 	}

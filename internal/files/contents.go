@@ -23,7 +23,7 @@ func Sort(files []*File) {
 // Contents calls a function for each of the files, which Sort has sorted, with its
 // content, which need not be read. A layer is read once, and only if one of the files is in
 // it. With verify, a layer is read to its end if that has not been verified before, and so
-// is one without any of the files: for whoever commits to what they read.
+// is one without any of the files: for callers that commit to the content.
 func (t *Tree) Contents(ctx context.Context, files []*File, verify bool, f func(*File, io.Reader) error) error {
 	for i := t.lowest; i < t.to; i++ {
 		l := t.layers[i]

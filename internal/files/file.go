@@ -66,7 +66,7 @@ func (f *File) FileMode() fs.FileMode {
 	return (&tar.Header{Typeflag: f.typeflag, Mode: f.mode}).FileInfo().Mode()
 }
 
-// Owner returns who owns it.
+// Owner returns the numbers of its user and group.
 func (f *File) Owner() (uid, gid int) { return f.uid, f.gid }
 
 // Device returns the numbers of a device.

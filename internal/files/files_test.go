@@ -574,7 +574,7 @@ func TestExport(t *testing.T) {
 	assert.Equal(t, "/ 0\nd/ 0\nd/b 0 1\ne 0 22\nnull 0 3 \ns 0 2 d\nzero 0 \nzero2 0 \n", got)
 }
 
-// A zstd layer of several frames, of which one may be skipped, is entered at any of them.
+// A zstd layer of several frames, including a skippable one, is entered at any of them.
 func TestFrames(t *testing.T) {
 	var entries []*tar.Header
 	for i := range 40 {

@@ -39,8 +39,8 @@ type frames struct {
 type frame struct{ in, out int64 }
 
 // findFrames finds the frames of a stream, by their headers and those of their blocks. It
-// returns nil if there is only one, or something else than frames: whoever decompresses it
-// says what is wrong.
+// returns nil if there is only one, or something else than frames: decompressing it then
+// reports the fault.
 func findFrames(at io.ReaderAt, size int64) *frames {
 	f := &frames{at: at, size: size}
 	for off := int64(0); off < size; {

@@ -119,8 +119,8 @@ func (n *node) freeze() {
 	}
 }
 
-// layer is what one layer says, as a tree. Links lead within the layer only: what is
-// unpacked by overlayfs is unpacked into a directory of its own.
+// layer is what one layer says, as a tree. Links lead within the layer only: for
+// overlayfs, each layer is unpacked into a directory of its own.
 type layer struct {
 	root    *node
 	steps   int

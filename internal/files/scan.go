@@ -242,7 +242,7 @@ func (s *streamed) finish() (int64, error) {
 	return s.at + n, nil
 }
 
-// seeking is a tar of which nothing is read but headers.
+// seeking is a tar that is read for its headers only.
 type seeking struct {
 	ctx  context.Context
 	r    io.ReaderAt

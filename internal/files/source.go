@@ -58,7 +58,7 @@ type stored struct {
 	opened    *opened // to read from the start, nil after that
 }
 
-// opened is a layer that has been opened, and of which nothing has been read.
+// opened is a layer that has been opened, with nothing read yet.
 type opened struct {
 	*bufio.Reader
 	io.Closer

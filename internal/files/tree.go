@@ -67,7 +67,7 @@ type lazy struct {
 	total    int64 // bytes of content of its entries
 	verified bool  // by being read
 
-	reading chan struct{} // taken by who reads the layer
+	reading chan struct{} // taken while reading the layer
 	done    bool
 	content content
 }

@@ -1,5 +1,5 @@
-// Package forging makes archives of signed images, and of those what somebody makes who has
-// not got the key. It is for tests.
+// Package forging makes archives of signed images, and variants that somebody without the
+// key could make of them. It is for tests.
 package forging
 
 import (
@@ -28,13 +28,13 @@ import (
 // Repository is what the images of Archives are signed as.
 const Repository = "example.com/app"
 
-// A Variant is an archive that somebody has changed who has not got the key.
+// A Variant is an archive that somebody without the key has changed.
 type Variant struct {
 	Name string
 	Data []byte
 }
 
-// A Signed is an archive whose image is signed, and what has been made of it.
+// A Signed is an archive whose image is signed, and its variants.
 type Signed struct {
 	Good     []byte
 	Public   []byte                 // key

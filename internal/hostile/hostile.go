@@ -1,7 +1,7 @@
-// Package hostile makes image archives for tests that no tool would write: the digests in
-// them are right, so that readers get past those, and what the digests are of is not. An
-// archive follows from a string of bytes, each of which decides one thing; bytes that are
-// 0, or not there, decide for what is usual. That is how a fuzzer can look for archives.
+// Package hostile makes image archives for tests that no tool would write: their digests
+// are right, so that readers get past those, but the content is wrong. An archive follows
+// from a string of bytes. Each byte decides one thing; a byte that is 0, or missing,
+// decides for the usual. So a fuzzer can search for archives.
 package hostile
 
 import (

@@ -30,7 +30,7 @@ var odd = []any{
 	"\x1b[2J", "\u202e", strings.Repeat("x", 5000), []any{}, map[string]any{}, []any{nil}, map[string]any{"": nil}, []any{map[string]any{}},
 }
 
-// mutate returns a value of which something is another one.
+// mutate returns a value with one part changed.
 func (m *maker) mutate(v any, depth int) any {
 	switch v := v.(type) {
 	case map[string]any:

@@ -45,8 +45,7 @@ func CheckLayers(layers []v1.Descriptor, ids []digest.Digest, lookup Lookup) err
 	return nil
 }
 
-// IsEncrypted reports whether a layer says of itself that only who has a key knows what
-// it unpacks to.
+// IsEncrypted reports whether a layer's type says that unpacking it takes a key.
 func IsEncrypted(l v1.Descriptor) bool { return strings.HasSuffix(l.MediaType, "+encrypted") }
 
 // CheckType returns what is wrong with the media type of a layer whose blob is

@@ -11,8 +11,8 @@ import (
 
 // These bound what a document may ask of its reader.
 const (
-	// MaxDocument bounds one config or manifest in bytes, as registries do: what
-	// is longer could not have come from one, nor be pushed to one.
+	// MaxDocument bounds one config or manifest in bytes, as registries do: a
+	// longer one could not have come from one, nor be pushed to one.
 	MaxDocument = 4 << 20
 
 	// maxDepth bounds how deeply the values of a document may be nested. Those
@@ -26,9 +26,9 @@ const (
 )
 
 // Decode unmarshals a document that an archive has under name, unless it would
-// take up far more memory than its length lets one expect, or has a digest that is
-// none: what is in v after it has no other. The error wraps errdef.ErrDamaged or
-// ErrLimit.
+// take up far more memory than its length lets one expect, or has an invalid
+// digest: all digests in v are valid after it. The error wraps errdef.ErrDamaged
+// or ErrLimit.
 func Decode(name string, data []byte, v any) error {
 	if err := CheckDocument(data); err != nil {
 		return fmt.Errorf("decoding %s: %w", printable.String(name), err)
@@ -64,7 +64,7 @@ func CheckDocument(data []byte) error {
 			values++
 		case '}', ']':
 			depth--
-		case 0: // No part of JSON; of most binary data, one of the first bytes.
+		case 0: // JSON has none; most binary data has one early.
 			return errdef.Errorf(errdef.ErrDamaged, "not a JSON document")
 		}
 		if depth > maxDepth {

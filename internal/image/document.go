@@ -41,7 +41,7 @@ type Document struct {
 	// ArtifactType is the type by which it is known then.
 	ArtifactType string
 	// Absent are layers that are kept elsewhere, at their URLs or in other archives, and
-	// not with the document. It belongs to whoever has parsed the document; nil is none.
+	// not with the document. It belongs to the caller of ParseDocument; nil is none.
 	Absent map[digest.Digest]bool
 	// LeftOut are those of Absent that are in other archives.
 	LeftOut LeftOut
@@ -88,8 +88,8 @@ func (f *Fields) Type(described string) string {
 // ParseDocument parses a manifest or an index. described is the media type by
 // which it is known elsewhere, or "". A document that looks like more than one
 // thing is refused, because different programs would take it for different images
-// (CVE-2021-41190). Types other than OCI's and Docker's schema 2 are not parsed:
-// of them the Document has a Descriptor only.
+// (CVE-2021-41190). Types other than OCI's and Docker's schema 2 are not parsed: their
+// Document has a Descriptor only.
 func ParseDocument(raw []byte, described string) (*Document, error) {
 	var f Fields
 	if err := Decode("manifest", raw, &f); err != nil {

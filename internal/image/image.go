@@ -142,8 +142,8 @@ type configFields struct {
 	} `json:"rootfs"`
 }
 
-// ParseConfig reads what is needed of a config, and nothing else: what other
-// fields hold is not the business of an archive. name is for errors.
+// ParseConfig reads the fields of a config that are needed: the others are not the
+// business of an archive. name is for errors.
 func ParseConfig(name string, raw []byte) (*Config, error) {
 	var fields configFields
 	if err := Decode("config "+name, raw, &fields); err != nil {
@@ -174,14 +174,14 @@ func IsConfigType(mediaType string) bool {
 	return mediaType == v1.MediaTypeImageConfig || mediaType == DockerConfig
 }
 
-// IsPlain reports whether a media type says that a layer is not compressed. Not
-// all who say so are right.
+// IsPlain reports whether a media type says that a layer is not compressed. Not all
+// that say so are right.
 func IsPlain(mediaType string) bool {
 	return mediaType == v1.MediaTypeImageLayer || mediaType == DockerLayer
 }
 
 // IsNonDistributable reports whether a media type is that of a layer that its owner
-// does not want to be passed on: of OCI's, which are deprecated, or Docker's.
+// does not want to be passed on: OCI's, which are deprecated, or Docker's.
 func IsNonDistributable(mediaType string) bool {
 	return strings.HasPrefix(mediaType, nonDistributable) || strings.HasPrefix(mediaType, dockerForeignLayer)
 }

@@ -151,7 +151,7 @@ func (ds documents) names(ordered []*image.Document) (names []string) {
 	return names
 }
 
-// Every document comes once, after what it lists; what is not there is left out.
+// Every document comes once, after those it lists; missing ones are left out.
 func TestOrder(t *testing.T) {
 	ds := documents{}
 	ds.add(t, "a")

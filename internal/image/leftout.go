@@ -79,8 +79,8 @@ type leftOutDelta struct {
 	Delta
 }
 
-// ParseLeftOut reads the value of the annotation; of an empty one nothing. Nothing in it
-// is to be trusted but that it is there.
+// ParseLeftOut reads the value of the annotation; an empty one gives nothing. The content
+// must not be trusted.
 func ParseLeftOut(value string) (LeftOut, error) {
 	if value == "" {
 		return nil, nil

@@ -71,8 +71,8 @@ func HasOtherLayers(layers []v1.Descriptor) bool {
 	return len(layers) > 0 && !slices.ContainsFunc(layers, func(l v1.Descriptor) bool { return IsLayerType(l.MediaType) })
 }
 
-// Artifact returns the type by which referrers are known: what the document says or,
-// of a manifest that says nothing, that of its config.
+// Artifact returns the type by which referrers are known: the document's own or, if a
+// manifest has none, that of its config.
 func (f *Fields) Artifact() string {
 	if f.ArtifactType == "" && f.Config != nil {
 		return f.Config.MediaType

@@ -10,8 +10,8 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Tree is what an image, or an image index, leads to: it tells of which configs it is without
-// reading it.
+// Tree is what an image, or an image index, leads to: it tells the configs without reading
+// the image.
 type Tree struct {
 	Documents []digest.Digest // manifests and indexes below the image's own, in the order of a walk, each once
 	Configs   []digest.Digest // of all manifests, in the same order, each once
@@ -40,7 +40,8 @@ func TreeOf(img *Image) (t Tree, ok bool) {
 	return t, walk(img.Top())
 }
 
-// Add notes a document that an image, whose digest is top, leads to. config is nil if it has none.
+// Add notes a document that the image with the digest top leads to. config is nil if it has
+// none.
 func (t *Tree) Add(top, document digest.Digest, config *v1.Descriptor) {
 	if document != top {
 		t.Documents = append(t.Documents, document)

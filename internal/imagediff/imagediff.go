@@ -1,5 +1,5 @@
 // Package imagediff says in what two images differ: in their configs, layers and files. It
-// knows what is compared, and nothing of where the images come from or who reads the result.
+// knows neither where the images come from nor where the result goes.
 package imagediff
 
 import (

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Files returns the regular files in an archive, none of which may occur twice,
-// and the names of all entries in their order.
+// Files returns the regular files in an archive, and the names of all entries
+// in their order. No file may occur twice.
 func Files(t testing.TB, archive []byte) (map[string][]byte, []string) {
 	t.Helper()
 	contents, names := map[string][]byte{}, []string{}

@@ -31,8 +31,8 @@ func NewArtifact(t testing.TB, artifactType, content string, subject *v1.Descrip
 	return m
 }
 
-// NewSignature returns a signature as cosign stores it: of what has the digest and is
-// called by the name of a repository.
+// NewSignature returns a signature as cosign stores it, of the digest d in a
+// repository.
 func NewSignature(t testing.TB, key *ecdsa.PrivateKey, repository string, d digest.Digest) *Image {
 	t.Helper()
 	payload, err := json.Marshal(map[string]any{

@@ -48,8 +48,8 @@ func (d *decoder) storedHeader() {
 	d.stored = int(n)
 	d.state = inStored
 	if n == 0 {
-		// A sender flushes by way of an empty block: what came before it
-		// must not wait for what may follow.
+		// A sender flushes by way of an empty block: data before it must not
+		// wait for data after it.
 		d.flushed = true
 		d.endBlock()
 	}
@@ -72,8 +72,8 @@ func (d *decoder) storedData() {
 }
 
 // codesData decodes symbols up to the end of the block or of the room for
-// output. The fast loop does nearly all of them; what it leaves is decoded
-// one by one: near the end of the buffered input, and whatever is special.
+// output. The fast loop does nearly all of them. The rest is decoded one by
+// one: near the end of the buffered input, and in special cases.
 func (d *decoder) codesData() {
 	for d.err == nil && d.state == inCodes && d.op < outLimit {
 		if d.pos <= d.end-fastInput {

@@ -4,8 +4,8 @@ import "encoding/binary"
 
 const (
 	// fastInput is how much input a round of the fast loop may look at: two
-	// refills, and one before the first round, of which each moves on by at
-	// most 7 bytes and looks at 8.
+	// refills, and one before the first round. Each moves on by at most 7
+	// bytes and looks at 8.
 	fastInput = 7 + 7 + 8
 
 	// fastOutput is more than a round may write: two literals and the

@@ -19,8 +19,8 @@ func FuzzStream(f *testing.F) {
 	})
 }
 
-// FuzzDeflate does so for bytes behind a valid header, of which the fuzzer
-// then need not know.
+// FuzzDeflate does so for bytes behind a valid header, so that the fuzzer
+// need not find one.
 func FuzzDeflate(f *testing.F) {
 	for _, s := range streams() {
 		if len(s.data) > 18 && s.data[3] == 0 {

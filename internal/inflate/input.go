@@ -49,7 +49,7 @@ func (d *input) reset(r io.Reader) {
 	d.bits, d.nbits = 0, 0
 }
 
-// offset is the number of bytes of the stream of which a bit has been used.
+// offset is how many bytes of the stream have been used, at least in part.
 func (d *input) offset() int64 {
 	return d.base + int64(d.pos) - int64(d.nbits>>3)
 }

@@ -30,8 +30,8 @@ type Reader struct {
 // decoders are some 350 KB each, which is why they are used again.
 var decoders = sync.Pool{New: func() any { return new(decoder) }}
 
-// NewReader returns a Reader for the stream in r, of which it reads the first
-// header. An empty stream is io.EOF. Close it after use.
+// NewReader returns a Reader for the stream in r, and reads its first header.
+// An empty stream is io.EOF. Close it after use.
 func NewReader(r io.Reader) (*Reader, error) {
 	z := new(Reader)
 	if err := z.Reset(r); err != nil {

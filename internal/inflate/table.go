@@ -177,7 +177,7 @@ func buildTable(table []uint32, index uint, lengths []uint8, entries []uint32) (
 }
 
 // buildSecond adds the tables for codes longer than the primary table's
-// index, of which code is the first, given with one bit more than the index.
+// index. code is the first of them, with one bit more than the index.
 func buildSecond(table []uint32, index, longest, code uint, first *[maxCode + 2]uint16, sorted *[288]uint16, entries []uint32) {
 	end := uint(1) << index
 	prefix := ^uint(0)

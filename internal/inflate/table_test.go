@@ -66,7 +66,7 @@ func checkTable(t *testing.T, table []uint32, index uint, lengths []uint8, entri
 	}
 }
 
-// A code of which one length is changed is no longer complete.
+// A code with one length changed is no longer complete.
 func TestBuildTableRefuses(t *testing.T) {
 	rng := rand.New(rand.NewPCG(2, 2))
 	table := make([]uint32, litSize)

@@ -85,9 +85,8 @@ func FromReaderAt(ctx context.Context, r io.ReaderAt, size int64, o Options) (*F
 	})
 }
 
-// interruptible returns when ctx ends, although not everything that opens a file
-// can be interrupted: what hangs is left behind, and closes its file when it does
-// not any more.
+// interruptible returns when ctx ends, although not everything that opens a file can be
+// interrupted: an open that hangs is left behind, and closes its file when it returns.
 func interruptible(ctx context.Context, open func() (*File, error)) (*File, error) {
 	type result struct {
 		file *File

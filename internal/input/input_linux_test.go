@@ -60,7 +60,7 @@ func TestFilesAreClosed(t *testing.T) {
 	assert.Zero(t, descriptors(t, path))
 }
 
-// Nothing is left of the wait for a writer who did not come.
+// Nothing is left of the wait for a writer that did not come.
 func TestNothingLeftOfPipeWithoutWriter(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pipe")
 	require.NoError(t, syscall.Mkfifo(path, 0o600))
@@ -73,7 +73,7 @@ func TestNothingLeftOfPipeWithoutWriter(t *testing.T) {
 	require.ErrorIs(t, err, syscall.ENXIO, "there is no reader")
 }
 
-// A writer who comes and goes without a word has written an empty file.
+// A writer that opens and closes without writing has written an empty file.
 func TestSilentWriter(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pipe")
 	require.NoError(t, syscall.Mkfifo(path, 0o600))

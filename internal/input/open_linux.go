@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openFile opens a file to be read. A FIFO is waited for until somebody has
+// openFile opens a file to be read. It waits for a FIFO until somebody has
 // written to it, or ctx ends: to open it in the usual way would wait for a writer
-// uninterruptibly, and take it away from whoever reads the FIFO later.
+// uninterruptibly, and take it away from a later reader.
 func openFile(ctx context.Context, path string) (*os.File, error) {
 	info, err := os.Stat(path)
 	if err != nil || info.Mode()&fs.ModeNamedPipe == 0 {

@@ -45,8 +45,8 @@ func (j *joined) ReadAt(p []byte, off int64) (int, error) {
 	return done, nil
 }
 
-// FileAt returns the file that holds what is at an offset, where, and how much from there
-// on; nil behind the end. It is for those who want the kernel to read.
+// FileAt returns the file that holds an offset, the place in it, and how much there is
+// from there on; nil behind the end. It is for callers that want the kernel to read.
 func (j *joined) FileAt(off int64) (f *os.File, at, left int64) {
 	number, at := j.find(off)
 	if number < 0 {
@@ -116,7 +116,7 @@ func openParts(path string) (*File, error) {
 	}
 	numbers, err := parts.Find(archive)
 	if err != nil {
-		return nil, nil //nolint:nilerr // A directory that cannot be listed may have a file that can be read.
+		return nil, nil //nolint:nilerr // A directory may refuse to be listed, and let the file be read.
 	}
 	set, err := openSet(archive, numbers)
 	if err != nil {
@@ -150,9 +150,9 @@ func archiveOf(path string) (archive string, inDir bool, err error) {
 	return archive, false, nil
 }
 
-// looksWhole reports whether a file is none that has been cut into parts, of which the
-// last one is missing: it ends with zeros, as a tar does, and hardly anything that is
-// compressed, or it is compressed itself.
+// looksWhole reports whether a file does not look like a part whose last part is
+// missing: it ends with zeros, as a tar does, and hardly any compressed data, or it is
+// compressed itself.
 func looksWhole(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {

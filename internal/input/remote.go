@@ -28,7 +28,7 @@ type Remote interface {
 	Size() int64
 }
 
-// Stream is returned, as an error, by a Scheme for what cannot be read by ranges.
+// Stream is returned, as an error, by a Scheme for a file that cannot be read by ranges.
 type Stream struct {
 	Body io.ReadCloser
 	// Reason says why.
@@ -50,8 +50,8 @@ var registered struct {
 	schemes map[string]Scheme
 }
 
-// Register has a scheme known to Open. The packages that do are imported for that, as drivers of
-// database/sql are, so that what they link is linked only by who wants it.
+// Register makes a scheme known to Open. Programs import the packages that do, as they do
+// drivers of database/sql, so that only programs that want a scheme link it.
 func Register(name string, s Scheme) {
 	registered.Lock()
 	defer registered.Unlock()

@@ -15,8 +15,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// What happens to an archive can be followed at the debug level, and is nobody's
-// business above it.
+// The debug level shows what happens to an archive; the levels above it show
+// nothing.
 func TestDebugLines(t *testing.T) {
 	var b bytes.Buffer
 	out, level := logrus.StandardLogger().Out, logrus.GetLevel()

@@ -23,8 +23,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// Whatever goes wrong, wherever it does, the path shows what was there, nothing is
-// left beside it or running, and the next attempt succeeds.
+// After any fault, anywhere, the path holds the old content, nothing is left
+// beside it or running, and the next attempt succeeds.
 
 // fault is an attempt to write an archive that is going to fail.
 type fault struct {

@@ -53,8 +53,8 @@ func namesIn(t testing.TB, archive []byte) [][]string {
 	return names
 }
 
-// To copy to an archive that is there adds to it, and leaves all of its bytes but
-// those of one block; who reads the old one reads on.
+// A copy to an existing archive adds to it, and leaves all of its bytes but those
+// of one block. A reader of the old one reads on.
 func TestCopyToAnArchiveAddsToIt(t *testing.T) {
 	shared := imagetest.Gzip(1, 30000)
 	one, two := imagetest.NewImage(t, "1", shared), imagetest.NewImage(t, "2", shared, imagetest.Gzip(2, 5000))
@@ -113,7 +113,7 @@ func TestOpenWriterKeepsUntagged(t *testing.T) {
 	}
 }
 
-// What fails, or is given up, leaves the archive as it was to the byte.
+// A change that fails, or is given up, leaves the archive as it was to the byte.
 func TestAddingFails(t *testing.T) {
 	one, two := imagetest.NewImage(t, "1", imagetest.Gzip(1, 30000)), imagetest.NewImage(t, "2", imagetest.Gzip(2, 50000))
 	broken := fronttest.Failing(t, 20000)
@@ -147,7 +147,7 @@ func TestAddingFails(t *testing.T) {
 	}
 }
 
-// What a change has left that was killed is cut off by the next one.
+// The next change cuts off the rest that a killed one has left.
 func TestRestsAreCutOff(t *testing.T) {
 	one, two := imagetest.NewImage(t, "1", imagetest.Gzip(1, 30000)), imagetest.NewImage(t, "2", imagetest.Gzip(2, 50000))
 	path := filepath.Join(t.TempDir(), "archive.tar")
@@ -161,7 +161,7 @@ func TestRestsAreCutOff(t *testing.T) {
 	assert.True(t, bytes.Equal(clean, imagetest.ReadFile(t, path)))
 }
 
-// What cannot be changed is left as it is, and the error says why.
+// An archive that cannot be changed is left as it is, and the error says why.
 func TestWhatCannotBeAddedTo(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "archive.tar")
 	require.NoError(t, copyTo(t, dockerarchive.ImageTransport, path, "a:1", imagetest.NewImage(t, "1", imagetest.Gzip(1, 3000))))
@@ -181,7 +181,8 @@ func TestWhatCannotBeAddedTo(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-// Whatever is done to the file while it is added to, nobody's bytes are overwritten.
+// If another program disturbs the file while it is added to, that program's bytes
+// are not overwritten.
 func TestDisturbedWhileAdding(t *testing.T) {
 	one, two := imagetest.NewImage(t, "1", imagetest.Gzip(1, 30000)), imagetest.NewImage(t, "2", imagetest.Gzip(2, 50000))
 	for name, disturb := range map[string]func(path string) error{

@@ -39,7 +39,7 @@ func sequentialArchive(t testing.TB, images ...*imagetest.Image) []byte {
 	return imagetest.ReadFile(t, path)
 }
 
-// What is stored is what the design says, in its order, with every digest kept.
+// The archive stores what the design says, in its order, with every digest kept.
 func TestImageArchiveIsAsReceived(t *testing.T) {
 	one := imagetest.NewImage(t, "one", imagetest.Zstd(1, 3000), imagetest.Plain(2, 100), imagetest.Zstd(1, 3000))
 	two := imagetest.NewImage(t, "two", imagetest.Gzip(3, 10), imagetest.Plain(2, 100))

@@ -26,8 +26,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// What can only be seen from outside: a process that is killed, and one whose
-// standard output is the archive. The test program runs itself for that.
+// These tests need a view from outside: a process is killed, or its standard output is the
+// archive. The test program runs itself for that.
 
 const childVariable = "DOCKERARCHIVE_TEST_CHILD"
 
@@ -173,8 +173,8 @@ func TestStandardOutput(t *testing.T) {
 	}
 }
 
-// Whoever reads standard output may stop: that is an error like others, which can
-// be reported, not a signal that ends the process.
+// The reader of standard output may stop. That is an error like others, which can be reported,
+// not a signal that ends the process.
 func TestStandardOutputIsClosed(t *testing.T) {
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
@@ -189,8 +189,8 @@ func TestStandardOutputIsClosed(t *testing.T) {
 	assert.Contains(t, complaints.String(), "/dev/stdout")
 }
 
-// killAt kills a process shortly after it has printed a byte of which at says that it is
-// the one. It reports whether the process had ended by itself, and what it complained of.
+// killAt kills a process shortly after it has printed a byte that at returns true for. It
+// reports whether the process had ended by itself, and its complaints.
 func killAt(t *testing.T, cmd *exec.Cmd, at func(byte) bool) (complaints string, ended bool) {
 	t.Helper()
 	out, err := cmd.StdoutPipe()
@@ -215,7 +215,7 @@ func killAt(t *testing.T, cmd *exec.Cmd, at func(byte) bool) (complaints string,
 	return errOut.String(), cmd.ProcessState.Exited()
 }
 
-// pieces has an image read in small pieces, before each of which something is printed.
+// pieces has an image read in small pieces, and prints something before each.
 func pieces(m *imagetest.Image, size int, print string) *imagetest.Image {
 	m.Disturb = func(_ context.Context, _ digest.Digest, r io.Reader) io.Reader {
 		return imagetest.ReaderFunc(func(p []byte) (int, error) {

@@ -103,7 +103,7 @@ func TestLaw3EachBlobOnce(t *testing.T) {
 	}
 }
 
-// Law 4: who reads the path sees what was there, or the whole archive.
+// Law 4: a reader of the path sees the old file, or the whole archive.
 func TestLaw4OldOrNew(t *testing.T) {
 	m := imagetest.NewImage(t, "poll", imagetest.Gzip(1, 200_000), imagetest.Plain(2, 100_000))
 	whole := imagetest.Sum(imagetest.Theirs(t, imagetest.Named{Source: m}))
@@ -168,9 +168,9 @@ func TestLaw5NothingUnverified(t *testing.T) {
 	}
 }
 
-// Law 8: a source that gives nothing any more does not keep a caller whose
-// context is done, though it does not know of the context; nor do those who wait
-// for what it has.
+// Law 8: a source that stalls does not hold up a caller whose context is done,
+// even if the source ignores the context; nor does it hold up callers who wait
+// for its blobs.
 func TestLaw8TheContextEndsEverything(t *testing.T) {
 	for name, l := range map[string]imagetest.Layer{"plain": imagetest.Plain(1, 300_000), "gzip": imagetest.Gzip(1, 300_000), "zstd": imagetest.Zstd(1, 300_000)} {
 		for _, at := range []int{0, 4, 140_000} {

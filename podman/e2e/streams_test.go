@@ -43,8 +43,8 @@ func makeFIFO(t testing.TB) (path string, content func() []byte) {
 	return path, func() []byte { return <-read }
 }
 
-// What goes through a pipe is what would be in a file, with and without a plan,
-// and however many blobs are copied at once.
+// A pipe gets the same bytes as a file, with and without a plan, however many
+// blobs are copied at once.
 func TestStreamIsTheSameAsAFile(t *testing.T) {
 	for name, forms := range imagetest.Forms(t) {
 		want := imagetest.Sum(imagetest.Theirs(t, imagetest.Named{Source: forms.Theirs, Name: "form:1"}))

@@ -27,7 +27,7 @@ type Layer struct {
 	URLs      []string
 }
 
-// NewLayer returns a layer of which the source has blob.
+// NewLayer returns a layer that the source has as blob.
 func NewLayer(diff, blob []byte, mediaType string) Layer {
 	return Layer{Diff: diff, Blob: blob, Digest: digest.FromBytes(blob), MediaType: mediaType}
 }

@@ -20,10 +20,10 @@ type AddOptions struct {
 	KeepGoing bool
 	// DestinationCtx is for reading and writing the archive.
 	DestinationCtx *types.SystemContext
-	// NoSync leaves it to the system when what is written gets to the disk.
+	// NoSync leaves it to the system when the archive gets to the disk.
 	NoSync bool
-	// Wait waits, as long as the context lasts, for others who change the archive.
-	// Otherwise the error wraps errdef.ErrBusy.
+	// Wait waits, as long as the context lasts, for other processes that change the
+	// archive. Otherwise the error wraps errdef.ErrBusy.
 	Wait bool
 	// KeepUntagged keeps an image in the table of contents that loses its last name, as an
 	// image without one.
@@ -32,9 +32,9 @@ type AddOptions struct {
 
 // Add is Save to an archive that is there, which is changed in place, as
 // dockerarchive.OpenWriter says. Its own layout decides how images are stored. Blobs that
-// it has are not fetched; of an archive that holds layers uncompressed, configs tell which
-// those are. A name that an image has moves to the one that is added under it. If nothing
-// is new, no byte of the file changes.
+// it has are not fetched; if it holds layers uncompressed, configs tell which those are. A
+// name that an image has moves to the one that is added under it. If nothing is new, no
+// byte of the file changes.
 //
 // An error means that the archive is what it was, unless it is ErrImagesLeftOut.
 func Add(ctx context.Context, policy *signature.PolicyContext, path string, images []SaveImage, options *AddOptions) ([]SaveResult, error) {
@@ -52,26 +52,26 @@ func Add(ctx context.Context, policy *signature.PolicyContext, path string, imag
 type ChangeOptions struct {
 	// Ctx is for reading and writing the archive.
 	Ctx *types.SystemContext
-	// NoSync leaves it to the system when what is written gets to the disk.
+	// NoSync leaves it to the system when the archive gets to the disk.
 	NoSync bool
-	// Wait waits, as long as the context lasts, for others who change the archive.
-	// Otherwise the error wraps errdef.ErrBusy.
+	// Wait waits, as long as the context lasts, for other processes that change the
+	// archive. Otherwise the error wraps errdef.ErrBusy.
 	Wait bool
 }
 
 // RemoveOptions are the options of Remove; nil and the zero value will do.
 type RemoveOptions struct {
 	ChangeOptions
-	// KeepReferrers keeps signatures, SBOMs and whatever else is about images that are
+	// KeepReferrers keeps signatures, SBOMs and other referrers of images that are
 	// removed.
 	KeepReferrers bool
 }
 
-// Remove takes names away from the archive at path, and with its last name an image, with
-// the referrers that are about no other; @N is the image at that position, with all its
-// names. It returns the digests of these referrers. A new table of contents is written, in
-// place, and nothing else: Compact gives the space back. The error is an
-// *errdef.NoImageError for what is not there.
+// Remove takes names away from the archive at path; @N is the image at that position,
+// with all its names. An image goes with its last name, and so do the referrers that are
+// about no other image. It returns the digests of these referrers. A new table of
+// contents is written, in place, and nothing else: Compact gives the space back. The
+// error is an *errdef.NoImageError for a name or position that is not there.
 func Remove(ctx context.Context, path string, names []string, options *RemoveOptions) ([]digest.Digest, error) {
 	o := orZero(options)
 	return saving.Remove(ctx, path, names, o.KeepReferrers, saving.ChangeOptions(o.ChangeOptions))
@@ -80,15 +80,15 @@ func Remove(ctx context.Context, path string, names []string, options *RemoveOpt
 // Tag gives an image in the archive at path one more name, or with rename that name instead
 // of the old one. image is a name that it has, or @N for the image at a position; an image
 // without a name can only be called so. Only a new table of contents is written, in place.
-// It returns warnings. The error is an *errdef.NoImageError for what is not there; a name
-// of another image is refused.
+// It returns warnings. The error is an *errdef.NoImageError for an image that is not there;
+// a name of another image is refused.
 func Tag(ctx context.Context, path, image string, name reference.NamedTagged, rename bool, options *ChangeOptions) (warnings []string, err error) {
 	return saving.Tag(ctx, path, image, name.String(), rename, saving.ChangeOptions(orZero(options)))
 }
 
-// Compact writes the archive at path again, without what no image refers to: as one
-// Save of its images, in their order, would have written it. It takes the place of the
-// old one when it is complete.
+// Compact writes the archive at path again, without blobs that no image refers to: as
+// one Save of its images, in their order, would have written it. It takes the place of
+// the old one when it is complete.
 func Compact(ctx context.Context, policy *signature.PolicyContext, path string, options *ChangeOptions) error {
 	o := orZero(options)
 	_, err := under(policy, o.Ctx, func(policy *signature.PolicyContext) (struct{}, error) {

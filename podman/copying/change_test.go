@@ -72,7 +72,7 @@ func TestAddRemoveCompact(t *testing.T) {
 	}
 }
 
-// An archive whose documents are not at its end, as tar programs write directories, is
+// An archive with documents before its end, as tar programs write directories, is
 // written again, and then grows in place.
 func TestAddToAnArchiveOfAnotherOrder(t *testing.T) {
 	one, two := imagetest.NewImage(t, "1", imagetest.Gzip(1, 3000)), imagetest.NewImage(t, "2", imagetest.Gzip(2, 3000))

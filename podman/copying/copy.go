@@ -19,21 +19,21 @@ type CopyOptions struct {
 	Options copy.Options
 	// NoSync is for an archive what dockerarchive.WriterOptions.NoSync says.
 	NoSync bool
-	// Progress, if not nil, is told of what is Started, Read and Finished, and of Waiting
-	// for a registry. It is called concurrently, and must return soon.
+	// Progress, if not nil, gets the events Started, Read and Finished for blobs, and
+	// Waiting for a registry. It is called concurrently, and must return soon.
 	Progress func(progress.Event)
 }
 
-// Copy copies an image with copy.Image of containers/image, and makes the most
-// of what this module can do: an archive is told in advance which layers will
-// come, so that each is written where it stays even if several are copied at the
-// same time; local sources, which copy.Image reads one blob after the other,
-// are read concurrently too; and large blobs of registries come in ranges, as for Save.
+// Copy copies an image with copy.Image of containers/image, and speeds that up: it
+// tells an archive in advance which layers will come, so that each is written where it
+// stays even if several are copied at the same time; it reads local sources
+// concurrently too, which copy.Image reads one blob after the other; and it reads large
+// blobs of registries in ranges, as Save does.
 //
 // It returns the manifest of the image, and the errors of copy.Image and
 // dockerarchive.NewWriterContext, and an *errdef.NoPlatformError if there is no
-// image for the platform that options.Options.SourceCtx asks for. If it fails, an archive
-// that was to be made is not there, and Retry does not try again what went into a pipe.
+// image for the platform that options.Options.SourceCtx asks for. If it fails, there is
+// no new archive, and Retry does not try again to write to a pipe.
 func Copy(ctx context.Context, policy *signature.PolicyContext, dest, source types.ImageReference, options *CopyOptions) ([]byte, error) {
 	o := orZero(options)
 	return under(policy, o.Options.SourceCtx, func(policy *signature.PolicyContext) ([]byte, error) {

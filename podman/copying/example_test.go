@@ -66,7 +66,7 @@ func ExampleCopy() {
 	// 4 layers
 }
 
-// Save two images to one archive, and say what is read; what they share is read once.
+// Save two images to one archive, and print what is read. Layers that they share are read once.
 func ExampleSave() {
 	dir, ctx := tempDir(), context.Background()
 	defer os.RemoveAll(dir)

@@ -25,20 +25,20 @@ type SaveImage struct {
 	// FreeName is what the image is called if that is no reference, such as V1.0_RC.
 	// Only an image-archive keeps it; Name must be nil.
 	FreeName string
-	// Whole saves an index as it is, with all of it that the source has, and says what
-	// it has not. It is for what is complete although not all of its index is there, as
-	// images of archives are. Nothing comes of it if the layout holds one platform of
-	// an image, or Selection says what to choose.
+	// Whole saves an index as it is, with all of it that the source has, and warns of
+	// the rest. It is for images that are complete although a part of their index is
+	// missing, as in archives. It has no effect if the layout holds one platform of an
+	// image, or if Selection chooses platforms.
 	Whole bool
-	// Found says that the names are those that an archive has. One with a digest that is not
-	// that of the image is left out then, but for its tag, and a warning says so. It is an
-	// error otherwise.
+	// Found says that the names are those that an archive has. A name with a digest that is
+	// not the image's then keeps only its tag, and a warning says so. Otherwise it is an
+	// error.
 	Found bool
 	// Referrer says that an archive has it as something about another image, such as a
 	// signature. It is for callers; nothing here depends on it.
 	Referrer bool
-	// Platform, if not nil, is what is chosen from the image instead of
-	// Selection.Platforms. AllPlatforms takes all the same.
+	// Platform, if not nil, is chosen from the image instead of Selection.Platforms.
+	// AllPlatforms still takes all.
 	Platform *imgspecv1.Platform
 }
 

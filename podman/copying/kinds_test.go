@@ -162,8 +162,8 @@ var kinds = []struct {
 		problem: "is not in the archive"},
 }
 
-// Whatever kind of odd an archive is: its author's image comes out, or an error says
-// what is wrong, and verify knows.
+// From every kind of odd archive its author's image comes out, or an error says what is
+// wrong, and verify knows.
 func TestKinds(t *testing.T) {
 	quiet(t)
 	for _, k := range kinds {
@@ -327,7 +327,7 @@ func (c *trial) written(name, refused string) [][]byte {
 	return all
 }
 
-// quiet keeps what is wrong with archives from being said until the end of the test.
+// quiet suppresses warnings about archives until the end of the test.
 func quiet(t *testing.T) {
 	t.Helper()
 	level := logrus.GetLevel()

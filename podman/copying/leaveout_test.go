@@ -105,7 +105,7 @@ func TestSaveSkipDockerManifest(t *testing.T) {
 	assert.NotContains(t, files, "manifest.json")
 }
 
-// What is left out is left out, and nothing else; the rest is as it would be.
+// Save leaves out the chosen layers, and nothing else; the rest is as it would be.
 func TestSaveLeaveOut(t *testing.T) {
 	nonDistributable := imagetest.Gzip(3, 300)
 	nonDistributable.MediaType = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"

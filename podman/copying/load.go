@@ -22,10 +22,11 @@ type LoadOptions struct {
 	// and Context the name of a context of the docker command. With neither it is found as
 	// that command finds it.
 	Host, Context string
-	// Platforms chooses from images that are an index. By default a daemon whose images
-	// containerd keeps gets all that is there, and another one the platform that it runs.
+	// Platforms chooses from images that are an index. By default a daemon with the
+	// containerd store gets all platforms that the source has, another one the platform
+	// that it runs.
 	Platforms []imgspecv1.Platform
-	// Full sends all, whatever the daemon has.
+	// Full sends all layers, even those that the daemon has.
 	Full bool
 }
 
@@ -61,10 +62,11 @@ var ErrNotLoaded = loading.ErrNotLoaded
 //
 // Every manifest and config is read, and accepted by the policy, before anything is sent.
 // Layers are verified as they are sent; the table of contents, without which the daemon
-// makes no image, comes last. Each source is opened once, so that what was checked is sent.
+// makes no image, comes last. Each source is opened once, so that exactly the checked
+// images are sent.
 //
-// Progress is told what is Planned, with the Size of what will be sent, of more Bytes that
-// have been Read, and why all is sent after all: Retried, after which it begins anew.
+// Progress gets Planned with the Size to be sent, Read with more Bytes, and Retried with
+// the reason why everything is sent after all; then it begins anew.
 func Load(ctx context.Context, policy *signature.PolicyContext, images []SaveImage, options *LoadOptions) (*Loaded, error) {
 	o := orZero(options)
 	return under(policy, o.SourceCtx, func(policy *signature.PolicyContext) (*Loaded, error) {

@@ -125,7 +125,8 @@ func TestLoadContent(t *testing.T) {
 	assert.Empty(t, reasons)
 }
 
-// Of an index everything is sent and one platform unpacked, or those that are chosen.
+// LoadContent sends a whole index and unpacks one platform, or sends and unpacks the chosen
+// ones.
 func TestLoadContentPlatforms(t *testing.T) {
 	const multi = "sha256:45d2602b344571424277f0ae5515e160520a245712357743d45b1e1e3095c07e"
 	images := inArchive(t, "../../testdata/archives/ctr24.tar:@0")
@@ -149,8 +150,8 @@ func TestLoadContentPlatforms(t *testing.T) {
 	}
 }
 
-// What a store loses while it is sent to is sent again, once, and no image gets a name of
-// which something is missing.
+// Blobs that a store loses during the load are sent again, once, and no incomplete image
+// gets a name.
 func TestLoadContentLost(t *testing.T) {
 	l := []imagetest.Layer{imagetest.Gzip(1, 1000), imagetest.Gzip(2, 2000)}
 	base, app := imagetest.NewImage(t, "base", l[0]), imagetest.NewImage(t, "app", l...)

@@ -16,8 +16,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// Whatever a daemon answers to a kind of request, once or always: an image that is said to
-// be loaded is, and an error says that it is the daemon's.
+// For every fault that a daemon answers to a kind of request, once or always: an image
+// that Load reports as loaded is there, and an error says that it is the daemon's.
 func TestLoadFaults(t *testing.T) {
 	l := []imagetest.Layer{imagetest.Gzip(1, 1000), imagetest.Gzip(2, 200_000)}
 	base, app := imagetest.NewImage(t, "base", l[0]), imagetest.NewImage(t, "app", l...)

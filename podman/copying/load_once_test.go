@@ -70,7 +70,7 @@ func TestLoadOpensOnce(t *testing.T) {
 	assert.Equal(t, 1, first.Gets[first.ConfigDigest()])
 }
 
-// What is copied into a storage is what was checked, or nothing.
+// Only the image that was checked is copied into a storage, or nothing.
 func TestLoadIntoWhatWasChecked(t *testing.T) {
 	first, then := imagetest.NewImage(t, "first", imagetest.Gzip(1, 3000)), imagetest.NewImage(t, "then", imagetest.Gzip(3, 3000))
 	src := &changing{Image: first, then: then}

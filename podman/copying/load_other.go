@@ -20,7 +20,7 @@ type ContentStore interface {
 	Has(ctx context.Context, d digest.Digest) (bool, error)
 	// Receive takes the blobs of an OCI image layout in a tar archive, which lacks layers.
 	Receive(ctx context.Context, archive io.Reader) error
-	// Refer records which blobs, not all of which may be there, a document needs.
+	// Refer records which blobs a document needs. Some may not be there.
 	Refer(ctx context.Context, document digest.Digest, to []digest.Digest) error
 	// Name makes a name stand for a manifest or an index.
 	Name(ctx context.Context, name string, target imgspecv1.Descriptor) error
@@ -28,7 +28,8 @@ type ContentStore interface {
 	Unpack(ctx context.Context, config digest.Digest, layers []imgspecv1.Descriptor, diffIDs []digest.Digest) error
 }
 
-// ErrIncomplete is the error of LoadContent if something is missing again that was there, or was sent.
+// ErrIncomplete is the error of LoadContent if a blob that was there, or was sent, is missing
+// again.
 var ErrIncomplete = loading.ErrIncomplete
 
 // LoadContentOptions are the options of LoadContent. The zero value will do.
@@ -38,7 +39,7 @@ type LoadContentOptions struct {
 	// DestinationCtx has the directory for temporary files; nothing else of it counts.
 	DestinationCtx *types.SystemContext
 	// Platforms chooses from images that are an index. By default the store gets all of it
-	// that the source has, and what is for this machine is unpacked.
+	// that the source has, and unpacks the image for this machine.
 	Platforms []imgspecv1.Platform
 	// NoUnpack leaves images packed.
 	NoUnpack bool
@@ -46,8 +47,8 @@ type LoadContentOptions struct {
 
 // LoadContent puts images, usually those of archives, into a content store, under their
 // names; one without a name is called import@DIGEST. Layers that the store has are not
-// sent. If one is removed meanwhile, what is missing then is sent. An image gets its name
-// when all of it is there that its source has; then it is unpacked.
+// sent. If one is removed meanwhile, it is sent after all. An image gets its name when
+// the store has all of it that its source has; then it is unpacked.
 //
 // Every manifest and config is read, and accepted by the policy, before anything is sent.
 func LoadContent(ctx context.Context, policy *signature.PolicyContext, images []SaveImage, store ContentStore, options *LoadContentOptions) (*Loaded, error) {

@@ -52,8 +52,8 @@ func digests(layers ...imagetest.Layer) map[digest.Digest]bool {
 	return set
 }
 
-// A daemon is sent the layers that it has not got on what is below them, by whatever form
-// of them it knows that.
+// A daemon is sent the layers that it has not got on the layers below them, in any form
+// that it knows these by.
 func TestLoad(t *testing.T) {
 	l := []imagetest.Layer{imagetest.Gzip(1, 1000), imagetest.Gzip(2, 2000), imagetest.Gzip(3, 3000), imagetest.Gzip(4, 4000)}
 	base := imagetest.NewImage(t, "base", l[0], l[1])
@@ -93,7 +93,7 @@ func TestLoad(t *testing.T) {
 		_, sent = load(t, d, options, named(t, app, "example.com/app:2"))
 		assert.Empty(t, sent)
 
-		// What one image lacks is sent, although the other does not need it.
+		// A layer that one image lacks is sent, although the other does not need it.
 		_, sent = load(t, d, options, named(t, app, "example.com/app:3"), named(t, turned, "example.com/turned:1"))
 		want := digests(l[0], l[1], l[3])
 		if containerd { // Which has them as they are.
@@ -154,7 +154,7 @@ func inArchive(t testing.TB, path string) []copying.SaveImage {
 	return images
 }
 
-// Of an index a daemon gets what it keeps, and what is no image it does not get.
+// A daemon gets the platforms of an index that it keeps, and no artifacts.
 func TestLoadPlatforms(t *testing.T) {
 	artifact := named(t, imagetest.NewArtifact(t, "application/spdx+json", "sbom", nil), "example.com/sbom:1")
 	images := append(inArchive(t, "../../testdata/archives/ctr24.tar:@0"), artifact)
@@ -196,8 +196,8 @@ func TestLoadPlatforms(t *testing.T) {
 	require.ErrorAs(t, err, &failed)
 }
 
-// What a daemon does not take because something is missing, or takes and has not got, is
-// sent again with all.
+// If a daemon refuses an image because something is missing, or takes it and has not got
+// it, the image is sent again with all layers.
 func TestLoadRefused(t *testing.T) {
 	l := []imagetest.Layer{imagetest.Gzip(1, 1000), imagetest.Gzip(2, 2000), imagetest.Gzip(3, 3000)}
 	base, app := imagetest.NewImage(t, "base", l[0], l[1]), imagetest.NewImage(t, "app", l...)
@@ -305,7 +305,7 @@ func TestLoadFails(t *testing.T) {
 	}
 }
 
-// What is wrong with an image is said of the image, and the daemon makes nothing of a part.
+// An error of an image names the image, and the daemon makes nothing of a part.
 func TestLoadDamaged(t *testing.T) {
 	app := imagetest.NewImage(t, "app", imagetest.Gzip(1, 1000), imagetest.Gzip(2, 200_000))
 	app.Disturb = func(_ context.Context, b digest.Digest, r io.Reader) io.Reader {
@@ -344,7 +344,7 @@ func TestLoadDamaged(t *testing.T) {
 	require.ErrorContains(t, err, "not both")
 }
 
-// What containerd knows of and has neither packed nor unpacked is sent.
+// A layer that containerd knows of and has neither packed nor unpacked is sent.
 func TestLoadIncomplete(t *testing.T) {
 	l := []imagetest.Layer{imagetest.Gzip(1, 1000), imagetest.Gzip(2, 2000)}
 	app := imagetest.NewImage(t, "app", l...)

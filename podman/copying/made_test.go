@@ -53,7 +53,7 @@ var forms = []form{
 	{name: "containerd", oci: true, docker: true, blobs: true, compressed: true, platforms: true, layer: asBlob},
 }
 
-// author is who knows what an image is.
+// author describes the image that an archive is meant to hold.
 type author struct {
 	name, arch string
 	config     []byte
@@ -81,7 +81,7 @@ type telling struct {
 	names      []string
 	config     []byte
 	configType string
-	// What is added to sizes.
+	// Added to sizes.
 	moreConfig, more int64
 	configDigest     digest.Digest // instead of the true one
 	layers           []told
@@ -218,7 +218,7 @@ func (m *making) putJSON(t testing.TB, name string, v any) []byte {
 	return data
 }
 
-// write makes the files of what is told.
+// write makes the files of everything that is told.
 func (m *making) write(t testing.TB) {
 	t.Helper()
 	for _, a := range m.authors {

@@ -20,7 +20,7 @@ import (
 
 // Tens of thousands of names of one image are saved and compacted with as much work for
 // the last as for the first, and without a goroutine for each. Work is counted as the bytes
-// that are allocated for it: whatever copies a table for each name allocates more.
+// that are allocated for it: code that copies a table for each name allocates more.
 func TestManyNames(t *testing.T) {
 	few, many := bytesForNames(t, 250), bytesForNames(t, 1000)
 	for what, bytes := range many {
@@ -29,7 +29,8 @@ func TestManyNames(t *testing.T) {
 	}
 }
 
-// bytesForNames returns what is allocated for each of so many names of one image, by what is done.
+// bytesForNames returns the bytes that are allocated for each of count names of one image, by
+// operation.
 func bytesForNames(t *testing.T, count int) map[string]uint64 {
 	t.Helper()
 	bytes := map[string]uint64{}

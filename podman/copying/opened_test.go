@@ -46,7 +46,7 @@ type reading struct {
 	lost     bool            // there is not even a manifest
 	wrong    error           // it is not what its config says
 	mild     error           // it says something false that nobody need mind
-	hidden   bool            // nobody sees that it is wrong who does not unpack layers
+	hidden   bool            // only unpacking layers shows that it is wrong
 }
 
 // image tells images apart.
@@ -98,7 +98,7 @@ func (o *opened) parse(raw []byte, v any) {
 	}
 }
 
-// blob returns a blob, and what is wrong with it.
+// blob returns a blob, and the fault that it has.
 func (o *opened) blob(d digest.Digest) ([]byte, error) {
 	if err := d.Validate(); err != nil {
 		return nil, err
@@ -113,7 +113,7 @@ func (o *opened) blob(d digest.Digest) ([]byte, error) {
 	return data, nil
 }
 
-// follow adds what a descriptor leads to.
+// follow adds the images that a descriptor leads to.
 func (o *opened) follow(d v1.Descriptor, platform *v1.Platform, top v1.Descriptor, depth int) {
 	r := &reading{top: top.Digest, index: depth > 0}
 	if name := top.Annotations["io.containerd.image.name"]; name != "" {
@@ -341,7 +341,7 @@ func (o *opened) judge() []error {
 		if err := errors.Join(r.wrong, r.mild); err != nil {
 			all = append(all, fmt.Errorf("%v: %w", r.names, err))
 		}
-		id := digest.FromBytes(r.config).String() // What both tables tell.
+		id := digest.FromBytes(r.config).String() // Both tables tell it.
 		if r.index {
 			continue // manifest.json has one of several.
 		}

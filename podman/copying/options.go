@@ -44,37 +44,38 @@ func (o *Reading) options(policy *signature.PolicyContext) selecting.Options {
 	}
 }
 
-// Selection is what is taken of images. The zero value takes one platform: the one that
-// SourceCtx asks for, or this machine's.
+// Selection says which parts of images are taken. The zero value takes one platform:
+// the one that SourceCtx asks for, or this machine's.
 type Selection struct {
-	// Platforms chooses from images that are an index; an image that is not must be
-	// for one of them, and a warning says which of them it is not for. One platform is saved as a single image under
-	// its own digest. Of several, an index is made that lists these only, with
-	// the attestations that belong to them: one that lists what is not there
-	// keeps the digest, but containerd does not import all of it.
+	// Platforms chooses from images that are an index; an image that is not must be for
+	// one of them, and a warning says which of them it is not for. One platform is saved
+	// as a single image under its own digest. For several, an index is made that lists
+	// these only, with the attestations that belong to them: an index with manifests that
+	// are not there would keep the digest, but containerd does not import all of it.
 	Platforms []imgspecv1.Platform
 	// AnyPlatform takes an image that is not an index even if it is for none of
 	// Platforms. Otherwise that is an *errdef.NoPlatformError.
 	AnyPlatform bool
 	// AllPlatforms saves every index as it is, with all that it lists.
 	AllPlatforms bool
-	// SkipMissing saves of an index what its source has, if that is anything. The index
-	// is saved as it is.
-	// Otherwise a *errdef.MissingError says what there is not.
+	// SkipMissing saves the part of an index that its source has, if there is any. The
+	// index is saved as it is. Otherwise an *errdef.MissingError lists the missing
+	// manifests.
 	SkipMissing bool
 	// KeepIndex saves the index that platforms are chosen from as it is, under its
-	// own digest, which somebody may have pinned, although not all that it lists is
-	// in the archive: what docker save --platform and ctr images export write.
+	// own digest, which somebody may have pinned, although the archive lacks some of
+	// its manifests. docker save --platform and ctr images export write such archives.
 	// ctr images import --all-platforms refuses it.
 	KeepIndex bool
 	// SkipNonDistributable leaves out layers of the non-distributable media types.
 	// Otherwise they are saved if they can be read.
 	SkipNonDistributable bool
-	// LeaveOut, if not nil, says which layers to leave out: for whoever gets them
-	// another way. Only who has them can use the image. It may be called concurrently.
+	// LeaveOut, if not nil, says which layers to leave out, because the recipient gets
+	// them another way. The image is of no use without them. It may be called
+	// concurrently.
 	LeaveOut func(layer imgspecv1.Descriptor) bool
-	// Referrers, if not nil, saves what registries have about the images too. Only an
-	// image-archive holds it.
+	// Referrers, if not nil, saves signatures, SBOMs and other referrers of the images
+	// too. Only an image-archive holds it.
 	Referrers *ReferrerOptions
 }
 
@@ -88,17 +89,17 @@ func (o *Selection) choose(s selecting.Options) selecting.Options {
 	return s
 }
 
-// ReferrerOptions say what is saved of what registries have about images: signatures,
-// SBOMs, attestations and whatever else, and what is about those.
+// ReferrerOptions say which referrers of images are saved: signatures, SBOMs,
+// attestations and others, and referrers to those.
 //
-// That is what the referrers API lists for the manifests that are saved, or what the
-// referrers tag of the distribution specification does where there is no API; and what
-// is there under cosign's tags. It is about what is saved: a signature of an index is
-// not found for the one platform that is taken from it. The policy is asked about the
-// images, and not about what is about them.
+// They come from the referrers API, which is asked about the manifests that are saved,
+// or from the referrers tag of the distribution specification where there is no API;
+// and from cosign's tags. They refer to saved manifests only: a signature of an index
+// is not found for the one platform that is taken from it. The policy is asked about
+// the images, and not about their referrers.
 type ReferrerOptions struct {
 	// ArtifactTypes are those that are saved; none means all. A type is that of the
-	// artifact or, of what has none, such as cosign's tags, of its layers.
+	// artifact or, if it has none, as with cosign's tags, of its layers.
 	ArtifactTypes []string
 }
 

@@ -78,8 +78,8 @@ func built(t testing.TB, layers []imagetest.Layer, steps ...string) *imagetest.I
 	return imagetest.NewImageOfConfig(t, config, layers...)
 }
 
-// What docker save says of an image's parent and of where its layers are is kept,
-// from either layout to either, as long as the parent comes along.
+// Save keeps the parent of an image and the places of its layers as docker save wrote
+// them, from either layout to either, as long as the parent comes along.
 func TestSaveKeepsOrigin(t *testing.T) {
 	layers := []imagetest.Layer{imagetest.Gzip(1, 100), imagetest.Gzip(2, 100)}
 	base, child := built(t, layers[:1], "FROM scratch"), built(t, layers, "FROM scratch", "RUN true")

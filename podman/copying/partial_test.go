@@ -39,8 +39,8 @@ func TestNoImages(t *testing.T) {
 	}
 }
 
-// Of platforms that have one name each for itself, one is chosen, whatever else is
-// told of them.
+// One of several platforms that each have the same name is chosen, in every form of
+// archive.
 func TestPlatformsOfOneName(t *testing.T) {
 	quiet(t)
 	for what, spoil := range map[string]func(*making){
@@ -76,7 +76,7 @@ func TestPlatformsOfOneName(t *testing.T) {
 	}
 }
 
-// Of an index of which one platform is there, that is meant by who asks for none.
+// If an archive has one platform of an index, a caller that asks for none gets it.
 func TestOnePlatformIsThere(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		t.Skip("another platform is this machine's")

@@ -15,12 +15,13 @@ import (
 
 // PushImage is an image for Push.
 type PushImage struct {
-	// SaveImage is what AllImages returns of an archive. Of its names nothing depends.
+	// SaveImage is an image as AllImages returns it. Its names have no effect.
 	SaveImage
 	// Targets are the names that the image gets in registries. Each has a tag; one with
-	// a digest, which must be that of the image, has no tag. With no target, an image
-	// that is about others is put into their repositories, under its digest. One whose
-	// tag says so, such as a signature of cosign's, is put there too, under that tag.
+	// a digest, which must be that of the image, has no tag. With no target, a referrer
+	// is put into the repositories of its subjects, under its digest. One with a tag
+	// that names its subject, such as a signature of cosign's, is put there under that
+	// tag.
 	Targets []reference.Named
 	// Otherwise is the target of an image that has none and is about no other.
 	Otherwise reference.Named
@@ -55,7 +56,7 @@ type PushOptions struct {
 	ChunkSize int64
 	// KeepGoing goes on with the other images when one cannot be pushed.
 	KeepGoing bool
-	// DryRun asks what is there, and sends nothing.
+	// DryRun asks which blobs and images are there, and sends nothing.
 	DryRun bool
 	// Planned, if not nil, is called before anything is sent with what will be pushed
 	// under which names. Its error is returned by Push.
@@ -88,17 +89,17 @@ var ErrNotAllPushed = pushing.ErrLeftOut
 var ErrNotPushed = pushing.ErrNotPushed
 
 // Push copies images, usually those of archives, to registries. Manifests and indexes
-// stay as they are, byte for byte; an image without a manifest gets one. What a
-// registry has is not sent: not an image that is there under its name, and no blob that
-// is there, in whichever of the repositories that Push puts something in. Each distinct
-// blob is sent to a registry once, and verified as it is read. An image appears under
-// its name when all of it is there, so that a Push that was interrupted can be repeated;
-// then the registry is asked whether it is.
+// stay as they are, byte for byte; an image without a manifest gets one. Push does not
+// send images that a registry has under their names, nor blobs that it has in any of the
+// repositories that Push puts something in. Each distinct blob is sent to a registry
+// once, and verified as it is read. An image appears under its name when all of it is
+// there, so that a Push that was interrupted can be repeated; then the registry is asked
+// whether it is.
 //
 // Every manifest is read, and accepted by the policy, before anything is sent. Several
-// images are pushed at the same time; what is about others, such as signatures, after what
-// they are about. A registry without the referrers API lists it under the tag that stands
-// for that. Push returns a result for each image, in their order.
+// images are pushed at the same time; referrers, such as signatures, after their subjects.
+// A registry without the referrers API lists them under the referrers tag. Push returns a
+// result for each image, in their order.
 func Push(ctx context.Context, policy *signature.PolicyContext, images []PushImage, options *PushOptions) ([]PushResult, error) {
 	all := make([]pushing.Wanted, len(images))
 	for n, img := range images {
@@ -136,7 +137,7 @@ func pushResults(done []pushing.Result) []PushResult {
 }
 
 // PushTo returns images for Push under their own names in a registry, as PushTarget makes
-// them. What has no name is pushed only if it is about another of the images.
+// them. An image without a name is pushed only if it is about another of the images.
 func PushTo(registry string, images []SaveImage) ([]PushImage, error) {
 	var to []PushImage
 	for _, img := range images {

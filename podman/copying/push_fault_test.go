@@ -70,8 +70,9 @@ func withoutAPI(w http.ResponseWriter, r *http.Request) bool {
 	return asked
 }
 
-// Whatever a registry answers to a kind of request, once or always: what may pass is got
-// over, what is said to be there is there, and no name appears before what it stands for.
+// For every fault that a registry answers to a kind of request, once or always: Push gets
+// over one that may pass, images that it reports are there, and no name appears before
+// its image.
 func TestPushFaults(t *testing.T) {
 	file := saveSigned(t)
 	push := func(t *testing.T, retries int, fault func(kind string, w http.ResponseWriter, r *http.Request) bool) (*pushed, []copying.PushResult, error) {
@@ -100,7 +101,8 @@ func TestPushFaults(t *testing.T) {
 		"PATCH upload", "PUT upload", "PUT manifest by digest", "PUT manifest by tag", "GET referrers", "GET manifest by tag",
 	}, slices.Collect(maps.Keys(kinds)))
 
-	// Who says so has the blob. Real registries look for blobs when they get a manifest.
+	// Push believes a registry that says it has the blob. Real registries look for blobs
+	// when they get a manifest.
 	believed := map[string]bool{"a page to HEAD blob": true, "created to PUT upload": true}
 	for name, fault := range pushFaults {
 		for kind := range kinds {
@@ -140,8 +142,8 @@ func TestPushFaults(t *testing.T) {
 	}
 }
 
-// Who may not read, or gets no digest for a HEAD, has pushed all the same; and a registry
-// that has something else under a name has not got the image.
+// A client that may not read, or gets no digest for a HEAD, has pushed all the same. A
+// registry that has something else under a name has not got the image.
 func TestPushConfirms(t *testing.T) {
 	for name, c := range map[string]struct {
 		head, get http.HandlerFunc

@@ -29,7 +29,7 @@ type breakingUploads struct {
 	received int64
 }
 
-// answer answers what is about uploads; it is a fault of pushed.
+// answer answers requests about uploads; it is a fault of pushed.
 func (u *breakingUploads) answer(n int, w http.ResponseWriter, r *http.Request) bool {
 	if !strings.Contains(r.URL.Path, "/blobs/uploads/") || r.Header.Get("Test-Direct") != "" {
 		return false

@@ -258,8 +258,8 @@ func (p *pushed) checkThere(t testing.TB, target reference.Named, d digest.Diges
 	}
 }
 
-// What is about an image is listed at its digest's tag by a registry without the referrers
-// API, with what is listed there already, also if only that is missing.
+// A registry without the referrers API lists referrers under the tag of the subject's
+// digest, with those that are listed there already, also if only the entry is missing.
 func TestPushListsReferrers(t *testing.T) {
 	app := imagetest.NewImage(t, "app", imagetest.Gzip(1, 3000))
 	subject := app.Descriptor()
@@ -377,7 +377,7 @@ func TestPushAddsToReferrers(t *testing.T) {
 	}
 }
 
-// A signature goes where the image goes, whatever name that gets.
+// A signature goes where the image goes, under any name.
 func TestPushDigestTags(t *testing.T) {
 	to := newPushed(t)
 	img := imagetest.NewImage(t, "it")
@@ -471,7 +471,7 @@ func TestPushMakesManifests(t *testing.T) {
 			require.NoError(t, json.Unmarshal(to.get(t, "tiny/one/manifests/v1"), &m))
 			assert.Equal(t, types[0], m.MediaType)
 			assert.Equal(t, types[1], m.Layers[0].MediaType)
-			// Who pulls it verifies it against its config.
+			// A client that pulls it verifies it against its config.
 			back := filepath.Join(t.TempDir(), "back.tar")
 			ref, err := dockerarchive.ParseReference(back)
 			require.NoError(t, err)
@@ -602,7 +602,7 @@ func TestPushRefuses(t *testing.T) {
 	assert.Zero(t, to.seen().requests)
 }
 
-// The error for an index of which not all is there says what is missing.
+// The error for an index with missing manifests names them.
 func TestPushPartialIndex(t *testing.T) {
 	to := newPushed(t)
 	_, err := copying.Push(t.Context(), imagetest.Trusting(t), to.archived(t, "../../testdata/cases/partial-arm64.tar"), pushing(t))

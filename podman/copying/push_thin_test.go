@@ -120,7 +120,8 @@ func (p *pushed) pulls(t testing.TB, name string, img *imagetest.Image) {
 	}
 }
 
-// Who has the layers gets the rest, and of several archives those that lack layers come last.
+// A store that has the layers gets the rest. With several archives, those that lack layers
+// come last.
 func TestLoadThin(t *testing.T) {
 	full, delta, second := thinArchives(t)
 	s := newContentStore()

@@ -179,8 +179,8 @@ var rangeAnswers = map[string]func(w http.ResponseWriter, r *http.Request, blob 
 	},
 }
 
-// Law 1: an archive has the same bytes whether its blobs come in ranges or whole, and
-// whatever a registry makes of being asked for ranges.
+// Law 1: an archive has the same bytes whether its blobs come in ranges or whole, for
+// every way that a registry answers a request for ranges.
 func TestSaveInRanges(t *testing.T) {
 	for _, transport := range []types.ImageTransport{dockerarchive.Transport, dockerarchive.ImageTransport} {
 		for name, answer := range rangeAnswers {

@@ -36,7 +36,7 @@ const (
 	proof = "application/vnd.example.proof"
 )
 
-// signed is a registry with an image for two platforms and what is about it.
+// signed is a registry with an image for two platforms and its referrers.
 type signed struct {
 	*imagetest.Registry
 	index    imgspecv1.Descriptor
@@ -102,7 +102,7 @@ func (s signed) list(t *testing.T, subject digest.Digest, referrers ...*imagetes
 
 func tagOf(d digest.Digest) string { return d.Algorithm().String() + "-" + d.Encoded() }
 
-// savingReferrers returns options for all platforms with what is about them.
+// savingReferrers returns options for all platforms with their referrers.
 func savingReferrers(t *testing.T, types ...string) *copying.SaveOptions {
 	t.Helper()
 	options := saving(t)
@@ -116,7 +116,7 @@ func (s signed) image(t *testing.T) copying.SaveImage {
 	return named(t, s.Ref(t, "app:1"), s.Address+"/app:1")
 }
 
-// namesAbout returns what is about a digest in an archive: names, or digests.
+// namesAbout returns the referrers to a digest in an archive: names, or digests.
 func namesAbout(t *testing.T, data []byte, subject digest.Digest) []string {
 	t.Helper()
 	a, err := archive.New(t.Context(), bytes.NewReader(data), int64(len(data)))
@@ -135,8 +135,9 @@ func namesAbout(t *testing.T, data []byte, subject digest.Digest) []string {
 	return found
 }
 
-// Save finds what is about the image and its platforms, and what is about that, where
-// the registry lists it and where it has tags for it; the bytes depend on nothing else.
+// Save finds the referrers of the image and its platforms, and their referrers, where
+// the registry lists them and where it has tags for them; the bytes depend on nothing
+// else.
 func TestSaveReferrers(t *testing.T) {
 	for _, api := range []bool{true, false} {
 		t.Run(fmt.Sprintf("api %t", api), func(t *testing.T) {
@@ -213,7 +214,8 @@ func assertFoundByORAS(t *testing.T, data []byte, s signed) {
 	}
 }
 
-// Of some types only what has them is saved, and an index of referrers lists that.
+// With a choice of types, only referrers of these are saved, and an index of referrers
+// lists those.
 func TestSaveReferrersOfTypes(t *testing.T) {
 	s := newSigned(t, false)
 	more := imagetest.NewArtifact(t, spdx, "of the index", &s.index)
@@ -267,8 +269,8 @@ func TestReferrersRoundTrip(t *testing.T) {
 	}
 }
 
-// referrersAt returns what a registry lists, in whatever order, if it is not made to
-// forget that it can.
+// referrersAt returns the referrers that a registry lists, in any order; remember turns
+// its API on again.
 func referrersAt(t *testing.T, reg *imagetest.Registry, subject digest.Digest, remember bool) []string {
 	t.Helper()
 	if remember {
@@ -287,8 +289,8 @@ func referrersAt(t *testing.T, reg *imagetest.Registry, subject digest.Digest, r
 	return found
 }
 
-// An archive that is saved again keeps what it has, byte for byte, whatever platform
-// is asked for.
+// An archive that is saved again keeps all that it has, byte for byte, for any platform
+// that is asked for.
 func TestReferrersAreSavedAgain(t *testing.T) {
 	s := newSigned(t, false)
 	file := imagetest.NewArtifact(t, proof, "in an index", nil)
@@ -324,7 +326,7 @@ func TestReferrersAreSavedAgain(t *testing.T) {
 	assert.Equal(t, imagetest.Sum(data), imagetest.Sum(again))
 }
 
-// The only image of an archive is found among what is about it.
+// The only image of an archive is found among its referrers.
 func TestReferrersAreNoImages(t *testing.T) {
 	s := newSigned(t, true)
 	data, _ := save(t, savingReferrers(t), s.image(t))
@@ -338,7 +340,7 @@ func TestReferrersAreNoImages(t *testing.T) {
 	assert.Equal(t, s.index.Digest, digest.FromBytes(raw))
 }
 
-// What a registry answers instead of a list is an error, and not silence.
+// An answer other than a list is an error, and not silence.
 func TestSaveReferrersFails(t *testing.T) {
 	s := newSigned(t, true)
 	other := imagetest.NewArtifact(t, spdx, "of something else", &imgspecv1.Descriptor{
@@ -451,7 +453,7 @@ func TestReferrersFromMirror(t *testing.T) {
 	assert.NotZero(t, asked["mirror"].Load())
 }
 
-// What is about several images is saved once, also if one of them cannot be saved.
+// A referrer to several images is saved once, also if one of them cannot be saved.
 func TestReferrersOfSeveralImages(t *testing.T) {
 	s := newSigned(t, true)
 	s.PutManifest(t, "app", "again", s.index.MediaType, rawOf(t, s, "app:1"))

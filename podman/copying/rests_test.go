@@ -59,8 +59,8 @@ func (k *killed) blobAt(t *testing.T, l imagetest.Layer) int {
 	return at
 }
 
-// What a change that was killed has left behind the end is used by the next one as far
-// as it is complete, and the archive is the one that would have been without the kill.
+// A change uses the complete blobs that a killed one has left behind the end. The
+// archive is the same as without the kill.
 func TestRestsAreReused(t *testing.T) {
 	layers := []imagetest.Layer{imagetest.Gzip(2, 30000), imagetest.Gzip(3, 50000), imagetest.Gzip(4, 20000)}
 	for name, kind := range map[string]types.ImageTransport{"docker": dockerarchive.Transport, "oci": dockerarchive.ImageTransport} {
@@ -100,7 +100,7 @@ func TestRestsAreReused(t *testing.T) {
 	}
 }
 
-// What was left by a change that is not made again is not in the archive.
+// Rests of a change that is not made again are not in the archive.
 func TestRestsOfOthers(t *testing.T) {
 	layers := []imagetest.Layer{imagetest.Gzip(2, 30000), imagetest.Gzip(3, 50000), imagetest.Gzip(4, 20000)}
 	for name, kind := range map[string]types.ImageTransport{"docker": dockerarchive.Transport, "oci": dockerarchive.ImageTransport} {

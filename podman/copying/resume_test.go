@@ -34,7 +34,7 @@ type resumed struct {
 	path, partial string
 	jobs          int
 	want          []byte       // of an undisturbed run
-	size          int64        // of what an undisturbed run fetches
+	size          int64        // fetched by an undisturbed run
 	cutAt         atomic.Int64 // when so many bytes of blobs have been sent, the process is "killed"; 0 is never
 	cancel        atomic.Pointer[context.CancelFunc]
 }
@@ -141,7 +141,7 @@ func TestResumeUnpacked(t *testing.T) {
 	assert.Less(t, r.sent.Load()-before, r.size/2, "the large ones are there")
 }
 
-// Of an archive that lacks its end only, no layer before that is fetched.
+// If only the end of an archive is missing, no layer before it is fetched.
 func TestResumeFetchesWhatIsMissing(t *testing.T) {
 	for name, kind := range resumedKinds {
 		t.Run(name, func(t *testing.T) {
@@ -161,7 +161,7 @@ func TestResumeTrustsNothing(t *testing.T) {
 }
 
 func testTrustsNothing(t *testing.T, r *resumed) {
-	r.jobs = 1 // What one reads is stored before the next is asked for.
+	r.jobs = 1 // One blob is stored before the next is asked for.
 	require.ErrorIs(t, r.resume(t, r.size*9/10, r.image), context.Canceled)
 	r.jobs = 2
 	r.cutAt.Store(0)
@@ -190,7 +190,7 @@ func testTrustsNothing(t *testing.T, r *resumed) {
 		"a smaller size":  func() []byte { return lying(t, r.want, -512) },
 		"no content":      func() []byte { return lying(t, r.want, 0)[:512] },
 	}
-	for seed := range uint64(10) { // Of what a disk has after a power failure, some sectors are missing.
+	for seed := range uint64(10) { // After a power failure, some sectors are missing on a disk.
 		files[fmt.Sprint("sectors ", seed)] = func() []byte { return withoutSectors(left, rand.New(rand.NewPCG(seed, 1))) }
 	}
 	for i := 0; i < len(r.want); i += len(r.want) / 10 {
@@ -208,8 +208,8 @@ func testTrustsNothing(t *testing.T, r *resumed) {
 	}
 }
 
-// withoutSectors returns a file of which some sectors, from hardly any to most, have not
-// got to the disk.
+// withoutSectors returns a file without some sectors, from hardly any to most, which
+// have not got to the disk.
 func withoutSectors(file []byte, r *rand.Rand) []byte {
 	file = bytes.Clone(file)
 	share := math.Pow(r.Float64(), 4)
@@ -243,7 +243,7 @@ func TestResumeOtherPlan(t *testing.T) {
 func testOtherPlan(t *testing.T, r *resumed) {
 	first := r.Push(t, "first:latest", imagetest.NewImage(t, "first", imagetest.Gzip(9, 50_000), imagetest.Gzip(1, 300_000), imagetest.Gzip(2, 200_000)))
 	whole := r.sent.Load()
-	r.jobs = 1 // What one reads is stored before the next is asked for.
+	r.jobs = 1 // One blob is stored before the next is asked for.
 	require.ErrorIs(t, r.resume(t, whole+r.size*9/10, first, r.image), context.Canceled)
 	before := r.sent.Load()
 	r.complete(t)
@@ -269,7 +269,7 @@ func (r *resumed) other(t *testing.T) error {
 	return err
 }
 
-// What could not be gone on with is refused, and nothing is left of it.
+// An archive that could not be resumed is refused, and nothing is left of it.
 func TestResumeRefused(t *testing.T) {
 	dir := t.TempDir()
 	images := []copying.SaveImage{{Source: imagetest.Small(t)}}

@@ -22,16 +22,16 @@ type SaveOptions struct {
 	// KeepGoing leaves out images that cannot be saved. To a stream, parts of
 	// them may have been written already.
 	KeepGoing bool
-	// Without, if not nil, leaves out the layers that other archives have, of which it
-	// says where they are in the archive's table of contents. Only with those is the
-	// archive complete: to Add its images to one of those, or to load them where the
-	// layers are, is what it is for. Only an image-archive that is new can be so.
+	// Without, if not nil, leaves out the layers that other archives have. The table of
+	// contents says which archive has each. The archive is complete only with those:
+	// Add its images to one of them, or load them where the layers are. The archive must
+	// be a new image-archive.
 	Without *Without
 
 	// Delta, if not nil, makes deltas of the layers that are saved from those of the bases,
 	// where these are clearly smaller, in the place of the layers. Only with the bases is the
-	// archive complete. Without is to name what the bases have; it may be more. Each delta has
-	// been applied, and has led to the layer. Layers wait in temporary files.
+	// archive complete. Without must name the layers of the bases; it may name more. Each
+	// delta has been applied, and has led to the layer. Layers wait in temporary files.
 	Delta *archive.Bases
 	// TextOnly allows no delta that needs layers of the bases as they are compressed there.
 	TextOnly bool
@@ -54,12 +54,12 @@ type SaveOptions struct {
 	// dockerarchive.WriterOptions.NoSync does.
 	NoSync bool
 	// Resume has Save write to a file of the archive's name and ".partial", which stays if
-	// Save fails or the process is killed, and go on with one that is there. Blobs in it
-	// are verified as any other, and not fetched again; of those that are not complete
-	// the rest is fetched. The archive has the same bytes as without. Others who write to
+	// Save fails or the process is killed, and go on with one that is there. Blobs in it are
+	// verified as any other, and not fetched again; incomplete ones are fetched from where
+	// they end. The archive has the same bytes as without. Other processes that write to
 	// that file get errdef.ErrBusy. It is for regular files that are not compressed, and for
 	// systems with file locks; Read events tell of bytes that are there as well. Where
-	// layers are decompressed, of those that are not complete all is fetched again.
+	// layers are decompressed, incomplete ones are fetched again as a whole.
 	Resume bool
 	// ArchiveDigest, if not nil, becomes the SHA-256 of the archive as it is written,
 	// compressed or not. A file that is not compressed is read again for it.
@@ -83,8 +83,8 @@ func (o *SaveOptions) saving(policy *signature.PolicyContext) saving.Options {
 // SaveResult is what became of an image.
 type SaveResult struct {
 	SaveImage
-	// Digest is that of the manifest or index in the archive; in the layout that
-	// keeps neither, that which the other would have had.
+	// Digest is that of the manifest or index in the archive; in the layout that keeps
+	// neither, the one that the other layout would have had.
 	Digest digest.Digest
 	// Size is how many bytes its layers and configs have at the source, each counted
 	// once; -1 if that is not known.
@@ -95,11 +95,11 @@ type SaveResult struct {
 	// LeftOut are the layers that other archives have and this one has not, because of
 	// SaveOptions.Without, or has a delta of, because of SaveOptions.Delta.
 	LeftOut []errdef.LeftOut
-	// Warnings say what else should be known of the image: that it is not in
-	// manifest.json, that another platform was taken, what was corrected.
+	// Warnings are other facts about the image: that it is not in manifest.json, that
+	// another platform was taken, what was corrected.
 	Warnings []string
-	// Subject is what this is about, if it is no image that was asked for but one of its
-	// referrers; empty of an image.
+	// Subject is the digest that a referrer is about; empty for an image that was asked
+	// for.
 	Subject digest.Digest
 	// Err says why the image is not in the archive. It is an *errdef.ImageError.
 	Err error
@@ -124,20 +124,20 @@ func resultsOf(done []saving.Result) []SaveResult {
 // complete but for images whose results say why.
 var ErrImagesLeftOut = selecting.ErrLeftOut
 
-// Save writes images, from any sources, to a new archive at path, of which
-// dockerarchive.NewWriterContext says what it may be. Every manifest is read, and
-// accepted by the policy, before the first blob is; then every distinct blob is
-// read once, and verified as it is read. A nil policy is that of the system. The bytes of the archive depend on the
-// images, their names and their order only.
+// Save writes images, from any sources, to a new archive at path; see
+// dockerarchive.NewWriterContext for the paths. Every manifest is read, and accepted by
+// the policy, before the first blob is; then every distinct blob is read once, and
+// verified as it is read. A nil policy is that of the system. The bytes of the archive
+// depend on the images, their names and their order only.
 //
 // An image that is given several times is in the archive once, with all its names. Two
 // images of one name are an error, for different platforms too: images become an index
 // only if one is given that lists them.
 //
-// It returns a result for each image, in their order, and for each of the Referrers,
-// in the order of the archive. An error means that there
-// is no archive, unless it is ErrImagesLeftOut and there are images left. If manifests
-// of several images cannot be read, it is an *ImagesError, of one an *ImageError.
+// It returns a result for each image, in their order, and for each of the Referrers, in
+// the order of the archive. An error means that there is no archive, unless it is
+// ErrImagesLeftOut and there are images left. If manifests cannot be read, it is an
+// *ImageError for one image, an *ImagesError for several.
 func Save(ctx context.Context, policy *signature.PolicyContext, path string, images []SaveImage, options *SaveOptions) ([]SaveResult, error) {
 	o := orZero(options)
 	return under(policy, o.SourceCtx, func(policy *signature.PolicyContext) ([]SaveResult, error) {
@@ -146,8 +146,8 @@ func Save(ctx context.Context, policy *signature.PolicyContext, path string, ima
 	})
 }
 
-// SaveTo is Save to a writer, to which the archive is written from start to end,
-// as to a pipe. If it fails, w has got a part of an archive, whose end is missing.
+// SaveTo is Save to a writer. It writes the archive from start to end, as to a pipe. If
+// it fails, w has got an archive without its end.
 func SaveTo(ctx context.Context, policy *signature.PolicyContext, w io.Writer, images []SaveImage, options *SaveOptions) ([]SaveResult, error) {
 	o := orZero(options)
 	return under(policy, o.SourceCtx, func(policy *signature.PolicyContext) ([]SaveResult, error) {

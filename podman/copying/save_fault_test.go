@@ -203,7 +203,7 @@ func TestSaveErrors(t *testing.T) {
 	require.ErrorContains(t, err, "none is given")
 }
 
-// A cancelled Save returns, at whatever moment, and leaves nothing.
+// A Save that is cancelled at any moment returns, and leaves nothing.
 func TestSaveIsCancelled(t *testing.T) {
 	for _, after := range []int64{0, 1000, 100_000} {
 		big := imagetest.Gzip(1, 200_000)
@@ -225,8 +225,8 @@ func TestSaveIsCancelled(t *testing.T) {
 	}
 }
 
-// storedImage is an image whose source does not have the layers that its manifest
-// lists, and gives one blob at a time, as containers-storage: does.
+// storedImage is an image as in containers-storage: its source does not have the layers
+// that its manifest lists, and gives one blob at a time.
 type storedImage struct {
 	*imagetest.Image
 	stored []types.BlobInfo

@@ -63,7 +63,7 @@ func saveToPipe(t testing.TB, options *copying.SaveOptions, images ...copying.Sa
 	})
 }
 
-// toPipe returns what is written to a pipe.
+// toPipe returns the bytes that are written to a pipe.
 func toPipe(t testing.TB, write func(path string) error) ([]byte, error) {
 	t.Helper()
 	out, in, err := os.Pipe()
@@ -95,8 +95,8 @@ func TestSaveTo(t *testing.T) {
 	require.ErrorIs(t, err, errTest)
 }
 
-// Law 1 for Save: whatever the source, the target and the number of jobs. Law 2
-// for pipes: there is no place where the OCI layout could be spooled.
+// Law 1 for Save: for any source, target and number of jobs. Law 2 for pipes: there is
+// no place where the OCI layout could be spooled.
 func TestSaveSameInSameOut(t *testing.T) {
 	reg := imagetest.NewRegistry(t)
 	local, remote := []copying.SaveImage{}, []copying.SaveImage{}
@@ -346,7 +346,7 @@ func TestFalseDigestInName(t *testing.T) {
 	require.ErrorContains(t, err, "cannot be called "+m.oci[0].names[0])
 }
 
-// An index of which nothing is there is nothing to save.
+// An index with no manifest there is nothing to save.
 func TestSaveNothingOfAnIndex(t *testing.T) {
 	m := madeOf(t, "containerd", 1)
 	m.write(t)
@@ -381,7 +381,7 @@ func manifestDigest(t testing.TB, ref types.ImageReference) digest.Digest {
 	return digest.FromBytes(m)
 }
 
-// A plan is what is then written.
+// A plan says exactly what is then written.
 func TestPlanSave(t *testing.T) {
 	images := []copying.SaveImage{named(t, imagetest.Saved(t, "multi"), "app:multi"), named(t, imagetest.Saved(t, "one"), "app:one"), named(t, imagetest.Saved(t, "two"), "app:two")}
 	for _, transport := range []types.ImageTransport{dockerarchive.ImageTransport, dockerarchive.Transport} {

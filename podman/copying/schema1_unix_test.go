@@ -68,7 +68,7 @@ func schema1(t testing.TB, layers []imagetest.Layer, thrownAway ...int) types.Im
 	return ref
 }
 
-// fifo makes a pipe at path and returns what is written to it.
+// fifo makes a pipe at path and returns the bytes that are written to it.
 func fifo(t testing.TB, path string) <-chan []byte {
 	t.Helper()
 	require.NoError(t, syscall.Mkfifo(path, 0o600))

@@ -113,8 +113,8 @@ func TestSaveMergesNoDifferentImages(t *testing.T) {
 	require.ErrorContains(t, err, "two images want the name docker.io/library/multiarch:latest")
 }
 
-// A part of an index is merged as that, and said; who asks for all platforms or for one
-// that is not there hears it.
+// A part of an index is merged as a part, with a warning. Asking for all platforms, or
+// for one that is not there, is an error.
 func TestSaveAllOfAPartialArchive(t *testing.T) {
 	all := images(t, archived(t, imagetest.Testdata(t, "cases", "partial-arm64.tar")))
 	archive, results := save(t, saving(t), all...)
@@ -140,7 +140,7 @@ func TestSaveAllOfAPartialArchive(t *testing.T) {
 	assert.Equal(t, index.Manifests[1].Digest, results[0].Digest)
 }
 
-// What holds one platform of an image gets that which is asked for.
+// A layout that holds one platform of an image gets the one that is asked for.
 func TestSaveAllInTheDockerLayout(t *testing.T) {
 	options := saving(t)
 	options.AllPlatforms = true
@@ -251,7 +251,7 @@ func TestSaveAllWithoutForeignLayers(t *testing.T) {
 	layer := imagetest.Gzip(1, 100)
 	layer.URLs = []string{"http://127.0.0.1:1/layer"}
 	m := imagetest.NewImage(t, "foreign", layer)
-	m.Layers = nil // What has URLs need not be there.
+	m.Layers = nil // Layers with URLs need not be there.
 	archive, _ := save(t, saving(t), named(t, m, "app:1"))
 	path := imagetest.WriteFile(t, archive)
 	docker, err := dockerarchive.ParseReference(path)

@@ -31,8 +31,8 @@ func verifySignatures(t *testing.T, data []byte, options copying.SignatureOption
 	return errors.Join(problems...).Error()
 }
 
-// signedArchive returns an archive of the image for two platforms, of which those
-// digests are signed that choose returns.
+// signedArchive returns an archive of the image for two platforms. The digests that
+// choose returns are signed.
 func signedArchive(t *testing.T, sign func(s signed) []*imagetest.Image, tags func(s signed) []string) ([]byte, signed) {
 	t.Helper()
 	s := newSigned(t, true)
@@ -104,7 +104,7 @@ func TestVerifySignatures(t *testing.T) {
 	})
 }
 
-// Whatever does not fit is a problem, and said.
+// Every signature that does not fit is a problem, and reported.
 func TestVerifySignaturesRefuses(t *testing.T) {
 	key, public := imagetest.NewKey(t)
 	one := imagetest.NewImage(t, "one", imagetest.Gzip(1, 3000))

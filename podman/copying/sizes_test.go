@@ -53,7 +53,8 @@ func TestHugeSizes(t *testing.T) {
 	}
 }
 
-// What fits an archive, but no disk, is refused before anything is fetched too.
+// An image that fits an archive, but no disk, is refused before anything is fetched
+// too.
 func TestLargerThanTheDisk(t *testing.T) {
 	m := imagetest.NewImage(t, "x", imagetest.Gzip(1, 100))
 	m.Manifest.Layers[0].Size = 1 << 58

@@ -18,8 +18,8 @@ import (
 // block is what tar counts in.
 const block = 512
 
-// sparseFormats write a file of which pieces hold data, the rest being a hole: in the
-// format of old GNU tar, and in PAX as GNU tar has written it since.
+// sparseFormats write a file with data in pieces and holes between them: in the format
+// of old GNU tar, and in PAX as GNU tar has written it since.
 var sparseFormats = map[string]func(t testing.TB, name string, size int, pieces []piece) []byte{
 	"GNU": func(t testing.TB, name string, size int, pieces []piece) []byte {
 		return entry(t, name, tar.TypeGNUSparse, stored(pieces), func(h []byte) {

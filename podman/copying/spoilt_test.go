@@ -178,7 +178,7 @@ var spoilers = []struct {
 	{"the archive cut", func(m *making) bool { m.cut = true; return true }},
 }
 
-// spoilFiles are the spoilers of what has been written.
+// spoilFiles are the spoilers of files that have been written.
 var spoilFiles = map[string]func(*making){
 	"a file lost": func(m *making) {
 		n := m.content()

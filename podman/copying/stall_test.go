@@ -61,8 +61,8 @@ func inGzip(data []byte) []byte {
 	return b.Bytes()
 }
 
-// A registry that says nothing, to whatever request of whatever is done with it, is asked
-// again, and that is told.
+// A registry that does not answer a request, of any kind and in any operation, is asked
+// again, and Progress gets that.
 func TestSilentRegistry(t *testing.T) {
 	impatient(t, time.Second, time.Second)
 	there := imagetest.NewImage(t, "there", imagetest.Gzip(3, 300_000))

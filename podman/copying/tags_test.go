@@ -51,7 +51,7 @@ func TestAllTagsOfARegistry(t *testing.T) {
 	require.ErrorContains(t, err, "docker-archive: has no repositories")
 }
 
-// What a registry lists in any order, twice or too long.
+// A registry may list tags in any order, twice or too many.
 func TestAllTagsAsListed(t *testing.T) {
 	reg := imagetest.NewRegistry(t)
 	var tags []string

@@ -75,7 +75,7 @@ func sound(t *testing.T, path string) *image.Document {
 }
 
 // The manifest that containers/image makes up for an image of Docker calls its layers
-// compressed. What is written says what they are.
+// compressed. The written manifest says what they are.
 func TestTypesOfMadeUpManifests(t *testing.T) {
 	quiet(t)
 	img := imagetest.NewImage(t, "made up", imagetest.Plain(1, 2000), imagetest.Gzip(2, 3000), imagetest.Plain(1, 2000))
@@ -115,7 +115,7 @@ func TestTypesOfMadeUpManifests(t *testing.T) {
 	}
 }
 
-// What is copied elsewhere is true as well.
+// A manifest that is copied elsewhere is true as well.
 func TestTypesOfMadeUpManifestsElsewhere(t *testing.T) {
 	saved := imagetest.Theirs(t, imagetest.Named{Source: imagetest.Saved(t, "one"), Name: "app:1"})
 	src, err := archive.NewReference(imagetest.WriteFile(t, saved), imagetest.Tagged(t, "app:1"))
@@ -133,8 +133,8 @@ func TestTypesOfMadeUpManifestsElsewhere(t *testing.T) {
 	}
 }
 
-// What an OCI layout may not say of an image is refused when it is written, in the
-// words of verify, and nothing is left.
+// An image with contradictions that an OCI layout may not have is refused when it is
+// written, in the words of verify, and nothing is left.
 func TestContradictionsAreNotWritten(t *testing.T) {
 	quiet(t)
 	plain, other, packed := imagetest.Plain(1, 2000), imagetest.Plain(2, 2000), imagetest.Gzip(3, 3000)
@@ -183,7 +183,7 @@ func TestContradictionsAreNotWritten(t *testing.T) {
 	}
 }
 
-// An index that says something else of the size of what it lists is not written.
+// An index with a wrong size for a manifest is not written.
 func TestWrongSizeInAnIndex(t *testing.T) {
 	reg := imagetest.NewRegistry(t)
 	img := imagetest.NewImage(t, "listed", imagetest.Plain(1, 100))

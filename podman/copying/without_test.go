@@ -121,8 +121,8 @@ func versions(t testing.TB) (first, second *imagetest.Image) {
 	return imagetest.NewImage(t, "1", base, lib), imagetest.NewImage(t, "2", base, lib, imagetest.Gzip(3, 1000))
 }
 
-// What the other side has stays there, as an archive or a list says; added to what it
-// has, the rest makes the bytes whole.
+// Save leaves out the layers that the other side has, according to an archive or a
+// list. Added to those, the rest makes the bytes whole.
 func TestSaveWithout(t *testing.T) {
 	first, second := versions(t)
 	full, _ := save(t, saving(t), named(t, first, "app:1"))
@@ -187,7 +187,8 @@ func TestSaveWithoutDockerLayout(t *testing.T) {
 	}
 }
 
-// What is in neither archive is named before anything is fetched, and nothing changes.
+// A layer that is in neither archive is named before anything is fetched, and nothing
+// changes.
 func TestLeftOutIsNamed(t *testing.T) {
 	first, second := versions(t)
 	full, _ := save(t, saving(t), named(t, first, "app:1"))
@@ -223,8 +224,8 @@ func TestLeftOutIsNamed(t *testing.T) {
 	assert.Empty(t, reportOf(t, merged).LeftOut)
 }
 
-// An archive of what is new stays one when it grows or is compacted, and says of what
-// comes to it after all no more that it is elsewhere.
+// A thin archive stays thin when it grows or is compacted. It no longer says that a
+// layer is elsewhere once it has the layer.
 func TestThinArchiveGrows(t *testing.T) {
 	first, second := versions(t)
 	full, _ := save(t, saving(t), named(t, first, "app:1"))
@@ -299,7 +300,8 @@ func TestWithoutHostile(t *testing.T) {
 	require.NoError(t, (&copying.Without{}).Open(t.Context(), "old", f), "where it is")
 }
 
-// What an archive says falsely of what it leaves out is not believed, and told.
+// False claims of an archive about layers that it leaves out are not believed, and
+// reported.
 func TestFalseLeftOut(t *testing.T) {
 	first, second := versions(t)
 	full, _ := save(t, saving(t), named(t, first, "app:1"))
@@ -387,7 +389,7 @@ func TestAddKeepUntagged(t *testing.T) {
 	}
 }
 
-// An archive of what is new is loaded where the daemon has the rest.
+// A thin archive is loaded where the daemon has the rest.
 func TestLoadThinArchive(t *testing.T) {
 	first, second := versions(t)
 	full, _ := save(t, saving(t), named(t, first, "app:1"))

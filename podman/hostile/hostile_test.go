@@ -51,8 +51,9 @@ var longest = func() time.Duration {
 // other things, too.
 const hangs = 5 * time.Minute
 
-// most is how much memory the process may hold behind an archive, in bytes. What a command
-// has taken goes back to the system slowly, so that this is about the most that it took.
+// most is how much memory the process may hold behind an archive, in bytes. Memory that a
+// command has taken goes back to the system slowly, so that this is about the most that it
+// took.
 const most = 128 << 20
 
 // found are archives that something was wrong with once.
@@ -111,12 +112,12 @@ type hostileTest struct {
 func newHostileTest(t testing.TB) *hostileTest {
 	was, out := logrus.GetLevel(), logrus.StandardLogger().Out
 	logrus.SetOutput(io.Discard)
-	debug.SetTraceback("all") // What hangs is in some other goroutine than the one that says so.
+	debug.SetTraceback("all") // The goroutine that hangs is another than the one that reports it.
 	t.Cleanup(func() { debug.SetTraceback("single"); logrus.SetLevel(was); logrus.SetOutput(out) })
 	return &hostileTest{dir: t.TempDir(), sys: imagetest.Isolated()}
 }
 
-// run returns whether an archive is good enough to be read, and what is written of it.
+// run reads, writes and changes an archive, and reports whether no check failed.
 func (x *hostileTest) run(t testing.TB, decisions []byte) bool {
 	x.failed = false
 	data := hostile.Archive(decisions)
@@ -199,7 +200,7 @@ func (x *hostileTest) read(ctx context.Context, r *dockerarchive.Reader, theirs 
 	}
 }
 
-// inspectReference does what inspect does. Whatever it says, it must come to an end.
+// inspectReference does what inspect does. It must come to an end, with any result.
 func inspectReference(ctx context.Context, sys *types.SystemContext, ref types.ImageReference) {
 	src, err := ref.NewImageSource(ctx, sys)
 	if err != nil {
@@ -216,8 +217,8 @@ func inspectReference(ctx context.Context, sys *types.SystemContext, ref types.I
 	}
 }
 
-// write copies and saves. What is written is what verify accepts, and the images are those
-// of the archive.
+// write copies and saves. Verify must accept the written archives, and their images must
+// be those of the archive.
 func (x *hostileTest) write(ctx context.Context, t testing.TB, r *dockerarchive.Reader, file string, theirs *plainArchive, wrong func(string, ...any)) {
 	trust := imagetest.Trusting(t)
 	out := filepath.Join(x.dir, "out.tar")
@@ -497,7 +498,7 @@ func (a *plainArchive) readManifest(d v1.Descriptor, depth int, what string) (co
 	if ok && isImage && len(layers) == len(m.Layers) && !slices.ContainsFunc(m.Layers, func(l v1.Descriptor) bool { return !isPlainLayer(l.MediaType) }) {
 		a.compare(what, config, layers)
 	}
-	if ok { // By whatever algorithm.
+	if ok { // Digested by any algorithm.
 		configs = append(configs, digest.FromBytes(config))
 	}
 	if m.Config.Digest.Validate() != nil {

@@ -35,10 +35,10 @@ type ArchiveOptions struct {
 	Jobs int
 }
 
-// WriteArchive makes an image straight into a new archive at path, of which
-// dockerarchive.NewWriterContext says what it may be: every layer is written once, where
-// it stays. It returns what was made, of which an archive of dockerarchive.Transport
-// does not keep the manifest. An image without a base is for linux and this machine's
+// WriteArchive makes an image straight into a new archive at path; see
+// dockerarchive.NewWriterContext for the paths. Every layer is written once, where it
+// stays. It returns the image that was made; an archive of dockerarchive.Transport does
+// not keep the manifest. An image without a base is for linux and this machine's
 // architecture, unless it says another platform. If it fails, there is no archive.
 func WriteArchive(ctx context.Context, path string, img *compose.Image, o *ArchiveOptions) (*compose.Made, error) {
 	img = forPlatform(img)
@@ -53,7 +53,7 @@ func WriteArchive(ctx context.Context, path string, img *compose.Image, o *Archi
 	if w.layout, err = layouts.Of(w.options.Transport, nil); err != nil {
 		return nil, fmt.Errorf("writing %s: %w", path, err)
 	}
-	if w.layout.Unpacks() { // What would be compressed would be decompressed at once.
+	if w.layout.Unpacks() { // Compressed layers would be decompressed at once.
 		plain := *img
 		plain.Compression = compose.Compression{Algorithm: compose.None}
 		img = &plain
@@ -166,7 +166,7 @@ func (w *archiveWriter) plan(base []image.Blob) []image.Blob {
 // placeOf returns under what the added layer with a number is planned.
 func placeOf(i int) digest.Digest { return digest.FromString(fmt.Sprint("added layer ", i)) }
 
-// report tells who makes the image how far reading the base is.
+// report tells the caller how far reading the base is.
 func (w *archiveWriter) report(e progress.Event) {
 	if w.image.Progress != nil && e.Err == nil && (e.Kind == progress.Finished || e.Kind == progress.Read) {
 		w.image.Progress(e)

@@ -43,11 +43,11 @@ type Base struct {
 	delay     time.Duration // before every further attempt, if it is not that of the policy
 }
 
-// OpenBase opens an image, of an index the one for the platform that sys asks for,
-// if policy allows it; a nil policy is not asked. One of Docker's schema 1 is converted to
-// schema 2, for which its layers are read into temporary files. A PolicyContext must not be used
-// concurrently. The caller must close the image when what is built on it has been made
-// and, if that is a Reference, copied.
+// OpenBase opens an image, or from an index the one for the platform that sys asks for, if
+// policy allows it; a nil policy is not asked. An image of Docker's schema 1 is converted to
+// schema 2; its layers are read into temporary files for that. A PolicyContext must not be used
+// concurrently. The caller must close the image when the image built on it has been made and, if
+// that is a Reference, copied.
 func OpenBase(ctx context.Context, sys *types.SystemContext, policy *signature.PolicyContext, ref types.ImageReference) (b *Base, err error) {
 	if ref.Transport().Name() != docker.Transport.Name() {
 		b, err = openBase(ctx, sys, policy, ref)
@@ -71,7 +71,7 @@ func OpenBase(ctx context.Context, sys *types.SystemContext, policy *signature.P
 	return b, nil
 }
 
-// untold is for whoever has nobody to tell that a registry is waited for.
+// untold is for callers that report no waiting for a registry.
 func untold(string) {}
 
 func openBase(ctx context.Context, sys *types.SystemContext, policy *signature.PolicyContext, ref types.ImageReference) (*Base, error) {
@@ -129,7 +129,7 @@ func (b *Base) choose(ctx context.Context, sys *types.SystemContext, policy *sig
 func (b *Base) correct(ctx context.Context) error {
 	document, err := image.ParseDocument(b.raw, b.mimeType)
 	if err != nil || document.Config == nil || !b.MadeUp() {
-		return nil // Whoever reads it says what is wrong.
+		return nil // The error of reading it says what is wrong.
 	}
 	body, err := b.Blob(ctx, *document.Config)
 	if err != nil {
@@ -203,8 +203,8 @@ func (b *Base) Layers(ctx context.Context) ([]imgspecv1.Descriptor, error) {
 	return layers, nil
 }
 
-// Blob implements compose.Base. What fails for a reason that may pass is tried again, and
-// resumed, RetryTimes times.
+// Blob implements compose.Base. A read that fails for a reason that may pass is tried
+// again, and resumed, RetryTimes times.
 func (b *Base) Blob(ctx context.Context, d imgspecv1.Descriptor) (io.ReadCloser, error) {
 	if b.converted != nil {
 		return b.converted.blob(d.Digest)

@@ -42,7 +42,7 @@ func (c counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// countedBase counts what is read of the layers of a base.
+// countedBase counts the bytes that are read from the layers of a base.
 type countedBase struct {
 	*making.Base
 	n atomic.Int64

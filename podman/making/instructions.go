@@ -153,7 +153,7 @@ func (a *applier) workdir(dir string) error {
 }
 
 // SetWorkingDir sets the directory in which a container starts as WORKDIR of a Dockerfile does:
-// one that is not absolute is below the one there is. That of Windows is set as it is.
+// one that is not absolute is below the one there is. A directory of Windows is set as it is.
 func SetWorkingDir(config *compose.Config, dir string) {
 	if config.Platform().OS != "windows" {
 		if !path.IsAbs(dir) {
@@ -170,7 +170,7 @@ func SetWorkingDir(config *compose.Config, dir string) {
 func SetEnv(config *compose.Config, name, value string) error {
 	words := shell.NewLex('\\')
 	words.RawQuotes, words.RawEscapes, words.SkipProcessQuotes = true, true, true
-	words.SkipUnsetEnv = !strings.Contains(value, "${") // That means a variable.
+	words.SkipUnsetEnv = !strings.Contains(value, "${") // Then it means a variable.
 	expanded, _, err := words.ProcessWord(value, shell.EnvsFromSlice(config.Env()))
 	if err != nil {
 		return fmt.Errorf("%s=%s: %w", name, value, err)

@@ -81,7 +81,7 @@ func manifestOf(t testing.TB, ref types.ImageReference) []byte {
 	return raw
 }
 
-// What is made can be copied to any transport, and is the same everywhere.
+// An image that is made can be copied to any transport, and is the same everywhere.
 func TestCopies(t *testing.T) {
 	img, _ := app(t)
 	name := imagetest.Tagged(t, "example.com/app:1")
@@ -252,7 +252,7 @@ func (neverEnding) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// What is written straight into an archive is what is copied there.
+// WriteArchive writes the same archive as a copy.
 func TestWriteArchive(t *testing.T) {
 	img, base := app(t)
 	dir := t.TempDir()
@@ -317,7 +317,7 @@ func TestWriteArchive(t *testing.T) {
 	}
 }
 
-// Of an index, the image for a platform is the base.
+// The image for a platform in an index is the base.
 func TestIndexAsBase(t *testing.T) {
 	for _, architecture := range []string{"amd64", "arm64"} {
 		sys := imagetest.Isolated()
@@ -368,7 +368,7 @@ func TestSave(t *testing.T) {
 	assert.Empty(t, imagetest.Leftovers(t, img.TempDir))
 }
 
-// single is an image of which one blob can be read at a time.
+// single is an image that lets one blob be read at a time.
 type single struct{ *imagetest.Image }
 
 func (s single) NewImageSource(context.Context, *types.SystemContext) (types.ImageSource, error) {
@@ -414,7 +414,7 @@ func TestOneBlobAtATime(t *testing.T) {
 	require.NoError(t, imagetest.Copy(t, to, making.Reference(img, nil), nil))
 }
 
-// A policy can say that what is made may be copied, and nothing else.
+// A policy can allow to copy an image that was made, and nothing else.
 func TestPolicy(t *testing.T) {
 	img, base := app(t)
 	policy, err := signature.NewPolicyFromBytes([]byte(`{"default":[{"type":"reject"}],"transports":{"made":{"":[{"type":"insecureAcceptAnything"}]}}}`))
@@ -453,7 +453,7 @@ func TestWrittenOnce(t *testing.T) {
 				_, err := making.WriteArchive(t.Context(), filepath.Join(dir, "made.tar"), img, &making.ArchiveOptions{Transport: transport, Names: names})
 				require.NoError(t, err)
 				logrus.SetOutput(io.Discard)
-				if layers == nil { // Of several layers at once, some wait for their places, or all.
+				if layers == nil { // If there are several layers at once, some wait for their places, or all.
 					assert.Contains(t, lines.String(), "in its place")
 					assert.NotContains(t, lines.String(), "temporary file")
 				}

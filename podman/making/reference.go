@@ -173,7 +173,7 @@ func (s *imageSource) Close() error {
 	return errors.Join(errs...)
 }
 
-// GetManifest returns the manifest, whatever instance is asked for.
+// GetManifest returns the manifest, for any instance that is asked for.
 func (s *imageSource) GetManifest(context.Context, *digest.Digest) ([]byte, string, error) {
 	return s.made.Manifest, s.made.MediaType, nil
 }

@@ -42,8 +42,8 @@ func Status(err error) (code int, ok bool) {
 	return BodyStatus(err)
 }
 
-// BodyStatus returns the status of an answer whose body is none that a registry gives,
-// for which containers/image has an error that it does not export.
+// BodyStatus returns the status of an answer whose body is not a registry's.
+// containers/image has an error for that, which it does not export.
 func BodyStatus(err error) (code int, ok bool) {
 	if err == nil {
 		return 0, false

@@ -15,9 +15,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Daemon starts what answers as a Docker daemon that has the images of archives, each
-// under a name, and returns its host, a socket. Of what it is not asked it tells too, as
-// the names of no image and those of other repositories.
+// Daemon starts a server that answers as a Docker daemon with the images of archives,
+// each under a name, and returns its host, a socket. Its list also has names that were
+// not asked for: of no image, and of another repository.
 func Daemon(t testing.TB, archives map[string][]byte) string {
 	t.Helper()
 	return DaemonTelling(t, archives, func(string) string { return "{}" })
@@ -36,7 +36,7 @@ func DaemonTelling(t testing.TB, archives map[string][]byte, tell func(name stri
 			for name := range archives {
 				listed = append(listed, map[string]any{"RepoTags": []string{name}})
 			}
-			_ = json.NewEncoder(w).Encode(listed) // Whoever asked notices.
+			_ = json.NewEncoder(w).Encode(listed) // The client notices an error.
 		case archives[inspected(r)] != nil:
 			_, _ = io.WriteString(w, tell(inspected(r)))
 		case path.Base(r.URL.Path) == "get" && archives[name] != nil:

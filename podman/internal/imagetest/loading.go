@@ -22,8 +22,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// LoadDaemon answers as a Docker daemon for linux/amd64 into which archives are loaded. Of
-// images it knows what Docker does: their names and IDs, and their layers, each by what is
+// LoadDaemon answers as a Docker daemon for linux/amd64 into which archives are loaded.
+// Like Docker, it knows the names, IDs and layers of images, each layer by the layers
 // below it.
 type LoadDaemon struct {
 	Host       string // a socket
@@ -107,7 +107,7 @@ func (d *LoadDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if d.Answer(w, r) {
 		return
 	}
-	answer := func(v any) { _ = json.NewEncoder(w).Encode(v) } // Whoever asked notices.
+	answer := func(v any) { _ = json.NewEncoder(w).Encode(v) } // The client notices an error.
 	switch name := inspected(r); {
 	case r.URL.Path == "/version":
 		answer(map[string]string{"Os": "linux", "Arch": "amd64"})

@@ -46,7 +46,7 @@ func NewTLSRegistry(t testing.TB) *Registry {
 	t.Helper()
 	return newRegistry(t, func(h http.Handler) *httptest.Server {
 		server := httptest.NewUnstartedServer(h)
-		server.Config.ErrorLog = log.New(io.Discard, "", 0) // Those who refuse it.
+		server.Config.ErrorLog = log.New(io.Discard, "", 0) // Clients that refuse it would be logged.
 		server.StartTLS()
 		return server
 	})

@@ -15,8 +15,8 @@ type transport interface {
 	Layout(sys *types.SystemContext) layout.Layout
 }
 
-// Of returns the layout of the archives that a transport writes, of an image-archive if it
-// is nil. Others than those of this module write none.
+// Of returns the layout of the archives that a transport writes; nil means an
+// image-archive. Only transports of this module write archives.
 func Of(t types.ImageTransport, sys *types.SystemContext) (layout.Layout, error) {
 	if t == nil {
 		t = dockerarchive.ImageTransport

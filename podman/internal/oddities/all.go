@@ -153,7 +153,8 @@ func setType(mediaType string) func(*http.Request, int, http.Header) int {
 	}
 }
 
-// elsewhere is a registry whose blobs another host has, which takes no credentials of it.
+// elsewhere is a registry whose blobs are at another host, which takes no credentials of
+// the registry.
 func elsewhere(next http.Handler) http.Handler {
 	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "" {

@@ -1,5 +1,5 @@
 // Package oddities is a registry that behaves as registries were reported to behave, for
-// tests: whatever talks to registries is run against each of them.
+// tests: all code that talks to registries is run against each of them.
 package oddities
 
 import (

@@ -76,8 +76,8 @@ func isRefused(err error) bool {
 	return answered && !verdict.Retry
 }
 
-// heeding is a transport that makes an error of each answer with Retry-After, of which
-// the libraries would forget that.
+// heeding is a transport that makes an error of each answer with Retry-After, which the
+// libraries would forget.
 type heeding struct{ http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.
@@ -104,7 +104,7 @@ func retryAfter(header string) (after time.Duration, ok bool) {
 	return max(time.Until(at), 0), err == nil
 }
 
-// maxRefusal is how much is read of what a registry says when it refuses something.
+// maxRefusal is how much is read of the text in which a registry refuses something.
 const maxRefusal = 8 << 10
 
 // refusalOf returns an answer as an error, with what it says if it is a registry's.

@@ -73,8 +73,8 @@ var questions = map[string]func(ctx context.Context, c *registries.Client, to re
 	},
 }
 
-// A registry, and who gives its tokens, say for how long they want to be left alone, in seconds
-// or as a date. That is told of every kind of request.
+// A registry and its token server say how long a client has to wait, in seconds or as a date.
+// Errors of every kind of request tell that.
 func TestRetryAfter(t *testing.T) {
 	for form, header := range map[string]func() string{
 		"seconds": func() string { return "3600" },

@@ -1,7 +1,7 @@
-// Package registries asks registries for what containers/image has no questions for:
-// what is about a manifest, to mount a blob, and to go on with one that broke. It reaches them as containers/image does, with the same
-// configuration: credentials, certificates, mirrors and proxies. It knows nothing of
-// archives.
+// Package registries sends requests to registries that containers/image has no functions for: to
+// list referrers, to mount a blob, and to go on with an upload that broke. It reaches them as
+// containers/image does, with the same configuration: credentials, certificates, mirrors and
+// proxies. It knows nothing of archives.
 package registries
 
 import (

@@ -101,7 +101,7 @@ func TestReferrersInPages(t *testing.T) {
 	assert.Equal(t, want, []digest.Digest{list[0].Digest, list[1].Digest})
 }
 
-// A registry without the API says so in several ways; whatever else it says is an error.
+// A registry without the API says so in several ways; any other answer is an error.
 func TestReferrersWithoutAPI(t *testing.T) {
 	for name, c := range map[string]struct {
 		handler http.HandlerFunc
@@ -135,7 +135,7 @@ func TestReferrersWithoutAPI(t *testing.T) {
 	assert.Equal(t, retry.Verdict{}, retry.Policy{Classifiers: []retry.Classifier{registries.Judge}}.Judge(fs.ErrInvalid))
 }
 
-// The registry is told who is asking, by a token that it sends for, by one that is
+// The client authenticates by a token that the registry sends it for, by one that is
 // given, or by a password.
 func TestCredentials(t *testing.T) {
 	const token = "a-token"

@@ -13,8 +13,8 @@ import (
 	"oras.land/oras-go/v2/registry/remote/errcode"
 )
 
-// Digest returns the digest of what a registry has under a tag or a digest, of the bytes
-// that it answers with. No mirror is asked.
+// Digest returns the digest of the manifest that a registry has under a tag or a digest,
+// computed from the bytes of the answer. No mirror is asked.
 func (c *Client) Digest(ctx context.Context, name reference.Named) (digest.Digest, error) {
 	r, err := c.itself(ctx, name)
 	if err != nil {

@@ -15,13 +15,13 @@ import (
 	"oras.land/oras-go/v2/registry/remote/auth"
 )
 
-// ErrElsewhere means that a registry wants what is sent to it at another host, which its
+// ErrElsewhere means that a registry wants uploads at another host, which its
 // credentials are not for.
 var ErrElsewhere = errors.New("the registry wants uploads at another host, which the credentials are not for")
 
 // CheckUploads fails with ErrElsewhere if a registry that there are credentials for has uploads
-// go to another host. containers/image sends the credentials there, which Upload does not. All
-// else that is wrong with the registry is left to be found by whoever sends something.
+// go to another host. containers/image sends the credentials there, which Upload does not. It
+// leaves all other faults of the registry to be found by the upload.
 func (c *Client) CheckUploads(ctx context.Context, to reference.Named) error {
 	repository, err := c.itself(ctx, to)
 	if err != nil || repository.anonymous {

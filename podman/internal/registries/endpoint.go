@@ -184,7 +184,7 @@ func userAgent(sys *types.SystemContext) http.Header {
 	return header
 }
 
-// Contained returns a context of which containers/image gives no mirror the credentials: it
+// Contained returns a context whose credentials containers/image gives to no mirror: it
 // withholds a bearer token only together with a password, and an empty one will do.
 func Contained(sys *types.SystemContext) *types.SystemContext {
 	if sys == nil || sys.DockerBearerRegistryToken == "" || sys.DockerAuthConfig != nil {

@@ -11,10 +11,10 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 )
 
-// List sees to it that a repository lists a manifest, which it has, as one about another.
-// A registry with the referrers API does that itself. For one without, the tag is changed
-// that stands for the list, as clients have to do. Who may not read the list leaves it as
-// it is, and so does one that lists nothing: listed is false then. No mirror is asked.
+// List has a repository list a manifest that it has as a referrer of another. A registry
+// with the referrers API does that itself. For one without, List changes the referrers
+// tag, as clients have to do. A client that may not read the list leaves it as it is, and
+// a registry may list nothing: listed is false then. No mirror is asked.
 func (c *Client) List(ctx context.Context, repo reference.Named, subject digest.Digest, manifest imgspecv1.Descriptor, raw []byte) (listed bool, err error) {
 	r, err := c.itself(ctx, repo)
 	if err != nil {
@@ -36,5 +36,5 @@ func (c *Client) List(ctx context.Context, repo reference.Named, subject digest.
 	if err != nil && (listed || !IsDenied(err)) {
 		return false, fmt.Errorf("listing %s about %s in %s: %w", manifest.Digest, subject, repo.Name(), err)
 	}
-	return listed || err != nil, nil // Whoever may not look does not find out.
+	return listed || err != nil, nil // A client that may not look does not find out.
 }

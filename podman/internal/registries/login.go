@@ -23,7 +23,7 @@ func LoggedIn(sys *types.SystemContext, repository reference.Named) *types.Syste
 		return sys
 	}
 	if known, err := config.GetCredentialsForRef(sys, repository); err != nil || known != (types.DockerAuthConfig{}) {
-		return sys // Whoever opens it says what is wrong.
+		return sys // The error of opening it says what is wrong.
 	}
 	found := dockerLogin(sys, reference.Domain(repository))
 	if found == (types.DockerAuthConfig{}) {
@@ -94,8 +94,8 @@ func hostOf(key string) string {
 // dockerHub is what docker calls Docker Hub where it keeps credentials.
 const dockerHub = "https://index.docker.io/v1/"
 
-// stored asks the program that keeps docker's credentials. One that fails, as where the
-// configuration of another machine is used, does not keep anybody from what is public.
+// stored asks the program that keeps docker's credentials. If it fails, as with the
+// configuration of another machine, public images can still be read.
 func stored(store, host string) types.DockerAuthConfig {
 	server := host
 	if hostOf(host) == hostOf(dockerHub) {

@@ -15,7 +15,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 )
 
-// What docker login has written is found, in all forms.
+// Credentials that docker login has written are found, in all forms.
 func TestLoggedIn(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("the store is a shell script")

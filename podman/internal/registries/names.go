@@ -8,8 +8,8 @@ import (
 )
 
 // ParseNamed is reference.ParseNamed, but that the host may be an IPv6 address, as in
-// [::1]:5000/app:1. References of containers/image cannot have one. What a Client is asked
-// about can, and so can all that is made of it with WithTag, WithDigest and TrimNamed.
+// [::1]:5000/app:1. References of containers/image cannot have one. References for a
+// Client can, and so can all that WithTag, WithDigest and TrimNamed make of them.
 func ParseNamed(name string) (reference.Named, error) {
 	named, err := ParseNormalizedNamed(name)
 	if err == nil && named.String() != name {

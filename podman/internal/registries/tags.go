@@ -24,9 +24,9 @@ const (
 	maxTagPage = 16 << 20
 )
 
-// Tags returns the tags of a repository, each once and in the order of the registry, of
-// which no mirror is asked. More than most, or more pages than anybody needs, are an
-// errdef.ErrLimit; so is a page that leads to one that has been read.
+// Tags returns the tags of a repository, each once and in the order of the registry. No
+// mirror is asked. More than most, or far too many pages, are an errdef.ErrLimit; so is
+// a page that leads to one that has been read.
 func (c *Client) Tags(ctx context.Context, repo reference.Named, most int) ([]string, error) {
 	r, err := c.itself(ctx, repo)
 	if err != nil {
@@ -65,7 +65,7 @@ func (c *Client) Tags(ctx context.Context, repo reference.Named, most int) ([]st
 	return tags, nil
 }
 
-// isTag is false of what some registries list among tags: null, and digests.
+// isTag is false for other entries that some registries list among tags: null, and digests.
 func isTag(tag string) bool {
 	_, err := digest.Parse(tag)
 	return tag != "" && err != nil

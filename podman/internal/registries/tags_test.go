@@ -17,8 +17,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 )
 
-// tagPages is a registry whose list of tags has pages; link is what the header of a page
-// says of the next one, tags what it lists. It returns how often it was asked.
+// tagPages is a registry whose list of tags has pages; link returns the header of a page
+// that points to the next one, tags the tags on it. It returns how often it was asked.
 func tagPages(t *testing.T, link func(page int) string, tags func(page int) []string) (host string, asked *int) {
 	t.Helper()
 	asked = new(int)
@@ -36,7 +36,7 @@ func tagPages(t *testing.T, link func(page int) string, tags func(page int) []st
 	return host, asked
 }
 
-// A list of tags may have many pages, and whatever the registry says of them, it ends.
+// A list of tags may have many pages. Tags ends, whatever the registry says of them.
 func TestTagsEnd(t *testing.T) {
 	next := func(page int) string { return fmt.Sprintf(`</v2/team/app/tags/list?page=%d>; rel="next"`, page+1) }
 	one := func(page int) []string { return []string{"t" + strconv.Itoa(page)} }

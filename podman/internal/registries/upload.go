@@ -22,13 +22,13 @@ import (
 // next to follow at once.
 const worthwhile = 1 << 20
 
-// Upload is a blob on its way into a repository. What a registry has got of it when a
+// Upload is a blob on its way into a repository. Bytes that a registry has got when a
 // connection breaks need not be sent again. It must not be used concurrently.
 type Upload struct {
 	client   *Client
 	to       reference.Named
 	blob     imgspecv1.Descriptor
-	location *url.URL // of what the registry has; nil before there is something
+	location *url.URL // of the part that the registry has; nil before there is one
 	sent     int64    // how much that is, in bytes
 	anew     bool     // is sent as a whole every time, because the registry does not go on
 	unsure   bool     // the registry has not been able to say what it has
@@ -48,8 +48,8 @@ func (c *Client) Upload(to reference.Named, blob imgspecv1.Descriptor) *Upload {
 	return &Upload{client: c, to: to, blob: blob}
 }
 
-// Send sends the blob, or what the registry lacks of it. open returns all of it, of which so
-// many bytes will be skipped. After an error that may pass, Send may be called again.
+// Send sends the blob, or what the registry lacks of it. open returns the whole blob; Send
+// skips the first skip bytes. After an error that may pass, Send may be called again.
 func (u *Upload) Send(ctx context.Context, open func(skip int64) (io.ReadCloser, error)) error {
 	repository, err := u.client.itself(ctx, u.to)
 	if err != nil {
@@ -75,7 +75,7 @@ func (u *Upload) Send(ctx context.Context, open func(skip int64) (io.ReadCloser,
 		}
 		rejected := errors.Is(err, errTokenRejected) && !u.renewed
 		if isBusy(err) || IsFull(err) {
-			return err // Whoever tries again waits first.
+			return err // The caller waits before it tries again.
 		}
 		refused := isRefused(err)
 		if u.ask(ctx, r) != nil {
@@ -97,8 +97,8 @@ func (u *Upload) Send(ctx context.Context, open func(skip int64) (io.ReadCloser,
 	}
 }
 
-// askAgain is ask for a later attempt. Who could not say the last time, and cannot now, is
-// sent all.
+// askAgain is ask for a later attempt. A registry that could not say the last time, and
+// cannot now, is sent the whole blob.
 func (u *Upload) askAgain(ctx context.Context, r *remote.Repository) error {
 	err := u.ask(ctx, r)
 	if _, answered := Judge(err); err != nil && answered && u.unsure {
@@ -108,7 +108,7 @@ func (u *Upload) askAgain(ctx context.Context, r *remote.Repository) error {
 	return err
 }
 
-// attempt sends what is missing over one connection.
+// attempt sends the missing bytes over one connection.
 func (u *Upload) attempt(ctx context.Context, r *remote.Repository, open func(skip int64) (io.ReadCloser, error)) error {
 	if u.location == nil {
 		if err := u.begin(ctx, r); err != nil {
@@ -156,7 +156,7 @@ func (u *Upload) patch(ctx context.Context, r *remote.Repository, open func(skip
 	return nil
 }
 
-// patchChunk sends the next chunk of a blob whose size is known.
+// patchChunk sends the next chunk of a blob of known size.
 func (u *Upload) patchChunk(ctx context.Context, r *remote.Repository, content io.Reader) error {
 	end := u.blob.Size
 	if u.ChunkSize > 0 {
@@ -190,7 +190,7 @@ func (u *Upload) send(ctx context.Context, r *remote.Repository, header http.Hea
 	return nil
 }
 
-// end makes a blob of what has been sent.
+// end makes a blob of the bytes that have been sent.
 func (u *Upload) end(ctx context.Context, r *remote.Repository) error {
 	end := *u.location
 	query := end.Query()
@@ -219,7 +219,7 @@ func (u *Upload) ask(ctx context.Context, r *remote.Repository) error {
 		return nil
 	}
 	if u.sent = last + 1; last == 0 {
-		u.sent = 0 // What many registries say before there is a byte.
+		u.sent = 0 // Many registries say that before they have a byte.
 	}
 	if location, err := response.Location(); err == nil {
 		u.location = location

@@ -122,7 +122,7 @@ func TestUploadGoesOn(t *testing.T) {
 	}
 }
 
-// What is still on its way when the registry is asked is found out about.
+// Upload finds out about bytes that are still on their way when it asks the registry.
 func TestUploadWhileSomeIsOnItsWay(t *testing.T) {
 	s := &uploadServer{breakAfter: 2 << 20, late: 100}
 	u, open, data := uploadTo(t, s)

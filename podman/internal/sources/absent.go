@@ -25,9 +25,9 @@ import (
 func isAbsent(src types.ImageSource, err error) bool {
 	var elsewhere *elsewhereError
 	if !errors.As(err, &elsewhere) {
-		return notFound(err) // Of an archive, which looks nowhere else.
+		return notFound(err) // The error of an archive, which looks nowhere else.
 	}
-	// What failed at a URL is not told by the source of a directory.
+	// The source of a directory does not tell the errors of URLs.
 	untold := src.Reference().Transport().Name() == ocilayout.Transport.Name()
 	return notFound(elsewhere.near) && (untold || notFound(elsewhere.far))
 }

@@ -22,7 +22,7 @@ type Blobs struct {
 	serial *sync.Mutex // held while a blob is read, if src allows only one at a time
 
 	mu       sync.Mutex
-	now      *opened             // what is read from: src, or one that was opened later
+	now      *opened             // the source to read from: src, or one that was opened later
 	reopened []types.ImageSource // later
 
 	// Reopen, if not nil, opens the source anew after its registry rejected a token. It must
@@ -42,8 +42,8 @@ func New(src types.ImageSource) *Blobs {
 	return s
 }
 
-// Open implements fetching.Source. If there are no ranges to be had, it reads a blob
-// from its start, and skips what is not wanted.
+// Open implements fetching.Source. Without ranges, it reads a blob from its start, and
+// skips the unwanted bytes.
 func (s *Blobs) Open(ctx context.Context, blob imgspecv1.Descriptor, offset int64) (io.ReadCloser, error) {
 	return s.watched(ctx, func(ctx context.Context) (io.ReadCloser, error) {
 		return s.reading(ctx, func(from *opened) (io.ReadCloser, error) { return s.open(ctx, from, blob, offset) })

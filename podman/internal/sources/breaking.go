@@ -5,11 +5,11 @@ import (
 	"io"
 )
 
-// breakingBody is a body whose connection, when it breaks, is ours to go on with.
+// breakingBody is a body that we read on from where its connection breaks.
 type breakingBody struct{ io.ReadCloser }
 
-// Read fails when the connection broke. containers/image waits a second then, whatever has
-// come until then, and opens another, every time; it returns nothing, and no error.
+// Read fails when the connection broke. containers/image then waits a second, however much
+// has come, and opens another, every time; it returns nothing, and no error.
 func (b *breakingBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if n == 0 && err == nil && len(p) > 0 {

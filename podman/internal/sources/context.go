@@ -21,9 +21,9 @@ func IsRegistry(ref types.ImageReference) bool {
 	return ref.Transport().Name() == docker.Transport.Name()
 }
 
-// Opening returns the context for opening a source of which all or some platforms are
-// wanted. An archive that lacks this machine's stands for another one otherwise. No mirror
-// gets the credentials.
+// Opening returns the context for opening a source for all or some of its platforms. With
+// another context an archive that lacks this machine's platform stands for another one. No
+// mirror gets the credentials.
 func Opening(sys *types.SystemContext, ref types.ImageReference, several bool) *types.SystemContext {
 	sys = registries.Contained(sys)
 	if IsRegistry(ref) {

@@ -50,7 +50,7 @@ func (h *Hosts) AddReference(sys *types.SystemContext, ref types.ImageReference)
 		if _, remote := naming.Scheme(path); remote && sys != nil {
 			u, err := url.Parse(path)
 			if err != nil {
-				return nil //nolint:nilerr // Who opens it says so.
+				return nil //nolint:nilerr // The error of opening it says so.
 			}
 			return h.add(sys, u.Host)
 		}

@@ -15,9 +15,9 @@ import (
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 )
 
-// OpenDaemon opens an image of a Docker daemon whose images containerd keeps, with the
-// manifests, digests and compressed layers that the daemon has. It returns nil if the daemon
-// keeps images itself, or cannot be asked: containers/image reads these, or says why not. The
+// OpenDaemon opens an image of a Docker daemon with the containerd store, with the manifests,
+// digests and compressed layers that the daemon has. It returns nil if the daemon keeps
+// images itself, or cannot be asked: containers/image reads these, or says why not. The
 // daemon sends all of the image at once, into an unnamed temporary file.
 func OpenDaemon(ctx context.Context, sys *types.SystemContext, ref types.ImageReference) (types.ImageSource, error) {
 	d, err := daemon.Open(DaemonConfig(sys))
@@ -54,7 +54,7 @@ func OpenDaemon(ctx context.Context, sys *types.SystemContext, ref types.ImageRe
 func warnOfIndex(ctx context.Context, src types.ImageSource, name string, whole digest.Digest) {
 	raw, _, err := src.GetManifest(ctx, nil)
 	if err != nil || whole.Validate() != nil || whole.Algorithm().FromBytes(raw) == whole {
-		return // Whoever reads the manifest gets the error.
+		return // Reading the manifest later returns the error.
 	}
 	logrus.Warnf("%s: the docker daemon sends no index, since it has not got the platform that it runs on: the digest is not %s, but that of the manifest", name, whole)
 }

@@ -1,5 +1,5 @@
 // Package sources opens images with containers/image and reads their blobs: concurrently
 // where that is safe, in ranges where a registry has them, and on from where a connection
-// broke. It holds the one policy of what is tried again. It knows nothing of archives that
-// are written.
+// broke. It holds the one policy of retries. It knows nothing of archives that are
+// written.
 package sources

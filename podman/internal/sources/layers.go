@@ -15,9 +15,9 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/spool"
 )
 
-// Layers returns the layers of an image, for who reads them anywhere: each is read into a
-// temporary file without a name when it is opened. The image stays open until release is
-// called, which is never nil.
+// Layers returns the layers of an image, which can be read at any offset: each is read
+// into a temporary file without a name when it is opened. The image stays open until
+// release is called, which is never nil.
 func Layers(ctx context.Context, sys *types.SystemContext, name string, ref types.ImageReference) (layers []archive.BaseLayer, release func() error, err error) {
 	src, err := ref.NewImageSource(ctx, Opening(sys, ref, true))
 	if err != nil {

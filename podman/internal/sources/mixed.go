@@ -69,7 +69,7 @@ func ofOneStandard(raw []byte, mimeType string) (plain []byte, was []imgspecv1.D
 	}
 	for n, l := range layers {
 		if mimeType == image.DockerManifest && strings.HasPrefix(l.MediaType, imgspecv1.MediaTypeImageLayer) {
-			layers[n].MediaType, changed = image.DockerLayerGzip, true // What is read tells how it is compressed.
+			layers[n].MediaType, changed = image.DockerLayerGzip, true // The data tells how it is compressed.
 		}
 	}
 	if !changed {

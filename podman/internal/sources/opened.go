@@ -16,7 +16,8 @@ type opened struct {
 	ranger *ranger // nil if there are no ranges to be had
 }
 
-// IsRejected reports whether an error is a registry's that does not know who asks.
+// IsRejected reports whether an error means that a registry did not authenticate the
+// client.
 func IsRejected(err error) bool {
 	var unauthorized docker.ErrUnauthorizedForCredentials
 	code, ok := answers.Status(err)

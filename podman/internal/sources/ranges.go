@@ -16,7 +16,7 @@ import (
 // Host implements fetching.RangeSource.
 func (s *Blobs) Host() string { return Host(s.src.Reference()) }
 
-// Host returns the registry of a reference, or nothing for what is in none.
+// Host returns the registry of a reference, or "" if it is in none.
 func Host(ref types.ImageReference) string {
 	if !IsRegistry(ref) {
 		return ""

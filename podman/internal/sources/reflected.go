@@ -74,7 +74,7 @@ func (r *ranger) open(ctx context.Context, info types.BlobInfo, offset, length u
 	}
 	streams, errs := results[0].Interface().(chan io.ReadCloser), results[1].Interface().(chan error)
 	body, err := firstOf(ctx, streams, errs)
-	go drain(streams, errs) // Whoever sends to them must not wait for ever.
+	go drain(streams, errs) // Their senders must not wait for ever.
 	if err != nil {
 		cancel()
 		return nil, err
@@ -131,10 +131,10 @@ func (b *rangeBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// isRange reports whether a body is all of an answer of 206: net/http's own then. Others are
-// containers/image's, cut out of an answer of 200, up to whose beginning all has been thrown
-// away, or out of one in parts; a registry that gives those is read as if it had no ranges.
-// It does not matter what containers/image calls its types.
+// isRange reports whether a body is all of an answer of 206: net/http's own then. Other
+// bodies are containers/image's. They are cut out of an answer of 200, whose bytes before
+// the range have been thrown away, or out of an answer in parts. A registry that gives those
+// is read as if it had no ranges. It does not matter what containers/image calls its types.
 func isRange(body io.ReadCloser) bool {
 	t := reflect.TypeOf(body)
 	if t.Kind() == reflect.Pointer {
@@ -154,10 +154,9 @@ func isRefusal(err error) bool {
 	return false
 }
 
-// OnlySimpleSignatures reports whether an image has, and its instances have, no
-// signatures of another format than the one of types.ImageSource. Of these copy.Image
-// learns by a method whose result is of an internal type, so that a source of ours does
-// not have it.
+// OnlySimpleSignatures reports whether an image and its instances have signatures in
+// the format of types.ImageSource only. copy.Image reads others by a method with a
+// result of an internal type, which a source of ours cannot have.
 func OnlySimpleSignatures(ctx context.Context, src types.ImageSource, instances []*digest.Digest) bool {
 	method := reflect.ValueOf(src).MethodByName("GetSignaturesWithFormat")
 	if !method.IsValid() {

@@ -65,8 +65,9 @@ func answering(t *testing.T, answer http.HandlerFunc) (types.ImageSource, imgspe
 	return src, img.Manifest.Layers[0]
 }
 
-// What is called by reflection, and told by the names of types, is as it was in the library
-// that this was written for. If not, registries are read slower, so it is to be seen here.
+// Methods that are called by reflection, and types that are known by their names, are as in
+// the version of the library that this was written for. If not, registries are read slower:
+// this test shows it.
 func TestContainersImage(t *testing.T) {
 	version := library(t)
 	content := bytes.Repeat([]byte("0123456789"), 600)

@@ -37,7 +37,7 @@ func registryError(t *testing.T, intercept func(w http.ResponseWriter, r *http.R
 	return err
 }
 
-// What containers/image makes of a registry's answers is tried again or not.
+// Errors that containers/image makes of a registry's answers are tried again or not.
 func TestRetryableStatuses(t *testing.T) {
 	coded := func(code string) string { return `{"errors": [{"code": "` + code + `", "message": "no"}]}` }
 	for _, c := range []struct {

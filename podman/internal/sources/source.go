@@ -35,7 +35,7 @@ type truthfulSource struct{ types.ImageSource }
 // type that it is of.
 func Truthful(ctx context.Context, src types.ImageSource) types.ImageSource {
 	switch src.Reference().Transport().Name() {
-	case DockerDaemon, dockerarchive.Transport.Name(): // Of ours, and of containers/image.
+	case DockerDaemon, dockerarchive.Transport.Name(): // Archives, read by this module or containers/image.
 		return truthfulSource{src}
 	}
 	return Typed(ctx, src)
@@ -49,7 +49,7 @@ func (s truthfulSource) GetManifest(ctx context.Context, instance *digest.Digest
 	}
 	document, err := image.ParseDocument(m, mimeType)
 	if err != nil || document.Config == nil {
-		return m, mimeType, nil // For whoever reads it.
+		return m, mimeType, nil // Its reader gets the error.
 	}
 	body, _, err := s.ImageSource.GetBlob(ctx, manifest.BlobInfoFromOCI1Descriptor(*document.Config), none.NoCache)
 	if err != nil {

@@ -1,8 +1,7 @@
-// Package container takes containers of containers/storage, which buildah, podman and
-// CRI-O have, as what images are made of: the image that a container was made of, and what
-// has been changed in it. It is a package of its own so that who does not need
-// containers/storage does not link it. A store needs root or a user namespace, as it does
-// for those who have made it.
+// Package container makes images from containers of containers/storage, as buildah, podman
+// and CRI-O have them: from the image of a container, and the changes in it. It is a
+// package of its own so that programs that do not need containers/storage do not link it.
+// A store needs root or a user namespace, as it does for the tools that have made it.
 package container
 
 import (
@@ -69,8 +68,8 @@ func (c *Container) Base() (types.ImageReference, error) {
 	return ref, nil
 }
 
-// Changes returns what is different in the container's file system from that of its image:
-// its read-write layer, with owners as the container sees them.
+// Changes returns the changes of the container's file system to that of its image: its
+// read-write layer, with owners as the container sees them.
 func (c *Container) Changes() compose.Content { return changes{c} }
 
 type changes struct{ *Container }

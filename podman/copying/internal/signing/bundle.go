@@ -64,8 +64,8 @@ func (c *carrier) message(b *bundle.Bundle, message verify.MessageSignatureConte
 }
 
 // verifyBundle returns nil if one of the keys has signed a bundle, and a log has it, if
-// that is demanded and the bundle says so. artifact is what is signed, for each key anew: it
-// may be a stream.
+// that is demanded and the bundle says so. artifact returns the signed content, for each key
+// anew: it may be a stream.
 func (c *carrier) verifyBundle(b *bundle.Bundle, artifact func() verify.ArtifactPolicyOption) error {
 	options := []verify.VerifierOption{verify.WithNoObserverTimestamps()} // Keys of users do not expire.
 	entries, err := b.TlogEntries()
@@ -97,8 +97,8 @@ type material struct {
 	logs *root.TrustedRoot
 }
 
-// PublicKeyVerifier implements root.TrustedMaterial. What a bundle says of its key is only
-// a hint.
+// PublicKeyVerifier implements root.TrustedMaterial. The key that a bundle names is only a
+// hint.
 func (m *material) PublicKeyVerifier(string) (root.TimeConstrainedVerifier, error) {
 	return root.NewExpiringKey(m.key, time.Time{}, time.Time{}), nil
 }
@@ -135,7 +135,7 @@ func (c *carrier) envelope(data []byte) (about digest.Digest, err error) {
 	return "", fmt.Errorf("verifying the envelope: %w", failed)
 }
 
-// attest takes an attestation whose signature has been verified for what it is about.
+// attest records an attestation for its subjects, after its signature has been verified.
 func (c *carrier) attest(payloadType string, body []byte) error {
 	if payloadType != inToto {
 		return fmt.Errorf("it is signed content of the type %q", printable.String(payloadType))

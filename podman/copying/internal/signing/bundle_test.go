@@ -190,7 +190,7 @@ func TestBundles(t *testing.T) {
 		for name, c := range map[string]struct {
 			mediaType        string
 			layer            []byte
-			signed, attested string // what is wrong
+			signed, attested string // the problems
 		}{
 			"signed by cosign 3": {bundleType, dsse(statementOf(d, cosignSigned)), "", "no attestation of the type"},
 			"message":            {bundleType, message(a.raw), "", "no attestation of the type"},
@@ -255,8 +255,8 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 }
 
-// What is about an image needs no signature, unless a client could run it: its content
-// tells, whatever it is called.
+// A referrer needs no signature, unless a client could run it: its content tells, under
+// any name.
 func TestReferrersThatRun(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)

@@ -30,7 +30,7 @@ func (e *evidence) add(d digest.Digest, s statement) {
 }
 
 func (e *evidence) reject(d digest.Digest, err error) {
-	const enough = 5 // for a person who reads them
+	const enough = 5 // for a person to read
 	if len(e.rejected[d]) < enough {
 		e.rejected[d] = append(e.rejected[d], err)
 	}

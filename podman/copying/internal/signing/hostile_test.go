@@ -39,7 +39,7 @@ func problems(t *testing.T, data []byte, options signing.Options) error {
 	return errors.Join(append(append(report.Problems, unsigned...), err)...)
 }
 
-// Whatever a model of a client loads from an archive that somebody has changed is what
+// From an archive that somebody has changed, a model of a client loads only images that
 // the key has signed, or verify --key fails. The interop tests ask the clients themselves.
 func TestHostileArchives(t *testing.T) {
 	caught := 0
@@ -105,11 +105,10 @@ func readEntries(t *testing.T, data []byte) (all []entry) {
 // files finds the content of a name.
 type files func(name string) ([]byte, bool)
 
-// extracted is what is in a directory into which an archive has been unpacked: the last
-// entry of a name counts.
+// extracted are the files of an unpacked archive: the last entry of a name counts.
 func extracted(entries []entry) files { return find(entries, true, path.Clean) }
 
-// first are the files of who reads an archive until it finds an entry.
+// first are the files of a client that reads an archive until it finds an entry.
 func first(clean func(string) string) func([]entry) files {
 	return func(entries []entry) files { return find(entries, false, clean) }
 }
@@ -148,7 +147,8 @@ func find(entries []entry, last bool, clean func(string) string) files {
 	return func(name string) ([]byte, bool) { return lookup(name, 10) }
 }
 
-// clients are models of what clients load from an archive, by any name or position.
+// clients are models of clients: each loads all that its client can, by any name or
+// position.
 var clients = map[string]func([]entry) []loaded{
 	"docker 20": func(entries []entry) []loaded {
 		f := extracted(entries)
@@ -187,7 +187,8 @@ func imageName(d v1.Descriptor) string {
 
 func ownTag(d v1.Descriptor) string { return d.Annotations["io.github.dockerarchive.tag"] }
 
-// byContent are the files of who stores blobs by what their digests are.
+// byContent are the files of a client that stores blobs under the digests of their
+// content.
 func byContent(f files, entries []entry) files {
 	return func(name string) ([]byte, bool) {
 		hex, isBlob := strings.CutPrefix(name, "blobs/sha256/")

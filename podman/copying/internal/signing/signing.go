@@ -12,11 +12,11 @@ import (
 )
 
 // Verify checks that every image that some client loads from an archive is signed, by
-// signatures that are in the archive. Who signs an index signs what it lists; an index that
-// is not signed passes if all of its manifests are that the archive has.
+// signatures that are in the archive. The signature of an index covers the manifests that
+// it lists; an index that is not signed passes if all of its manifests in the archive are.
 //
-// The problems are what is not signed as wanted, each with the image. The error is for
-// what keeps the images from being checked.
+// The problems are images that are not signed as wanted, and name them. The error says
+// why the images could not be checked.
 func Verify(ctx context.Context, r *dockerarchive.Reader, options Options) (problems []error, err error) {
 	trust, err := newTrust(options)
 	if err != nil {

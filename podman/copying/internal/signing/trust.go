@@ -21,8 +21,8 @@ import (
 
 // Options say which signatures are accepted.
 type Options struct {
-	// Keys are public keys in PEM, with one of which an image must be signed: ECDSA, RSA
-	// or ed25519.
+	// Keys are public keys in PEM: ECDSA, RSA or ed25519. One of them must have signed
+	// an image.
 	Keys [][]byte
 	// Identity is the repository that a signature must be for, such as
 	// registry.example.com/team/app. By default that is the image's own, by each of
@@ -64,7 +64,7 @@ func predicateType(name string) (string, error) {
 	return name, nil
 }
 
-// trust is who is trusted.
+// trust holds the keys and logs that are trusted.
 type trust struct {
 	keys      []*publicKey
 	predicate string
@@ -113,7 +113,7 @@ func (t *trust) verify(signed, message []byte) error {
 var errNotSigned = errors.New("none of the keys has made the signature")
 
 // publicKey verifies signatures in all ways that sigstore's clients make them with a key:
-// cosign 2 hashes by SHA-256 whatever the curve is, cosign 3 by what fits the curve.
+// cosign 2 hashes by SHA-256 for every curve, cosign 3 by the hash that fits the curve.
 // It implements signature.Verifier.
 type publicKey struct {
 	key       crypto.PublicKey

@@ -84,7 +84,7 @@ func beginsAsArchive(path string) bool {
 	}
 	defer f.Close() // It is only read.
 	start := make([]byte, input.LooksLen)
-	n, _ := io.ReadFull(f, start) // What cannot be read is no archive.
+	n, _ := io.ReadFull(f, start) // An unreadable file is no archive.
 	return n > 0 && (compression.Detect(start[:n]) != compression.None || tarfile.IsTar(start[:n]))
 }
 

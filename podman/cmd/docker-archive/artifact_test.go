@@ -9,8 +9,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// An artifact that says what it is for, as oras push --artifact-platform makes it, has a config
-// of an image's type without a rootfs, and is carried as it is.
+// An artifact with a platform, as oras push --artifact-platform makes it, has a config of an
+// image's type without a rootfs. It is carried unchanged.
 func TestArtifactWithPlatform(t *testing.T) {
 	source := imagetest.Testdata(t, "cases/artifact-with-platform.tar")
 	reg, dir := imagetest.NewRegistry(t), t.TempDir()

@@ -25,7 +25,7 @@ func (p *printed) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// browse lets in who has the address that it prints, and nobody else.
+// browse lets in only clients that have the address it prints.
 func TestBrowse(t *testing.T) {
 	stdout := &printed{line: make(chan string, 1)}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -106,7 +106,7 @@ func TestOneBrokenImageHidesNoOther(t *testing.T) {
 	assert.Equal(t, exitFailure, status)
 }
 
-// What is made of an archive without manifests says what its layers are.
+// An archive made from one without manifests states the type of each layer.
 func TestTypesSayWhatLayersAre(t *testing.T) {
 	for _, name := range []string{"skopeo.tar", "docker20.tar", "crane.tar"} {
 		path := filepath.Join(t.TempDir(), "saved.tar")
@@ -122,7 +122,7 @@ func TestTypesSayWhatLayersAre(t *testing.T) {
 	}
 }
 
-// What an image is, its config says, not the type of that.
+// An image is recognized by its config, not by the config's media type.
 func TestConfigsAsTheyAre(t *testing.T) {
 	for _, name := range []string{"config-octet-stream.tar", "created-u002b.tar"} {
 		for _, layout := range []string{"image", "docker"} {
@@ -144,8 +144,8 @@ func TestConfigsAsTheyAre(t *testing.T) {
 
 const partialIndex = "sha256:45d2602b344571424277f0ae5515e160520a245712357743d45b1e1e3095c07e"
 
-// Of an index of which only some platforms are there, one that is there is meant by
-// those who ask for none.
+// If only some platforms of an index are there, a command without --platform takes one
+// that is there.
 func TestPartialArchive(t *testing.T) {
 	if runtime.GOARCH == "arm64" {
 		t.Skip("its platform is this machine's")
@@ -202,7 +202,7 @@ func TestAllOfPartialArchive(t *testing.T) {
 	assert.Equal(t, exitFailure, status)
 }
 
-// What help says of flags holds.
+// Flags do what their help says.
 func TestPromises(t *testing.T) {
 	dir := t.TempDir()
 	_, errOut, status := command(t, "copy", "--preserve-digests", images+"one", "docker-archive:"+filepath.Join(dir, "preserved"))
@@ -241,8 +241,8 @@ func without(t *testing.T, path, entry string) string {
 	return imagetest.WriteFile(t, b.Bytes())
 }
 
-// A layer that has URLs is taken from where the image is, and where it is not, it
-// stays where it is.
+// A layer that has URLs is taken from the image's source. If the source lacks it, it
+// stays at its URLs.
 func TestLayersElsewhere(t *testing.T) {
 	const layer = "80c4c44272206a37adb650c85ff891483dff4b9ad7ca56d548f5503324b0b2c8"
 	present := cases + "nondistributable-present.tar"
@@ -278,7 +278,7 @@ func TestLayersElsewhere(t *testing.T) {
 		assert.Contains(t, errOut, "http://127.0.0.1:1/none")
 	}
 
-	// A directory, of which containers/image would ask the URL first.
+	// For a directory, containers/image would ask the URL first.
 	dir := t.TempDir()
 	succeeds(t, "copy", "--override-os", "windows", "docker-archive:"+present, "oci:"+dir+":x")
 	archived, _ := imagetest.Files(t, imagetest.ReadFile(t, present))

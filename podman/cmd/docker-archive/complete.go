@@ -11,8 +11,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/naming"
 )
 
-// hide takes flags out of the help that are only there for people who know them from
-// another command.
+// hide removes flags from the help that exist only for users of another command.
 func hide(f *pflag.FlagSet, names ...string) {
 	for _, name := range names {
 		f.Lookup(name).Hidden = true

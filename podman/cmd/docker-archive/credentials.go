@@ -10,7 +10,7 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// maxPassword is how many bytes a password, which may be a token, can have.
+// maxPassword is the largest size of a password or token, in bytes.
 const maxPassword = 1 << 20
 
 // authFromStdin reads the password from standard input, as docker login does: all of it
@@ -41,7 +41,7 @@ func (r *registryOptions) useServers(sys *types.SystemContext, archives []string
 	for _, arg := range archives {
 		ref, err := archiveReference(arg)
 		if err != nil {
-			continue // Who opens it says so.
+			continue // Opening it reports the error.
 		}
 		if err := r.hosts.AddReference(sys, ref); err != nil {
 			return usagef("--creds: %w", err)
@@ -50,7 +50,7 @@ func (r *registryOptions) useServers(sys *types.SystemContext, archives []string
 	return nil
 }
 
-// usage says of credentials for several registries how to give them.
+// usage says how to give credentials for several registries.
 func (r *registryOptions) usage(err error) error {
 	if err == nil {
 		return nil
@@ -58,8 +58,8 @@ func (r *registryOptions) usage(err error) error {
 	return usagef("--%[1]screds, --%[1]susername and --%[1]sregistry-token: %[2]w (--authfile)", r.prefix, err)
 }
 
-// useAll is use for all images of a command line, before anything is asked of any registry.
-// What is wrong with them otherwise is said when they are read.
+// useAll is use for all images of a command line, before any request to a registry. Other
+// errors in them are reported when they are read.
 func (o *saveOptions) useAll(sys *types.SystemContext, args []argument) error {
 	for _, arg := range args {
 		if arg.access != nil && arg.access.auth != nil {

@@ -141,7 +141,7 @@ func TestCommandTimeout(t *testing.T) {
 	succeeds(t, "version", "--command-timeout", "1h")
 }
 
-// What is signed is saved, and that its signatures are not is said once.
+// Signed images are saved, and one warning says that their signatures are not.
 func TestSaveOfSignedImages(t *testing.T) {
 	dir := t.TempDir()
 	sources := []string{}

@@ -14,8 +14,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/daemon"
 )
 
-// locateDaemon says in sys where the docker daemon is, as docker itself finds it. What
-// flags have said stays.
+// locateDaemon sets the address of the docker daemon in sys, as docker itself finds it.
+// Flags take precedence.
 func locateDaemon(sys *types.SystemContext) error {
 	if sys.DockerDaemonHost != "" {
 		return nil // tcp:// means TLS there, as for skopeo.
@@ -28,7 +28,7 @@ func locateDaemon(sys *types.SystemContext) error {
 	}
 	if _, address, ok := strings.Cut(found.Host, "ssh://"); ok {
 		return fmt.Errorf("the docker daemon at ssh://%s is reached by ssh, over which no images are copied: use 'docker save' there, or forward the socket",
-			address[strings.LastIndex(address, "@")+1:]) // Without the password that it may have.
+			address[strings.LastIndex(address, "@")+1:]) // Without its password, if any.
 	}
 	sys.DockerDaemonHost, sys.DockerDaemonCertPath = found.Host, found.CertDir
 	sys.DockerDaemonInsecureSkipTLSVerify = found.InsecureSkipVerify
@@ -38,9 +38,9 @@ func locateDaemon(sys *types.SystemContext) error {
 // shortID is what may be an ID of an image, or the beginning of one, as docker takes it.
 var shortID = regexp.MustCompile(`^(sha256:)?[0-9a-f]{1,64}$`)
 
-// wholeID returns an image with its ID in full if it is docker-daemon: and the beginning of
-// an ID, which the daemon knows to complete; another as it is. A name that could be an ID
-// stays a name if the daemon has an image of that name.
+// wholeID asks the daemon to complete the ID of an image that is docker-daemon: and the
+// beginning of an ID. It returns other images unchanged. A name that could be an ID stays a
+// name if the daemon has an image of that name.
 func wholeID(ctx context.Context, sys *types.SystemContext, image string) (string, error) {
 	id, ok := strings.CutPrefix(image, dockerDaemon+":")
 	if !ok {

@@ -67,7 +67,7 @@ func TestWhereTheDaemonIs(t *testing.T) {
 	}
 }
 
-// What docker shows as an ID is an image to save and copy, unless it is the name of one.
+// save and copy take IDs as docker shows them, unless an image has that name.
 func TestShortIDs(t *testing.T) {
 	reg := imagetest.NewRegistry(t)
 	reg.Push(t, "app:1", imagetest.NewImage(t, "1", imagetest.Gzip(1, 3000)))

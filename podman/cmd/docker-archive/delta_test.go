@@ -145,7 +145,7 @@ func TestSaveDelta(t *testing.T) {
 	assertSame(t, m.both, m.january)
 }
 
-// How a delta is written has no influence on what it is.
+// A delta is the same however it is written.
 func TestSaveDeltaWays(t *testing.T) {
 	m := newMonths(t, gzip.DefaultCompression)
 	february := "image-archive:" + m.february

@@ -84,10 +84,10 @@ error.`,
 	return cmd
 }
 
-// side is one of what is compared.
+// side is one side of a comparison.
 type side struct {
 	files.Side
-	img   *inside // nil of a directory
+	img   *inside // nil for a directory
 	close func()
 }
 

@@ -124,7 +124,7 @@ func (o *insideFlags) each(ctx context.Context, arg string) ([]oneOf, error) {
 }
 
 // newTagsCommand returns the hidden command that crane calls ls and regctl tag ls, with a tag in each
-// line, or that which skopeo calls list-tags, with its JSON.
+// line, or skopeo's list-tags, with its JSON.
 func newTagsCommand(g *globalOptions, name string, asJSON bool) *cobra.Command {
 	o := &insideFlags{globalOptions: g}
 	cmd := &cobra.Command{

@@ -15,8 +15,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// A name whose digest cannot be the image's, as podman and hauler write them, makes no archive
-// unsaveable: its tag stays, if it has one, and what is left out is said.
+// An archive can be saved even if the digest in a name cannot be the image's, as podman and
+// hauler write them. The name keeps its tag, if any, and a message says what is left out.
 func TestNamesWithOtherDigests(t *testing.T) {
 	other := "@sha256:" + strings.Repeat("a", 64)
 	for names, want := range map[string]string{

@@ -16,11 +16,11 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// The examples of help name places that a test cannot have. Each stands for one that
-// it has.
+// The examples of help name places that a test cannot have. Each stands for one of the
+// test's own.
 const (
 	exampleRegistry = "example.com"
-	// fakeDocker is a docker of which pipes are all that is asked.
+	// fakeDocker is a docker that is used only in pipes.
 	fakeDocker = `#!/bin/sh
 case "$1" in
 load) exec docker-archive list - ;;
@@ -124,13 +124,13 @@ func TestExamplesOfHelp(t *testing.T) {
 func runExample(t *testing.T, example, ready, address string, env []string) {
 	dir := filepath.Join(t.TempDir(), "work")
 	require.NoError(t, os.CopyFS(dir, os.DirFS(ready)))
-	for _, name := range written(example) { // What an example writes must not be there.
+	for _, name := range written(example) { // An example's output must not exist yet.
 		require.NoError(t, os.RemoveAll(filepath.Join(dir, name)))
 	}
 	example = strings.ReplaceAll(example, exampleRegistry+"/", address+"/")
 	example = mounted(t, dir, example)
 	assert.Contains(t, example, "docker-archive")
-	if strings.HasPrefix(example, "docker-archive remove ") { // Of one image, nothing would be left.
+	if strings.HasPrefix(example, "docker-archive remove ") { // Removing the only image would leave nothing.
 		example = "docker-archive add -q --name two images.tar $IMAGES:two\n" + example
 	}
 	out, err := shell(t, dir, "set -e; PATH=$TOOLS:$PATH\n"+example, env...)
@@ -201,7 +201,7 @@ func runPage(t *testing.T, page string, least int) {
 		}
 		line = strings.ReplaceAll(line, "localhost:5000/", reg.Address+"/")
 		line = mounted(t, dir, line)
-		if strings.HasPrefix(line, "docker-archive add ") { // To what the reader has.
+		if strings.HasPrefix(line, "docker-archive add ") { // The reader already has an archive.
 			line = "[ -e images.tar ] || docker-archive save -q -o images.tar alpine:3.20\n" + line
 		}
 		out, err := shell(t, dir, "set -e; PATH=$TOOLS:$PATH\n"+line, env...)

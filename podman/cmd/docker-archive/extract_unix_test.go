@@ -39,7 +39,7 @@ func TestExtract(t *testing.T) {
 	assert.FileExists(t, filepath.Join(part, "su"))
 }
 
-// Whatever is in the directory, and in the image, nothing is written outside.
+// Nothing is written outside the directory, whatever it and the image contain.
 func TestExtractStaysInside(t *testing.T) {
 	outside := t.TempDir()
 	secret := filepath.Join(outside, "secret")

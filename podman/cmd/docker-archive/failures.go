@@ -47,7 +47,7 @@ func (r *registryOptions) refused(err error) error {
 	return err
 }
 
-// registryError is an error of what a registry was asked that says nothing of it.
+// registryError is an error of a request to a registry, for errors that do not name it.
 type registryError struct {
 	error
 	host string
@@ -56,7 +56,7 @@ type registryError struct {
 // Unwrap returns the error.
 func (e *registryError) Unwrap() error { return e.error }
 
-// failed marks an error, if it is one, of what a registry was asked.
+// failed marks an error of a request to a registry. nil stays nil.
 func (r *registryOptions) failed(host string, err error) error {
 	if err == nil {
 		return nil

@@ -142,7 +142,7 @@ func (o *filesOptions) each(ctx context.Context, img *inside, path string, f fun
 	return nil
 }
 
-// isWithin reports whether a path is as near to another one as --depth says.
+// isWithin reports whether a path is within --depth levels of another one.
 func (o *filesOptions) isWithin(from, path string) bool {
 	if o.depth == 0 {
 		return true

@@ -528,8 +528,8 @@ func wordsOf(root *cobra.Command, args []string) (words []string) {
 	return words
 }
 
-// wordsAt returns where the arguments are that can be the names of commands: those behind flags, of
-// which nobody knows whether they take a value. A word that is a command of anybody goes first.
+// wordsAt returns the indexes of the arguments that can be names of commands. The word behind an
+// unknown flag is the flag's value, unless it is a command of any program.
 func wordsAt(root *cobra.Command, args []string) (at []int) {
 	valued := false
 	for i, arg := range args {

@@ -16,7 +16,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// Hints name commands and flags that there are.
+// Hints name only commands and flags that exist.
 func TestGuessesAreRight(t *testing.T) {
 	root := newRootCommand()
 	root.InitDefaultCompletionCmd()
@@ -64,7 +64,7 @@ func flagOf(cmd *cobra.Command, arg string) *pflag.Flag {
 	return cmd.Flags().ShorthandLookup(strings.TrimPrefix(arg, "-"))
 }
 
-// People who know other programs are told what to type here.
+// Users of other programs are told what to type here.
 func TestGuessedLines(t *testing.T) {
 	inTestdata(t, "archives/podman-multi.tar", "jan.tar")
 	for typed, want := range map[string]string{

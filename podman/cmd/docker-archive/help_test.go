@@ -37,8 +37,8 @@ func helpOf(cmd *cobra.Command, everything bool) string {
 	return b.String()
 }
 
-// The help of every command has a short text, fits in a terminal, and says of each flag in one
-// line what it does.
+// The help of every command has a short text, fits in a terminal, and explains each flag in
+// one line.
 func TestHelpIsShort(t *testing.T) {
 	eachCommand(func(cmd *cobra.Command) {
 		name := cmd.CommandPath()
@@ -137,7 +137,7 @@ func commandsPage() string {
 	return b.String()
 }
 
-// docs/commands.md is what help says.
+// docs/commands.md equals the text of help.
 func TestCommandsPage(t *testing.T) {
 	t.Setenv("REGISTRY_AUTH_FILE", "") // The default of a flag.
 	path := imagetest.Testdata(t, "../docs/commands.md")

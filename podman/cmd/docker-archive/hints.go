@@ -84,7 +84,7 @@ func growHint(err error) string {
 	return ""
 }
 
-// imageHint is about what an image is.
+// imageHint is about the images themselves: platforms, layers and names.
 func imageHint(err error) string {
 	var noPlatform *errdef.NoPlatformError
 	var missing *errdef.MissingError
@@ -150,8 +150,8 @@ func hereHint(err error) string {
 	return ""
 }
 
-// toDaemon reports whether something was copied to a Docker daemon, of which containers/image
-// says that a pipe is closed if nobody is there.
+// toDaemon reports whether something was copied to a Docker daemon. If no daemon is there,
+// containers/image says that a pipe is closed.
 func toDaemon(err error) bool {
 	var copied *copyError
 	return errors.As(err, &copied) && copied.destination.Transport().Name() == dockerDaemon
@@ -370,8 +370,8 @@ func statusOf(err error) int {
 	return bodyStatus(err)
 }
 
-// bodyStatus returns the status of an answer that has not the body of a registry's, for
-// which containers/image has an error that it does not export.
+// bodyStatus returns the status of an answer whose body is not a registry's. The error that
+// containers/image has for it is not exported.
 func bodyStatus(err error) int {
 	var code int
 	switch wrapper := err.(type) {

@@ -19,7 +19,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// hinted runs a command that fails, and demands what it says.
+// hinted runs a command that must fail, and checks its message.
 func hinted(t *testing.T, want string, args ...string) {
 	t.Helper()
 	_, errOut, status := command(t, args...)
@@ -27,7 +27,7 @@ func hinted(t *testing.T, want string, args ...string) {
 	assert.Contains(t, errOut, want, args)
 }
 
-// What is wrong with a registry is told with what helps, and with its name.
+// Errors of a registry come with its name and a hint.
 func TestHintsOfRegistries(t *testing.T) {
 	html := "<html><body>Sign in</body></html>"
 	answer := func(status int, header, value, body string) http.HandlerFunc {
@@ -73,7 +73,7 @@ func TestHintsOfRegistries(t *testing.T) {
 		save := append([]string{"save", "--tls-verify=false", "--retry-times", "0", "-o", filepath.Join(dir, "x.tar")}, append(c.flags, address+"/app:1")...)
 		want := c.want
 		if strings.HasPrefix(want, " ") {
-			want = address + want // It says of whom it speaks.
+			want = address + want // It names the registry.
 		}
 		hinted(t, want, save...)
 		copied := append([]string{"copy", "--src-tls-verify=false"}, append(c.flags, "docker://"+address+"/app:1", "dir:"+filepath.Join(dir, "x"))...)

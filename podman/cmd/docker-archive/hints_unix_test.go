@@ -32,7 +32,7 @@ func TestHintOfUnreadableCredentials(t *testing.T) {
 	reg := imagetest.NewRegistry(t)
 	cmd := exec.CommandContext(t.Context(), program, "save", "--insecure-policy", "--dry-run", reg.Address+"/app:1")
 	cmd.Env = append(os.Environ(), processVariable+"=1", "XDG_RUNTIME_DIR="+dir, "HOME="+dir)
-	if os.Geteuid() == 0 { // Who may read everything.
+	if os.Geteuid() == 0 { // Root may read everything.
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	} else {
 		require.NoError(t, os.Chmod(containers, 0))

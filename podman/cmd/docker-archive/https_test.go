@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// archiveServer serves a directory over https to who has the password, and returns its address, the flags to
-// reach it, and how many answers had another status than 206.
+// archiveServer serves a directory over https to clients with the password, and returns its address, the
+// flags to reach it, and how many answers had another status than 206.
 func archiveServer(t *testing.T, dir string) (address string, flags []string, others *atomic.Int32) {
 	t.Helper()
 	others = new(atomic.Int32)
@@ -44,7 +44,7 @@ func withFlags(prefix string, flags []string, args ...string) []string {
 	return args
 }
 
-// What a command reads of a path, it reads of an address, in place.
+// Commands read an archive at an address as they read one at a path: in place.
 func TestArchivesOverHTTPS(t *testing.T) {
 	dir := t.TempDir()
 	local := filepath.Join(dir, "app.tar")

@@ -18,7 +18,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
 
-// dockerDaemon is the name of the transport of which a name may mean a repository.
+// dockerDaemon is the transport in which a name may mean a repository.
 const dockerDaemon = "docker-daemon"
 
 // imageList are the images of a command line.
@@ -58,8 +58,8 @@ func (l *imageList) report(err error) error {
 	return err
 }
 
-// images returns the images of the command line with their names. What cannot be
-// listed is reported and left out with --keep-going.
+// images returns the images of the command line with their names. With --keep-going, images
+// that cannot be listed are reported and left out.
 func (o *saveOptions) images(cmd *cobra.Command, sys *types.SystemContext, args []argument) (*imageList, error) {
 	if len(args) == 0 {
 		return nil, usagef("there is no image to save")
@@ -80,7 +80,7 @@ func (o *saveOptions) images(cmd *cobra.Command, sys *types.SystemContext, args 
 	for _, arg := range args {
 		if strings.HasPrefix(arg.text, dockerDaemon+":") {
 			if err := locateDaemon(sys); err != nil {
-				return nil, err // Of all alike.
+				return nil, err // It would fail for all.
 			}
 		}
 		var images []copying.SaveImage
@@ -95,7 +95,7 @@ func (o *saveOptions) images(cmd *cobra.Command, sys *types.SystemContext, args 
 		if err == nil {
 			images, err = arg.apply(o, images)
 		}
-		if err == nil && arg.name == "" && len(names) == 0 { // What is said of one image goes before.
+		if err == nil && arg.name == "" && len(names) == 0 { // A name for one image takes precedence.
 			err = renamed.images(images)
 		}
 		var usage usageError
@@ -272,8 +272,8 @@ func parseImage(arg string) (types.ImageReference, reference.Named, error) {
 		ref, err := docker.ParseReference("//" + arg)
 		return ref, reference.TagNameOnly(named), err
 	}
-	// By the digest, whatever the tag means by now, and called by the tag, as docker,
-	// podman and Kubernetes have it.
+	// Read by the digest, even if the tag has moved, and named by the tag, as docker, podman
+	// and Kubernetes do it.
 	ref, err := docker.ParseReference(fmt.Sprintf("//%s@%s", named.Name(), digested.Digest()))
 	if err != nil {
 		return nil, nil, err

@@ -59,7 +59,7 @@ func TestSaveUnderSeveralNames(t *testing.T) {
 	for _, name := range names {
 		assert.Contains(t, list, "\n"+name+" ")
 	}
-	// The only image of an archive, whatever names it has there.
+	// The only image of an archive, under any name.
 	out, errOut, status = runSave(t, "", "-o", second, "--name", "other", "docker-archive:"+first)
 	require.Zero(t, status, errOut)
 	assert.Equal(t, "docker.io/library/other:latest "+multiDigest+"\n", out)

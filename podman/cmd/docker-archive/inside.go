@@ -202,10 +202,10 @@ func newTree(sources []archive.LayerSource, options files.Options) *files.Tree {
 	return files.New(all, options)
 }
 
-// parseConfig keeps what is known of the image. A config that is none has nothing.
+// parseConfig keeps the config of the image. An invalid config counts as an empty one.
 func (i *inside) parseConfig(data []byte) {
 	if image.Decode("config", data, &i.config) != nil {
-		i.config = imgspecv1.Image{} // What is in it has not been checked.
+		i.config = imgspecv1.Image{} // Its content has not been checked.
 	}
 }
 

@@ -34,7 +34,7 @@ func demoImages(t *testing.T, dir string) {
 	}
 }
 
-// What the page shows is what the commands print.
+// The commands print exactly the output that the page shows.
 func TestDocsOfInside(t *testing.T) {
 	page, err := filepath.Abs("../../../docs/inside.md")
 	require.NoError(t, err)

@@ -72,7 +72,7 @@ func savedImage(t *testing.T, config map[string]any, layers ...[]byte) string {
 	return imagetest.WriteFile(t, layerTar(t, entries...))
 }
 
-// twoLayers is an image of which the upper layer hides something of the lower.
+// twoLayers is an image whose upper layer hides something of the lower.
 func twoLayers(t *testing.T) string {
 	lower := layerTar(t,
 		tarEntry{tar.Header{Name: "etc/", Typeflag: tar.TypeDir, Mode: 0o755}, ""}, regularFile("etc/os-release", "ID=old\n"), regularFile("etc/gone", strings.Repeat("x", 100)),
@@ -257,7 +257,7 @@ func TestDiff(t *testing.T) {
 	}
 }
 
-// What an archive was saved without is named by every command, and all of it.
+// Every command names all the layers that an archive was saved without.
 func TestInsideOfDelta(t *testing.T) {
 	dir := t.TempDir()
 	old, delta := filepath.Join(dir, "old.tar"), filepath.Join(dir, "delta.tar")

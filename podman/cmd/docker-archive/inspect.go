@@ -106,8 +106,8 @@ file, --raw and --format print every byte.`,
 	return cmd
 }
 
-// source opens the image that an argument means. whole is for an index as it is, whatever
-// platforms it has.
+// source opens the image that an argument means. With whole, it opens an index as it is,
+// whatever its platforms.
 func (o *insideFlags) source(ctx context.Context, arg string, whole bool) (types.ImageSource, *types.SystemContext, error) {
 	base, err := o.systemContext()
 	if err != nil {
@@ -191,7 +191,7 @@ func printConfig(ctx context.Context, out io.Writer, sys *types.SystemContext, s
 		}
 		return printJSON(out, config)
 	}
-	var indented bytes.Buffer // All fields, in their order, whoever knows them.
+	var indented bytes.Buffer // All fields, in their order, also unknown ones.
 	if err := json.Indent(&indented, bytes.TrimSpace(data), "", "    "); err != nil {
 		return fmt.Errorf("%s: its config is no JSON, which --raw prints as it is: %w", transports.ImageName(src.Reference()), err)
 	}
@@ -245,13 +245,13 @@ func inspect(ctx context.Context, sys *types.SystemContext, src types.ImageSourc
 	return summary, nil
 }
 
-// noFieldError means that a template wants a field that there is not.
+// noFieldError means that a template wants a field that does not exist.
 type noFieldError struct {
 	name   string
-	fields []string // that there are
+	fields []string // that exist
 }
 
-// Error names the field, and those that there are.
+// Error names the field, and those that exist.
 func (e *noFieldError) Error() string {
 	return fmt.Sprintf("--format: there is no field %s; there are %s", e.name, strings.Join(e.fields, ", "))
 }

@@ -22,8 +22,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
 
-// The types below are what --json prints. docs/json.md says what is in them, and what
-// stays as it is.
+// --json prints the types below. docs/json.md describes them, and says which parts are
+// stable.
 
 // savedJSON is the result of save.
 type savedJSON struct {

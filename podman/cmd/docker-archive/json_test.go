@@ -63,7 +63,7 @@ func TestSaveJSONOfFailures(t *testing.T) {
 	assert.Empty(t, saved.Images[1].Platforms)
 }
 
-// The digest of what goes to a pipe is that of what arrives.
+// --sha256 prints the digest of the bytes that were written.
 func TestSHA256(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s.tar")
 	out, _ := succeeds(t, "save", "-q", "--sha256", "-o", path, "oci:../../../testdata/oci:one=r.example/o:1")
@@ -193,7 +193,7 @@ func TestFormatJSON(t *testing.T) {
 	assert.Equal(t, config, out)
 }
 
-// A field that there is not is answered by those that there are.
+// The error for an unknown field lists the existing ones.
 func TestFormatFields(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s.tar")
 	succeeds(t, "save", "-q", "-o", path, "oci:../../../testdata/oci:one=app:1")

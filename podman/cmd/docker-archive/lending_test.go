@@ -36,7 +36,7 @@ func TestArchivesLendEachOther(t *testing.T) {
 	assert.Contains(t, errOut, "--base FULL.tar")
 }
 
-// An archive that would lend and cannot be read is named, and whatever else is wrong is said.
+// An unreadable archive that would lend layers is named, and other errors are reported too.
 func TestArchiveLendsNothing(t *testing.T) {
 	m := newMonths(t, gzip.DefaultCompression)
 	m.run(t, 0, "save", "-q", "--delta", m.january, "-o", m.delta, "image-archive:"+m.february)

@@ -129,7 +129,7 @@ func (l archiveList) print(out io.Writer, n, count int, whole bool) error {
 	return printList(out, l.images, whole)
 }
 
-// printListJSON prints all images; of several archives, each with its own.
+// printListJSON prints all images; with several archives, each image with its archive.
 func printListJSON(out io.Writer, lists []archiveList) error {
 	if len(lists) == 1 {
 		return printJSON(out, lists[0].images)
@@ -230,8 +230,8 @@ func rowNames(img dockerarchive.ImageInfo) []string {
 	return []string{fmt.Sprintf("@%d", img.Position)}
 }
 
-// platforms names all platforms of an image that are in the archive, those of which a part
-// is, and those that its index lists besides, or what else this is.
+// platforms names the complete, incomplete and missing platforms of an image in the
+// archive. If it is no image, it names its kind.
 func platforms(m dockerarchive.ManifestInfo) string {
 	there, incomplete, missing := listedPlatforms(m)
 	var not []string

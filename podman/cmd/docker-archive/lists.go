@@ -49,8 +49,8 @@ func given(args []string) []argument {
 	return arguments
 }
 
-// located has an argument that is a file say so. Names in files of other programs, as those of
-// Kubernetes, never are.
+// located adds the transport to an argument that is a file. Names in files of other programs,
+// such as Kubernetes', never are files.
 func (a argument) located() argument {
 	if located := withTransport(a.text); !strings.HasPrefix(located, docker.Transport.Name()+"://") {
 		a.text = located
@@ -121,8 +121,8 @@ func (l *listing) report(o *saveOptions, stderr io.Writer) error {
 	return nil
 }
 
-// inFull returns the whole name of an image in a registry, by which it is the same as
-// another; of anything else, what was given.
+// inFull returns the whole name of an image in a registry, to compare images by. It returns
+// anything else unchanged.
 func (o *saveOptions) inFull(arg string) string {
 	if _, _, ok := cutTransport(arg); ok {
 		return arg
@@ -137,8 +137,8 @@ func (o *saveOptions) inFull(arg string) string {
 	return named.String()
 }
 
-// readFile has a file read that names images: in UTF-8, or in what the byte order mark at its
-// beginning says. Windows writes such files.
+// readFile reads a file that names images: in UTF-8, or in the encoding of its byte order
+// mark. Windows writes such files.
 func readFile(stdin io.Reader, file string, read func(in io.Reader, name string) (*listing, error)) (*listing, error) {
 	if file == "-" {
 		return read(decoded(stdin), "standard input")
@@ -167,7 +167,7 @@ func readList(in io.Reader, name string) (*listing, error) {
 		if !utf8.Valid(lines.Bytes()) || bytes.IndexByte(lines.Bytes(), 0) >= 0 {
 			return nil, usagef("%s:%d: a list of images is text, with one on a line", name, n)
 		}
-		line, _, _ := strings.Cut(strings.TrimPrefix(lines.Text(), "\ufeff"), "#") // Of a list behind another.
+		line, _, _ := strings.Cut(strings.TrimPrefix(lines.Text(), "\ufeff"), "#") // A concatenated list may have a byte order mark on any line.
 		if line = strings.TrimSpace(line); line != "" {
 			arg := listedArgument(line).located()
 			arg.place = fmt.Sprintf("%s:%d", name, n)
@@ -183,7 +183,7 @@ func readList(in io.Reader, name string) (*listing, error) {
 	return l, nil
 }
 
-// shortened returns as much of what the user gave as a message should have.
+// shortened cuts user input to a length that fits a message.
 func shortened(s string) string {
 	const enough = 200
 	if len(s) <= enough {

@@ -57,7 +57,7 @@ func TestFaultsOfManyImages(t *testing.T) {
 	assert.Contains(t, errOut, "docker-archive: and 4 more images\n")
 }
 
-// What is no list, or no name, is told in a line that can be read.
+// Input that is no list, or no name, is reported in one readable line.
 func TestListsThatAreNone(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "list")

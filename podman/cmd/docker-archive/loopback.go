@@ -27,7 +27,7 @@ func trustingLoopback(sys *types.SystemContext, repository reference.Named) *typ
 	return &trusting
 }
 
-// contextOf is trustingLoopback for whatever a reference refers to.
+// contextOf is trustingLoopback for any reference.
 func contextOf(sys *types.SystemContext, ref types.ImageReference) *types.SystemContext {
 	if ref.Transport().Name() != docker.Transport.Name() {
 		return sys

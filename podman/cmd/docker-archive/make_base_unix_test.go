@@ -20,8 +20,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// A tar whose names lead out of the image lands inside, as in docker and podman, wherever the
-// image goes, and that is said.
+// A tar whose names lead out of the image lands inside, as in docker and podman, for every
+// destination, and a message says so.
 func TestMakePutsFilesInside(t *testing.T) {
 	dir := t.TempDir()
 	layer := filepath.Join(dir, "layer.tar")

@@ -75,8 +75,8 @@ func (c *configFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&c.dockerVersion, "docker-version", "", "`VERSION` of Docker that made it, with --format docker")
 }
 
-// change returns what the flags change. Of an image without a base, that is also what it
-// is for: --platform, or this machine's.
+// change returns the changes that the flags make. For an image without a base, they
+// include the platform: --platform, or this machine's.
 func (c *configFlags) change(g *globalOptions, scratch bool) (func(*compose.Config) error, error) {
 	var file *compose.Config
 	if c.file != "" {
@@ -170,7 +170,7 @@ func (c *configFlags) instructions() ([]string, error) {
 	return all, nil
 }
 
-// setShell sets the shell before the instructions, whose shell form it is for.
+// setShell sets the shell before the instructions, as it applies to their shell form.
 func (c *configFlags) setShell(config *compose.Config) error {
 	var shell []string
 	if err := json.Unmarshal([]byte(c.shell), &shell); err != nil || len(shell) == 0 {

@@ -59,7 +59,7 @@ func adopt(img *compose.Image, state *container.State) {
 		return // It has no annotations.
 	}
 	for name, value := range state.Annotations {
-		// What the base is, the image says itself.
+		// The image itself names its base.
 		if _, given := img.Annotations[name]; !given && name != imgspecv1.AnnotationBaseImageName && name != imgspecv1.AnnotationBaseImageDigest {
 			img.Annotations[name] = value
 		}

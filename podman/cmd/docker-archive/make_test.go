@@ -277,7 +277,7 @@ func TestMakeSquashAndRebase(t *testing.T) {
 	assert.Contains(t, stderr, "is not what the image was built on")
 }
 
-// What no layer can have is said, and left out.
+// Files that no layer can have are reported and left out.
 func TestMakeSaysSockets(t *testing.T) {
 	dir, err := os.MkdirTemp("", "make") // The paths of sockets are short.
 	require.NoError(t, err)

@@ -21,7 +21,7 @@ import (
 // mapUsage is the help of --map.
 const mapUsage = "replace a prefix of names, a host or path, by `FROM=TO`; repeatable"
 
-// nameMap says what images are called instead of what they were.
+// nameMap maps names of images to new names.
 type nameMap []*mapping
 
 // mapping is one FROM=TO.
@@ -30,8 +30,8 @@ type mapping struct {
 	used     bool
 }
 
-// parseMap parses the values of --map. What names are mapped to is below a registry, which may
-// be followed by a prefix, or has a host of its own if that is empty.
+// parseMap parses the values of --map. The new names are below a registry, which may be
+// followed by a prefix. If it is empty, they have hosts of their own.
 func parseMap(values []string, below string) (nameMap, error) {
 	var m nameMap
 	for _, value := range values {

@@ -207,8 +207,8 @@ func digestOf(index v1.Index, architecture string) string {
 	return ""
 }
 
-// A platform whose manifest is there, but not all of its layers, is listed so, and left out
-// if that is asked for.
+// A platform with a manifest but without all of its layers is listed as incomplete, and left out
+// on request.
 func TestIncompletePlatform(t *testing.T) {
 	dir := t.TempDir()
 	whole := filepath.Join(dir, "whole.tar")

@@ -184,7 +184,7 @@ func TestUnlistedByCosign(t *testing.T) {
 	out, _ := succeeds(t, "verify", path)
 	assert.NotContains(t, out, "belong to no image")
 
-	// Whatever is saved from it has both, and both are pushed where the image gets a name.
+	// Archives saved from it have both, and both are pushed where the image gets a name.
 	dir := t.TempDir()
 	unpack(t, path, dir)
 	for n, source := range []string{dir, "oci:" + dir, "docker-archive:" + path} {
@@ -217,7 +217,7 @@ func TestUnlistedImageIsNotSigned(t *testing.T) {
 	assert.Equal(t, 2, strings.Count(out, "the archive has no signature of"), out)
 }
 
-// Who expects an image is told how to say so, if only its signature says whose it is.
+// A hint says how to name the expected image, if only the signature names it.
 func TestNamelessIsHinted(t *testing.T) {
 	s := newSignedImage(t)
 	path := relisted(t, s.save(t, "--referrers"), func(index *v1.Index) {

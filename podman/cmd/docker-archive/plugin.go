@@ -22,7 +22,7 @@ const (
 	dockersSocket  = "DOCKER_CLI_PLUGIN_SOCKET"               // is closed when a plugin shall end
 )
 
-// newMetadataCommand returns the hidden command that docker asks what a plugin is.
+// newMetadataCommand returns the hidden command that describes a plugin to docker.
 func newMetadataCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:    "docker-cli-plugin-metadata",

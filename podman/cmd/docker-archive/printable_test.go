@@ -112,7 +112,7 @@ func commandsFor(t *testing.T, path string) [][]string {
 	}
 }
 
-// Nothing of an archive, nor of the command line, reaches a terminal as it is.
+// Nothing from an archive or the command line reaches a terminal unescaped.
 func TestOnlyWhatPrintsIsShown(t *testing.T) {
 	for name, path := range hostileArchives(t) {
 		for _, args := range commandsFor(t, path) {

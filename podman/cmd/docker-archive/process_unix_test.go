@@ -44,8 +44,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// shell runs a script in dir, for which docker-archive is a program, and returns what
-// it printed on both outputs.
+// shell runs a script in dir, with docker-archive in its PATH, and returns its standard
+// output and error.
 func shell(t *testing.T, dir, script string, env ...string) (string, error) {
 	t.Helper()
 	self, err := os.Executable()

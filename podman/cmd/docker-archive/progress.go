@@ -19,13 +19,13 @@ import (
 // lineInterval is how often a line says how far it has come where there are no bars.
 const lineInterval = 10 * time.Second
 
-// words are how one kind of progress is told.
+// words are the words for one kind of progress.
 type words struct {
-	doing, done string                                  // as what is done with a blob is called
-	planned     func(e progress.Event) string           // says what there is to do
-	all         func(e progress.Event) string           // what the bar for all is called
+	doing, done string                                  // for the work on a blob
+	planned     func(e progress.Event) string           // describes the work ahead
+	all         func(e progress.Event) string           // names the bar for all
 	retried     func(e progress.Event, m *meter) string // says that it goes on; m is the blob's, if one was begun
-	again       bool                                    // what is tried again begins at the start
+	again       bool                                    // a retry begins at the start
 }
 
 // newProgress shows on w how far saving has come, newSending which blobs are sent,
@@ -176,7 +176,7 @@ func planned(e progress.Event) string {
 	return s
 }
 
-// retried says of what is fetched where it goes on.
+// retried says where fetching goes on.
 func retried(e progress.Event, _ *meter) string {
 	what := e.Blob.String()
 	if e.Image != "" {
@@ -192,7 +192,7 @@ func retried(e progress.Event, _ *meter) string {
 	return fmt.Sprintf("reading %s after: %v", what, e.Err)
 }
 
-// sentAgain says of what is sent from the beginning how far it was.
+// sentAgain says how far sending was before it begins again.
 func sentAgain(e progress.Event, m *meter) string {
 	at := ""
 	if m != nil {
@@ -205,7 +205,7 @@ func waiting(e progress.Event) string {
 	return printable.String("still waiting for " + e.Host)
 }
 
-// blobName returns what to call a blob by: its digest, and its image if that is the only one.
+// blobName returns a name for a blob: its digest, and its image if that is the only one.
 func blobName(e progress.Event) string {
 	if e.Image == "" {
 		return short(e.Blob)
@@ -216,7 +216,7 @@ func blobName(e progress.Event) string {
 // imageName returns the name of an image as people write it.
 func imageName(name string) string {
 	ref, err := alltransports.ParseImageName(name)
-	if err != nil { // Of a transport that this program has not.
+	if err != nil { // This program lacks its transport.
 		return printable.String(name)
 	}
 	if named := ref.DockerReference(); named != nil {

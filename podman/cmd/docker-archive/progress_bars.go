@@ -16,8 +16,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/progress"
 )
 
-// wide is how many columns a terminal has that has room for names beside what the line
-// for all says.
+// wide is the number of columns from which a terminal has room for names beside the
+// line for all.
 const wide = 90
 
 // barProgress shows a bar for each blob that is being read, and one for all.
@@ -31,7 +31,7 @@ type barProgress struct {
 	blobs map[digest.Digest]*measuredBar
 }
 
-// measuredBar is a bar with what its line says.
+// measuredBar is a bar with the meter for its line.
 type measuredBar struct {
 	*mpb.Bar
 	meter *meter
@@ -40,7 +40,7 @@ type measuredBar struct {
 func newBars(w io.Writer, words words) (func(progress.Event), func()) {
 	p := &barProgress{w: w, words: words, bars: mpb.New(mpb.WithOutput(w), mpb.WithWidth(60)), blobs: map[digest.Digest]*measuredBar{}}
 	before := logrus.StandardLogger().Out
-	logrus.SetOutput(p.bars) // What libraries log stands above the bars.
+	logrus.SetOutput(p.bars) // Logs of libraries go above the bars.
 	return p.show, func() {
 		p.end()
 		logrus.SetOutput(before)
@@ -91,8 +91,8 @@ func (b *measuredBar) add(n int) {
 	b.IncrBy(n)
 }
 
-// newBar adds a bar: its name, another where there is little room, and after it what
-// describe says.
+// newBar adds a bar: its name, or narrow where there is little room, and then the text
+// of describe.
 func (p *barProgress) newBar(name, narrow string, size int64, describe func(*meter, bool) string, options ...mpb.BarOption) *measuredBar {
 	m := newMeter(size)
 	room := 0 // Both are called for a line, the first one first.

@@ -84,10 +84,10 @@ func TestBars(t *testing.T) {
 }
 
 // A terminal that cannot move its cursor gets lines, and no colours; one whose user wants
-// none gets bars without. What is said is the same.
+// none gets bars without. The messages are the same.
 func TestTerminals(t *testing.T) {
 	const colors, moves = `\x1b\[[0-9;]*m`, `\x1b\[[0-9;]*[A-LN-Za-ln-z]`
-	source := "docker-archive:" + cases + "moby25.0.0-two-versions.tar" // Of which a warning says more.
+	source := "docker-archive:" + cases + "moby25.0.0-two-versions.tar" // It causes a warning.
 	for name, c := range map[string]struct {
 		term, noColor     string
 		sequences, absent []string

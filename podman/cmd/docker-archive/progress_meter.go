@@ -64,7 +64,7 @@ func (m *meter) speed() float64 {
 	return float64(m.done-first.done) / elapsed.Seconds()
 }
 
-// percent returns how much has come. Of what is read twice it is never more than all.
+// percent returns how much has come. It stays at 100% if something is read twice.
 func (m *meter) percent() string {
 	if m.total <= 0 {
 		return ""

@@ -14,7 +14,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/progress"
 )
 
-// Without bars a line says every ten seconds how far it has come, if it has.
+// Without bars, a line reports progress every ten seconds, if there is any.
 func TestProgressLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const image = "docker://alpine:3.20"
@@ -45,7 +45,7 @@ func TestProgressLines(t *testing.T) {
 	})
 }
 
-// What is sent again says how far it was.
+// The message of sending again says how far it was.
 func TestProgressOfSendingAgain(t *testing.T) {
 	var out bytes.Buffer
 	show, end := newSending(&out)
@@ -117,7 +117,7 @@ func TestMeter(t *testing.T) {
 	})
 }
 
-// Whoever has seen a connection break wants to know what it costs.
+// After a broken connection, users want to know what it costs.
 func TestRetriedSaysWhereItGoesOn(t *testing.T) {
 	blob, lost := digest.FromString("x"), errors.New("lost")
 	assert.Equal(t, "reading "+blob.String()+" on from 12.5MB after: lost", retried(progress.Event{Blob: blob, Offset: 12_500_000, Err: lost}, nil))

@@ -343,8 +343,8 @@ func (o *pushOptions) target(registry string, m nameMap, name reference.Named) (
 	return reference.TagNameOnly(target), nil
 }
 
-// otherTarget returns what an image is called in the registry whose name is no reference,
-// because of its host: that is another one in the registry.
+// otherTarget returns the name in the registry of an image whose name is no reference because of
+// its host: the registry's host replaces that.
 func (o *pushOptions) otherTarget(registry string, m nameMap, name string) (reference.Named, error) {
 	named, err := registries.ParseNormalizedNamed(name)
 	if err != nil && len(m) == 0 {

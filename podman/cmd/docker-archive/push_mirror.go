@@ -26,8 +26,8 @@ type mirror struct {
 	scheme   string
 }
 
-// mirror describes the registry that images would be pushed to. Whether one that need not be
-// secure has TLS it is asked; one that cannot be reached is taken to have.
+// mirror describes the registry that images would be pushed to. It asks a registry that need
+// not be secure whether it has TLS, and assumes TLS for one that cannot be reached.
 func (o *pushOptions) mirror(ctx context.Context, sys *types.SystemContext, registry string, named reference.Named, images []copying.PushImage) mirror {
 	host, prefix, _ := strings.Cut(registry, "/")
 	m := mirror{host: host, keepHost: o.keepHost, insecure: !o.registry.tlsVerify, scheme: "https://"}

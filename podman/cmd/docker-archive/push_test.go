@@ -168,7 +168,7 @@ func TestPushTargetsOfManyNames(t *testing.T) {
 	assert.Len(t, images[0].Names, count)
 }
 
-// namedPlace is an image that is at one place whatever it is called.
+// namedPlace is an image at the same place under any name.
 type namedPlace struct{ *imagetest.Image }
 
 // StringWithinTransport implements types.ImageReference.

@@ -40,7 +40,7 @@ func printReferrers(out io.Writer, images []dockerarchive.ImageInfo) error {
 	found := false
 	for _, img := range images {
 		if img.IsReferrer() {
-			found, img.Manifests = true, nil // What a referrers tag lists has names of its own.
+			found, img.Manifests = true, nil // Manifests in a referrers tag have names of their own.
 		}
 		nameSubjects(subjects, rowNames(img)[0], img.ManifestInfo)
 	}
@@ -48,7 +48,7 @@ func printReferrers(out io.Writer, images []dockerarchive.ImageInfo) error {
 		return nil
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(w, "\nSUBJECT\tTYPE\tDIGEST\tSIZE\tREFERRER") // Whose names are long.
+	fmt.Fprintln(w, "\nSUBJECT\tTYPE\tDIGEST\tSIZE\tREFERRER") // REFERRER is last, as its names are long.
 	for _, img := range images {
 		if !img.IsReferrer() {
 			continue

@@ -128,7 +128,7 @@ func TestVerifySignatures(t *testing.T) {
 	succeeds(t, "verify", "--key", ours, "--signed-as", s.Address+"/app", renamed)
 }
 
-// What is about something that is not there is listed all the same, and noted.
+// A referrer without its subject is listed all the same, and noted.
 func TestReferrerWithoutSubject(t *testing.T) {
 	s := newSignedImage(t)
 	for source, about := range map[string]digest.Digest{
@@ -149,7 +149,7 @@ func TestReferrerWithoutSubject(t *testing.T) {
 	}
 }
 
-// What is no image travels as it is, and is listed as what it is.
+// Artifacts travel unchanged, and are listed with their type.
 func TestArtifacts(t *testing.T) {
 	reg := imagetest.NewRegistry(t)
 	chart := imagetest.NewImageOfConfig(t, map[string]string{"name": "app", "version": "1.0.0"},

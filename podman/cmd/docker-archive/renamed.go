@@ -32,8 +32,8 @@ func listedArgument(line string) argument {
 	return argument{text: strings.TrimSpace(line[:i]), name: line[i+1:]}
 }
 
-// isPathTo reports whether the character at i of an argument is one of a path where
-// something is.
+// isPathTo reports whether the character at i of an argument belongs to an existing
+// path.
 func isPathTo(arg string, i int) bool {
 	transport, rest, ok := cutTransport(arg)
 	switch {

@@ -11,8 +11,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/output"
 )
 
-// results is standard output. It remembers that a write has failed, so that no
-// command ends well whose results are lost, wherever it wrote them.
+// results is standard output. It remembers a failed write, so that no command succeeds whose
+// results are lost, wherever it wrote them.
 type results struct {
 	file *os.File
 	err  error
@@ -43,7 +43,7 @@ func (r *results) close() error {
 // without a standard output, for what they do or for their exit status.
 var answers = []string{"list", "inspect", "files", "cat", "layers", "tags", "list-tags", "digest"}
 
-// asking are flags by which one is asked of other commands.
+// asking are flags that ask other commands for an answer.
 var asking = []string{"json", "dry-run", "print-mirror"}
 
 func isAnswer(cmd *cobra.Command) bool {

@@ -21,8 +21,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// A slow registry serves ranges of an image, until so many bytes of it have been sent; then
-// it waits for whoever asked to be gone.
+// A slow registry serves ranges of an image, until so many bytes of it have been sent; then it
+// waits for the client to disconnect.
 type slowRegistry struct {
 	*imagetest.Registry
 	size int64 // of the layers
@@ -167,8 +167,8 @@ func TestResumeRefused(t *testing.T) {
 	}
 }
 
-// Whoever finds an archive that is being written is told what can be done: to wait, where there is
-// a flag for it.
+// A command that finds an archive being written says what to do: to wait, where there is a flag
+// for it.
 func TestHintsOfBusyArchives(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "app.tar")

@@ -10,7 +10,7 @@ import (
 )
 
 // Two images whose names end in the same tag have the same reference name in index.json:
-// whoever writes the second is told, and it is written.
+// the second is written, with a warning.
 func TestSameTagOfTwoRepositories(t *testing.T) {
 	dir := t.TempDir()
 	a, b, same := filepath.Join(dir, "a.tar"), filepath.Join(dir, "b.tar"), filepath.Join(dir, "same.tar")

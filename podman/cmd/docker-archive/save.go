@@ -67,7 +67,7 @@ type saveOptions struct {
 	unlisted savedJSON // with the images that are left out before anything is saved
 
 	archive string // that images are added to; "" is for a new one
-	wait    bool   // for others who change it
+	wait    bool   // for other processes that change it
 }
 
 // layoutFormat is --layout as podman save has it.

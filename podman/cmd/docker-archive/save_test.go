@@ -167,7 +167,7 @@ func TestSaveDryRun(t *testing.T) {
 	assert.Contains(t, out, "unknown until")
 }
 
-// What a registry refuses is explained.
+// Refusals of a registry are explained.
 func TestSaveHints(t *testing.T) {
 	code := 0
 	images := registry.New(registry.Logger(log.New(io.Discard, "", 0)))

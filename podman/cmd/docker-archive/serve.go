@@ -25,7 +25,7 @@ const (
 	watchInterval = 2 * time.Second
 	// stopGrace is how long clients have to end what they are pulling.
 	stopGrace = 30 * time.Second
-	// maxKept is how many bytes of layers that were made wait for who asks again.
+	// maxKept is how many bytes of made layers are kept for further requests.
 	maxKept = 4 << 30
 )
 

@@ -46,8 +46,8 @@ var synonyms = map[string][]string{
 	"manifest fetch-config": {"inspect", "--config"},
 }
 
-// translate returns a command line of another program as the one here that means the same. A line
-// that is ours, or that nobody knows, stays as it is.
+// translate turns a command line of another program into the one here that means the same. Our own
+// lines, and unknown ones, stay as they are.
 func translate(root *cobra.Command, args []string) []string {
 	if len(args) > 0 && args[0] == "help" {
 		return args

@@ -11,8 +11,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
-// What people see is made printable here and wherever a line is put together: names
-// and documents are those of whoever made an archive, and errors quote them.
+// Output for people is made printable here and wherever a line is put together: the
+// maker of an archive chooses its names and documents, and errors quote them.
 
 func isTerminal(w io.Writer) bool {
 	f := fileOf(w)

@@ -32,8 +32,8 @@ type commandError struct {
 // Unwrap returns what is wrong.
 func (e commandError) Unwrap() error { return e.error }
 
-// usageHint says where to read how a command is used, or which command does what a wrong
-// one was to do.
+// usageHint says where to read about a command, or which command to use instead of a
+// wrong one.
 func usageHint(err error) string {
 	var guessed guessError
 	if errors.As(err, &guessed) {
@@ -91,13 +91,14 @@ func exampleOf(cmd *cobra.Command) string {
 	return strings.TrimSpace(first)
 }
 
-// knownCommand is for the command of commands, whose argument is none that there is.
+// knownCommand is for the command of commands: any argument it gets is an unknown
+// command.
 func knownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
 	if guess(args) != "" {
-		return usagef("unknown command %q", args[0]) // Whose hint says more than a likeness.
+		return usagef("unknown command %q", args[0]) // Its hint says more than a likeness.
 	}
 	var like []string
 	for distance := 1; distance <= nearness(args[0]) && len(like) == 0; distance++ { // The nearest: some names are short.
@@ -116,8 +117,8 @@ func nearness(word string) int {
 	return 2
 }
 
-// knownTopic fails if help, which is cobra's command, is asked for a command that there
-// is not, of which that only prints what there is.
+// knownTopic fails if help is asked for an unknown command. cobra, whose command it is,
+// would only print the known ones.
 func knownTopic(cmd *cobra.Command, args []string) error {
 	root := cmd.Root()
 	if cmd.Name() != "help" || len(args) == 0 || args[0] == "" {
@@ -129,7 +130,7 @@ func knownTopic(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// unknownFlag says which flag may have been meant by one that there is not.
+// unknownFlag says which flag an unknown one may have meant.
 func unknownFlag(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if errors.As(err, &unknown) {

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// Who mistypes is told what may have been meant, and where to read on.
+// The error for a typo says what may have been meant, and where to read on.
 func TestWrongCommandLines(t *testing.T) {
 	for _, c := range []struct {
 		args []string
@@ -41,7 +41,7 @@ func TestWrongCommandLines(t *testing.T) {
 	}
 }
 
-// What is written here is named where people look for it.
+// Help names the layouts where people look for them.
 func TestHelpNamesTheLayouts(t *testing.T) {
 	for _, name := range []string{"", "copy", "save"} {
 		out, _ := succeeds(t, "help", name)

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What is saved without an archive says so wherever one looks, and completes it.
+// An archive saved without another says so in every command, and is complete with it.
 func TestSaveWithout(t *testing.T) {
 	dir := t.TempDir()
 	full, delta := filepath.Join(dir, "full.tar"), filepath.Join(dir, "delta.tar")
@@ -55,7 +55,7 @@ func TestSaveWithout(t *testing.T) {
 	out, _ = run(0, "list", "-q", full)
 	assert.Equal(t, "docker.io/library/app:1\ndocker.io/library/app:2\n", out)
 
-	// Of a side that cannot send its archive, a list will do.
+	// For a site that cannot send its archive, a list will do.
 	require.NoError(t, os.Remove(delta))
 	listed := filepath.Join(dir, "list.json")
 	require.NoError(t, os.WriteFile(listed, []byte(list), 0o600))

@@ -151,8 +151,8 @@ func isCustom(apiVersion string) bool {
 	return ok && strings.Contains(group, ".") && group != "k8s.io" && !strings.HasSuffix(group, ".k8s.io")
 }
 
-// isNameOfImage reports whether a string of which nobody knows what it is looks like
-// the name of an image: one with a tag, a digest or a path.
+// isNameOfImage reports whether a string of unknown meaning looks like the name of an image:
+// one with a tag, a digest or a path.
 func isNameOfImage(s string) bool {
 	_, err := reference.ParseNormalizedNamed(s)
 	return err == nil && strings.ContainsAny(s, ":@/")
@@ -190,7 +190,7 @@ func (s *yamlSearch) addText(node *yaml.Node, image, platform string) error {
 // addArgument adds an image that a node names, once.
 func (s *yamlSearch) addArgument(node *yaml.Node, a argument) error {
 	image, platform := a.text, a.platform
-	if image == "" { // Whoever runs it will know what to do.
+	if image == "" { // The program that runs it will know what to do.
 		return nil
 	}
 	if s.found[a] {

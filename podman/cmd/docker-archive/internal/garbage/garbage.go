@@ -1,10 +1,11 @@
 // Package garbage says when the garbage of a command is collected, unless the environment
 // variable GOGC does. A program imports it for that only.
 //
-// The first collection waits until there are 12 MB, which most commands never have. One while
-// a command starts, when nothing is garbage yet, takes a quarter of its time. What is collected
-// late is most of what a long command takes; it makes little garbage, and looking more often
-// costs next to nothing then: 49 MB instead of 59 for an image of a container of 1.2 GB.
+// The first collection waits until there are 12 MB, which most commands never have. A
+// collection while a command starts, when nothing is garbage yet, takes a quarter of its time.
+// Uncollected garbage is most of a long command's memory. Such a command makes little garbage,
+// so collecting more often costs next to nothing: 49 MB instead of 59 for an image of a
+// container of 1.2 GB.
 //
 // It is a package because the libraries that the command links allocate 4 MB before main runs:
 // packages that do not need each other are initialized in the order of their paths, and those

@@ -25,7 +25,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// What the data directory has:
+// The data directory has:
 //
 //	layers/      layers, as tars and compressed by the library and level of docker and BuildKit
 //	oci/         an OCI layout of images: v0, which most cases use, v1, which shares all but
@@ -60,7 +60,7 @@ var layerSizes = []int64{120e6, 35e6, 870e6, 95e6, 65e6, 15e6}
 func (r *runner) prepare(ctx context.Context) (err error) {
 	if _, err := os.Stat(filepath.Join(r.data, "complete")); err != nil {
 		fmt.Fprintf(os.Stderr, "generating images in %s; this takes some minutes, once\n", r.data)
-		for _, old := range []string{"layers", "oci", "plain", "many", "store"} { // What an earlier attempt has left.
+		for _, old := range []string{"layers", "oci", "plain", "many", "store"} { // Left by an earlier attempt.
 			if err := os.RemoveAll(filepath.Join(r.data, old)); err != nil {
 				return err
 			}
@@ -199,7 +199,7 @@ func listFiles() (files []string, err error) {
 				return nil // Missing or unreadable: there are others.
 			}
 			if entry.IsDir() && entry.Name() == "cache" {
-				return filepath.SkipDir // Of the module cache: compressed copies of the rest.
+				return filepath.SkipDir // The module cache has compressed copies of the rest here.
 			}
 			// A single larger one would be most of a layer.
 			if info, err := entry.Info(); err == nil && info.Mode().IsRegular() && info.Size() > 0 && info.Size() < 48<<20 {
@@ -279,7 +279,7 @@ var (
 	twenty = blobs{of: tags("t", 20)}
 )
 
-// size returns how many bytes distinct blobs have.
+// size returns the total size of distinct blobs, in bytes.
 func (r *runner) size(b blobs) (total int64) {
 	sizes := map[digest.Digest]int64{}
 	for _, tag := range b.of {

@@ -70,8 +70,8 @@ var layerPairs = []layerPair{
 		done`, 0, 0},
 }
 
-// tarDiff builds tar-diff, of which the module proxy has the release itself but not always a list
-// of them.
+// tarDiff builds tar-diff. The module proxy has its release, but not always a list of its
+// releases.
 const tarDiff = `mkdir -p tar-diff && cd tar-diff && { test -x tar-diff || {
 	printf 'module tools\ngo 1.24\n' >go.mod && go mod edit -require github.com/containers/tar-diff@v0.1.2 &&
 	GOFLAGS=-mod=mod CGO_ENABLED=0 go build -tags containers_image_openpgp -o . github.com/containers/tar-diff/cmd/tar-diff; }; }`
@@ -160,7 +160,7 @@ func (r *runner) line(ctx context.Context, lines string) (measurement, string, e
 // comparePair prints the rows of a pair.
 func (r *runner) comparePair(ctx context.Context, p layerPair, table io.Writer, sums pairSums) error {
 	if _, err := os.Stat(filepath.Join(r.data, "2.tar")); err != nil {
-		if err := os.RemoveAll(r.data); err != nil { // What an earlier attempt has left.
+		if err := os.RemoveAll(r.data); err != nil { // Left by an earlier attempt.
 			return err
 		}
 		if err := os.MkdirAll(r.data, 0o755); err != nil {
@@ -223,7 +223,7 @@ func (r *runner) compareEncoder(ctx context.Context, p layerPair, encoder, line 
 	return nil
 }
 
-// orNone formats what there is.
+// orNone formats a value, or "-" if it is 0.
 func orNone(v float64, format string) string {
 	if v == 0 {
 		return "-"

@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// network is what is between a registry and who uses it.
+// network is the line between a registry and its client.
 type network struct {
 	rate   int64 // bytes a second of each connection, as content delivery networks limit it; 0 is no limit
-	sum    int64 // of all together, as the line of whoever is far away does
+	sum    int64 // of all together, as a distant client's line limits it
 	breaks int64 // bytes after which a connection breaks; 0 is never
 	late   time.Duration
 }
 
-// networkIndex says in which of the networks a case is.
+// networkIndex is the index of a case's network.
 type networkIndex int
 
 const (
@@ -28,7 +28,8 @@ const (
 	distant
 )
 
-// networks are those in which the registry is. They are what it is like far from one.
+// networks are the networks between client and registry. They imitate distant
+// registries.
 var networks = [...]network{
 	fast:    {},
 	slow:    {rate: 20 << 20, late: 20 * time.Millisecond},
@@ -39,8 +40,8 @@ var networks = [...]network{
 
 const (
 	slowWrite = 64 << 10 // bytes that are sent at a time
-	// slowBuffer is for how long a line goes on although nothing has been given to it
-	// just in time, as buffers on the way have it do.
+	// slowBuffer is how long a line keeps sending if its next data is late, as with
+	// buffers on the way.
 	slowBuffer = 10 * time.Millisecond
 )
 
@@ -95,7 +96,7 @@ func (l slowListener) Accept() (net.Conn, error) {
 	return &slowConn{Conn: c, network: l.network, own: limiter{rate: l.network.rate}, sum: l.sum}, nil
 }
 
-// slowConn delays what it receives, limits the rate of what it sends, and breaks.
+// slowConn delays received data, limits the rate of sent data, and breaks.
 type slowConn struct {
 	net.Conn
 	network network

@@ -48,8 +48,8 @@ var (
 	empty = &registry{needs: "docker-registry", run: debian("addr: $ADDRESS", "$TMPDIR/registry") + runDebian}
 )
 
-// registries are those that are behind each of the networks. What moves is what the origin
-// sends: behind a cache, that to the cache.
+// registries are those that are behind each of the networks. Only bytes that the origin sends
+// count as moved; behind a cache, it sends them to the cache.
 var registries = []*registry{
 	pulled,
 	{name: "crane-registry", title: "crane registry serve --disk", needs: "crane", goal: 0.75, fill: fillAll,
@@ -180,15 +180,16 @@ func (r *runner) startLine(n network) (stop func() error, err error) {
 }
 
 // pass passes on what comes from one side, by the kernel alone where the network is fast, and
-// then closes both: who has said all that it wants closes its end only when it has the answer.
+// then closes both: a side that has sent everything closes its end only when it has the
+// answer.
 func (r *runner) pass(to, from net.Conn) {
-	n, _ := io.Copy(to, from) // Whose end is gone, the other notices.
+	n, _ := io.Copy(to, from) // The other end notices a lost one.
 	r.moved.Add(n)
 	_, _ = to.Close(), from.Close()
 }
 
-// movedNow returns how much has moved when nobody uses the line: what a server says that has
-// a line of its own behind it, else what passed.
+// movedNow returns how many bytes have moved when the line is idle: the sum of a server that
+// has a line of its own behind it, else what passed.
 func (r *runner) movedNow() (n int64, err error) {
 	r.passing.Wait()
 	f, err := os.Open(filepath.Join(r.scratch, "moved"))
@@ -202,7 +203,7 @@ func (r *runner) movedNow() (n int64, err error) {
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
 		var moved int64
-		if _, err := fmt.Sscan(lines.Text(), &moved); err == nil { // What is cached has moved nothing.
+		if _, err := fmt.Sscan(lines.Text(), &moved); err == nil { // Cached data has moved nothing.
 			n += moved
 		}
 	}

@@ -30,10 +30,10 @@ type runner struct {
 	runs    int
 	data    string
 	scratch string         // all that is temporary, on the same file system as the data
-	sockets string         // whose paths must be short
+	sockets string         // a directory for sockets, with a short path
 	front   string         // the address behind which the registries of cases are, once there was one
-	passing sync.WaitGroup // of what is between them and who uses them
-	moved   atomic.Int64   // bytes that were, and those to a Docker daemon
+	passing sync.WaitGroup // of the connections between registries and clients
+	moved   atomic.Int64   // bytes that passed, and those to a Docker daemon
 	images  map[string][]blob
 }
 
@@ -87,7 +87,7 @@ func (r *runner) stop() error {
 	return errors.Join(os.RemoveAll(r.scratch), os.RemoveAll(r.sockets))
 }
 
-// shell returns a process that runs lines of shell, and what it says.
+// shell returns a process that runs lines of shell, and a buffer for its output.
 func (r *runner) shell(ctx context.Context, lines string) (*exec.Cmd, *bytes.Buffer) {
 	cmd := exec.CommandContext(ctx, "sh", "-euc", lines)
 	cmd.Dir = r.data
@@ -176,7 +176,7 @@ func (r *runner) measure(ctx context.Context, c benchCase, s side) (m measuremen
 	if err := cmd.Start(); err != nil {
 		return m, err
 	}
-	// What it has written can be asked until it is waited for.
+	// The bytes it has written can be read until it is waited for.
 	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
 		err = unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
 	}

@@ -60,8 +60,8 @@ func kind(what string) string {
 
 const dockerNeeds = "docker dockerd containerd containerd-shim-runc-v2 runc"
 
-// dockerSide loads into a daemon that has the first image, whose images containerd keeps or
-// not. That image stays when the second gets its name.
+// dockerSide loads into a daemon that has the first image, with the containerd store or
+// without. That image stays when the second gets its name.
 func dockerSide(containerdStore, run string) side {
 	return side{run: run, prepare: "docker load --quiet --input packed.tar; docker tag example.com/app:v0 first:1", server: `cat >$TMPDIR/containerd.toml <<END
 version = 2
@@ -85,7 +85,7 @@ wait $dockerd`}
 }
 
 // container makes a container whose root file system is that of the image, in a store of
-// its own, unless there is one; and takes away what a commit has left there.
+// its own, unless there is one; and removes the leftovers of a commit.
 const container = `[ -d store ] || { buildah from --name bench scratch; buildah add -q bench $DATA/layers/?.tar /; }
 buildah rmi --all --force`
 
@@ -158,7 +158,7 @@ func (r *runner) startProxy(daemon string) (stop func() error, err error) {
 					return
 				}
 				go func() {
-					_, _ = io.Copy(client, server) // Whose end is gone, the other notices.
+					_, _ = io.Copy(client, server) // The other end notices a lost one.
 					_ = client.Close()
 				}()
 				_, _ = io.CopyBuffer(countedWriter{server, &r.moved}, struct{ io.Reader }{client}, make([]byte, 1<<20))

@@ -87,7 +87,7 @@ func foreignArchives(t *testing.T, dir string) []archive {
 	multi := layoutImages(t, testLayout, "multi")
 	return []archive{
 		{
-			// What clients make of zstd layers as such.
+			// Shows what clients make of zstd layers themselves.
 			name:      "original zstd layers",
 			path:      regctlExport(t, dir, "zstd", twoName),
 			images:    []expectation{{image: zstd, names: []string{twoName}}},

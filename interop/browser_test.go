@@ -41,7 +41,7 @@ func startChromium(t *testing.T, rules ...string) context.Context {
 		withEnv("HOME="+dir, "LANG=C.UTF-8")
 	var address string
 	var d *daemon
-	t.Cleanup(func() { // What it has started may end after it, and write to the profile until then.
+	t.Cleanup(func() { // Its child processes may outlive it, and write to the profile until they end.
 		_ = unix.Kill(-d.process.Pid, unix.SIGKILL)
 		for range 100 {
 			if os.RemoveAll(profile) == nil {

@@ -42,7 +42,7 @@ var chartImages = []string{
 }
 
 // TestChart carries the images of a Kubernetes manifest: one command saves all that it names,
-// and the archive is loaded by whatever runs them, where they have the names of the manifest.
+// each runtime loads the archive, and the images there have the names of the manifest.
 func TestChart(t *testing.T) {
 	registry := filledRegistry{t, startRegistry(t)}
 	conf, hosts := "", map[string]bool{}

@@ -62,7 +62,7 @@ func conformsReading(t *testing.T, address, repository string, data served) stri
 		"OCI_RO_DATA_MANIFESTS="+strings.Join(data.manifests, " "),
 		"OCI_RO_DATA_BLOBS="+strings.Join(data.blobs, " "),
 		"OCI_RO_DATA_REFERRERS="+strings.Join(data.subjects, " ")).try(t)
-	if err != nil { // Of this version, it panics after its report if nothing may be pushed.
+	if err != nil { // This version panics after its report if nothing may be pushed.
 		output = err.Error()
 	}
 	assert.Contains(t, output, "OCI Conformance Result: Pass\n", "%s", output)
@@ -72,12 +72,12 @@ func conformsReading(t *testing.T, address, repository string, data served) stri
 
 // TestServeConformsWithItsImages has the specification's tests push their own images to a registry,
 // and read them from an archive of these. Their diff IDs are wrong, so save refuses most of them;
-// regctl writes the archive. All that is there can be read, whatever is wrong with it.
+// regctl writes the archive. Everything in it can be read, even if it is wrong.
 func TestServeConformsWithItsImages(t *testing.T) {
 	dir := t.TempDir()
 	registry := startDistribution(t)
 	_, err := conformance(t, registry, "conformance/one").try(t)
-	require.Error(t, err) // That registry does not do all that the specification says.
+	require.Error(t, err) // That registry does not implement all of the specification.
 
 	crane := built(t, "crane").withEnv("HOME=" + dir)
 	regctl := regctlFor(t, registry)

@@ -61,8 +61,8 @@ var corpora = []corpus{
 		"pkg/crane/testdata/content.tar.zst":          {none: noImages},
 		"pkg/v1/mutate/testdata/overwritten_file.tar": {images: 1},
 		"pkg/v1/mutate/testdata/source_image.tar":     {images: 1},
-		// Its config was edited, and is not what its name says. Whoever does not compare
-		// the two takes it.
+		// Its config was edited, and is not what its name says. Clients that do not compare the
+		// two take it.
 		"pkg/v1/mutate/testdata/source_image_with_empty_layer_history.tar": {images: 1, wrong: "is damaged", refused: "is damaged"},
 		"pkg/v1/mutate/testdata/whiteout_dir.tar":                          {images: 1},
 		"pkg/v1/mutate/testdata/whiteout_image.tar":                        {images: 1},
@@ -83,7 +83,7 @@ var corpora = []corpus{
 		"pkg/v1/layout/testdata/test_gc_image_unknown_mediatype": "no such file or directory",
 		// Its index calls a manifest of Docker's one of OCI's.
 		"pkg/v1/layout/testdata/test_gc_index": "says that it is of type",
-		// Of a type that nobody else knows, application/vnd.oci.descriptor.v1+json.
+		// Its type, application/vnd.oci.descriptor.v1+json, is unknown elsewhere.
 		"pkg/v1/layout/testdata/test_index":            "unsupported manifest MIME types",
 		"pkg/v1/layout/testdata/test_index_media_type": "",
 		"pkg/v1/layout/testdata/test_index_one_image":  "",
@@ -135,7 +135,7 @@ func scalibr() map[string]corpusFile {
 func (c corpus) fetch(t *testing.T) string {
 	t.Helper()
 	cmd := exec.Command("go", "mod", "download", "-json", c.module+"@"+c.version)
-	cmd.Dir = t.TempDir() // Of no module, whose go.mod would be changed.
+	cmd.Dir = t.TempDir() // In a module, its go.mod would be changed.
 	output, err := cmd.Output()
 	require.NoError(t, err, "%s", output)
 	var downloaded struct{ Dir string }
@@ -231,8 +231,8 @@ func (f corpusFile) try(t *testing.T, path string) {
 	}
 }
 
-// imagesOf returns the distinct images that manifest.json lists, with what their layers
-// unpack to; of an archive without one, nothing.
+// imagesOf returns the distinct images that manifest.json lists, with the diff IDs of their
+// layers. It returns nothing for an archive without manifest.json.
 func imagesOf(t *testing.T, path string) []image {
 	t.Helper()
 	var images []image
@@ -244,7 +244,7 @@ func imagesOf(t *testing.T, path string) []image {
 	return images
 }
 
-// readImages reads manifest.json and what it leads to, whatever the names of images are.
+// readImages reads manifest.json and the files that it names, under any names of images.
 func readImages(t *testing.T, path string) []image {
 	t.Helper()
 	contents := readTar(t, path)
@@ -312,8 +312,8 @@ func TestCorporaLoad(t *testing.T) {
 	}
 }
 
-// isPartial reports whether an archive is of an index of which not all is there. Clients differ
-// in what they make of one.
+// isPartial reports whether an archive has only a part of an index. Clients treat such an
+// archive differently.
 func isPartial(t *testing.T, path string) bool {
 	t.Helper()
 	contents := readTar(t, path)

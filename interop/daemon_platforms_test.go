@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestSaveFromDockerWithContainerd saves an image of which Docker has several platforms: its own
+// TestSaveFromDockerWithContainerd saves an image that Docker has for several platforms: its own
 // manifests, under the digest of the registry, with the layers as the registry has them.
 func TestSaveFromDockerWithContainerd(t *testing.T) {
 	registry := startRegistry(t)

@@ -58,8 +58,8 @@ func saveFrom(t *testing.T, docker program, image string, args ...string) (saved
 	return saved, nil
 }
 
-// TestSaveFromDockerWithoutItsPlatform saves an image that Docker has for two platforms, neither of
-// which it runs on.
+// TestSaveFromDockerWithoutItsPlatform saves an image that Docker has for two platforms, but not
+// for its own.
 func TestSaveFromDockerWithoutItsPlatform(t *testing.T) {
 	registry := startRegistry(t)
 	da, crane := dockerArchive(t), built(t, "crane")

@@ -28,8 +28,8 @@ const (
 )
 
 // daemonDir is a new directory for a daemon's files. Its path is short, unlike t.TempDir's,
-// because the path of a unix socket may not be longer than 107 bytes. It is removed, with
-// whatever the daemon left mounted below it, when the test ends.
+// because the path of a unix socket may not be longer than 107 bytes. It is removed when the test
+// ends, with all mounts that the daemon left below it.
 func daemonDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "interop-")
@@ -136,8 +136,7 @@ func (d *daemon) await(t *testing.T, ready func() error) {
 	}
 }
 
-// awaitEnd waits until the process whose id a file holds has ended, of a process that is not ours
-// to wait for.
+// awaitEnd waits for the end of the process whose id is in a file. It need not be our child.
 func awaitEnd(pidFile string) error {
 	content, err := os.ReadFile(pidFile)
 	if err != nil {

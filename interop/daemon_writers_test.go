@@ -76,9 +76,9 @@ func writeCtr(start func(*testing.T) containerd) func(*testing.T, string) []arch
 	}
 }
 
-// exportWhole exports images with ctr. That of containerd 2.4 was seen, on a busy
-// machine, to end with success before the last bytes were in the file; what is
-// written is what is tested here, so that is done again.
+// exportWhole exports images with ctr, again if the file is cut off. On a busy machine, ctr of
+// containerd 2.4 sometimes ends with success before the last bytes are in the file; the tests
+// need whole files.
 func exportWhole(t *testing.T, ctr program, path string, args ...string) {
 	t.Helper()
 	flags, images := args, args

@@ -25,7 +25,7 @@ func deltaArchives(t *testing.T, dir string) (images []thinImage, full, delta st
 	return images, full, delta
 }
 
-// TestLoadDelta loads an archive of what is new into every docker: where the rest is, it makes
+// TestLoadDelta loads an archive of new layers into every docker: where the rest is, it makes
 // an image that runs. Where nothing is, an error and no image, but docker with the containerd
 // store says only that it could not unpack it.
 func TestLoadDelta(t *testing.T) {

@@ -126,7 +126,7 @@ func (d dockerd) inspect(t *testing.T, loaded string) ([]shown, error) {
 	}
 	images := []image{{config: inspected[0].ID, diffIDs: inspected[0].RootFS.Layers}}
 	if d.store.socket != "" {
-		// The ID is the manifest's or index's digest here; what is behind it only the store tells.
+		// The ID is the manifest's or index's digest here; only the store tells its images.
 		if images, err = d.store.images(t, inspected[0].ID); err != nil {
 			return nil, err
 		}
@@ -142,8 +142,8 @@ func (d dockerd) inspect(t *testing.T, loaded string) ([]shown, error) {
 
 func (d dockerd) removeAll(t *testing.T) error {
 	t.Helper()
-	// With the containerd store an ID is several images, of which rm --force removes some: the
-	// names go first.
+	// With the containerd store an ID is several images, and rm --force removes only some of
+	// them: the names go first.
 	for _, format := range []string{"{{.Repository}}:{{.Tag}}", "{{.ID}}"} {
 		output, err := d.docker.try(t, "image", "ls", "--all", "--no-trunc", "--format", format)
 		if err != nil {

@@ -204,8 +204,8 @@ func addDockerVersion(t *testing.T, ref types.ImageReference, old []byte) []byte
 }
 
 // skopeoVersion is the newest that the module proxy and the checksum database both have. It
-// is of before containers/image was renamed, so that for the new name all of its imports of
-// that and its siblings are renamed first, as skopeo's authors did.
+// is older than the renaming of containers/image, so its imports of that and its siblings
+// are renamed first, as skopeo's authors did.
 const (
 	skopeoModule  = "github.com/containers/skopeo"
 	skopeoVersion = "v1.15.1"

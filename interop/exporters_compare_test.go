@@ -61,9 +61,9 @@ func dissect(t *testing.T, file string) dissection {
 	return d
 }
 
-// renameLegacy gives the directories of legacy configs, whose names are digests of what every
-// exporter writes in its own way, names by the layers from the lowest to theirs, and by
-// what a container is started with.
+// renameLegacy renames the directories of legacy configs. Their names are digests of content
+// that every exporter writes in its own way; the new names are by the layers from the lowest
+// to theirs, and by what a container is started with.
 func (d *dissection) renameLegacy(t *testing.T, files tarContents) {
 	t.Helper()
 	type legacy struct{ Parent string }
@@ -277,8 +277,8 @@ func (d dissection) rename(text string) string {
 	})
 }
 
-// document is a JSON document of the archive in which layers are called by what they hold, and
-// whose items, of which some exporters choose the order by chance, have one.
+// document is a JSON document of the archive in which layers are called by their content. Its
+// items are in a fixed order, as some exporters write them in a random one.
 func (d dissection) document(t *testing.T, name string) map[string]string {
 	t.Helper()
 	text := string(d.entries[name].content)

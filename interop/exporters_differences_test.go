@@ -34,13 +34,13 @@ type allowedDifference struct {
 	key       string
 	exporters []string
 	lines     string // regular expression for what the comparison of archives says of it
-	// images are those in whose archives it may be; nil for any.
+	// images are the images whose archives may have it; nil for any.
 	images []string
 	// byChance says that it is not in every run.
 	byChance bool
 }
 
-// The names of the exporters, of which some do the same.
+// The names of the exporters. Some behave the same.
 var (
 	docker20    = []string{"docker 20"}
 	graphdriver = []string{"docker 29 graphdriver"}
@@ -90,16 +90,16 @@ var allowedDifferences = []allowedDifference{
 	{key: "parent", exporters: slices.Concat(podman4, containerds), images: []string{parentChain}, lines: `manifest\.json \[\]\.Parent only ours: .*`},
 }
 
-// refusals are the images that an exporter cannot have, or not save, and what matches a part of
-// what it says.
+// refusals are the images that an exporter cannot have or save, with a pattern for a part of its
+// message.
 var refusals = map[string]map[string]string{
 	"docker 20":                  {noLayers: "empty export - not implemented", artifactImage: "unsupported media type"},
 	"docker 29 graphdriver":      {noLayers: "empty export - not implemented", artifactImage: "unsupported media type"},
 	"docker 29 containerd store": {artifactImage: "mismatched image rootfs and manifest layers"},
 	"skopeo": {
 		sharedLayers: "docker-archive doesn't support modifying existing images",
-		// Docker writes the images in any order. Of the second, the layers are links to those of
-		// the first, and skopeo does not know how long they are.
+		// Docker writes the images in any order. The layers of the second are links to those of the
+		// first, and skopeo does not know how long they are.
 		parentChain:   "docker-archive doesn't support modifying existing images|archive/tar: write too long",
 		artifactImage: "unsupported image-specific operation on artifact",
 	},
@@ -139,8 +139,8 @@ func docTables(t *testing.T) []docTable {
 	return tables
 }
 
-// TestExportersAreDocumented holds docs/exporters.md against what TestExporters allows: it has
-// every key and no other, and says of the images which of them an exporter cannot have.
+// TestExportersAreDocumented holds docs/exporters.md against what TestExporters allows: it has every
+// key and no other, and names the images that an exporter cannot have.
 func TestExportersAreDocumented(t *testing.T) {
 	known, documented := map[string]bool{}, map[string]bool{}
 	for _, a := range allowedDifferences {

@@ -35,7 +35,7 @@ type export struct {
 	name    string
 	sources []string // in a registry; the first has names, if any
 	names   []string // instead of those in the registry
-	digest  string   // of what has no name
+	digest  string   // of a source without a name
 	archive string   // an archive that has the images instead of a registry, under sources
 }
 
@@ -120,7 +120,7 @@ func ociImage(t *testing.T, architecture string, contents ...string) v1.Image {
 	return mutate.MediaType(mutate.ConfigMediaType(img, types.OCIConfigJSON), types.OCIManifestSchema1)
 }
 
-// exportedIndex is an index of two platforms, the first of which has an attestation.
+// exportedIndex is an index of two platforms; the first has an attestation.
 func exportedIndex(t *testing.T) v1.ImageIndex {
 	t.Helper()
 	first, second := ociImage(t, "amd64", "amd64"), ociImage(t, "arm64", "arm64")

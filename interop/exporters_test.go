@@ -19,7 +19,7 @@ type exporter interface {
 	export(t *testing.T, e export, path string) error
 }
 
-// exporters are the clients whose archives are compared with ours, by the names they have in
+// exporters are the clients whose archives are compared with ours, by their names in
 // docs/exporters.md.
 var exporters = []struct {
 	name   string

@@ -38,7 +38,7 @@ var ignored = []string{
 	"**/.*", "d\n!**/a.txt", "d/\n!d/e/", "*.txt\n!/**/a.txt", "d/e/f/", "[a-b-c].txt", "[!a].txt", "a.txt # no", "d/***/a.txt", "*\\.txt",
 }
 
-// olderIgnored are those that docker 20's command reads otherwise than BuildKit, and we, do.
+// olderIgnored are those that docker 20's command reads differently from BuildKit and from us.
 var olderIgnored = map[string]string{
 	"**.txt":        "** was a name, not any number of directories and part of a name",
 	"**\n!**/*.md":  "excluded directories are not entered for an exception that has wildcards",

@@ -16,7 +16,7 @@ import (
 // testLayout is the OCI layout that every image under test comes from.
 const testLayout = "../testdata/oci"
 
-// An image is what identifies one platform's image, whatever carries it.
+// An image identifies one platform's image, independent of its format.
 type image struct {
 	manifest digest.Digest
 	config   digest.Digest

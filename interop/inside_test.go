@@ -93,14 +93,14 @@ func TestInsideAsOthersSeeIt(t *testing.T) {
 		file, root := filepath.Join(dir, "docker.tar"), filepath.Join(dir, "docker")
 		docker.run(t, "export", "--output", file, id)
 		untar(t, file, root)
-		shell(t, `cd "$1" && rm -rf .dockerenv dev etc proc sys`, root) // What docker puts into every container.
+		shell(t, `cd "$1" && rm -rf .dockerenv dev etc proc sys`, root) // Docker puts these into every container.
 		requireSameTree(t, readTree(t, root), withoutUserXattrs(ours))
 	})
 }
 
 // TestInsideThroughLinks looks at an upper layer that has files below a symbolic link of the
-// lower, and one that takes such a file away: all who mount layers show a directory in the
-// place of the link, and so do we.
+// lower, and one that takes such a file away: all clients that mount layers show a directory
+// in the place of the link, and so do we.
 func TestInsideThroughLinks(t *testing.T) {
 	const name = "example.com/links:1"
 	dir := daemonDir(t)

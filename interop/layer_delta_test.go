@@ -71,7 +71,7 @@ func words(seed uint64) []byte {
 }
 
 // TestLoadLayerDelta loads January's archive into every docker, and then February's delta: made
-// from the archive, and from what the daemon itself has.
+// from the archive, and from the daemon's own layers.
 func TestLoadLayerDelta(t *testing.T) {
 	m := newMonths(t)
 	for name, start := range map[string]func(*testing.T) client{

@@ -29,7 +29,8 @@ func TestLoadContainerd(t *testing.T) {
 	}
 }
 
-// loadContainerd loads two images, of whose three layers the last differs, into a namespace.
+// loadContainerd loads two images into a namespace. They have three layers, and differ in
+// the last.
 func loadContainerd(t *testing.T, c containerd, namespace, layout string, images []thinImage) {
 	proxy := startProxy(t, c.socket)
 	load := func(n int, more ...string) int64 {
@@ -65,7 +66,7 @@ func loadContainerd(t *testing.T, c containerd, namespace, layout string, images
 		assert.Equal(t, helloOutput, strings.TrimSpace(output))
 	}
 	assert.Empty(t, c.ctr.run(t, "leases", "ls", "--quiet"))
-	for _, img := range images { // What was loaded is kept for the image only.
+	for _, img := range images { // Only the image keeps the loaded content.
 		c.ctr.run(t, "images", "rm", "--sync", img.name)
 	}
 	assert.Empty(t, c.ctr.run(t, "content", "ls", "--quiet"))

@@ -12,13 +12,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// dyingProxy passes on to a daemon the beginning of what is loaded, and then the daemon dies.
+// dyingProxy passes on the beginning of a load to a daemon, and then the daemon dies.
 func dyingProxy(t *testing.T, socket string, d *daemon) *proxy {
 	t.Helper()
 	proxy := startProxy(t, socket)
 	var passed atomic.Int32
 	proxy.before.Store(new(func() {
-		if passed.Add(1) == 10 { // Of 2.7 MB at most 64 KB are passed on at once.
+		if passed.Add(1) == 10 { // At most 64 KB of 2.7 MB are passed on at once.
 			d.die(t)
 		}
 	}))

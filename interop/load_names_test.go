@@ -52,7 +52,7 @@ func namedArchive(t *testing.T, name string) (path, digest string) {
 }
 
 // TestLoadNames loads images under names that containers/image cannot parse: containerd keeps
-// all of them, Docker 29 those that it can have, and whoever cannot refuses them by name.
+// all of them, Docker 29 those that it can have, and the others refuse them by name.
 func TestLoadNames(t *testing.T) {
 	da := dockerArchive(t)
 	refused := func(t *testing.T, name string, args ...string) {

@@ -21,8 +21,9 @@ type archive struct {
 	images []expectation
 	// manifests says that the archive holds the images' own manifests, for clients to keep.
 	manifests bool
-	// refused names the clients that cannot load such an archive, whoever wrote it, and a part
-	// of what they say. They are run all the same: the day one of them can, its test fails.
+	// refused names the clients that cannot load such an archive, whichever program wrote it, and
+	// a part of their message. They are run all the same: the day one of them can, its test
+	// fails.
 	refused map[string]string
 	// clients are those that load it, all if there are none: of those that read archives
 	// with the same library, one will do where many archives are alike.

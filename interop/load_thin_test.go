@@ -28,7 +28,7 @@ import (
 // allowance is how many bytes may be sent beside layers that are missing.
 const allowance = 64 << 10
 
-// A thinImage is an image of which a daemon may have a part.
+// A thinImage is an image that a daemon may have in part.
 type thinImage struct {
 	name        string
 	plain, gzip []int64 // sizes of its layers
@@ -80,7 +80,7 @@ func TestLoadThin(t *testing.T) {
 	}
 }
 
-// loadThin loads two images, of whose three layers the last differs.
+// loadThin loads two images with three layers each that differ in the last.
 func loadThin(t *testing.T, d dockerd, images []thinImage, paths []string, sizes [][]int64) {
 	require.NoError(t, d.removeAll(t))
 	proxy := startProxy(t, strings.TrimPrefix(d.docker.argv[2], "unix://"))
@@ -98,7 +98,7 @@ func loadThin(t *testing.T, d dockerd, images []thinImage, paths []string, sizes
 	within(t, "base there", load(1), sizes[1][2])
 	within(t, "all there", load(1), 0)
 
-	// The base is removed after the daemon was asked what it has.
+	// The base is removed after the daemon was asked for its layers.
 	_, err := d.docker.try(t, "image", "rm", "--force", images[1].name)
 	require.NoError(t, err)
 	proxy.before.Store(new(sync.OnceFunc(func() { assert.NoError(t, d.removeAll(t)) })))

@@ -72,8 +72,8 @@ var refusedPlacings = map[string]string{
 	"$/f:/relative/../../zz":   "leads out of",
 }
 
-// TestMadeAsDockerCopies puts files into a base with make and, where there is such, with COPY of
-// docker 29. Docker shows the same of both, and of what is squashed.
+// TestMadeAsDockerCopies puts files into a base with make and, where possible, with COPY of
+// docker 29. Docker shows the same files of both, and of the squashed image.
 func TestMadeAsDockerCopies(t *testing.T) {
 	dir := daemonDir(t)
 	files := filepath.Join(dir, "files")
@@ -182,7 +182,7 @@ func TestMadeConfigsAsDockerCommits(t *testing.T) {
 		da.run(t, append(append([]string{"make", "--quiet", "--layer", layerFile, "-t", "ours:1", "-o", path}, changes...), kind...)...)
 		d.docker.run(t, "load", "--input", path)
 		assert.Equal(t, want, config("ours:1"), "%q", kind)
-		// What is built on it keeps all that.
+		// An image that is built on it keeps all that.
 		again := filepath.Join(t.TempDir(), "again.tar")
 		da.run(t, append([]string{"make", "--quiet", "--base", "docker-archive:" + path, "-t", "again:1", "-o", again}, kind...)...)
 		d.docker.run(t, "load", "--input", again)

@@ -13,9 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMadeOfOddInputs has make take what is not as one would have it: patterns of what to leave
-// out, bases, compressions, names, times. docker 29 shows what comes of it, and the command says
-// what it has done.
+// TestMadeOfOddInputs gives make odd ignore patterns, bases, compressions, names and times.
+// docker 29 shows the result, and the command says what it has done.
 func TestMadeOfOddInputs(t *testing.T) {
 	dir := daemonDir(t)
 	shell(t, `cd "$1"

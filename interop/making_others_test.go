@@ -20,8 +20,8 @@ import (
 )
 
 // TestTarsAsOthersDo gives tars that have everything in them, and one that changes them in
-// every way that only a tar can, to those who make images of tars, and to us: what is
-// unpacked is the same.
+// every way that only a tar can, to other programs that make images of tars, and to us: the
+// unpacked files are the same.
 func TestTarsAsOthersDo(t *testing.T) {
 	dir := daemonDir(t)
 	lower, upper := hardTars(t, dir)
@@ -38,8 +38,9 @@ func TestTarsAsOthersDo(t *testing.T) {
 
 	t.Run("squashed", func(t *testing.T) {
 		requireSameTree(t, one, ours("one-squashed", true, lower))
-		// umoci follows a link of a lower layer. What is squashed is as overlayfs has it, as in
-		// TestInside: a directory takes the place of the link, and what is behind that stays.
+		// umoci follows a link of a lower layer. A squashed image is as overlayfs shows it, as
+		// in TestInside: a directory takes the place of the link, and the target of the link
+		// stays.
 		squashed := ours("both-squashed", true, lower, upper)
 		require.Contains(t, squashed["bin"], "drwx")
 		require.Contains(t, squashed, "bin/through")
@@ -99,8 +100,8 @@ func TestInsertedAsUmociDoes(t *testing.T) {
 	requireSameTree(t, readTree(t, filepath.Join(theirs+"-bundle2", "rootfs")), readTree(t, filepath.Join(layout+"-bundle2", "rootfs")))
 }
 
-// TestRepackedAsUmociDoes changes an unpacked image in every way, and makes a layer of what has
-// changed with umoci repack and with make.
+// TestRepackedAsUmociDoes changes an unpacked image in every way, and makes a layer of the
+// changes with umoci repack and with make.
 func TestRepackedAsUmociDoes(t *testing.T) {
 	dir := t.TempDir()
 	root := filepath.Join(dir, "root")
@@ -194,8 +195,8 @@ func emptyLayout(t *testing.T, path string) string {
 	return path
 }
 
-// unpackArchive has umoci unpack the layers of a docker-archive, whose config need not say what
-// it is for.
+// unpackArchive has umoci unpack the layers of a docker-archive. Its config need not name a
+// platform.
 func unpackArchive(t *testing.T, path, name string) string {
 	t.Helper()
 	debian(t, "skopeo").run(t, "--insecure-policy", "copy", "docker-archive:"+path, "oci:"+name+"-layout:x")

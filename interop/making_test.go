@@ -173,8 +173,8 @@ func TestMadeTrees(t *testing.T) {
 	requireSameTree(t, readTree(t, old), unpack("three-squashed", three))
 }
 
-// TestStoredBase has an image in the storage of podman as a base. It keeps layers uncompressed,
-// whatever the manifest of the image says.
+// TestStoredBase uses an image in the storage of podman as a base. The storage keeps layers
+// uncompressed, even if the manifest of the image says otherwise.
 func TestStoredBase(t *testing.T) {
 	dir := daemonDir(t)
 	in := "[vfs@" + filepath.Join(dir, "root") + "+" + filepath.Join(dir, "run") + "]"
@@ -208,7 +208,7 @@ func forLinux(c *compose.Config) error {
 	return nil
 }
 
-// makeTree makes a directory of all that a layer can have.
+// makeTree makes a directory with everything that a layer can have.
 func makeTree(t *testing.T, root string) {
 	t.Helper()
 	shell(t, `

@@ -70,12 +70,12 @@ func (e entry) attr(name, value string) entry {
 
 var (
 	long = strings.Repeat("n", 200)
-	// What cap_net_raw+ep is to the kernel.
+	// cap_net_raw+ep, as the kernel stores it.
 	capability = "\x01\x00\x00\x02\x00\x20\x00\x00" + strings.Repeat("\x00", 12)
 )
 
 var treeCases = []treeCase{
-	// What goes.
+	// Removals.
 	{"whiteout-file", []layer{{file("@/a", "1"), file("@/b", "2")}, {whiteout("@/a")}}, "b=2", ""},
 	{"whiteout-dir", []layer{{folder("@/d"), file("@/d/a", "1"), file("@/b", "2")}, {whiteout("@/d")}}, "b=2", ""},
 	{"whiteout-link", []layer{{file("@/a", "1"), symlink("@/l", "a")}, {whiteout("@/l")}}, "a=1", ""},
@@ -197,7 +197,7 @@ var treeCases = []treeCase{
 	{"time-2400", []layer{{file("@/a", "1").time(time.Unix(13569465600, 0))}}, "a=1", ""},
 }
 
-// deep is what a file f in n directories d in each other is.
+// deep is the tree of a file f in n nested directories d.
 func deep(n int) string {
 	var words []string
 	for i := 1; i <= n; i++ {

@@ -28,10 +28,10 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/making"
 )
 
-// TestMatrix puts treeCases into images, each in a directory of its own, and compares what every
-// client shows of their layers, and of what all are squashed to here, with the tree that the
-// command extracts. testdata/matrix.txt has all differences; docs/making.md says why they are
-// there. With MATRIX_UPDATE=1 it is written.
+// TestMatrix puts treeCases into images, each in a directory of its own, and compares the trees that
+// every client shows, of their layers and of all squashed here, with the tree that the command
+// extracts. testdata/matrix.txt has all differences; docs/making.md explains them. With
+// MATRIX_UPDATE=1 it is written.
 func TestMatrix(t *testing.T) {
 	dir := daemonDir(t)
 	all := writeMatrix(t, dir, "all", treeCases, false)
@@ -86,14 +86,14 @@ func writeMatrix(t *testing.T, dir, kind string, cases []treeCase, squash bool) 
 	return m
 }
 
-// matrixDifferences are who shows what else. It is used concurrently.
+// matrixDifferences are the differences, with the clients that show them. It is used concurrently.
 type matrixDifferences struct {
 	mutex   sync.Mutex
 	viewers map[string][]string
 }
 
-// matrixRefusals are the reasons for which clients refuse whole images of cases. The last is part
-// of podman's complaint about every archive that it refuses.
+// matrixRefusals are the reasons why clients refuse whole images of cases. The last is part of
+// podman's complaint about every archive that it refuses.
 var matrixRefusals = []string{"unhandled tar header type", "unknown typeflag", "duplicates of file paths not supported", "file exists", "no such file or directory", "not a directory"}
 
 // add notes what a viewer shows of an image at root, or why it shows nothing.

@@ -43,7 +43,7 @@ func servedAt(t *testing.T, archive string) string {
 		require.NoError(t, err, "%s", said)
 		said = append(said, buffer[:n]...)
 		if found := regexp.MustCompile(`serving at http://(\S+)`).FindSubmatch(said); found != nil {
-			go func() { // It must not wait for who reads its log.
+			go func() { // It must not wait for a reader of its log.
 				for err == nil {
 					_, err = stderr.Read(buffer)
 				}

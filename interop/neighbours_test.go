@@ -20,8 +20,8 @@ func pushAttached(t *testing.T, s signer, repository string) (name, digest strin
 	return name, digest
 }
 
-// TestOrasBackup reads what oras copies and backs up: an index, all parts of which it lists by
-// themselves, and what is about that.
+// TestOrasBackup reads copies and backups of oras: an index, whose parts it all lists by
+// themselves, and the referrers of the index.
 func TestOrasBackup(t *testing.T) {
 	t.Parallel()
 	da, oras := dockerArchive(t), built(t, "oras")

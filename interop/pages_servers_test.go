@@ -26,7 +26,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/showcase"
 )
 
-// showBad serves a page under the policy of the pages, and without one to who asks for that.
+// showBad serves a page under the policy of the pages, and without one on request.
 func showBad(t *testing.T, page string) string {
 	t.Helper()
 	policy, err := http.Get(showPages(t, browsing.Options{}, showcase.Shop(t)))

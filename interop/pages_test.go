@@ -124,7 +124,7 @@ func (b *tab) crawl(most int) (kinds []string) {
 	todo := []string{"/"}
 	for ; len(todo) > 0; todo = todo[1:] {
 		path := todo[0]
-		if opened[path] || strings.HasPrefix(path, "/-/") { // What a page is made of has been loaded with it.
+		if opened[path] || strings.HasPrefix(path, "/-/") { // Assets were loaded with the page.
 			continue
 		}
 		if routes[route(path)]++; routes[route(path)] > most {
@@ -160,7 +160,7 @@ func (b *tab) requireSaved(path string) {
 
 var digests = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
 
-// route is what a path is about, whatever images and files they are.
+// route is a path without its digests and files.
 func route(path string) string {
 	path = digests.ReplaceAllString(path, "DIGEST")
 	for _, part := range []string{"/files", "/raw"} {
@@ -171,7 +171,7 @@ func route(path string) string {
 	return path
 }
 
-// kind is what the page is about, and which parts it has.
+// kind is the page's route, and which parts it has.
 func (b *tab) kind(path string) string {
 	return fmt.Sprint(route(path), evaluate[[]string](b, `["h2", "table", "pre.source", "svg.tiles", "dl", ".note", ".empty", ".badge", ".pager", ".commands"].filter(s => document.querySelector(s))`))
 }
@@ -237,8 +237,8 @@ func testWithoutScripts(b *tab, paths []string) {
 	require.Empty(b.t, b.taken())
 }
 
-// testKeyboard goes through pages with the tabulator: it reaches everything that can be used,
-// in the order of the page, and each is seen to be where one is.
+// testKeyboard goes through pages with the tabulator: it reaches everything that can be used, in
+// the order of the page, and each shows its focus.
 func testKeyboard(b *tab, paths []string) {
 	type stop struct {
 		At      int    `json:"at"`

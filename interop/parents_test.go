@@ -49,11 +49,11 @@ func TestParents(t *testing.T) {
 	for _, client := range []struct {
 		name     string
 		start    func(*testing.T) client
-		restores bool // what was built on what
+		restores bool // the parents of images
 	}{
 		{"docker 20.10", newDebianDocker, true},
 		{"docker 29 graphdriver", newBuiltDocker(false), true},
-		{"docker 29 containerd store", newBuiltDocker(true), false}, // whoever wrote the archive
+		{"docker 29 containerd store", newBuiltDocker(true), false}, // for archives of any client
 	} {
 		t.Run(client.name, func(t *testing.T) {
 			d, ok := client.start(t).(dockerd)

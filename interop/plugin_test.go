@@ -44,7 +44,7 @@ func TestDockerPlugin(t *testing.T) {
 	assert.ErrorContains(t, err, "See 'docker archive verify --help'")
 }
 
-// Docker's own flags say which daemon, and where settings are.
+// Docker's own flags set the daemon and the directory of settings.
 func TestDockerPluginWithDockersFlags(t *testing.T) {
 	running := startDockerd(t, debian(t, "dockerd"), startDebianContainerd(t), false)
 	host := running.docker.argv[len(running.docker.argv)-1]

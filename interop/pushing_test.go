@@ -199,7 +199,7 @@ func pushAll(t *testing.T, s secured, referrers string) {
 	}
 }
 
-// TestPushIsDenied has registries refuse who does not say who he is.
+// TestPushIsDenied has registries refuse clients without credentials.
 func TestPushIsDenied(t *testing.T) {
 	for name, start := range securedRegistries {
 		t.Run(name, func(t *testing.T) { pushDenied(t, start(t)) })

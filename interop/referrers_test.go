@@ -20,7 +20,7 @@ import (
 )
 
 // referrersArchive saves an image of the test layout with a signature at cosign's tag, an SBOM
-// whose subject it is, and a proof whose subject the SBOM is.
+// about it, and a proof about the SBOM.
 func referrersArchive(t *testing.T, dir string) string {
 	t.Helper()
 	app := startRegistry(t) + "/app"

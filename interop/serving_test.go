@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The image of the test of pulling, whose program says hello, by its names.
+// The image for tests of pulling, by its names. Its program says hello.
 const (
 	servedHost = "registry.example.com"
 	servedPath = "team/hello"

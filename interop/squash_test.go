@@ -15,8 +15,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/making"
 )
 
-// TestSquashAsOthersDo squashes an image of two layers, and compares the tree with what
-// buildah commit --squash and docker export make of it, who mount it for that.
+// TestSquashAsOthersDo squashes an image of two layers, and compares the tree with those of
+// buildah commit --squash and docker export, which mount it.
 func TestSquashAsOthersDo(t *testing.T) {
 	const name = "example.com/two:1"
 	dir := daemonDir(t)
@@ -49,7 +49,7 @@ func TestSquashAsOthersDo(t *testing.T) {
 		docker.run(t, "export", "--output", exported, id)
 		require.NoError(t, os.Mkdir(root, 0o755))
 		shell(t, `tar --xattrs --xattrs-include='*' --same-owner -xpf "$1" -C "$2"`, exported, root)
-		// What docker puts into every container.
+		// Docker puts these into every container.
 		shell(t, `cd "$1" && rm -rf .dockerenv dev etc proc sys`, root)
 		requireSameTree(t, readTree(t, root), withoutUserXattrs(ours))
 	})
@@ -99,7 +99,7 @@ COPY files/empty /opt/linked
 		buildah.run(t, "push", "--quiet", name, "oci:"+layout+":x")
 		debian(t, "umoci").run(t, "unpack", "--image", layout+":x", layout+"-bundle")
 		root := filepath.Join(layout+"-bundle", "rootfs")
-		require.NoError(t, os.RemoveAll(filepath.Join(root, "etc"))) // What RUN puts there, new every time.
+		require.NoError(t, os.RemoveAll(filepath.Join(root, "etc"))) // RUN creates it anew every time.
 		trees[how] = readTree(t, root)
 	}
 	layout := filepath.Join(dir, "built--layers")

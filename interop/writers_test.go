@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// writers are the clients that write archives, for tests of reading. What they write comes from
-// the images of the test layout.
+// writers are the clients that write archives, for tests of reading. They write the images of the
+// test layout.
 var writers = []struct {
 	name string
 	// write writes archives into dir. Their names are unique among those of one client.

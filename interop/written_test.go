@@ -144,7 +144,7 @@ func diffID(t *testing.T, layer []byte) digest.Digest {
 	return digest.FromBytes(layer)
 }
 
-// indexImages are the images behind an index, whatever the depth, without attestations.
+// indexImages are the images behind an index, at any depth, without attestations.
 func (c tarContents) indexImages(t *testing.T, content []byte) []image {
 	t.Helper()
 	var index imagespec.Index

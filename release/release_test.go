@@ -116,8 +116,8 @@ func (w world) consume(version string, packages ...string) {
 }
 
 // A release can be installed and required from elsewhere. Both modules are raised together:
-// podman brings its version of the root along, and whoever raises the root alone is told by
-// the compiler which module is behind.
+// podman brings its version of the root along, and if only the root is raised, the compiler
+// says which module is behind.
 func TestRelease(t *testing.T) {
 	w := newWorld(t)
 	w.publish("v1.0.0")

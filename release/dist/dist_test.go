@@ -70,7 +70,7 @@ func TestChoose(t *testing.T) {
 	assert.ErrorContains(t, err, "linux/mips")
 }
 
-// Nobody loses files who mistypes the directory.
+// A mistyped directory loses no files.
 func TestOnlyReleasesAreRemoved(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "SHA256SUMS"), nil, 0o600))

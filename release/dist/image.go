@@ -18,7 +18,7 @@ import (
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
-// nobody is who the command runs as in its container, with no name in the world outside.
+// nobody is the user of the command in its container, without a name on the host.
 const nobody = 65532
 
 // image writes the image of the command for all platforms, as an archive that the command has

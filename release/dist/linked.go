@@ -171,8 +171,8 @@ var accepted = []string{
 	"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC-BY-SA-4.0", "CC0-1.0", "ISC", "MIT", "MPL-2.0", "Unlicense", "Zlib",
 }
 
-// identify finds out which licences a module has. Without one, or with another than those that
-// are accepted, the module does not ship.
+// identify finds out which licences a module has. Without one, or with one that is not accepted,
+// the module does not ship.
 func (m *linkedModule) identify() error {
 	if isOurs(m.path) {
 		m.licences = []string{license}
@@ -196,10 +196,10 @@ func (m *linkedModule) identify() error {
 	return nil
 }
 
-// noticesOf returns the licences and notices of all that is linked. A text that several modules
-// have is there once.
+// noticesOf returns the licences and notices of all that is linked. A text of several modules is
+// included once.
 func noticesOf(linked []linkedModule) []byte {
-	of := map[string][]string{} // text: who has it
+	of := map[string][]string{} // text: the modules that have it
 	var order []string
 	for _, m := range linked {
 		for _, f := range m.files {

@@ -75,8 +75,8 @@ func makeAll(ctx context.Context, repository, out, only string) error {
 	return d.checksums()
 }
 
-// emptied returns the absolute path of a directory that is empty and new. What has files that no
-// release has is left alone.
+// emptied returns the absolute path of a directory that is empty and new. A directory with files
+// that no release has is left alone.
 func emptied(dir string) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {

@@ -30,8 +30,8 @@ func cloned(t *testing.T, dir string) string {
 	return dir
 }
 
-// The same commit gives the same bytes: in another folder, at another time, whatever the files'
-// times and the environment are.
+// The same commit gives the same bytes: in another folder, at another time, with any times of
+// files and any environment.
 func TestSameBytes(t *testing.T) {
 	dir := t.TempDir()
 	first, second := filepath.Join(dir, "first"), filepath.Join(dir, "another", "folder")

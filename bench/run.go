@@ -176,7 +176,7 @@ func (r *runner) measure(ctx context.Context, c benchCase, s side) (m measuremen
 	if err := cmd.Start(); err != nil {
 		return m, err
 	}
-	// The bytes it has written can be read until it is waited for.
+	// The kernel forgets how much it has written when it is waited for.
 	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
 		err = unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
 	}

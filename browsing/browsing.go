@@ -9,11 +9,11 @@
 //
 // # What it takes
 //
-// Lists of images come from manifests and configs. Layers are read when somebody asks for
-// files, each once however many ask for it at the same time, those of two images at a time.
-// The work ends when nobody waits for it any more. What was read is kept: the file lists of
-// at most 8 images, in about 128 MiB. Afterwards a file costs one restart interval of its
-// layer. An image of more than a million entries is refused.
+// Lists of images come from manifests and configs. Layers are read when a client asks for
+// files: each once for all clients that ask at the same time, and those of two images at a
+// time. The work ends when no client waits any more. The results are kept: the file lists
+// of at most 8 images, in about 128 MiB. Afterwards a file costs one restart interval of
+// its layer. An image of more than a million entries is refused.
 //
 // # Trust
 //
@@ -115,7 +115,7 @@ func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type request struct {
 	*http.Request
 	w     http.ResponseWriter
-	shelf *shelf // what there is
+	shelf *shelf // the images there are
 }
 
 var (
@@ -155,7 +155,7 @@ func (p *Pages) answer(w http.ResponseWriter, r *http.Request, show func(*reques
 	p.render(q, status, "error", page{Title: http.StatusText(status), Content: printable.Error(err)})
 }
 
-// page is what every page has.
+// page has the parts of every page.
 type page struct {
 	Title   string
 	Query   string

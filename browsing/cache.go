@@ -9,29 +9,29 @@ import (
 )
 
 const (
-	// maxKept and maxWeight bound what is kept while nobody uses it: pieces of work, and
-	// about how many bytes of memory they take.
+	// maxKept and maxWeight bound the results that are kept unused: how many, and about how
+	// many bytes of memory.
 	maxKept   = 8
 	maxWeight = 128 << 20
-	// together is how many images are read at a time; of each, up to four layers.
+	// together is how many images are read at a time, with up to four layers each.
 	together = 2
 )
 
-// result is what comes of work that is kept.
+// result is a result of work that is kept.
 type result interface {
 	weight() int64 // about how many bytes of memory it takes
 	close()
 }
 
-// cache does work once, however many wait for it, and keeps what comes of it. The work ends
-// when nobody waits any more.
+// cache does work once for all who wait for it, and keeps the result. The work ends when
+// nobody waits any more.
 type cache struct {
 	slots chan struct{}
 
 	mu     sync.Mutex
 	works  map[key]*work
 	idle   *list.List // of *work that is done and not used, the one unused for longest first
-	total  int64      // weight of what is done
+	total  int64      // weight of finished work
 	closed bool
 }
 
@@ -198,7 +198,7 @@ func (c *cache) keepOnly(archives []serving.Served) {
 	closeAll(unused)
 }
 
-// close drops everything; what is used, when it is released.
+// close drops everything; results in use, when they are released.
 func (c *cache) close() {
 	c.mu.Lock()
 	c.closed = true

@@ -54,7 +54,7 @@ func TestCacheDoesWorkOnce(t *testing.T) {
 		})
 	}
 	waitFor(c, k, 21)
-	leave() // Who asked first goes; the others still wait.
+	leave() // The first to ask goes; the others still wait.
 	close(proceed)
 	waiting.Wait()
 	assert.EqualValues(t, 1, done.Load())

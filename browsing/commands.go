@@ -89,8 +89,8 @@ var (
 	plainArgument = regexp.MustCompile(`^[a-zA-Z0-9_./:@%+=-]+$`)
 )
 
-// quoted returns an argument as a POSIX shell takes it. What does not print is written as
-// bash and others read it.
+// quoted returns an argument as a POSIX shell takes it. Non-printing characters are escaped
+// as bash and others read them.
 func quoted(s string) string {
 	if plainArgument.MatchString(s) {
 		return s

@@ -24,7 +24,7 @@ import (
 const (
 	// maxShown is how many bytes of a file are shown.
 	maxShown = 256 << 10
-	// maxTiles is how many entries of a directory a picture has.
+	// maxTiles is the most entries of a directory in a picture.
 	maxTiles = 40
 )
 

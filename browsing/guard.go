@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// Guard is an http.Handler that lets one person on this machine in: who knows its token, and
-// asks for this machine by name. A page of another site can make a browser ask, but not
-// under such a name (DNS rebinding), and not with the token.
+// Guard is an http.Handler for one person on this machine: it serves requests that have its
+// token and ask for this machine by name. A page of another site can make a browser ask, but
+// not under such a name (DNS rebinding), and not with the token.
 type Guard struct {
 	pages http.Handler
 	token string

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// rowsPerPage is how many rows of a table a page has.
+// rowsPerPage is the number of rows of a table on a page.
 const rowsPerPage = 500
 
 // homePage lists images.

@@ -23,7 +23,7 @@ import (
 type imagePage struct {
 	header
 	Commands    []command
-	CommandsFor string // what the commands do
+	CommandsFor string // the purpose of the commands
 	InsecureFor string // the host that docker must know to be without https
 	Platforms   []platformRow
 	Layers      []layerRow

@@ -7,7 +7,7 @@ import (
 	imagedoc "github.com/dockerarchive/dockerarchive/internal/image"
 )
 
-// layersPage is what each layer does.
+// layersPage has the effect of each layer.
 type layersPage struct {
 	header
 	Rows       []layerStats

@@ -54,7 +54,7 @@ type shelf struct {
 type library struct {
 	server *serving.Server
 
-	reading chan struct{} // taken by who reads
+	reading chan struct{} // taken by the goroutine that reads
 	known   map[serving.Served][]described
 	mu      *sync.Mutex
 	current *shelf

@@ -28,7 +28,8 @@ type packagesPage struct {
 	Pager  pager
 }
 
-// sbomLayer returns which of the layers of an artifact is an SBOM in JSON, -1 if none is.
+// sbomLayer returns the index of the layer of an artifact that is an SBOM in JSON,
+// or -1.
 func sbomLayer(layers []imgspecv1.Descriptor) int {
 	return slices.IndexFunc(layers, func(l imgspecv1.Descriptor) bool {
 		predicate := l.Annotations[annotationPredicate]

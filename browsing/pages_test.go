@@ -13,7 +13,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/showcase"
 )
 
-// imageNamed returns where the page of an image is, as the list of images says.
+// imageNamed returns the path of the page of an image, from the list of images.
 func (s *site) imageNamed(name string) string {
 	s.t.Helper()
 	body, _ := s.get(http.StatusOK, "/")
@@ -96,7 +96,8 @@ func TestPackages(t *testing.T) {
 	}
 }
 
-// Whatever is in an archive, pages have no other scripts and no links but to the web.
+// For any content of an archive, pages have no other scripts and no links but to
+// the web.
 func TestHostileArchive(t *testing.T) {
 	s := newSite(t, Options{}, map[string][]byte{"hostile.tar": showcase.Hostile(t)})
 	script := regexp.MustCompile(`<script[^>]*>`)

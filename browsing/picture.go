@@ -16,7 +16,7 @@ type tile struct {
 	X, Y, W, H float64
 	Name       string // as it fits
 	Title      string // in full
-	URL        string // "" of what stands for several
+	URL        string // "" for a tile of several entries
 	Size       int64
 	Color      int // of 8
 	Label      bool

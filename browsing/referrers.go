@@ -133,7 +133,7 @@ func artifactKind(artifactType string) string {
 	}
 }
 
-// layersKind says what the layers of an artifact are.
+// layersKind describes the layers of an artifact.
 func layersKind(layers []imgspecv1.Descriptor) string {
 	var kinds []string
 	for _, l := range layers {
@@ -159,7 +159,7 @@ func layersKind(layers []imgspecv1.Descriptor) string {
 // maxSignature is how many bytes of a signature are read.
 const maxSignature = 1 << 20
 
-// signers returns who signatures say that they are of. Nothing of it is verified.
+// signers returns the signers that signatures claim. Nothing is verified.
 func (o *opened) signers(ctx context.Context, layers []imgspecv1.Descriptor) []string {
 	var all []string
 	for _, l := range layers[:min(len(layers), maxReferrers)] {
@@ -196,7 +196,7 @@ func (o *opened) read(ctx context.Context, d digest.Digest, most int64) ([]byte,
 	return io.ReadAll(r)
 }
 
-// signerOf returns who a Sigstore bundle or a JWS is of.
+// signerOf returns the signer of a Sigstore bundle or a JWS.
 func signerOf(data []byte) string {
 	type certificate struct {
 		RawBytes []byte `json:"rawBytes"`
@@ -226,10 +226,10 @@ func signerOf(data []byte) string {
 	return "a key"
 }
 
-// issuers are the extensions of Fulcio's certificates that say who vouches for the identity.
+// issuers are the extensions of Fulcio's certificates with the issuer of the identity.
 var issuers = map[string]bool{"1.3.6.1.4.1.57264.1.1": true, "1.3.6.1.4.1.57264.1.8": true}
 
-// identity returns who a certificate is for.
+// identity names the owner of a certificate.
 func identity(der []byte) string {
 	c, err := x509.ParseCertificate(der)
 	if err != nil {

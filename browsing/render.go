@@ -38,7 +38,7 @@ var assetVersion = sync.OnceValue(func() string {
 	return hex.EncodeToString(h.Sum(nil))[:12]
 })
 
-// asset sends a file that pages have.
+// asset sends a file that pages use.
 func asset(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
 	mediaType, ok := assetTypes[name]

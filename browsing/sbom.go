@@ -18,7 +18,7 @@ const maxPackages = 50_000
 // software is a package of an SBOM.
 type software struct{ Name, Version, License, Kind string }
 
-// sbom is what an SBOM says.
+// sbom is the content of an SBOM.
 type sbom struct {
 	format   string
 	packages []software
@@ -81,7 +81,7 @@ func (s *sbom) other(d *json.Decoder, name json.Token) error {
 	var version string
 	switch name {
 	case "spdxVersion":
-		_ = json.Unmarshal(value, &version) // Whatever else it is, it is no version.
+		_ = json.Unmarshal(value, &version) // Any other type is no version.
 		s.format = "SPDX " + text(strings.TrimPrefix(version, "SPDX-"))
 	case "bomFormat":
 		s.format = strings.TrimSpace("CycloneDX " + strings.TrimPrefix(s.format, "specVersion "))

@@ -66,8 +66,8 @@ func closeBases(bases []*base) {
 	}
 }
 
-// openBases makes bases ready, and compares them with those of the delta. What it
-// returns is to be closed also after an error.
+// openBases makes bases ready, and compares them with those of the delta. Close the
+// bases that it returns, also after an error.
 func (d *Delta) openBases(ctx context.Context, bases []Source, dir string) (ready []*base, err error) {
 	if len(bases) != len(d.Bases) {
 		return nil, fmt.Errorf("%w: %d are given, and %d needed", ErrWrongBase, len(bases), len(d.Bases))

@@ -16,7 +16,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/spool"
 )
 
-// Source is a blob that is read: its bytes and how many there are.
+// Source is a blob to read: its bytes and its size.
 type Source interface {
 	io.ReaderAt
 	Size() int64
@@ -143,7 +143,7 @@ func unzstd(r io.Reader, w io.Writer) error {
 }
 
 // gunzip writes the text of a gzip file to w and its tokens to tokens, if that is
-// not nil. What follows the last member is not looked at.
+// not nil. It ignores data after the last member.
 func gunzip(r io.Reader, w io.Writer, tokens *tokenFile) error {
 	err := readTokens(r, func(b *deflate.Block, batch []deflate.Token, text []byte) error {
 		if tokens != nil {

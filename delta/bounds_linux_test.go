@@ -76,8 +76,8 @@ func fileOf(t testing.TB, data []byte) *io.SectionReader {
 	return io.NewSectionReader(f, 0, int64(len(data)))
 }
 
-// However large the blobs are, and whatever they are compressed by, a delta is made and applied in
-// 96 MB of memory, with temporary files of at most three times the texts.
+// A delta of blobs of any size and compression is made and applied in 96 MB of memory, with
+// temporary files of at most three times the texts.
 func TestBounds(t *testing.T) {
 	const maxMemory = 96_000_000
 	size := rounds(t, 12, 200) << 20
@@ -110,7 +110,7 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// boundedPair returns blobs in files, and how many bytes their texts have.
+// boundedPair returns blobs in files, and the size of their texts in bytes.
 func boundedPair(t testing.TB, kind string, size int) (old, target *io.SectionReader, texts int64) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(9, 9))

@@ -20,7 +20,7 @@ const (
 type chunkText struct {
 	origin int64 // nothing before this place is known
 
-	src     []byte // ends where the chunk does
+	src     []byte // ends with the chunk
 	base    int64  // place of index 0
 	first   int    // index of origin
 	limit   int    // of the search
@@ -41,8 +41,8 @@ func (c *chunkText) load(i int) uint64 { return binary.LittleEndian.Uint64(c.src
 // reaches reports whether a place is near enough for a match at i.
 func (c *chunkText) reaches(i int, place int64) bool { return c.base+int64(i)-place < pairReach }
 
-// matches reports whether a match of four bytes at i may begin at a place, and where
-// that is.
+// matches reports whether a match of four bytes at i may begin at a place, and returns the
+// position of that.
 func (c *chunkText) matches(i int, place int64) (from int, ok bool) {
 	from = int(place - c.base)
 	return from, c.reaches(i, place) && binary.LittleEndian.Uint32(c.src[i:]) == binary.LittleEndian.Uint32(c.src[from:])
@@ -68,8 +68,8 @@ func (c *chunkText) extendBack(m pairMatch) pairMatch {
 	return m
 }
 
-// emit appends a match, and the literals before it. A match may be of any length: it
-// is appended in pieces, of which none is too short.
+// emit appends a match, and the literals before it. A match may be of any length: it is
+// appended in pieces that are long enough.
 func (c *chunkText) emit(out []deflate.Token, m pairMatch) []deflate.Token {
 	out = literals(out, m.at-c.emitted)
 	c.emitted = m.at + m.length

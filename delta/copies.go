@@ -135,7 +135,7 @@ func (t *textReader) copy(p []byte) error {
 	return nil
 }
 
-// textEncoder writes the streams of which a textReader makes the text.
+// textEncoder writes the streams from which a textReader makes the text.
 type textEncoder struct {
 	out      *streamWriter
 	old, new io.ReaderAt

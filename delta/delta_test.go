@@ -92,7 +92,7 @@ func roundTrip(t testing.TB, target []byte, bases ...[]byte) (*Header, []byte) {
 	return h, file.Bytes()
 }
 
-// pair returns two layers of a real size, and the texts of which they are made.
+// pair returns two layers of a real size, and their texts.
 func pair(t testing.TB, kind string) (old, target, oldText, text []byte) {
 	r := rand.New(rand.NewPCG(1, 1))
 	size := 3 << 20

@@ -33,7 +33,7 @@ type describer struct {
 	run uint64 // of tokens that are as predicted
 }
 
-// describe writes what makes the gzip file in r of its text, of which p walks.
+// describe writes how to make the gzip file in r from its text. p walks the text.
 func (d *describer) describe(r io.Reader) error {
 	z := deflate.NewReader(r)
 	for {
@@ -170,7 +170,7 @@ func (d *describer) trees(t *deflate.Trees, counts *deflate.Counts, tokens int) 
 	return flags
 }
 
-// difference returns a less b, of which what is missing is zeros.
+// difference returns a less b. Missing bytes of b are zeros.
 func difference(a, b []byte) []byte {
 	d := bytes.Clone(a)
 	for i := range min(len(a), len(b)) {

@@ -7,21 +7,21 @@
 //	err = d.Apply(ctx, out, []delta.Source{oldLayer}, nil) // out gets newLayer
 //
 // Layers are gzip files, and a change of a few bytes changes all of a gzip file
-// that comes behind them. So a delta is made of two parts. One is the difference
-// of the texts, the uncompressed tar files: copies of what is in an old text, with
-// corrections, and what is in none. The other is how the gzip file is made from its
-// text: the tokens, block headers, member headers and trailers, as far as they are
-// not as predicted. The predictor is a model of the encoder that made the file, if
-// there is one. Then any file with the same text as the old layer will do as the
-// base. Else it takes the tokens that the old layer has along the copies, and needs
-// the very file; see [Header.NeedsCompressedBases]. The result is the new layer to
-// the byte, with its digest: manifests and signatures stay valid.
+// that comes behind them. So a delta is made of two parts. One is the difference of
+// the texts, the uncompressed tar files: copies from an old text, with corrections,
+// and new text. The other is how the gzip file is made from its text: the tokens,
+// block headers, member headers and trailers, as far as they are not as predicted.
+// The predictor is a model of the encoder that made the file, if there is one. Then
+// any file with the same text as the old layer will do as the base. Else it takes
+// the tokens that the old layer has along the copies, and needs the very file; see
+// [Header.NeedsCompressedBases]. The result is the new layer to the byte, with its
+// digest: manifests and signatures stay valid.
 //
 // The package knows nothing of images, manifests or archives. It reads blobs by
 // [io.ReaderAt], so that they may be in a registry's store, a container store, an
-// OSTree repository or a file. Memory is bounded whatever the size of blobs is, by 96
-// MB either way. The texts of compressed blobs wait in temporary files without
-// names.
+// OSTree repository or a file. Making and applying each take at most 96 MB of memory,
+// for blobs of any size. The texts of compressed blobs wait in temporary files
+// without names.
 //
 // A delta is untrusted input: its sizes have limits, what it makes is never larger
 // than it says in [Header], and that is to be compared with what is expected, such

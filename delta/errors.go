@@ -27,5 +27,5 @@ type needsCompressed struct{}
 // Error implements error.
 func (needsCompressed) Error() string { return "the delta needs its base as it was compressed" }
 
-// Is reports whether the target is ErrWrongBase, of which this is a kind.
+// Is reports whether the target is ErrWrongBase. This error is a kind of it.
 func (needsCompressed) Is(target error) bool { return target == ErrWrongBase }

@@ -30,14 +30,16 @@ func Example() {
 	january := layer(text.String())
 	february := layer("new\n" + text.String())
 
-	// Where both layers are:
+	// On the side that has
+	// both layers:
 	ctx := context.Background()
 	var file bytes.Buffer
 	if _, err := delta.Make(ctx, &file, bytes.NewReader(february), []delta.Source{bytes.NewReader(january)}, nil); err != nil {
 		log.Fatal(err)
 	}
 
-	// Where only the old one is:
+	// On the side that has
+	// only the old one:
 	d, err := delta.Open(bytes.NewReader(file.Bytes()), int64(file.Len()))
 	if err != nil {
 		log.Fatal(err)

@@ -57,7 +57,7 @@ func (f *fastSearch) tokens(text *window, begin, end int64, out []deflate.Token)
 	return f.rest(out)
 }
 
-// farthest is matches for the place of which matches holds that it is one too far.
+// farthest is matches for the place that matches takes to be one too far.
 func (f *fastSearch) farthest(s int) (from int, ok bool) {
 	return s - pairReach, uint32(f.load(s)) == uint32(f.load(s-pairReach))
 }

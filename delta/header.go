@@ -16,7 +16,7 @@ const (
 	maxHeader   = 64 << 10
 	checkSize   = 8    // of the header's checksum
 	maxBases    = 256  // of one delta
-	maxRatio    = 1032 // by which deflate expands at most
+	maxRatio    = 1032 // the most that deflate expands
 	sizeLimit   = 1 << 50
 	fixedHeader = len(magic) + 4
 )
@@ -39,9 +39,9 @@ type Blob struct {
 	Form   Form
 	Size   int64
 	Digest Digest
-	// Size and digest of the text: what the blob is when it is decompressed. Those
-	// of a layer are the size of its tar file and its diff ID. Of a plain blob they
-	// are Size and Digest.
+	// Size and digest of the text, the decompressed blob. Those of a layer are the
+	// size of its tar file and its diff ID. Of a plain blob they are Size and
+	// Digest.
 	TextSize   int64
 	TextDigest Digest
 }
@@ -172,7 +172,7 @@ func parseHeader(b []byte) (*Header, error) {
 	return h, h.check()
 }
 
-// check reports what no delta says.
+// check reports values that no delta has.
 func (h *Header) check() error {
 	if !h.Predictor.known() {
 		return fmt.Errorf("%w: predictor %d", ErrVersion, h.Predictor)

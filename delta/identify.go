@@ -10,7 +10,8 @@ import (
 )
 
 const (
-	// sampleSize is the text of a target by which its encoder is told.
+	// sampleSize is the size of the text from which a target's encoder is
+	// identified.
 	sampleSize = 3 << 20
 	// goodEnough is one in how many tokens a model may predict wrongly to be taken
 	// although the tokens of the bases are there.

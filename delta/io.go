@@ -32,8 +32,8 @@ func (w *countingWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// rememberingReader remembers its error, so that those of a decoder can be told
-// from those of what it decodes.
+// rememberingReader remembers its error, so that errors of a decoder can be
+// told from errors of its input.
 type rememberingReader struct {
 	r   io.Reader
 	err error

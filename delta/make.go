@@ -22,16 +22,16 @@ type MakeOptions struct {
 }
 
 // Make writes a delta that makes target from bases to w, and returns its header. A
-// delta without bases is one that compresses the target, which is of no use.
+// delta without bases only compresses the target, which is useless.
 //
-// The delta has been applied, and has led to the target, before the first byte of
-// it is written. If it would be no smaller than the target, nothing is written, and
-// the error is ErrNoGain: send the target then. So it is with any target that is
-// compressed otherwise than by gzip, unless the base is nearly the same file.
+// The delta has been applied, and has led to the target, before the first byte of it
+// is written. If it would be no smaller than the target, nothing is written, and the
+// error is ErrNoGain: send the target then. This happens with any target whose
+// compression is not gzip, unless the base is nearly the same file.
 //
 // The bytes of a delta depend on the blobs, the options and the version of this
-// package alone. Make ends with ctx. It takes up to 96 MB of memory, however large
-// the blobs are.
+// package alone. Make ends with ctx. It takes up to 96 MB of memory, for blobs of
+// any size.
 func Make(ctx context.Context, w io.Writer, target Source, bases []Source, o *MakeOptions) (*Header, error) {
 	if o == nil {
 		o = &MakeOptions{}
@@ -99,7 +99,7 @@ func (m *maker) make(ctx context.Context, w io.Writer, bases []Source) (*Header,
 	return h, m.write(ctx, w, h)
 }
 
-// open makes a blob ready. What is not what it looks like is plain.
+// open makes a blob ready. A blob that only looks compressed is plain.
 func (m *maker) open(ctx context.Context, s Source, zstd, tokens bool) (*base, error) {
 	f, err := form(s)
 	if err != nil {

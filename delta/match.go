@@ -9,10 +9,10 @@ import (
 )
 
 // The search for copies works as bsdiff and xdelta do: sampled pieces of the old
-// text are in a table of fixed size; where the new text has one of them, the two
-// are compared forwards and backwards, over bytes that differ for as long as more
-// are the same. So an executable whose addresses have moved is one long copy with
-// corrections. None of this is part of the format.
+// text are in a table of fixed size; where the new text has one of them, the
+// search compares the two forwards and backwards, over bytes that differ for as
+// long as more are the same. So an executable whose addresses have moved is one
+// long copy with corrections. None of this is part of the format.
 const (
 	windowSize = 4 << 20 // of the new text that is in memory
 	maxSeeds   = 1 << 23 // entries of the table, of four bytes
@@ -20,7 +20,7 @@ const (
 	numPages   = 128 // of the old text that are in memory
 
 	leastAligned = 8  // bytes to go on as before
-	leastGain    = 8  // bytes by which another place must be better
+	leastGain    = 8  // another place must be better by as many bytes
 	plentiful    = 32 // bytes at which no other place is looked for
 	dropForward  = 32 // how many more bytes may differ than be the same
 	dropBackward = 64
@@ -62,7 +62,7 @@ func (s *seeds) hash(p []byte) (slot, check uint32) {
 	return uint32(x >> s.shift), uint32(x>>(s.shift-checkBits)) & (1<<checkBits - 1)
 }
 
-// fill reads the old text into the table. Of equal pieces the first stays.
+// fill reads the old text into the table. The first of equal pieces stays.
 func (s *seeds) fill(ctx context.Context, old io.ReaderAt, size int64) error {
 	r := &contextReader{ctx, io.NewSectionReader(old, 0, size)}
 	buf := make([]byte, 256<<10)
@@ -95,7 +95,7 @@ func (s *seeds) find(p []byte) int64 {
 	return -1
 }
 
-// pages is the old text, of which some is in memory. The first error stays.
+// pages is the old text, with some of it in memory. The first error stays.
 type pages struct {
 	r     io.ReaderAt
 	size  int64
@@ -164,8 +164,8 @@ func (p *pages) same(q int64, b []byte) int {
 	}
 }
 
-// forward returns how much of b is well made from what begins at q, of which the
-// first bytes are known to be the same.
+// forward returns how much of b is well made from the text at q. The first bytes,
+// same of them, are known to be equal.
 func (p *pages) forward(q int64, b []byte, same int) int {
 	best, score, top := same, same, same
 	for n := same; n < len(b); {

@@ -10,15 +10,15 @@ import (
 // of a match.
 const lookBack = 64
 
-// oldTokens predicts that a copy has the tokens of what it is a copy of, and all
-// else literals.
+// oldTokens predicts that a copy has the tokens of its source, and everything else
+// is literals.
 //
-// Of a copy, it takes the tokens of the base that begin and end in what is copied;
-// of one that goes from a base into the next, those of the first.
-// A match whose source in the base is in the same copy stays what it is. If the
-// source is in one of the 64 copies before, of which the new text from there is
-// less than 32 KiB back, the match is translated to begin there, if the text
-// there is that of the match; else it also stays what it is.
+// For a copy, it takes the tokens of the base that begin and end in the copied
+// range; if that goes from a base into the next, those of the first. A match whose
+// source in the base is in the same copy stays as it is. If the source is in one of
+// the 64 copies before, and its new text is less than 32 KiB back, the match is
+// translated to begin there, if the text there is that of the match; else it also
+// stays as it is.
 type oldTokens struct {
 	spans *spanReader
 	old   *oldText

@@ -8,9 +8,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/deflate"
 )
 
-// Predictor is how the tokens of a target are predicted. What a predictor predicts
-// is part of the format: it is never changed, and one that is better gets another
-// number.
+// Predictor is how the tokens of a target are predicted. The predictions are part of the
+// format: a predictor never changes, and a better one gets another number.
 type Predictor uint8
 
 // Predictors.
@@ -100,9 +99,9 @@ func (p Predictor) start(copies *spanReader, old *oldText) (predictor, error) {
 
 // predictor predicts the tokens of a text.
 type predictor interface {
-	// predict appends to tokens those that can be predicted now that the text is
-	// known up to its window's end, which with last is the end of all. Of literals,
-	// the value is of no meaning. In the end, tokens make a text of the same length.
+	// predict appends the tokens that can be predicted from the text up to its window's
+	// end; with last, that is the end of the whole text. The values of literals have no
+	// meaning. In the end, tokens make a text of the same length.
 	predict(text *window, last bool, tokens []deflate.Token) ([]deflate.Token, error)
 }
 

@@ -13,8 +13,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/spool"
 )
 
-// The streams of a delta, in their order. What a stream holds is said where it is
-// written and read; docs/format.md has it all.
+// The streams of a delta, in their order. The code that writes and reads a stream
+// describes its content; docs/format.md describes all.
 const (
 	streamCopies = iota
 	streamGaps

@@ -20,8 +20,8 @@ func pushAttached(t *testing.T, s signer, repository string) (name, digest strin
 	return name, digest
 }
 
-// TestOrasBackup reads copies and backups of oras: an index, whose parts it all lists by
-// themselves, and the referrers of the index.
+// TestOrasBackup reads copies and backups of oras: an index, which lists each of its parts
+// by itself too, and its referrers.
 func TestOrasBackup(t *testing.T) {
 	t.Parallel()
 	da, oras := dockerArchive(t), built(t, "oras")

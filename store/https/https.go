@@ -2,13 +2,13 @@
 //
 //	import _ "github.com/dockerarchive/dockerarchive/store/https"
 //
-// Then https://HOST/x.tar is a path of an archive that is read, in place, by requests for ranges. A
-// server that does not answer those, or that names no version of what it sends (a strong ETag), is asked
-// for all of it once, which is copied to an unnamed temporary file.
+// Then https://HOST/x.tar is a path of an archive that is read, in place, by requests for ranges. From a
+// server that does not answer those, or that sends no version (a strong ETag), all of it is copied once to
+// an unnamed temporary file.
 //
 // Requests that fail for a reason that may pass are made again, five times. An archive that is another one
-// by now is an error, and never a mixture. The query string of an address, which may grant access, is in no
-// error. All reading ends with the context that the archive was opened with.
+// by now is an error, and never a mixture. Errors leave out the query string of an address, which may grant
+// access. All reading ends with the context that the archive was opened with.
 package https
 
 import (
@@ -43,7 +43,7 @@ var policy = retry.Policy{Times: 5, Classifiers: []retry.Classifier{judge}}
 // firstRange is how much the first request asks for.
 const firstRange = 64 << 10
 
-// object is a version of what a server has.
+// object is a version of a file on a server.
 type object struct {
 	client  *http.Client
 	address string // with the query string

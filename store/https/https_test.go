@@ -94,7 +94,7 @@ func (s *server) mustOpen(t *testing.T) *input.File {
 	return file
 }
 
-// What is read is what is there, wherever and however much, and in few requests.
+// Reads at any place and of any length return the right bytes, in few requests.
 func TestRanges(t *testing.T) {
 	s := newServer(t, 3<<20)
 	file := s.mustOpen(t)
@@ -125,7 +125,7 @@ func TestReadAhead(t *testing.T) {
 	assert.LessOrEqual(t, len(s.requests), 12)
 }
 
-// Many who read at once get what is there.
+// Many concurrent readers get the right bytes.
 func TestConcurrently(t *testing.T) {
 	s := newServer(t, 2<<20)
 	file := s.mustOpen(t)
@@ -143,7 +143,7 @@ func TestConcurrently(t *testing.T) {
 	group.Wait()
 }
 
-// What cannot be read by ranges is copied once.
+// A file that cannot be read by ranges is copied once.
 func TestWithoutRanges(t *testing.T) {
 	for name, before := range map[string]func(s *server) func(http.ResponseWriter, *http.Request) bool{
 		"no ranges": func(s *server) func(http.ResponseWriter, *http.Request) bool {
@@ -293,7 +293,7 @@ func TestQueryIsHidden(t *testing.T) {
 	}
 }
 
-// What is compressed is copied, and what is missing is said.
+// A compressed file is copied, and a missing one is reported.
 func TestOthers(t *testing.T) {
 	s := newServer(t, 1000)
 	s.before = func(w http.ResponseWriter, r *http.Request) bool {

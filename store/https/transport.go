@@ -12,7 +12,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/input"
 )
 
-// newTransport returns one that trusts whom access says. It goes through the proxies of the environment.
+// newTransport returns a transport with the TLS settings of access. It goes through
+// the proxies of the environment.
 func newTransport(access input.Access) (*http.Transport, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DisableCompression = true

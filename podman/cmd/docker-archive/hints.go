@@ -84,7 +84,7 @@ func growHint(err error) string {
 	return ""
 }
 
-// imageHint is about the images themselves: platforms, layers and names.
+// imageHint is about the image itself: its platforms, layers and types.
 func imageHint(err error) string {
 	var noPlatform *errdef.NoPlatformError
 	var missing *errdef.MissingError

@@ -51,7 +51,7 @@ type Watch struct {
 
 	mu      sync.Mutex
 	answer  time.Duration // how long an answer may take to begin
-	rest    time.Duration // and what follows it; 0 if somebody says when that is read
+	rest    time.Duration // and any wait after that; 0 if the body tells when it is read
 	host    string        // of the connection
 	asked   int           // requests that are not answered
 	reading bool          // the body is being read

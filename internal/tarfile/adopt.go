@@ -5,10 +5,10 @@ import "fmt"
 // gap is a range of a file between entries that were adopted.
 type gap struct{ off, end int64 }
 
-// Adopt makes an entry of what is complete in the file already, size bytes behind their header
-// of one block at off, a multiple of 512, as a Finish of the blob would have done. What is adopted must be in
-// the order of the file, and before any slot is reserved. Blobs of known size, or of which
-// one is expected before their content comes, go to the gaps between, so that the bytes that were there once get to where they were.
+// Adopt makes an entry of content that is complete in the file already, size bytes behind their header of one
+// block at off, a multiple of 512, as a Finish of the blob would have done. Adopt entries in the order of the
+// file, and before any slot is reserved. Blobs of known or expected size go to the gaps between, so that the
+// bytes that were there once get to where they were.
 func (w *FileWriter) Adopt(name string, off, size int64) (*Entry, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -11,8 +11,8 @@ import (
 type move struct {
 	entry *Entry
 	to    int64
-	// How many moves have to be made before this one, because what they move
-	// stands where this one goes, and the moves that wait for this one.
+	// The number of moves that have to be made before this one, because their entries
+	// stand in its target, and the moves that wait for this one.
 	blocked int
 	waiting []*move
 	done    bool
@@ -64,7 +64,7 @@ func (w *FileWriter) arrangeLocked(ctx context.Context, moves []*move, end int64
 		return err
 	}
 	for _, m := range moves {
-		if m.to >= end { // What stands before is not taken but sealed.
+		if m.to >= end { // The bytes before are not taken but sealed.
 			w.extents.append(m.entry.place)
 		}
 	}
@@ -106,7 +106,7 @@ func (w *FileWriter) makeMovesLocked(ctx context.Context, moves, inFile []*move,
 				ready = append(ready, other)
 			}
 		}
-		m.waiting = nil // Where it stands now, it is in nobody's way.
+		m.waiting = nil // At its new place, it is in nobody's way.
 	}
 	return nil
 }
@@ -120,8 +120,8 @@ func order(moves []*move) (inFile []*move) {
 		}
 	}
 	slices.SortFunc(inFile, func(a, b *move) int { return cmp.Compare(a.entry.place.off, b.entry.place.off) })
-	// Neither targets nor places overlap among themselves, so that one walk along
-	// both meets all pairs, of which there are no more than there are moves twice.
+	// Neither targets nor places overlap among themselves, so that one walk along both
+	// meets all pairs: at most two for each move.
 	next := 0
 	for _, m := range moves {
 		for next < len(inFile) && inFile[next].entry.place.end() <= m.to {
@@ -158,8 +158,9 @@ func (w *FileWriter) moveLocked(e *Entry, to int64) error {
 	return e.unspool()
 }
 
-// freeExcept gives the space of a range back to the disk, which may be too full for
-// everything to be there twice, but for what is now in the range of the same length at to.
+// freeExcept gives the space of a range back to the disk, except for bytes that are
+// now in the range of the same length at to. The disk may be too full to hold
+// everything twice.
 func (w *FileWriter) freeExcept(from, n, to int64) {
 	end := from + n
 	switch {

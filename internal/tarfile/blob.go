@@ -134,7 +134,7 @@ func (b *Blob) closeSpool() error {
 
 // Finish completes the blob under the given header, whose size is filled in. It
 // does not wait for the blob's turn. The blob is part of the archive when the
-// Entry is sealed. Where it fails, the blob is aborted.
+// Entry is sealed. If it fails, the blob is aborted.
 func (b *Blob) Finish(ctx context.Context, header *tar.Header) (*Entry, error) {
 	e, err := b.finish(ctx, header)
 	if err != nil {
@@ -181,7 +181,7 @@ func (b *Blob) writeFrame(ctx context.Context, header []byte) error {
 	return writeAround(b.spool, 0, header, b.n, pad)
 }
 
-// writeAround writes what stands before and after n bytes of content.
+// writeAround writes the bytes before and after n bytes of content.
 func writeAround(w io.WriterAt, off int64, header []byte, n int64, pad []byte) error {
 	if _, err := w.WriteAt(header, off); err != nil {
 		return err

@@ -101,7 +101,7 @@ func (l *extents) before(off int64) iter.Seq[*extent] {
 	}
 }
 
-// merge adds what has been moved, whether to its target or not yet.
+// merge adds the entries that have been moved, to their targets or not yet.
 func (l *extents) merge(moves []*move) {
 	var all []*extent
 	for _, m := range moves {

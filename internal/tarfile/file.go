@@ -11,12 +11,12 @@ import (
 // FileWriter is a Writer to a regular file. A blob is written where it stays if
 // its place is known, so its bytes are written once: one of known size into a
 // range of its own, one of unknown size at the end of the file, behind a header
-// that is filled in later. One of which a size is guessed (see Blob.Expect) gets a range
+// that is filled in later. One with a guessed size (see Blob.Expect) gets a range
 // of that size, and loses it if it grows larger.
 //
-// Its Seal moves entries that stand elsewhere to where they belong, and what is
-// in their way out of it. It returns ErrBusy, and does nothing, if blobs that
-// have a place but are not complete stand in the way.
+// Its Seal moves entries that stand elsewhere to their places, and moves others
+// out of their way. It returns ErrBusy, and does nothing, if blobs that have a
+// place but are not complete stand in the way.
 type FileWriter struct {
 	queue
 	file    File
@@ -24,7 +24,7 @@ type FileWriter struct {
 	tail    int64   // where the first slot in the queue begins
 	sealed  int64   // everything before this offset is final
 	written int64   // the end of the last entry that is complete
-	gaps    []gap   // between what was adopted, as far as it is not taken
+	gaps    []gap   // between adopted entries, as far as not taken
 }
 
 var _ Writer = (*FileWriter)(nil)
@@ -36,8 +36,8 @@ var _ Writer = (*FileWriter)(nil)
 const maxAhead = 1 << 40
 
 // NewFileWriter returns a Writer to a regular file whose first from bytes, a
-// multiple of 512, are kept as they are: 0 for a new archive, else what holds
-// one already. Blobs that have to wait for their place are kept in unnamed files
+// multiple of 512, are kept as they are: 0 for a new archive, else those of an
+// existing one. Blobs that have to wait for their place are kept in unnamed files
 // in spoolDir, best the directory of the file.
 func NewFileWriter(f File, from int64, spoolDir string) *FileWriter {
 	w := &FileWriter{file: f, tail: from, sealed: from, written: from}
@@ -110,9 +110,9 @@ func (w *FileWriter) freshLocked(entries []*Entry) []*Entry {
 	return fresh
 }
 
-// busyLocked reports whether entries cannot be sealed up to end, because a blob
-// is or will be written there; nor may any be moved while a blob has a place
-// that they might be moved to. own is the slot of what is sealed, or nil.
+// busyLocked reports whether entries cannot be sealed up to end, because a blob is
+// or will be written there; nor may any be moved while a blob has a place that
+// they might be moved to. own is the slot of the entries being sealed, or nil.
 func (w *FileWriter) busyLocked(end int64, moving bool, own *Slot) bool {
 	if s := w.openLocked(); s != nil && s.blob != nil && (moving || s.off < end) {
 		return true
@@ -201,7 +201,7 @@ func (w *FileWriter) vacateLocked(s *Slot) {
 	}
 	x.remove()
 	s.place = nil
-	if s.floating && x.end() == w.tail && (w.first == nil || w.first.blob == nil) { // Nothing follows.
+	if s.floating && x.end() == w.tail && (w.first == nil || w.first.blob == nil) { // Nothing comes after it.
 		w.tail = x.off
 	}
 }
@@ -219,7 +219,7 @@ func (w *FileWriter) admitLocked(b *Blob) (bool, error) {
 	if b.spool == nil {
 		return true, nil
 	}
-	// What was spooled before the blob's turn came.
+	// These bytes were spooled before the blob's turn came.
 	err := moveRange(w.file, b.slot.off+b.head, b.spool, b.head, b.n)
 	return true, errors.Join(err, b.closeSpool())
 }
@@ -250,7 +250,7 @@ func (w *FileWriter) completeLocked(b *Blob, e *Entry) {
 	}
 }
 
-// shrinkLocked gives back what a place that was guessed has too much. If something
+// shrinkLocked gives back the excess of a place with a guessed size. If something
 // follows already, that leaves a gap, which Seal closes.
 func (w *FileWriter) shrinkLocked(e *Entry) {
 	last := e.place.end() == w.tail && (w.first == nil || w.first.blob == nil)
@@ -318,7 +318,7 @@ func (w *FileWriter) Sealed() int64 {
 	return w.sealed
 }
 
-// Abort implements Writer. The file keeps whatever has been written.
+// Abort implements Writer. The file keeps all bytes written.
 func (w *FileWriter) Abort() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -65,8 +65,8 @@ func TestGrow(t *testing.T) {
 	}
 }
 
-// Sizes are what somebody says. None takes anything to where no file system
-// reaches, and none overflows.
+// Sizes are hints from outside. None puts an entry beyond the reach of file
+// systems, and none overflows.
 func TestClaimedSizes(t *testing.T) {
 	a, b := file{"a", content("a", 3000)}, file{"b", content("b", 1000)}
 	for _, claim := range []int64{1 << 39, 1 << 45, maxSize, maxSize + 1, 1 << 62, 1<<63 - 1} {
@@ -130,8 +130,8 @@ func (hole) ReadAt(p []byte, _ int64) (int, error)  { return len(p), nil }
 func (hole) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 func (hole) Truncate(int64) error                   { return nil }
 
-// After a Seal that was cancelled between two moves, the end of what is taken is
-// behind what has been moved there.
+// After a Seal that was cancelled between two moves, the end of the space taken
+// is behind the entries that have been moved there.
 func TestCancelledMoveIsNotOverwritten(t *testing.T) {
 	f := tempFile(t)
 	w := NewFileWriter(f, 0, t.TempDir())
@@ -159,7 +159,7 @@ func TestCancelledMoveTakesAPlace(t *testing.T) {
 	assert.Equal(t, reference(t, file{"a", content("a", 3000)}, file{"b", content("b", 5000)}, file{"c", content("c", 4000)}), readAll(t, f))
 }
 
-// What has been moved out of the way is as safe there as it was.
+// Entries that were moved out of the way are as safe there as before.
 func TestMovedAwayIsNotOverwritten(t *testing.T) {
 	f := tempFile(t)
 	w := NewFileWriter(f, 0, t.TempDir())
@@ -200,7 +200,7 @@ func TestSpooledBehindALongHeader(t *testing.T) {
 	assert.Equal(t, reference(t, file{"a", []byte("a")}, file{longName, []byte("spooled, in place")}), readAll(t, f))
 }
 
-// What Seal may not do while blobs are being written.
+// Seal must not do these things while blobs are being written.
 func TestBusy(t *testing.T) {
 	ctx := context.Background()
 	start := func() (w *FileWriter, b, a *Entry) {
@@ -316,7 +316,7 @@ func TestReleaseInsteadKeepsTheOrder(t *testing.T) {
 	assert.Equal(t, reference(t, file{"x", []byte("x")}, file{"y", []byte("y")}), readAll(t, f))
 }
 
-// countingFile counts what is done to a file.
+// countingFile counts the calls of a file.
 type countingFile struct {
 	hole
 	mu      sync.Mutex
@@ -349,8 +349,8 @@ func sealMany(t testing.TB, f File, n int) *FileWriter {
 	return w
 }
 
-// Sealing takes time in proportion to what is sealed, however many entries there
-// are that are not sealed yet.
+// Sealing takes time in proportion to the entries sealed, however many others
+// there are.
 func TestSealingManyImages(t *testing.T) {
 	work := func(n int) (looked, written int64) {
 		f := &countingFile{}
@@ -430,8 +430,8 @@ func (f *faultyFile) Truncate(size int64) error {
 	return f.File.Truncate(size)
 }
 
-// Whatever fails, once: either an error says so and there is no archive, or it
-// was a blob that could be written again, and the archive is as ever.
+// After any single failure, either an error says so and there is no archive, or
+// it was a blob that could be written again, and the archive is complete.
 func TestFileFaultsAnywhere(t *testing.T) {
 	want := reference(t, file{"a", content("a", 700)}, file{"b", content("b", 5000)}, file{"c", content("c", 600)}, file{"x", []byte("x")})
 	for at := 0; ; at++ {
@@ -452,7 +452,7 @@ func TestFileFaultsAnywhere(t *testing.T) {
 }
 
 // writeThree writes blobs in place, at the end and through the spool, moves some
-// of them, and tries again what can be tried again.
+// of them, and repeats steps that can be repeated.
 func writeThree(w *FileWriter) error {
 	ctx := context.Background()
 	blob := func(slot *Slot, name string, n int, size int64) (e *Entry, err error) {

@@ -1,9 +1,10 @@
 package tarfile
 
 // Expect says that a blob of unknown size may have this many bytes. In a file it gets
-// a place of that size, so that what comes behind it need not wait; on a stream, whose
-// headers cannot be corrected, it changes nothing. It is not believed: a blob that
-// turns out shorter or longer is moved, or what follows it is, when it is sealed.
+// a place of that size, so that entries behind it need not wait; on a stream, whose
+// headers cannot be corrected, it changes nothing. It is not believed: if a blob
+// turns out shorter or longer, it is moved when it is sealed, or the entries behind
+// it are.
 func (b *Blob) Expect(size int64) {
 	q := b.q
 	q.mu.Lock()

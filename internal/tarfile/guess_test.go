@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// expecting begins a blob of unknown size in a slot, of which a size is said. Others
+// expecting begins a blob of unknown size in a slot, with an expected size. Others
 // do not wait for its end.
 func expecting(t *testing.T, w Writer, slot *Slot, size int64) *Blob {
 	t.Helper()
@@ -47,10 +47,10 @@ func TestGuessedPlaces(t *testing.T) {
 	assert.Equal(t, reference(t, file{"a", content("a", 5000)}, file{"b", content("b", 700)}, file{"c", content("c", 3000)}), readAll(t, f))
 }
 
-// missing is a directory for who must not spool.
+// missing is a spool directory for tests that must not spool.
 func missing(t *testing.T) string { return t.TempDir() + "/missing" }
 
-// writesOf counts what is written to a file.
+// writesOf counts the writes to a file.
 type writesOf struct {
 	File
 	n int
@@ -174,7 +174,7 @@ func TestConcurrentGuesses(t *testing.T) {
 	}
 }
 
-// putGuessing writes a blob of which a size is said somewhere on its way, or not.
+// putGuessing writes a blob, and calls Expect somewhere on its way, or not.
 func putGuessing(t *testing.T, w Writer, slot *Slot, x file, rng *rand.Rand) *Entry {
 	b, err := w.Create(slot, nil, -1)
 	if !assert.NoError(t, err) {
@@ -199,8 +199,8 @@ func putGuessing(t *testing.T, w Writer, slot *Slot, x file, rng *rand.Rand) *En
 	return e
 }
 
-// Whatever fails while blobs lose their places, once, is an error, or was tried again
-// and the archive is as ever.
+// After any single failure while blobs lose their places, there is an error, or a
+// retry made the archive complete.
 func TestGuessFaultsAnywhere(t *testing.T) {
 	want := reference(t, file{"a", content("a", 3000)}, file{"b", content("b", 5000)}, file{"c", content("c", 600)})
 	for at := 0; ; at++ {
@@ -222,7 +222,7 @@ func TestGuessFaultsAnywhere(t *testing.T) {
 }
 
 // writeGuessing writes three blobs at once, one too long and one too short for its
-// place. What fails is written again.
+// place. A blob that fails is written again.
 func writeGuessing(w *FileWriter) error {
 	ctx := context.Background()
 	slots := []*Slot{w.Reserve("a", -1), w.Reserve("b", -1), w.Reserve("c", -1)}
@@ -286,7 +286,7 @@ func TestGuessesTakeNoSpace(t *testing.T) {
 	assert.Equal(t, reference(t, file{"a", content("a", 2000)}, file{"b", content("b", 100_000)}), readAll(t, f))
 }
 
-// What is moved is not on the disk twice.
+// A moved entry is not on the disk twice.
 func TestMovingFreesSpace(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only there can a part of a file be given back")

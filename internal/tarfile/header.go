@@ -62,10 +62,10 @@ func headerFor(name string) *tar.Header {
 // must not be larger than maxSize.
 func spanOf(head, size int64) int64 { return head + size + padding(size) }
 
-// encodeHeader returns the blocks that describe an entry. There are as many of
-// them whatever the size: they are written after the content, into a gap that
-// was left for them. So a larger size than ustar can hold is written in GNU's
-// base-256 form if the name needs no PAX records.
+// encodeHeader returns the blocks that describe an entry. Their number does not depend on
+// the size: they are written after the content, into a gap that was left for them. So a
+// larger size than ustar can hold is written in GNU's base-256 form if the name needs no
+// PAX records.
 func encodeHeader(h *tar.Header, size int64) ([]byte, error) {
 	if size < 0 {
 		return nil, fmt.Errorf("describing %s: %w: %d bytes", h.Name, ErrSize, size)

@@ -47,15 +47,15 @@ type record struct {
 // Member is the content of a regular file in an archive.
 type Member struct {
 	Name   string // the cleaned name of the entry that holds the content
-	Offset int64  // where it, or what is stored of it, begins in the archive, in bytes; no two files share it
+	Offset int64  // where its stored content begins in the archive, in bytes; no two files share it
 	Size   int64  // in bytes, holes included
 }
 
-// NewIndex reads the headers of the archive that r holds, size bytes long, and
-// seeks over the contents. If the archive ends with a listing of its entries, that is read
-// instead, and each header when its file is: one that is not what the listing says
-// is an error then, and CheckListing looks at all. The error wraps errdef.ErrNoImageArchive, ErrDamaged
-// or ErrLimit where the archive is to blame.
+// NewIndex reads the headers of the archive that r holds, size bytes long, and seeks over the
+// contents. If the archive ends with a listing of its entries, NewIndex reads that instead, and
+// each header is read with its file: one that differs from the listing is an error then, and
+// CheckListing looks at all. The error wraps errdef.ErrNoImageArchive, ErrDamaged or ErrLimit if
+// the archive is to blame.
 func NewIndex(ctx context.Context, r io.ReaderAt, size int64) (*Index, error) {
 	if x := listedIndex(r, size); x != nil {
 		return x, ctx.Err()
@@ -100,8 +100,8 @@ func newIndex(ctx context.Context, r io.ReaderAt, size int64, maxEntries, maxNam
 	}
 }
 
-// CheckStart refuses what cannot be an archive of images by the first block of it,
-// or by all that there is, so that the rest need not be read to find out. The error
+// CheckStart refuses a file that cannot be an archive of images. It looks at the first block, or
+// at the whole file if it is shorter, so that the rest need not be read to find out. The error
 // wraps errdef.ErrNoImageArchive.
 func CheckStart(block []byte) error {
 	x := &Index{r: bytes.NewReader(block)}
@@ -119,8 +119,8 @@ func CheckStart(block []byte) error {
 	return nil // The header may be longer than a block, and a damaged one is told with its place.
 }
 
-// IsTar reports whether something can be a tar archive by its first block, or by all of
-// it if that is less. What is empty, or begins with zeros, is an archive without entries.
+// IsTar reports whether something can be a tar archive by its first block, or by all of it if that
+// is less. An empty file, or one that begins with zeros, is an archive without entries.
 func IsTar(start []byte) bool {
 	if len(start) == 0 {
 		return true
@@ -155,14 +155,14 @@ func (x *Index) headerError(err error, n int, end, size int64) error {
 // explains a failure.
 func (x *Index) notTar(otherwise string) error {
 	start := make([]byte, blockSize)
-	n, _ := x.r.ReadAt(start, 0) // What cannot be read tells nothing.
+	n, _ := x.r.ReadAt(start, 0) // Bytes that cannot be read tell nothing.
 	if what := otherKind(start[:n]); what != "" {
 		otherwise = "it is " + what
 	}
 	return errdef.Errorf(errdef.ErrNoImageArchive, "not a valid tar archive: %s", otherwise)
 }
 
-// otherKind returns what a file that begins so is, "" if that is not known.
+// otherKind returns the kind of a file that begins so, "" if that is not known.
 func otherKind(start []byte) string {
 	start = bytes.TrimLeft(bytes.TrimPrefix(start, []byte("\ufeff")), "\t\r\n ")
 	begins := func(prefixes ...string) bool {
@@ -192,11 +192,11 @@ func otherKind(start []byte) string {
 func (x *Index) hasMagic() bool {
 	const magic, offset = "ustar", 257
 	p := make([]byte, len(magic))
-	n, _ := x.r.ReadAt(p, offset) // What cannot be read is no mark.
+	n, _ := x.r.ReadAt(p, offset) // Bytes that cannot be read are no mark.
 	return string(p[:n]) == magic
 }
 
-// damaged returns an ErrDamaged that says what is wrong with the tar archive.
+// damaged returns an ErrDamaged with a text about the tar archive.
 func damaged(format string, args ...any) error {
 	return errdef.Errorf(errdef.ErrDamaged, "not a valid tar archive: "+format, args...)
 }
@@ -250,7 +250,7 @@ func clean(name string) (string, error) {
 	if c == ".." || strings.HasPrefix(c, "../") {
 		return "", damaged("entry name %q leads out of the archive", trim(name))
 	}
-	return strings.Clone(c), nil // Of a PAX header, name is a part of a longer string.
+	return strings.Clone(c), nil // The name of a PAX header is a part of a longer string.
 }
 
 // trim makes a name short enough for an error.
@@ -272,8 +272,8 @@ func (x *Index) Size() int64 { return x.size }
 // that does not may have lost entries at its end.
 func (x *Index) Terminated() bool { return x.terminated }
 
-// Trailing returns how many bytes follow the end-of-archive marker. They are
-// padding, or what nobody reads.
+// Trailing returns how many bytes follow the end-of-archive marker. They are padding, or bytes
+// that nobody reads.
 func (x *Index) Trailing() int64 { return x.trailing }
 
 // Names yields the names of all entries but directories, in the order of the
@@ -319,9 +319,8 @@ func (x *Index) Open(f Member) *io.SectionReader {
 // that it is not a section of the archive.
 func (x *Index) IsSparse(f Member) bool { return x.sparse[f.Offset] != nil }
 
-// ReadFile returns the content of the file that name leads to, which must not
-// be longer than limit bytes. The error wraps what Lookup returns, or
-// errdef.ErrLimit.
+// ReadFile returns the content of the file that name leads to, which must not be longer than limit
+// bytes. The error wraps that of Lookup, or errdef.ErrLimit.
 func (x *Index) ReadFile(name string, limit int64) ([]byte, error) {
 	f, err := x.Lookup(name)
 	if err != nil {
@@ -345,7 +344,7 @@ func (x *Index) ReadFile(name string, limit int64) ([]byte, error) {
 }
 
 // ReadPrefixed returns the content of a file that begins with prefix. It is nil for any other, for
-// one that is longer than limit bytes, and for what cannot be read.
+// one that is longer than limit bytes, and for one that cannot be read.
 func (x *Index) ReadPrefixed(name, prefix string, limit int64) []byte {
 	f, err := x.Lookup(name)
 	if err != nil || f.Size > limit {

@@ -148,7 +148,7 @@ func (m manyEntries) ReadAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-// TestIndexMemory checks what an entry costs: of as many as are allowed, the
+// TestIndexMemory checks the cost of an entry: with as many as are allowed, the
 // index must stay below 100 MB.
 func TestIndexMemory(t *testing.T) {
 	const entries = maxEntries / 32
@@ -214,8 +214,8 @@ func checksum(data []byte) {
 }
 
 // TestIndexOfDamagedHeaders flips every byte of a header, with and without a
-// checksum that hides it. Whatever comes of it must not panic, nor reach outside
-// of the archive.
+// checksum that hides it. No result may panic, nor reach outside of the
+// archive.
 func TestIndexOfDamagedHeaders(t *testing.T) {
 	good := build(t, item{name: "dir/x", content: "content"}, item{name: "l", kind: tar.TypeSymlink, link: "dir/x"})
 	for i := range blockSize {
@@ -240,7 +240,7 @@ func TestIndexOfDamagedHeaders(t *testing.T) {
 	}
 }
 
-// readMembers looks up and reads whatever is in an archive.
+// readMembers looks up and reads everything in an archive.
 func readMembers(t testing.TB, x *Index) {
 	for name := range x.Names() {
 		m, err := x.Lookup(name)
@@ -248,7 +248,7 @@ func readMembers(t testing.TB, x *Index) {
 			continue
 		}
 		if x.IsSparse(m) && m.Size > 1<<20 {
-			continue // Holes are what anybody can make.
+			continue // Anybody can make holes.
 		}
 		n, err := io.Copy(io.Discard, x.Open(m))
 		require.NoError(t, err)

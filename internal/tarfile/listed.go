@@ -12,11 +12,11 @@ import (
 	"sync/atomic"
 )
 
-// places are what a listing says of an archive and nobody has seen yet.
+// places are the parts of a listing that have not been checked yet.
 type places struct {
-	seen  []atomic.Bool // of the entries of the index: the header is what the listing says
+	seen  []atomic.Bool // of the entries of the index: the header matches the listing
 	notes []byte
-	// tail is what the archive has from tailStart on: its documents, most likely, read at once.
+	// tail has the bytes of the archive from tailStart on: its documents, most likely, read at once.
 	tail      []byte
 	tailStart int64
 }
@@ -30,8 +30,8 @@ const (
 	documents = 4
 )
 
-// listedIndex makes an index of the listing that the archive ends with. It returns nil if
-// there is none, or it cannot be right: it is a hint, and the headers say what is there.
+// listedIndex makes an index of the listing that the archive ends with. It returns nil if there is
+// none, or it cannot be right: it is a hint, and the headers decide.
 func listedIndex(r io.ReaderAt, size int64) *Index {
 	const marker = 2 * blockSize
 	end, ok := readEnd(r, max(0, size-listingGuess), size)
@@ -70,10 +70,10 @@ func listedIndex(r io.ReaderAt, size int64) *Index {
 	return x
 }
 
-// readEnd returns what the archive has between two offsets.
+// readEnd returns the bytes of the archive between two offsets.
 func readEnd(r io.ReaderAt, from, to int64) ([]byte, bool) {
 	p := make([]byte, max(0, to-from))
-	n, _ := r.ReadAt(p, from) // What cannot be read is told by who reads the headers.
+	n, _ := r.ReadAt(p, from) // The reader of the headers reports the error.
 	return p, n == len(p)
 }
 
@@ -96,9 +96,9 @@ func newListed(r io.ReaderAt, size int64, entries []listed, notes []byte) *Index
 	return x
 }
 
-// readTail reads the last entries at once, as far as they are small, and looks at their headers
-// now: they are what another process overwrites that changes the archive. It reports
-// whether they are what the listing says. end is what has been read of the end already.
+// readTail reads the last entries at once, as far as they are small, and looks at their headers now:
+// another process that changes the archive overwrites these. It reports whether they match the
+// listing. end has the bytes at the end that have been read already.
 func (x *Index) readTail(end []byte) bool {
 	last := len(x.entries) - 1
 	first := max(0, last-documents)
@@ -126,9 +126,9 @@ func (x *Index) readTail(end []byte) bool {
 	return true
 }
 
-// committed reports whether the last change of an archive that has grown was completed: what is new, and
-// its listing, are there before, and it is the header of what held the tables until then
-// that makes them the archive's.
+// committed reports whether the last change of an archive that has grown was completed. The new
+// entries, and their listing, are there before; the overwritten header of the old tables makes them
+// the archive's.
 func (x *Index) committed() bool {
 	for i, e := range slices.Backward(x.entries) {
 		if strings.HasPrefix(e.name, superseded) {
@@ -158,8 +158,8 @@ func (e listed) isAt(block []byte) bool {
 	return err == nil && name == e.name && hdr.Size == e.size && hdr.Typeflag == kind
 }
 
-// readerOf returns what reads the content of a file: the archive itself, once the header has been seen
-// where the listing says, else why it is not read.
+// readerOf returns a reader for the content of a file: the archive itself, once the header has been
+// seen where the listing says, else one that returns the error.
 func (x *Index) readerOf(f Member) io.ReaderAt {
 	if x.listed == nil {
 		return x.r
@@ -201,7 +201,7 @@ func (x *Index) at(offset int64) (int, bool) {
 	return slices.BinarySearchFunc(x.entries, offset, func(e record, offset int64) int { return int(min(1, max(-1, e.offset-offset))) })
 }
 
-// readAt reads what may have been read already.
+// readAt reads bytes that may have been read already.
 func (x *Index) readAt(p []byte, off int64) (int, error) {
 	if from := off - x.listed.tailStart; x.listed.tail != nil && from >= 0 && from+int64(len(p)) <= int64(len(x.listed.tail)) {
 		return copy(p, x.listed.tail[from:]), nil
@@ -209,7 +209,7 @@ func (x *Index) readAt(p []byte, off int64) (int, error) {
 	return x.r.ReadAt(p, off)
 }
 
-// see compares the header of an entry with what the listing says.
+// see compares the header of an entry with the listing.
 func (x *Index) see(i int, block []byte) error {
 	e := &x.entries[i]
 	if !(listed{name: e.name, size: e.size, dir: e.kind == tar.TypeDir}).isAt(block) {
@@ -229,8 +229,8 @@ type failing struct{ err error }
 // ReadAt implements io.ReaderAt.
 func (f failing) ReadAt([]byte, int64) (int, error) { return 0, f.err }
 
-// Notes returns what the listing of the archive has for readers of its images, nil if there is no
-// listing. It is a hint.
+// Notes returns the notes in the listing for readers of the archive's images, nil if there is no
+// listing. They are a hint.
 func (x *Index) Notes() []byte {
 	if x.listed == nil {
 		return nil
@@ -239,7 +239,7 @@ func (x *Index) Notes() []byte {
 }
 
 // CheckListing reads all headers of an archive that has a listing. It returns an error that wraps
-// errdef.ErrDamaged if they are not what the listing says: other programs see something else then.
+// errdef.ErrDamaged if they differ from the listing: other programs see something else then.
 func (x *Index) CheckListing(ctx context.Context) error {
 	if x.listed == nil {
 		return nil

@@ -16,8 +16,8 @@ import (
 // through their headers. It is the last one of an archive, and a hint: see NewIndex.
 const ListingName = ".docker-archive-entries"
 
-// listingMin is how many entries an archive has at least that has a listing. The headers of
-// fewer are read quickly, and most archives stay what they are without it.
+// listingMin is the smallest number of entries for which an archive has a listing. The
+// headers of fewer are read quickly, and most archives stay as they are without it.
 const listingMin = 32
 
 // Kinds of entries in a listing.
@@ -34,7 +34,7 @@ const packedPrefix = "blobs/sha256/"
 type Listing struct {
 	mu      sync.Mutex
 	entries []listed
-	// odd is set if there are entries that a listing does not know: links, and whatever has
+	// odd is set if there are entries that a listing does not know: links, and entries with
 	// headers of more than one block.
 	odd bool
 }
@@ -117,9 +117,9 @@ func (x *Index) Listing(t Tail, number int, from int64) *Listing {
 	return l
 }
 
-// Entry returns the entry that lists the others, after last, which are the entries that
-// will be sealed before it. notes are for readers of the images, who ask for them by
-// Index.Notes. ok is false if the archive is to have no such entry.
+// Entry returns the entry that lists the others, after last, which are the entries that will
+// be sealed before it. notes are for readers of the images, which get them by Index.Notes.
+// ok is false if the archive is to have no such entry.
 func (l *Listing) Entry(last []Small, notes []byte) (entry Small, ok bool, err error) {
 	if l == nil {
 		return Small{}, false, nil
@@ -168,8 +168,8 @@ func (l *Listing) encode(notes []byte) []byte {
 	return append(data, footer...)
 }
 
-// listingFooter is the last block of a listing: the length of what precedes the zeros before
-// it, and the SHA-256 of that.
+// listingFooter is the last block of a listing: the length of the bytes before its leading
+// zeros, and their SHA-256.
 const listingFooter = "docker-archive entries 1 %d %x"
 
 func appendString(b []byte, s string) []byte {
@@ -218,7 +218,7 @@ func decodeListing(data []byte) (entries []listed, notes []byte, ok bool) {
 	return entries, d.data, !d.bad
 }
 
-// listingReader takes a listing apart. What is not there is noted.
+// listingReader takes a listing apart. It notes if something is missing.
 type listingReader struct {
 	data []byte
 	bad  bool

@@ -29,8 +29,8 @@ func TestListingOfOddEntries(t *testing.T) {
 	}
 }
 
-// Whatever a listing is, reading it ends, takes no more memory than it is long, and what it says can be
-// written again.
+// For any input, reading a listing ends, takes no more memory than the listing
+// is long, and the result can be written again.
 func FuzzListing(f *testing.F) {
 	l := &Listing{}
 	l.Add("blobs/", 0)

@@ -12,8 +12,8 @@ import (
 // Lookup returns the regular file that name leads to, through symbolic and hard
 // links if need be. The archive is the whole world: an absolute target counts
 // from its root. The error wraps fs.ErrNotExist if nothing is there,
-// errdef.ErrDamaged if what is there is no regular file or a link leads out of
-// the archive, and errdef.ErrLimit if there are too many links, as in a loop.
+// errdef.ErrDamaged if it is no regular file or a link leads out of the
+// archive, and errdef.ErrLimit if there are too many links, as in a loop.
 func (x *Index) Lookup(name string) (Member, error) {
 	c, err := clean(name)
 	if err != nil {
@@ -50,8 +50,8 @@ func (x *Index) Lookup(name string) (Member, error) {
 	return Member{}, fmt.Errorf("looking up %s: %w: more than %d links, probably in a loop", readable(name), errdef.ErrLimit, maxLinks)
 }
 
-// followDir replaces the first directory of name that is a link by what the
-// link says. It returns "" if there is none.
+// followDir replaces the first directory of name that is a link by the link's
+// target. It returns "" if there is none.
 func (x *Index) followDir(name string) (string, error) {
 	for i, r := range name {
 		if r != '/' {
@@ -84,12 +84,12 @@ func (e *record) target() (string, error) {
 	return c, nil
 }
 
-// linkNow makes a hard link to a regular file that is already there one more
-// name of it, whatever becomes of the other name later.
+// linkNow makes a hard link to an existing regular file one more name of it,
+// whatever happens to the other name later.
 func (x *Index) linkNow(e *record) {
 	target, err := e.target()
 	if err != nil {
-		return // Said by whoever looks it up.
+		return // Lookup reports it.
 	}
 	if i, ok := x.byName[target]; ok && x.entries[i].kind == tar.TypeReg {
 		other := x.entries[i]

@@ -21,7 +21,7 @@ func pieceOf(f File, off int64) (file File, at, n int64, err error) {
 	return f, off, math.MaxInt64, nil
 }
 
-// kernelCopyPieces is kernelCopy for files of which either may be in pieces.
+// kernelCopyPieces is kernelCopy if either file may be in pieces.
 func kernelCopyPieces(dst File, dstOff int64, src File, srcOff, n int64) (done int64, err error) {
 	for done < n {
 		to, toOff, toLen, err := pieceOf(dst, dstOff+done)

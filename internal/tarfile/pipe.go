@@ -11,7 +11,7 @@ import (
 // not be concurrent.
 type pipe struct {
 	w   io.Writer
-	buf []byte // what is being written; stays with the write that was given up
+	buf []byte // bytes being written; stays with the write that was given up
 
 	once sync.Once
 	quit chan struct{} // closed when nothing may be written any more
@@ -20,8 +20,8 @@ type pipe struct {
 
 func newPipe(w io.Writer) *pipe { return &pipe{w: w, quit: make(chan struct{})} }
 
-// interrupt gives up the write that is going on, if any, and all that come after
-// it: what has been sent of the archive cannot be completed.
+// interrupt gives up the write that is going on, if any, and all that come
+// after it: the archive cannot be completed.
 func (p *pipe) interrupt(err error) {
 	p.once.Do(func() {
 		p.err = err

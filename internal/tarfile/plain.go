@@ -17,7 +17,7 @@ func plain(block []byte, hdr *tar.Header) (ok bool) {
 		kind     = 156
 		magic    = 257
 		prefix   = 345
-		star     = 508 // Where another dialect, which has a shorter prefix, says so.
+		star     = 508 // Another dialect, which has a shorter prefix, has its mark here.
 	)
 	if len(block) != blockSize || string(block[magic:magic+8]) != "ustar\x0000" || string(block[star:]) == "tar\x00" {
 		return false

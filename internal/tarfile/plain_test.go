@@ -23,7 +23,7 @@ func plainHeaders(t testing.TB) (blocks [][]byte, plainOnes int) {
 		{Typeflag: tar.TypeDir, Name: "blobs/", Mode: 0o755},
 		{Typeflag: tar.TypeSymlink, Name: "x/layer.tar", Linkname: "../y.tar"},
 		{Typeflag: tar.TypeReg, Name: long, Mode: 0o644, Uid: 1000, Gid: 100, Uname: "somebody", Gname: "users"},
-		// Of another form:
+		// In another form:
 		{Typeflag: tar.TypeReg, Name: "larger", Mode: 0o444, Size: maxOctalSize + 1, Format: tar.FormatGNU},
 		{Typeflag: tar.TypeReg, Name: "gnu", Mode: 0o444, Size: 1, Format: tar.FormatGNU},
 		{Typeflag: tar.TypeLink, Name: "hard", Linkname: "gnu"},
@@ -37,8 +37,8 @@ func plainHeaders(t testing.TB) (blocks [][]byte, plainOnes int) {
 	return blocks, 5
 }
 
-// TestPlain reads headers of every kind, changed in every byte, and requires that what is
-// read without archive/tar is what that reads.
+// TestPlain reads headers of every kind, changed in every byte, and requires that plain
+// reads the same as archive/tar.
 func TestPlain(t *testing.T) {
 	blocks, plainOnes := plainHeaders(t)
 	for n, block := range blocks {
@@ -57,7 +57,7 @@ func TestPlain(t *testing.T) {
 	}
 }
 
-// TestPlainOfDialects marks a plain header as that of the dialects whose fields are others.
+// TestPlainOfDialects marks a plain header as one of the dialects with other fields.
 func TestPlainOfDialects(t *testing.T) {
 	blocks, _ := plainHeaders(t)
 	for offset, mark := range map[int]string{257: "ustar  \x00", 263: "  ", 508: "tar\x00", 124: "\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x05"} {
@@ -68,8 +68,8 @@ func TestPlainOfDialects(t *testing.T) {
 	}
 }
 
-// requirePlainAsTar reports whether plain reads a header, and then requires that it reads
-// what archive/tar does.
+// requirePlainAsTar reports whether plain reads a header, and then requires that
+// archive/tar reads the same.
 func requirePlainAsTar(t testing.TB, block []byte) bool {
 	var got tar.Header
 	if !plain(block, &got) {
@@ -94,8 +94,8 @@ func FuzzPlain(f *testing.F) {
 	})
 }
 
-// TestIndexAsTar compares the index of archives in which plain headers and others follow
-// one another with what archive/tar reads from start to end.
+// TestIndexAsTar compares the index of archives that mix plain headers and others with
+// the entries that archive/tar reads from start to end.
 func TestIndexAsTar(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	kinds := []item{

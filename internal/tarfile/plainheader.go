@@ -42,8 +42,9 @@ func short(s string, most int) bool {
 	return len(s) <= most && strings.IndexFunc(s, func(r rune) bool { return r == 0 || r >= 0x80 }) < 0
 }
 
-// appendPlain appends the block of a header of which isPlain is true, as archive/tar writes it. An
-// archive may have a hundred thousand of them, and a tar.Writer for each would take 2 KB.
+// appendPlain appends the block of a header for which isPlain is true, as archive/tar
+// writes it. An archive may have a hundred thousand of them, and a tar.Writer for each
+// would take 2 KB.
 func appendPlain(b []byte, h *tar.Header) []byte {
 	start := len(b)
 	b = append(b, zeros[:blockSize]...)

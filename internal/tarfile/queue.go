@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// queue is what a FileWriter and a StreamWriter have in common: the order of an
-// archive, and who waits for whom.
+// queue is the common part of a FileWriter and a StreamWriter: the order of an
+// archive, and the waits for places in it.
 type queue struct {
 	out      output // the writer that this is the queue of
 	spoolDir string
@@ -25,7 +25,8 @@ type queue struct {
 	listing     *Listing            // nil if nobody wants one
 }
 
-// output is what a blob, or the queue, needs of the archive's kind of file.
+// output has the operations that a blob, or the queue, needs of the archive's
+// kind of file.
 type output interface {
 	// settleLocked handles the first slot of the queue, and reports whether the
 	// next one may follow.
@@ -41,7 +42,7 @@ type output interface {
 	// write adds content to a blob in place.
 	write(ctx context.Context, b *Blob, p []byte) error
 
-	// evict copies what a blob in place has of its content to its spool.
+	// evict copies the content that a blob in place has so far to its spool.
 	evict(b *Blob) error
 
 	// frame writes header and padding of a blob in place.
@@ -65,7 +66,7 @@ func (q *queue) Record(l *Listing) { q.listing = l }
 func (q *queue) Reserve(name string, size int64) *Slot {
 	head, err := HeaderSpan(name)
 	if err != nil {
-		head = blockSize // Who comes with this name is told.
+		head = blockSize // The blob with this name gets the error.
 	}
 	if size < 0 || size > maxSize {
 		size = -1
@@ -240,7 +241,7 @@ func (q *queue) discardLocked(err error) {
 	_ = q.failLocked(err)
 }
 
-// failLocked records the first error and wakes everyone who waits.
+// failLocked records the first error and wakes all that wait.
 func (q *queue) failLocked(err error) error {
 	if q.err == nil {
 		q.err = err

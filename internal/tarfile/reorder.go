@@ -9,10 +9,10 @@ import (
 	"slices"
 )
 
-// WriteWithTail writes the archive with documents of these names as its last entries, so
-// that it has a Tail, and returns how many bytes it takes. Where they were are entries
-// that nobody looks at, as of Supersede: so all else keeps its offset, and both files
-// share what the file system can share. It ends with ctx.
+// WriteWithTail writes the archive with documents of these names as its last entries,
+// so that it has a Tail, and returns how many bytes it takes. Their old places become
+// entries that nobody looks at, as of Supersede. So all else keeps its offset, and both
+// files share blocks if the file system can do that. It ends with ctx.
 func (x *Index) WriteWithTail(ctx context.Context, w File, documents []string) (int64, error) {
 	var gone, last []span
 	for i, e := range x.entries {

@@ -24,7 +24,7 @@ func (f *cancelling) WriteAt(p []byte, _ int64) (int, error) {
 // Law 8: the copy of an archive ends with its context.
 func TestWriteWithTailEndsWithItsContext(t *testing.T) {
 	const size = 3 * copyPiece
-	f := tempFile(t) // Of which most is a hole.
+	f := tempFile(t) // Most of it is a hole.
 	_, err := f.WriteAt(claim(size), 0)
 	require.NoError(t, err)
 	require.NoError(t, f.Truncate(size+3*blockSize))

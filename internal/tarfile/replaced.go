@@ -6,8 +6,8 @@ import (
 )
 
 // ReplacedEntries yields the entries that a later one of the same cleaned name replaces, but for
-// directories, so also links. Who reads an archive from its start may take any of them. What is no regular
-// file has the size -1.
+// directories, so also links. A client that reads an archive from its start may take any of
+// them. An entry that is no regular file has the size -1.
 func (x *Index) ReplacedEntries() iter.Seq[Member] {
 	return func(yield func(Member) bool) {
 		for i, e := range x.entries {
@@ -26,8 +26,8 @@ func (x *Index) ReplacedEntries() iter.Seq[Member] {
 	}
 }
 
-// BehindLinks yields the names of entries of which a directory is a link, or a file: who
-// unpacks the archive may have them elsewhere, or something else in their places.
+// BehindLinks yields the names of entries with a directory that is a link, or a file: a client
+// that unpacks the archive may have them elsewhere, or something else in their places.
 func (x *Index) BehindLinks() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, e := range x.entries {

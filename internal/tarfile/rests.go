@@ -12,24 +12,25 @@ const magicOffset = 257
 
 var ustar = []byte("ustar")
 
-// Rest is what looks like an entry behind the end of an archive. What it says may be a
-// lie.
+// Rest is a part that looks like an entry behind the end of an archive. Its header may
+// be a lie.
 type Rest struct {
 	Name   string
 	Offset int64 // of the header, in bytes
-	Size   int64 // of the content, all of which is there
+	Size   int64 // of the content, which is there in full
 }
 
 // withHoles knows its holes.
 type withHoles interface {
-	// NextData returns where what is no hole begins, from an offset on.
+	// NextData returns where data, not a hole, begins, from an offset on.
 	NextData(off int64) int64
 }
 
-// Rests calls each for what looks like an entry of a regular file with a header of one
-// block in the bytes of r from one offset, a multiple of 512, to another, in their
-// order. Where each returns true, it goes on behind the entry; else behind its header.
-// What cannot be read is skipped. It ends with the first error, that of ctx for one.
+// Rests calls each for parts that look like an entry of a regular file with a header
+// of one block, in the bytes of r from one offset, a multiple of 512, to another, in
+// their order. If each returns true, it goes on behind the entry; else behind its
+// header. Unreadable parts are skipped. It ends with the first error, also that of
+// ctx.
 func Rests(ctx context.Context, r io.ReaderAt, from, to int64, each func(Rest) (bool, error)) error {
 	buf := make([]byte, maxWindow)
 	for from+blockSize <= to {
@@ -84,7 +85,7 @@ func restAt(block []byte, off, to int64) (Rest, bool) {
 }
 
 // FrameIs reports whether an entry has the header that a Writer would give it, and the
-// zeros behind its content. What cannot be read has neither.
+// zeros behind its content. An unreadable one has neither.
 func (x Rest) FrameIs(r io.ReaderAt, header *tar.Header) (bool, error) {
 	want, err := encodeHeader(header, x.Size)
 	if err != nil || len(want) != blockSize {

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// restsOf returns the names and sizes of what Rests finds, where take says whether it is
-// one.
+// restsOf returns the names and sizes of the parts that Rests finds. take says whether
+// one is an entry.
 func restsOf(t *testing.T, data []byte, take func(Rest) bool) (all []Rest) {
 	t.Helper()
 	require.NoError(t, Rests(t.Context(), bytes.NewReader(data), 0, int64(len(data)), func(r Rest) (bool, error) {
@@ -61,7 +61,7 @@ func (d damagedDisk) ReadAt(p []byte, off int64) (int, error) {
 	return n, errors.New("input/output error")
 }
 
-// What cannot be read hides no more than what is near it.
+// An unreadable block hides only the entries near it.
 func TestRestsOfADamagedDisk(t *testing.T) {
 	data := reference(t, file{"a", content("a", 700)}, file{"b", content("b", maxWindow)}, file{"c", content("c", 600)})
 	disk := damagedDisk{bytes.NewReader(data), 3 * blockSize, 4 * blockSize}
@@ -71,14 +71,14 @@ func TestRestsOfADamagedDisk(t *testing.T) {
 		return true, nil
 	}))
 	assert.Equal(t, []string{"a", "c"}, names)
-	for _, size := range []int64{700, 3*blockSize - 100} { // The header, what follows the content.
+	for _, size := range []int64{700, 3*blockSize - 100} { // The header, the bytes after the content.
 		ok, err := Rest{"a", max(4*blockSize-spanOf(blockSize, size), 0), size}.FrameIs(disk, header("a"))
 		require.NoError(t, err)
 		assert.False(t, ok)
 	}
 }
 
-// An entry is what a Writer would have written, around its content too.
+// An entry matches what a Writer would have written, around its content too.
 func TestFrameIs(t *testing.T) {
 	data := reference(t, file{"a", content("a", 700)})
 	for at, want := range map[int]bool{-1: true, 0: false, 148: false, 600: true, blockSize + 700: false, 3*blockSize - 1: false, 3 * blockSize: true} {
@@ -92,8 +92,7 @@ func TestFrameIs(t *testing.T) {
 	}
 }
 
-// What is adopted stays where it is if that is its place, and what is missing between
-// goes there.
+// An adopted entry stays if it is in its place, and missing entries go between.
 func TestAdopt(t *testing.T) {
 	want := reference(t, file{"a", content("a", 700)}, file{"b", content("b", 5000)}, file{"c", content("c", 600)}, file{"x", []byte("x")})
 	f := tempFile(t)
@@ -128,8 +127,8 @@ func TestAdopt(t *testing.T) {
 	assert.Equal(t, want, readAll(t, f))
 }
 
-// A blob of which a size is expected before its content comes goes to a gap; if it turns
-// out to be larger, elsewhere.
+// A blob with a size that is expected before its content comes goes to a gap; if it
+// turns out to be larger, elsewhere.
 func TestAdoptAndExpect(t *testing.T) {
 	want := reference(t, file{"a", content("a", 7000)}, file{"b", content("b", 5000)}, file{"x", []byte("x")})
 	span := spanOf(blockSize, 7000)

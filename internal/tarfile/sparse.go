@@ -11,7 +11,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/errdef"
 )
 
-// segment is a part of a sparse file that is stored. What is in none is zeros.
+// segment is a part of a sparse file that is stored. Bytes outside of all segments
+// are zeros.
 type segment struct {
 	offset, length int64 // in the file
 	stored         int64 // where it is in the archive
@@ -58,9 +59,9 @@ func (s *sparseFile) ReadAt(p []byte, off int64) (int, error) {
 	return length, nil
 }
 
-// isSparse reports whether an entry is stored without its holes, in one of the
-// four ways that GNU tar has had. archive/tar takes what has no map for a file
-// like any other.
+// isSparse reports whether an entry is stored without its holes, in one of the four
+// ways that GNU tar has had. archive/tar takes one without a map for a file like any
+// other.
 func isSparse(hdr *tar.Header) bool {
 	if hdr.Typeflag == tar.TypeGNUSparse {
 		return true
@@ -69,8 +70,8 @@ func isSparse(hdr *tar.Header) bool {
 }
 
 // addSparse notes where the parts of a sparse file are. Its headers, with its map,
-// begin at start, and what is stored of it at e.offset. It returns how many bytes
-// that takes. archive/tar has read the map too, but gives no access to it.
+// begin at start, and its stored bytes at e.offset. It returns how many stored bytes
+// there are. archive/tar has read the map too, but gives no access to it.
 func (x *Index) addSparse(e *record, hdr *tar.Header, start, size int64) (stored int64, err error) {
 	head, err := x.sparseHead(hdr, start, e.offset)
 	if err != nil {
@@ -88,7 +89,7 @@ func (x *Index) addSparse(e *record, hdr *tar.Header, start, size int64) (stored
 	case major == "" && minor == "", major == "0" && (minor == "0" || minor == "1"):
 		pairs, err = sparseNumbers(strings.Split(hdr.PAXRecords["GNU.sparse.map"], ","))
 	default:
-		e.kind = tar.TypeGNUSparse // Said by whoever looks it up.
+		e.kind = tar.TypeGNUSparse // Lookup reports it.
 		return stored, nil
 	}
 	name := trim(hdr.Name)
@@ -115,8 +116,8 @@ func (x *Index) addSparse(e *record, hdr *tar.Header, start, size int64) (stored
 	return stored, nil
 }
 
-// segments checks a sparse map: that what it lists is in order, within the file, and
-// all that is stored at offset, of stored bytes.
+// segments checks a sparse map: its segments must be in order, within the file, and
+// all stored at offset, in stored bytes.
 func segments(pairs []int64, offset, stored, size int64) ([]segment, error) {
 	all := make([]segment, 0, len(pairs)/2)
 	end, rest := int64(0), stored
@@ -137,10 +138,10 @@ func segments(pairs []int64, offset, stored, size int64) ([]segment, error) {
 	return all, nil
 }
 
-// sparseHead is the header of a sparse file without what precedes it.
+// sparseHead is the header of a sparse file without the headers before it.
 type sparseHead struct {
 	blocks []byte // header and, if it has blocks of its own, map
-	stored int64  // size of what follows the header, as it says
+	stored int64  // size of the bytes after the header, as it says
 }
 
 // sparseHead reads the header of a sparse file again. All its headers are between
@@ -172,8 +173,8 @@ func (x *Index) sparseHead(hdr *tar.Header, start, end int64) (sparseHead, error
 	return sparseHead{}, damaged("damaged header before offset %d", end)
 }
 
-// gnuSparseMap returns the offsets and lengths in a header of type 'S', of which
-// each block says whether another one follows.
+// gnuSparseMap returns the offsets and lengths in a header of type 'S'. Each of its
+// blocks says whether another one follows.
 func gnuSparseMap(blocks []byte) ([]int64, error) {
 	const field, pair = 12, 24
 	entries, extended := blocks[386:482], blocks[482] != 0
@@ -230,7 +231,7 @@ func sparseNumbers(decimals []string) ([]int64, error) {
 }
 
 // parseNumber reads a field of a header: octal digits, or binary if its first bit is
-// set. ok is false for a negative one, and for what does not fit.
+// set. ok is false for a negative one, and for one that does not fit.
 func parseNumber(field []byte) (n int64, ok bool) {
 	if field[0]&0x80 == 0 {
 		digits := strings.Trim(string(field), " \x00")

@@ -39,7 +39,7 @@ func sparseArchives(t testing.TB) map[string][]byte {
 	return archives
 }
 
-// holed is what the files in testdata/sparse hold: pieces of 4 KiB, one in 16.
+// holed is the content of the files in testdata/sparse: pieces of 4 KiB, one in 16.
 func holed(pieces, size int) []byte {
 	data := make([]byte, size)
 	for i := range pieces {
@@ -185,8 +185,8 @@ func TestSparseHardLink(t *testing.T) {
 	assert.Equal(t, "\x00ab\x00c\x00", string(got))
 }
 
-// Whatever becomes of the headers of sparse files, archive/tar and this package agree
-// on what they hold, or one of them refuses it.
+// For any headers of sparse files, archive/tar and this package agree on the content,
+// or one of them refuses it.
 func TestSparseAsArchiveTar(t *testing.T) {
 	for name, good := range sparseArchives(t) {
 		for at := 0; at < 8*blockSize; at += 211 {

@@ -12,11 +12,10 @@ import (
 // beginning to end. A blob of unknown size is spooled first, because its header
 // has to come before it; so is one whose turn has not come.
 //
-// Its Seal waits until what precedes has been sent. Entries that wait in later
-// slots are sent before their turn. A method whose context ends while it waits
-// for others leaves them alone; the stream is broken for everybody if one ends
-// whose data is partly sent. Create, Reserve, Drop and Release never wait for
-// the stream.
+// Its Seal waits until all entries before have been sent. Entries that wait in later
+// slots are sent before their turn. A method whose context ends while it waits for
+// others leaves them alone; the stream is broken for everybody if one ends whose data is
+// partly sent. Create, Reserve, Drop and Release never wait for the stream.
 type StreamWriter struct {
 	queue
 	pipe *pipe
@@ -83,8 +82,8 @@ func (w *StreamWriter) Seal(ctx context.Context, slot *Slot, entries []*Entry, s
 	return w.advanceLocked()
 }
 
-// mayLocked reports whether the stream is free for what has to be sent. Small entries go
-// where their slot is; entries whose turn has not come, between blobs.
+// mayLocked reports whether the stream is free for the next data. Small entries go where
+// their slot is; entries whose turn has not come, between blobs.
 func (w *StreamWriter) mayLocked(slot *Slot, entries []*Entry, hasSmall bool) bool {
 	switch {
 	case hasSmall:
@@ -100,8 +99,8 @@ func (w *StreamWriter) blobInPlaceLocked() bool {
 	return w.first != nil && w.first.blob != nil && w.first.blob.inPlace
 }
 
-// sendLocked sends those entries that are in spool, and what tail writes, which may be nil. It gives up the
-// lock meanwhile.
+// sendLocked sends those entries that are in spool, and the output of tail, which may be
+// nil. It gives up the lock meanwhile.
 func (w *StreamWriter) sendLocked(ctx context.Context, entries []*Entry, tail func(io.Writer) error) error {
 	var spooled []*Entry
 	for _, e := range entries {
@@ -134,7 +133,7 @@ func writeMarker(to io.Writer) error {
 	return err
 }
 
-// sentLocked ends what sendLocked or settleLocked have begun.
+// sentLocked ends a send that sendLocked or settleLocked has begun.
 func (w *StreamWriter) sentLocked(spooled []*Entry, err error) error {
 	w.sending = false
 	for _, e := range spooled {
@@ -162,8 +161,8 @@ type writerFunc func(p []byte) (int, error)
 // Write implements io.Writer.
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// settleLocked implements output. An entry is sent by a goroutine of its own, so
-// that nobody has to wait for it who has other things to do.
+// settleLocked implements output. An entry is sent by a goroutine of its own, so that no
+// caller has to wait for it that has other things to do.
 func (w *StreamWriter) settleLocked(s *Slot) (bool, error) {
 	e := s.entry
 	if e == nil {
@@ -188,7 +187,7 @@ func (w *StreamWriter) settleLocked(s *Slot) (bool, error) {
 
 func (w *StreamWriter) vacateLocked(*Slot) {}
 
-// evict implements output. Nothing on a stream has a place that was guessed.
+// evict implements output. No blob on a stream has a guessed place.
 func (w *StreamWriter) evict(*Blob) error { return errors.ErrUnsupported }
 
 func (w *StreamWriter) admitLocked(b *Blob) (bool, error) {
@@ -199,7 +198,7 @@ func (w *StreamWriter) admitLocked(b *Blob) (bool, error) {
 		b.inPlace = true
 		return true, nil
 	case w.sending && (direct || !turn):
-		return false, nil // It is the reader of the stream who is slow.
+		return false, nil // The reader of the stream is slow.
 	default:
 		return w.standByLocked(b)
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// stuck are ways to wait for a pipe that nobody reads. Each is what somebody who
-// does not give up does, and returns whether it has worked.
+// stuck are ways to wait for a pipe that nobody reads. Each waits without giving
+// up, and returns the error.
 var stuck = map[string]func(t *testing.T, w *StreamWriter) error{
 	"content": func(t *testing.T, w *StreamWriter) error {
 		b, err := w.Create(nil, header("stuck"), 5)
@@ -36,7 +36,7 @@ var stuck = map[string]func(t *testing.T, w *StreamWriter) error{
 	"metadata": func(_ *testing.T, w *StreamWriter) error {
 		return w.Seal(context.Background(), nil, nil, List(small("stuck", "stuck")))
 	},
-	"planned": func(t *testing.T, w *StreamWriter) error { // Sent because what stood before has been given up.
+	"planned": func(t *testing.T, w *StreamWriter) error { // Sent because the slot before has been given up.
 		slot := w.Reserve("never", 1)
 		b, err := w.Create(w.Reserve("stuck", -1), nil, -1)
 		require.NoError(t, err)
@@ -48,9 +48,9 @@ var stuck = map[string]func(t *testing.T, w *StreamWriter) error{
 	},
 }
 
-// Law 8: while somebody's data does not get through, the context of everybody
-// else ends what they wait for, and does no harm; what does not need the stream
-// does not wait at all.
+// Law 8: while somebody's data does not get through, all others can end their
+// waits by their contexts, without harm; operations that do not need the stream
+// do not wait at all.
 func TestOthersLeaveWhileThePipeIsStuck(t *testing.T) {
 	for name, wait := range stuck {
 		t.Run(name, func(t *testing.T) {
@@ -148,8 +148,8 @@ func TestEndingWhileThePipeIsStuck(t *testing.T) {
 	}
 }
 
-// Who gives up in the middle of sending breaks the stream for all: nothing more
-// is sent.
+// A caller that gives up in the middle of sending breaks the stream for all:
+// nothing more is sent.
 func TestCancelledInTheMiddle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, pw := io.Pipe()
@@ -176,7 +176,7 @@ func TestCancelledInTheMiddle(t *testing.T) {
 	})
 }
 
-// drain reads what is being written to a pipe, until nothing comes any more.
+// drain reads the output of a pipe, until nothing comes any more.
 func drain(t *testing.T, r *io.PipeReader) (n int) {
 	done := make(chan int64)
 	go func() {
@@ -207,7 +207,7 @@ func TestCancelledContentIsNotWrittenAgain(t *testing.T) {
 	})
 }
 
-// While an entry is sent before its turn, nobody whose turn it is sends anything.
+// While an entry is sent before its turn, a blob whose turn it is sends nothing.
 func TestSentBeforeItsTurn(t *testing.T) {
 	for _, metadata := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -277,7 +277,7 @@ func (p *brokenPipe) Write(b []byte) (int, error) {
 	return n, nil
 }
 
-// A stream that ends early is noticed by whoever comes then, and Close.
+// A stream that ends early is noticed by the next caller, and by Close.
 func TestBrokenPipe(t *testing.T) {
 	size := len(reference(t, file{"a", content("a", 700)}, file{"b", content("b", 600)}, file{"x", []byte("x")}))
 	for limit := 0; limit <= size; limit += 64 {

@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// Tail is the end of an archive: the documents that are written anew when the
-// archive changes. An archive changes in place when what is new, and a new tail,
-// have been written behind it, and the header of the old tail's first entry is then
-// overwritten by one of an entry that holds the rest of the old tail: see Supersede.
+// Tail is the end of an archive: the documents that are written anew when the archive
+// changes. An archive changes in place when new entries, and a new tail, have been
+// written behind it, and the header of the old tail's first entry is then overwritten
+// by one of an entry that holds the rest of the old tail: see Supersede.
 type Tail struct {
 	Start int64    // offset of the first document's header, a multiple of 512
 	End   int64    // where the marker ends, a multiple of 512
@@ -22,8 +22,8 @@ type Tail struct {
 // place.
 var ErrNoTail = errors.New("its documents are not at its end")
 
-// Tail returns the tail of an archive whose documents have these names. All that the
-// archive has of those that change must be there; others may be there too.
+// Tail returns the tail of an archive whose documents have these names. All changing
+// documents of the archive must be in it; others may be there too.
 func (x *Index) Tail(changing []string, others ...string) (Tail, error) {
 	documents := slices.Concat(changing, others)
 	if !x.terminated {
@@ -61,9 +61,9 @@ func (x *Index) linked(e record) bool { return e.offset < e.start || x.sparse[e.
 // superseded is the directory of the entries that hold old tails.
 const superseded = ".superseded/"
 
-// Superseded returns a number for one more entry that holds an old tail: that of those
-// there are, unless something has its name already. It fails where such an entry could
-// not be unpacked, because what should be its directory is something else.
+// Superseded returns a number for one more entry that holds an old tail: the number of
+// existing ones, unless its name is taken. It fails if such an entry could not be
+// unpacked, because something else has the name of its directory.
 func (x *Index) Superseded() (int, error) {
 	if i, ok := x.byName[strings.TrimSuffix(superseded, "/")]; ok && x.entries[i].kind != tar.TypeDir {
 		return 0, fmt.Errorf("%s is there, and not a directory: the archive cannot be changed in place", strings.TrimSuffix(superseded, "/"))

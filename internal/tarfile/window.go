@@ -38,7 +38,7 @@ func (w *window) next(spare *tar.Header) (*tar.Header, error) {
 }
 
 // block returns the block at the position of w without going on, nil if it is not there
-// as a whole or cannot be read: whoever reads it finds out why.
+// as a whole or cannot be read: Read returns the reason.
 func (w *window) block() []byte {
 	if w.pos > w.size-blockSize {
 		return nil
@@ -97,7 +97,7 @@ func (w *window) Seek(offset int64, whence int) (int64, error) {
 	case io.SeekEnd:
 		offset += w.size
 	}
-	if offset < 0 { // Of a sum too, if it overflows.
+	if offset < 0 { // A sum that overflows is negative, too.
 		return 0, errors.New("seeking before the start")
 	}
 	w.pos = offset

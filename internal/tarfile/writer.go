@@ -17,8 +17,8 @@ import (
 // at the same time and finish in any order. A FileWriter writes to a file, a
 // StreamWriter to a stream.
 //
-// The order of the archive is that of the Slots, and of what Seal is given. What
-// is sealed is final; what is not may still be moved or dropped.
+// The order of the archive is that of the Slots, and of the entries given to
+// Seal. Sealed entries are final; others may still be moved or dropped.
 //
 // All methods may be called concurrently. Data written by a Writer that is
 // neither sealed nor closed is not an archive.
@@ -27,10 +27,10 @@ type Writer interface {
 	// before anything else.
 	Record(l *Listing)
 
-	// Reserve appends a slot to the order of the archive. name is that of the
-	// entry that will come, or any other whose header takes as many blocks (see
-	// HeaderSpan). size is that of its content in bytes, -1 if that is not
-	// known; it is a hint, and not believed.
+	// Reserve appends a slot to the order of the archive. name is that of the entry
+	// that will come, or any other whose header takes as many blocks (see
+	// HeaderSpan). size is that of its content in bytes, -1 if it is not known; it
+	// is only a hint.
 	Reserve(name string, size int64) *Slot
 
 	// Create starts a blob of the given size in bytes, -1 if that is unknown, in
@@ -51,17 +51,18 @@ type Writer interface {
 	Drop(e *Entry)
 
 	// Close writes the end-of-archive marker. Blobs that were not sealed are not
-	// part of the archive, except on a stream, where they cannot be taken back.
-	// It returns ErrBusy while a blob is being written to its place. Whatever
-	// it returns, nothing works afterwards.
+	// part of the archive, except on a stream, where they cannot be taken back. It
+	// returns ErrBusy while a blob is being written to its place. After any result,
+	// nothing works.
 	Close(ctx context.Context) error
 
-	// Abort releases what the Writer holds. Every method fails from then on,
-	// with os.ErrClosed, including those that are waiting.
+	// Abort releases everything that the Writer holds. Every method fails from then
+	// on, with os.ErrClosed, including those that are waiting.
 	Abort()
 }
 
-// File is what a FileWriter needs of a regular file; an *os.File is one.
+// File has the methods of a regular file that a FileWriter needs; an *os.File is
+// one.
 type File interface {
 	io.ReaderAt
 	io.WriterAt
@@ -73,15 +74,15 @@ type Entry struct {
 	name    string
 	size    int64       // of the content in bytes
 	span    int64       // bytes that header, content and padding take
-	slot    *Slot       // whose content it is
+	slot    *Slot       // the slot that it fills
 	place   *extent     // where it is in a file; nil elsewhere
 	spool   *local.File // nil if the entry is in the archive
 	sending bool        // from spool to a stream: the spool is in use
 }
 
 var (
-	// ErrBusy is returned while what is asked for would have to go where a blob
-	// is being, or is going to be, written.
+	// ErrBusy is returned if the data would have to go where a blob is being, or is
+	// going to be, written.
 	ErrBusy = errors.New("blobs are being written")
 
 	// ErrSize is returned, wrapped, when a blob is not as long as announced.

@@ -38,7 +38,7 @@ type file struct {
 	data []byte
 }
 
-// reference returns what archive/tar makes of files.
+// reference returns the archive that archive/tar makes of files.
 func reference(t *testing.T, files ...file) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -224,7 +224,7 @@ func permutations(names []string, f func([]string)) {
 	walk(0)
 }
 
-// What belongs to an image that comes later is moved out of the way.
+// Entries of an image that comes later are moved out of the way.
 func TestSealMovesOthersAway(t *testing.T) {
 	f := tempFile(t)
 	w := NewFileWriter(f, 0, t.TempDir())
@@ -506,8 +506,8 @@ func TestHugeSizeHeader(t *testing.T) {
 	}
 }
 
-// A pipe whose reader does not read holds nobody up: not who writes to it, and
-// not who gives it up.
+// A pipe whose reader does not read holds up neither its writer nor a caller
+// that gives it up.
 func TestStalledStream(t *testing.T) {
 	for name, write := range map[string]func(context.Context, Writer) error{
 		"content": func(ctx context.Context, w Writer) error {

@@ -168,8 +168,8 @@ func (l *Listing) encode(notes []byte) []byte {
 	return append(data, footer...)
 }
 
-// listingFooter is the last block of a listing: the length of the bytes before its leading
-// zeros, and their SHA-256.
+// listingFooter is the last block of a listing: the length of the listing without its padding,
+// and its SHA-256.
 const listingFooter = "docker-archive entries 1 %d %x"
 
 func appendString(b []byte, s string) []byte {

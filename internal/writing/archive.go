@@ -1,6 +1,6 @@
-// Package writing is an archive while it is written: how far its images are, who
-// delivers which blob, and where each goes. It knows nothing of where blobs come
-// from; who delivers one is a token to it.
+// Package writing builds an archive: it tracks how far its images are, who delivers
+// which blob, and the place of each. It does not know where blobs come from; it knows
+// their owners only as tokens.
 package writing
 
 import (
@@ -27,10 +27,10 @@ import (
 type Options struct {
 	// Layout is the kind of archive.
 	Layout layout.Layout
-	// Plan are the blobs of the images that will come, each image's in the order of
-	// an archive that keeps them all; nil if nothing is known of them. It says
-	// where blobs go, not what they are: that is seen when they come. A blob whose
-	// digest is not known yet stands there under another, for PutPlanned.
+	// Plan are the blobs of the images that will come, each image's in the order of an
+	// archive that keeps them all; nil if nothing is known of them. It gives places only:
+	// blobs are examined when they come. A blob whose digest is not known yet stands
+	// there under another, for PutPlanned.
 	Plan [][]image.Blob
 	// TempDir is for temporary files, where they cannot be beside the archive; ""
 	// is the system's directory for large ones.
@@ -43,9 +43,9 @@ type Options struct {
 	// Existing is the archive that images are added to; nil is for a new one. Layout
 	// must be its own.
 	Existing *Existing
-	// Rests, if not nil, says which blobs are wanted, by the digests under which they are
-	// stored, of those that somebody has left in the file who did not come to an end. In
-	// that of a new archive they are looked for only then.
+	// Rests, if not nil, selects blobs to keep, by the digests under which they are
+	// stored, from those that an unfinished run has left in the file. In that of a new
+	// archive they are looked for only then.
 	Rests func(stored digest.Digest) bool
 }
 
@@ -83,8 +83,8 @@ type Archive struct {
 	broken  error // names have been taken from images for nothing: the archive must not change
 }
 
-// New begins an archive in out, which it takes over: if it fails, out is aborted.
-// path is what errors call the archive.
+// New begins an archive in out, which it takes over: if it fails, out is aborted. path
+// is the archive's name in errors.
 func New(ctx context.Context, out *output.Output, path string, o Options) (*Archive, error) {
 	dir := out.Dir()
 	if dir == "" {
@@ -144,8 +144,8 @@ func (a *Archive) list() (err error) {
 	return err
 }
 
-// start writes what the archive begins with and reserves the places of what is
-// going to be written.
+// start writes the beginning of the archive and reserves the places of the planned
+// blobs.
 func (a *Archive) start(ctx context.Context, o Options) error {
 	if a.old == nil {
 		head, err := a.table.Head()
@@ -168,7 +168,7 @@ func (a *Archive) start(ctx context.Context, o Options) error {
 	return nil
 }
 
-// Path returns what errors call the archive.
+// Path returns the archive's name in errors.
 func (a *Archive) Path() string { return a.path }
 
 // Layout returns the kind of archive.
@@ -185,9 +185,9 @@ func (a *Archive) Stream() bool { return a.out.Stream() }
 // Undoable reports whether Abort leaves the path as it was.
 func (a *Archive) Undoable() bool { return a.out.Undoable() }
 
-// Close completes the archive with the images that were committed and makes it
-// appear at its path. If none was, there is no archive, and that is no error. If
-// it fails, or ctx ends before, the path holds what it held before.
+// Close completes the archive with the images that were committed and makes it appear
+// at its path. If none was, there is no archive, and that is no error. If it fails, or
+// ctx ends before, the path is unchanged.
 func (a *Archive) Close(ctx context.Context) error {
 	if err := a.sealing.acquire(ctx); err != nil {
 		return errors.Join(fmt.Errorf("closing %s: %w", a.path, err), a.Abort())
@@ -281,10 +281,10 @@ func (a *Archive) tail() ([]tarfile.Small, error) {
 	return files, nil
 }
 
-// Abort gives the archive up, whatever has been committed: the path holds what
-// it held before. It does nothing after Close.
+// Abort gives the archive up, with all committed images: the path is unchanged. It
+// does nothing after Close.
 func (a *Archive) Abort() error {
-	a.tar.Abort() // Before the lock: it wakes those who hold it.
+	a.tar.Abort() // Before the lock: it wakes goroutines that hold it.
 	a.mu.Lock()
 	a.closed = true
 	a.mu.Unlock()
@@ -293,8 +293,8 @@ func (a *Archive) Abort() error {
 	return a.out.Abort()
 }
 
-// lock is a mutex for which nobody has to wait longer than its context allows:
-// whoever holds it may be writing to a pipe that nobody drains.
+// lock is a mutex for which nobody has to wait longer than its context allows: its
+// holder may be writing to a pipe that nobody drains.
 type lock chan struct{}
 
 func newLock() lock { return make(lock, 1) }

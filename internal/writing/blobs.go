@@ -23,7 +23,7 @@ type storedBlob struct {
 	old       *io.SectionReader // where it is read, of an archive that is changed; else nil
 }
 
-// asLayer returns what is known of the blob, should it be a layer.
+// asLayer returns the known facts about the blob as a layer.
 func (b *storedBlob) asLayer() content {
 	if b.old != nil {
 		return contentOf(b.old, b.algorithm, b.digest.Algorithm(), maxReexamined)
@@ -37,8 +37,8 @@ type receivedBlob struct {
 	size   int64 // as it was received, in bytes
 }
 
-// blobSet knows the blobs of an archive, and who is fetching which, so that each
-// is fetched once even by images that are copied at the same time.
+// blobSet knows the blobs of an archive, and which owner is fetching which, so that
+// each is fetched once even by images that are copied at the same time.
 type blobSet struct {
 	adding lock // held while a blob's entry is completed, before mu
 
@@ -46,15 +46,15 @@ type blobSet struct {
 	received map[digest.Digest]receivedBlob
 	stored   map[digest.Digest]*storedBlob
 	claims   map[digest.Digest]*claim
-	// late are owners that have not delivered in time. Nobody waits for them again: who
-	// copies an image of which much is not there would wait for each blob of it.
+	// late are owners that have not delivered in time. Nobody waits for them again: a
+	// copy of an image that lacks many blobs would wait for each of them.
 	late map[Owner]bool
 	// old finds blobs of an archive that images are added to; not changed. Their
 	// entries are nil: they stay where they are.
 	old func(digest.Digest) (*storedBlob, bool)
 }
 
-// Owner is a token of whoever delivers blobs; it is compared only.
+// Owner is a token for a deliverer of blobs; it is compared only.
 type Owner any
 
 // claim is the promise of an owner to deliver a blob, made by its asking for it in
@@ -103,7 +103,7 @@ func (s *blobSet) begin(ctx context.Context, owner Owner, d digest.Digest) (rece
 			s.claims[d] = &claim{owner: owner, started: true, settled: make(chan struct{})}
 		case c.started:
 			return false
-		default: // Whoever made the claim, the blob is here.
+		default: // The blob is here, whoever made the claim.
 			c.owner, c.started = owner, true
 		}
 		return true
@@ -205,9 +205,9 @@ func (s *blobSet) get(d digest.Digest) (receivedBlob, bool) {
 	return s.storedLocked(d)
 }
 
-// add records a blob, whose entry finish makes. If there is one that is stored
-// under the same digest already, as is a layer that came in another compression,
-// it returns that one and does not call finish.
+// add records a blob, whose entry finish makes. If one is stored under the same digest
+// already, such as a layer that came in another compression, it returns that one and
+// does not call finish.
 func (s *blobSet) add(ctx context.Context, blob storedBlob, finish func() (*tarfile.Entry, error)) (*storedBlob, error) {
 	if err := s.adding.acquire(ctx); err != nil { // It may be held for a pipe that nobody drains.
 		return nil, err
@@ -239,15 +239,15 @@ func (a *Archive) Has(d digest.Digest) bool {
 	return ok
 }
 
-// Assume says that a blob that would be received under a digest, with that size, is one
-// that is stored under another: a layer, of which a config tells what it is when it is
-// decompressed. It reports whether the archive has it.
+// Assume says that a blob to be received under a digest, with that size, is the same
+// as one that is stored under another: a layer whose diff ID a config tells. It
+// reports whether the archive has it.
 func (a *Archive) Assume(d digest.Digest, size int64, stored digest.Digest) bool {
 	if !a.blobs.assume(d, size, stored) {
 		return false
 	}
-	if slot := a.slots[d]; slot != nil { // Nothing waits for what will not come.
-		_ = slot.Release(nil) // What is being written keeps its place.
+	if slot := a.slots[d]; slot != nil { // Nothing waits for a blob that will not come.
+		_ = slot.Release(nil) // A blob being written keeps its place.
 	}
 	return true
 }

@@ -21,7 +21,7 @@ import (
 
 var someDigest = digest.FromString("some blob")
 
-// found is what find returned.
+// found is the result of find.
 type found struct {
 	blob  receivedBlob
 	ok    bool
@@ -40,8 +40,8 @@ func findLater(ctx context.Context, s *blobSet, owner Owner) <-chan found {
 	return c
 }
 
-// Who has promised a blob and does not deliver is waited for so long and no longer,
-// and then the next one has promised it.
+// Find waits a limited time for an owner that has promised a blob and does not
+// deliver it, and then the next one has promised it.
 func TestClaimsExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBlobSet()
@@ -93,7 +93,7 @@ func TestClaimsThatBeginDoNotExpire(t *testing.T) {
 }
 
 // A claim ends at once when it is released, when its blob fails, or with the
-// context of who waits.
+// waiting caller's context.
 func TestClaimsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, begun := range []bool{false, true} {
@@ -125,7 +125,7 @@ func TestClaimsEnd(t *testing.T) {
 	})
 }
 
-// A blob that is on its way is not delivered twice, whoever brings it.
+// A blob that is on its way is not delivered twice, from any owner.
 func TestBeginWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBlobSet()
@@ -144,7 +144,7 @@ func TestBeginWaits(t *testing.T) {
 	})
 }
 
-// What is there is not read again: under the digest by which it was received, or
+// An existing blob is not read again: under the digest by which it was received, or
 // that of its content, and also if the digest was not known before.
 func TestPutOfWhatIsThere(t *testing.T) {
 	unread := iotest.ErrReader(errors.New("read though it is there"))
@@ -171,8 +171,8 @@ func TestPutOfWhatIsThere(t *testing.T) {
 	}
 }
 
-// What follows the end of compressed data is not part of the layer, and not
-// nothing either. Stored as it is received, it is the blob's own affair.
+// Bytes after the end of compressed data are not part of the layer, but an error.
+// In a layer stored as it is received, they are allowed.
 func TestTrailingBytes(t *testing.T) {
 	for _, trailing := range [][]byte{[]byte("x"), []byte("\x1f\x8b"), bytes.Repeat([]byte("junk"), 50_000)} {
 		l := zipped(1, 3000)
@@ -186,7 +186,7 @@ func TestTrailingBytes(t *testing.T) {
 	}
 }
 
-// Of a blob that fails, at whatever byte, nothing stays, and it may come again.
+// A blob that fails, at any byte, leaves nothing, and it may come again.
 func TestPutFails(t *testing.T) {
 	failure := errors.New("no luck")
 	for _, l := range layouts {
@@ -209,8 +209,8 @@ func TestPutFails(t *testing.T) {
 	}
 }
 
-// Whoever completes a blob may be writing to a pipe that nobody drains: others wait
-// for that no longer than their contexts last.
+// A caller that completes a blob may be writing to a pipe that nobody drains:
+// others wait for that no longer than their contexts last.
 func TestAddEndsWithItsContext(t *testing.T) {
 	s := newBlobSet()
 	require.NoError(t, s.adding.acquire(t.Context()))

@@ -13,11 +13,11 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
-// What is written is what verify accepts, as far as that can be known at the speed of
-// writing. To unpack a compressed layer, and hash what becomes of it, takes three times as
-// long as to hash and write it. So layers that are not large are unpacked beside their way
-// into the archive, and large ones are stored as they come. Size alone decides, so that an
-// image that is refused once is refused always.
+// Writing accepts only content that verify accepts, as far as that can be known at the
+// speed of writing. To unpack a compressed layer, and hash the result, takes three times
+// as long as to hash and write it. So layers that are not large are unpacked beside their
+// way into the archive, and large ones are stored as they come. Size alone decides, so
+// that an image that is refused once is refused always.
 
 const (
 	// maxExamined is how many bytes a compressed layer may have that is unpacked to see
@@ -27,13 +27,13 @@ const (
 	maxReexamined = 1 << 20
 	// maxUnpacked is how much of it, in bytes.
 	maxUnpacked = 128 << 20
-	// tarBlock is what tells a tar archive from something else, in bytes.
+	// tarBlock is the number of bytes that tell a tar archive from something else.
 	tarBlock = 512
 )
 
-// content is what is known of a blob, should it be a layer. The zero value is nothing.
+// content has the known facts about a blob as a layer. The zero value is none.
 type content struct {
-	broken  error           // it is compressed, and cannot be unpacked, or what that gives is no tar
+	broken  error           // it is compressed, and cannot be unpacked, or its unpacked content is no tar
 	diffIDs []digest.Digest // digests of the unpacked layer, by SHA-256 and by the algorithm of the blob; none if not known
 }
 
@@ -53,13 +53,13 @@ func (c content) check(d, diffID digest.Digest) error {
 	return nil
 }
 
-// examination finds out what a blob is that is being written. It must be ended.
+// examination examines a blob that is being written. It must be ended.
 type examination struct {
 	algorithm compression.Algorithm
-	start     []byte // what the blob begins with
+	start     []byte // the first bytes of the blob
 	size      int64  // of the blob so far
 
-	ahead *async.Writer // to what unpacks it; nil if nothing does, or it has seen enough
+	ahead *async.Writer // to the unpacking; nil if there is none, or it has seen enough
 	pipe  *io.PipeWriter
 	found chan content
 }
@@ -75,7 +75,7 @@ func newExamination(algorithm compression.Algorithm, by digest.Algorithm, unpack
 	x.ahead, x.pipe, x.found = async.NewWriter(w), w, make(chan content, 1)
 	go func() {
 		x.found <- examine(r, algorithm, by)
-		_ = r.Close() // What follows is not looked at.
+		_ = r.Close() // The rest is not looked at.
 	}()
 	return x
 }
@@ -92,20 +92,20 @@ func (x *examination) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// end has what unpacks the blob come to its end.
+// end ends the unpacking.
 func (x *examination) end() {
 	if x.ahead != nil {
-		_ = x.ahead.Close() // Nobody reads on who has seen enough.
+		_ = x.ahead.Close() // Its reader ends when it has seen enough.
 		_ = x.pipe.Close()
 		x.ahead = nil
 	}
 }
 
-// content returns what is known of the whole.
+// content returns the known facts about the whole.
 func (x *examination) content() content {
 	x.end()
 	switch {
-	case x.size == 0: // Whatever its media type says.
+	case x.size == 0: // With any media type.
 		return content{diffIDs: []digest.Digest{digest.Canonical.FromBytes(nil)}}
 	case x.algorithm == compression.None:
 		return content{broken: asTar(x.start)}
@@ -122,7 +122,7 @@ func contentOf(r *io.SectionReader, algorithm compression.Algorithm, by digest.A
 	}
 	x := newExamination(algorithm, by, false)
 	if _, err := io.Copy(x, io.LimitReader(io.NewSectionReader(r, 0, r.Size()), tarBlock)); err != nil {
-		return content{} // Who reads it is told.
+		return content{} // Readers of the blob get the error.
 	}
 	return x.content()
 }
@@ -171,7 +171,7 @@ func checkTables(files []tarfile.Small) error {
 	return nil
 }
 
-// asTar returns errNoTar for the first bytes of what is none.
+// asTar returns errNoTar if the first bytes are not those of a tar.
 func asTar(start []byte) error {
 	if !tarfile.IsTar(start) {
 		return errNoTar

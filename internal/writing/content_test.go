@@ -44,7 +44,7 @@ func TestCompressedLayersAreExamined(t *testing.T) {
 		"medium":                  {medium, ""},
 		"medium, checksum":        {damaged(medium, 5), "cannot be unpacked"},
 		"medium, length":          {damaged(medium, 1), "cannot be unpacked"},
-		"medium, content":         {damaged(medium, 3<<20), ""}, // Which of both errors, chance decides.
+		"medium, content":         {damaged(medium, 3<<20), ""}, // Either error may come first.
 		"medium, cut":             {cut(medium), "cannot be unpacked"},
 		"medium, other diff ID":   {other(medium), "has the diff ID"},
 		"medium, something else":  {noTar, "is no tar archive"},

@@ -6,7 +6,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
-// debugf says what happens to the archive, as the transports of containers/image do.
+// debugf logs an event of the archive, as the transports of containers/image do.
 func (a *Archive) debugf(format string, args ...any) {
 	if logrus.IsLevelEnabled(logrus.DebugLevel) {
 		logrus.Debugf("%s: "+format, append([]any{a.path}, args...)...)

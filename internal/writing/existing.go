@@ -38,7 +38,7 @@ type Existing struct {
 	table   layout.Table
 	tail    tarfile.Tail
 	sum     [sha256.Size]byte // of the tail, as it was when it was read
-	from    int64             // where what is new begins
+	from    int64             // where new entries begin
 	fresh   map[string]bool   // names of images that are new
 	// keepUntagged keeps an image that loses its last name to another.
 	keepUntagged bool
@@ -112,7 +112,7 @@ func (e *Existing) read(ctx context.Context, layouts []layout.Layout) error {
 }
 
 // once fails for an archive that has a document twice: the older one would stay, and
-// contradict what is written.
+// contradict the new one.
 func (e *Existing) once() error {
 	for replaced := range e.index.Replaced() {
 		if slices.Contains(documents, replaced.Name) {
@@ -152,15 +152,15 @@ func LayoutOf(ctx context.Context, r io.ReaderAt, size int64, layouts []layout.L
 // Layout returns the layout of the archive.
 func (e *Existing) Layout() layout.Layout { return e.layout }
 
-// Catalog returns what the archive holds.
+// Catalog returns the catalog of the archive.
 func (e *Existing) Catalog() *catalog.Catalog { return e.catalog }
 
 // maxPadding is how many zeros behind the end of an archive are taken for the
 // padding that tar programs write.
 const maxPadding = 1 << 20
 
-// findEnd finds out where what is new begins: behind the padding that a tar program
-// may have written, or instead of what a change has left that was cut off.
+// findEnd finds out where new entries begin: behind the padding that a tar program may have
+// written, or over the remains of an interrupted change.
 func (e *Existing) findEnd(size int64) error {
 	e.from = e.tail.End
 	left := size - e.tail.End
@@ -236,7 +236,7 @@ func (e *Existing) Config(d digest.Digest) []byte {
 	}
 	data, err := e.index.ReadFile(e.layout.ConfigName(d), image.MaxDocument)
 	if err != nil {
-		return nil // What cannot be read is fetched.
+		return nil // If it cannot be read, it is fetched.
 	}
 	return data
 }
@@ -269,7 +269,7 @@ func (e *Existing) own(names []string) {
 	}
 }
 
-// files returns the new tail, with what the old one had and no table of contents is.
+// files returns the new tail, with the files of the old one that are no table of contents.
 func (e *Existing) files(table layout.Table) ([]tarfile.Small, error) {
 	fresh, err := table.Tail()
 	if err != nil {
@@ -294,7 +294,7 @@ func (e *Existing) files(table layout.Table) ([]tarfile.Small, error) {
 // maxLayoutFile is how long the file may be that says that something is an OCI layout.
 const maxLayoutFile = 1 << 16
 
-// same reports whether the new tail says what the old one does.
+// same reports whether the new tail has the same content as the old one.
 func (e *Existing) same(files []tarfile.Small) bool {
 	have := 0
 	for _, name := range e.tail.Names {
@@ -315,7 +315,8 @@ func (e *Existing) same(files []tarfile.Small) bool {
 	return have == 0
 }
 
-// listing returns the entries that the archive will have when it has changed, but for what is new.
+// listing returns the entries that the archive will have when it has changed, without the
+// new ones.
 func (e *Existing) listing() (*tarfile.Listing, error) {
 	number, err := e.index.Superseded()
 	if err != nil {
@@ -352,10 +353,11 @@ func (e *Existing) change() error {
 	return nil
 }
 
-// Remove takes names away from an archive in out, which is from output.Open, and with
-// its last name an image, and what is about it unless that is kept; @N is the image at a
+// Remove takes names away from an archive in out, which is from output.Open. An image whose
+// last name goes is removed, with its referrers unless these are kept; @N is the image at a
 // position, with all its names. It commits or aborts out. It returns the digests of the
-// referrers that are removed. The error is an *errdef.NoImageError for what is not there.
+// referrers that are removed. The error is an *errdef.NoImageError for an image that is not
+// there.
 func Remove(ctx context.Context, out *output.Output, path string, names []string, keepReferrers bool, layouts []layout.Layout) ([]digest.Digest, error) {
 	referrers, err := remove(ctx, out, names, keepReferrers, layouts)
 	if err != nil {

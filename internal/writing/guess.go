@@ -11,13 +11,13 @@ import (
 // could be asked how large it becomes.
 const smallBlob = 64 << 10
 
-// guess returns a channel that brings how large a blob may become when it is
-// decompressed, if it says so at its start or its end, and is closed when nothing more
-// comes. Nothing depends on that: it may come late, be wrong, or not come. stop ends the asking and waits for its end, for
-// the source may be closed after it.
+// guess returns a channel that brings the size that a blob may have when it is
+// decompressed, if its start or its end tells, and is closed when nothing more comes.
+// Nothing depends on that: it may come late, be wrong, or not come. stop ends the
+// asking and waits for its end, for the source may be closed after it.
 func (a *Archive) guess(ctx context.Context, info received, algorithm compression.Algorithm, start []byte) (found <-chan int64, stop func()) {
-	// A stream has no use for what may be wrong. Nor is a place made for a layer that
-	// may be there already, in another form.
+	// A stream has no use for a size that may be wrong. Nor is a place made for a layer
+	// that may be there already, in another form.
 	if a.Stream() || a.mixed || info.size < smallBlob {
 		return nil, func() {}
 	}

@@ -24,8 +24,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
-// random returns bytes that cannot be compressed, so that they are a large blob, behind
-// what tells a layer.
+// random returns bytes that cannot be compressed, so that they are a large blob, with
+// a beginning that looks like a tar.
 func random(seed, n int) []byte {
 	data := make([]byte, n)
 	rand.NewChaCha8([32]byte{byte(seed)}).Read(data) // Never fails.
@@ -38,7 +38,7 @@ func randomLayer(seed, n int) testLayer {
 	return testLayer{gzipped(data), data, v1.MediaTypeImageLayerGzip}
 }
 
-// endsOf returns what reads the ends of layers.
+// endsOf returns a function that reads the ends of layers.
 func endsOf(layers []testLayer) func(context.Context, digest.Digest, int) ([]byte, error) {
 	return func(_ context.Context, d digest.Digest, n int) ([]byte, error) {
 		for _, l := range layers {
@@ -101,7 +101,7 @@ func TestInflatingSideBySide(t *testing.T) {
 	})
 }
 
-// Whatever is said of the sizes of layers, and whenever, the archive is the same.
+// For any guessed sizes of layers, at any time, the archive is the same.
 func TestLaw1WhateverSizesAreSaid(t *testing.T) {
 	members := randomLayer(1, 150_000)
 	members.diff = append(random(9, 100_000), members.diff...)
@@ -221,7 +221,7 @@ func TestLaw4DiskFullWhileGuessing(t *testing.T) {
 	}
 }
 
-// cancellingReader ends a context before it returns what stands at some offset.
+// cancellingReader ends a context before it returns the bytes at some offset.
 type cancellingReader struct {
 	r      io.Reader
 	left   int

@@ -86,7 +86,7 @@ func gzipped(data []byte) []byte {
 	return b.Bytes()
 }
 
-// testImage is an image and what it consists of.
+// testImage is an image and its blobs.
 type testImage struct {
 	*image.Image
 	layers []testLayer
@@ -118,7 +118,7 @@ func newImage(t testing.TB, name string, layers ...testLayer) *testImage {
 	}
 }
 
-// plan returns what New is told of images.
+// plan returns a plan for New of images.
 func plan(images ...*testImage) (blobs [][]image.Blob) {
 	for _, m := range images {
 		var all []image.Blob
@@ -221,7 +221,7 @@ func write(a *Archive, images ...*testImage) error {
 }
 
 // written returns the archive of images that are written one after the other,
-// without a plan: what all others have to equal.
+// without a plan: all others have to equal it.
 func written(t testing.TB, l layout.Layout, images ...*testImage) []byte {
 	t.Helper()
 	a := newTestArchive(t, l, nil)
@@ -236,7 +236,7 @@ func read(t testing.TB, path string) []byte {
 	return data
 }
 
-// leftovers returns the names of what is in the directory of an archive.
+// leftovers returns the names in the directory of an archive.
 func (a testArchive) leftovers(t testing.TB) (names []string) {
 	t.Helper()
 	entries, err := os.ReadDir(a.dir)

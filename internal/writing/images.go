@@ -61,8 +61,8 @@ func inSeveralForms(plan [][]image.Blob) bool {
 	return len(forms) > 1
 }
 
-// form returns what the media type of a layer says of its compression: what follows
-// ".tar", with a plus between them in OCI's, and a dot in Docker's.
+// form returns the compression in the media type of a layer: the part after ".tar",
+// with a plus between them in OCI's, and a dot in Docker's.
 func form(mediaType string) string {
 	if _, after, ok := strings.Cut(mediaType, ".tar"); ok {
 		return strings.TrimLeft(after, "+.")
@@ -85,9 +85,8 @@ func (a *Archive) reserve(blobs []image.Blob) *Image {
 			if b.Kind != image.KindLayer {
 				continue // Written from memory with the image's files.
 			}
-			stored = digest.Canonical.FromString("") // Of the diff ID, only the length is known.
-			// Of a layer that may come in another form meanwhile, nothing would be
-			// left but a gap.
+			stored = digest.Canonical.FromString("") // Only the length of the diff ID is known.
+			// A layer that may come in another form meanwhile would leave nothing but a gap.
 			if a.mixed || !image.IsPlain(b.MediaType) {
 				size = -1
 			}
@@ -136,7 +135,7 @@ func (a *Archive) Open(img *Image) (*Image, error) {
 	return img, nil
 }
 
-// Abandon says that an image will not be committed by whoever opened it.
+// Abandon says that an image will not be committed by the caller that opened it.
 func (a *Archive) Abandon(img *Image) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -146,26 +145,26 @@ func (a *Archive) Abandon(img *Image) {
 }
 
 // Forgo gives up the places that blobs have on a stream, so that nothing waits for
-// what will not come. In a file, Close does it.
+// blobs that will not come. In a file, Close does it.
 func (a *Archive) Forgo(blobs []digest.Digest) {
 	if !a.Stream() {
 		return
 	}
 	for _, d := range blobs {
 		if slot := a.slots[d]; slot != nil {
-			_ = slot.Release(nil) // What is being written keeps its place.
+			_ = slot.Release(nil) // A blob being written keeps its place.
 		}
 	}
 }
 
-// Check returns why an image cannot be committed: blobs that it needs have not
-// been put, or are not what its manifests and configs say.
+// Check returns why an image cannot be committed: blobs that it needs have not been
+// put, or do not match its manifests and configs.
 func (a *Archive) Check(content *image.Image) error {
 	for _, d := range content.Documents {
 		if err := a.layout.Check(d); err != nil {
 			return err
 		}
-		if len(d.Raw) > image.MaxDocument && !a.layout.Unpacks() { // Which no registry would take, nor a reader.
+		if len(d.Raw) > image.MaxDocument && !a.layout.Unpacks() { // No registry or reader would take it.
 			return fmt.Errorf("%w: manifest %s has %d bytes, at most %d are allowed", errdef.ErrLimit, d.Descriptor.Digest, len(d.Raw), image.MaxDocument)
 		}
 	}
@@ -204,14 +203,14 @@ func checkNames(content *image.Image) error {
 	return nil
 }
 
-// checkBlobs compares what an archive that keeps all blobs has with what is said of
-// their sizes.
+// checkBlobs compares the sizes of blobs in an archive that keeps all of them with
+// those in the documents.
 func (a *Archive) checkBlobs(content *image.Image) error {
 	for b := range content.Blobs() {
 		blob, ok := a.blobs.get(b.Digest)
 		switch {
 		case b.Digest == content.Digest() && b.Kind == image.KindDocument:
-			// Put by Commit or before; it is what it is.
+			// Put by Commit or before; its size is not compared.
 		case !ok:
 			return fmt.Errorf("blob %s of image %s has not been written", b.Digest, content.Digest())
 		case b.Size >= 0 && b.Size != blob.size:
@@ -222,7 +221,7 @@ func (a *Archive) checkBlobs(content *image.Image) error {
 }
 
 // checkManifest compares the layers of a manifest with its config, and their media
-// types with what they are, as far as that is known without unpacking them.
+// types with their content, as far as that is known without unpacking them.
 func (a *Archive) checkManifest(content *image.Image, manifest *image.Document) error {
 	raw, ok := content.Configs[manifest.Config.Digest]
 	if !ok || image.HasOtherLayers(manifest.Layers) || !image.IsConfigType(manifest.Config.MediaType) && !image.IsConfig(raw) {
@@ -249,7 +248,7 @@ func (a *Archive) checkManifest(content *image.Image, manifest *image.Document) 
 	return nil
 }
 
-// checkLayer compares a layer that has been put with what is said of it.
+// checkLayer compares a layer that has been put with its descriptor and diff ID.
 func (a *Archive) checkLayer(l imgspecv1.Descriptor, diffID digest.Digest) error {
 	if algorithm, ok := a.compression(l); ok {
 		if err := image.CheckType(l, algorithm); err != nil {
@@ -258,7 +257,7 @@ func (a *Archive) checkLayer(l imgspecv1.Descriptor, diffID digest.Digest) error
 	}
 	blob, ok := a.blobs.get(l.Digest)
 	if !ok || image.IsEncrypted(l) {
-		return nil // Nobody knows what it is.
+		return nil // Nobody knows its content.
 	}
 	return blob.stored.asLayer().check(l.Digest, diffID)
 }
@@ -272,7 +271,7 @@ func (a *Archive) compression(l imgspecv1.Descriptor) (algorithm compression.Alg
 	return blob.stored.algorithm, true
 }
 
-// checkData compares the copies of blobs that a document has with what they are of.
+// checkData compares the copies of blobs inside a document with their descriptors.
 func checkData(document *image.Document) error {
 	var fields image.Fields
 	if err := image.Decode("manifest", document.Raw, &fields); err != nil {
@@ -286,9 +285,9 @@ func checkData(document *image.Document) error {
 	return nil
 }
 
-// checkIndex compares what an index says of the sizes of what it lists with what is
-// there. decoded has the documents that it has looked at, each of which may be listed a
-// thousand times.
+// checkIndex compares the sizes in an index with those of the documents that it
+// lists. decoded has the documents that it has looked at, each of which may be
+// listed a thousand times.
 func checkIndex(content *image.Image, index *image.Document, decoded map[digest.Digest]*image.Fields) error {
 	for _, listed := range index.Manifests {
 		d := content.Find(listed.Digest)
@@ -358,8 +357,8 @@ func (a *Archive) Commit(ctx context.Context, img *Image, content *image.Image) 
 	return nil
 }
 
-// Warnings returns what should be known of an image that Commit has taken: whoever
-// committed it may ask.
+// Warnings returns the warnings about an image that Commit has taken, for the caller
+// that committed it.
 func (i *Image) Warnings() []string { return i.notes }
 
 // take records that an image is complete.
@@ -441,7 +440,7 @@ func (a *Archive) nextCommitted() *Image {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for a.next < len(a.images) && a.images[a.next].state == sealed {
-		a.images[a.next] = nil // Whoever made it may drop it.
+		a.images[a.next] = nil // The caller that made it may drop it.
 		a.next++
 	}
 	if a.next == len(a.images) || a.images[a.next].state != committed {

@@ -20,7 +20,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/layout"
 )
 
-// What an image lacks, or is not as it says, is named.
+// The error names the missing or wrong part of an image.
 func TestCheck(t *testing.T) {
 	one, other := zipped(1, 3000), plain(2, 1000)
 	for name, l := range layouts {
@@ -50,8 +50,9 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// In a file images stand in the order in which their places were made, whether they
-// are planned or not, and in whatever order they come, alone or at the same time.
+// In a file images stand in the order in which their places were made, whether
+// they are planned or not, and for any order in which they come, alone or at the
+// same time.
 func TestOrderOfImages(t *testing.T) {
 	shared := zipped(1, 5000)
 	for name, l := range layouts {
@@ -115,8 +116,8 @@ func commit2(t testing.TB, a *Archive, place *Image, m *testImage, planned bool)
 	return err
 }
 
-// A place that was planned for what does not come leaves no gap: an image that is
-// abandoned, a layer that comes in another form, blobs of nobody.
+// A place planned for a blob that does not come leaves no gap: of an abandoned
+// image, of a layer that comes in another form, of no image.
 func TestPlannedPlacesThatStayEmpty(t *testing.T) {
 	shared := plain(1, 3000)
 	alsoShared := testLayer{gzipped(shared.diff), shared.diff, zipped(0, 0).mediaType}
@@ -290,7 +291,7 @@ func TestCommitFails(t *testing.T) {
 	}
 }
 
-// A place belongs to who opened it, until it is abandoned.
+// A place belongs to the caller that opened it, until it is abandoned.
 func TestOpenTwice(t *testing.T) {
 	a := newTestArchive(t, layouts["oci"], nil)
 	place := a.NewImage()
@@ -348,7 +349,7 @@ func TestEndedContext(t *testing.T) {
 	}
 }
 
-// Who waits for somebody's sealing ends with its own context.
+// A caller that waits for another one's sealing ends with its own context.
 func TestSealingIsWaitedForWithContext(t *testing.T) {
 	a := newTestArchive(t, layouts["oci"], nil)
 	m := newImage(t, "m", plain(1, 100))

@@ -18,7 +18,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
-// Those laws of the design that show in what is written to the file.
+// The laws of the design that show in the file that is written.
 
 // countingFile counts the bytes that are written to a file.
 type countingFile struct {
@@ -95,7 +95,7 @@ func TestLaw6FlatMemory(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			if writes++; writes%16 == 0 {
-				runtime.GC() // What nobody holds any more depends on when it last ran.
+				runtime.GC() // The amount of garbage depends on when it last ran.
 				most = max(most, heap())
 			}
 		}
@@ -117,7 +117,7 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// fullDisk is a file on a disk that is full after some bytes, of which the last
+// fullDisk is a file on a disk that is full after some bytes, the last of which
 // are still written.
 type fullDisk struct {
 	tarfile.File
@@ -182,8 +182,8 @@ func newArchiveOn(t testing.TB, m *testImage, name string, left int64) *testArch
 	return &a
 }
 
-// Law 8: a source that gives nothing any more keeps nobody whose context has ended,
-// and neither does who waits for it.
+// Law 8: a source that gives nothing any more holds up no caller whose context has
+// ended, and neither does a caller that waits for it.
 func TestLaw8TheContextEndsEverything(t *testing.T) {
 	for _, l := range layouts {
 		for _, b := range []testLayer{plain(1, 300_000), zipped(1, 300_000)} {

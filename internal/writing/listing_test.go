@@ -24,7 +24,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
-// countedReads counts what is read of an archive.
+// countedReads counts the bytes that are read of an archive.
 type countedReads struct {
 	io.ReaderAt
 	mu    sync.Mutex
@@ -103,7 +103,7 @@ func added(t testing.TB, archive []byte, images ...*testImage) []byte {
 	return read(t, path)
 }
 
-// What the listing says of an archive is what its headers say, however it came about.
+// The listing of an archive matches its headers, however it came about.
 func TestListingIsTrue(t *testing.T) {
 	images := manyImages(t, 20)
 	var stream bytes.Buffer
@@ -137,8 +137,8 @@ func TestListingIsTrue(t *testing.T) {
 	assert.NotContains(t, string(written(t, layouts["docker"], images...)), tarfile.ListingName)
 }
 
-// A listing is not believed: what stands elsewhere is not read, and what is not listed is told by
-// verifying.
+// A listing is not believed: an entry that stands elsewhere is not read, and verifying reports
+// unlisted entries.
 func TestListingIsAHint(t *testing.T) {
 	images := manyImages(t, 20)
 	data := written(t, layouts["oci"], images...)
@@ -185,7 +185,7 @@ func TestListingIsAHint(t *testing.T) {
 	})
 }
 
-// What a listing says of images is used only where all documents agree with it.
+// The notes in a listing about images are used only if all documents agree with them.
 func TestListingOfOtherConfigs(t *testing.T) {
 	images := manyImages(t, 20)
 	data := written(t, layouts["oci"], images...)

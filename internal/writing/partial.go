@@ -14,11 +14,10 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
-// An archive that was not completed is a file that can be gone on with: of blobs of
-// known size the plan says where they are, and each is written from its start to its
-// end. Behind all that the archive will have stands the plan by which it was written, so
-// that by another plan they are found too. None of it is believed: whoever reads a blob
-// verifies it.
+// An archive that was not completed is a file that can be continued. The plan says where
+// blobs of known size are, and each is written from its start to its end. The plan by
+// which the file was written stands behind the archive's end, so that blobs are found by
+// another plan too. None of it is believed: every reader of a blob verifies it.
 
 // Place is where the content of a blob is in a file, in bytes.
 type Place struct{ Offset, Size int64 }
@@ -26,12 +25,12 @@ type Place struct{ Offset, Size int64 }
 // Places are where blobs are in a file.
 type Places map[digest.Digest]Place
 
-// PlanPlaces returns where the planned blobs of a new archive will be in a file, as far
-// as that is known before they come. It is not for layouts that store layers decompressed:
-// what is complete of those is looked for instead (Options.Rests).
+// PlanPlaces returns where the planned blobs of a new archive will be in a file, as far as
+// that is known before they come. It is not for layouts that store layers decompressed:
+// complete ones of those are looked for instead (Options.Rests).
 func PlanPlaces(ctx context.Context, o Options) (Places, error) {
 	places := Places{}
-	// The writer that will be asked to do it says it best.
+	// The writer that will do it knows best.
 	a, err := newArchive(ctx, &output.Output{}, tarfile.NewFileWriter(nowhere{}, 0, ""), "a plan", o)
 	if err != nil {
 		return nil, err
@@ -45,7 +44,7 @@ func PlanPlaces(ctx context.Context, o Options) (Places, error) {
 	return places, nil
 }
 
-// nowhere is a file of which nothing is kept.
+// nowhere is a file that keeps nothing.
 type nowhere struct{}
 
 // ReadAt finds nothing.
@@ -57,9 +56,9 @@ func (nowhere) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 // Truncate does nothing.
 func (nowhere) Truncate(int64) error { return nil }
 
-// Resume prepares a file to be written by a plan, of which PlanPlaces says where blobs
-// will be: what it has of them, where another plan had put them, is moved there. Kept
-// finds it then, until something else is written.
+// Resume prepares a file to be written by a plan. places are the places of its blobs, from
+// PlanPlaces: bytes that the file has of them, where another plan had put them, are moved
+// there. Kept finds them then, until something else is written.
 func Resume(ctx context.Context, out *output.Output, places Places) error {
 	old := readPlaces(out.File())
 	moved := Places{}
@@ -91,7 +90,7 @@ func Resume(ctx context.Context, out *output.Output, places Places) error {
 		if err == nil {
 			return nil
 		}
-		// For want of space it may be: then it is fetched again, over what is there.
+		// The space may be missing: then it is fetched again, over the existing bytes.
 	}
 	return writePlaces(out.File(), places)
 }
@@ -112,8 +111,8 @@ type reading func(p []byte) (int, error)
 // Read implements io.Reader.
 func (f reading) Read(p []byte) (int, error) { return f(p) }
 
-// Kept returns what a file has of a blob, from its start on, or nil if that is nothing.
-// That it is of this blob is to be verified.
+// Kept returns the bytes that a file has of a blob, from its start on, or nil if there are
+// none. The caller must verify that they are of this blob.
 func Kept(file *output.File, place Place, d digest.Digest) io.Reader {
 	n := keptLength(file, place, d)
 	if n == 0 {
@@ -122,8 +121,8 @@ func Kept(file *output.File, place Place, d digest.Digest) io.Reader {
 	return io.NewSectionReader(file, place.Offset, n)
 }
 
-// keptLength returns how much of a blob has been written: up to the first hole of the file,
-// if the system tells of it, or to the zeros that are left of what was never written.
+// keptLength returns how many bytes of a blob have been written: up to the first hole of
+// the file, if the system reports it, or to the zeros of the part that was never written.
 func keptLength(file *output.File, place Place, d digest.Digest) int64 {
 	written := file.Written(place.Offset, place.Size)
 	n := withoutZeros(io.NewSectionReader(file, place.Offset, written))
@@ -158,8 +157,8 @@ func withoutZeros(r *io.SectionReader) int64 {
 }
 
 const (
-	// placesGap is what is left for tables of contents between the last blob and the
-	// plan. It takes no space.
+	// placesGap is the space for tables of contents between the last blob and the plan. It
+	// takes none on the disk.
 	placesGap = 64 << 20
 	// maxPlaces is how many bytes of a plan are read.
 	maxPlaces = 64 << 20
@@ -192,7 +191,7 @@ func writePlaces(file *output.File, places Places) error {
 func readPlaces(file *output.File) Places {
 	places, err := placesOf(file)
 	if err != nil {
-		return nil // What is here by another plan is fetched again.
+		return nil // Blobs placed by another plan are fetched again.
 	}
 	return places
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
-// disk is what happened to an archive that was changed.
+// disk is the history of an archive that was changed.
 type disk struct {
 	old, new []byte
 	images   int // in old
@@ -27,8 +27,8 @@ type disk struct {
 	start    int64 // of the old tail
 }
 
-// growing are the layouts, with files of legacy layers, of which an archive that is there
-// is asked.
+// growing are the layouts, with files of legacy layers, that can be asked of an existing
+// archive.
 func growing() map[string]layout.Layout {
 	m := metadata
 	m.Legacy = func(config []byte, diffIDs []digest.Digest) (layout.LegacyLayers, error) {
@@ -99,8 +99,8 @@ func leaveRests(t *testing.T, l layout.Layout, layouts map[string]layout.Layout,
 	out.Resize(int64(end))
 }
 
-// survive returns what a disk has of a file if of each sector that was written, counted
-// over all writes, only those survive that keep wants.
+// survive returns a file after a crash: of all sectors written, counted over all writes,
+// only those survive that keep wants.
 func survive(old []byte, log []local.Change, keep func(sector int) bool) []byte {
 	file := bytes.Clone(old)
 	sector := 0
@@ -158,8 +158,8 @@ func (d *disk) check(t *testing.T, file []byte, what string) {
 	}
 }
 
-// Whenever the machine fails, and whatever of what was not synced then has reached
-// the disk, in whichever order: there is the old archive, or the new one.
+// After a crash at any time, with any of the unsynced writes on the disk, in any order,
+// there is the old archive, or the new one.
 func TestPowerFailure(t *testing.T) {
 	layouts := growing()
 	layouts["listed"] = layouts["oci"]

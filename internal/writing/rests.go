@@ -16,16 +16,16 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
-// rest is a blob that somebody has left in a file who did not complete what he wrote:
-// behind the end of an archive a change that was killed, in a file of its own a new
-// archive. It is complete, and as its digest says.
+// rest is a blob that an unfinished run has left in a file: behind the end of an archive
+// a change that was killed, in a file of its own a new archive. It is complete, and
+// matches its digest.
 type rest struct {
 	blob storedBlob
 	tarfile.Rest
 }
 
-// adopt takes over what is left in the file, as if it had been put now. What of it
-// no image needs is moved out of the way of what is written, and cut off in the end.
+// adopt takes over the blobs that are left in the file, as if they had been put now.
+// Those that no image needs are moved out of the way of new data, and cut off in the end.
 func (a *Archive) adopt(ctx context.Context, o Options) error {
 	if a.old == nil && o.Rests == nil || a.old != nil && a.old.from > a.old.tail.End { // There is nothing but padding.
 		return nil
@@ -75,7 +75,7 @@ func (a *Archive) adopt(ctx context.Context, o Options) error {
 		a.blobs.keep(r.blob)
 		a.debugf("%s, %d bytes, is there from a run that was not completed", r.Name, r.Size)
 	}
-	if a.old == nil { // In what is kept, what is of no use takes no space.
+	if a.old == nil { // Useless bytes take no space in a kept file.
 		return a.out.File().Truncate(end)
 	}
 	return nil
@@ -92,19 +92,19 @@ func inPlan(plan [][]image.Blob, d digest.Digest) bool {
 	return false
 }
 
-// encoded is what in the name of an entry may be a digest.
+// encoded matches a possible digest in the name of an entry.
 var encoded = regexp.MustCompile(`[0-9a-f]{64}`)
 
-// maxSearches is how often a file is looked through again because what looked like a blob
-// was none, and may hold some.
+// maxSearches is how often a file is looked through again because a part that looked like
+// a blob was none, and may hold some.
 const maxSearches = 16
 
-// maxRests is how many entries are read, which bounds the memory: whoever made up headers
-// of empty blobs could have millions. 3,000 images of 20 layers stay below it.
+// maxRests is how many entries are read, which bounds the memory: an attacker's headers
+// of empty blobs could be millions. 3,000 images of 20 layers stay below it.
 const maxRests = 1 << 16
 
-// maxHoles is how many bytes of holes are read as zeros: a minute's, and not those of
-// whoever made a file of terabytes that takes no space.
+// maxHoles is how many bytes of holes are read as zeros: a minute's, and not those of an
+// attacker's file of terabytes that takes no space.
 const maxHoles = 64 << 30
 
 // restSearch looks for complete blobs in a range of a file.
@@ -117,16 +117,16 @@ type restSearch struct {
 	wanted   func(stored digest.Digest) bool
 
 	mu      sync.Mutex
-	checked map[int64]bool // whether what begins at an offset is what it says
+	checked map[int64]bool // whether the blob at an offset matches its digest
 }
 
 // run returns the blobs that are wanted, in the order of the file. They are read, so that
-// nothing has to be believed; several at once, as if each were what it says, and once more
-// if one was not.
+// nothing has to be believed; several at once, as if each matched its digest, and once
+// more if one did not.
 func (s *restSearch) run(ctx context.Context) (found []rest, err error) {
 	s.checked = map[int64]bool{}
-	// Whoever made up headers that speak of all that follows would have it read as often
-	// as there are headers.
+	// An attacker's headers that each claim all bytes behind them would have these read as
+	// often as there are headers.
 	budget := 2 * min(s.to-s.from, s.stored)
 	for n := 0; ; n++ {
 		if n == maxSearches {
@@ -177,7 +177,7 @@ func (s *restSearch) says(r tarfile.Rest) (digest.Digest, bool, error) {
 	return d, ok, err
 }
 
-// check finds out which blobs are what they say. One that cannot be read is not.
+// check finds out which blobs match their digests. One that cannot be read does not.
 func (s *restSearch) check(ctx context.Context, rests []rest) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))

@@ -64,8 +64,8 @@ func TestRestsLeaveGaps(t *testing.T) {
 	}
 }
 
-// Entries that are not what they say hide nothing behind them, and are not looked at
-// without end although each may hold some.
+// Entries that do not match their digests hide nothing behind them, and are not
+// looked at without end although each may hold some.
 func TestRestsOfLiars(t *testing.T) {
 	l := layouts["docker"]
 	data := random(1, 1000)
@@ -133,7 +133,7 @@ func TestRestsAreLimited(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, tar.NewWriter(&file).WriteHeader(header))
 	}
-	entry(digest.FromString("")) // What is found counts, too.
+	entry(digest.FromString("")) // Blobs that are found count, too.
 	for i := range 100 {
 		entry(digest.FromString(fmt.Sprint(i)))
 	}
@@ -144,7 +144,7 @@ func TestRestsAreLimited(t *testing.T) {
 	assert.Len(t, search.checked, 10)
 }
 
-// What a file says that it has, but are holes, is not read without end.
+// A file's holes that look like content are not read without end.
 func TestRestsOfHoles(t *testing.T) {
 	l := layouts["docker"]
 	const size = 1 << 32
@@ -160,7 +160,7 @@ func TestRestsOfHoles(t *testing.T) {
 	assert.LessOrEqual(t, sparse.read, int64(1<<20))
 }
 
-// holeyFile has a hole behind what it has, and counts what is read.
+// holeyFile has a hole behind its content, and counts the bytes read.
 type holeyFile struct {
 	*bytes.Reader
 	read int64

@@ -18,7 +18,7 @@ import (
 
 // Find reports whether the archive has a blob already, and its size as it was
 // received. If the blob is on its way, Find waits for it; if not, owner is expected
-// to put it, and others who look for it wait.
+// to put it, and others that look for it wait.
 func (a *Archive) Find(ctx context.Context, owner Owner, d digest.Digest) (size int64, ok bool, err error) {
 	blob, ok, err := a.blobs.find(ctx, owner, d)
 	if ok {
@@ -27,15 +27,15 @@ func (a *Archive) Find(ctx context.Context, owner Owner, d digest.Digest) (size 
 	return blob.size, ok, err
 }
 
-// Release says that owner will not put what it has looked for in vain.
+// Release says that owner will not put the blobs that it has looked for in vain.
 func (a *Archive) Release(owner Owner) { a.blobs.release(owner) }
 
 // Put stores a blob, a layer decompressed if the layout wants that, unless the
 // archive has it, in which case r is not read. d is its digest, or "", and size its
 // size in bytes, or -1, as it comes from r. It returns both.
 //
-// That the blob has the digest d is for whoever feeds r to verify, and to fail the
-// last read if it has not.
+// The caller must verify that the blob has the digest d, and fail the last read of
+// r if it has not.
 func (a *Archive) Put(ctx context.Context, owner Owner, r io.Reader, d digest.Digest, size int64) (digest.Digest, int64, error) {
 	in := received{digest: d, size: size, place: d}
 	if d == "" {
@@ -60,8 +60,8 @@ func (a *Archive) Put(ctx context.Context, owner Owner, r io.Reader, d digest.Di
 	return d, blob.size, nil
 }
 
-// PutPlanned is Put for a blob of which neither digest nor size are known, and which
-// stands in the plan under place instead.
+// PutPlanned is Put for a blob without a known digest and size, which stands in the
+// plan under place instead.
 func (a *Archive) PutPlanned(ctx context.Context, owner Owner, r io.Reader, place digest.Digest) (digest.Digest, int64, error) {
 	return a.putUnknown(ctx, owner, r, received{size: -1, place: place})
 }
@@ -122,10 +122,10 @@ func (a *Archive) store(ctx context.Context, stream io.Reader, info received) (r
 			size = slot.Size()
 		}
 		if info.digest != "" && (info.digest.Algorithm() == digest.Canonical || !l.Unpacks()) {
-			// Verified by whoever feeds the stream, so it needs no other hash.
+			// The caller verifies the stream, so it needs no other hash.
 			b.digest = info.digest
-			// On a stream a header is sent at once. That must wait if the layer may
-			// come in another form meanwhile, and be there then.
+			// A stream sends a header at once. That must wait if the layer may come in
+			// another form meanwhile, and be there then.
 			if !a.mixed {
 				if header, err = b.header(b.digest, max(size, 0)); err != nil {
 					return receivedBlob{}, "", err
@@ -174,7 +174,7 @@ func (a *Archive) store(ctx context.Context, stream io.Reader, info received) (r
 	return receivedBlob{stored: stored, size: in.n}, received, nil
 }
 
-// received is what is said of a blob that is received.
+// received has the announced digest and size of a blob that is received.
 type received struct {
 	digest digest.Digest // "" if unknown
 	size   int64         // in bytes, -1 if unknown
@@ -254,12 +254,12 @@ type blobWriter struct {
 	size   int64
 	unpack func(io.Reader, compression.Algorithm) (io.ReadCloser, error)
 	sizes  <-chan int64 // brings, soon or never, how large the blob may become; nil later
-	// patient has nothing written before that: it may be what was here once, and a gap
-	// was left for it.
+	// patient has Write wait for the sizes: the blob may be one that was here before, and
+	// has a gap left for it.
 	patient bool
-	// algorithm is how what is written is compressed.
+	// algorithm is the compression of the bytes written.
 	algorithm compression.Algorithm
-	examined  *examination // of what is written
+	examined  *examination // of the bytes written
 }
 
 // Write implements io.Writer.
@@ -300,8 +300,8 @@ func (b *blobWriter) expect() {
 	}
 }
 
-// copy writes the input decompressed. It calls cancel if it fails, so that
-// nobody waits for what will not come.
+// copy writes the input decompressed. It calls cancel if it fails, so that nobody
+// waits for data that will not come.
 func (b *blobWriter) copy(in *blobInput, algorithm compression.Algorithm, cancel func()) error {
 	if algorithm == compression.None {
 		_, err := in.WriteTo(b)
@@ -333,7 +333,7 @@ func (b *blobWriter) finish(blobs *blobSet) (*storedBlob, error) {
 		return nil, err
 	}
 	finish := func() (*tarfile.Entry, error) { return b.blob.Finish(b.ctx, header) }
-	if b.blob.Sent() { // Too late to leave it out, whatever else has arrived meanwhile.
+	if b.blob.Sent() { // Too late to leave it out, even if the same blob has arrived meanwhile.
 		entry, err := finish()
 		if err != nil {
 			return nil, err

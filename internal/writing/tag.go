@@ -14,11 +14,11 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/output"
 )
 
-// Tag gives an image in an archive in out, which is from output.Open, another name. name is
-// one that it has, or @N for the image at a position; to is a reference with a tag, in its
-// full form. The old name goes if rename is set. It commits or aborts out. It returns
-// warnings. The error is an *errdef.NoImageError for what is not there; a
-// name of another image is refused.
+// Tag gives an image in an archive in out, which is from output.Open, another name. name
+// is one that it has, or @N for the image at a position; to is a reference with a tag, in
+// its full form. The old name goes if rename is set. It commits or aborts out. It returns
+// warnings. The error is an *errdef.NoImageError for an image that is not there; a name of
+// another image is refused.
 func Tag(ctx context.Context, out *output.Output, path, name, to string, rename bool, layouts []layout.Layout) ([]string, error) {
 	warnings, err := tag(ctx, out, name, to, rename, layouts)
 	if err != nil {
@@ -52,7 +52,7 @@ func tag(ctx context.Context, out *output.Output, name, to string, rename bool, 
 	return warnings, e.rewriteTail(ctx)
 }
 
-// tagged returns what a name means, and its position if the name is one, or -1.
+// tagged returns the image that a name means, and its position if the name is one, or -1.
 func (e *Existing) tagged(ctx context.Context, name string) (layout.Tagged, int, error) {
 	position, byPosition, err := parsePosition(name)
 	if err != nil {

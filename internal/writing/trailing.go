@@ -10,8 +10,8 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// partsMark is how the last block of the last part begins of an archive in parts, behind
-// whose end the list of them stands.
+// partsMark begins the last block of the last part of an archive in parts. The list of the
+// parts stands behind the archive's end.
 var partsMark = []byte("docker-archive parts ")
 
 // warnOfTrailing says that bytes behind the end of the archive are going to be overwritten or
@@ -23,9 +23,9 @@ func (e *Existing) warnOfTrailing() {
 	}
 }
 
-// isOurs reports whether what follows the end of the archive looks like what a change would
-// have left that was interrupted: it begins with a blob such as this archive has, and no
-// table of contents follows, as it does if somebody has appended another archive.
+// isOurs reports whether the bytes after the end of the archive look like those of an
+// interrupted change: they begin with a blob such as this archive has, and no table of
+// contents follows, as it does if somebody has appended another archive.
 func (e *Existing) isOurs(left int64) bool {
 	rest := io.NewSectionReader(e.out.File(), e.from, left)
 	block := make([]byte, tarBlock)

@@ -70,7 +70,8 @@ func anchorOf(heading string) string {
 	}, heading)
 }
 
-// Every link between pages of the repository leads to a file, and to a heading, that there is.
+// Every link between pages of the repository leads to a file, and to a heading, that
+// exists.
 func TestLinks(t *testing.T) {
 	pages := map[string]page{}
 	require.NoError(t, filepath.WalkDir("..", func(path string, e fs.DirEntry, err error) error {

@@ -17,7 +17,7 @@ import (
 
 const podman = module + "podman"
 
-// upstairs says for every package of module podman, but for its front, which others of that
+// upstairs says for every package of module podman, except its front, which others of that
 // module it may import, and which of the engine. Arrows point as in rooms. "front" is the
 // transport.
 var upstairs = []struct{ name, mayImport, engine string }{
@@ -109,7 +109,7 @@ func fileArrows(t testing.TB, dir string) map[string][]string {
 		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(dir, e.Name()), nil, 0)
 		require.NoError(t, err)
 		files[e.Name()] = f
-		for name, object := range f.Scope.Objects { //nolint:staticcheck // Names of one file are all that is wanted.
+		for name, object := range f.Scope.Objects { //nolint:staticcheck // Only names of the same file matter.
 			if object.Kind != ast.Bad {
 				declared[name] = e.Name()
 			}

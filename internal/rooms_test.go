@@ -78,7 +78,7 @@ var rooms = []struct{ name, mayImport string }{
 	{"internal/catalog", "errdef imageinfo internal/async internal/compression internal/image internal/printable internal/tarfile"},
 	{"internal/verify", "delta errdef internal/async internal/catalog internal/compression internal/image internal/printable internal/tarfile"},
 
-	// Layers that archives are without. It does not know what an image is.
+	// Layers that archives leave out. It knows no images.
 	{"internal/bases", "delta errdef internal/catalog internal/compression internal/image internal/local internal/spool"},
 
 	{"archive", "errdef imageinfo internal/bases internal/catalog internal/files internal/image internal/input internal/naming internal/tarfile internal/verify"},

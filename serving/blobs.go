@@ -107,8 +107,9 @@ func (r *watchedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// streamed is a blob that the archive has in another form than is wanted, such as a
-// compressed layer that has to be plain. Reading from the middle reads all before it.
+// streamed is a blob that the archive has in another form than the one wanted, such as
+// a compressed layer that has to be plain. Reading from the middle reads all before
+// it.
 type streamed struct {
 	ctx    context.Context
 	blob   *archive.Blob
@@ -234,8 +235,8 @@ func (s *Server) awaitQuiet(deadline time.Time) bool {
 	return true
 }
 
-// check verifies a blob of an archive once, when it is known that somebody wants it,
-// without letting him wait, or others. One is verified at a time.
+// check verifies a blob of an archive once, when a client is known to want it, without
+// letting that client wait, or others. It verifies one blob at a time.
 func (s *Server) check(view *snapshot, img *image, b *archive.Blob) {
 	from, d := img.from, b.Digest
 	if b.Section() == nil || !from.checked.claim(d) { // Others are verified when they are sent.
@@ -247,7 +248,7 @@ func (s *Server) check(view *snapshot, img *image, b *archive.Blob) {
 		return
 	}
 	view.users++
-	deadline := time.Now().Add(maxCheckDelay) // Also of those that wait for others to be verified.
+	deadline := time.Now().Add(maxCheckDelay) // It also limits checks that wait for others.
 	s.checks.Go(func() {
 		defer s.release(view)
 		select {

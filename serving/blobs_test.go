@@ -106,8 +106,8 @@ func testRanges(t *testing.T, s *served, target string, content []byte) {
 	assert.Equal(t, content, s.do("GET", target, "Range", "bytes=1-2", "If-Range", `"other"`).body)
 }
 
-// Several ranges are sent of a blob that is stored as it is. A blob that has to be unpacked
-// for that is sent as a whole: it would be unpacked again for each range.
+// A blob that is stored as it is can be sent in several ranges. A blob that has to be
+// unpacked for that is sent as a whole: it would be unpacked again for each range.
 func TestSeveralRanges(t *testing.T) {
 	layer := imagetest.Plain(1, 5000)
 	target := "/v2/team/app/blobs/" + layer.Digest.String()
@@ -197,8 +197,8 @@ func TestTruncated(t *testing.T) {
 	assert.Contains(t, s.log.String(), "cut short")
 }
 
-// Nor does one that is cut short while a client reads from it: he knows that he has not got
-// all.
+// Nor does one that is cut short while a client reads from it: the client knows that it has
+// not got all.
 func TestTruncatedWhileSent(t *testing.T) {
 	content := bytes.Repeat([]byte("more than sockets buffer"), 1<<19)
 	img := imagetest.NewImage(t, "big", imagetest.NewLayer(content, content, v1.MediaTypeImageLayer))

@@ -22,7 +22,7 @@ const (
 // ErrBusy means that so many passwords wait to be checked that this one is not.
 var ErrBusy = errors.New("too many passwords are waiting to be checked")
 
-// claimant is somebody who claims to be a user.
+// claimant is a client that claims to be a user.
 type claimant struct{ address, user string }
 
 // claim is a password that is the same however often it is sent.
@@ -108,8 +108,8 @@ func (c *checks) remove(one *check) {
 	delete(c.all, one.claim)
 }
 
-// makeRoom turns away the last in turn of an address that has too many waiting, or of those
-// that have most.
+// makeRoom turns away the last check in turn of an address that has too many waiting, or of
+// the addresses that have most.
 func (c *checks) makeRoom(address string) {
 	number, most := map[string]int{}, 0
 	for _, w := range c.waiting {

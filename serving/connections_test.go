@@ -171,7 +171,7 @@ func (c *scarceConn) Close() error {
 	return c.Conn.Close()
 }
 
-// Nor does anybody wait for them if there are no more files to be opened.
+// Nobody waits for idle connections when no more files can be opened.
 func TestIdleConnectionsTakeAllFiles(t *testing.T) {
 	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 100))
 	path := newLayout(t).add(img, "team/app:1").write()
@@ -194,7 +194,7 @@ func TestIdleConnectionsTakeAllFiles(t *testing.T) {
 	})
 }
 
-// Nor does anybody wait until those have been told, with TLS, that their connection is closed.
+// Nobody waits until idle clients have been told, with TLS, that their connection is closed.
 func TestIdleConnectionsWithTLS(t *testing.T) {
 	img := imagetest.NewImage(t, "it", imagetest.Plain(1, 100))
 	path := newLayout(t).add(img, "team/app:1").write()

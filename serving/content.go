@@ -45,7 +45,7 @@ type document struct {
 	images               []*image // that it is of, or a part of
 }
 
-// content is what can be asked for by its digest.
+// content has the documents and blobs that can be asked for by digest.
 type content struct {
 	documents map[digest.Digest]*document
 	owners    map[digest.Digest][]*document // of blobs
@@ -54,9 +54,9 @@ type content struct {
 	incomplete bool
 }
 
-// byDigest returns what the archives have. It reads all manifests when it is first called,
-// and not before: a client that asks for a tag need not wait for it. If something cannot be
-// read now, but may be the next time, that call looks again.
+// byDigest returns the content of the archives. It reads all manifests when it is first
+// called, and not before: a client that asks for a tag need not wait for it. If something
+// cannot be read now, but may be the next time, that call looks again.
 func (v *snapshot) byDigest() *content {
 	v.reading.Lock()
 	defer v.reading.Unlock()

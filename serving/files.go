@@ -20,7 +20,7 @@ import (
 // with a dot belong to unfinished files.
 var tarName = regexp.MustCompile(`(?i)^[^.].*\.(?:tar|tgz|tzst|txz|tbz2?|tar\.[a-z0-9]{2,4})$`)
 
-// stamp tells whether a file is still the one that it was.
+// stamp tells whether a file is still the same.
 type stamp struct {
 	info  fs.FileInfo
 	parts string // of the other files, if this is the first part of an archive
@@ -47,7 +47,7 @@ func stampOf(path string) (stamp, error) {
 	return stamp{info, partsStamp(path)}, err
 }
 
-// file is what was found to be served.
+// file is a file or a directory found to be served.
 type file struct {
 	path  string
 	stamp stamp

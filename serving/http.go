@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Limits of what clients may ask of a server that Serve runs.
+// Limits for clients of a server that Serve runs.
 const (
 	maxConnections = 1024 // at most, of up to 40 KB each, with TLS
 	maxHeaderBytes = 64 << 10
@@ -76,7 +76,8 @@ func (w withoutHandshakes) Write(p []byte) (int, error) {
 	return w.Writer.Write(p)
 }
 
-// responseWriter counts what is sent, and gives up on clients that do not read it.
+// responseWriter counts the bytes sent, and gives up on clients that do not read
+// them.
 type responseWriter struct {
 	http.ResponseWriter
 	patience time.Duration

@@ -24,8 +24,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/serving"
 )
 
-// A layer goes from the file to the socket without passing through this process, whatever
-// the archive looks like.
+// A layer goes from the file to the socket without passing through this process, for
+// archives of any form.
 func TestKernelSendsFiles(t *testing.T) {
 	content := bytes.Repeat([]byte("not all the same"), 1<<17)
 	for n := 0; n < len(content); n += 4096 {

@@ -27,8 +27,9 @@ func (s *Server) tags(w http.ResponseWriter, r *request, _ string) {
 	}
 }
 
-// page returns the part of a sorted list that a client asks for with n and last, and
-// says where the rest is. ok is false if it has failed the request.
+// page returns the part of a sorted list that a client asks for with n and
+// last, and sends the link to the rest. ok is false if it has failed the
+// request.
 func page(w http.ResponseWriter, r *http.Request, all []string) (part []string, ok bool) {
 	query := r.URL.Query()
 	if last := query.Get("last"); last != "" {

@@ -129,7 +129,7 @@ type names struct {
 	listed  []string  // for the catalog, in its order
 	made    []*image  // indexes
 	// digestTags are images by tags that name a digest: they belong to every repository
-	// that has this digest, too, whatever their names were when they were saved.
+	// that has this digest, too, with any name that they had when they were saved.
 	digestTags map[string]*image
 }
 

@@ -43,9 +43,9 @@ func (a Served) Use(ctx context.Context) (open *archive.Archive, done func(), er
 	return a.opened.use(ctx)
 }
 
-// References returns under which names and tags clients pull an image of an archive from
-// this Server, one for each of its names that leads to it, the shortest that does. An image
-// without a tag has one without: its digest has to follow.
+// References returns the names and tags by which clients pull an image of an archive from
+// this Server, one for each of its names that leads to it, the shortest that does. For an
+// image without a tag it is a name without one: its digest has to follow.
 func (s *Server) References(a Served, position int) []string {
 	view := s.acquire()
 	if view == nil {

@@ -32,8 +32,8 @@ const (
 	codeUnknown         = "UNKNOWN"
 )
 
-// validName is the specification's, and hosts with a port before it: a name
-// that an image has in an archive may be asked for as it is.
+// validName is the specification's, and allows hosts with a port before it:
+// clients may ask for the names of images in archives as they are.
 var validName = regexp.MustCompile(`^[a-zA-Z0-9.-]+:[0-9]+(/` + component + `)+$|^` + component + `(/` + component + `)*$`)
 
 const (

@@ -12,7 +12,7 @@
 //
 // An image registry.example.com/team/app:1 is found as team/app:1 and as
 // registry.example.com/team/app:1 of this registry, and, for mirrors that say whose they
-// are, as team/app:1 with the query ns=registry.example.com. Where two images have the same
+// are, as team/app:1 with the query ns=registry.example.com. If two images have the same
 // path, the first one has it: in the order of the paths given to New, and of an archive.
 // The port of a registry is behind a hyphen instead of a colon, which a path cannot have.
 // An image of docker.io/library is found without that, too. An image without a name, or
@@ -53,10 +53,10 @@ type Options struct {
 	Log *slog.Logger
 	// Access, if not nil, is called after each request, concurrently.
 	Access func(Access)
-	// Authorize, if not nil, returns nil for those who may read, ErrDenied for those who are
-	// to be asked for a user and a password, and ErrBusy for those who should come again
-	// later. It is called concurrently, with the context of a request, which ends when the
-	// client is gone. See Users.
+	// Authorize, if not nil, returns nil for a client that may read, ErrDenied for one to be
+	// asked for a user and a password, and ErrBusy for one that should come again later. It is
+	// called concurrently, with the context of a request, which ends when the client is gone.
+	// See Users.
 	Authorize func(ctx context.Context, l Login) error
 	// Patience is how long a client may take to read 256 KB; 0 is 30 seconds. A slower client
 	// is cut off.
@@ -72,7 +72,7 @@ type Options struct {
 // Access is a request that was answered.
 type Access struct {
 	Remote   string // address
-	User     string // "" if nobody has to say
+	User     string // "" if no user is needed
 	Method   string
 	Target   string // path and query, as they were asked for
 	Status   int

@@ -286,8 +286,8 @@ func TestReferrers(t *testing.T) {
 	assert.Equal(t, proof.Layers[0].Blob, s.get("team/app/blobs/"+proof.Layers[0].Digest.String()))
 }
 
-// A referrer with the digest of an image in its tag is found with the image, whatever
-// that was called when both were saved.
+// A referrer with the digest of an image in its tag is found with the image, under any
+// name that it had when both were saved.
 func TestDigestTags(t *testing.T) {
 	img, other := imagetest.NewImage(t, "it"), imagetest.NewImage(t, "other")
 	key, _ := imagetest.NewKey(t)

@@ -116,9 +116,9 @@ func (s *stored) close() {
 	s.file, s.own = nil, nil
 }
 
-// reopen opens a file once more, so that it has an offset of its own. Linux can do
-// that whatever is at its path now; elsewhere, it opens the path. It returns nil if
-// it cannot.
+// reopen opens a file once more, so that it has an offset of its own. On Linux that
+// works even if another file is at its path now; elsewhere it opens the path. It
+// returns nil if it cannot.
 func reopen(file *os.File) *os.File {
 	was, err := file.Stat()
 	if err != nil {

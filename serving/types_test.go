@@ -14,8 +14,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 )
 
-// Whatever media type an archive gives a manifest, it is sent as a manifest: nobody can make it a
-// page of this server. Lists show it so, too.
+// An archive may give a manifest any media type: it is sent as a manifest, so that nobody can make
+// it a page of this server. Lists show it so, too.
 func TestTypesOfManifests(t *testing.T) {
 	const html = "<script>alert(1)</script>"
 	subject := imagetest.NewImage(t, "it")

@@ -21,8 +21,8 @@ const maxSparse = 1 << 40
 // PAX headers are left out, as clients ignore them.
 //
 // The layer's content stays the same, but not its bytes, even if nothing is
-// rewritten: headers get the form of Writer, and the end has no padding beyond the
-// two blocks that it must have.
+// rewritten: headers get the form of Writer, and the end is the two blocks that it
+// must have, without padding.
 //
 // The tar is read to the end of r, beyond its own, so that a reader that verifies
 // comes to its verdict. A tar that is none, or is cut short, is an ErrDamaged, and

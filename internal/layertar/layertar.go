@@ -73,9 +73,8 @@ func Inside(name string) string {
 }
 
 // Compare compares two paths, for slices.SortFunc: the elements bytewise, and a
-// directory before what is in it. It is the order of a walk through a tree whose
-// directories are sorted, and not that of strings.Compare, to which "a-b" comes
-// before "a/b".
+// directory before its content. It is the order of a walk through a tree with sorted
+// directories, and not that of strings.Compare, which puts "a-b" before "a/b".
 func Compare(a, b string) int {
 	for i := range min(len(a), len(b)) {
 		if a[i] == b[i] {

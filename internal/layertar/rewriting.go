@@ -11,7 +11,7 @@ import (
 // XattrPrefix begins the PAX records that hold extended attributes.
 const XattrPrefix = "SCHILY.xattr."
 
-// libarchiveXattr begins those that bsdtar writes beside them.
+// libarchiveXattr begins the records that bsdtar writes beside them.
 const libarchiveXattr = "LIBARCHIVE.xattr."
 
 // Rewriting changes the header of every entry. The zero Rewriting only clears the

@@ -87,10 +87,10 @@ func (t *Tree) walk(name string, yield func(string, Entry) bool) bool {
 	return true
 }
 
-// Resolve returns the path that a path stands for when symbolic links are followed
-// as they are with the root of the tree as the root of the file system: never out of
-// it. A path that does not exist is returned as it is. A file has to be put at the
-// result to appear under the path. Too many links are an ErrDamaged.
+// Resolve returns the target of a path when symbolic links are followed with the
+// root of the tree as the root of the file system: never out of it. A path that does
+// not exist is returned as it is. A file has to be put at the result to appear under
+// the path. Too many links are an ErrDamaged.
 func (t *Tree) Resolve(name string) (string, error) {
 	at, rest, links := "", name, 0
 	for rest != "" {

@@ -137,8 +137,7 @@ func (t *dockerTable) Taken(img *image.Image) []string {
 // SameTags implements Table: names are in full everywhere.
 func (t *dockerTable) SameTags(*image.Image) []string { return nil }
 
-// Claim implements Table. An image is known by its config here, whatever its
-// manifest was.
+// Claim implements Table. An image is known by its config here, with any manifest.
 func (t *dockerTable) Claim(img *image.Image) (release func(), err error) {
 	fresh, err := t.names.claim(img.Names, img.Top().Config.Digest.String())
 	return t.names.release(fresh), err

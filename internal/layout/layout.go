@@ -30,8 +30,8 @@ type Layout interface {
 	// document itself tells. It returns a *TypeError for types that are not among
 	// Types.
 	Check(d *image.Document) error
-	// LeftOut returns why Docker is not told of an image that the archive holds, ""
-	// if it is.
+	// LeftOut returns why Docker does not see an image that the archive holds, "" if it
+	// does.
 	LeftOut(img *image.Image) string
 	// BlobName returns the name of the entry that holds a blob.
 	BlobName(d digest.Digest) string
@@ -101,8 +101,8 @@ type Table interface {
 	// the archive has already are among them; files are not. files must be ranged
 	// over before the table changes.
 	Place(img *image.Image) (blobs []Blob, files tarfile.Smalls, err error)
-	// Add records an image whose entries have been written, or more names for one
-	// that is there.
+	// Add records an image whose entries have been written, or more names for an existing
+	// one.
 	Add(img *image.Image) error
 	// Taken returns those names of an image that another one has: Claim would fail.
 	Taken(img *image.Image) []string
@@ -122,8 +122,8 @@ type Table interface {
 	Tag(img Tagged, name string) []string
 	// Tail returns the files that an archive ends with.
 	Tail() ([]tarfile.Small, error)
-	// Notes returns what the listing of the entries says of the images. ok is false if an
-	// archive of this kind has no listing.
+	// Notes returns the notes on the images for the listing of the entries. ok is false if
+	// an archive of this kind has no listing.
 	Notes() (notes []byte, ok bool)
 	// Empty reports whether there is no image.
 	Empty() bool
@@ -235,7 +235,7 @@ func (n names) remove(all []string) (gone map[string]bool) {
 	return gone
 }
 
-// checkType is the part of Check that all layouts have.
+// checkType is the part of Check that is common to all layouts.
 func checkType(l Layout, d *image.Document) error {
 	if !slices.Contains(l.Types(), d.Descriptor.MediaType) {
 		return &TypeError{d.Descriptor.MediaType}

@@ -6,8 +6,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
-// noteLeftOut has index.json say which layers of an image are in other archives, and not
-// say it any more of those that have come with it.
+// noteLeftOut has index.json list the layers of an image that are in other archives, and removes
+// those that have come with the image.
 func (t *ociTable) noteLeftOut(img *image.Image) {
 	now := maps.Clone(t.leftOut)
 	if now == nil {

@@ -38,8 +38,8 @@ func TestAddManyNames(t *testing.T) {
 	}
 }
 
-// bytesForName returns what is allocated for each of so many names that one image gets, or that
-// move to it.
+// bytesForName returns the bytes allocated for each name, if one image gets so many names, or
+// they move to it.
 func bytesForName(t *testing.T, read func(old Archive) (Table, error), move bool, count int) uint64 {
 	t.Helper()
 	var listed []string

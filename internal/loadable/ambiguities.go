@@ -13,8 +13,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
-// ambiguities finds what clients read in different ways although all read the same: keys,
-// and names of entries. The error is that of ctx.
+// ambiguities finds keys, and names of entries, that clients read in different ways
+// although all read the same bytes. The error is that of ctx.
 func (c *checker) ambiguities(ctx context.Context) error {
 	tables := []string{indexJSON, manifestJSON, repositoriesFile}
 	for _, name := range tables {

@@ -1,11 +1,11 @@
 // Package loadable finds every image that some client loads from an archive, and tells
-// which of them nobody vouches for.
+// for which of them nobody vouches.
 //
 // Clients read different documents of an archive: Docker 20, podman, skopeo and crane
 // manifest.json, Docker 29, containerd, BuildKit and oci-archive: index.json, and Docker
 // takes directories of layers if there is no manifest.json. This package believes none of
 // the documents more than another. Package catalog, which decides what an archive means,
-// is of no use for that: an attacker wants one client to see something else than another.
+// is of no use here: an attacker wants one client to see something else than another.
 //
 // It knows no signatures: its caller says which digests are vouched for.
 package loadable

@@ -22,9 +22,9 @@ func isRunByOthers(mediaType string) bool {
 	return slices.ContainsFunc(runByOthers, func(prefix string) bool { return strings.HasPrefix(mediaType, prefix) })
 }
 
-// isInert reports whether no client can run what a manifest describes: its config is of no
-// image, or all of its layers are something else than layers. The types say so, and the
-// contents too: some clients ignore the type of a layer.
+// isInert reports whether no client can run the image of a manifest: its config is not that
+// of an image, or none of its layers is a layer. The types say so, and the contents too:
+// some clients ignore the type of a layer.
 func (a *Archive) isInert(doc *Document) bool {
 	f := doc.Fields
 	if f.Config == nil || f.Manifests != nil || f.FSLayers != nil {

@@ -13,8 +13,8 @@ import (
 	"os"
 )
 
-// Error means that this machine, and nobody else, has failed: a file here cannot
-// be made, written or given its name.
+// Error means that this machine, and nothing else, has failed: a file here cannot be
+// made, written or given its name.
 type Error struct {
 	Op   string // the operation, "write" for example
 	Path string // to which file, as the user knows it

@@ -9,8 +9,8 @@ type Change struct {
 }
 
 // Observe has f called, one at a time or concurrently as the File is used, after every
-// change of the file, but for copies made by the kernel. It is for tests of the file's
-// state after the machine fails. Call it before anything else.
+// change of the file, except for copies made by the kernel. It is for tests of the
+// file's state after the machine fails. Call it before anything else.
 func (f *File) Observe(observe func(Change)) { f.observe = observe }
 
 func (f *File) tell(c Change, err error) {

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// freeName is what the OCI image layout allows for a name
+// freeName matches a name that the OCI image layout allows
 // (org.opencontainers.image.ref.name), except names with a colon or an at sign: these must be
 // NAME:TAG or NAME@DIGEST. A name that looks like an image ID is a mistake, too.
 var (

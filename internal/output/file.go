@@ -80,8 +80,8 @@ func moveInto(name, target string, old fs.FileInfo) error {
 	return err
 }
 
-// moveByLink gives a file its final name, where nothing must be, by the means
-// that all systems have.
+// moveByLink gives a file its final name, which must be free, by means that all
+// systems have.
 func moveByLink(name, target string) error {
 	err := os.Link(name, target)
 	switch {
@@ -104,8 +104,8 @@ func moveOver(name, target string, old fs.FileInfo) error {
 }
 
 // unchanged fails if somebody has written to the target, or put a file in its
-// place, since old was seen there, or nothing was if that is nil. It is fine if
-// it has been removed.
+// place, since old was seen there; a nil old means that there was nothing. A
+// removed target is fine.
 func unchanged(target string, old fs.FileInfo) error {
 	info, err := os.Lstat(target)
 	switch {

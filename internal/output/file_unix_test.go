@@ -60,8 +60,8 @@ func TestTwoWriters(t *testing.T) {
 	}
 }
 
-// A file that is empty may be somebody's all the same, unless it is the one that
-// was seen at the start.
+// An empty file may be somebody's all the same, unless it is the one that was
+// seen at the start.
 func TestEmptyFileAppeared(t *testing.T) {
 	for name, create := range creators {
 		for _, existed := range []bool{true, false} {

@@ -133,8 +133,8 @@ func (g *gate) failure() error {
 	return g.err
 }
 
-// Compression returns how an archive at path is compressed: as name says, which is none,
-// gzip or zstd, or if that is empty, as the path does.
+// Compression returns the compression of an archive at path: by name, which is none,
+// gzip or zstd, or if that is empty, by the path.
 func Compression(path, name string) (compression.Algorithm, error) {
 	switch name {
 	case "":

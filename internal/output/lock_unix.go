@@ -12,8 +12,8 @@ import (
 // hasLocks says whether lock works.
 const hasLocks = true
 
-// lock locks a file until it is closed, or returns ErrBusy if somebody else has.
-// Where the file system has no locks, it does nothing.
+// lock locks a file until it is closed, or returns ErrBusy if somebody else has locked it. On a
+// file system without locks, it does nothing.
 func lock(f *os.File) error {
 	if errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB), unix.EWOULDBLOCK) {
 		return ErrBusy

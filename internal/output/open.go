@@ -16,9 +16,9 @@ const (
 	lastLook  = 100 * time.Millisecond
 )
 
-// Open prepares to change an archive that is there, in place. Nobody else does that
-// until it is committed or aborted: if somebody else is at it, Open waits, as long as
-// ctx lasts, or returns ErrBusy if wait is false.
+// Open prepares to change an existing archive, in place. Nobody else does that until
+// it is committed or aborted: if somebody else is at it, Open waits, as long as ctx
+// lasts, or returns ErrBusy if wait is false.
 //
 // If the caller writes behind the archive's end and then calls Supersede, Commit makes
 // the change; without that call Commit leaves the archive as it was, as Abort does.
@@ -138,8 +138,8 @@ func (o *Output) Size() int64 { return o.change.size }
 func (o *Output) Restore(keep int64) { o.change.keep, o.change.wrote = keep, true }
 
 // Supersede has Commit write a block, of 512 bytes at a multiple of that, when
-// everything else is on the disk: that alone is the change. Before, unchanged is asked
-// whether the archive is still the same.
+// everything else is on the disk: only this write makes the change. Before it,
+// unchanged is asked whether the archive is still the same.
 func (o *Output) Supersede(block []byte, off int64, unchanged func() error) {
 	o.change.block, o.change.off, o.change.unchanged = block, off, unchanged
 }

@@ -78,8 +78,7 @@ func tryLink(dir string) error {
 	return errors.Join(err, f.Close())
 }
 
-// openUnnamed makes a file without a name in a directory. give gives it one that nothing
-// has.
+// openUnnamed makes a file without a name in a directory. give gives it a free name.
 func openUnnamed(dir string) (f *os.File, give func(name string) error, err error) {
 	f, self, err := unnamed(dir)
 	if err != nil {
@@ -126,7 +125,7 @@ func pathError(op, path string, err error) error {
 	return &os.PathError{Op: op, Path: path, Err: err}
 }
 
-// move is moveInto but for the cleaning up.
+// move is moveInto except for the cleaning up.
 func move(name, target string, old fs.FileInfo) error {
 	if old != nil {
 		err := exchange(name, target, old)

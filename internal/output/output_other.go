@@ -18,7 +18,7 @@ func openUnnamed(string) (*os.File, func(string) error, error) {
 	return nil, nil, errors.ErrUnsupported
 }
 
-// move is moveInto but for the cleaning up.
+// move is moveInto except for the cleaning up.
 func move(name, target string, old fs.FileInfo) error {
 	if old != nil {
 		return moveOver(name, target, old)

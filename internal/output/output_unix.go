@@ -103,8 +103,8 @@ func dress(f *os.File, old fs.FileInfo) error {
 	return chmod(f, old.Mode().Perm())
 }
 
-// chmod leaves the mode to file systems that have none, as that of a medium, or whose
-// files all belong to somebody else.
+// chmod leaves the mode to file systems that have none, as on some media, or
+// whose files all belong to somebody else.
 func chmod(f *os.File, mode fs.FileMode) error {
 	err := f.Chmod(mode)
 	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrPermission) {

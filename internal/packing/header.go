@@ -25,7 +25,7 @@ type identity struct {
 
 var errSocket = errors.New("a socket cannot be in a layer")
 
-// newHeader returns the header of a file under a path, but for its extended
+// newHeader returns the header of a file under a path, except for its extended
 // attributes and the target of a link.
 func newHeader(path string, info fs.FileInfo, id identity) (*tar.Header, error) {
 	h := &tar.Header{Name: path, Uid: id.uid, Gid: id.gid, ModTime: info.ModTime().Truncate(time.Second), Mode: mode(info.Mode())}

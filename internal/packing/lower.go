@@ -19,8 +19,8 @@ import (
 // maxLinks is how many symbolic links one path may lead through, as many as Linux follows.
 const maxLinks = 40
 
-// place returns where a file is put that is to appear under a path: links are followed, but
-// for the last element, which is replaced.
+// place returns the place for a file that has to appear under a path: links are followed,
+// except for the last element, which is replaced.
 func (w *Writer) place(path string) (string, error) {
 	dir, base := layertar.Split(path)
 	dir, err := w.resolve(dir)
@@ -188,8 +188,8 @@ func (w *Writer) writeParents(dir string, modTime time.Time) error {
 	return w.put(h, nil)
 }
 
-// put writes an entry, if it is one of those that the plan has. A directory is written when it
-// comes first, as it is in the end.
+// put writes an entry, if the plan has it. A directory is written when it comes first, in
+// its final form.
 func (w *Writer) put(h *tar.Header, content io.Reader) error {
 	w.upper.put(h)
 	if w.planning {

@@ -2,13 +2,13 @@
 // whiteouts and files in memory. It streams: it holds only the names in the directories from
 // the root to the file that is being packed, and the header of each file that has hard links.
 //
-// The same files make the same bytes, whatever the order in which the file system lists them,
-// the user, the umask and the time zone. Entries are sorted as layertar.Compare does; users
-// and groups are numbers only; times are whole seconds, as docker and podman have them;
-// access and change times are left out. It takes the extended attributes security.capability
-// and user.* (except user.overlay.*), as others belong to the machine, or are not visible to
-// all users. Holes of sparse files are written as the zeros they read as. Form and names are
-// those of layertar.Writer.
+// The same files make the same bytes, for any order in which the file system lists them, any
+// user, umask and time zone. Entries are sorted as layertar.Compare does; users and groups
+// are numbers only; times are whole seconds, as docker and podman have them; access and
+// change times are left out. It takes the extended attributes security.capability and user.*
+// (except user.overlay.*), as others belong to the machine, or are not visible to all users.
+// Holes of sparse files are written as the zeros they read as. Form and names are those of
+// layertar.Writer.
 //
 // Symbolic links are never followed, and nothing outside of a directory is read, even
 // if somebody changes it meanwhile. A file that changes while it is read is an
@@ -160,7 +160,7 @@ func (w *Writer) Files(files []File, modTime time.Time) error {
 	return nil
 }
 
-// reserved reports whether an element of a path is named as a whiteout is.
+// reserved reports whether an element of a path has the name of a whiteout.
 func reserved(path string) bool {
 	return strings.HasPrefix(path, layertar.WhiteoutPrefix) || strings.Contains(path, "/"+layertar.WhiteoutPrefix)
 }
@@ -202,9 +202,8 @@ type Options struct {
 	NewOwner [2]int
 	// Root adds an entry for the directory itself, under Prefix, before its contents.
 	Root bool
-	// Exclude leaves files out: patterns as in .dockerignore, of paths in the directory.
-	// A directory that is left out, in which something is not ("!dir/file"), has an
-	// entry all the same.
+	// Exclude leaves files out: patterns as in .dockerignore, of paths in the directory. A
+	// directory that is left out has an entry all the same if a file in it is not ("!dir/file").
 	Exclude []string
 	// Skipped, unless nil, is told of every socket. No layer can have one.
 	Skipped func(path string)
@@ -220,7 +219,7 @@ func (w *Writer) Dir(path string, options Options) error {
 	return w.pack(d, options, nil)
 }
 
-// File adds one file on disk, of any kind but a directory, under Options.Prefix. A
+// File adds one file on disk, of any kind except a directory, under Options.Prefix. A
 // symbolic link is not followed. Errors are as those of Dir.
 func (w *Writer) File(path string, options Options) error {
 	dir, name := filepath.Split(filepath.Clean(path))

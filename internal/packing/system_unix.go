@@ -30,5 +30,5 @@ func identify(info fs.FileInfo) identity {
 	}
 }
 
-// permissions returns the permissions that a layer has.
+// permissions returns the permissions for a layer.
 func permissions(m fs.FileMode) fs.FileMode { return m.Perm() }

@@ -58,14 +58,14 @@ func (u *upper) put(h *tar.Header) {
 	u.entries[h.Name] = e
 }
 
-// drop forgets what the layer has under a path, and reports whether it had anything.
+// drop forgets the layer's files under a path, and reports whether there were any.
 func (u *upper) drop(path string) bool {
 	n := len(u.entries)
 	maps.DeleteFunc(u.entries, func(name string, _ *entry) bool { return isBelow(name, path) })
 	return len(u.entries) < n
 }
 
-// hide takes away all that is under a path, of the layer and of those below.
+// hide removes everything under a path, from the layer and from those below.
 func (u *upper) hide(path string) {
 	u.drop(path)
 	for _, set := range []map[string]bool{u.hidden, u.emptied} {

@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fileXattrs returns the extended attributes of an open file that layers have.
+// fileXattrs returns those extended attributes of an open file that belong in a
+// layer.
 func (d *disk) fileXattrs(f fs.File) (map[string]string, error) {
 	file, ok := f.(*os.File)
 	if !ok {
@@ -23,9 +24,9 @@ func (d *disk) fileXattrs(f fs.File) (map[string]string, error) {
 		func(name string, p []byte) (int, error) { return unix.Fgetxattr(fd, name, p) })
 }
 
-// xattrs returns the extended attributes, such as layers have, of a file that must
-// not be opened. It is reached through the open directory, so that no link is
-// followed on the way.
+// xattrs returns those extended attributes of a file that must not be opened
+// that belong in a layer. It is reached through the open directory, so that no
+// link is followed on the way.
 func (d *disk) xattrs(name string) (map[string]string, error) {
 	path := "/proc/self/fd/" + strconv.Itoa(int(d.file.Fd())) + "/" + name
 	return readXattrs(d.full(name),

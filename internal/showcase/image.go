@@ -67,7 +67,7 @@ func (m *Made) descriptor(t testing.TB) imgspecv1.Descriptor {
 	return imgspecv1.Descriptor{MediaType: m.Manifest.MediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
 }
 
-// artifact returns one of one file, about a subject.
+// artifact returns an artifact of one file, with a subject.
 func artifact(t testing.TB, artifactType, content string, subject *imgspecv1.Descriptor) *Made {
 	t.Helper()
 	m := newMade(t, struct{}{}, imgspecv1.MediaTypeEmptyJSON, artifactType, []byte(content))

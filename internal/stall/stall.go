@@ -41,8 +41,8 @@ func (silentError) Timeout() bool { return true }
 // Temporary is true.
 func (silentError) Temporary() bool { return true }
 
-// Watch ends requests that bring nothing. Time counts only while an answer is waited
-// for or a body is being read or sent: not while a registry's wish to wait is granted, nor
+// Watch ends requests that bring nothing. Time counts only while an answer is waited for or
+// a body is being read or sent: not while a registry's wish to wait is granted, and not
 // while nobody reads.
 type Watch struct {
 	cancel            context.CancelCauseFunc
@@ -154,7 +154,8 @@ func (w *Watch) sentAll(info httptrace.WroteRequestInfo) {
 	w.sent()
 }
 
-// sent is called when the headers of a request have been sent, and when all of it has.
+// sent is called when the headers of a request have been sent, and again for the whole
+// request.
 func (w *Watch) sent() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -215,7 +216,7 @@ func (w *Watch) start(limit time.Duration) {
 	w.timer = time.AfterFunc(soon, func() {
 		w.due(turn, func() {
 			w.waiting(host)
-			// Only now, so that it is said before it happens, however busy the machine is.
+			// Only now, so that the call comes before the end, however busy the machine is.
 			w.timer = time.AfterFunc(limit-soon, func() {
 				w.due(turn, func() { w.cancel(silentError{host, limit}) })
 			})

@@ -7,8 +7,8 @@ type gap struct{ off, end int64 }
 
 // Adopt makes an entry of content that is complete in the file already, size bytes behind their header of one
 // block at off, a multiple of 512, as a Finish of the blob would have done. Adopt entries in the order of the
-// file, and before any slot is reserved. Blobs of known or expected size go to the gaps between, so that the
-// bytes that were there once get to where they were.
+// file, and before any slot is reserved. Blobs of known or expected size go to the gaps between, so that each
+// gets back to its old place.
 func (w *FileWriter) Adopt(name string, off, size int64) (*Entry, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

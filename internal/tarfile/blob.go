@@ -132,7 +132,7 @@ func (b *Blob) closeSpool() error {
 	return err
 }
 
-// Finish completes the blob under the given header, whose size is filled in. It
+// Finish completes the blob under the given header. It fills in the size. It
 // does not wait for the blob's turn. The blob is part of the archive when the
 // Entry is sealed. If it fails, the blob is aborted.
 func (b *Blob) Finish(ctx context.Context, header *tar.Header) (*Entry, error) {

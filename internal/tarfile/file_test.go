@@ -32,7 +32,7 @@ func (f boundedFile) WriteAt(p []byte, off int64) (int, error) {
 	return f.File.WriteAt(p, off)
 }
 
-// An archive that goes on behind another leaves that as it is.
+// An archive that continues another leaves that as it is.
 func TestGrow(t *testing.T) {
 	old := reference(t, file{"old", content("o", 3000)})
 	a, b := file{"a", content("a", 3000)}, file{"b", content("b", 1000)}

@@ -12,9 +12,9 @@ import (
 
 const blockSize = 512
 
-// maxSize is the largest content that an entry may have. It leaves room for
-// headers, padding and sums of a few sizes in 63 bits, and is a million times
-// what any disk holds.
+// maxSize is the largest content that an entry may have. It leaves room for headers,
+// padding and sums of a few sizes in 63 bits, and is a million times the size of any
+// disk.
 const maxSize = 1 << 60
 
 // maxOctalSize is the largest size that a ustar header holds in its 11 octal digits.
@@ -58,8 +58,8 @@ func headerFor(name string) *tar.Header {
 	return h
 }
 
-// spanOf returns the bytes that an entry takes whose header takes head. size
-// must not be larger than maxSize.
+// spanOf returns the bytes of an entry with a header of head bytes. size must not be
+// larger than maxSize.
 func spanOf(head, size int64) int64 { return head + size + padding(size) }
 
 // encodeHeader returns the blocks that describe an entry. Their number does not depend on

@@ -132,8 +132,8 @@ func IsTar(start []byte) bool {
 	return !errors.Is(err, tar.ErrHeader)
 }
 
-// headerError says what is wrong with the header after n entries that end at
-// offset end of an archive.
+// headerError returns the error for the header after n entries that end at offset end of an
+// archive.
 func (x *Index) headerError(err error, n int, end, size int64) error {
 	switch {
 	case errors.Is(err, errdef.ErrLimit):
@@ -187,8 +187,8 @@ func otherKind(start []byte) string {
 	return "text"
 }
 
-// hasMagic reports whether the first header, valid or not, is marked as that of a
-// tar archive. Only those of before 1988 are not.
+// hasMagic reports whether the first header, valid or not, is marked as that of a tar archive.
+// Only archives from before 1988 are not.
 func (x *Index) hasMagic() bool {
 	const magic, offset = "ustar", 257
 	p := make([]byte, len(magic))

@@ -70,8 +70,8 @@ func (x *Index) followDir(name string) (string, error) {
 	return "", nil
 }
 
-// target returns the cleaned name that a link points to. That of a hard link is
-// relative to the root, that of a symbolic link to its directory.
+// target returns the cleaned name that a link points to. A hard link's target
+// is relative to the root, a symbolic link's to its directory.
 func (e *record) target() (string, error) {
 	target := e.link
 	if e.kind == tar.TypeSymlink && !strings.HasPrefix(target, "/") {

@@ -5,8 +5,8 @@ import (
 	"iter"
 )
 
-// ReplacedEntries yields the entries that a later one of the same cleaned name replaces, but for
-// directories, so also links. A client that reads an archive from its start may take any of
+// ReplacedEntries yields the entries that a later one of the same cleaned name replaces, also
+// links, but no directories. A client that reads an archive from its start may take any of
 // them. An entry that is no regular file has the size -1.
 func (x *Index) ReplacedEntries() iter.Seq[Member] {
 	return func(yield func(Member) bool) {

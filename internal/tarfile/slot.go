@@ -6,8 +6,8 @@ type Slot struct {
 	q    *queue
 	head int64 // bytes of the header
 	size int64 // of the content, -1 while unknown
-	// guess is how large the content may be while size is unknown; 0 if nobody has
-	// said. A place that was made by it may turn out to be too large or too small.
+	// guess is the size that the content may have while size is unknown; 0 without a
+	// guess. A place of this size may turn out to be too large or too small.
 	guess int64
 	off   int64 // offset in a file, -1 while unknown
 	// Range of a file that nothing else may be moved over; nil while its end is

@@ -82,9 +82,9 @@ func (x *Index) Superseded() (int, error) {
 
 func supersededName(number int) string { return fmt.Sprintf("%s%d", superseded, number) }
 
-// Supersede returns the block that, written at the start of the tail, makes of it an
-// entry that nobody looks at, so that the archive goes on at offset from. number
-// tells it from the archive's others.
+// Supersede returns the block that makes the tail an entry that nobody looks at when
+// it is written at the tail's start. The archive then goes on at offset from. number
+// tells the entry from the archive's others.
 func (t Tail) Supersede(number int, from int64) ([]byte, error) {
 	header := &tar.Header{Typeflag: tar.TypeReg, Name: supersededName(number), Mode: 0o444}
 	block, err := encodeHeader(header, from-t.Start-blockSize)

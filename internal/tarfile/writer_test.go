@@ -239,8 +239,8 @@ func TestSealMovesOthersAway(t *testing.T) {
 		file{"b", content("b", 4000)}, file{"2", []byte("second")}), readAll(t, f))
 }
 
-// Reserved slots settle the order, whatever the order of arrival, and on a
-// stream as well as in a file.
+// Reserved slots settle the order, for any order of arrival, on a stream as well
+// as in a file.
 func TestSlots(t *testing.T) {
 	names := []string{"a", "b", "c"}
 	want := reference(t, file{"a", content("a", 900)}, file{"b", content("b", 70_000)}, file{"c", content("c", 512)}, file{"x", []byte("x")})

@@ -95,7 +95,7 @@ func check(ctx context.Context, c *catalog.Claim, progress func(int)) []error {
 	if err != nil {
 		return []error{fmt.Errorf("reading %s: %w", printable.String(c.Name), err)}
 	}
-	if unpackErr != nil { // There is nothing to compare with.
+	if unpackErr != nil { // There is nothing to compare.
 		return append(compare(c, stored, nil), fmt.Errorf("reading %s: %w", printable.String(c.Name), unpackErr))
 	}
 	problems := compare(c, stored, unpacked)

@@ -32,8 +32,8 @@ type Options struct {
 	// blobs are examined when they come. A blob whose digest is not known yet stands
 	// there under another, for PutPlanned.
 	Plan [][]image.Blob
-	// TempDir is for temporary files, where they cannot be beside the archive; ""
-	// is the system's directory for large ones.
+	// TempDir is for temporary files that cannot be beside the archive; "" is the
+	// system's directory for large ones.
 	TempDir string
 	// ReadEnd, if not nil, returns the last n bytes of a blob that is being put, if
 	// they are there to be had: some kinds of compression say there how much becomes

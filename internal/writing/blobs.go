@@ -14,13 +14,13 @@ import (
 
 // storedBlob is a blob in an archive that is being written.
 type storedBlob struct {
-	digest digest.Digest // under which it is stored: of a decompressed layer, the diff ID
+	digest digest.Digest // under which it is stored: the diff ID of a decompressed layer
 	size   int64         // as it is stored, in bytes
 	entry  *tarfile.Entry
 	// algorithm is how it is compressed as it is stored.
 	algorithm compression.Algorithm
 	content   content
-	old       *io.SectionReader // where it is read, of an archive that is changed; else nil
+	old       *io.SectionReader // where it is read, in an archive that is changed; else nil
 }
 
 // asLayer returns the known facts about the blob as a layer.

@@ -179,7 +179,7 @@ func (e *Existing) findEnd(size int64) error {
 
 // begin says that the archive is going to be written to.
 func (e *Existing) begin() {
-	if e.from > e.tail.End { // Padding, which nobody minds to have again.
+	if e.from > e.tail.End { // Only padding is overwritten.
 		e.out.Restore(e.out.Size())
 	} else {
 		e.warnOfTrailing()
@@ -392,7 +392,7 @@ func remove(ctx context.Context, out *output.Output, names []string, keepReferre
 	return referrers, e.rewriteTail(ctx)
 }
 
-// rewriteTail writes the table of contents as it is by now, unless that is as it was.
+// rewriteTail writes the table of contents as it is by now, unless it is unchanged.
 func (e *Existing) rewriteTail(ctx context.Context) error {
 	files, err := e.files(e.table)
 	if err != nil {

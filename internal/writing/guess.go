@@ -16,8 +16,8 @@ const smallBlob = 64 << 10
 // Nothing depends on that: it may come late, be wrong, or not come. stop ends the
 // asking and waits for its end, for the source may be closed after it.
 func (a *Archive) guess(ctx context.Context, info received, algorithm compression.Algorithm, start []byte) (found <-chan int64, stop func()) {
-	// A stream has no use for a size that may be wrong. Nor is a place made for a layer
-	// that may be there already, in another form.
+	// A stream has no use for a size that may be wrong. A layer that may be there
+	// already, in another form, gets no place either.
 	if a.Stream() || a.mixed || info.size < smallBlob {
 		return nil, func() {}
 	}

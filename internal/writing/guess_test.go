@@ -62,7 +62,8 @@ func (u slowUnpacker) Read(p []byte) (int, error) {
 }
 
 // Layers are decompressed side by side if they say how large they become: all of them
-// take as long as the largest, each is written once, and the archive is as ever.
+// take as long as the largest, each is written once, and the archive is the same as
+// always.
 func TestInflatingSideBySide(t *testing.T) {
 	const each = time.Second // for a Read
 	var layers []testLayer

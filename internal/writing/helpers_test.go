@@ -59,7 +59,7 @@ func plain(seed byte, n int) testLayer {
 	return testLayer{data, data, v1.MediaTypeImageLayer}
 }
 
-// beginAsTar makes data, of at least a block, begin as a layer does.
+// beginAsTar gives data, of at least a block, the beginning of a layer.
 func beginAsTar(data []byte) {
 	var header bytes.Buffer
 	if err := tar.NewWriter(&header).WriteHeader(&tar.Header{Name: "file"}); err != nil {
@@ -194,7 +194,7 @@ func putAll(a *Archive, m *testImage, reversed bool) error {
 	return a.PutBytes(ctx, "test", m.Top().Raw, m.Digest())
 }
 
-// commit makes an image, all of which has been put, part of the archive.
+// commit makes an image part of the archive. All of it must have been put.
 func commit(a *Archive, place *Image, m *testImage) error {
 	place, err := a.Open(place)
 	if err != nil {

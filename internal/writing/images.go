@@ -23,7 +23,7 @@ import (
 type imageState int
 
 const (
-	idle      imageState = iota // has a place in the order, and nobody writes it
+	idle      imageState = iota // has a place in the order, but nobody writes it
 	open                        // is being written
 	committed                   // is complete
 	sealed                      // is in the archive
@@ -120,8 +120,8 @@ func (a *Archive) newImageLocked() *Image {
 	return img
 }
 
-// Open says that an image is going to be written. It returns img or, if that is
-// or has been written by somebody else, a new one.
+// Open says that an image is going to be written. It returns img or, if somebody
+// else writes or has written that, a new one.
 func (a *Archive) Open(img *Image) (*Image, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

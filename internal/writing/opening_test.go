@@ -18,8 +18,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/output"
 )
 
-// Law 6: to open an archive that is going to be changed takes a fixed amount of memory for
-// each of its entries, and work that grows as their number does.
+// Law 6: to open an archive that is going to be changed takes a fixed amount of memory
+// for each of its entries, and work in proportion to their number.
 func TestLaw6OpeningManyEntries(t *testing.T) {
 	const few, many = 10_000, 100_000
 	l := layouts["oci"]
@@ -42,7 +42,7 @@ func withEntries(t *testing.T, archive []byte, n int) string {
 	require.NoError(t, w.WriteHeader(&tar.Header{Name: strings.Repeat("9", 6) + strings.Repeat("0", 6) + "/of a layer", Typeflag: tar.TypeReg, Mode: 0o444}))
 	b := bufio.NewWriter(f)
 	for i := range n {
-		// Names whose bytes have the same sum, so that one checksum is right for all.
+		// Names with the same sum of bytes, so that one checksum is right for all.
 		copy(header.Bytes(), fmt.Sprintf("%06d%06d", i, 999_999-i))
 		_, err := b.Write(header.Bytes())
 		require.NoError(t, err)

@@ -70,8 +70,8 @@ func addTo(t *testing.T, l layout.Layout, more int, change func(ctx context.Cont
 	return d
 }
 
-// leaveRests adds an image to a copy of the archive in out, and has that end like the copy
-// but for the change and the last layer: as if its process had been killed.
+// leaveRests adds an image to a copy of the archive in out, and has it end like the
+// copy, without the change and the last layer: as if its process had been killed.
 func leaveRests(t *testing.T, l layout.Layout, layouts map[string]layout.Layout, out *output.Output, m *testImage) {
 	t.Helper()
 	old := make([]byte, out.Size())

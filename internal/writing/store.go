@@ -124,8 +124,8 @@ func (a *Archive) store(ctx context.Context, stream io.Reader, info received) (r
 		if info.digest != "" && (info.digest.Algorithm() == digest.Canonical || !l.Unpacks()) {
 			// The caller verifies the stream, so it needs no other hash.
 			b.digest = info.digest
-			// A stream sends a header at once. That must wait if the layer may come in
-			// another form meanwhile, and be there then.
+			// A stream sends a header at once. It must wait if the layer may come in another
+			// form meanwhile, and be there then.
 			if !a.mixed {
 				if header, err = b.header(b.digest, max(size, 0)); err != nil {
 					return receivedBlob{}, "", err

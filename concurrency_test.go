@@ -18,7 +18,7 @@ import (
 )
 
 // together runs functions at the same time, each several times. The race detector does the
-// rest: what is said to be safe is also what a map of Go notices.
+// rest: Go's maps notice unsafe use as well.
 func together(functions ...func(n int)) {
 	var wg sync.WaitGroup
 	for _, f := range functions {

@@ -350,8 +350,8 @@ func ofImageArchive(t testing.TB) target {
 	return target{fronttest.Open(t, ref), dir, path}
 }
 
-// A manifest of an index that is not what the index lists it as is refused, with
-// both digests.
+// A manifest that differs from the index's entry for it is refused, with both
+// digests.
 func TestPutManifestOfAnotherDigest(t *testing.T) {
 	m := imagetest.NewImage(t, "instance", imagetest.Gzip(1, 3000))
 	d := ofImageArchive(t)

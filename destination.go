@@ -317,7 +317,7 @@ func (d *imageDestination) putManifest(ctx context.Context, m []byte, instance *
 	return nil
 }
 
-// imageOf returns the image of a document, of what has been put so far.
+// imageOf returns the image of a document from the parts that have been put so far.
 func (d *imageDestination) imageOf(document *image.Document) (*image.Image, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -25,8 +25,8 @@ type ImageInfo struct {
 	// Names are as they are in the archive; some need not be valid references.
 	Names []string `json:"names"`
 	// Subjects are the digests of what this is about, as a signature or an SBOM is, if it
-	// is no image of its own: one for each of the Names, or just one. Such a referrer is
-	// not meant where an archive's only image is.
+	// is no image of its own: one for each of the Names, or just one. Such a referrer
+	// does not count where an archive's only image is meant.
 	Subjects []digest.Digest `json:"subjects,omitempty"`
 	// Error says why the image cannot be read, as far as that is known without reading
 	// its layers; empty if nothing is known to be wrong.
@@ -64,9 +64,9 @@ func (r *Reader) Images(ctx context.Context) ([]ImageInfo, error) {
 
 // Verify tests everything that the archive says of itself: every blob against
 // its name, its digest and its diff ID, every size and media type in a descriptor,
-// every link, every name and every reference. The error is for what keeps it from
-// being tested. progress, if not nil, is called, perhaps concurrently, with how
-// many more of the Size bytes have been read.
+// every link, every name and every reference. The error says why it could not be tested.
+// progress, if not nil, is called, perhaps concurrently, with how many more of the Size
+// bytes have been read.
 func (r *Reader) Verify(ctx context.Context, progress func(bytes int)) (*archive.Report, error) {
 	findings, err := r.catalog.Claims(ctx)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/layout"
 )
 
-// Law 6: what an image with tens of thousands of layers adds to an archive takes a few hundred
-// bytes for each layer, and not the three files that each has.
+// Law 6: an image with tens of thousands of layers takes a few hundred bytes of memory for
+// each layer when it is added, and not the three files that each has.
 func TestLaw6LegacyLayers(t *testing.T) {
 	const count, most = 20_000, 300 // bytes for a layer
 	var config imgspecv1.Image

@@ -7,9 +7,9 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/loadable"
 )
 
-// Loadable returns, for packages of this module that check signatures, every image that
-// some client loads from the archive, whatever else the archive says of it. The error is for a table of contents that cannot be
-// read, and that of ctx.
+// Loadable returns, for packages of this module that check signatures, every image that any
+// client loads from the archive. The error is for a table of contents that cannot be read, and
+// that of ctx.
 func (r *Reader) Loadable(ctx context.Context) (*loadable.Archive, error) {
 	a, err := loadable.Open(ctx, r.index)
 	if err != nil {

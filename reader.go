@@ -107,9 +107,9 @@ func NewReaderForReference(sys *types.SystemContext, ref types.ImageReference) (
 }
 
 // NewReaderForReferenceContext opens the archive that ref names. It must not belong
-// to a Reader of this package; one of the transport that containers/image has built
-// in is taken for what its string says. The function also returns a reference to the
-// same image that belongs to the Reader. The caller must close the Reader.
+// to a Reader of this package; a reference of containers/image's built-in transport
+// counts by its string only. The function also returns a reference to the same image
+// that belongs to the Reader. The caller must close the Reader.
 func NewReaderForReferenceContext(ctx context.Context, sys *types.SystemContext, ref types.ImageReference) (*Reader, types.ImageReference, error) {
 	archiveRef, err := own(ref)
 	if err != nil {

@@ -62,7 +62,7 @@ func newImageSource(ctx context.Context, sys *types.SystemContext, ref archiveRe
 	return s, nil
 }
 
-// warn says what the archive says of the image that is not taken for true.
+// warn logs the archive's claims about the image that are not believed.
 func (s *imageSource) warn(warnings []string) {
 	for _, w := range warnings {
 		logrus.Warnf("%s:%s: %s", s.ref.transport.name, printable.String(s.ref.StringWithinTransport()), printable.String(w))
@@ -162,8 +162,8 @@ func (s *imageSource) LayerInfosForCopy(context.Context, *digest.Digest) ([]type
 	return nil, nil
 }
 
-// LeftOut returns, for packages of this module that read archives, where a layer is which
-// this one was saved without, as it says, and cannot borrow.
+// LeftOut returns, for packages of this module that read archives, where a layer is that this
+// archive was saved without and cannot borrow.
 func (s *imageSource) LeftOut(d digest.Digest) (where image.Elsewhere, ok bool) {
 	return s.reader.catalog.LeftOut(d)
 }
@@ -184,8 +184,8 @@ func (s *imageSource) Stored(ctx context.Context, d digest.Digest) (*io.SectionR
 	return at, stored, nil
 }
 
-// Missing returns, for packages of this module that read archives, why the archive has not
-// got a blob of the source, and not left it out on purpose either; nil if it has.
+// Missing returns, for packages of this module that read archives, why the archive lacks a blob
+// of the source that it has not left out on purpose; nil if it has it, or has left it out.
 func (s *imageSource) Missing(ctx context.Context, d digest.Digest) error {
 	_, err := s.image.Blob(ctx, d)
 	var leftOut *errdef.LeftOutError
@@ -203,14 +203,14 @@ func (s *imageSource) fail(doing string, err error) error {
 	return fmt.Errorf("%s: %s: %s: %w", s.ref.transport.name, printable.String(s.ref.StringWithinTransport()), printable.String(doing), err)
 }
 
-// choosesPlatform reports whether somebody has said which platform is wanted.
+// choosesPlatform reports whether sys says which platform is wanted.
 func choosesPlatform(sys *types.SystemContext) bool {
 	return sys != nil && (sys.OSChoice != "" || sys.ArchitectureChoice != "" || sys.VariantChoice != "")
 }
 
-// choosePresent has the source stand for a manifest of the image's index, if nobody
-// has said which platform is wanted and that of this machine is not there: for the
-// only one that is, or the one that manifest.json names.
+// choosePresent has the source stand for a manifest of the image's index, if sys does not say
+// which platform is wanted and this machine's is not there: for the only one that is, or the
+// one that manifest.json names.
 func (s *imageSource) choosePresent(ctx context.Context, sys *types.SystemContext) {
 	if choosesPlatform(sys) {
 		return

@@ -18,12 +18,12 @@
 //
 // # Trust
 //
-// An archive is taken to be hostile: no name in it is ever used as a path, what
-// it asks of memory is bounded, and content is verified against its digest as it
-// is read, except for a [Blob.Section]. Errors are classified by package
-// [github.com/dockerarchive/dockerarchive/errdef]. An archive may have been saved
-// without some of its platforms or layers: reading those fails with
-// [io/fs.ErrNotExist], and everything else goes on.
+// An archive is taken to be hostile: no name in it is ever used as a path, the memory it
+// can claim is bounded, and content is verified against its digest as it is read, except
+// for a [Blob.Section]. Errors are classified by package
+// [github.com/dockerarchive/dockerarchive/errdef]. An archive may have been saved without
+// some of its platforms or layers: reading those fails with [io/fs.ErrNotExist], and
+// everything else goes on.
 package archive
 
 import (
@@ -69,8 +69,8 @@ type Opener struct {
 	Access Access
 }
 
-// Access is how a server is asked for an archive. The zero value asks without credentials, and trusts whom
-// the system trusts.
+// Access is how to ask a server for an archive. The zero value asks without credentials,
+// and trusts the system's certificates.
 type Access = input.Access
 
 // Open opens the archive at path; "-" and /dev/stdin are the standard input. For an
@@ -132,7 +132,7 @@ func (o Opener) options() input.Options {
 
 // open closes the file if it fails.
 func (o Opener) open(ctx context.Context, file *input.File) (*Archive, error) {
-	// Sections of what the file itself is read from can be sent by the kernel.
+	// The kernel can send sections of the underlying file.
 	r, offset, _ := file.Outer()
 	if offset != 0 {
 		r = file
@@ -210,16 +210,16 @@ func (a *Archive) Referrers(d digest.Digest) []*Image {
 type Report struct {
 	// Problems are all that is wrong, each with the image or the entry it concerns.
 	Problems []error
-	// Notes are what is worth knowing and wrong by nobody: parts of images that were
-	// never there, and content that no image refers to.
+	// Notes are observations that are not errors: parts of images that were never there,
+	// and content that no image refers to.
 	Notes []string
-	// LeftOut are layers that images need and the archive says that it is without on
-	// purpose, and where they are: it is complete but for these.
+	// LeftOut are layers that images need and the archive leaves out on purpose, and
+	// where they are. Everything else is there.
 	LeftOut []errdef.LeftOut
 }
 
 // Held is which layers of its images an archive has in full: by the digests, and the
-// sizes in bytes, that manifests give them and, of what no manifest describes, by diff ID.
+// sizes in bytes, in manifests and, for layers that no manifest describes, by diff ID.
 type Held = catalog.Held
 
 // Held returns which layers of its images the archive has, as far as names and sizes
@@ -228,9 +228,9 @@ func (a *Archive) Held(ctx context.Context) (*Held, error) { return a.catalog.He
 
 // Verify tests everything that the archive says of itself: every blob against its
 // name, its digest and its diff ID, every size and media type in a descriptor,
-// every link, every name and every reference. The error is for what keeps it from
-// being tested. progress, if not nil, is called, concurrently, with how many more
-// of the Size bytes have been read.
+// every link, every name and every reference. The error says why it could not be tested.
+// progress, if not nil, is called, concurrently, with how many more of the Size bytes
+// have been read.
 func (a *Archive) Verify(ctx context.Context, progress func(bytes int)) (*Report, error) {
 	findings, err := a.catalog.Claims(ctx)
 	if err != nil {

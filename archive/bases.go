@@ -40,8 +40,8 @@ func NewBases(o BasesOptions) *Bases {
 }
 
 // AddArchive adds the layers of an archive, which must not have been read before, nor be
-// closed while the Bases are used. name is what errors, and archives that are saved, call it. An
-// archive that is itself without layers borrows them from the Bases; the order is of no
+// closed while the Bases are used. name is its name in errors and in archives that are saved.
+// An archive that is itself without layers borrows them from the Bases; the order is of no
 // importance.
 func (b *Bases) AddArchive(ctx context.Context, name string, a *Archive) error {
 	if err := b.set.AddCatalog(ctx, name, a.catalog); err != nil {
@@ -50,9 +50,9 @@ func (b *Bases) AddArchive(ctx context.Context, name string, a *Archive) error {
 	return nil
 }
 
-// AddLater has add called when an archive is first opened with the Bases that is without
-// layers. An archive that has all of its layers costs nothing so. An error of add is that of
-// opening the archive, and add is called again for the next one.
+// AddLater has add called when an archive without some layers is first opened with the Bases,
+// so that a complete archive costs nothing. If add fails, opening the archive does, and add
+// is called again for the next one.
 func (b *Bases) AddLater(add func(ctx context.Context) error) { b.later = append(b.later, add) }
 
 // Complete has an archive that was just opened borrow the layers that it is without. It is for
@@ -81,7 +81,7 @@ func (b *Bases) Complete(ctx context.Context, c *catalog.Catalog) error {
 type BaseLayer struct {
 	// From is what errors call the store.
 	From string
-	// Digest is that by which a manifest knows what Open returns; "" if there is none.
+	// Digest is the manifest's digest of the bytes that Open returns; "" if there is none.
 	Digest digest.Digest
 	Size   int64 // in bytes, of what Open returns; -1 if that is not known
 	// DiffID is the digest of what Open returns when it is decompressed.

@@ -46,7 +46,7 @@ func listing(t *testing.T, p parts, change func(m *v1.Manifest, inIndex, top *v1
 	return b.json("index.json", v1.Index{Manifests: []v1.Descriptor{top}}).close()
 }
 
-// A descriptor is what it is of, each time that something is listed.
+// Every descriptor of a document must match it, each time that it is listed.
 func TestVerifyComparesDescriptors(t *testing.T) {
 	p := partsOf(t, "one")
 	assert.Empty(t, verified(t, listing(t, p, func(*v1.Manifest, *v1.Descriptor, *v1.Descriptor) {})))
@@ -120,7 +120,7 @@ func TestVerifyFindsEntriesTwice(t *testing.T) {
 	assert.NotContains(t, verified(t, again.json("manifest.json", []item{{Config: "a"}}).close()), "more than once")
 }
 
-// A layer is a tar archive, whatever its digests say.
+// A layer must be a tar archive, even if its digests are right.
 func TestVerifyWantsLayersToBeTars(t *testing.T) {
 	for _, c := range []struct {
 		stored, content []byte

@@ -12,7 +12,7 @@ type Description = imageinfo.Manifest
 
 // Describe describes the image. If it is of an archive of Docker before 1.10,
 // which has no configs, the layers are read. If it fails, because the image cannot be
-// read, what it returns is as much as is known.
+// read, it returns as much as is known.
 func (i *Image) Describe(ctx context.Context) (*Description, error) {
 	d, err := i.catalog.Describe(ctx, i.image)
 	if err != nil {

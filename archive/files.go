@@ -14,8 +14,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/files"
 )
 
-// LayerSource is a layer whose files are read, wherever it comes from. At or Open must be
-// set.
+// LayerSource is a layer from anywhere whose files are read. At or Open must be set.
 type LayerSource struct {
 	// Name is what errors call the layer.
 	Name string
@@ -66,8 +65,8 @@ func NewFiles(layers []LayerSource, o FilesOptions) *Files {
 
 // Files returns the files of the image that a manifest describes. The caller must close
 // them, before the Archive. The error wraps fs.ErrNotExist if the archive has not got all
-// layers; it is an errdef.LeftOutError, with all that are missing, if it says where they
-// are.
+// layers; it is an errdef.LeftOutError, with all missing layers, if the archive says where
+// they are.
 func (m *Manifest) Files(ctx context.Context, o FilesOptions) (*Files, error) {
 	sources, err := m.LayerSources(ctx)
 	if err != nil {

@@ -38,7 +38,8 @@ func config(diffIDs ...digest.Digest) []byte {
 
 const one = `[{"Config":"config.json","RepoTags":["a:b"],"Layers":["layer.tar"]}]`
 
-// hostile are archives that no tool writes, and what is to be said of them.
+// hostile are archives that no tool writes, and the errors that they should
+// give.
 var hostile = []struct {
 	name string
 	make func(*tarball, parts)

@@ -19,8 +19,8 @@ import (
 type Image struct {
 	// Position is its zero-based place in the archive.
 	Position int
-	// Names are what it is called, as the archive has them; not all of them need
-	// be valid references, and there may be none. The caller must not change them.
+	// Names are its names as the archive has them; not all of them need be valid
+	// references, and there may be none. The caller must not change them.
 	Names []string
 
 	catalog *catalog.Catalog
@@ -60,10 +60,9 @@ func (i *Image) Stored(_ context.Context, d digest.Digest) (*Manifest, error) {
 	return i.newManifest(descriptor, mediaType, data, false)
 }
 
-// Warnings returns what the archive says of the image that contradicts something
-// else in it and is not taken for true. The layers are read where nothing less
-// tells which of the two is right. The error is for an image that is consistent
-// nowhere, and cannot be read.
+// Warnings returns the archive's claims about the image that contradict others in it
+// and are not believed. The layers are read only where that is needed to tell which is
+// right. The error is for an image that is consistent nowhere, and cannot be read.
 func (i *Image) Warnings(ctx context.Context) ([]string, error) {
 	warnings, err := i.image.Settle(ctx)
 	if err != nil {

@@ -49,7 +49,7 @@ func (i *Image) newManifest(d imgspecv1.Descriptor, mediaType string, data []byt
 // IsIndex reports whether m lists manifests, not a config and layers.
 func (m *Manifest) IsIndex() bool { return m.fields.Config == nil && m.fields.Manifests != nil }
 
-// Manifests returns what an index lists: manifests of platforms, but also what is
+// Manifests returns what an index lists: manifests of platforms, but also others
 // about them, such as attestations; see Image.Describe. The caller must not change
 // them.
 func (m *Manifest) Manifests() []imgspecv1.Descriptor { return m.fields.Manifests }

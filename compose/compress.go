@@ -34,8 +34,8 @@ func (c Compression) check(format Format) error {
 	return err
 }
 
-// compress compresses all of r to w. The bytes depend on what is read only, and not on
-// how many cores there are.
+// compress compresses all of r to w. The bytes depend on the input only, and not on
+// the number of cores.
 func (c Compression) compress(w io.Writer, r io.Reader) error {
 	kept := &errorKeeper{w: w}
 	z, err := c.writer(kept)

@@ -49,7 +49,8 @@ func (m *maker) describe(diffIDs []digest.Digest, kept int) error {
 	return nil
 }
 
-// steps returns the steps of the history, with fields that nobody here knows.
+// steps returns the steps of the history, including fields that this package does
+// not know.
 func (c *Config) steps() []fields {
 	var steps []fields
 	for _, raw := range get[[]json.RawMessage](c.image, "history") {
@@ -116,7 +117,7 @@ func (b *baseImage) isNamed(name string) bool {
 }
 
 // latest returns the latest of some times, the start of Unix time if that is later.
-// Those that no document can say are not heeded.
+// Times that no document can hold are ignored.
 func latest(times ...time.Time) time.Time {
 	times = slices.DeleteFunc(append(times, time.Unix(0, 0)), func(t time.Time) bool { return !canSay(t) })
 	return slices.MaxFunc(times, time.Time.Compare).UTC()

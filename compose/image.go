@@ -32,8 +32,8 @@ const (
 type Image struct {
 	// Base is the image that this one is built on; nil is none.
 	Base Base
-	// BaseName is what the base, or On, is called: in the history and, of an OCI image,
-	// in the annotations. "" for nothing.
+	// BaseName is the name of the base, or of On, in the history and, in an OCI image, in
+	// the annotations. "" for nothing.
 	BaseName string
 	// Replace and On, unless both are nil, rebase: the layers of Replace, which must be
 	// the lowest of Base, give way to those of On. Otherwise it is an ErrNotBelow.
@@ -78,13 +78,13 @@ type Image struct {
 
 	// Format is that of manifest and config.
 	Format Format
-	// Compression is how layers are stored that do not come compressed.
+	// Compression is how to store layers that do not come compressed.
 	Compression Compression
 	// Progress, unless nil, is told how much of a layer has been Read, under the Name of its
 	// content, and when it is Finished. Base layers that package making writes into an
 	// archive go under their digests. It may be called concurrently, and must return soon.
 	Progress func(progress.Event)
-	// Warn, unless nil, is told in a sentence what is not as it was given.
+	// Warn, unless nil, gets a sentence for each thing that differs from the input.
 	Warn func(message string)
 	// TempDir is for unnamed temporary files; "" is the system's directory for large
 	// ones.

@@ -14,7 +14,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 )
 
-// saying returns an image, and what it has been warned of.
+// saying returns an image, and the warnings about it.
 func saying(img *compose.Image) *[]string {
 	said := &[]string{}
 	img.Warn = func(message string) { *said = append(*said, message) }

@@ -167,7 +167,7 @@ func TestFilter(t *testing.T) {
 	require.ErrorIs(t, err, errdef.ErrDamaged)
 }
 
-// The bytes depend on what goes in only.
+// The bytes depend on the input only.
 func TestDeterministic(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	var headers []tar.Header
@@ -188,7 +188,7 @@ func TestDeterministic(t *testing.T) {
 	}
 }
 
-// Odd tars that harm nobody here are passed on as they are.
+// Odd but harmless tars are passed on as they are.
 func TestHarmless(t *testing.T) {
 	for name, headers := range map[string][]tar.Header{
 		"absolute":      {{Name: "/etc/x"}, {Name: "./etc//y"}},

@@ -7,8 +7,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/layertar"
 )
 
-// maxLinkable is of how many names, about 20 bytes each, a layer is looked through. There is
-// no warning of hard links behind so many.
+// maxLinkable is how many names of a layer, about 20 bytes each, are looked through. Hard
+// links behind so many give no warning.
 const maxLinkable = 1 << 20
 
 // links looks for hard links of a layer to files that the layer itself does not have, as its

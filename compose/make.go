@@ -95,9 +95,10 @@ func (m *maker) make(ctx context.Context) (*Made, error) {
 		set(&m.config.image, "parent", m.image.Parent, false)
 	}
 	if m.image.Format == OCI {
-		// They tell of the container that an image was committed from. All else stays, fields
-		// that nobody here knows included: Docker and BuildKit write Healthcheck, Shell, OnBuild
-		// and their like into OCI's config too, and Docker reads them there.
+		// They tell of the container that an image was committed from. All else stays,
+		// including fields that this package does not know: Docker and BuildKit write
+		// Healthcheck, Shell, OnBuild and their like into OCI's config too, and Docker reads
+		// them there.
 		delete(m.config.image, "container")
 		delete(m.config.image, "container_config")
 	}
@@ -107,7 +108,7 @@ func (m *maker) make(ctx context.Context) (*Made, error) {
 	return made, m.manifest(made)
 }
 
-// check refuses what cannot be made, whatever the base and the layers are.
+// check refuses images that cannot be made with any base or layers.
 func (i *Image) check() error {
 	isEmpty := func(l Layer) bool { return l.Content == nil }
 	switch {

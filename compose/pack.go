@@ -16,15 +16,15 @@ import (
 var (
 	// ErrChanged means that a file was not the same after it was read as before.
 	ErrChanged = packing.ErrChanged
-	// ErrReserved means that a file is named as whiteouts are. In a layer it would take
+	// ErrReserved means that a file has the name of a whiteout. In a layer it would take
 	// another file away.
 	ErrReserved = packing.ErrReserved
 )
 
-// Part is a part of a layer that is packed, or as Content all of it. The same files
-// make the same bytes, whatever the order in which the file system lists them, the
-// user, the umask and the time zone: entries are sorted, users and groups are numbers
-// only, times are whole seconds. Symbolic links in a directory are never followed.
+// Part is a part of a layer that is packed, or as Content all of it. The same files make the
+// same bytes; the order in which the file system lists them, the user, the umask and the time
+// zone do not matter: entries are sorted, users and groups are numbers only, times are whole
+// seconds. Symbolic links in a directory are never followed.
 type Part struct {
 	name  string
 	meets bool // it may have a path twice, or remove what it has
@@ -88,9 +88,9 @@ type PackOptions struct {
 	// Prefix is where in the image the contents of the directory go; "" is its root. Links
 	// in it are followed in the layers below.
 	Prefix string
-	// Follow has Dir pack a directory as COPY of a Dockerfile does. Links of the layers below are
-	// followed for what is in it too: where those have lib -> usr/lib, what is in lib goes to
-	// usr/lib. A directory replaces no other file, nor another file a directory. There is a
+	// Follow has Dir pack a directory as COPY of a Dockerfile does. Links of the layers below
+	// are followed for its contents too: if those have lib -> usr/lib, the contents of lib go
+	// to usr/lib. A directory replaces no other file, nor another file a directory. There is a
 	// directory under Prefix even if there is nothing to put into it.
 	Follow bool
 	// Exactly has DiskFile put the file under Prefix itself: a link is replaced, a directory is
@@ -120,9 +120,9 @@ func Dir(path string, o PackOptions) Part {
 	return Part{name: path, meets: o.Follow, add: func(_ context.Context, w *packing.Writer) error { return w.Dir(path, o.packing()) }}
 }
 
-// DiskFile returns one file of this machine, of any kind but a directory, whose path in
-// the image is PackOptions.Prefix, or in it if that is a directory in the layers below, or where
-// a link leads that is there.
+// DiskFile returns one file of this machine, of any kind but a directory. Its path in the image
+// is PackOptions.Prefix. If that is a directory in the layers below, the file goes into it; if
+// it is a link there, the link is followed.
 func DiskFile(path string, o PackOptions) Part {
 	return Part{name: path, add: func(_ context.Context, w *packing.Writer) error { return w.File(path, o.packing()) }}
 }
@@ -133,22 +133,20 @@ func FS(name string, files fs.FS, o PackOptions) Part {
 	return Part{name: name, add: func(_ context.Context, w *packing.Writer) error { return w.FS(files, o.packing()) }}
 }
 
-// DiffDir returns what makes a directory of this machine of another: files that are new
-// or differ in content or in what a layer says of them, and whiteouts for those that
-// are gone.
+// DiffDir returns the changes that turn one directory of this machine into another: files that
+// are new or differ in content or metadata, and whiteouts for those that are gone.
 func DiffDir(old, path string, o PackOptions) Part {
 	return Part{name: path, add: func(_ context.Context, w *packing.Writer) error { return w.DirDiff(old, path, o.packing()) }}
 }
 
-// DiffBase returns what makes a directory of this machine of the files of the layers below,
-// as DiffDir does. They are read for it.
+// DiffBase returns the changes that turn the files of the layers below into a directory of this
+// machine, as DiffDir does. Those layers are read for it.
 func DiffBase(path string, o PackOptions) Part {
 	return Part{name: path, add: func(_ context.Context, w *packing.Writer) error { return w.Diff(path, o.packing()) }}
 }
 
-// Whiteouts takes away what lower layers have under paths. That of the root, or one that
-// leads out of it, is an error. A link on the way is followed, one at the end is what is
-// taken away.
+// Whiteouts takes away what lower layers have under paths. The root, or a path that leads out
+// of it, is an error. A link on the way is followed; one at the end is taken away itself.
 func Whiteouts(paths ...string) Part {
 	return Part{name: "of whiteouts", meets: len(paths) > 1, add: func(_ context.Context, w *packing.Writer) error { return w.Whiteouts(paths) }}
 }

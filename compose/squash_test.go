@@ -70,7 +70,7 @@ func TestSquashRefused(t *testing.T) {
 	require.ErrorContains(t, err, "creating a temporary file in /dev/null/none")
 }
 
-// A squashed image is the same whatever its layers are compressed with.
+// A squashed image does not depend on how its layers are compressed.
 func TestSquashDeterministic(t *testing.T) {
 	found := map[digest.Digest]bool{}
 	for _, l := range []imagetest.Layer{imagetest.Gzip(1, 1000), imagetest.Plain(1, 1000), imagetest.Zstd(1, 1000)} {

@@ -54,7 +54,7 @@ func TestChild(t *testing.T) {
 	os.Exit(0) // Before the test reports on standard output, which is the archive.
 }
 
-// children are what a child can run, by its name.
+// children are the functions that a child can run, by name.
 var children = map[string]func(t *testing.T, argument string) error{
 	"loop":   writeUntilKilled,
 	"stdout": copyToPath,
@@ -130,8 +130,7 @@ func TestKilledAnywhere(t *testing.T) {
 	t.Logf("saving: %d kills; %d docker and %d oci archives were complete", kills, archives["docker"], archives["oci"])
 }
 
-// Standard output is written as a stream, be it a pipe or a file, by whatever
-// name.
+// Standard output is written as a stream, be it a pipe or a file, under any of its names.
 func TestStandardOutput(t *testing.T) {
 	m := imagetest.Small(t)
 	layers := make([]imagetest.Layer, len(m.Layers))

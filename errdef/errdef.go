@@ -39,11 +39,11 @@ var (
 var (
 	// ErrNotEmpty means that the target holds data, which is left untouched.
 	ErrNotEmpty = errors.New("file exists and is not empty; remove it or choose another name")
-	// ErrAppeared means that somebody has put another, empty, file in the place of
-	// the target while the archive was written. It is left untouched.
+	// ErrAppeared means that another program has put another, empty, file in the place
+	// of the target while the archive was written. It is left untouched.
 	ErrAppeared = errors.New("another file has appeared there meanwhile; remove it or choose another name")
-	// ErrBusy means that the target, which cannot be replaced, is being written in
-	// place by somebody else.
+	// ErrBusy means that another program is writing the target in place, and it cannot
+	// be replaced.
 	ErrBusy = errors.New("another process is writing to it")
 	// ErrTerminal means that the target is a terminal.
 	ErrTerminal = errors.New("refusing to write an archive to a terminal; redirect it to a file or a pipe")
@@ -91,8 +91,8 @@ type LeftOut struct {
 	// if the size is not known.
 	Digest digest.Digest `json:"digest"`
 	Size   int64         `json:"size"`
-	// Archive is the name of the archive that has it or, if there is a delta, what it is
-	// made from, as the one that has it not says.
+	// Archive is the name of the archive that has it or, if there is a delta, the
+	// layers it is made from, as told by the archive without it.
 	Archive string `json:"archive"`
 	// Delta is the digest of the blob that makes the layer from others, empty if there is
 	// none, DeltaSize its size in bytes, and From what it is made from.

@@ -57,8 +57,8 @@ func (e *ImagesError) Unwrap() []error {
 	return errs
 }
 
-// MissingError means that a source has not got all manifests that an index lists. It is
-// an fs.ErrNotExist.
+// MissingError means that a source lacks some manifests that an index lists. It is an
+// fs.ErrNotExist.
 type MissingError struct {
 	// Missing are their digests.
 	Missing []string

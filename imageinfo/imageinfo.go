@@ -37,10 +37,10 @@ type Manifest struct {
 	Incomplete bool `json:"incomplete,omitempty"`
 	// Attestation is set for a manifest that tells of another one's origin.
 	Attestation bool `json:"attestation,omitempty"`
-	// Subject is the digest of what the manifest or index is about, as a signature or an
-	// SBOM is; empty if it is about nothing else.
+	// Subject is the digest that the manifest or index is about, if it is a signature or an
+	// SBOM, for example; else empty.
 	Subject digest.Digest `json:"subject,omitempty"`
-	// ArtifactType is the type of something else than an image; empty of an image.
+	// ArtifactType is the type of something else than an image; empty for an image.
 	ArtifactType string `json:"artifactType,omitempty"`
 	// LayerBlobs are the layers of a manifest that the archive has in full, each once; for an
 	// image without a manifest, its diff IDs.
@@ -62,7 +62,8 @@ type Layer struct {
 	Size   int64         `json:"size"` // in bytes
 }
 
-// Platform is what an image is for. As text and in JSON it is os/architecture[/variant].
+// Platform is the platform that an image is for. As text and in JSON it is
+// os/architecture[/variant].
 type Platform struct{ v1.Platform }
 
 // NewPlatform returns a platform, the zero one for nil.
@@ -73,7 +74,7 @@ func NewPlatform(p *v1.Platform) Platform {
 	return Platform{*p}
 }
 
-// IsZero reports whether the platform does not say what it is.
+// IsZero reports whether the platform is empty.
 func (p Platform) IsZero() bool { return p.OS == "" && p.Architecture == "" }
 
 // String returns os/architecture[/variant], "" of the zero Platform.

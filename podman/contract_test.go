@@ -48,8 +48,8 @@ func newTarget(t testing.TB, name string) target {
 }
 
 // "inputInfo.Digest can be optionally provided if known", "inputInfo.Size is the
-// expected length of stream, if known", and the result is that of the blob as it
-// was received, whatever becomes of it here.
+// expected length of stream, if known", and the result describes the blob as it
+// was received, however it is stored.
 func TestPutBlobReturnsWhatWasReceived(t *testing.T) {
 	for name, l := range map[string]imagetest.Layer{
 		"plain": imagetest.Plain(1, 3000),

@@ -18,7 +18,7 @@ import (
 // Blobs that the archive has are not written again. A name moves from the image that has
 // it to the one that is added under it. An image that loses its last name leaves the
 // archive's table of contents, unless options.KeepUntagged is set. The archive's own
-// layout decides how images are stored, whatever options.Transport is.
+// layout decides how images are stored; options.Transport is ignored.
 //
 // Until Close has succeeded, all readers see the archive as it was, after a failure of
 // the machine too. Readers that have it open then read on in the old state. No other

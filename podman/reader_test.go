@@ -149,8 +149,8 @@ func TestReaderReadsWhatOthersWrote(t *testing.T) {
 	}
 }
 
-// An archive that is read from an io.Reader, or is a part of something larger, is
-// what it is as a file.
+// An archive from an io.Reader, or in a part of something larger, reads as it
+// does from a file.
 func TestReaderOfReaders(t *testing.T) {
 	from := origins(t)
 	for _, f := range fixtures {

@@ -184,9 +184,9 @@ func orNil(ref archiveReference, err error) (types.ImageReference, error) {
 	return ref, nil
 }
 
-// own returns ref as a reference of this package, which it is or becomes: one of
-// the transport that containers/image has built in is what its string says, without
-// the open archive that it may belong to.
+// own returns ref as a reference of this package. One of containers/image's
+// built-in transport is converted by its string, without the open archive that it
+// may belong to.
 func own(ref types.ImageReference) (archiveReference, error) {
 	if ours, ok := ref.(archiveReference); ok {
 		return ours, nil
@@ -275,7 +275,7 @@ func (ref archiveReference) NewImageSource(ctx context.Context, sys *types.Syste
 
 // NewImageDestination opens the archive for writing; the caller must close the
 // destination. The archive appears when the destination, or the Writer that the
-// reference comes from, is committed. An archive that is there is added to, as by
+// reference comes from, is committed. An existing archive is added to, as by
 // OpenWriter.
 func (ref archiveReference) NewImageDestination(ctx context.Context, sys *types.SystemContext) (types.ImageDestination, error) {
 	return newImageDestination(ctx, sys, ref)

@@ -49,10 +49,10 @@ type WriterOptions struct {
 	// a regular file the bytes of the archive are the same with and without it.
 	Plan []Plan
 	// ReadEnd, if not nil, returns the last n bytes of a layer that is being copied, if
-	// they are there to be had. Gzip says there how much becomes of it, so that an
-	// archive that has layers uncompressed can decompress several at the same time,
-	// each into its place. They are not believed, and errors are of no consequence. It
-	// is called concurrently, and should end with ctx.
+	// they can be had. Gzip has the unpacked size there, so that an archive with
+	// uncompressed layers can decompress several at the same time, each into its place.
+	// The size is not trusted, and errors are of no consequence. It is called
+	// concurrently, and should end with ctx.
 	ReadEnd func(ctx context.Context, layer digest.Digest, n int) ([]byte, error)
 	// SkipDockerManifest leaves manifest.json and repositories out of an
 	// image-archive, which is an OCI image layout and nothing else then: containerd,
@@ -69,8 +69,8 @@ type WriterOptions struct {
 	// is written in, PATH.000, PATH.001 and so on. All have their names only when all are
 	// complete. They are read where they are, and joined they are the archive.
 	Split int64
-	// KeepUntagged has OpenWriter keep images that lose their last names to those that
-	// are added, as images without one.
+	// KeepUntagged has OpenWriter keep images that lose their last names to added ones,
+	// as images without a name.
 	KeepUntagged bool
 	// Wait has OpenWriter wait for other writers of the archive.
 	Wait bool
@@ -91,9 +91,8 @@ type Plan struct {
 	origins []originator
 }
 
-// LeaveOut says of a layer that has URLs that it will not be copied: an image-archive
-// refers to it, and it stays where it is. That has to be said before its manifest is
-// added.
+// LeaveOut says that a layer with URLs will not be copied: an image-archive refers to
+// it, and it stays where it is. Call it before the layer's manifest is added.
 func (p *Plan) LeaveOut(layer digest.Digest) {
 	if p.absent == nil {
 		p.absent = map[digest.Digest]bool{}
@@ -106,8 +105,8 @@ type originator interface {
 	Origin(config digest.Digest) image.Origin
 }
 
-// TakeFrom has the image keep what only the manifest.json of the archive that src
-// reads says of it: on what it was built, and the URLs of layers. Other sources say
+// TakeFrom has the image keep the facts about it that only manifest.json in the archive
+// behind src has: the image it was built on, and the URLs of layers. Other sources say
 // nothing. src must be usable until the image is committed.
 func (p *Plan) TakeFrom(src types.ImageSource) {
 	if o, ok := src.(originator); ok {
@@ -156,8 +155,8 @@ func NewWriterContext(ctx context.Context, sys *types.SystemContext, path string
 }
 
 // NewWriterTo returns a Writer of an archive that is written to w from start to
-// end, as to a pipe. It does not close w. When it fails, or is aborted, w has got
-// a part of an archive, whose end is missing.
+// end, as to a pipe. It does not close w. When it fails, or is aborted, w has got an
+// archive without its end.
 func NewWriterTo(ctx context.Context, sys *types.SystemContext, w io.Writer, options *WriterOptions) (*Writer, error) {
 	return newWriter(ctx, sys, "a stream", options, nil, func() (*output.Output, error) { return output.ToWriter(w), nil })
 }
@@ -214,9 +213,9 @@ func newWriter(ctx context.Context, sys *types.SystemContext, path string, optio
 }
 
 // NewWriterForReference returns a Writer of the archive that ref names, and a reference
-// to the same image within it. IsArchive must be true for ref. It is to writing what
-// NewReaderForReference is to reading. The reference's own transport says which kind of
-// archive is written. It adds to an archive that exists, as OpenWriter does.
+// to the same image within it. IsArchive must be true for ref. The function is to
+// writing what NewReaderForReference is to reading. The reference's own transport says
+// which kind of archive is written. An existing archive is added to, as by OpenWriter.
 func NewWriterForReference(ctx context.Context, sys *types.SystemContext, ref types.ImageReference, options *WriterOptions) (*Writer, types.ImageReference, error) {
 	standalone, err := own(ref)
 	if err != nil {
@@ -280,6 +279,6 @@ func (w *Writer) CloseContext(ctx context.Context) error { return w.archive.Clos
 // pipe or a device.
 func (w *Writer) Undoable() bool { return w.archive.Undoable() }
 
-// Abort gives the archive up, whatever has been committed: the path holds what
-// it held before. It does nothing after Close.
+// Abort gives the archive up, including committed images: the path holds its old
+// content. It does nothing after Close.
 func (w *Writer) Abort() error { return w.archive.Abort() }

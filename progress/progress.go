@@ -1,5 +1,5 @@
-// Package progress is what a program is told while images are copied, saved, pushed,
-// loaded or made: one type of event for all of it.
+// Package progress has the events that a program gets while images are copied, saved,
+// pushed, loaded or made: one type for all of it.
 package progress
 
 import (
@@ -28,8 +28,8 @@ const (
 	// Finished says that a Blob is where it should be or, in Err, why it is not.
 	Finished
 	// Waiting says that a Host has sent nothing for 50 seconds. After 60 its connection
-	// counts as broken, and what was asked is tried again; five minutes are for a registry
-	// that has something to store, and for copies.
+	// counts as broken, and the request is tried again; the limit is five minutes for a
+	// registry that has something to store, and for copies.
 	Waiting
 )
 
@@ -42,7 +42,7 @@ func (k Kind) String() string {
 	return names[k]
 }
 
-// Event is something that happens. Which fields are set depends on its kind.
+// Event is one event. Which fields are set depends on its kind.
 type Event struct {
 	Kind Kind
 	// Image is what an image is called, with its transport.

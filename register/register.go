@@ -18,7 +18,7 @@
 // ImageReference"). In skopeo that is one import, in cmd/skopeo/list_tags.go; in
 // libimage, which podman and buildah use, it is four, in load.go, pull.go, push.go
 // and save.go. The functions of this project take references of the built-in
-// transport too, by what their string says.
+// transport too, by their strings.
 package register
 
 import (

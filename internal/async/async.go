@@ -1,6 +1,6 @@
 // Package async runs the two ends of a stream's processing, reading and writing,
 // on goroutines of their own, so that they overlap with what happens between.
-// It knows nothing of what is processed.
+// It knows nothing of the data.
 package async
 
 import (
@@ -21,9 +21,8 @@ const (
 	// if it is fast. To read less at a time wakes the sender more often, which costs a quarter
 	// more of the processor's time. One of them is read into while another is consumed.
 	connectionSize = 512 << 10
-	// grace is how long Close waits for a read to return that nobody needs any
-	// more. Readers that respect the same context return at once; one that hangs
-	// must not hang us.
+	// grace is how long Close waits for a useless read to return. Readers that respect the
+	// same context return at once; one that hangs must not hang us.
 	grace = time.Second
 	// maxEmptyReads is how often a reader may return neither data nor an error in a
 	// row, as in package bufio.
@@ -35,7 +34,7 @@ var (
 	connectionPool = sync.Pool{New: func() any { return buffer(make([]byte, connectionSize)) }}
 )
 
-// buffer returns a buffer as what a pool holds without an allocation.
+// buffer returns a buffer in a form that a pool holds without an allocation.
 func buffer(b []byte) *[]byte { return &b }
 
 // Connection is a source that may hold much ready at a time, because it comes over a network.
@@ -82,10 +81,9 @@ type Reader struct {
 // close the Reader.
 func NewReader(ctx context.Context, r io.Reader) *Reader { return start(ctx, r, nil) }
 
-// NewReadCloser is NewReader for what only the Reader uses: r is closed, by the
-// goroutine that reads it, when nothing is read of it any more. That is at its
-// end, at an error, when ctx is done, or after Close; should r hang, it is when it
-// returns, which may be long after Close has.
+// NewReadCloser is NewReader for a source that only the Reader uses: the goroutine that reads
+// r closes it when it reads no more. That is at its end, at an error, when ctx is done, or
+// after Close. If r hangs, it is closed when it returns, which may be long after Close.
 func NewReadCloser(ctx context.Context, r io.ReadCloser) *Reader { return start(ctx, r, r) }
 
 func start(ctx context.Context, r io.Reader, closer io.Closer) *Reader {

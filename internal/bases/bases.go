@@ -16,10 +16,10 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
-// Layer is a layer that somebody has.
+// Layer is a layer that a base has.
 type Layer struct {
 	From string // the name of the base that has it
-	// Digest is that by which a manifest knows what Open returns; "" if it need not be that.
+	// Digest is the manifest's digest of the bytes that Open returns; "" if they may differ.
 	Digest digest.Digest
 	Size   int64 // in bytes, of what Open returns; -1 if that is not known
 	// DiffID is the digest of what Open returns when it is decompressed, "" if unknown.

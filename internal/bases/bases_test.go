@@ -165,8 +165,8 @@ func TestLend(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-// A base that is not what it is said to be is named, and nothing is lent; one that cannot be
-// read is its own error.
+// A base with wrong content is named, and nothing is lent; one that cannot be read is its
+// own error.
 func TestLendFails(t *testing.T) {
 	oldText := tree(t, content(1, 200_000))
 	blob := packed(t, tree(t, content(1, 200_000), []byte("new")))

@@ -192,7 +192,7 @@ func choose(target *sketch, layers []*Layer, known []*sketch) []*Layer {
 }
 
 // in returns how many bytes of s another one may have. A file of the same name counts for a
-// quarter of its size: it may be another version of what no sample finds, as a program
+// quarter of its size: it may be another version that no sample finds, such as a program
 // whose addresses have all moved.
 func (s *sketch) in(other *sketch) int64 {
 	var sum int64

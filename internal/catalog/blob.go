@@ -55,7 +55,7 @@ func (b Blob) OpenVerified(ctx context.Context) (io.ReadCloser, error) {
 
 // OpenUnpacked returns the content as it is without compression, be the blob
 // compressed or not. At its end, reading fails with an errdef.MismatchError if it
-// is not what diffID says; an empty one says nothing.
+// does not have diffID; an empty one says nothing.
 func (b Blob) OpenUnpacked(ctx context.Context, diffID digest.Digest) (io.ReadCloser, error) {
 	if b.data != nil {
 		return b.OpenVerified(ctx)
@@ -189,7 +189,7 @@ func (u *unpacker) Read(p []byte) (int, error) {
 	return n, u.source.blame(err)
 }
 
-// checker fails at the end of a stream that is not what it should be.
+// checker fails at the end of a stream with wrong content.
 type checker struct {
 	stream   io.ReadCloser
 	name     string

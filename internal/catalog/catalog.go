@@ -45,8 +45,8 @@ type Catalog struct {
 type Image struct {
 	// Position is its zero-based place in the archive.
 	Position int
-	// Names are what it is called in the archive, in the order given there.
-	// Not all of them need be valid references.
+	// Names are its names in the archive, in the order given there. Not all of them
+	// need be valid references.
 	Names []string
 
 	free     map[string]bool // of Names: those that the archive calls a reference name only
@@ -178,7 +178,8 @@ func Normalize(name string) (normalized string, ok bool) {
 }
 
 // fullNames remembers the full forms of names while an archive is opened: it has each in
-// several tables of contents, and to parse it takes long. That of what is no name is "".
+// several tables of contents, and to parse it takes long. The form of an invalid
+// name is "".
 type fullNames map[string]string
 
 func (f fullNames) of(name string) string {

@@ -69,8 +69,8 @@ func (c *Claim) Open(ctx context.Context) (*Loan, error) {
 	return &Loan{c.files.Open(c.File), func() {}}, nil
 }
 
-// Findings are what an archive says of its files, and what is found wrong or worth
-// telling without reading them.
+// Findings are an archive's claims about its files, and faults and observations found
+// without reading them.
 type Findings struct {
 	Claims   []*Claim
 	Problems []error
@@ -419,7 +419,7 @@ func (cs *claims) readDiffIDs(name string) ([]digest.Digest, error) {
 	return diffIDs(name, config)
 }
 
-// descriptor checks that what d describes is there. It returns nil if it is not.
+// descriptor checks that the blob of d is there. It returns nil if it is not.
 func (cs *claims) descriptor(label string, d v1.Descriptor) *Claim {
 	name, err := blobName(d.Digest)
 	if err != nil {

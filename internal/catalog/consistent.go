@@ -247,8 +247,8 @@ func (i *ociImage) compression(l v1.Descriptor) (algorithm compression.Algorithm
 }
 
 // differs returns how the layers that manifest.json lists contradict those of a
-// manifest, as far as both are blobs of the archive. It may list what the blobs
-// are when they are unpacked.
+// manifest, as far as both are blobs of the archive. It may list the unpacked form
+// of the blobs.
 func (i *ociImage) differs(doc *image.Fields, item *manifestItem) error {
 	if len(item.Layers) != len(doc.Layers) {
 		return fmt.Errorf("it lists %d layers, the manifest %d", len(item.Layers), len(doc.Layers))
@@ -270,8 +270,8 @@ func (i *ociImage) differs(doc *image.Fields, item *manifestItem) error {
 	return nil
 }
 
-// read reads the layers of a manifest, and fails if they are not what the config
-// says. Those that are not there say nothing.
+// read reads the layers of a manifest, and fails if they differ from the config.
+// Those that are not there say nothing.
 func (i *ociImage) read(ctx context.Context, doc *image.Fields) error {
 	ids, ok := i.diffIDs(doc)
 	if !ok {
@@ -289,7 +289,7 @@ func (i *ociImage) read(ctx context.Context, doc *image.Fields) error {
 }
 
 // agrees reads the layers of an image, as far as their names do not tell enough,
-// and fails if they are not what its config says.
+// and fails if they differ from its config.
 func (i *dockerImage) agrees(ctx context.Context) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -72,7 +72,7 @@ func isConfig(doc *image.Fields, b v1.Descriptor) bool {
 	return doc.Config != nil && doc.Config.Digest == b.Digest
 }
 
-// claimsOfLeftOut looks at what the archive says that it leaves out.
+// claimsOfLeftOut checks the archive's list of left-out layers.
 func (cs *claims) claimsOfLeftOut() {
 	if cs.leftOutErr != nil {
 		cs.found.Problems = append(cs.found.Problems, cs.leftOutErr)
@@ -127,7 +127,7 @@ func (cs *claims) borrows(l v1.Descriptor) *Claim {
 	return c
 }
 
-// delta looks at what makes a layer that is left out, nil if nothing does.
+// delta checks the delta that makes a left-out layer, nil if there is none.
 func (cs *claims) delta(l v1.Descriptor, made *image.Delta) {
 	if made == nil {
 		return

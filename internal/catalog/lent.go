@@ -20,8 +20,8 @@ type Lender interface {
 	// Lends returns the size in bytes that Lend would give, as far as can be told without
 	// reading any layer; ok is false if it would fail.
 	Lends(l Lacked) (size int64, ok bool)
-	// Lend returns a layer. A layer that is made has been verified, one that somebody has
-	// has not.
+	// Lend returns a layer. A layer that is made has been verified; one that is lent as it
+	// is has not.
 	Lend(ctx context.Context, l Lacked) (*Loan, error)
 }
 
@@ -146,7 +146,7 @@ type HeldLayer struct {
 func (l *HeldLayer) Open(ctx context.Context) (*Loan, error) { return l.open(ctx) }
 
 // HeldLayers returns the layers of all images that the archive has, or can borrow, each
-// once. The error is for what no image can be read of, or that of ctx.
+// once. The error is about an image that cannot be read, or that of ctx.
 func (c *Catalog) HeldLayers(ctx context.Context) ([]HeldLayer, error) {
 	h := &holdings{Catalog: c, seen: map[digest.Digest]bool{}}
 	for _, img := range c.images {

@@ -392,8 +392,8 @@ func (m *merging) agrees(items []manifestItem) bool {
 	return true
 }
 
-// Tree returns what an image leads to. ok is false if a part of it is not there, or if nobody
-// has looked.
+// Tree returns what an image leads to. ok is false if a part of it is not there, or that is
+// not known.
 func (c *Catalog) Tree(top digest.Digest) (t image.Tree, ok bool) {
 	t, ok = c.trees[top]
 	return t, ok
@@ -408,8 +408,8 @@ func (i *ociImage) checkHint(doc *image.Fields) error {
 	return nil
 }
 
-// add takes an item of manifest.json for what it says of an image of index.json,
-// or returns the image that only it knows.
+// add applies an item of manifest.json to the image of index.json that it describes, or
+// returns the image that only it knows.
 func (m *merging) add(item manifestItem) *Image {
 	d, err := m.catalog.configDigest(item)
 	owners := m.byConfig[d]

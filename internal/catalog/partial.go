@@ -31,8 +31,8 @@ func (c *Catalog) Present(ctx context.Context, img *Image) []imageinfo.Manifest 
 	return there
 }
 
-// Meant returns the one of several images that is meant where nobody has said which:
-// the only one or, of several, the one that manifest.json names.
+// Meant returns the one of several images that is meant if the caller does not say
+// which: the only one or, of several, the one that manifest.json names.
 func (img *Image) Meant(there []imageinfo.Manifest) (imageinfo.Manifest, bool) {
 	if len(there) > 1 {
 		var named []imageinfo.Manifest

@@ -82,7 +82,7 @@ func (cs *claims) subject(label string, d v1.Descriptor, subject digest.Digest) 
 	}
 }
 
-// orphans notes what is about something that no image of the archive is, or leads to.
+// orphans notes referrers whose subject is no image of the archive, nor a part of one.
 func (cs *claims) orphans() {
 	for _, a := range cs.abouts {
 		name, err := blobName(a.subject)

@@ -32,8 +32,8 @@ const (
 // archive from all of them.
 const PrefixLen = 512
 
-// maxWindow bounds what a zstd stream may ask of memory: 128 MiB is what
-// "zstd --long=27", the most that zstd itself decodes unasked, needs.
+// maxWindow bounds what a zstd stream may ask of memory: 128 MiB is enough for
+// "zstd --long=27", the most that zstd itself decodes unasked.
 const maxWindow = 128 << 20
 
 var magics = []struct {
@@ -59,7 +59,7 @@ func (a Algorithm) String() string {
 
 // Detect returns the algorithm that a stream which starts with prefix is
 // compressed with, None if it is none of those known. A tar archive is not
-// compressed, whatever the name is that it starts with.
+// compressed, even if its first file name begins like a compressed stream.
 func Detect(prefix []byte) Algorithm {
 	if isTar(prefix) {
 		return None

@@ -25,8 +25,8 @@ import (
 // maxAnswer is how many bytes the daemon may say at once.
 const maxAnswer = 16 << 20
 
-// Config says where a daemon is and how to connect to it. Its fields mean what
-// containers/image has them mean.
+// Config says where a daemon is and how to connect to it. Its fields have
+// containers/image's meanings.
 type Config struct {
 	// Host is unix://PATH, npipe://PATH, http://HOST:PORT, with TLS tcp://HOST:PORT or,
 	// by running ssh, ssh://[USER@]HOST[:PORT]. Empty is where the daemon of this machine is.

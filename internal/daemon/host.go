@@ -70,8 +70,8 @@ func settings() string {
 	return filepath.Join(home, ".docker")
 }
 
-// inContext completes config with what a context says; with no name, with what the
-// current one does, if there is one.
+// inContext completes config with what a context says; with no name, it takes the
+// current one, if there is one.
 func inContext(config Config, name string) (Config, error) {
 	dir := settings()
 	if name == "" {

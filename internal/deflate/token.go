@@ -1,8 +1,7 @@
 // Package deflate takes gzip and deflate streams (RFC 1952, RFC 1951) apart into
-// their tokens, block headers and container, and puts them together again, so
-// that what is put together is what was taken apart, to the bit. It does not
-// judge: checksums are told, and whatever has no unique description here is an
-// error, never an approximation.
+// their tokens, block headers and container, and puts them together again, and
+// gives back the same bits. It does not judge: checksums are told, and a stream
+// without a unique description here is an error, never an approximation.
 //
 // It knows nothing of layers, of deltas or of encoders.
 package deflate

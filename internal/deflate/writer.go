@@ -11,8 +11,8 @@ import (
 // are invalid, or have no code for one of its tokens.
 var ErrCannotWrite = errors.New("no such block")
 
-// Writer puts a gzip file together. Everything is written as it is told, also
-// what is not valid; only what cannot be written is an error.
+// Writer puts a gzip file together. Everything is written as it is told, even
+// invalid input; only input that cannot be written is an error.
 type Writer struct {
 	out         bitWriter
 	trees       *Trees // of the block that is written

@@ -1,6 +1,6 @@
-// Package fetching brings blobs from where they are: which from where, when, again
-// after errors that may pass, from another image that has them, and verified. It
-// knows nothing of archives, their formats, or what blobs are stored in.
+// Package fetching fetches blobs from their sources: which from where, when, again after
+// errors that may pass, from another image that has them, and verified. It knows nothing
+// of archives, their formats, or what blobs are stored in.
 package fetching
 
 import (
@@ -68,9 +68,9 @@ type Options struct {
 	KeepGoing bool
 	// Backoff returns what decides on trying again, new for every source of a blob.
 	Backoff func() *retry.Backoff
-	// Kept, if not nil, returns what is here of a blob already, from its start on, or nil.
-	// It is verified with the rest, which alone is fetched; if it turns out to be
-	// something else, all of the blob is.
+	// Kept, if not nil, returns the part of a blob that is here already, from its start
+	// on, or nil. It is verified with the rest, which alone is fetched; if it turns out to
+	// be something else, all of the blob is.
 	Kept func(ctx context.Context, blob *Blob) io.Reader
 	// Store takes a blob. It reads r, which verifies the blob at its end, to its end.
 	Store func(ctx context.Context, blob *Blob, r io.Reader) error
@@ -84,11 +84,10 @@ type Options struct {
 // ErrSource is found in errors of a source, as opposed to those of Store.
 var ErrSource = errors.New("reading it failed")
 
-// ErrMismatch is found in the error for a blob that is not what its digest or its
-// size says.
+// ErrMismatch is found in the error for a blob with a wrong digest or size.
 var ErrMismatch = errors.New("digest does not match")
 
-// errNotNeeded is what becomes of a blob that only images that failed have.
+// errNotNeeded is the result for a blob that only failed images have.
 var errNotNeeded = errors.New("no image needs it")
 
 // Fetcher fetches the blobs of any number of images. Images and blobs are added
@@ -308,7 +307,7 @@ func (b *Blob) Fetched() bool {
 	}
 }
 
-// mismatch returns an error for a blob that is not what it should be.
+// mismatch returns an error for a blob with wrong content.
 func mismatch(format string, args ...any) error {
 	return &sourceError{fmt.Errorf("%w: %w", fmt.Errorf(format, args...), ErrMismatch)}
 }

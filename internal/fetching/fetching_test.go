@@ -206,8 +206,8 @@ func TestNextImage(t *testing.T) {
 	}
 }
 
-// A blob that is not what its digest or size says is refused, and taken from the
-// next image from its start.
+// A blob with a wrong digest or size is refused, and taken from the next image from its
+// start.
 func TestMismatch(t *testing.T) {
 	other := bytes.Clone(data)
 	other[7] ^= 1
@@ -282,8 +282,8 @@ func TestMismatchReadAhead(t *testing.T) {
 	}
 }
 
-// A size that is not known is whatever comes; a digest of an unknown algorithm is
-// nothing to verify with.
+// Any size will do if it is not known; a digest of an unknown algorithm is nothing to verify
+// with.
 func TestUnknownSizeAndAlgorithm(t *testing.T) {
 	var s store
 	f := fetching.New(s.options())

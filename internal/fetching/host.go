@@ -35,7 +35,7 @@ func (f *Fetcher) hostOf(source Source) *host {
 }
 
 // mayHelp reports whether ranges help at this host, and whether that is known. If it is
-// not, and it is nobody's turn to find out, it is the caller's now.
+// not, and no other worker is finding out, the caller now does.
 func (h *host) mayHelp() (may, proven bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

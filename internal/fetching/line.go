@@ -58,9 +58,9 @@ func (r *reader) meet(p []byte) []byte {
 	return p
 }
 
-// judge is called whenever the line has shown how fast it is. If the rest would take
-// long on the blob's own line, and there are others, they help. If that turns out not to
-// be clearly faster, it ends, for all blobs of that host.
+// judge is called whenever the line's speed is known. If the rest would take long on the
+// blob's own line, and there are others, they help. If that turns out not to be clearly
+// faster, it ends, for all blobs of that host.
 func (r *reader) judge() {
 	h := r.images[0].host
 	if r.inRanges() {

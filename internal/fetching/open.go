@@ -26,7 +26,7 @@ func (f *Fetcher) Open(ctx context.Context, img *Image, blob v1.Descriptor) (io.
 	return o, nil
 }
 
-// openedBlob is a blob that somebody else stores.
+// openedBlob is a blob that the caller stores.
 type openedBlob struct {
 	reader   *reader
 	buffered *bufio.Reader

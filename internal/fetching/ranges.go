@@ -44,7 +44,7 @@ const (
 	// rangesMemory is how many bytes all ranges together may take: those of maxBuffers
 	// and of six blobs.
 	rangesMemory = (maxBuffers + 6) * RangeSize
-	// minRange is what a question is worth, however many jobs there are.
+	// minRange is the smallest range worth a request, for any number of jobs.
 	minRange = 128 << 10
 )
 

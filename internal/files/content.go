@@ -179,8 +179,8 @@ func (r readerAt) ReadAt(p []byte, off int64) (int, error) {
 	return r.r.ReadAt(p, off)
 }
 
-// sparseFile is a file with holes. It is read from its start, and again for what is
-// before the place where it was read last.
+// sparseFile is a file with holes. It is read from its start, and again for any place
+// before the last one read.
 type sparseFile struct {
 	ctx  context.Context
 	tar  io.ReaderAt

@@ -76,7 +76,7 @@ func (l *lazy) contents(ctx context.Context, files []*File, verify bool, f func(
 	return err
 }
 
-// explained is the content of an entry, with errors that say whose they are.
+// explained is the content of an entry, with errors that name it.
 type explained struct {
 	r  *tar.Reader
 	in *streamed

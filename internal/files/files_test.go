@@ -343,7 +343,7 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// A layer that unpacks to much more than it is, a bomb, is refused when it does.
+// A bomb, a layer that unpacks to far more than its size, is refused while it unpacks.
 func TestBomb(t *testing.T) {
 	data := tarOf(t, file("zeros", strings.Repeat("\x00", 1<<20)))
 	for name, stored := range map[string][]byte{"gzip": gzipped(t, data), "zstd": zstandard(t, data)} {
@@ -397,7 +397,7 @@ func TestHugeSparse(t *testing.T) {
 	assert.ErrorContains(t, err, "sparse")
 }
 
-// A layer that is not what its digest says is no layer, and neither is one cut short.
+// A layer with a wrong digest is refused, and so is one cut short.
 func TestDamaged(t *testing.T) {
 	data := tarOf(t, file("a", strings.Repeat("1", 5000)))
 	for name, s := range map[string]Source{

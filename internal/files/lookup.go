@@ -30,7 +30,7 @@ func (e *Entry) Name() string {
 	return base
 }
 
-// dir is a directory of a tree: what the layers have there, the highest first.
+// dir is a directory of a tree: its nodes in the layers, the highest first.
 type dir struct {
 	nodes []at
 	open  bool // layers that have not been looked at may have more of it

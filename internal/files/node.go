@@ -40,7 +40,7 @@ func (n *node) isDir() bool { return n.there && (n.file == nil || n.file.IsDir()
 
 func (n *node) isLink() bool { return n.file != nil && n.file.typeflag == tar.TypeSymlink }
 
-// children are what is in a directory.
+// children are the contents of a directory.
 type children struct {
 	list   []*node
 	index  map[string]*node // of many, while they are added
@@ -234,7 +234,7 @@ func (l *layer) target(path, linkname string) (*File, error) {
 	return n.file, nil
 }
 
-// makeDir returns the directory of a path, and makes what is not there.
+// makeDir returns the directory of a path, and makes missing ones.
 func (l *layer) makeDir(path string) (*node, error) {
 	return l.resolve(path, func(parent *node, base string) (*node, error) {
 		n, err := parent.make(base)

@@ -25,8 +25,8 @@ const (
 // 512 bytes can speak of a hole of 8 EiB.
 const maxSparse = 1 << 40
 
-// limits are what all layers of an image may have together. They count down, and are
-// used concurrently.
+// limits bound all layers of an image together. They count down, and are used
+// concurrently.
 type limits struct {
 	entries, bytes       atomic.Int64
 	maxEntries, maxBytes int64
@@ -160,7 +160,7 @@ func (s *scanner) entry(h *tar.Header, at place, sparse bool) error {
 	return s.layer.add(path, f)
 }
 
-// check refuses what cannot be a file.
+// check refuses entries that cannot be files.
 func check(h *tar.Header, path string) error {
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse, tar.TypeLink, tar.TypeSymlink, tar.TypeChar, tar.TypeBlock, tar.TypeDir, tar.TypeFifo:

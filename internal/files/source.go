@@ -168,8 +168,8 @@ func (s *stored) close() error {
 	return err
 }
 
-// maxRatio is against bombs: a layer may unpack to Options.MaxUnpacked bytes whatever its size
-// is, or to so many times its size.
+// maxRatio is against bombs: a layer of any size may unpack to Options.MaxUnpacked bytes, or
+// to so many times its size.
 const maxRatio = 100
 
 // wanted returns the digest that the whole layer is verified against, and whether that is
@@ -181,9 +181,9 @@ func (s *stored) wanted() (d digest.Digest, unpacked bool) {
 	return s.DiffID, s.DiffID != ""
 }
 
-// unpack returns the layer's tar. Its end is an error if the tar is not what it should
-// be, or larger than it may be. It need not be verified if it has been, unless it is
-// opened again. Closing it stops what reads ahead.
+// unpack returns the layer's tar. Its end is an error if the tar has wrong content or is too
+// large. It need not be verified if it has been, unless it is opened again. Closing it stops
+// what reads ahead.
 func (s *stored) unpack(ctx context.Context, verify bool, decompress func(io.Reader) (io.ReadCloser, error)) (io.ReadCloser, error) {
 	opened, err := s.stream(ctx)
 	if err != nil {

@@ -126,7 +126,7 @@ func (t *Tree) largestFirst() []int {
 	return order
 }
 
-// load reads a layer if nobody has.
+// load reads a layer that has not been read yet.
 func (t *image) load(ctx context.Context, i int) error {
 	l := t.layers[i]
 	select {

@@ -9,7 +9,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// change is one thing that somebody does to an archive.
+// change is one change of an archive.
 type change struct {
 	name string
 	do   func(c *content)
@@ -122,7 +122,7 @@ func encodeList(descriptors ...v1.Descriptor) string {
 	return string(data)
 }
 
-// inNested hides images in an index that nobody has signed.
+// inNested hides images in an unsigned index.
 func (f *forger) inNested() []change {
 	evil := f.evil.manifest
 	good := f.one.manifest

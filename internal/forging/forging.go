@@ -43,8 +43,8 @@ type Signed struct {
 	Variants []Variant
 }
 
-// Archives returns archives of a signed image and, of each, variants with another image that
-// nobody has signed: swapped in, added, renamed, in each document and for each client.
+// Archives returns archives of a signed image and, for each, variants with an unsigned
+// image: swapped in, added, renamed, in each document and for each client.
 func Archives(t testing.TB) []Signed {
 	t.Helper()
 	var all []Signed

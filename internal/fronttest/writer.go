@@ -1,4 +1,4 @@
-// Package fronttest helps test the front: Writers, what is put into them, and what they write.
+// Package fronttest helps test the front: Writers, their inputs, and their archives.
 package fronttest
 
 import (

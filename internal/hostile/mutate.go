@@ -142,7 +142,7 @@ var zstandard = func() *zstd.Encoder {
 	return w
 }()
 
-// check is for what cannot fail.
+// check is for calls that cannot fail.
 func check(err error) {
 	if err != nil {
 		panic(err)

@@ -19,8 +19,8 @@ import (
 type Lookup func(layer v1.Descriptor) (algorithm compression.Algorithm, ok bool)
 
 // CheckLayers compares the layers of a manifest with the diff IDs of its config, as far
-// as that can be done without unpacking any: what is not compressed has its diff ID for
-// its digest, and what is compressed has not.
+// as that can be done without unpacking any: the digest of an uncompressed layer is its
+// diff ID, and that of a compressed one is not.
 func CheckLayers(layers []v1.Descriptor, ids []digest.Digest, lookup Lookup) error {
 	if len(ids) != len(layers) {
 		return errdef.Errorf(errdef.ErrDamaged, "the manifest lists %d layers, but its config has %d diff IDs", len(layers), len(ids))
@@ -75,8 +75,8 @@ func compressionOf(mediaType string) (algorithm compression.Algorithm, ok bool) 
 
 // Truthful returns a manifest that containers/image made up for an image without one,
 // with the media types that its layers really have. It calls all of them compressed,
-// although every one is what its diff ID says it is. Any other manifest is returned as
-// it is: its digest may be what somebody knows it by.
+// although the digest of each is its diff ID. Any other manifest is returned as it is:
+// others may know it by its digest.
 func Truthful(manifest, config []byte) []byte {
 	d, err := ParseDocument(manifest, "")
 	if err != nil || d.Config == nil || len(d.Layers) == 0 {

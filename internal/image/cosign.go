@@ -60,7 +60,7 @@ func SavedByCosign(listed []v1.Descriptor) digest.Digest {
 // CosignUnlisted returns the referrers that cosign 3 has saved with an image and does not list: it
 // finds them by reading all blobs. listed is what index.json has, paths are those of the layout's
 // files, and object returns the content of a JSON object, nil for anything else. The digests of
-// what is returned have not been checked.
+// the result have not been checked.
 func CosignUnlisted(listed []v1.Descriptor, paths iter.Seq[string], object func(path string) []byte) []v1.Descriptor {
 	subject := SavedByCosign(listed)
 	if subject == "" {

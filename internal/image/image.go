@@ -67,7 +67,7 @@ func BlobsOf(documents []*Document) iter.Seq[Blob] {
 }
 
 // IsImage reports whether a manifest is of an image, and not of another kind of
-// artifact: its config says so, whatever type that has.
+// artifact: its config says so, even with another media type.
 func (i *Image) IsImage(manifest *Document) bool { return IsConfig(i.Configs[manifest.Config.Digest]) }
 
 // IsConfig reports whether a document is the config of an image: whether it has a root
@@ -123,7 +123,7 @@ const UnknownPlatform = "unknown"
 // Config is what matters here of the config of an image.
 type Config struct {
 	Platform v1.Platform
-	// HasRootFS is false for what is the config of something else than an image.
+	// HasRootFS is false for the config of something else than an image.
 	HasRootFS bool
 	DiffIDs   []digest.Digest
 	Created   *time.Time // nil if that is not said

@@ -11,8 +11,8 @@ import (
 // Annotations in index.json of referrers: manifests that are about another one, such
 // as a signature, an SBOM or an attestation.
 const (
-	// AnnotationSubject is the digest of what a referrer is about. containerd and
-	// Docker, which write it too, make no image of a descriptor that has it.
+	// AnnotationSubject is the digest of a referrer's subject. containerd and Docker,
+	// which write it too, make no image of a descriptor that has it.
 	AnnotationSubject = "io.containerd.manifest.subject"
 	// AnnotationTag is the full name of a digest tag. It stands where no client looks
 	// for the name of an image: containerd would take a signature for one, and fail to

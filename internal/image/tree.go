@@ -51,7 +51,7 @@ func (t *Tree) Add(top, document digest.Digest, config *v1.Descriptor) {
 	}
 }
 
-// AppendTree appends what ParseTrees makes a tree of again. One that has other digests than
+// AppendTree appends a tree in the form that ParseTrees reads. A tree with other digests than
 // SHA-256 is left out.
 func AppendTree(b []byte, top digest.Digest, t Tree) []byte {
 	all := slices.Concat([]digest.Digest{top}, t.Documents, t.Configs)

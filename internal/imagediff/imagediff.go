@@ -78,8 +78,8 @@ type LayerSets struct {
 	Differ bool            `json:"differ"`
 }
 
-// Layers compares layers by their diff IDs. Layers that are others but add up to the same
-// files differ in times only, or in what no file system shows: they do not make images
+// Layers compares layers by their diff IDs. Different layers that add up to the same files
+// differ in times only, or in things that no file system shows: they do not make images
 // differ unless times are compared, or there are more of them.
 func Layers(a, b []digest.Digest, times bool) *LayerSets {
 	d := &LayerSets{OnlyA: []digest.Digest{}, OnlyB: []digest.Digest{}}

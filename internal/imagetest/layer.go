@@ -92,7 +92,7 @@ func tarOf(seed uint64, n int) []byte {
 	return b.Bytes()
 }
 
-// must is for what cannot fail.
+// must is for calls that cannot fail.
 func must(err error) {
 	if err != nil {
 		panic(err)

@@ -58,9 +58,9 @@ func (d *decoder) dynamicTables() bool {
 		d.corrupt("invalid code for distances")
 		return false
 	}
-	// No block ends before its end code, so that many bits must be there
-	// whatever comes first. (That decides which literals at the end of a
-	// truncated stream still count.)
+	// No block ends before its end code, so that many bits must be there in
+	// any case. (That decides which literals at the end of a truncated stream
+	// still count.)
 	d.litShortest = max(d.litShortest, uint(lit[endCode]))
 	return true
 }

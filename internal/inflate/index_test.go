@@ -94,7 +94,7 @@ func TestIndexReadsAnywhere(t *testing.T) {
 	}
 }
 
-// A point costs no more than what is between it and what is read.
+// A read costs no more than the data from the point to its end.
 func TestIndexReadsLittle(t *testing.T) {
 	data, stream, x := indexed(t, gzip.BestSpeed, 300_000)
 	counted := &counter{r: bytes.NewReader(stream)}

@@ -254,8 +254,8 @@ func TestWriteToInLargeSlices(t *testing.T) {
 	}
 }
 
-// A Reader allocates nothing for each stream, whatever its length, beyond
-// the Reader itself.
+// A Reader allocates nothing for a stream of any length, beyond the Reader
+// itself.
 func TestMemory(t *testing.T) {
 	data := compressed(6, words(1_000_000))
 	r := bytes.NewReader(data)

@@ -29,7 +29,7 @@ func randomCode(rng *rand.Rand, n int, skew int) []uint8 {
 	return l
 }
 
-// Each code of a table is found with whatever follows it, and the table with
+// Each code of a table is found with any bits behind it, and the table with
 // its second-level tables fits in its array.
 func TestBuildTable(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))

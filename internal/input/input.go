@@ -1,6 +1,6 @@
-// Package input opens what is to be read at random although it may come from
-// anywhere: a file, a device, a pipe, compressed or not, the directory of an OCI
-// image layout. It knows nothing of what is in it.
+// Package input opens files for random access, from anywhere: a file, a device, a pipe,
+// compressed or not, the directory of an OCI image layout. It knows nothing of their
+// contents.
 package input
 
 import (
@@ -18,14 +18,14 @@ import (
 // Stdin is the path that stands for the standard input, along with /dev/stdin.
 const Stdin = "-"
 
-// Options are how something is opened that cannot be read at random where it is.
+// Options are how to open a file that cannot be read at random in place.
 type Options struct {
 	// TempDir is where it is copied to; "" is the system's directory for large
 	// temporary files.
 	TempDir string
 	// Looks, if not nil, is called with the first LooksLen bytes, uncompressed, or
 	// all that there are, before anything is written: an error of it is returned, so
-	// that no disk is filled with what is of no use.
+	// that useless data does not fill a disk.
 	Looks func(prefix []byte) error
 	// Access is how something that is elsewhere is reached.
 	Access Access
@@ -143,8 +143,8 @@ func open(ctx context.Context, path string, o Options) (*File, error) {
 	return file, nil
 }
 
-// fromFile returns f itself, if it can be read at random and is not compressed,
-// or what can be read from it. On success it owns f.
+// fromFile returns f itself, if it can be read at random and is not compressed, or a
+// copy. On success it owns f.
 func fromFile(ctx context.Context, f *os.File, closeFile func() error, o Options) (*File, error) {
 	section, err := randomAccess(f)
 	if err != nil {

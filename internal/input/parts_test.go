@@ -22,7 +22,7 @@ import (
 
 const partSize = parts.MinSize
 
-// content is what no compressor has made, and what hardly anything else is.
+// content returns data that looks neither compressed nor like any known format.
 func content(seed byte, size int) []byte {
 	block := make([]byte, 70_001) // No two parts are the same.
 	_, _ = rand.NewChaCha8([32]byte{seed}).Read(block)
@@ -97,7 +97,7 @@ func TestParts(t *testing.T) {
 	require.NoError(t, f.Close())
 }
 
-// Each part that is not what it should be is named.
+// Each wrong part is named.
 func TestPartsThatAreNotAll(t *testing.T) {
 	write := func(name string, data []byte) { require.NoError(t, os.WriteFile(name, data, 0o600)) }
 	rename := func(from, to string) { require.NoError(t, os.Rename(from, to)) }

@@ -48,7 +48,7 @@ func openSet(archive string, numbers []int) (*partSet, error) {
 	return s, nil
 }
 
-// close closes the files, and adds what fails to err.
+// close closes the files, and joins its errors to err.
 func (s *partSet) close(err error) error {
 	for _, f := range s.files {
 		err = errors.Join(err, f.Close())
@@ -66,7 +66,7 @@ func (s *partSet) hasList() bool {
 	return false
 }
 
-// best returns the list that most of the files agree with, and in what they do not. The
+// best returns the list that most of the files agree with, and how the others differ. The
 // list is nil if there is none: the last part is missing then.
 func (s *partSet) best() (best *parts.List, problems []string) {
 	for _, n := range slices.Sorted(maps.Keys(s.files)) {
@@ -101,7 +101,7 @@ func (s *partSet) withoutList() (problems []string) {
 	return append(problems, fmt.Sprintf("%s, or another after it, is missing, or %s is cut short: none of the parts ends with their list", s.name(last+1), s.name(last)))
 }
 
-// compare says in what the files are not those of a list that one of them has.
+// compare says how the files differ from a list that one of them has.
 func (s *partSet) compare(l *parts.List, number int) (problems []string) {
 	last := len(l.Parts) - 1
 	if number != last {

@@ -39,7 +39,7 @@ func (e *endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Nothing is written, and little is read, of what does not look right.
+// Input that does not look right is not written, and little of it is read.
 func TestLooksFirst(t *testing.T) {
 	stream := &endless{}
 	temp := new(written)

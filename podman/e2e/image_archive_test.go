@@ -28,7 +28,7 @@ import (
 // they are received and the manifest is one of them.
 
 // sequentialArchive is the image-archive of images that are copied one blob after
-// the other, without a plan: what all others have to equal.
+// the other, without a plan: all others have to equal it.
 func sequentialArchive(t testing.TB, images ...*imagetest.Image) []byte {
 	t.Helper()
 	w, path := fronttest.New(t, &dockerarchive.WriterOptions{Transport: dockerarchive.ImageTransport})

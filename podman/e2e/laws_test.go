@@ -146,8 +146,8 @@ func TestLaw4OldOrNew(t *testing.T) {
 	}
 }
 
-// Law 5: a layer that is not what the config says is not committed, and both
-// digests are named, whether it was hashed here or by the caller.
+// Law 5: a layer that differs from the config is not committed, and the error
+// names both digests, whether it was hashed here or by the caller.
 func TestLaw5NothingUnverified(t *testing.T) {
 	for _, right := range []imagetest.Layer{imagetest.Gzip(1, 3000), imagetest.Plain(1, 3000)} {
 		wrong := imagetest.Gzip(2, 3000)

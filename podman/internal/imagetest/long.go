@@ -10,7 +10,7 @@ import (
 // longVariable, set to anything, asks for long campaigns; make test-long sets it.
 const longVariable = "DOCKERARCHIVE_TEST_LONG"
 
-// Rounds returns how often a test is to repeat what finds more the longer it runs:
+// Rounds returns how often to repeat a test that finds more the longer it runs:
 // short times or, in long campaigns, long times.
 func Rounds(t testing.TB, short, long int) int {
 	t.Helper()

@@ -30,13 +30,13 @@ type AddOptions struct {
 	KeepUntagged bool
 }
 
-// Add is Save to an archive that is there, which is changed in place, as
-// dockerarchive.OpenWriter says. Its own layout decides how images are stored. Blobs that
-// it has are not fetched; if it holds layers uncompressed, configs tell which those are. A
-// name that an image has moves to the one that is added under it. If nothing is new, no
-// byte of the file changes.
+// Add is Save to an existing archive, which it changes in place, as
+// dockerarchive.OpenWriter does. The archive's layout decides how images are stored. Blobs
+// that it has are not fetched; if it holds layers uncompressed, configs tell which those
+// are. A name of an old image moves to a new image that is added under it. If nothing is
+// new, no byte of the file changes.
 //
-// An error means that the archive is what it was, unless it is ErrImagesLeftOut.
+// After an error other than ErrImagesLeftOut the archive is unchanged.
 func Add(ctx context.Context, policy *signature.PolicyContext, path string, images []SaveImage, options *AddOptions) ([]SaveResult, error) {
 	o := orZero(options)
 	return under(policy, o.SourceCtx, func(policy *signature.PolicyContext) ([]SaveResult, error) {

@@ -17,7 +17,7 @@ import (
 type CopyOptions struct {
 	// Options are those of copy.Image of containers/image. Its Progress is told too.
 	Options copy.Options
-	// NoSync is for an archive what dockerarchive.WriterOptions.NoSync says.
+	// NoSync is as dockerarchive.WriterOptions.NoSync, if the destination is an archive.
 	NoSync bool
 	// Progress, if not nil, gets the events Started, Read and Finished for blobs, and
 	// Waiting for a registry. It is called concurrently, and must return soon.

@@ -43,7 +43,7 @@ func TestCopyToAStreamIsNotTriedAgain(t *testing.T) {
 	}
 }
 
-// Nor is one from a registry that has said nothing for too long.
+// A copy from a registry that did not answer for too long is not tried again either.
 func TestSilentCopyToAStreamIsNotTriedAgain(t *testing.T) {
 	impatient(t, time.Second, time.Second)
 	reg := imagetest.NewRegistry(t)

@@ -30,7 +30,7 @@ import (
 
 const secretUser, secretPassword, secretToken = "somebody", "a-secret-password", "a-secret-token"
 
-// secrets are what no other host may see, and no error tell.
+// secrets must not reach another host, nor an error.
 var secrets = []string{secretPassword, secretToken, base64.StdEncoding.EncodeToString([]byte(secretUser + ":" + secretPassword))}
 
 // elsewhere is a host that credentials are not for. It asks for some all the same.
@@ -150,8 +150,8 @@ var operations = map[string]func(t *testing.T, reg *imagetest.Registry, sys *typ
 	},
 }
 
-// Credentials are for one host. Wherever its registry, or the configuration, sends anybody to,
-// no request to another host has them, and no error tells them.
+// Credentials are for one host. Wherever the registry, or the configuration, sends a client,
+// no request to another host has them, and no error contains them.
 func TestCredentialsStayAtTheirHost(t *testing.T) {
 	redirect := func(part string) func(*elsewhere) func(http.ResponseWriter, *http.Request) bool {
 		return func(e *elsewhere) func(http.ResponseWriter, *http.Request) bool {

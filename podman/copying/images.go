@@ -17,13 +17,13 @@ type SaveImage struct {
 	Source types.ImageReference
 	// SourceCtx, if not nil, is for reading this image instead of the SourceCtx of options.
 	SourceCtx *types.SystemContext
-	// Name is what the image is called in the archive; nil for no name. A digest
-	// in it must be that of the image, or of the index it is chosen from.
+	// Name is the name of the image in the archive; nil for no name. A digest in it
+	// must be that of the image, or of the index it is chosen from.
 	Name reference.Named
-	// Names are what else it is called, in their order.
+	// Names are its other names, in their order.
 	Names []reference.Named
-	// FreeName is what the image is called if that is no reference, such as V1.0_RC.
-	// Only an image-archive keeps it; Name must be nil.
+	// FreeName is a name that is no reference, such as V1.0_RC. Only an image-archive
+	// keeps it; Name must be nil.
 	FreeName string
 	// Whole saves an index as it is, with all of it that the source has, and warns of
 	// the rest. It is for images that are complete although a part of their index is
@@ -42,8 +42,8 @@ type SaveImage struct {
 	Platform *imgspecv1.Platform
 }
 
-// AllNames returns what the image is called in the archive, each name once, in the
-// order of the archive.
+// AllNames returns the names of the image in the archive, each once, in the order of
+// the archive.
 func (i *SaveImage) AllNames() []string { return (*selecting.Wanted)(i).AllNames() }
 
 func wanted(images []SaveImage) []selecting.Wanted {
@@ -74,11 +74,11 @@ func Images(ctx context.Context, sys *types.SystemContext, names ...string) (ima
 	return saveImages(found), release, err
 }
 
-// AllImages returns what a reference means that may lead to several images, for Save.
-// One to an archive, whichever tool wrote it, or to an OCI image layout that does not
-// choose an image there means all: each in its turn, once for every name that it has,
-// and Whole. Any other reference means one image, by the name that it has there or, in
-// other transports, by that of the reference.
+// AllImages returns the images that a reference means, for Save. One to an archive,
+// whichever tool wrote it, or to an OCI image layout that does not choose an image
+// there means all: each in its turn, once for every name that it has, and Whole. Any
+// other reference means one image, by the name that it has there or, in other
+// transports, by that of the reference.
 //
 // An archive, which may come from a pipe, is opened once, and its images can be read
 // until release is called. release is never nil.

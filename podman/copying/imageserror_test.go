@@ -33,7 +33,7 @@ func inRegistry(t *testing.T, names ...string) []copying.SaveImage {
 	return images
 }
 
-// All images that are not there are told, in their order.
+// The error lists all images that are not there, in their order.
 func TestAllMissingImagesAreTold(t *testing.T) {
 	reg := imagetest.NewRegistry(t)
 	reg.Push(t, "app:1", imagetest.NewImage(t, "1", imagetest.Gzip(1, 100)))
@@ -60,7 +60,7 @@ func TestAllMissingImagesAreTold(t *testing.T) {
 	assert.Contains(t, err.Error(), "; and 9 more")
 }
 
-// A registry that has no answer is not asked for all images.
+// If a registry does not answer, Save does not ask it for every image.
 func TestSilentRegistryEndsAll(t *testing.T) {
 	var asked atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

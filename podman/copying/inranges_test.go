@@ -89,7 +89,7 @@ func TestCopyReadsAsSave(t *testing.T) {
 	assert.True(t, bytes.Equal(want, imagetest.ReadFile(t, file)))
 
 	err = nil
-	for tries := 0; err == nil && tries < 50; tries++ { // Until what came of a range is read.
+	for tries := 0; err == nil && tries < 50; tries++ { // Until the part that came of a range is read.
 		_, err = toPipe(t, func(path string) error {
 			dest, err := dockerarchive.ImageTransport.ParseReference(path)
 			require.NoError(t, err)

@@ -25,11 +25,12 @@ var kinds = []struct {
 	form       string // of forms
 	images     int
 	spoil      func(t testing.TB, m *making)
-	// name is that of the image that is asked for, "" for the first author's.
+	// name is the name of the image to read, "" for the first author's.
 	name string
-	// problem is in one that verify tells; "" for none.
+	// problem is a part of a problem that verify reports; "" for none.
 	problem string
-	// refused is in the error of copying the image; "" if it is what its author means.
+	// refused is a part of the error of copying the image; "" if the copy is the
+	// author's image.
 	refused string
 }{
 	{kind: "swapped", what: "first and last of three", form: "docker since 25", images: 1,
@@ -238,7 +239,7 @@ func uncompress(m *making) {
 	}
 }
 
-// change changes the config of the first image, in what tells of it.
+// change changes the config of the first image, and the documents that list it.
 func change(t testing.TB, m *making, edit func(config map[string]any)) {
 	t.Helper()
 	var config map[string]any
@@ -297,7 +298,7 @@ func longDigests(m *making, image int) {
 	}
 }
 
-// problems are those that verify tells.
+// problems returns the problems that verify reports.
 func (c *trial) problems() []error {
 	c.Helper()
 	r, err := dockerarchive.NewReader(nil, c.path)
@@ -308,8 +309,8 @@ func (c *trial) problems() []error {
 	return report.Problems
 }
 
-// written returns what an image is copied to in both layouts, or fails if both do not
-// fail with the error.
+// written returns the copies of an image in both layouts, or fails if not both fail
+// with the error.
 func (c *trial) written(name, refused string) [][]byte {
 	c.Helper()
 	ref, err := dockerarchive.ParseReference(c.path + ":" + name)

@@ -45,7 +45,8 @@ func manyLayers(t *testing.T, count int) string {
 	return written()
 }
 
-// newTar returns what writes an entry of an archive, and what closes it and returns its path.
+// newTar returns a function that writes an entry of an archive, and one that closes it and
+// returns its path.
 func newTar(t *testing.T) (write func(name string, data []byte), written func() string) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)

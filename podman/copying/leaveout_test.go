@@ -15,7 +15,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// refused saves what cannot be saved, and returns why.
+// refused saves an image that cannot be saved, and returns the error.
 func refused(t testing.TB, options *copying.SaveOptions, images ...copying.SaveImage) error {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "x")
@@ -25,7 +25,7 @@ func refused(t testing.TB, options *copying.SaveOptions, images ...copying.SaveI
 	return err
 }
 
-// problemsOf returns what Verify says of an archive.
+// problemsOf returns the problems that Verify finds in an archive.
 func problemsOf(t testing.TB, archive []byte) (problems, notes []string) {
 	t.Helper()
 	r, err := dockerarchive.NewReader(nil, imagetest.WriteFile(t, archive))

@@ -30,7 +30,7 @@ type LoadOptions struct {
 	Full bool
 }
 
-// Loaded is what Load has done.
+// Loaded is the result of Load.
 type Loaded struct {
 	// Images are those that were given, in their order.
 	Images []LoadedImage
@@ -39,7 +39,7 @@ type Loaded struct {
 	Sent, LeftOut int64
 }
 
-// LoadedImage is what became of an image.
+// LoadedImage is the result for an image.
 type LoadedImage struct {
 	SaveImage
 	// ID is that by which the daemon knows the image: the digest of its config or, where
@@ -47,7 +47,7 @@ type LoadedImage struct {
 	ID digest.Digest
 	// Skipped says why the image was not sent, if it is none that Docker could run.
 	Skipped string
-	// Warnings say what else should be known of the image.
+	// Warnings are other facts about the image.
 	Warnings []string
 }
 

@@ -94,8 +94,8 @@ func loadingContent(reasons *[]error) *copying.LoadContentOptions {
 	return o
 }
 
-// A content store is sent the layers that it has not got, by their digests, and then told
-// what belongs together.
+// A content store is sent the layers that it has not got, by their digests, and then the
+// references between them.
 func TestLoadContent(t *testing.T) {
 	l := []imagetest.Layer{imagetest.Gzip(1, 1000), imagetest.Gzip(2, 2000), imagetest.Gzip(3, 3000)}
 	base, app := imagetest.NewImage(t, "base", l[0], l[1]), imagetest.NewImage(t, "app", l[1], l[0], l[2])

@@ -73,9 +73,9 @@ type LoadIntoOptions struct {
 
 // LoadInto puts images, usually those of archives, where containers/image can put them one
 // by one and layers are kept for all, such as the storage of podman and CRI-O: that leaves
-// out layers that are there. place returns what an image gets as its reference: for each
-// of its names or, if it has none, for the digest of its config. The ID of an image that
-// LoadInto returns is that digest.
+// out layers that are there. place returns the reference of an image: for each of its
+// names or, if it has none, for the digest of its config. The ID of an image that LoadInto
+// returns is that digest.
 //
 // Every manifest and config is read, and accepted by the policy, before anything is copied.
 func LoadInto(ctx context.Context, policy *signature.PolicyContext, images []SaveImage, place func(name reference.NamedTagged, config digest.Digest) (types.ImageReference, error), options *LoadIntoOptions) (*Loaded, error) {

@@ -27,7 +27,7 @@ func isReference(name string) bool {
 	return strings.HasPrefix(name, "example.com/") || strings.HasPrefix(name, "docker.io/")
 }
 
-// form is how an archive is written, by whom.
+// form is how a tool writes an archive.
 type form struct {
 	name        string
 	oci, docker bool // it has index.json, manifest.json
@@ -69,13 +69,13 @@ func (a *author) image() string {
 	return r.image()
 }
 
-// told is a layer as an archive tells of it.
+// told is a layer as an archive describes it.
 type told struct {
 	imagetest.Layer
 	more int64 // added to its size
 }
 
-// telling is what a table of contents tells of an image.
+// telling is the entry of an image in a table of contents.
 type telling struct {
 	of         *author
 	names      []string
@@ -94,7 +94,7 @@ type making struct {
 	authors []*author
 	oci     []*telling // of index.json
 	docker  []*telling // of manifest.json
-	faults  []string   // what has been spoilt
+	faults  []string   // the faults that were made
 	cut     bool       // the archive ends before its end
 	flat    bool       // platforms are in index.json
 	choose  func() []imagetest.Layer

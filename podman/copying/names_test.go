@@ -25,7 +25,7 @@ func names(t testing.TB, all ...string) []reference.Named {
 	return list
 }
 
-// One image with several names is what the same image from several sources is, under
+// One image with several names gives the same as the image from several sources with
 // one name each.
 func TestSaveSeveralNames(t *testing.T) {
 	one := imagetest.NewImage(t, "one", imagetest.Gzip(1, 100))

@@ -29,12 +29,12 @@ type opened struct {
 	// readable is false if a table of contents is no JSON or the tar was cut.
 	readable bool
 	readings []*reading
-	faults   []error // all that is wrong
+	faults   []error // all faults
 	// contested is set if one name is that of several images.
 	contested bool
 }
 
-// reading is an image as one of the documents of an archive tells it.
+// reading is an image as one of the documents of an archive describes it.
 type reading struct {
 	item     bool // of manifest.json, not of index.json
 	names    []string
@@ -45,7 +45,7 @@ type reading struct {
 	layers   []digest.Digest // diff IDs of the content
 	lost     bool            // there is not even a manifest
 	wrong    error           // it is not what its config says
-	mild     error           // it says something false that nobody need mind
+	mild     error           // a false statement that does no harm
 	hidden   bool            // only unpacking layers shows that it is wrong
 }
 
@@ -234,7 +234,7 @@ func (o *opened) readConfig(r *reading, config []byte, err error) []digest.Diges
 	return fields.RootFS.DiffIDs
 }
 
-// compare compares what layers unpack to with what the config says.
+// compare compares unpacked layers with the config.
 func (r *reading) compare(layers [][]byte, ids []digest.Digest) {
 	for _, l := range layers {
 		content, err := unpacked(l)
@@ -320,14 +320,15 @@ func (r *reading) sameConfig(other *reading) bool {
 	return r.config != nil && bytes.Equal(r.config, other.config)
 }
 
-// hidden reports whether a reading is wrong and nothing tells so for nothing.
+// hidden reports whether a reading is wrong in a way that only unpacking its layers
+// shows.
 func (o *opened) hidden(r *reading) bool {
 	return r.hidden && !slices.ContainsFunc(o.readings, func(other *reading) bool {
 		return other.item && other.sameConfig(r) && other.image() != r.image()
 	})
 }
 
-// judge returns all that is wrong with the archive.
+// judge returns all faults of the archive.
 func (o *opened) judge() []error {
 	var all []error
 	if !o.readable {

@@ -29,8 +29,8 @@ type Reading struct {
 	// RetryDelay is how long to wait before each further attempt, unless a registry asks
 	// for more. 0 is a second, and twice as long each time.
 	RetryDelay time.Duration
-	// Progress, if not nil, is told what happens. It is called concurrently, and must
-	// return soon.
+	// Progress, if not nil, is called for each event. It is called concurrently, and
+	// must return soon.
 	Progress func(progress.Event)
 
 	rangeSize int           // in bytes, for tests
@@ -114,7 +114,7 @@ func under[T any](policy *signature.PolicyContext, sys *types.SystemContext, do 
 	return do(policy)
 }
 
-// orZero returns what options are, or the zero value if there are none.
+// orZero returns the options, or the zero value for nil.
 func orZero[T any](options *T) T {
 	if options == nil {
 		return *new(T)

@@ -20,7 +20,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// dockerItem is what manifest.json says of an image, with what docker save adds.
+// dockerItem is the entry of an image in manifest.json, with the fields that docker
+// save adds.
 type dockerItem struct {
 	Config       string
 	RepoTags     []string

@@ -15,8 +15,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// A Docker daemon that is asked for one image does not say on which other it was built, but
-// does if it is asked about it.
+// A Docker daemon that exports an image does not say on which other image it was built, but
+// does when it is inspected.
 func TestSaveAsksADaemonForParents(t *testing.T) {
 	layers := []imagetest.Layer{imagetest.Gzip(1, 100), imagetest.Gzip(2, 100)}
 	base, child := built(t, layers[:1], "FROM scratch"), built(t, layers, "FROM scratch", "RUN true")

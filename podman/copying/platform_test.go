@@ -26,7 +26,8 @@ func TestChoosePlatform(t *testing.T) {
 	}
 }
 
-// Wherever it is copied to, a platform that is not there is told with those that are.
+// For every destination, the error for a platform that is not there lists those that
+// are.
 func TestCopyOfNoPlatformAnywhere(t *testing.T) {
 	dest, err := alltransports.ParseImageName("dir:" + filepath.Join(t.TempDir(), "dir"))
 	require.NoError(t, err)

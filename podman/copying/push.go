@@ -58,12 +58,12 @@ type PushOptions struct {
 	KeepGoing bool
 	// DryRun asks which blobs and images are there, and sends nothing.
 	DryRun bool
-	// Planned, if not nil, is called before anything is sent with what will be pushed
-	// under which names. Its error is returned by Push.
+	// Planned, if not nil, is called before anything is sent, with the images to push
+	// and their names. Its error is returned by Push.
 	Planned func([]PushResult) error
 }
 
-// PushResult is what became of an image.
+// PushResult is the result for an image.
 type PushResult struct {
 	PushImage // Targets include those that were found
 	// Digest is that of the manifest or index, empty if it could not be read, or is not
@@ -74,7 +74,7 @@ type PushResult struct {
 	// Sent and There are the bytes of blobs that were sent, or would be in a DryRun, and
 	// of those that the registry had, or had got with another image.
 	Sent, There int64
-	// Warnings say what else should be known of the image.
+	// Warnings are other facts about the image.
 	Warnings []string
 	// Err says why the image was not pushed. It is a *errdef.ImageError.
 	Err error

@@ -19,7 +19,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// kindOf returns what a request of Push is for.
+// kindOf returns the purpose of a request of Push.
 func kindOf(r *http.Request) string {
 	_, at, _ := strings.Cut(r.URL.Path, "/manifests/")
 	switch {

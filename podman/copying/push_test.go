@@ -30,7 +30,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/progress"
 )
 
-// pushed is a registry that counts what it is sent.
+// pushed is a registry that counts the blobs and manifests that it is sent.
 type pushed struct {
 	*imagetest.Registry
 	mu sync.Mutex
@@ -45,8 +45,8 @@ type counts struct {
 	requests  int
 }
 
-// seen returns what has been counted. A request that its client has broken off may still
-// be answered.
+// seen returns the counts. A request that its client has broken off may still be
+// answered.
 func (p *pushed) seen() counts {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -86,7 +86,7 @@ func (p *pushed) faulty(fault func(n int, w http.ResponseWriter, r *http.Request
 	p.fault = fault
 }
 
-// forget empties what has been counted.
+// forget resets the counts.
 func (p *pushed) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -302,8 +302,8 @@ func TestPushListsReferrers(t *testing.T) {
 	push(images)
 }
 
-// A registry that registries.conf alone calls insecure is asked as it is pushed to, and what
-// it answers to a path that it does not know is no reason to fail.
+// A registry that only registries.conf calls insecure is asked in the same way as it is
+// pushed to. Its answer to an unknown path is no reason to fail.
 func TestPushToRegistryOfConfiguration(t *testing.T) {
 	app := imagetest.NewImage(t, "app", imagetest.Gzip(1, 3000))
 	subject := app.Descriptor()

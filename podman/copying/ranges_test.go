@@ -87,7 +87,7 @@ func (reg *rangedRegistry) untilRanged(t *testing.T, read func()) {
 	t.Error("no ranges")
 }
 
-// trickle sends ten bytes a millisecond, until nobody wants any more.
+// trickle sends ten bytes a millisecond, until the client stops.
 func (reg *rangedRegistry) trickle(w http.ResponseWriter, blob []byte) {
 	w.Header().Set("Content-Length", fmt.Sprint(len(blob)))
 	for len(blob) > 0 {
@@ -155,7 +155,7 @@ func (reg *rangedRegistry) save(t *testing.T, transport types.ImageTransport, ra
 	return data, nil
 }
 
-// rangeAnswers are what registries make of being asked for a range.
+// rangeAnswers are the ways in which registries answer a request for a range.
 var rangeAnswers = map[string]func(w http.ResponseWriter, r *http.Request, blob []byte) bool{
 	"given": nil,
 	"ignored": func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
@@ -214,8 +214,8 @@ func TestSaveOverALineThatBreaks(t *testing.T) {
 	assert.LessOrEqual(t, reg.sent.Load(), distinct+tried)
 }
 
-// tried is what containers/image asks for of two blobs when it goes on after a break, before
-// that is ours to do.
+// tried is how many bytes of two blobs containers/image asks for after a break, before our
+// code goes on.
 const tried = 2 * 64
 
 // breakAfter answers with no more than so many bytes of a blob or a range.

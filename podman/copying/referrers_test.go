@@ -482,7 +482,7 @@ func rawOf(t *testing.T, s signed, name string) []byte {
 	return raw
 }
 
-// A tag that holds what it is about leads nowhere.
+// A tag that holds its own subject leads nowhere.
 func TestReferrersInACircle(t *testing.T) {
 	s := newSigned(t, true)
 	s.PutManifest(t, "app", tagOf(s.index.Digest)+".att", s.index.MediaType, rawOf(t, s, "app:1"))
@@ -491,7 +491,7 @@ func TestReferrersInACircle(t *testing.T) {
 	assert.Contains(t, namesAbout(t, data, s.signature.Digest()), s.Address+"/app:"+tagOf(s.signature.Digest())+".sig")
 }
 
-// A signature of an index is not saved with one platform of it, and that is said.
+// A signature of an index is not saved with one platform of it, and a warning says so.
 func TestReferrersOfAnIndexThatIsNotSaved(t *testing.T) {
 	for _, api := range []bool{true, false} {
 		s := newSigned(t, api)

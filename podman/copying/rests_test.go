@@ -17,7 +17,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// killed is an archive to which images are added, and what that writes.
+// killed is an archive to which images are added, and the bytes that this writes.
 type killed struct {
 	options       *copying.SaveOptions
 	before, after []byte
@@ -32,7 +32,7 @@ func newKilled(t *testing.T, kind types.ImageTransport, add ...copying.SaveImage
 	return k
 }
 
-// add returns what becomes of a file when images are added to it.
+// add returns the content of a file after images are added to it.
 func (k *killed) add(t *testing.T, file []byte, images ...copying.SaveImage) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "archive.tar")

@@ -95,7 +95,7 @@ func (r *resumed) resume(t *testing.T, cutAt int64, images ...types.ImageReferen
 	return err
 }
 
-// complete resumes to the end, and sees that the archive is what it should be.
+// complete resumes to the end, and checks the archive.
 func (r *resumed) complete(t *testing.T) {
 	t.Helper()
 	require.NoError(t, r.resume(t, 0, r.image))
@@ -104,7 +104,7 @@ func (r *resumed) complete(t *testing.T) {
 	require.NoError(t, os.Remove(r.path))
 }
 
-// However often it is interrupted, nothing is fetched again but what was under way.
+// However often a save is interrupted, only blobs that were under way are fetched again.
 func TestResume(t *testing.T) {
 	r := newResumed(t, dockerarchive.ImageTransport)
 	const kills = 24
@@ -233,7 +233,7 @@ func lying(t *testing.T, archive []byte, more int64) []byte {
 	return append(header.Bytes(), archive[512:]...)
 }
 
-// When other images are saved, what they share is where it was not before.
+// When other images are saved, layers that they share are at other places.
 func TestResumeOtherPlan(t *testing.T) {
 	for name, kind := range resumedKinds {
 		t.Run(name, func(t *testing.T) { testOtherPlan(t, newResumed(t, kind)) })

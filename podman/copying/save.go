@@ -80,7 +80,7 @@ func (o *SaveOptions) saving(policy *signature.PolicyContext) saving.Options {
 	}
 }
 
-// SaveResult is what became of an image.
+// SaveResult is the result for an image.
 type SaveResult struct {
 	SaveImage
 	// Digest is that of the manifest or index in the archive; in the layout that keeps
@@ -89,8 +89,7 @@ type SaveResult struct {
 	// Size is how many bytes its layers and configs have at the source, each counted
 	// once; -1 if that is not known.
 	Size int64
-	// Platforms are what its configs say it is for, as os/architecture[/variant], in
-	// their order.
+	// Platforms are those of its configs, as os/architecture[/variant], in their order.
 	Platforms []string
 	// LeftOut are the layers that other archives have and this one has not, because of
 	// SaveOptions.Without, or has a delta of, because of SaveOptions.Delta.
@@ -156,7 +155,7 @@ func SaveTo(ctx context.Context, policy *signature.PolicyContext, w io.Writer, i
 	})
 }
 
-// SavePlan says what Save would write.
+// SavePlan describes the archive that Save would write.
 type SavePlan struct {
 	// Images are the results that Save would return.
 	Images []SaveResult
@@ -177,8 +176,8 @@ type PlannedEntry struct {
 	Size   int64 // of its content, in bytes; -1 if it is not known
 }
 
-// PlanSave returns what Save would write. It reads manifests and configs, and no
-// layers. The error is as that of Save.
+// PlanSave returns the plan of the archive that Save would write. It reads manifests
+// and configs, and no layers. Its errors are those of Save.
 func PlanSave(ctx context.Context, policy *signature.PolicyContext, images []SaveImage, options *SaveOptions) (*SavePlan, error) {
 	o := orZero(options)
 	return under(policy, o.SourceCtx, func(policy *signature.PolicyContext) (*SavePlan, error) {

@@ -54,7 +54,7 @@ func save(t testing.TB, options *copying.SaveOptions, images ...copying.SaveImag
 	return imagetest.ReadFile(t, path), results
 }
 
-// saveToPipe saves to a pipe, and returns what comes out of it.
+// saveToPipe saves to a pipe, and returns the bytes that come out of it.
 func saveToPipe(t testing.TB, options *copying.SaveOptions, images ...copying.SaveImage) ([]byte, error) {
 	t.Helper()
 	return toPipe(t, func(path string) error {
@@ -80,7 +80,7 @@ func toPipe(t testing.TB, write func(path string) error) ([]byte, error) {
 	return <-read, err
 }
 
-// SaveTo writes to a writer what Save writes to a file.
+// SaveTo writes the same bytes to a writer as Save to a file.
 func TestSaveTo(t *testing.T) {
 	images := []copying.SaveImage{named(t, imagetest.Saved(t, "one"), "one:1"), named(t, imagetest.Saved(t, "two"), "")}
 	want, wantResults := save(t, saving(t), images...)
@@ -133,7 +133,7 @@ func TestSaveSameInSameOut(t *testing.T) {
 	}
 }
 
-// The docker layout is what copying the images to it makes.
+// In the docker layout, Save writes the same archive as copies of the images.
 func TestSaveDockerLayoutIsTheSameAsCopying(t *testing.T) {
 	options := saving(t)
 	options.Transport = dockerarchive.Transport
@@ -142,7 +142,7 @@ func TestSaveDockerLayoutIsTheSameAsCopying(t *testing.T) {
 	assert.Equal(t, imagetest.Sum(want), imagetest.Sum(got))
 }
 
-// Law 3 for Save: what 20 images share is fetched once.
+// Law 3 for Save: blobs that 20 images share are fetched once.
 func TestSaveEachBlobOnce(t *testing.T) {
 	reg := imagetest.NewRegistry(t)
 	shared := []imagetest.Layer{imagetest.Gzip(1, 3000), imagetest.Gzip(2, 5000), imagetest.Zstd(3, 4000), imagetest.Gzip(4, 10), imagetest.Gzip(5, 10)}
@@ -237,7 +237,7 @@ func TestSavePlatforms(t *testing.T) {
 	require.ErrorContains(t, err, "one platform")
 }
 
-// An image that is not an index is for one of several platforms, which is said.
+// If an image that is not an index is for one of several platforms, a warning says so.
 func TestSavePlatformsOfOneImage(t *testing.T) {
 	linux := func(architectures ...string) (list []imgspecv1.Platform) {
 		for _, a := range architectures {

@@ -81,8 +81,8 @@ func fifo(t testing.TB, path string) <-chan []byte {
 	return received
 }
 
-// written returns what copies of an image make of a file and of a pipe: Copy, and a
-// program that knows nothing of this module.
+// written returns the archives that copies of an image write to a file and to a pipe:
+// by Copy, and by a program that knows nothing of this module.
 func written(t testing.TB, transport types.ImageTransport, src types.ImageReference) map[string][]byte {
 	t.Helper()
 	all := map[string][]byte{}

@@ -80,7 +80,7 @@ func TestVerifySignatures(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			data, _ := signedArchive(t, func(s signed) []*imagetest.Image { return sign(s, c.signed(s)...) }, func(s signed) (tags []string) {
 				for _, d := range c.signed(s) {
-					tags = append(tags, tagOf(d)+".sig") // Replaces what another key has signed.
+					tags = append(tags, tagOf(d)+".sig") // Replaces the signature by another key.
 				}
 				return tags
 			})

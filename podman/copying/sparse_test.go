@@ -15,7 +15,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// block is what tar counts in.
+// block is the unit of tar, in bytes.
 const block = 512
 
 // sparseFormats write a file with data in pieces and holes between them: in the format
@@ -119,8 +119,8 @@ func entry(t testing.TB, name string, typeflag byte, content []byte, edit func(h
 	return append(header, padded(content)...)
 }
 
-// Layers with holes are what they are without, wherever the hole is and however it
-// is written.
+// Layers with holes are read as without them, wherever the hole is and however it is
+// written.
 func TestSparseLayers(t *testing.T) {
 	zeros := make([]byte, 64<<10)
 	some := bytes.Repeat([]byte("data "), 5000)

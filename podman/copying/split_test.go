@@ -21,7 +21,7 @@ import (
 
 const partSize = 1 << 20
 
-// joined returns what cat makes of the parts of an archive.
+// joined returns the parts of an archive, joined as by cat.
 func joined(t *testing.T, path string) []byte {
 	t.Helper()
 	names, err := filepath.Glob(path + ".[0-9]*")
@@ -92,8 +92,8 @@ func TestSplit(t *testing.T) {
 	}
 }
 
-// A Writer of the library writes parts too; what cannot be in parts says so, and leaves
-// nothing; verify names the part that is damaged.
+// A Writer of the library writes parts too. An archive that cannot be in parts is an
+// error, and leaves nothing. Verify names the part that is damaged.
 func TestSplitWriter(t *testing.T) {
 	one := imagetest.NewImage(t, "1", imagetest.Gzip(1, 1_500_000), imagetest.Gzip(2, 700_000))
 	dir := t.TempDir()

@@ -25,8 +25,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// writeWays are the ways to write an image-archive: this module's, and the pipeline
-// of somebody else's program.
+// writeWays are the ways to write an image-archive: this module's, and the pipeline of
+// another program.
 var writeWays = []struct {
 	name  string
 	write func(t *testing.T, path string, src types.ImageReference, name string, options *copy.Options) error
@@ -208,7 +208,7 @@ func TestWrongSizeInAnIndex(t *testing.T) {
 	}
 }
 
-// A layer is not taken for what its first file is called.
+// The type of a layer is not guessed from the name of its first file.
 func TestLayersThatLookCompressed(t *testing.T) {
 	quiet(t)
 	var layers []imagetest.Layer

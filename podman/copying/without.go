@@ -8,14 +8,14 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
 )
 
-// Without is what somebody has already, for SaveOptions.Without: the layers that are in
-// archives, or on lists. The zero value is nothing. It is filled first; after that it may
+// Without holds the layers that the recipient has already, in archives or on lists, for
+// SaveOptions.Without. The zero value is nothing. It is filled first; after that it may
 // be used concurrently.
 type Without struct{ layers selecting.Without }
 
-// Open adds what r holds: an archive, of any kind and compressed or not, or a list as
-// AddList takes it. An archive from a stream is copied to a temporary file. name is what
-// the archive that is saved will call it.
+// Open adds the layers in r: an archive, of any kind and compressed or not, or a list as
+// AddList takes it. An archive from a stream is copied to a temporary file. The saved
+// archive will call it name.
 func (w *Without) Open(ctx context.Context, name string, r io.Reader) error {
 	return w.layers.Open(ctx, name, r)
 }
@@ -27,6 +27,6 @@ func (w *Without) AddArchive(ctx context.Context, name string, a *archive.Archiv
 	return w.layers.AddArchive(ctx, name, a)
 }
 
-// AddList adds a list: what docker-archive list --json prints of an archive, or digests of
-// layers as manifests have them, one per line, with empty lines and those that begin with #.
+// AddList adds a list: the output of docker-archive list --json, or digests of layers as
+// manifests have them, one per line, with empty lines and those that begin with #.
 func (w *Without) AddList(name string, r io.Reader) error { return w.layers.AddList(name, r) }

@@ -21,7 +21,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// without returns what archives or lists have, by their names.
+// without returns the layers that archives or lists have, by their names.
 func without(t testing.TB, name string, data []byte) *copying.Without {
 	t.Helper()
 	w := &copying.Without{}
@@ -29,7 +29,7 @@ func without(t testing.TB, name string, data []byte) *copying.Without {
 	return w
 }
 
-// thin returns options that leave out what an archive has.
+// thin returns options that leave out the layers of an archive.
 func thin(t testing.TB, name string, data []byte) *copying.SaveOptions {
 	t.Helper()
 	o := saving(t)
@@ -73,7 +73,7 @@ func reportOf(t testing.TB, data []byte) *archive.Report {
 	return report
 }
 
-// listOf returns what docker-archive list --json prints of an archive.
+// listOf returns the output of docker-archive list --json.
 func listOf(t testing.TB, data []byte) []byte {
 	t.Helper()
 	r, err := dockerarchive.NewReader(nil, imagetest.WriteFile(t, data))
@@ -165,7 +165,7 @@ func TestSaveWithout(t *testing.T) {
 	}
 }
 
-// An archive that holds layers uncompressed has what its configs say.
+// An archive with uncompressed layers has the layers of its configs.
 func TestSaveWithoutDockerLayout(t *testing.T) {
 	first, second := versions(t)
 	o := saving(t)
@@ -214,7 +214,7 @@ func TestLeftOutIsNamed(t *testing.T) {
 	err = imagetest.Copy(t, archiveReference(t), inFile(t, delta), nil)
 	require.ErrorAs(t, err, &leftOut)
 
-	// Others go on without it, or with what it lacks from elsewhere.
+	// Other images go on without it, or with its missing layers from elsewhere.
 	o := saving(t)
 	o.KeepGoing = true
 	_, err = copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "x"), []copying.SaveImage{{Source: inFile(t, delta)}, named(t, other, "o:1")}, o)
@@ -355,7 +355,7 @@ func TestWithoutIsRefused(t *testing.T) {
 	require.ErrorContains(t, refused(t, o, named(t, second, "app:2")), "all layers of an image")
 }
 
-// An image that loses its last name to another stays if that is wanted.
+// An image that loses its last name to another stays if KeepUntagged is set.
 func TestAddKeepUntagged(t *testing.T) {
 	for name, kind := range map[string]types.ImageTransport{"docker": dockerarchive.Transport, "oci": dockerarchive.ImageTransport} {
 		t.Run(name, func(t *testing.T) {

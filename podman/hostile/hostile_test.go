@@ -253,7 +253,7 @@ func (x *hostileTest) write(ctx context.Context, t testing.TB, r *dockerarchive.
 	}
 }
 
-// check verifies what has been written, and that it is what was read.
+// check verifies a written archive, and compares its images with those that were read.
 func (x *hostileTest) check(ctx context.Context, t testing.TB, what, file string, theirs *plainArchive, wrong func(string, ...any)) {
 	data, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
@@ -304,8 +304,8 @@ func (x *hostileTest) change(ctx context.Context, t testing.TB, file string, wro
 	}
 }
 
-// plainArchive is what a reader finds in an archive that shares no code with the one that
-// is tested: it takes the tables of contents at their word.
+// plainArchive is an archive as an independent reader finds it, which shares no code with
+// the tested one: it takes the tables of contents at their word.
 type plainArchive struct {
 	files    map[string][]byte
 	configs  map[string][]digest.Digest // that a name may mean
@@ -450,7 +450,7 @@ func (a *plainArchive) readIndex() {
 	}
 }
 
-// blob returns a blob that is there and what it should be.
+// blob returns a blob that is there and matches its digest.
 func (a *plainArchive) blob(d v1.Descriptor, what string) ([]byte, bool) {
 	if d.Digest.Validate() != nil {
 		a.problem("%s: %q is no digest", what, d.Digest)

@@ -29,7 +29,7 @@ type ArchiveOptions struct {
 	// Transport says which kind of archive to write: dockerarchive.Transport, or
 	// dockerarchive.ImageTransport, as nil does.
 	Transport types.ImageTransport
-	// Names are what the image is called in the archive.
+	// Names are the names of the image in the archive.
 	Names []reference.Named
 	// Jobs is how many layers of the base are read at the same time; 0 means 6.
 	Jobs int
@@ -163,7 +163,7 @@ func (w *archiveWriter) plan(base []image.Blob) []image.Blob {
 	return plan
 }
 
-// placeOf returns under what the added layer with a number is planned.
+// placeOf returns the key under which the added layer with a number is planned.
 func placeOf(i int) digest.Digest { return digest.FromString(fmt.Sprint("added layer ", i)) }
 
 // report tells the caller how far reading the base is.

@@ -124,8 +124,8 @@ func (b *Base) choose(ctx context.Context, sys *types.SystemContext, policy *sig
 	return b.correct(ctx)
 }
 
-// correct has a manifest that was made up say what the layers are: that of
-// containers/image calls all of them compressed.
+// correct gives the layers of a made-up manifest their true types: containers/image
+// calls all of them compressed.
 func (b *Base) correct(ctx context.Context) error {
 	document, err := image.ParseDocument(b.raw, b.mimeType)
 	if err != nil || document.Config == nil || !b.MadeUp() {
@@ -157,8 +157,8 @@ func (b *Base) Close() error {
 // Manifest implements compose.Base.
 func (b *Base) Manifest(context.Context) ([]byte, string, error) { return b.raw, b.mimeType, nil }
 
-// MadeUp implements compose.MadeUpBase. It is true of transports that make manifests up
-// for what has none, although some archives have theirs.
+// MadeUp implements compose.MadeUpBase. It is true for transports that make up missing
+// manifests, although some archives have theirs.
 func (b *Base) MadeUp() bool {
 	return b.converted != nil || slices.Contains([]string{"docker-archive", "docker-daemon", "tarball"}, b.source.Reference().Transport().Name())
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/making"
 )
 
-// applied returns what a config says of containers behind some instructions.
+// applied returns the part of a config for containers after some instructions.
 func applied(t *testing.T, begin string, lines ...string) (string, error) {
 	t.Helper()
 	config, err := compose.ParseConfig([]byte(`{"config":` + begin + `}`))

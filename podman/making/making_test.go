@@ -119,7 +119,7 @@ func TestCopies(t *testing.T) {
 	}
 }
 
-// A registry that has the layers of the base is not sent them, and nobody reads them.
+// A registry that has the layers of the base is not sent them, and they are not read.
 func TestBaseIsNotRead(t *testing.T) {
 	registry := imagetest.NewRegistry(t)
 	base := imagetest.NewImage(t, "base", imagetest.Gzip(1, 100_000))
@@ -346,7 +346,7 @@ func TestOpenBase(t *testing.T) {
 	_, err = making.OpenBase(t.Context(), imagetest.Isolated(), nil, ref)
 	require.ErrorIs(t, err, os.ErrNotExist)
 
-	// A base that is not what it says.
+	// A base whose config does not fit its layers.
 	base := imagetest.NewImage(t, "x", imagetest.Gzip(1, 1000))
 	base.SetConfig([]byte(`{}`))
 	base.Encode(t)

@@ -23,7 +23,7 @@ import (
 // that says what to make.
 type transport struct{}
 
-// Name returns what the transport is called in messages and policies.
+// Name returns the name of the transport in messages and policies.
 func (transport) Name() string { return "made" }
 
 // ParseReference returns an error.
@@ -44,9 +44,9 @@ type imageReference struct {
 
 // Reference returns a reference to an image that is made every time an image source of
 // it is opened, with the same bytes. Its layers are kept in unnamed temporary files
-// until the source is closed. It can be copied to any transport, to an archive of this
-// module better by WriteArchive, which needs no temporary files. name is what it is
-// called, or nil.
+// until the source is closed. It can be copied to any transport, but WriteArchive is
+// better for an archive of this module, as it needs no temporary files. name may be
+// nil.
 func Reference(img *compose.Image, name reference.Named) types.ImageReference {
 	return &imageReference{image: img, name: name}
 }
@@ -160,7 +160,7 @@ func (s *imageSource) PutLayer(_ context.Context, blob io.Reader) (digest.Digest
 // Reference returns the reference that the source was opened with.
 func (s *imageSource) Reference() types.ImageReference { return s.ref }
 
-// Close frees what the layers take on disk.
+// Close frees the disk space of the layers.
 func (s *imageSource) Close() error {
 	var errs []error
 	if s.made != nil {
@@ -203,7 +203,7 @@ func (s *imageSource) GetSignatures(context.Context, *digest.Digest) ([][]byte, 
 	return nil, nil
 }
 
-// LayerInfosForCopy is nil: the manifest says what the layers are.
+// LayerInfosForCopy is nil: the manifest has the right layers.
 func (s *imageSource) LayerInfosForCopy(context.Context, *digest.Digest) ([]types.BlobInfo, error) {
 	return nil, nil
 }

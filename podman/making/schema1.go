@@ -98,7 +98,7 @@ func (l *convertedLayer) read(ctx context.Context, dir string, d digest.Digest, 
 	return l.examine(ctx)
 }
 
-// examine finds out what the layer is when it is unpacked.
+// examine finds out the media type and the diff ID of the layer.
 func (l *convertedLayer) examine(ctx context.Context) error {
 	prefix := make([]byte, min(compression.PrefixLen, l.size))
 	if _, err := l.file.ReadAt(prefix, 0); err != nil {
@@ -133,7 +133,7 @@ func (c *converted) blob(d digest.Digest) (io.ReadCloser, error) {
 	return nil, fmt.Errorf("the image has no blob %s", d)
 }
 
-// close frees what the layers take on disk.
+// close frees the disk space of the layers.
 func (c *converted) close() error {
 	var errs []error
 	for _, l := range c.layers {

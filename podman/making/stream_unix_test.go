@@ -17,7 +17,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/making"
 )
 
-// Into a pipe goes what goes into a file.
+// A pipe gets the same bytes as a file.
 func TestPipe(t *testing.T) {
 	for _, transport := range []types.ImageTransport{dockerarchive.Transport, dockerarchive.ImageTransport} {
 		img, _ := app(t)

@@ -61,7 +61,8 @@ func (s *Store) write(ctx context.Context, d digest.Digest, size int64, r io.Rea
 	return nil
 }
 
-// abort gives up what containerd has got of a blob. If that fails, it goes with the lease.
+// abort gives up the part of a blob that containerd has got. If that fails, it goes with
+// the lease.
 func (s *Store) abort(ref string) {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
 	defer cancel()
@@ -71,7 +72,7 @@ func (s *Store) abort(ref string) {
 // blobWriter is a blob that is being sent.
 type blobWriter struct {
 	stream contentapi.Content_WriteClient
-	ref    string // under which containerd keeps what it has got
+	ref    string // containerd keeps the partial blob under it
 	digest digest.Digest
 	size   int64
 }

@@ -30,7 +30,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/copying/containerd"
 )
 
-// server answers as containerd does, with what it has in memory.
+// server answers as containerd does, from memory.
 type server struct {
 	mu        sync.Mutex
 	blobs     map[string][]byte
@@ -42,7 +42,7 @@ type server struct {
 	sent      int               // bytes
 	aborted   []string
 	diffID    string // that layers turn out to have
-	raced     bool   // somebody else is faster with every snapshot
+	raced     bool   // another client is faster with every snapshot
 
 	// writing, if not nil, is asked before each request that writes.
 	writing func(context.Context, *contentapi.WriteContentRequest) error

@@ -38,7 +38,7 @@ const (
 const (
 	// maxMessage is the size in bytes of the largest message of containerd's.
 	maxMessage = 16 << 20
-	// leaseTime is how long what was sent is kept if this program dies.
+	// leaseTime is how long containerd keeps the sent content if this program dies.
 	leaseTime = 24 * time.Hour
 	// cleanupTime bounds how long containerd may take to forget content that is not
 	// needed.
@@ -122,7 +122,7 @@ func (s *Store) begin(ctx context.Context) error {
 	return nil
 }
 
-// Close gives up what no image needs, and ends the connection.
+// Close gives up content that no image needs, and ends the connection.
 func (s *Store) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
 	defer cancel()

@@ -200,7 +200,7 @@ func TestUnpack(t *testing.T) {
 func TestFaults(t *testing.T) {
 	layer := []byte("layer")
 	config, d := digest.FromString("config"), digest.FromBytes(layer)
-	// load does all that is done to load an image.
+	// load does every step of loading an image.
 	load := func(t *testing.T, s *server, store *containerd.Store) error {
 		s.diffID = d.String()
 		_, err := store.Has(t.Context(), d)

@@ -33,8 +33,8 @@ func (s *Store) Unpack(ctx context.Context, config digest.Digest, layers []imgsp
 	return s.label(ctx, config, map[string]string{"containerd.io/gc.ref.snapshot." + s.snapshotter: parent})
 }
 
-// unpack makes the snapshot of a layer on another snapshot. Somebody else may do that at
-// the same time.
+// unpack makes the snapshot of a layer on another snapshot. Another client may do that
+// at the same time.
 func (s *Store) unpack(ctx context.Context, layer imgspecv1.Descriptor, diffID digest.Digest, name, parent string) error {
 	there, err := s.hasSnapshot(ctx, name)
 	if there || err != nil {
@@ -79,7 +79,7 @@ func (s *Store) hasSnapshot(ctx context.Context, name string) (bool, error) {
 	return err == nil, err
 }
 
-// removeSnapshot removes what was not finished. If that fails, it goes with the lease.
+// removeSnapshot removes an unfinished snapshot. If that fails, it goes with the lease.
 func (s *Store) removeSnapshot(key string) {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
 	defer cancel()

@@ -1,5 +1,5 @@
-// Package answers knows what containers/image makes of the answers of registries. It is the
-// one package in this directory that knows containers/image.
+// Package answers knows the errors that containers/image makes of the answers of
+// registries. It is the one package in this directory that knows containers/image.
 package answers
 
 import (

@@ -23,7 +23,7 @@ func Daemon(t testing.TB, archives map[string][]byte) string {
 	return DaemonTelling(t, archives, func(string) string { return "{}" })
 }
 
-// DaemonTelling is Daemon with what it tells if it is asked about an image by its name.
+// DaemonTelling is Daemon with a function for its answers about an image by name.
 func DaemonTelling(t testing.TB, archives map[string][]byte, tell func(name string) string) string {
 	t.Helper()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

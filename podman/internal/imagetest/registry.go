@@ -22,7 +22,7 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// Registry is a registry on this machine that counts what it is asked for.
+// Registry is a registry on this machine that counts requests.
 type Registry struct {
 	// Address is its host and port.
 	Address string

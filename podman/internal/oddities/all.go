@@ -13,7 +13,7 @@ import (
 
 var digestTag = regexp.MustCompile(`/manifests/sha256-[0-9a-f]{64}$`)
 
-// nginx is what a proxy before a registry answers with.
+// nginx is the page that a proxy before a registry answers with.
 const nginx = "<html>\r\n<head><title>%s</title></head>\r\n<body><hr><center>nginx</center></body>\r\n</html>"
 
 // All are the oddities that commands are tested with.

@@ -21,7 +21,7 @@ type Oddity struct {
 	Seen string // where it was reported
 	// NoReferrers is set of a registry without the referrers API.
 	NoReferrers bool
-	// Once is set if what fails is not to be sent again.
+	// Once is set if failed requests must not be sent again.
 	Once bool
 	// Wrap returns a registry with the oddity. It is called once for each Server.
 	Wrap func(next http.Handler) http.Handler
@@ -60,7 +60,7 @@ func New(t testing.TB, o Oddity) *Server {
 	return s
 }
 
-// Requests returns what was asked for since it was last called.
+// Requests returns the requests since it was last called.
 func (s *Server) Requests() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

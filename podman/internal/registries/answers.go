@@ -43,7 +43,7 @@ func Judge(err error) (retry.Verdict, bool) {
 	}
 	var answer *errcode.ErrorResponse
 	if errors.As(err, &answer) {
-		if IsFull(err) { // Nobody makes room while all is sent again.
+		if IsFull(err) { // Sending all again makes no room.
 			return retry.Verdict{}, true
 		}
 		return retry.Status(answer.StatusCode), true
@@ -51,8 +51,8 @@ func Judge(err error) (retry.Verdict, bool) {
 	return retry.Verdict{}, false
 }
 
-// IsFull reports whether a registry has no space left for what it was sent. Some say that by the
-// status, others in words, and distribution by the number of the system's error in a detail.
+// IsFull reports whether a registry has no space left. Some say that by the status, others in
+// words, and distribution by the number of the system's error in a detail.
 func IsFull(err error) bool {
 	var answer *errcode.ErrorResponse
 	if !errors.As(err, &answer) || answer.StatusCode < http.StatusInternalServerError {
@@ -107,7 +107,7 @@ func retryAfter(header string) (after time.Duration, ok bool) {
 // maxRefusal is how much is read of the text in which a registry refuses something.
 const maxRefusal = 8 << 10
 
-// refusalOf returns an answer as an error, with what it says if it is a registry's.
+// refusalOf returns an answer as an error, with its text if it is a registry's.
 func refusalOf(response *http.Response) *errcode.ErrorResponse {
 	refusal := &errcode.ErrorResponse{Method: response.Request.Method, URL: response.Request.URL, StatusCode: response.StatusCode}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxRefusal))

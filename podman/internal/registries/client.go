@@ -26,10 +26,11 @@ import (
 // maxReferrers is how many referrers of one manifest a registry may list.
 const maxReferrers = 1000
 
-// Referrers returns what the referrers API of a repository lists for a manifest, each
-// once and sorted by digest. ok is false if the registry has no such API: it answers
-// 404, or something else than a list. A mirror that lists none is not believed, if the
-// registry itself can be asked. More than may be listed is an errdef.ErrLimit.
+// Referrers returns the descriptors that the referrers API of a repository lists for a
+// manifest, each once and sorted by digest. ok is false if the registry has no such
+// API: it answers 404, or something else than a list. A mirror that lists none is not
+// believed, if the registry itself can be asked. More than may be listed is an
+// errdef.ErrLimit.
 func (c *Client) Referrers(ctx context.Context, repo reference.Named, subject digest.Digest) (list []imgspecv1.Descriptor, ok bool, err error) {
 	ref, err := reference.WithDigest(reference.TrimNamed(repo), subject)
 	if err != nil {

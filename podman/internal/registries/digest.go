@@ -27,7 +27,7 @@ func (c *Client) Digest(ctx context.Context, name reference.Named) (digest.Diges
 	return digest.FromBytes(raw), nil
 }
 
-// atOf returns what a name stands for in its repository: a tag or a digest.
+// atOf returns the tag or the digest of a name.
 func atOf(name reference.Named) string {
 	switch name := name.(type) {
 	case reference.Tagged:

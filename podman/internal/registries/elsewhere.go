@@ -40,8 +40,8 @@ func (c *Client) CheckUploads(ctx context.Context, to reference.Named) error {
 	return nil
 }
 
-// Put sends a blob that can be read once, and returns what it has turned out to be: of its
-// digest and size, either may be unknown. The digest is not verified, but by the registry.
+// Put sends a blob that can be read once, and returns its digest and size, which may be
+// unknown before. The digest is not verified, but by the registry.
 func (c *Client) Put(ctx context.Context, to reference.Named, blob io.Reader, info types.BlobInfo) (types.BlobInfo, error) {
 	repository, err := c.itself(ctx, to)
 	if err != nil {

@@ -254,7 +254,7 @@ type Client struct {
 	sys *types.SystemContext
 
 	mu           sync.Mutex
-	repositories map[string]*repository // by what they are reached as
+	repositories map[string]*repository // by the name they are reached under
 }
 
 // repository is a repository at a registry or a mirror of it.
@@ -263,7 +263,7 @@ type repository struct {
 	remote    *remote.Repository
 	tags      *remote.Repository // the same, where tags stand for the referrers API
 	transport *http.Transport
-	anonymous bool // nobody has credentials for it
+	anonymous bool // there are no credentials for it
 	err       error
 }
 

@@ -37,8 +37,8 @@ func LoggedIn(sys *types.SystemContext, repository reference.Named) *types.Syste
 	return &with
 }
 
-// dockerConfig is what docker's config.json says of credentials, but for credHelpers, which
-// containers/image asks.
+// dockerConfig is the part of docker's config.json about credentials, without credHelpers,
+// which containers/image asks.
 type dockerConfig struct {
 	Auths map[string]struct {
 		Auth, Username, Password, IdentityToken string
@@ -46,13 +46,13 @@ type dockerConfig struct {
 	CredsStore string
 }
 
-// dockerLogin returns what docker's configuration has for a registry: in its store, or not
-// encoded. It is empty if there is nothing.
+// dockerLogin returns the credentials for a registry in docker's configuration: in its
+// store, or not encoded. They are empty if there are none.
 func dockerLogin(sys *types.SystemContext, host string) types.DockerAuthConfig {
 	data, err := os.ReadFile(dockerConfigPath(sys))
 	var c dockerConfig
 	if err != nil || json.Unmarshal(data, &c) != nil {
-		return types.DockerAuthConfig{} // containers/image has read it too, and said so.
+		return types.DockerAuthConfig{} // containers/image has read it too, and reported the error.
 	}
 	for key, entry := range c.Auths {
 		if hostOf(key) != hostOf(host) {
@@ -91,7 +91,7 @@ func hostOf(key string) string {
 	return host
 }
 
-// dockerHub is what docker calls Docker Hub where it keeps credentials.
+// dockerHub is docker's name for Docker Hub among its credentials.
 const dockerHub = "https://index.docker.io/v1/"
 
 // stored asks the program that keeps docker's credentials. If it fails, as with the

@@ -48,8 +48,8 @@ func (c *Client) PutManifest(ctx context.Context, to reference.Named, m Manifest
 	return nil
 }
 
-// getManifest returns what a repository has under a tag or a digest, and the type that the
-// registry says it is of, if any. IsNotFound tells that there is none.
+// getManifest returns the manifest that a repository has under a tag or a digest, and its
+// type according to the registry, if any. IsNotFound tells that there is none.
 func getManifest(ctx context.Context, r *remote.Repository, at string) (raw []byte, mediaType string, err error) {
 	ctx = auth.AppendRepositoryScope(ctx, r.Reference, auth.ActionPull)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, baseOf(r)+"/manifests/"+at, nil)
@@ -101,7 +101,7 @@ func (c *Client) HasBlob(ctx context.Context, in reference.Named, blob digest.Di
 	return false, fmt.Errorf("asking for blob %s in %s: %w", blob, in.Name(), err)
 }
 
-// baseOf is what the addresses of a repository begin with.
+// baseOf is the common beginning of the addresses of a repository.
 func baseOf(r *remote.Repository) string {
 	scheme := "https"
 	if r.PlainHTTP {

@@ -14,7 +14,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote/auth"
 )
 
-// errNotMounted is what a registry means that begins an upload instead.
+// errNotMounted means that a registry began an upload instead.
 var errNotMounted = errors.New("the registry does not mount it")
 
 // Mount has a registry take a blob into a repository from another one of its own or, if from

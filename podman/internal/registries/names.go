@@ -45,7 +45,7 @@ func ParseNormalizedNamed(name string) (reference.Named, error) {
 	return whole, nil
 }
 
-// cutIPv6 splits what begins with an IPv6 address, which is in brackets.
+// cutIPv6 splits a name that begins with an IPv6 address in brackets.
 func cutIPv6(s string) (address, rest string, ok bool) {
 	end := strings.IndexByte(s, ']') + 1
 	if !strings.HasPrefix(s, "[") || end == 0 {

@@ -48,8 +48,8 @@ func (c *Client) Upload(to reference.Named, blob imgspecv1.Descriptor) *Upload {
 	return &Upload{client: c, to: to, blob: blob}
 }
 
-// Send sends the blob, or what the registry lacks of it. open returns the whole blob; Send
-// skips the first skip bytes. After an error that may pass, Send may be called again.
+// Send sends the blob, or the part that the registry lacks. open returns the whole blob;
+// Send skips the first skip bytes. After an error that may pass, Send may be called again.
 func (u *Upload) Send(ctx context.Context, open func(skip int64) (io.ReadCloser, error)) error {
 	repository, err := u.client.itself(ctx, u.to)
 	if err != nil {
@@ -276,7 +276,7 @@ func (s *stoppable) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// stop lets nobody read any more, and returns why reading failed.
+// stop ends all reading, and returns why reading failed.
 func (s *stoppable) stop() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -88,7 +88,7 @@ func (s *uploadServer) patch(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusAccepted)
 }
 
-// uploadTo returns an upload of 5 MiB, what opens the blob, and the blob.
+// uploadTo returns an upload of 5 MiB, a function that opens the blob, and the blob.
 func uploadTo(t *testing.T, server http.Handler) (*registries.Upload, func(int64) (io.ReadCloser, error), []byte) {
 	t.Helper()
 	data := make([]byte, 5<<20)
@@ -157,8 +157,8 @@ func TestUploadToWhoDoesNotGoOn(t *testing.T) {
 	assert.Equal(t, digest.FromBytes(data), s.done)
 }
 
-// Where too little comes through, or the registry has nothing to go on with, there is an
-// error, and a later attempt may do better.
+// If too little comes through, or the registry has nothing to go on with, Send fails,
+// and a later attempt may do better.
 func TestUploadFails(t *testing.T) {
 	for name, c := range map[string]struct {
 		says       func(w http.ResponseWriter, n int) bool

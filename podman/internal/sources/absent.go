@@ -48,9 +48,9 @@ func notFound(err error) bool {
 	return errors.As(err, &coded) && coded.ErrorCode().Descriptor().HTTPStatusCode == http.StatusNotFound
 }
 
-// Absent returns which layers, of those that have URLs, are nowhere, and what was
-// said of the first. Where that cannot be told, it fails. Each layer is asked for by
-// try, which may do so several times.
+// Absent returns the layers with URLs that are nowhere, and the error of the first. It
+// fails if that cannot be found out. It asks for each layer through try, which may do
+// so several times.
 func Absent(ctx context.Context, src types.ImageSource, layers []imgspecv1.Descriptor, try func(func(context.Context) error) error) (absent map[digest.Digest]bool, first, err error) {
 	for _, l := range layers {
 		if len(l.URLs) == 0 {

@@ -28,8 +28,8 @@ type Blobs struct {
 	// Reopen, if not nil, opens the source anew after its registry rejected a token. It must
 	// not be changed while a blob is read.
 	Reopen func(context.Context) (types.ImageSource, error)
-	// Waiting is told of a registry that sends nothing. It must not be changed while a blob
-	// is read.
+	// Waiting is called for a registry that sends nothing. It must not be changed while a
+	// blob is read.
 	Waiting func(host string)
 }
 
@@ -108,9 +108,9 @@ func (s *Blobs) HasRanges() bool {
 
 func (s *Blobs) hasRanges(from *opened) bool { return from.ranger != nil && s.serial == nil }
 
-// reading reads from the source. One of containers/image keeps its token for as long as that
-// said it would be taken. If a registry rejects it earlier, another source, which has a new
-// one, is opened, once for each request.
+// reading reads from the source. A source of containers/image keeps its token for as long as
+// the token says. If a registry rejects it earlier, reading opens another source with a new
+// token, once for each request.
 func (s *Blobs) reading(ctx context.Context, read func(*opened) (io.ReadCloser, error)) (io.ReadCloser, error) {
 	s.mu.Lock()
 	from := s.now
@@ -140,7 +140,7 @@ func (s *Blobs) renew(ctx context.Context, rejected *opened) (*opened, error) {
 	return s.now, nil
 }
 
-// Close closes what was opened instead of the source, which stays open.
+// Close closes the sources that were opened instead of the first one, which stays open.
 func (s *Blobs) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 // that saves images reads them from a daemon.
 const DockerDaemon = "docker-daemon"
 
-// IsRegistry reports whether what a reference has comes over connections that are to be
+// IsRegistry reports whether a reference is read over connections that are to be
 // watched. A daemon may take its time before it answers, and a pipe too.
 func IsRegistry(ref types.ImageReference) bool {
 	return ref.Transport().Name() == docker.Transport.Name()

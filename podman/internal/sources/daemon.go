@@ -92,7 +92,7 @@ func exportedImage(ctx context.Context, sys *types.SystemContext, reader *docker
 	return src.(archiveSource), nil
 }
 
-// archiveSource is what the source of an archive says to packages of this module.
+// archiveSource is the source of an archive, with its methods for packages of this module.
 type archiveSource interface {
 	types.ImageSource
 	LeftOut(d digest.Digest) (where image.Elsewhere, ok bool)

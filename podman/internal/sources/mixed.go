@@ -100,7 +100,7 @@ func (s *plainSource) GetManifest(context.Context, *digest.Digest) ([]byte, stri
 	return s.manifest, s.mimeType, nil
 }
 
-// LayerInfosForCopy returns what the source says.
+// LayerInfosForCopy returns the layers that the source says.
 func (s *plainSource) LayerInfosForCopy(ctx context.Context, _ *digest.Digest) ([]types.BlobInfo, error) {
 	return s.ImageSource.LayerInfosForCopy(ctx, s.instance)
 }

@@ -79,8 +79,8 @@ func SystemPolicy(sys *types.SystemContext) (*signature.PolicyContext, error) {
 	return signature.NewPolicyContext(policy)
 }
 
-// isNoPolicy reports whether an error says that the system has no policy, which
-// containers/image tells in words only.
+// isNoPolicy reports whether an error says that the system has no policy.
+// containers/image has no type for that, only words.
 func isNoPolicy(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || err != nil && strings.Contains(err.Error(), "no policy.json file found")
 }

@@ -25,7 +25,7 @@ import (
 //	GetBlobAt(context.Context, types.BlobInfo, []struct{ Offset, Length uint64 }) (chan io.ReadCloser, chan error, error)
 type ranger struct{ method reflect.Value }
 
-// newRanger returns what reads ranges of src, or nil.
+// newRanger returns a reader of ranges of src, or nil.
 func newRanger(src types.ImageSource) *ranger {
 	src = named(src)
 	supports, ok := src.(interface{ SupportsGetBlobAt() bool })

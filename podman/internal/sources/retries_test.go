@@ -110,7 +110,7 @@ func TestRetryAfterNoAnswer(t *testing.T) {
 	reg := imagetest.NewRegistry(t)
 	var asked atomic.Int32
 	reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
-		w.Header().Set("Connection", "close") // net/http itself sends again what breaks off on an old one.
+		w.Header().Set("Connection", "close") // net/http itself sends requests again that break off on an old one.
 		if strings.Contains(r.URL.Path, "/manifests/") && asked.Add(1) <= 2 {
 			panic(http.ErrAbortHandler)
 		}

@@ -21,7 +21,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/compose"
 )
 
-// stateFile is where buildah keeps what it knows of a container.
+// stateFile is the file in which buildah keeps the state of a container.
 const stateFile = "buildah.json"
 
 // A Container is a container in a store. It may be used concurrently as its store may. It
@@ -90,8 +90,8 @@ func (c changes) Open(ctx context.Context) (io.ReadCloser, error) {
 	return diff, nil
 }
 
-// State is what buildah says of the image that a container would become, as its config
-// command changes it.
+// State is buildah's description of the image that a container would become, as its
+// config command changes it.
 type State struct {
 	Config      *compose.Config
 	Annotations map[string]string // of an OCI manifest
@@ -99,7 +99,7 @@ type State struct {
 	Comment     string            // of the history, too
 }
 
-// State returns what buildah says of the container, nil of the containers of others.
+// State returns buildah's state of the container, nil for containers of other tools.
 func (c *Container) State() (*State, error) {
 	data, err := c.store.FromContainerDirectory(c.container.ID, stateFile)
 	if errors.Is(err, fs.ErrNotExist) {

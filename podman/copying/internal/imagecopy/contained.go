@@ -15,10 +15,10 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 )
 
-// contained returns a registry as a destination that sends credentials to no other host, and
-// what to do when it is not needed any more. containers/image sends them wherever the registry
-// wants blobs to be uploaded. Where sigstore signatures have to be written, only that can: then
-// it is refused what the registry wants, as far as it says so before.
+// contained returns a registry as a destination that sends credentials to no other host, and a
+// function that releases it. containers/image sends them wherever the registry wants blobs to
+// be uploaded. Only containers/image can write sigstore signatures: then contained fails if
+// the registry wants uploads elsewhere, as far as it says so before.
 func contained(ctx context.Context, dest, source types.ImageReference, options *copy.Options) (types.ImageReference, func(), error) {
 	client := registries.New(options.DestinationCtx)
 	if !sources.IsRegistry(source) && len(options.Signers) == 0 && options.SignBySigstorePrivateKeyFile == "" {

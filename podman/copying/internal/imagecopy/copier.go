@@ -17,7 +17,7 @@ type copier struct {
 	ranges       *Ranges
 	ranged       *rangedSource // that is read; nil if there is none
 	watch        *stall.Watch  // nil if no registry is involved
-	final        bool          // what has been written cannot be taken back
+	final        bool          // written bytes cannot be taken back
 }
 
 // waiting tells the caller of a registry that sends nothing.

@@ -89,7 +89,7 @@ func (c *copier) copyWatched(ctx context.Context, options *copy.Options) (m []by
 		m, err = c.copy(ctx, options)
 	}
 	if err != nil && c.final {
-		return nil, retry.Final(err) // Another attempt would go behind what has been sent.
+		return nil, retry.Final(err) // Another attempt would write behind the bytes that have been sent.
 	}
 	return m, err
 }
@@ -138,7 +138,7 @@ func (c *copier) copy(ctx context.Context, options *copy.Options) ([]byte, error
 		// Only then, for that hides sigstore signatures from copy.Image.
 		opened.source = sources.Near{ImageSource: opened.source}
 	}
-	c.rest() // Somebody may have to open the other end of a pipe.
+	c.rest() // Another process may have to open the other end of a pipe.
 	w, inWriter, err := dockerarchive.NewWriterForReference(ctx, options.DestinationCtx, destRef, writerOptions(c.noSync, plan, src))
 	if err != nil {
 		return nil, err
@@ -235,7 +235,7 @@ func planInstance(ctx context.Context, plan *copyPlan, unpacks bool, src types.I
 			return err
 		}
 		for _, layer := range parsed.LayerInfos() {
-			if !layer.EmptyLayer { // Which what it is converted to does without.
+			if !layer.EmptyLayer { // The converted manifest has no empty layers.
 				plan.AddLayers([]types.BlobInfo{layer.BlobInfo})
 			}
 		}

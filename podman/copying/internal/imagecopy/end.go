@@ -21,7 +21,8 @@ func (p *copyPlan) note(layers []imgspecv1.Descriptor) {
 	}
 }
 
-// readEnd returns what reads the ends of layers of the plan, which are in src.
+// readEnd returns a function that reads the ends of layers of the plan, which are in
+// src.
 func (p *copyPlan) readEnd(src types.ImageSource) func(context.Context, digest.Digest, int) ([]byte, error) {
 	blobs := sources.New(src)
 	return func(ctx context.Context, d digest.Digest, n int) ([]byte, error) {

@@ -76,8 +76,8 @@ func (s *rangedSource) GetBlob(ctx context.Context, info types.BlobInfo, cache t
 	return body, info.Size, err
 }
 
-// mayBeToBlame reports whether copy.Image failed because a blob was not what its digest
-// says, which ranges may be the reason for. Its error has no type.
+// mayBeToBlame reports whether copy.Image failed because a blob did not match its
+// digest: ranges may be the reason. Its error has no type.
 func (s *rangedSource) mayBeToBlame(err error) bool {
 	return s != nil && s.fetcher.Ranged() && (errors.Is(err, fetching.ErrMismatch) || strings.Contains(err.Error(), "Digest did not match"))
 }

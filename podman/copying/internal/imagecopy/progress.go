@@ -34,7 +34,7 @@ func (c *copier) image(ctx context.Context, dest, source types.ImageReference, o
 			if c.watch != nil && (blobs > 0 || sources.IsRegistry(c.dest)) {
 				c.watch.Moved()
 			} else {
-				c.rest() // A daemon, say, may take a long time for what it has got.
+				c.rest() // A daemon, say, may take a long time to process the data.
 			}
 			c.report(p)
 			if options.Progress != nil && options.ProgressInterval > 0 {
@@ -52,7 +52,7 @@ func (c *copier) image(ctx context.Context, dest, source types.ImageReference, o
 	return copy.Image(ctx, c.policy, dest, source, &how)
 }
 
-// report tells of a blob.
+// report reports an event of a blob.
 func (c *copier) report(p types.ProgressProperties) {
 	e := progress.Event{Blob: p.Artifact.Digest, Size: p.Artifact.Size}
 	switch p.Event {
@@ -64,7 +64,7 @@ func (c *copier) report(p types.ProgressProperties) {
 		if p.Event == types.ProgressEventDone {
 			e.Kind = progress.Finished
 			if e.Size >= 0 && p.Offset != uint64(e.Size) {
-				e.Err = io.ErrUnexpectedEOF // Why is said when all has ended.
+				e.Err = io.ErrUnexpectedEOF // The reason is reported when all has ended.
 			}
 			e.Size = int64(p.Offset)
 			c.progress(e)
@@ -72,9 +72,8 @@ func (c *copier) report(p types.ProgressProperties) {
 	}
 }
 
-// reportedReference is an archive whose writer tells of blobs itself, as it may be reading
-// one when copy.Image has given up; and waits for a registry no longer than that sends
-// something.
+// reportedReference is an archive whose writer reports blobs itself, as it may be reading
+// one when copy.Image has given up; and stops waiting for a registry that sends nothing.
 type reportedReference struct {
 	types.ImageReference
 	copier *copier

@@ -53,7 +53,7 @@ func Daemon(ctx context.Context, images []selecting.Wanted, o Options) (*Done, e
 // isFull reports whether a daemon's disk is full, which it says in words only.
 func isFull(err error) bool { return strings.Contains(err.Error(), syscall.ENOSPC.Error()) }
 
-// prepare finds out what there is on both sides.
+// prepare finds out what both sides have.
 func (l *loader) prepare(ctx context.Context, images []selecting.Wanted) (err error) {
 	if l.kind, err = l.daemon.Kind(ctx); err != nil {
 		return err

@@ -33,7 +33,7 @@ type loadedManifest struct {
 	runs    bool
 }
 
-// ids returns by what a daemon may know the image.
+// ids returns the IDs by which a daemon may know the image.
 func (i *loadedImage) ids(kind daemon.Kind) []digest.Digest {
 	if kind.Containerd {
 		return []digest.Digest{i.Digest}

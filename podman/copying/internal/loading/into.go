@@ -20,8 +20,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/progress"
 )
 
-// Into copies images one by one. place returns what an image gets as its reference, for
-// each of its names or, if it has none, for the digest of its config.
+// Into copies images one by one. place returns the reference of an image for each of
+// its names or, if it has none, for the digest of its config.
 func Into(ctx context.Context, images []selecting.Wanted, place func(name reference.NamedTagged, config digest.Digest) (types.ImageReference, error), o Options) (*Done, error) {
 	platform := imgspecv1.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH}
 	if len(o.Select.Platforms) > 0 {

@@ -28,13 +28,13 @@ type Options struct {
 	NoUnpack       bool
 }
 
-// Done is what has been done.
+// Done is the result of loading.
 type Done struct {
 	Images        []Result
 	Sent, LeftOut int64
 }
 
-// Result is what became of an image. See copying.LoadedImage for the fields.
+// Result is the result for an image. See copying.LoadedImage for the fields.
 type Result struct {
 	Image    selecting.Wanted
 	ID       digest.Digest
@@ -165,7 +165,7 @@ func (l *loader) read(ctx context.Context, images []selecting.Wanted) (err error
 	return nil
 }
 
-// readConfigs finds out what of an image can be run.
+// readConfigs finds out which platforms of an image can be run.
 func (l *loader) readConfigs(ctx context.Context, place int, img *selecting.Image) error {
 	if err := l.from.FetchConfigs(ctx, img); err != nil {
 		return err
@@ -199,7 +199,7 @@ type Store interface {
 	Has(ctx context.Context, d digest.Digest) (bool, error)
 	// Receive takes the blobs of an OCI image layout in a tar archive, which lacks layers.
 	Receive(ctx context.Context, archive io.Reader) error
-	// Refer records which blobs, not all of which may be there, a document needs.
+	// Refer records which blobs a document needs. Some may not be there.
 	Refer(ctx context.Context, document digest.Digest, to []digest.Digest) error
 	// Name makes a name stand for a manifest or an index.
 	Name(ctx context.Context, name string, target imgspecv1.Descriptor) error

@@ -64,7 +64,7 @@ func (s *sentBlobs) of(b sentBlob) *sending {
 	return s.known[b]
 }
 
-// put sees to it that a repository has a blob.
+// put puts a blob into a repository, unless it is there.
 func (s *sentBlobs) put(ctx context.Context, img *pushedImage, to reference.Named, b image.Blob) error {
 	sending := s.of(sentBlob{reference.Domain(to), b.Digest})
 	if err := acquire(ctx, sending.turn); err != nil {
@@ -165,7 +165,7 @@ func (s *sentBlobs) locationsOf(to reference.Named, d digest.Digest) []reference
 	return found
 }
 
-// scopeOf is what containers/image calls a registry in its cache.
+// scopeOf is the name of a registry in the cache of containers/image.
 func scopeOf(name reference.Named) types.BICTransportScope {
 	return types.BICTransportScope{Opaque: reference.Domain(name)}
 }

@@ -59,7 +59,7 @@ func (p *pusher) confirm(ctx context.Context, img *pushedImage, target reference
 	})
 }
 
-// list sees to it that repositories list an image that is about another one.
+// list has repositories list a referrer.
 func (p *pusher) list(ctx context.Context, img *pushedImage) error {
 	if img.Top().Subject == nil || p.options.DryRun {
 		return nil
@@ -89,8 +89,8 @@ func (p *pusher) listIn(ctx context.Context, img *pushedImage, repository refere
 	return err
 }
 
-// addToList adds what an index of referrers lists to the one that a repository has under
-// its tag. It returns false if there is none, or this is no such index. Entries of
+// addToList adds the entries of an index of referrers to the one that a repository has
+// under its tag. It returns false if there is none, or this is no such index. Entries of
 // others stay there: a client that may not read the list does not replace it.
 func (p *pusher) addToList(ctx context.Context, img *pushedImage, target reference.Named) (bool, error) {
 	tagged, ok := target.(reference.Tagged)

@@ -29,7 +29,7 @@ type Wanted struct {
 	Otherwise reference.Named
 }
 
-// Result is what became of an image. See copying.PushResult for the fields.
+// Result is the result for an image. See copying.PushResult for the fields.
 type Result struct {
 	Image       Wanted
 	Digest      digest.Digest
@@ -45,7 +45,7 @@ type pushedImage struct {
 	isMade bool // its manifest is
 	about  []digest.Digest
 
-	mu     sync.Mutex // guards what blobs sent side by side change
+	mu     sync.Mutex // guards the fields that blobs sent side by side change
 	result Result
 }
 
@@ -127,7 +127,7 @@ func (i *pushedImage) nameMade() error {
 	return nil
 }
 
-// warn records what else should be known of the image.
+// warn records a warning about the image.
 func (i *pushedImage) warn(format string, args ...any) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

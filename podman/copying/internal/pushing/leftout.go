@@ -36,8 +36,9 @@ func (p *pusher) noteSources() {
 	}
 }
 
-// putLeftOut sees to it that a repository has the layers that no source has. Nothing has been
-// sent before; all that the registry has not got either are named in one error.
+// putLeftOut checks that a repository has the layers that no source has, or mounts them.
+// Nothing has been sent before; one error names all layers that the registry has not got
+// either.
 func (s *sentBlobs) putLeftOut(ctx context.Context, img *pushedImage, to reference.Named) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(s.options.Select.Jobs)

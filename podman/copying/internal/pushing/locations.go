@@ -11,10 +11,10 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// locations returns what remembers in which repositories blobs are: the cache of
-// containers/image. A program without C has no SQLite, and that cache would forget all
-// when the program ends. It has the other one then, in the same directory, that skopeo and
-// podman had before.
+// locations returns the cache of containers/image, which remembers in which repositories
+// blobs are. A program without C has no SQLite, and that cache would forget all when the
+// program ends. It then uses the older cache of skopeo and podman, in the same
+// directory.
 func locations(sys *types.SystemContext) types.BlobInfoCache {
 	if hasSQLite {
 		return blobinfocache.DefaultCache(sys)
@@ -27,7 +27,7 @@ func locations(sys *types.SystemContext) types.BlobInfoCache {
 	return tolerant{boltdb.New(filepath.Join(dir, "blob-info-cache-v1.boltdb"))}
 }
 
-// tolerant is a cache that knows nothing where it would panic: what it knows is a hint.
+// tolerant is a cache that knows nothing where it would panic: its entries are hints.
 type tolerant struct{ types.BlobInfoCache }
 
 // RecordKnownLocation implements types.BlobInfoCache.

@@ -24,7 +24,7 @@ func TestLocationsStay(t *testing.T) {
 	assert.Empty(t, locations(&types.SystemContext{BlobInfoCacheDir: t.TempDir()}).CandidateLocations(docker.Transport, scope, d, false))
 }
 
-// Where nothing can be written, nothing is remembered, and nothing fails.
+// A cache that cannot be written remembers nothing, and does not fail.
 func TestLocationsWithoutDirectory(t *testing.T) {
 	sys := &types.SystemContext{BlobInfoCacheDir: filepath.Join(os.DevNull, "none")}
 	scope, d := types.BICTransportScope{Opaque: "example.com"}, digest.FromString("blob")

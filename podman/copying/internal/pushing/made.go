@@ -21,7 +21,7 @@ import (
 )
 
 // madeLayers are the layers of images without a manifest, compressed. They wait in
-// temporary files: a registry is asked for what it has by their digests.
+// temporary files: a registry is asked for them by their digests.
 type madeLayers struct {
 	zstd    bool
 	tempDir string

@@ -66,8 +66,8 @@ func (p *pusher) place() {
 	}
 }
 
-// tagSubject returns what an image is about that is known by a digest tag only, and in no
-// repository: tools write that into OCI layouts.
+// tagSubject returns the subject of an image that has only a digest tag, and no
+// repository, as tools write into OCI layouts.
 func (i *pushedImage) tagSubject() (digest.Digest, bool) {
 	subject, _, ok := image.ParseDigestTag(i.result.Image.FreeName)
 	return subject, ok && i.result.Image.Name == nil

@@ -1,5 +1,5 @@
-// Package pushing puts a Selection into registries: what they have not got, each blob once,
-// a name when all of its image is there. It does not know where images come from.
+// Package pushing puts a Selection into registries: only blobs that they have not got, each
+// once, and a name when all of its image is there. It does not know where images come from.
 package pushing
 
 import (

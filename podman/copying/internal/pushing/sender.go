@@ -27,10 +27,10 @@ type Options struct {
 	Planned        func([]Result) error
 }
 
-// sender is what all that sends something has in common.
+// sender is the common part of everything that sends.
 type sender struct {
 	options Options
-	waiting func(host string) // is told of a registry that sends nothing
+	waiting func(host string) // is called for a registry that sends nothing
 	client  *registries.Client
 }
 

@@ -26,7 +26,7 @@ type sentReader struct {
 	want     image.Blob
 	digester digest.Digester
 	n        int64
-	skip     int64 // bytes that read is not told of
+	skip     int64 // bytes that are not reported as read
 	read     func(int)
 	err      error
 }
@@ -54,5 +54,5 @@ func (r *sentReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close closes what was read.
+// Close closes the source.
 func (r *sentReader) Close() error { return r.r.Close() }

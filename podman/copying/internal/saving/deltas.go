@@ -15,8 +15,8 @@ import (
 )
 
 // makeDeltas fetches the layers that no other archive has into temporary files, and puts
-// deltas in the place of those that are much larger than one. Only then is it known what the
-// archive will have.
+// deltas in the place of those that are much larger than one. The content of the archive is
+// known only then.
 func (s *saver) makeDeltas(ctx context.Context) error {
 	if s.options.Delta == nil {
 		return nil

@@ -12,7 +12,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
 )
 
-// Planned says what Save would write.
+// Planned describes the archive that Save would write.
 type Planned struct {
 	// Images are the results that Save would return.
 	Images []Result
@@ -33,7 +33,7 @@ type Entry struct {
 	Size   int64 // of its content, in bytes; -1 if it is not known
 }
 
-// Plan returns what Save would write.
+// Plan returns the plan of the archive that Save would write.
 func Plan(ctx context.Context, images []selecting.Wanted, o Options) (*Planned, error) {
 	s, err := newSaver(images, o)
 	if err != nil {
@@ -50,7 +50,7 @@ func Plan(ctx context.Context, images []selecting.Wanted, o Options) (*Planned, 
 	return s.plan(ctx)
 }
 
-// PlanOf returns what Stream would write.
+// PlanOf returns the plan of the archive that Stream would write.
 func PlanOf(ctx context.Context, from *selecting.Selection) (*Planned, error) {
 	return over(from).plan(ctx)
 }
@@ -133,7 +133,7 @@ func (p *planner) run(ctx context.Context) error {
 	return nil
 }
 
-// image adds what an image would add to the archive.
+// image adds the blobs that an image would add to the archive.
 func (p *planner) image(ctx context.Context, img *selecting.Image) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -7,7 +7,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
 )
 
-// Result is what became of an image. See copying.SaveResult for the fields.
+// Result is the result for an image. See copying.SaveResult for the fields.
 type Result struct {
 	Image     selecting.Wanted
 	Digest    digest.Digest

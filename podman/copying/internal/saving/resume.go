@@ -43,7 +43,7 @@ func (s *saver) rangeSize(l layout.Layout) int {
 
 // resume prepares to go on with the file that an earlier save has left.
 func (s *saver) resume(ctx context.Context, out *output.Output) error {
-	if !s.options.Resume || s.from.Layout.Unpacks() { // There is no place before what comes has been decompressed.
+	if !s.options.Resume || s.from.Layout.Unpacks() { // Places are known only after decompression.
 		return nil
 	}
 	places, err := writing.PlanPlaces(ctx, writing.Options{Layout: s.from.Layout, Plan: s.from.Plan()})
@@ -57,8 +57,8 @@ func (s *saver) resume(ctx context.Context, out *output.Output) error {
 	return nil
 }
 
-// rests returns which decompressed layers are of use if somebody has left them in the
-// file, nil if nothing is known of that.
+// rests returns which decompressed layers are of use if an earlier run has left them in
+// the file, nil if that is not known.
 func (s *saver) rests() func(digest.Digest) bool {
 	if !s.mayHaveUnpacked() {
 		return nil

@@ -1,6 +1,6 @@
-// Package saving writes archives of a Selection: new ones, such that are there and are
-// added to, and streams; and says in advance what it would write. It decides which blob is
-// fetched when, and puts images together. It does not know where images come from.
+// Package saving writes archives of a Selection: new ones, additions to existing ones, and
+// streams. It also plans them in advance. It decides which blob is fetched when, and puts
+// images together. It does not know where images come from.
 package saving
 
 import (
@@ -51,7 +51,7 @@ func (s *saver) whole() *selecting.Selection {
 	return s.from
 }
 
-// Stream writes what has been selected and read to a stream, as an image-archive.
+// Stream writes a selection that has been read to a stream, as an image-archive.
 func Stream(ctx context.Context, w io.Writer, from *selecting.Selection, tempDir string) error {
 	s := over(from)
 	s.options.DestinationCtx = &types.SystemContext{BigFilesTemporaryDir: tempDir}
@@ -112,8 +112,8 @@ func save(ctx context.Context, path string, images []selecting.Wanted, o Options
 
 // save writes the archive, of images that are to be read before or have been.
 func (s *saver) save(ctx context.Context, path string, read bool, create func() (*output.Output, error)) ([]Result, error) {
-	// Before anything is read, so that nobody waits to hear that the path is
-	// taken. Nothing is written yet.
+	// Before anything is read, so that a path that is taken fails at once. Nothing is
+	// written yet.
 	algorithm, err := output.Compression(path, s.options.Compression)
 	if err != nil {
 		return nil, fmt.Errorf("saving images: %w", err)

@@ -46,7 +46,7 @@ type saver struct {
 	present  map[digest.Digest]bool // blobs that the archive has; not changed once blobs are fetched
 }
 
-// report tells the caller what happens, but of blobs that the archive has.
+// report reports events to the caller, except of blobs that the archive has.
 func (s *saver) report(e progress.Event) {
 	if e.Blob == "" || !s.present[e.Blob] || e.Kind == progress.Retried {
 		s.options.Select.Progress(e)
@@ -69,7 +69,7 @@ func (s *saver) tempDir() string {
 	return s.options.DestinationCtx.BigFilesTemporaryDir
 }
 
-// unpackedLayer is a layer, and what it is when it is decompressed.
+// unpackedLayer is a layer, and its digest after decompression.
 type unpackedLayer struct {
 	imgspecv1.Descriptor
 	diffID digest.Digest

@@ -14,7 +14,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/output"
 )
 
-// sum is the digest of an archive, if somebody wants it.
+// sum computes the digest of an archive, if the caller wants it.
 type sum struct {
 	into *digest.Digest
 	hash hash.Hash // of an archive that is written from start to end; else nil

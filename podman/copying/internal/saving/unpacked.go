@@ -16,7 +16,7 @@ func (s *saver) mayHaveUnpacked() bool {
 	return s.from.Layout.Unpacks() && (s.options.existing != nil || s.options.Resume)
 }
 
-// learnLayers fetches the configs, which say what those are.
+// learnLayers fetches the configs, which have the digests.
 func (s *saver) learnLayers(ctx context.Context) error {
 	if !s.mayHaveUnpacked() {
 		return nil

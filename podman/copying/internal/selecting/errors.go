@@ -8,9 +8,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 )
 
-// endsReading reports whether the error of one image tells that the others had better
-// not be tried: it is that of a machine that does not answer, which has been waited
-// for, or that of this one.
+// endsReading reports whether after the error of one image the others should not be
+// tried: a machine did not answer for long, or the error is this machine's.
 func endsReading(err error) bool {
 	return IsLocal(err) || sources.Retries(0, 0).Judge(err).Retry
 }

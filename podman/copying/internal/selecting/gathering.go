@@ -9,7 +9,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 )
 
-// gathering is what has been found about the images of a Selection.
+// gathering holds the referrers found for the images of a Selection.
 type gathering struct {
 	selection *Selection
 	found     map[string]*Image // by the digest or the full name

@@ -56,7 +56,7 @@ type Image struct {
 	signed    bool          // or that is not known, and one of the warnings says so
 }
 
-// origins are sources that know what Docker's manifest.json says of an image.
+// origins are sources that know the entry of an image in Docker's manifest.json.
 type origins interface {
 	Origin(config digest.Digest) image.Origin
 }
@@ -89,12 +89,12 @@ func (i *Image) OpenRange(ctx context.Context, blob imgspecv1.Descriptor, offset
 	return i.blobs.OpenRange(ctx, blob, offset, length)
 }
 
-// Warn records what the caller should know of an image.
+// Warn records a warning about an image.
 func (i *Image) Warn(format string, args ...any) {
 	i.Warnings = append(i.Warnings, fmt.Sprintf(format, args...))
 }
 
-// Top returns what the names of an image stand for.
+// Top returns the manifest or index that the names of an image stand for.
 func (i *Image) Top() *image.Document { return i.Documents[len(i.Documents)-1] }
 
 // Has reports whether an image leads to a manifest or index that has been read.
@@ -151,7 +151,7 @@ func (i *Image) Size() int64 {
 	return sum
 }
 
-// describe keeps what the configs say that an image is for.
+// describe keeps the platforms that the configs say.
 func (i *Image) describe(content *image.Image) {
 	for _, document := range i.Documents {
 		if document.Config == nil {
@@ -168,9 +168,9 @@ func (i *Image) describe(content *image.Image) {
 	}
 }
 
-// referrer is what makes a Image one that is about another.
+// referrer is the part of an Image that is about another.
 type referrer struct {
-	parents []*Image // what it was found for, images or referrers
+	parents []*Image // the images or referrers it was found for
 	subject digest.Digest
 	isList  bool // it is an index of referrers, under the tag for it
 	keep    bool // it is to be saved

@@ -44,8 +44,8 @@ func ParseIndex(raw []byte) (*Index, error) {
 	return x, nil
 }
 
-// only returns an index of some manifests and of the attestations about them, and
-// what it lists, in the order of the original.
+// only returns an index of some manifests and of the attestations about them, and its
+// entries, in the order of the original.
 func (x *Index) only(chosen []digest.Digest) ([]byte, []digest.Digest, error) {
 	var kept []json.RawMessage
 	var instances []digest.Digest
@@ -82,7 +82,7 @@ func (x *Index) platforms() []string {
 	return names
 }
 
-// Descriptors returns what the index lists.
+// Descriptors returns the entries of the index.
 func (x *Index) Descriptors() []imgspecv1.Descriptor { return x.descriptors }
 
 // ChooseInstance returns the manifest for the platform that sys asks for, or a

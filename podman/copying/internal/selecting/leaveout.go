@@ -8,7 +8,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
-// checkOptions fails if nothing can be taken as is asked for.
+// checkOptions fails if the options contradict each other or the layout.
 func (s *Selection) checkOptions() error {
 	o, one := &s.options, s.Layout.Unpacks() // an archive of Docker's kind, with one platform of an image
 	switch {

@@ -26,11 +26,11 @@ import (
 // image in.
 const containerdName = "io.containerd.image.name"
 
-// All returns what a reference means that may lead to several images, for Save.
-// One to an archive, whichever tool wrote it, or to an OCI image layout that does not
-// choose an image there means all: each in its turn, once for every name that it has,
-// and Whole. Any other reference means one image, by the name that it has there or, in
-// other transports, by that of the reference.
+// All returns the images that a reference means, for Save. One to an archive, whichever
+// tool wrote it, or to an OCI image layout that does not choose an image there means
+// all: each in its turn, once for every name that it has, and Whole. Any other
+// reference means one image, by the name that it has there or, in other transports, by
+// that of the reference.
 //
 // An archive, which may come from a pipe, is opened once, and its images can be read
 // until release is called. release is never nil.
@@ -149,7 +149,7 @@ func ImagesIn(r *dockerarchive.Reader, chosen string) ([]Wanted, error) {
 	return images, nil
 }
 
-// within returns what a reference says of an image in the archive.
+// within returns the part of a reference that chooses an image in the archive.
 func within(ref types.ImageReference, r *dockerarchive.Reader) string {
 	return strings.TrimPrefix(strings.TrimPrefix(ref.StringWithinTransport(), r.Path()), ":")
 }

@@ -50,8 +50,8 @@ func (r *reading) readInstances(ctx context.Context, instances []digest.Digest, 
 	for i := range instances {
 		unparsed[i] = ctrimage.UnparsedInstance(r.img.src, &instances[i])
 	}
-	// Other sources do not promise that they can be asked for two at once, and
-	// none needs it as much.
+	// Other sources do not promise that they serve two requests at once, and none needs
+	// it as much.
 	if r.img.Source.Transport().Name() == docker.Transport.Name() {
 		g, ctx := errgroup.WithContext(ctx)
 		g.SetLimit(r.s.options.Jobs)
@@ -107,8 +107,8 @@ func ofIndex(instance digest.Digest, err error) error {
 	return nil
 }
 
-// readInstance reads what an index lists. depth is that of the index in the
-// archive, or -1 if the archive will have the instance only.
+// readInstance reads an entry of an index. depth is that of the index in the archive,
+// or -1 if the archive will have the instance only.
 func (r *reading) readInstance(ctx context.Context, unparsed *ctrimage.UnparsedImage, instance digest.Digest, depth int) (*image.Document, error) {
 	raw, mimeType, err := r.manifest(ctx, unparsed)
 	if err != nil {
@@ -238,7 +238,7 @@ func (r *reading) allowImage(ctx context.Context, unparsed *ctrimage.UnparsedIma
 	var signatures [][]byte
 	err = r.ask(ctx, func(ctx context.Context) (err error) { signatures, err = unparsed.Signatures(ctx); return err })
 	if err != nil {
-		r.img.signed = true // Or it is said of each manifest.
+		r.img.signed = true // So that it is reported once, and not for each manifest.
 		r.img.Warn("whether it is signed is not known: %v", err)
 	} else if len(signatures) > 0 {
 		r.img.signed = true

@@ -13,8 +13,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
-// lacking returns which blob of a manifest is not where the manifest is, where that can be
-// told without asking another machine; nil if all are there, or nobody knows.
+// lacking returns which blob of a manifest is not at the same source, if that can be found
+// out without asking another machine; nil if all are there, or if it is not known.
 func (r *reading) lacking(ctx context.Context, document *image.Document) error {
 	for b := range image.BlobsOf([]*image.Document{document}) {
 		if b.Kind == image.KindDocument {

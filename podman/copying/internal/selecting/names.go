@@ -14,8 +14,8 @@ func (i *Wanted) References() []reference.Named {
 	return append([]reference.Named{i.Name}, i.Names...)
 }
 
-// AllNames returns what the image is called in the archive, each name once, in the
-// order of the archive.
+// AllNames returns the names of the image in the archive, each once, in the order of
+// the archive.
 func (i *Wanted) AllNames() []string {
 	var names []string
 	if i.FreeName != "" {

@@ -11,7 +11,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 )
 
-// daemonImage is what a Docker daemon knows of one of its images.
+// daemonImage is a Docker daemon's description of an image.
 type daemonImage struct{ daemon.Image }
 
 // Origin returns the parent of the image with a config. It has none where the ID is not

@@ -15,7 +15,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 )
 
-// newReferrer returns what answers a question, where the repository has it.
+// newReferrer returns a referrer that answers a question, at its place in the repository.
 func newReferrer(q question, ref reference.Named) (*Image, error) {
 	source, err := docker.NewReference(ref)
 	if err != nil {
@@ -36,7 +36,7 @@ func (i *Image) roots() []*Image {
 	var visit func(img *Image)
 	visit = func(img *Image) {
 		if seen[img] {
-			return // A tag may hold what the tag is about.
+			return // A tag may hold its own subject.
 		}
 		seen[img] = true
 		if img.about == nil {
@@ -57,7 +57,7 @@ func (i *Image) leaveOut(format string, args ...any) {
 	i.Warn("%s is left out: %s", i.key(), fmt.Sprintf(format, args...))
 }
 
-// Subject returns what a referrer is about, or "".
+// Subject returns the digest that a referrer is about, or "".
 func (i *Image) Subject() digest.Digest {
 	if i.about == nil {
 		return ""
@@ -65,7 +65,7 @@ func (i *Image) Subject() digest.Digest {
 	return i.about.subject
 }
 
-// key is what tells one referrer from another.
+// key tells referrers apart.
 func (i *Image) key() string {
 	if i.Name != nil {
 		return i.Name.String()
@@ -100,7 +100,8 @@ func (s *Selection) resolveReferrersTag(ctx context.Context, top *ctrimage.Unpar
 	return image.ParseDocument(raw, mimeType)
 }
 
-// isReferrersTag reports whether an image is known as what lists the referrers of another.
+// isReferrersTag reports whether an image has the name of an index that lists the
+// referrers of another.
 func (i *Image) isReferrersTag() bool {
 	_, kind, ok := image.ParseDigestTag(i.name())
 	return ok && kind == image.TagReferrers
@@ -189,8 +190,8 @@ func (s *Selection) referrerDocument(ctx context.Context, r *Image, d digest.Dig
 	return document, nil
 }
 
-// openReferrer opens a source of its own for a referrer, where that of its image need
-// not have it: a mirror has what has been put there.
+// openReferrer opens a source of its own for a referrer if the source of its image may
+// lack it: a mirror has only what has been put there.
 func (g *gathering) openReferrer(ctx context.Context, r *Image) error {
 	s, repo := g.selection, r.Source.DockerReference()
 	mirrored, err := g.client(r).Mirrored(repo)

@@ -134,7 +134,7 @@ func (g *gathering) needed(r *Image) bool {
 	return slices.ContainsFunc(r.roots(), func(root *Image) bool { return g.selection.Err(root) == nil })
 }
 
-// ask returns what a registry has about a manifest.
+// ask returns the referrers of a manifest in a registry.
 func (g *gathering) ask(ctx context.Context, q question) ([]*Image, error) {
 	repo := q.about.Source.DockerReference()
 	var listed []imgspecv1.Descriptor
@@ -179,7 +179,7 @@ func (g *gathering) ask(ctx context.Context, q question) ([]*Image, error) {
 	return found, nil
 }
 
-// tagged returns what a digest tag of a subject holds, nil if there is none.
+// tagged returns the image under a digest tag of a subject, nil if there is none.
 func (g *gathering) tagged(ctx context.Context, q question, kind string) (*Image, error) {
 	name, err := reference.WithTag(reference.TrimNamed(q.about.Source.DockerReference()), image.DigestTag(q.subject, kind))
 	if err != nil {
@@ -277,7 +277,7 @@ func restricted(index *image.Document, kept []digest.Digest) (*image.Document, e
 	return image.ParseDocument(raw, index.Descriptor.MediaType)
 }
 
-// name returns what the image is called in the archive first, "" for nothing.
+// name returns the first name of the image in the archive, "" if there is none.
 func (i *Image) name() string {
 	for _, name := range i.AllNames() {
 		return name

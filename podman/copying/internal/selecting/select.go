@@ -29,8 +29,8 @@ type reading struct {
 
 func (s *Selection) of(img *Image) *reading { return &reading{s, img} }
 
-// resolve reads the manifests of an image, chooses what will be saved of it, and
-// has the policy accept that.
+// resolve reads the manifests of an image, chooses the parts to save, and has the
+// policy accept them.
 func (r *reading) resolve(ctx context.Context) error {
 	if err := r.checkName(); err != nil {
 		return err
@@ -145,7 +145,8 @@ func (r *reading) platforms() []imgspecv1.Platform {
 // skipsMissing reports whether an index need not be all there.
 func (r *reading) skipsMissing() bool { return r.s.options.SkipMissing || r.img.exported || r.asItIs() }
 
-// skipsIncomplete reports whether what an index lists need not have all of its blobs there.
+// skipsIncomplete reports whether manifests of an index whose blobs are not all there are
+// skipped.
 func (r *reading) skipsIncomplete() bool { return r.s.options.SkipMissing || r.img.exported }
 
 // checkName says what becomes of a name that the layout cannot keep, and refuses a full one.
@@ -216,7 +217,7 @@ func (r *reading) keepsIndex(raw []byte) bool {
 }
 
 // checkPlatform fails if an image that is not an index is for no platform that is
-// wanted. One that does not say what it is for is for any.
+// wanted. An image that does not say its platform is for any.
 func (r *reading) checkPlatform(ctx context.Context, unparsed *ctrimage.UnparsedImage) error {
 	if len(r.platforms()) == 0 || r.s.options.AnyPlatform {
 		return nil
@@ -231,7 +232,7 @@ func (r *reading) checkPlatform(ctx context.Context, unparsed *ctrimage.Unparsed
 	}
 	config, err := image.ParseConfig(parsed.ConfigInfo().Digest.String(), raw)
 	if err != nil || !config.HasRootFS || config.Platform.OS == "" && config.Platform.Architecture == "" {
-		return nil // Nobody can tell.
+		return nil // It is not known.
 	}
 	have := config.Platform
 	name := image.PlatformString(&have)

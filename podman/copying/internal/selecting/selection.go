@@ -50,7 +50,7 @@ type Options struct {
 
 	SkipNonDistributable bool
 	LeaveOut             func(layer imgspecv1.Descriptor) bool
-	KeepThin             bool // leave out what archives that are read say that they leave out
+	KeepThin             bool // leave out the layers that the archives being read leave out
 	Without              *Without
 	Referrers            *Referrers // nil for none
 
@@ -72,8 +72,8 @@ type Selection struct {
 	Images  []*Image
 	Fetcher *fetching.Fetcher
 
-	// Store takes a layer; configs stay in memory. Kept, if not nil, returns what there is
-	// of a blob already. Fatal reports whether an error of Store is the end of all images.
+	// Store takes a layer; configs stay in memory. Kept, if not nil, returns the part of a
+	// blob that is here already. Fatal reports whether an error of Store ends all images.
 	Store func(ctx context.Context, blob *fetching.Blob, r io.Reader) error
 	Kept  func(ctx context.Context, blob *fetching.Blob) io.Reader
 	Fatal func(error) bool
@@ -177,7 +177,7 @@ func (s *Selection) Replacing(deltas image.LeftOut) *Selection {
 		made := img.replacing(deltas)
 		other.add(made)
 		if err := s.Err(img); err != nil {
-			_ = other.Fail(made, err) // It has been said, if it was the end of all.
+			_ = other.Fail(made, err) // It has been reported, if it ended all.
 		}
 	}
 	other.collect()
@@ -218,7 +218,7 @@ func (s *Selection) store(ctx context.Context, blob *fetching.Blob, r io.Reader)
 	return nil
 }
 
-// Waiting tells the caller of a registry that sends nothing.
+// Waiting reports a registry that sends nothing to the caller.
 func (s *Selection) Waiting(host string) {
 	s.options.Progress(progress.Event{Kind: progress.Waiting, Host: host})
 }

@@ -61,8 +61,8 @@ func (i *Image) LeftOut() []errdef.LeftOut {
 	})
 }
 
-// layersOf returns the layers of documents that are in other archives, as in tells, each
-// once.
+// layersOf returns the layers of documents that are in other archives, according to in,
+// each once.
 func layersOf(documents []*image.Document, in func(*image.Document, imgspecv1.Descriptor) (where image.Elsewhere, ok bool)) []errdef.LeftOut {
 	var found []errdef.LeftOut
 	seen := map[digest.Digest]bool{}
@@ -97,7 +97,7 @@ func (s *Selection) CheckLeftOut(has func(digest.Digest) bool) error {
 		})
 		if len(missing) > 0 {
 			failed = true
-			_ = s.Fail(img, &errdef.LeftOutError{Layers: missing}) // All that fail are told at once.
+			_ = s.Fail(img, &errdef.LeftOutError{Layers: missing}) // All failures are reported at once.
 		}
 	}
 	switch {

@@ -19,15 +19,15 @@ import (
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 )
 
-// Without is what somebody has already, for SaveOptions.Without: the layers that are in
-// archives, or on lists. The zero value is nothing. It is filled first; after that it may
+// Without holds the layers that the recipient has already, in archives or on lists, for
+// SaveOptions.Without. The zero value is nothing. It is filled first; after that it may
 // be used concurrently.
 type Without struct {
 	blobs   map[held]string          // the archive
 	diffIDs map[digest.Digest]string // the archive, by diff ID
 }
 
-// held is a layer that somebody has.
+// held is a layer that the recipient has.
 type held struct {
 	digest digest.Digest
 	size   int64 // in bytes; unknownSize matches any
@@ -36,9 +36,9 @@ type held struct {
 // unknownSize is the size of a layer that is known by its digest only.
 const unknownSize = -1
 
-// Open adds what r holds: an archive, of any kind and compressed or not, or a list as
-// AddList takes it. An archive from a stream is copied to a temporary file. name is what
-// the archive that is saved will call it.
+// Open adds the layers in r: an archive, of any kind and compressed or not, or a list as
+// AddList takes it. An archive from a stream is copied to a temporary file. The saved
+// archive will call it name.
 func (w *Without) Open(ctx context.Context, name string, r io.Reader) error {
 	file, _ := r.(*os.File)
 	buffered := bufio.NewReaderSize(r, sniffLen)
@@ -70,8 +70,8 @@ func openHeld(ctx context.Context, file *os.File, r io.Reader) (*archive.Archive
 // sniffLen is how much of a file is looked at to tell a list from an archive.
 const sniffLen = 512
 
-// isList reports whether something begins as a list does, and not as a tar archive or a
-// compressed one, whose names and headers do not.
+// isList reports whether a file begins as a list, and not as a tar archive or a
+// compressed one.
 func isList(prefix []byte) bool {
 	if bytes.IndexByte(prefix, 0) >= 0 {
 		return false
@@ -104,8 +104,8 @@ func (w *Without) AddArchive(ctx context.Context, name string, a *archive.Archiv
 // maxList is how long a list may be, in bytes: some 400,000 layers.
 const maxList = 64 << 20
 
-// AddList adds a list: what docker-archive list --json prints of an archive, or digests of
-// layers as manifests have them, one per line, with empty lines and those that begin with #.
+// AddList adds a list: the output of docker-archive list --json, or digests of layers as
+// manifests have them, one per line, with empty lines and those that begin with #.
 func (w *Without) AddList(name string, r io.Reader) error {
 	data, err := io.ReadAll(io.LimitReader(r, maxList+1))
 	if err == nil && len(data) > maxList {
@@ -172,7 +172,7 @@ func (w *Without) addManifest(name string, m dockerarchive.ManifestInfo, depth i
 		if err := l.Digest.Validate(); err != nil {
 			return false, fmt.Errorf("digest %q: %w", l.Digest, err)
 		}
-		if m.Digest == "" { // No manifest says what they are called.
+		if m.Digest == "" { // No manifest has their digests.
 			w.addDiffID(l.Digest, name)
 		} else {
 			w.addBlob(l.Digest, l.Size, name)

@@ -34,7 +34,7 @@ func (c *carrier) bundle(data []byte) (about digest.Digest, err error) {
 	if message := content.MessageSignatureContent(); message != nil {
 		return c.message(b, message)
 	}
-	if err := c.verifyBundle(b, verify.WithoutArtifactUnsafe); err != nil { // It says itself what it is about.
+	if err := c.verifyBundle(b, verify.WithoutArtifactUnsafe); err != nil { // It names its subject itself.
 		return "", err
 	}
 	raw := content.EnvelopeContent().RawEnvelope()

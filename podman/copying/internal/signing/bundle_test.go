@@ -167,7 +167,7 @@ func (a *archived) tar(t *testing.T) []byte {
 	return out.Bytes()
 }
 
-// A bundle counts if one of the keys has signed what it says of the image.
+// A bundle counts if one of the keys has signed its statement about the image.
 func TestBundles(t *testing.T) {
 	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
@@ -232,7 +232,7 @@ func decodeHex(t *testing.T, d digest.Digest) []byte {
 	return data
 }
 
-// Keys that cannot be one, and types that cannot be meant, are said.
+// Invalid keys, and types that make no sense, are errors.
 func TestOptionsAreChecked(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)

@@ -25,8 +25,8 @@ const (
 const signatureOf = "dev.cosignproject.cosign/signature"
 
 // collect looks at everything in an archive that could be a signature or an attestation.
-// Where it is found, and what it is said to be about, is nothing: anybody can write that.
-// A statement that is signed says itself what it is about.
+// Its place and its unsigned subject prove nothing: anybody can write them. A signed
+// statement names its subject itself.
 func collect(ctx context.Context, a *loadable.Archive, t *trust) (*evidence, error) {
 	e := &evidence{wanted: t.predicate, statements: map[digest.Digest][]statement{}, rejected: map[digest.Digest][]error{}}
 	for _, doc := range a.Documents() {
@@ -34,7 +34,7 @@ func collect(ctx context.Context, a *loadable.Archive, t *trust) (*evidence, err
 			return nil, err
 		}
 		if doc.Err != nil {
-			continue // If a client loads it, somebody has to vouch for it.
+			continue // If a client loads it, it needs a signature.
 		}
 		for _, layer := range doc.Fields.Layers {
 			c := carrier{archive: a, trust: t, found: e, document: doc, layer: layer}
@@ -81,7 +81,8 @@ func (c *carrier) read() {
 	c.found.reject(subject, err)
 }
 
-// subject is what the archive says that the signature is about. It is good for messages.
+// subject is the signature's subject according to the archive. It is good for messages
+// only.
 func (c *carrier) subject() digest.Digest {
 	if c.document.Fields.Subject == nil {
 		return c.archive.About(c.document.Digest)
@@ -89,7 +90,7 @@ func (c *carrier) subject() digest.Digest {
 	return c.document.Fields.Subject.Digest
 }
 
-// payload is what cosign signs, as Red Hat's simple signing has it.
+// payload is the document that cosign signs, in the format of Red Hat's simple signing.
 type payload struct {
 	Critical struct {
 		Identity struct {

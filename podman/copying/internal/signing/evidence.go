@@ -9,13 +9,13 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 )
 
-// statement is what somebody has signed: that an image has a digest.
+// statement is a signed statement: that an image has a digest.
 type statement struct {
 	repository string // that it is of, "" if it is of none
 	predicate  string // the type of an attestation, "" for a signature
 }
 
-// evidence is what an archive has for and against the digests of images.
+// evidence is all that an archive has for and against the digests of images.
 type evidence struct {
 	wanted     string // the type of an attestation, "" for a signature
 	statements map[digest.Digest][]statement
@@ -37,7 +37,7 @@ func (e *evidence) reject(d digest.Digest, err error) {
 }
 
 // NamelessError is returned for an image that is signed as one of a repository, but has no name
-// in the archive that says whether that is what somebody expects.
+// in the archive to compare with that.
 type NamelessError struct {
 	SignedAs string // as the signature has it
 }

@@ -172,7 +172,7 @@ var clients = map[string]func([]entry) []loaded{
 	"a puller from serve": func(entries []entry) []loaded { return tops(extracted(entries), ownTag) },
 }
 
-// fullRefName is what podman and skopeo call an image; a word is no more than its tag.
+// fullRefName is the name of an image for podman and skopeo; a word is only its tag.
 func fullRefName(d v1.Descriptor) string {
 	if name := d.Annotations[v1.AnnotationRefName]; strings.ContainsAny(name, "/:") {
 		return name
@@ -180,7 +180,7 @@ func fullRefName(d v1.Descriptor) string {
 	return ""
 }
 
-// imageName is what containerd and Docker 29 call an image.
+// imageName is the name of an image for containerd and Docker 29.
 func imageName(d v1.Descriptor) string {
 	return cmp.Or(d.Annotations["io.containerd.image.name"], d.Annotations[v1.AnnotationRefName])
 }

@@ -1,5 +1,5 @@
-// Package signing checks the signatures of images with what an archive has of them. It asks
-// nobody else.
+// Package signing checks the signatures of images from the content of an archive alone. It
+// needs no network.
 package signing
 
 import (

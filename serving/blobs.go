@@ -74,7 +74,7 @@ func (s *Server) cacheable() string {
 	return "public"
 }
 
-// openBlob returns the content of a blob. done is to be called when it has been used.
+// openBlob returns the content of a blob. The caller must call done after using it.
 func openBlob(ctx context.Context, b *archive.Blob) (content io.ReadSeeker, done func(), err error) {
 	section, back := b.Section(), func() {}
 	switch {
@@ -218,8 +218,8 @@ func (s *Server) sent() {
 	}
 }
 
-// awaitQuiet waits until no blob is being sent, or it is deadline. It returns false if the
-// Server is closed before.
+// awaitQuiet waits until no blob is being sent, or until deadline. It returns false if
+// the Server is closed before.
 func (s *Server) awaitQuiet(deadline time.Time) bool {
 	late := time.NewTimer(time.Until(deadline))
 	defer late.Stop()

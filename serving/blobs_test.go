@@ -197,8 +197,8 @@ func TestTruncated(t *testing.T) {
 	assert.Contains(t, s.log.String(), "cut short")
 }
 
-// Nor does one that is cut short while a client reads from it: the client knows that it has
-// not got all.
+// If an archive is cut short while a client reads from it, the client knows that it has not
+// got all.
 func TestTruncatedWhileSent(t *testing.T) {
 	content := bytes.Repeat([]byte("more than sockets buffer"), 1<<19)
 	img := imagetest.NewImage(t, "big", imagetest.NewLayer(content, content, v1.MediaTypeImageLayer))

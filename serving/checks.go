@@ -143,7 +143,7 @@ func (c *checks) before(a, b *check) bool {
 	return a.number > b.number
 }
 
-// lately returns how many wrong passwords came lately from an address, and of a user there.
+// lately returns how many wrong passwords came lately from an address, and for a user there.
 func (c *checks) lately(of claimant) (from, user int) {
 	for _, w := range c.wrong {
 		if w.address == of.address {

@@ -14,7 +14,8 @@ import (
 const (
 	// leastIdle is how long every connection may be idle: a request may be on its way.
 	leastIdle = 250 * time.Millisecond
-	// idlePoll is how often is looked for one that has been idle for that long.
+	// idlePoll is the interval at which to look for a connection that has been idle long
+	// enough to close.
 	idlePoll = 50 * time.Millisecond
 )
 

@@ -119,7 +119,7 @@ func (u *Users) sum(user, password string) (sum [sha256.Size]byte) {
 }
 
 // find returns the hash of a user's password; known is false if there is no such user: the
-// hash is another one's then, to take the time of being compared.
+// hash is then another user's, so that comparing takes the same time.
 func (u *Users) find(user string) (hash string, known bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -169,7 +169,7 @@ func (u *Users) refresh() {
 	u.read, u.settled = now, false
 }
 
-// reread reads the file. It must be called with u.mu held, or before anybody else knows u.
+// reread reads the file. It must be called with u.mu held, or before others know u.
 func (u *Users) reread() error {
 	f, err := os.Open(u.path)
 	if err != nil {

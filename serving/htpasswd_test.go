@@ -91,8 +91,8 @@ func TestUnknownUsersAreCompared(t *testing.T) {
 	assert.Len(t, used, 2, "of any cost that there is")
 }
 
-// A file that changes is read again at once, also if its time and its size say that it has
-// not. One that cannot be read changes nothing.
+// A file that changes is read again at once, even if its time and its size are the same.
+// One that cannot be read changes nothing.
 func TestHtpasswdChanges(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "users")
 	file := func(text string) { require.NoError(t, os.WriteFile(path, []byte(text), 0o600)) }
@@ -278,7 +278,7 @@ func TestFloodOfPasswords(t *testing.T) {
 	}
 }
 
-// Somebody has a limited number of places to wait at, and is told when there is none.
+// A client has a limited number of places to wait at, and gets an error when there is none.
 func TestPlacesToWait(t *testing.T) {
 	guarded(t, func(t *testing.T, dial func(string) net.Conn, checks func() int) {
 		var mu sync.Mutex

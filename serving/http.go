@@ -22,10 +22,10 @@ const (
 // Serve answers requests on a listener until ctx ends, or it fails, and closes it.
 // When ctx has ended, requests that are being answered have as long as grace to end;
 // they are cut off then. It has no more than 1,024 connections at once, fewer if the
-// process may not open as many files: for another one, that on which nothing has been
-// asked for longest is closed, and each on which nothing is asked for a minute. With
-// certFile and keyFile, unless both are empty, it uses TLS. Errors go to package log,
-// except that the other end of a connection fails to begin with TLS.
+// process may not open as many files: to accept another one, it closes the connection
+// that has been idle for longest. It also closes each connection that is idle for a
+// minute. With certFile and keyFile, unless both are empty, it uses TLS. Errors go to
+// package log, except that the other end of a connection fails to begin with TLS.
 func Serve(ctx context.Context, l net.Listener, h http.Handler, certFile, keyFile string, grace time.Duration) error {
 	server := &http.Server{
 		Handler:           h,

@@ -63,8 +63,8 @@ func TestKernelSendsFiles(t *testing.T) {
 	}
 }
 
-// watchSending asks for a range of a blob, and returns it and how much of it the kernel was
-// asked to send from a file.
+// watchSending asks for a range of a blob, and returns it and how many bytes of it
+// the kernel was asked to send from a file.
 func watchSending(t *testing.T, path, target, byteRange string) (body []byte, sent int64) {
 	s, err := serving.New(t.Context(), []string{path}, serving.Options{})
 	require.NoError(t, err)

@@ -242,8 +242,8 @@ func combined(ctx context.Context, images []*image) *image {
 	return &image{from: images[0].from, made: &archive.Manifest{Descriptor: descriptor, Data: data, Made: true}}
 }
 
-// find returns a repository, nil if there is none. namespace is the registry that a
-// client takes this one for, if it says so.
+// find returns a repository, nil if there is none. namespace is the registry for
+// which a client takes this one, if it says so.
 func (n *names) find(namespace, name string) *repository {
 	if namespace != "" {
 		if namespace == "index.docker.io" || namespace == "registry-1.docker.io" {

@@ -75,8 +75,8 @@ func (s *Server) References(a Served, position int) []string {
 	return found
 }
 
-// reference returns NAME:TAG under which an image is found by one of its names, "" if it is
-// not.
+// reference returns the NAME:TAG under which an image is found by one of its names, "" if it
+// is not found.
 func (n *names) reference(name string, img *image) string {
 	if naming.IsTag(name) && n.leads(fileName(img.from.path), name, img) {
 		return fileName(img.from.path) + ":" + name

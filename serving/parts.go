@@ -19,8 +19,8 @@ func otherPart(path string) bool {
 	return err == nil
 }
 
-// partsStamp describes the files that follow the first part of an archive, up to one that
-// is missing, so that it is seen when that comes.
+// partsStamp describes the files that follow the first part of an archive, up to a
+// missing one, so that its arrival is noticed.
 func partsStamp(path string) string {
 	archive, ok := strings.CutSuffix(path, firstPart)
 	if !ok {

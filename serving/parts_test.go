@@ -13,8 +13,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/output"
 )
 
-// An archive in parts is one archive of a directory: complete, or not served until the
-// part comes that is missing.
+// An archive in parts is one archive of a directory: served when complete, and not before the
+// missing part comes.
 func TestServesParts(t *testing.T) {
 	img := imagetest.NewImage(t, "one", imagetest.Plain(1, 3<<20), imagetest.Plain(2, 1000))
 	data := newLayout(t).add(img, "team/app:1").bytes()

@@ -16,8 +16,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
-// The codes of errors, as the distribution specification has them, and two of
-// registries that have to say more.
+// The codes of errors from the distribution specification, and two more of
+// registries.
 const (
 	codeNameInvalid     = "NAME_INVALID"
 	codeNameUnknown     = "NAME_UNKNOWN"
@@ -53,7 +53,7 @@ type request struct {
 	view       *snapshot
 }
 
-// isAPI reports whether a path is the registry's, and not that of a page.
+// isAPI reports whether a path belongs to the registry, and not to a page.
 func isAPI(path string) bool { return path == "/v2" || strings.HasPrefix(path, "/v2/") }
 
 // route answers a request for anything.

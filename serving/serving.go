@@ -21,9 +21,9 @@
 //
 // # Files
 //
-// Archives are opened when something of them is asked for, and closed again while more are
-// open than a quarter of the files that the process may open: the others are for clients. A
-// compressed archive is unpacked anew then.
+// Archives are opened when a client asks for something in them. They are closed again while
+// more are open than a quarter of the files that the process may open: the others are for
+// clients. A compressed archive is then unpacked anew.
 //
 // # Trust
 //
@@ -64,8 +64,8 @@ type Options struct {
 	// TempDir is the directory for archives that have to be unpacked, in files without
 	// names; "" is the system's for large ones.
 	TempDir string
-	// Bases, if not nil, have layers that archives are without. Layers that deltas make are
-	// made once, and kept as far as BasesOptions.Keep goes.
+	// Bases, if not nil, have layers that archives leave out. Layers that deltas make are made
+	// once, and kept as far as BasesOptions.Keep goes.
 	Bases *archive.Bases
 }
 
@@ -208,8 +208,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// answer answers a request, unless it returns true: an archive that was closed is not there
-// any more, and a request that is not the last attempt should be tried again.
+// answer answers a request, unless it returns true: then a closed archive is not there any
+// more, and a request that is not the last attempt should be tried again.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, last bool) (again bool) {
 	view := s.acquire()
 	if view == nil {

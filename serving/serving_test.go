@@ -301,7 +301,7 @@ func TestDigestTags(t *testing.T) {
 	assert.Equal(t, http.StatusNotFound, s.status("team/other/blobs/"+signature.Layers[0].Digest.String()))
 }
 
-// An archive that lacks a platform or a layer says so of these, and of nothing else.
+// If an archive lacks a platform or a layer, errors say so for these only.
 func TestPartial(t *testing.T) {
 	s := serve(t, "../testdata/cases/partial-arm64.tar")
 	var index v1.Index

@@ -24,10 +24,10 @@ const maxSparse = 1 << 40
 // rewritten: headers get the form of Writer, and the end is the two blocks that it
 // must have, without padding.
 //
-// The tar is read to the end of r, beyond its own, so that a reader that verifies
-// comes to its verdict. A tar that is none, or is cut short, is an ErrDamaged, and
-// sparse files of more than 1 TiB in all are an ErrLimit. When ctx ends, so does the
-// copy, with its error.
+// The tar is read to the end of r, beyond its own, so that a verifying reader can
+// verify all. An invalid tar, or one that is cut short, is an ErrDamaged, and sparse
+// files of more than 1 TiB in all are an ErrLimit. When ctx ends, so does the copy,
+// with its error.
 func Filter(ctx context.Context, w io.Writer, r io.Reader, rewriting *Rewriting) error {
 	out := NewWriter(ctx, w)
 	err := Each(ctx, r, func(h *tar.Header, content io.Reader) error {

@@ -20,8 +20,8 @@ const (
 	// WhiteoutPrefix before the last element of a path says that lower layers have
 	// no such file.
 	WhiteoutPrefix = ".wh."
-	// MetaPrefix begins names that say something of their directory. All but
-	// OpaqueMarker are remains of aufs, and mean nothing to anybody else.
+	// MetaPrefix begins names that say something of their directory. All except
+	// OpaqueMarker are remains of aufs, and mean nothing to others.
 	MetaPrefix = WhiteoutPrefix + WhiteoutPrefix
 	// OpaqueMarker says of its directory that lower layers have nothing in it.
 	OpaqueMarker = MetaPrefix + ".opq"

@@ -49,8 +49,8 @@ func (t *Tree) Add(e Entry) {
 	}
 }
 
-// Has reports whether a path is that of a file, or of a directory that has no entry
-// but something in it.
+// Has reports whether a path is that of a file, or of a directory without an entry
+// of its own that has something in it.
 func (t *Tree) Has(name string) bool {
 	_, file := t.entries[name]
 	return file || len(t.children[name]) > 0

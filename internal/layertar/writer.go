@@ -35,7 +35,7 @@ func NewWriter(ctx context.Context, w io.Writer) *Writer {
 }
 
 // Write writes an entry: its header, which is not changed, and as many bytes of
-// content as that says. Content may be nil if there are none. An error of content is
+// content as its size. Content may be nil if there are none. An error of content is
 // returned with the entry's name; it is an io.ErrUnexpectedEOF if there are too few.
 func (w *Writer) Write(h *tar.Header, content io.Reader) error {
 	if err := w.ctx.Err(); err != nil {

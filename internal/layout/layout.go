@@ -37,8 +37,8 @@ type Layout interface {
 	BlobName(d digest.Digest) string
 	// ConfigName returns the name of the entry that holds a config.
 	ConfigName(d digest.Digest) string
-	// NeedsFiles reports whether an image may need files of its own because of a blob,
-	// so that an archive that is planned has to have room for them behind its blobs.
+	// NeedsFiles reports whether an image may need files of its own because of a blob, so
+	// that a planned archive needs room for them behind its blobs.
 	NeedsFiles(d digest.Digest) bool
 	// BlobHeader describes that entry.
 	BlobHeader(d digest.Digest, size int64) (*tar.Header, error)
@@ -165,8 +165,8 @@ func (m Metadata) small(name string, data []byte) (tarfile.Small, error) {
 // only.
 var ErrIndex = errors.New("an archive of this kind holds single-platform images, not a manifest list or an index; choose a platform, or write an image-archive")
 
-// TypeError is returned by Check for a document of a type that a layout cannot
-// hold, but that an image may be converted from.
+// TypeError is returned by Check for a document of a type that a layout cannot hold, but
+// from which an image may be converted.
 type TypeError struct{ MediaType string }
 
 // Error names the type.

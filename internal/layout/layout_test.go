@@ -178,7 +178,7 @@ func TestNames(t *testing.T) {
 }
 
 // An image without a name is there once, and an archive without names has no
-// repositories but where they always were.
+// repositories file, except in layouts that always have one.
 func TestUnnamed(t *testing.T) {
 	for name, l := range both {
 		table := l.NewTable()

@@ -27,8 +27,8 @@ type OCI struct {
 	Metadata Metadata
 	// Pure leaves out the parts that make it a docker archive.
 	Pure bool
-	// Prefer returns the manifest of an index that Docker is offered, if it is
-	// there. Without it, and without that manifest, it is the first.
+	// Prefer returns the manifest of an index to offer to Docker, if it is there. Without
+	// Prefer, or without that manifest, it is the first.
 	Prefer func(index *image.Document) (digest.Digest, bool)
 }
 
@@ -378,7 +378,7 @@ func (t *ociTable) dockerItem(img *image.Image, d *image.Document) (*dockerItem,
 	return t.firstItem(img, d, map[*image.Document]bool{})
 }
 
-// firstItem is dockerItem that looks at no document twice: an index may list another one a
+// firstItem is dockerItem, but looks at no document twice: an index may list another one a
 // thousand times, and that a third.
 func (t *ociTable) firstItem(img *image.Image, d *image.Document, seen map[*image.Document]bool) (*dockerItem, error) {
 	seen[d] = true

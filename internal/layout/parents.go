@@ -9,9 +9,9 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
-// Docker restores from manifest.json which image was built on which. It refuses to
-// load an archive in which a parent cannot be one: docker load wants the history of
-// the parent and one step more, as its builder made them.
+// Docker restores the parents of images from manifest.json. It refuses to load an
+// archive with an impossible parent: docker load wants the history of the parent
+// and one step more, as its builder made them.
 
 // parents knows which images of an archive may be built on which others.
 type parents struct {

@@ -29,7 +29,7 @@ func (t Tagged) byNames(names ...string) bool {
 	return slices.ContainsFunc(names, func(name string) bool { return slices.Contains(t.Names, name) })
 }
 
-// byConfig reports whether a config is that of the image, as far as that is said.
+// byConfig reports whether a config is that of the image, as far as that is known.
 func (t Tagged) byConfig(file string) bool {
 	if len(t.Configs) == 0 {
 		return t.Digest == "" && len(t.Names) > 0
@@ -105,7 +105,7 @@ func has(set map[string]struct{}, key string) bool {
 	return ok
 }
 
-// named returns a descriptor with another name, and with all else that it says.
+// named returns a descriptor with another name, and with all its other fields.
 func named(d *kept[v1.Descriptor], name string) *kept[v1.Descriptor] {
 	other := &kept[v1.Descriptor]{value: d.value, raw: d.raw, changed: true}
 	other.value.Annotations = maps.Clone(d.value.Annotations)

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// With its last name an image goes, or stays without one and with all else that is said
-// of it.
+// An image that loses its last name is removed, or stays without a name and with all its other
+// fields.
 func TestRemoveKeeps(t *testing.T) {
 	const listed = `{"mediaType":"m","digest":"sha256:` + someHex + `","size":7,"annotations":{"a":"b"}}`
 	named := func(name string) string {

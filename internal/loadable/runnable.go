@@ -14,8 +14,9 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
-// runByOthers are the types of configs and layers that are of no image, and are run all the
-// same: by docker plugin, by shims for WebAssembly, and from file systems that are mounted.
+// runByOthers are the types of configs and layers that are not of an image, but are run all
+// the same: by docker plugin, by shims for WebAssembly, and from file systems that are
+// mounted.
 var runByOthers = []string{"application/vnd.docker.plugin.", "application/vnd.wasm.", "application/wasm", "application/vnd.erofs.", "application/vnd.sylabs.sif."}
 
 func isRunByOthers(mediaType string) bool {
@@ -69,8 +70,8 @@ func (a *Archive) mayBeTar(d digest.Digest) bool {
 	return err == nil || err == io.EOF || limited.N == 0 && errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// isUnknown reports whether an index says of a manifest that it is for no platform, as
-// BuildKit does of attestations.
+// isUnknown reports whether an index lists a manifest as one for no platform, as BuildKit
+// does with attestations.
 func isUnknown(d v1.Descriptor) bool {
 	return d.Platform != nil && d.Platform.OS == image.UnknownPlatform && d.Platform.Architecture == image.UnknownPlatform
 }

@@ -29,7 +29,7 @@ var (
 )
 
 // Unambiguous refuses a table of contents that has a key twice, or in other letters than
-// the specification has it. It has nothing against one that is not there.
+// the specification. A missing table is fine.
 func Unambiguous(files *tarfile.Index, name string) error {
 	if !files.Has(name) {
 		return nil

@@ -117,7 +117,7 @@ func (c *checker) top(top v1.Descriptor, named bool) {
 	}
 }
 
-// nameless returns why something is not vouched for that says no repository.
+// nameless returns why nobody vouches for an image without a repository.
 func (c *checker) nameless(top v1.Descriptor, about bool) error {
 	err := c.covered(top, "", about)
 	if err == nil || c.isAccepted(top.Digest, map[digest.Digest]bool{}) {

@@ -10,6 +10,6 @@ func (f *File) Written(off, n int64) int64 { return f.before(off, n) }
 // knows holes.
 func (f *File) NextData(off int64) int64 { return off }
 
-// Allocated returns how many bytes of the disk the file takes, or if that cannot be told,
-// its size.
+// Allocated returns how many bytes of the disk the file takes, or its size if that is
+// not known.
 func (f *File) Allocated() (int64, error) { return f.Size() }

@@ -32,8 +32,8 @@ func (f *File) NextData(off int64) int64 {
 	return data
 }
 
-// Allocated returns how many bytes of the disk the file takes, or if that cannot be told,
-// its size.
+// Allocated returns how many bytes of the disk the file takes, or its size if that is
+// not known.
 func (f *File) Allocated() (int64, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.file.Fd()), &st); err != nil {

@@ -12,13 +12,13 @@ import (
 // errClosed means that this process was started without the stream it should write to.
 var errClosed = errors.New("it is closed")
 
-// CheckOpen fails if a file is a standard stream that was closed when this process was started,
-// which a null device opened for reading and writing is taken for.
+// CheckOpen fails if a file is a standard stream that was closed when this process was
+// started. A null device opened for reading and writing counts as one.
 func CheckOpen(f *os.File) error { return checkOpen(int(f.Fd())) }
 
 // checkOpen fails if a standard stream was closed when this process was started. Go
-// then opens the null device in its place, for reading and writing, so that an
-// archive would go nowhere; a shell opens that for writing only, and is believed.
+// then opens the null device in its place, for reading and writing, so that an archive
+// would go nowhere. A shell opens it for writing only: then it is meant.
 func checkOpen(fd int) error {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 	if err != nil || flags&unix.O_ACCMODE != unix.O_RDWR {

@@ -64,11 +64,11 @@ type Output struct {
 	undo    func() error // leaves the path as it was; closes the file
 }
 
-// Create prepares to write to path. A regular file appears there, with mode
-// 0644 less the umask, at Commit; symbolic links are followed; an empty file is
-// replaced, keeping its mode and owner, or, where that cannot be done because it
-// is a mount point or its directory is read-only, written in place. Pipes and
-// devices, and standard output under the names /dev/stdout and "-", are streams.
+// Create prepares to write to path. A regular file appears there, with mode 0644
+// less the umask, at Commit. Symbolic links are followed. An empty file is
+// replaced, keeping its mode and owner. If it is a mount point, or its directory
+// is read-only, it is written in place. Pipes and devices, and standard output
+// under the names /dev/stdout and "-", are streams.
 //
 // A FIFO is opened when somebody opens it for reading, which may take as long as
 // ctx lasts; ctx has no effect later. The error wraps that of ctx, or one of this
@@ -167,9 +167,9 @@ func create(ctx context.Context, path string) (*Output, error) {
 	return o, err
 }
 
-// resolve follows symbolic links, also where the last one points to nothing yet,
-// until there are none, or one of them names a file that this process has open,
-// which it returns.
+// resolve follows symbolic links until there are none, also if the last one points
+// to nothing yet. If one of them names a file that this process has open, it
+// returns that.
 func resolve(path string) (string, *os.File, error) {
 	const maxLinks = 40 // as many as Linux follows
 	for range maxLinks {

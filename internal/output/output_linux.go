@@ -113,7 +113,7 @@ func link(self, target string, old fs.FileInfo) error {
 func linkSelf(self, name string) error { return pathError("link", name, linkAt(self, name)) }
 
 // linkAt gives the file that a link of /proc leads to a name. It is a variable so that a
-// test can be a system that does not.
+// test can stand for a system that cannot.
 var linkAt = func(self, name string) error {
 	return unix.Linkat(unix.AT_FDCWD, self, unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW)
 }
@@ -169,8 +169,8 @@ var swap = func(name, target string) error {
 	return pathError("exchange", target, unix.Renameat2(unix.AT_FDCWD, name, unix.AT_FDCWD, target, unix.RENAME_EXCHANGE))
 }
 
-// isUnsupported reports whether an error says that this kernel or file system
-// knows no such renaming.
+// isUnsupported reports whether an error means that this kernel or file system does not
+// support such renaming.
 func isUnsupported(err error) bool {
 	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS)
 }

@@ -83,8 +83,8 @@ func TestWithoutExchange(t *testing.T) {
 	assert.Equal(t, []string{"out"}, names(t, dir))
 }
 
-// Not every system that has files without names gives them one: that is found out before
-// anything is written to it.
+// Some systems that have files without names cannot give them one: that is found out
+// before anything is written.
 func TestWithoutLinking(t *testing.T) {
 	real := linkAt
 	t.Cleanup(func() { linkAt = real })

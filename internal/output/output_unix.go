@@ -53,14 +53,16 @@ func inherited(path string) (*os.File, error) {
 	return os.NewFile(uintptr(copied), path), nil
 }
 
-// How often it is tried whether a FIFO has a reader: at first, and at least.
+// Delays between the attempts to find a reader of a FIFO: the first, and the
+// longest.
 const (
 	firstTry = time.Millisecond
 	lastTry  = 100 * time.Millisecond
 )
 
-// openFIFO opens a FIFO when it has a reader. To open it in the usual way would
-// wait for one uninterruptibly, and then be mistaken by it for a writer.
+// openFIFO opens a FIFO when it has a reader. Opening it in the usual way would
+// wait for a reader without an end, and the reader would then take it for a
+// writer.
 func openFIFO(ctx context.Context, path string) (*os.File, error) {
 	for wait := firstTry; ; wait = min(2*wait, lastTry) {
 		f, err := os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0)

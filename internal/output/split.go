@@ -259,8 +259,8 @@ func (s *split) complete(ctx context.Context) error {
 	return nil
 }
 
-// alone gives the list a part of its own, filling up with zeros the one that was the
-// last, and returns it encoded.
+// alone gives the list a part of its own, after filling up the last one with zeros, and
+// returns it encoded.
 func (s *split) alone(ctx context.Context, l *parts.List) ([]byte, error) {
 	last := len(s.parts) - 1
 	if err := s.parts[last].Truncate(s.size); err != nil {

@@ -9,8 +9,8 @@ import (
 	"slices"
 )
 
-// directory is an open directory. Names are those of files in it, and none of its
-// methods follows a symbolic link.
+// directory is an open directory. Names are names of files in it, and none of
+// its methods follows a symbolic link.
 type directory interface {
 	list() ([]string, error) // sorted
 	stat(name string) (fs.FileInfo, error)

@@ -75,8 +75,8 @@ func setXattrs(h *tar.Header, xattrs map[string]string) error {
 	return nil
 }
 
-// isKept reports whether layers have an extended attribute. All others are about
-// this machine, or visible to root alone.
+// isKept reports whether an extended attribute belongs in a layer. All others
+// are about this machine, or visible to root alone.
 func isKept(xattr string) bool {
 	return xattr == "security.capability" || strings.HasPrefix(xattr, "user.") && !strings.HasPrefix(xattr, "user.overlay.")
 }

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openFlags are those with which a file is opened that was a regular one a moment
-// ago, and must not block if it is a FIFO now.
+// openFlags are for opening a file that was a regular one a moment ago, and
+// must not block if it is a FIFO now.
 const openFlags = syscall.O_NONBLOCK
 
 // identify returns the system's information on a file, and nothing for a file

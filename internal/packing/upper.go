@@ -95,7 +95,7 @@ func (w *Writer) Plan(parts func() error) error {
 	return err
 }
 
-// followed returns an error if a plan was not: not all that it has was written.
+// followed returns an error if a plan was not followed: some of its entries were not written.
 func (w *Writer) followed() error {
 	if w.plan == nil {
 		return nil

@@ -26,8 +26,8 @@ const (
 // Name returns the path of a part of the archive at path.
 func Name(path string, number int) string { return fmt.Sprintf("%s.%0*d", path, digits, number) }
 
-// Split returns the path of the archive that a path is of a part of, going by its name
-// alone, and the number of the part.
+// Split returns the path of the archive to which the part at a path belongs, by its
+// name alone, and the number of the part.
 func Split(path string) (archive string, number int, ok bool) {
 	dot := len(path) - digits - 1
 	if dot < 1 || path[dot] != '.' || os.IsPathSeparator(path[dot-1]) {
@@ -42,16 +42,16 @@ func Split(path string) (archive string, number int, ok bool) {
 	return path[:dot], number, true
 }
 
-// Find returns the numbers of the parts that there are of the archive at path, in their
-// order, going by names alone.
+// Find returns the numbers of the existing parts of the archive at path, in their
+// order, by names alone.
 func Find(path string) ([]int, error) {
 	dir, name := split(path)
 	found, err := inDir(dir)
 	return found[name], err
 }
 
-// InDir returns the path of the only archive in a directory that is in parts, or "" if
-// there is none. It is an error if there are several.
+// InDir returns the path of the only archive in parts in a directory, or "" if there
+// is none. It is an error if there are several.
 func InDir(dir string) (string, error) {
 	found, err := inDir(dir)
 	if err != nil {

@@ -1,6 +1,6 @@
 // Command podmangen generates the front of the module podman/ from this one: the same
-// files for go.podman.io/image/v5, the name under which containers/image goes on, with
-// nothing but import paths rewritten.
+// files for go.podman.io/image/v5, the new name of containers/image. Only import paths are
+// rewritten.
 //
 //	go run ./internal/podmangen           write podman/
 //	go run ./internal/podmangen -check    say what is not up to date

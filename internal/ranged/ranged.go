@@ -143,7 +143,7 @@ func (r *Reader) keepLocked(w *window) {
 	}
 }
 
-// fetch asks for a range, and again for the rest where the answer breaks off.
+// fetch asks for a range, and again for the rest if the answer breaks off.
 func (r *Reader) fetch(p []byte, off int64) error {
 	done := 0
 	backoff := r.policy.Backoff()

@@ -42,8 +42,8 @@ func ended(err error) bool {
 }
 
 // mayPass reports whether an error may not occur the next time: one of the
-// network, or of a connection that the other side gave up. Errors that nothing is
-// known of do not pass, such as those of requests that cannot be sent at all.
+// network, or of a connection that the other side gave up. Unknown errors do not
+// pass, such as those of requests that cannot be sent at all.
 func mayPass(err error) bool {
 	var certificate *tls.CertificateVerificationError
 	var plain tls.RecordHeaderError // The server does not speak TLS.
@@ -116,8 +116,8 @@ const (
 	http11Required     = 0xd
 )
 
-// http2MayPass judges errors of HTTP/2. Most of them net/http neither exports nor
-// wraps, so that only their text tells.
+// http2MayPass judges errors of HTTP/2. net/http neither exports nor wraps most
+// of them, so that only their text tells.
 func http2MayPass(err error) bool {
 	var stream streamError
 	if errors.As(err, &stream) {

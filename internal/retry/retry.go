@@ -122,7 +122,7 @@ func (p Policy) Do(ctx context.Context, announce func(error), f func() error) er
 	}
 }
 
-// Final returns an error that is err, and after which nothing is tried again.
+// Final returns err as an error after which nothing is tried again.
 func Final(err error) error { return &finalError{err} }
 
 // IsFinal reports whether nothing is tried again after an error.

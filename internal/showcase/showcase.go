@@ -288,7 +288,7 @@ const (
 )
 
 // Hostile returns an archive that has scripts, and characters that turn text around,
-// wherever people write something.
+// in every text that people write.
 func Hostile(t testing.TB) []byte {
 	t.Helper()
 	a := NewArchive()

@@ -114,7 +114,7 @@ func TestNobodyReads(t *testing.T) {
 	})
 }
 
-// An answer may be long in coming if it is said to be, or if something was sent for it.
+// An answer may take long if the caller says so, or if something was sent for it.
 func TestPatience(t *testing.T) {
 	for name, c := range map[string]struct {
 		ask  func(w *stall.Watch) io.Reader

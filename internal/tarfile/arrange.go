@@ -21,10 +21,10 @@ type move struct {
 
 func (m *move) end() int64 { return m.to + m.entry.span }
 
-// planLocked returns where the archive ends once entries, in their order, stand
-// at the sealed end of the file with extra bytes after them, and where entries
-// have to be moved for that: those that stand wrong, and others in their way.
-// The moves are in the order of their targets.
+// planLocked returns where the archive ends once entries, in their order, stand at
+// the sealed end of the file with extra bytes after them, and the moves that this
+// needs: of entries in a wrong place, and of others in their way. The moves are in
+// the order of their targets.
 func (w *FileWriter) planLocked(entries []*Entry, extra int64) (end int64, moves []*move) {
 	end = w.sealed
 	wanted := make(map[*Entry]struct{}, len(entries))
@@ -176,8 +176,8 @@ func (w *FileWriter) freeExcept(from, n, to int64) {
 
 const copyBufferSize = 1 << 20
 
-// moveRange copies n bytes between files, or within one, where the ranges may
-// overlap. The kernel does it where it can.
+// moveRange copies n bytes between files, or within one. The ranges may overlap.
+// The kernel copies if it can.
 func moveRange(dst File, dstOff int64, src File, srcOff, n int64) error {
 	if dst != src || dstOff+n <= srcOff || srcOff+n <= dstOff {
 		done, err := kernelCopyPieces(dst, dstOff, src, srcOff, n)

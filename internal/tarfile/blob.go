@@ -218,8 +218,8 @@ func (b *Blob) complete(ctx context.Context) (*Entry, error) {
 	return e, q.out.deliverLocked(ctx, e)
 }
 
-// Sent reports whether part of the blob is on a stream already, from which it
-// cannot be taken back.
+// Sent reports whether part of the blob is on a stream already, and cannot be
+// taken back.
 func (b *Blob) Sent() bool { return b.sent }
 
 // Spooled reports whether content of the blob, which must not be finished, is in a

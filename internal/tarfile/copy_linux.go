@@ -42,8 +42,8 @@ func kernelCopy(dst File, dstOff int64, src File, srcOff, n int64) (int64, error
 	return done, nil
 }
 
-// punch gives the space of a range, which is not used any more, back to the disk where
-// the file system can do that.
+// punch gives the space of an unused range back to the disk if the file system
+// can do that.
 func punch(f File, off, n int64) {
 	if k, ok := f.(kernelFile); ok {
 		_ = unix.Fallocate(int(k.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)

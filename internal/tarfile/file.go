@@ -29,9 +29,9 @@ type FileWriter struct {
 
 var _ Writer = (*FileWriter)(nil)
 
-// maxAhead is how far behind the last entry that is complete a blob may get its
-// place while others are to be written between. Sizes that were only claimed
-// must not take blobs to offsets that the file system refuses: behind a blob that
+// maxAhead is the largest distance between the last complete entry and the place
+// of a blob, with others still to be written between. Sizes are only claims, and
+// must not put blobs at offsets that the file system refuses: behind a blob that
 // would take more, others wait, as they do for one of unknown size.
 const maxAhead = 1 << 40
 

@@ -183,7 +183,7 @@ func TestAbortGivesTheRangeBack(t *testing.T) {
 	assert.EqualValues(t, 0, good.slot.off)
 }
 
-// A blob with a long name that was spooled, and gets its place before it ends.
+// A blob with a long name is spooled first, and gets its place before it ends.
 func TestSpooledBehindALongHeader(t *testing.T) {
 	f := tempFile(t)
 	w := NewFileWriter(f, 0, t.TempDir())

@@ -17,8 +17,8 @@ func (b *Blob) Expect(size int64) {
 	_ = q.advanceLocked() // A failure is kept in q.err.
 }
 
-// outgrow is for content that is longer than was guessed. If the blob has a place, it
-// loses it, for others are behind it, and goes on in its spool until it is sealed.
+// outgrow is for content that is longer than guessed. If the blob has a place, it
+// loses that, as others are behind it, and goes on in its spool until it is sealed.
 func (b *Blob) outgrow() error {
 	if b.q.forgetGuess(b.slot) {
 		b.guess = 0
@@ -41,7 +41,7 @@ func (b *Blob) outgrow() error {
 	return q.advanceLocked()
 }
 
-// forgetGuess makes it as if nothing had been said of a slot, unless it has a place.
+// forgetGuess forgets the guess for a slot, unless it has a place.
 func (q *queue) forgetGuess(s *Slot) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -61,7 +61,7 @@ func (f *writesOf) WriteAt(p []byte, off int64) (int, error) {
 	return f.File.WriteAt(p, off)
 }
 
-// Wherever guesses are wrong, and whenever they come, the archive is the same, with
+// With guesses wrong anywhere, and at any time, the archive is the same, also with
 // the blobs of another image still being written too.
 func TestWrongGuesses(t *testing.T) {
 	const real = 4000

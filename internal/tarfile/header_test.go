@@ -108,8 +108,7 @@ func TestLongNames(t *testing.T) {
 	}
 }
 
-// Before the header is known, as many blocks are left for it as the name that
-// was reserved takes.
+// Before the header is known, it has as many blocks as the reserved name needs.
 func TestPlaceholder(t *testing.T) {
 	f := tempFile(t)
 	w := NewFileWriter(f, 0, t.TempDir())

@@ -300,8 +300,7 @@ func (x *Index) Replaced() iter.Seq[Member] {
 	}
 }
 
-// Has reports whether there is an entry of this name, be it a link that leads
-// nowhere.
+// Has reports whether there is an entry of this name, even a link that leads nowhere.
 func (x *Index) Has(name string) bool {
 	_, ok := x.byName[name]
 	return ok

@@ -24,8 +24,8 @@ type places struct {
 const (
 	// listingGuess is how much of the end of an archive is read to look for a listing.
 	listingGuess = 64 << 10
-	// maxTail is how much of the end is kept because its last entries are likely to be read,
-	// and documents how many they may be.
+	// maxTail is how many bytes of the end are kept because its last entries are likely to be read,
+	// and documents is the largest number of these.
 	maxTail   = 1 << 20
 	documents = 4
 )

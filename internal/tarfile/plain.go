@@ -8,9 +8,9 @@ import (
 // plain reads the header of a file, a directory or a symbolic link in the form that
 // nearly every tar program writes: ustar, ASCII, numbers in octal digits and an end.
 // An archive has thousands of them, and archive/tar, which reads every form there is,
-// takes several times as long. ok is false for all else, valid or not, which is left
-// to archive/tar; if it is true, archive/tar would read the same. hdr gets name, link,
-// size and kind, and nothing else of it changes.
+// takes several times as long. ok is false for all other headers, valid or not, which
+// are left to archive/tar; if it is true, archive/tar would read the same. It sets
+// only name, link, size and kind of hdr.
 func plain(block []byte, hdr *tar.Header) (ok bool) {
 	const (
 		checksum = 148
@@ -58,8 +58,8 @@ func plain(block []byte, hdr *tar.Header) (ok bool) {
 	return true
 }
 
-// octal returns the number in a field that is digits up to its last byte, a zero, or
-// nothing but zeros.
+// octal returns the number in a field of octal digits that ends with a zero byte, or
+// of zero bytes only.
 func octal(field []byte) (n uint64, ok bool) {
 	last := len(field) - 1
 	if field[0] == 0 {

@@ -135,7 +135,7 @@ func (q *queue) Drop(e *Entry) {
 	}
 }
 
-// unspool frees the spool of an entry that is elsewhere, or nowhere, now.
+// unspool frees the spool of an entry that does not need it any more.
 func (e *Entry) unspool() error {
 	if e.spool == nil {
 		return nil
@@ -180,8 +180,8 @@ func (q *queue) removeLocked(s *Slot) {
 	s.prev, s.next, s.queued = nil, nil, false
 }
 
-// advanceLocked settles the places of as many slots as can be known, and wakes
-// the blobs that wait for that.
+// advanceLocked settles the places of as many slots as possible, and wakes the
+// blobs that wait for that.
 func (q *queue) advanceLocked() error {
 	if q.err != nil {
 		return q.err

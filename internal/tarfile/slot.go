@@ -1,7 +1,7 @@
 package tarfile
 
-// Slot is a place in the order of an archive, reserved before it is known when,
-// and sometimes how long, the blob will be that goes there.
+// Slot is a place in the order of an archive, reserved before the blob for it comes,
+// and sometimes before its size is known.
 type Slot struct {
 	q    *queue
 	head int64 // bytes of the header
@@ -42,8 +42,8 @@ func (s *Slot) Release(instead *Entry) error {
 	return s.q.advanceLocked()
 }
 
-// Size returns the size of the content in bytes, -1 if it is not known yet.
-// Before there is content it is the one that was planned.
+// Size returns the size of the content in bytes, -1 if it is not known yet. Before
+// there is content it is the planned size.
 func (s *Slot) Size() int64 {
 	s.q.mu.Lock()
 	defer s.q.mu.Unlock()

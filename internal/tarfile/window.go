@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// Few headers follow one another closely in an archive of large layers, and
-	// all do in one of small files: a window starts small and doubles for as
-	// long as reading goes on where it ended.
+	// In an archive of large layers few headers are close to each other, in one of small
+	// files all are: a window starts small, and doubles for as long as reading goes on
+	// where it ended.
 	minWindow = 4 << 10
 	maxWindow = 128 << 10
 )

@@ -151,7 +151,7 @@ func (c *countdown) Err() error {
 	return nil
 }
 
-// A Seal that is cancelled, wherever it is, can be repeated, or done without.
+// A Seal that is cancelled, at any point, can be repeated, or left out.
 func TestCancelledSeal(t *testing.T) {
 	files := []file{{"a", content("a", 100)}, {"b", content("b", 5000)}, {"c", content("c", 700)}}
 	for n := range 6 {
@@ -367,8 +367,7 @@ func TestWrongSize(t *testing.T) {
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 }
 
-// A slot is made for the size that was planned, and the blob may turn out to be
-// of another one.
+// A slot has the planned size, and the blob may turn out to have another one.
 func TestWrongPlan(t *testing.T) {
 	want := reference(t, file{"a", content("a", 3000)})
 	f := tempFile(t)

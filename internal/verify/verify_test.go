@@ -99,7 +99,7 @@ func TestWhatHolds(t *testing.T) {
 	assert.Empty(t, problems)
 }
 
-// Each claim that does not hold is told in its own words, and in the order given.
+// Each claim that does not hold has an error of its own, in the order given.
 func TestWhatDoesNotHold(t *testing.T) {
 	one, two := []byte("one"), []byte("two")
 	id := digest.FromBytes

@@ -35,10 +35,10 @@ type Options struct {
 	// TempDir is for temporary files that cannot be beside the archive; "" is the
 	// system's directory for large ones.
 	TempDir string
-	// ReadEnd, if not nil, returns the last n bytes of a blob that is being put, if
-	// they are there to be had: some kinds of compression say there how much becomes
-	// of it, so that layers can be decompressed side by side into their places. Its
-	// errors are of no consequence. It is called concurrently, and should end with ctx.
+	// ReadEnd, if not nil, returns the last n bytes of a blob that is being put, if they
+	// are available: some kinds of compression store the unpacked size there, so that
+	// layers can be decompressed side by side into their places. Its errors are ignored.
+	// It is called concurrently, and should end with ctx.
 	ReadEnd func(ctx context.Context, d digest.Digest, n int) ([]byte, error)
 	// Existing is the archive that images are added to; nil is for a new one. Layout
 	// must be its own.
@@ -131,7 +131,8 @@ func newArchive(ctx context.Context, out *output.Output, tar tarfile.Writer, pat
 	return a, nil
 }
 
-// list has the container say which entries it gets, for a layout that has a listing of them.
+// list tells the container which entries it will get, for a layout that has a listing
+// of them.
 func (a *Archive) list() (err error) {
 	if _, ok := a.table.Notes(); !ok {
 		return nil

@@ -55,7 +55,7 @@ func TestClaimsExpire(t *testing.T) {
 		slices.SortFunc(waits, func(a, b found) int { return cmp.Compare(a.after, b.after) })
 		assert.Equal(t, []found{{after: claimPatience}, {after: 2 * claimPatience}}, waits)
 
-		// It comes in the end, from the first of them, and the others have nothing to do.
+		// In the end it comes from the first of them, and the others have nothing to do.
 		_, known, err := s.begin(t.Context(), "one", someDigest)
 		require.NoError(t, err)
 		require.False(t, known)

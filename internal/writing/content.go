@@ -65,7 +65,7 @@ type examination struct {
 }
 
 // newExamination returns one that looks at the beginning of a blob with a digest by an
-// algorithm, and unpacks all of it if it is compressed and that is wanted.
+// algorithm, and unpacks all of it if it is compressed and unpack is set.
 func newExamination(algorithm compression.Algorithm, by digest.Algorithm, unpack bool) *examination {
 	x := &examination{algorithm: algorithm}
 	if algorithm == compression.None || !unpack {

@@ -75,7 +75,8 @@ func TestCompressedLayersAreExamined(t *testing.T) {
 	}
 }
 
-// A diff ID is compared if it is a SHA-256 digest, or one by the algorithm of the layer's.
+// A diff ID is compared if it is a SHA-256 digest, or one by the algorithm of the layer's
+// digest.
 func TestOtherDiffIDs(t *testing.T) {
 	l := zipped(1, 5000)
 	c := content{diffIDs: []digest.Digest{digest.FromBytes(l.diff), digest.SHA512.FromBytes(l.diff)}}

@@ -29,7 +29,7 @@ import (
 // documents are the entries that are written anew when an archive changes.
 var documents = []string{v1.ImageIndexFile, "manifest.json", "repositories", tarfile.ListingName}
 
-// Existing is an archive that is there, and is going to be changed in place.
+// Existing is an existing archive that is going to be changed in place.
 type Existing struct {
 	out     *output.Output
 	index   *tarfile.Index
@@ -228,8 +228,8 @@ func algorithmOf(r io.ReaderAt) (compression.Algorithm, error) {
 	return compression.Detect(prefix[:n]), nil
 }
 
-// Config returns a config that the archive has under a digest, which is for the caller
-// to verify, or nil.
+// Config returns a config that the archive has under a digest, or nil. The caller has to
+// verify it.
 func (e *Existing) Config(d digest.Digest) []byte {
 	if d.Validate() != nil {
 		return nil
@@ -241,8 +241,8 @@ func (e *Existing) Config(d digest.Digest) []byte {
 	return data
 }
 
-// makeWay takes the names of an image, which are to be its own now, from those that
-// have them, and that are not new themselves.
+// makeWay takes the names of a new image from the images that have them, unless these are
+// new themselves.
 func (e *Existing) makeWay(ctx context.Context, table layout.Table, content *image.Image) error {
 	old := table.Taken(content)
 	if slices.ContainsFunc(old, func(name string) bool { return e.fresh[name] }) {
@@ -291,7 +291,7 @@ func (e *Existing) files(table layout.Table) ([]tarfile.Small, error) {
 	return append(files, fresh...), nil
 }
 
-// maxLayoutFile is how long the file may be that says that something is an OCI layout.
+// maxLayoutFile is the largest size in bytes of the file that marks an OCI layout.
 const maxLayoutFile = 1 << 16
 
 // same reports whether the new tail has the same content as the old one.

@@ -194,8 +194,8 @@ func TestStreamsAskForNoSizes(t *testing.T) {
 	require.True(t, bytes.Equal(written(t, layouts["docker"], m), b.Bytes()))
 }
 
-// Wherever the disk becomes full while layers have places that were guessed, there is
-// an error, and nothing is left.
+// If the disk becomes full at any point while layers have guessed places, there is an
+// error, and nothing is left.
 func TestLaw4DiskFullWhileGuessing(t *testing.T) {
 	layers := []testLayer{randomLayer(1, 70_000), randomLayer(2, 90_000), randomLayer(3, 80_000)}
 	m := newImage(t, "m", layers...)
@@ -237,7 +237,7 @@ func (r *cancellingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Wherever a layer is cancelled that has a place by a guess, right or wrong, that is
+// If a layer with a guessed place, right or wrong, is cancelled at any point, that is
 // the error, and nothing is left.
 func TestLaw8CancelledWhileGuessing(t *testing.T) {
 	layers := []testLayer{randomLayer(1, 200_000), randomLayer(2, 70_000)}

@@ -392,8 +392,8 @@ func (a *Archive) take(ctx context.Context, img *Image, content *image.Image) er
 	return nil
 }
 
-// breakOld keeps an archive from being changed when names were taken from its images
-// for an image that then could not be added.
+// breakOld prevents a change of an archive if names were taken from its images for
+// an image that then could not be added.
 func (a *Archive) breakOld(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -484,9 +484,8 @@ func (a *Archive) writeFiles(ctx context.Context, end *tarfile.Slot, content *im
 	return a.table.Add(content)
 }
 
-// releaseSlots gives up the planned places that nothing was written to, except
-// for layers that have been written to the places of other images' compressions
-// of them.
+// releaseSlots gives up the planned places without content, except those of layers
+// that went to the places of other images' compressions of them.
 func (i *Image) releaseSlots(blobs *blobSet) error {
 	for _, planned := range i.slots {
 		var entry *tarfile.Entry

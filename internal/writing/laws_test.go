@@ -141,8 +141,9 @@ func (f *fullDisk) WriteAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-// Law 4: wherever the disk becomes full, there is an error that names the archive,
-// nothing is left, and nothing goes on. With room for all of it there is none.
+// Law 4: if the disk becomes full at any point, there is an error that names the
+// archive, nothing is left, and nothing goes on. With enough room there is no
+// error.
 func TestLaw4DiskFullAnywhere(t *testing.T) {
 	m := newImage(t, "m", zipped(1, 3000), plain(2, 2000), zipped(3, 4000), zipped(4, 10))
 	for name, l := range layouts {

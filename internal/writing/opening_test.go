@@ -53,8 +53,8 @@ func withEntries(t *testing.T, archive []byte, n int) string {
 	return path
 }
 
-// opened opens an archive to change it, and returns how much memory that keeps, and how
-// much it has used in all.
+// opened opens an archive to change it, and returns how much memory that keeps, and
+// how much it has used in total.
 func opened(t *testing.T, l layout.Layout, path string) (kept, used uint64) {
 	t.Helper()
 	out, err := output.Open(t.Context(), path, false)

@@ -46,7 +46,8 @@ func growing() map[string]layout.Layout {
 	return map[string]layout.Layout{"docker": layout.Docker{Metadata: m}, "oci": layout.OCI{Metadata: m}}
 }
 
-// addTo writes an archive of two images and so many more, and changes it, watching.
+// addTo writes an archive of two images and so many more, changes it, and records the
+// writes.
 func addTo(t *testing.T, l layout.Layout, more int, change func(ctx context.Context, out *output.Output, path string)) *disk {
 	path := filepath.Join(t.TempDir(), "archive.tar")
 	images := []*testImage{newImage(t, "one", zipped(1, 900)), newImage(t, "other", zipped(3, 300))}
@@ -234,7 +235,7 @@ func TestPowerFailure(t *testing.T) {
 	}
 }
 
-// checkSubsets lets of the last open sectors some survive: all selections if there are
+// checkSubsets lets some of the last open sectors survive: all selections if there are
 // few, else some at random.
 func (d *disk) checkSubsets(t *testing.T, log []local.Change, safe, open int) {
 	const exhaustive, random = 8, 200

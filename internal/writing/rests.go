@@ -162,8 +162,8 @@ func (s *restSearch) run(ctx context.Context) (found []rest, err error) {
 	}
 }
 
-// says returns which blob an entry says that it is, if it stands there as it would have
-// been written.
+// says returns the blob that an entry claims to be, if it has the place and form of a
+// written one.
 func (s *restSearch) says(r tarfile.Rest) (digest.Digest, bool, error) {
 	d, err := digest.Parse(digest.Canonical.String() + ":" + encoded.FindString(r.Name))
 	if err != nil || s.layout.BlobName(d) != r.Name {

@@ -34,8 +34,8 @@ func (f *writtenFile) WriteAt(p []byte, off int64) (int, error) {
 	return f.File.WriteAt(p, off)
 }
 
-// A layer that is decompressed and was not complete goes to the gap that was left for it,
-// so that nothing has to be moved.
+// A decompressed layer that was not complete goes to the gap that was left for
+// it, so that nothing has to be moved.
 func TestRestsLeaveGaps(t *testing.T) {
 	layers := []testLayer{randomLayer(1, 400_000), randomLayer(2, 300_000), randomLayer(3, 200_000)}
 	m := newImage(t, "m", layers...)
@@ -105,7 +105,8 @@ func (d damagedDisk) ReadAt(p []byte, off int64) (int, error) {
 	return d.ReaderAt.ReadAt(p, off)
 }
 
-// A blob that cannot be read is none, and no reason to fail: it is fetched again.
+// A blob that cannot be read is skipped, and no reason to fail: it is fetched
+// again.
 func TestRestsOfADamagedDisk(t *testing.T) {
 	l := layouts["docker"]
 	var file bytes.Buffer

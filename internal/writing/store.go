@@ -225,8 +225,8 @@ func (in *blobInput) WriteTo(w io.Writer) (int64, error) {
 	return n, err
 }
 
-// end checks that the stream has been read to its end, which is where its
-// source tells whether the digest was right, and returns the digest.
+// end checks that the stream has been read to its end, where its source tells
+// whether the digest was right, and returns the digest.
 func (in *blobInput) end() (digest.Digest, error) {
 	used := in.n
 	if _, err := io.Copy(io.Discard, in); err != nil {

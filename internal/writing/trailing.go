@@ -14,9 +14,9 @@ import (
 // parts stands behind the archive's end.
 var partsMark = []byte("docker-archive parts ")
 
-// warnOfTrailing says that bytes behind the end of the archive are going to be overwritten or
-// cut off, unless this program has left them there: a change that was interrupted, or a
-// list of parts.
+// warnOfTrailing warns that bytes behind the end of the archive are going to be
+// overwritten or cut off, unless this program has left them there: an interrupted change,
+// or a list of parts.
 func (e *Existing) warnOfTrailing() {
 	if left := e.out.Size() - e.from; left > 0 && !e.isOurs(left) {
 		logrus.Warnf("%s: %d bytes follow the end of the archive, and are discarded: they belong to nothing in it", e.out.File().Name(), left)

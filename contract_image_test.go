@@ -281,8 +281,8 @@ func TestTryReusingBlobWaits(t *testing.T) {
 }
 
 // A blob that one image has failed to deliver is the next one's to deliver: at
-// once if it had begun, else when the destination is closed. That nobody loses
-// patience meanwhile shows in the time, which is not the real one.
+// once if it had begun, else when the destination is closed. The fake clock
+// shows that nobody loses patience meanwhile.
 func TestClaimsAreReleased(t *testing.T) { synctest.Test(t, testClaimsAreReleased) }
 
 func testClaimsAreReleased(t *testing.T) {

@@ -234,8 +234,8 @@ func (s *imageSource) choosePresent(ctx context.Context, sys *types.SystemContex
 	}
 }
 
-// Made reports, for packages of this module that read archives, whether the archive has
-// no manifest of the image, or none that is to be believed, so that GetManifest makes one.
+// Made reports, for packages of this module that read archives, whether the archive has no
+// manifest of the image, or none to be believed, so that GetManifest makes one.
 func (s *imageSource) Made(ctx context.Context) bool {
 	d, stored := s.image.Descriptor()
 	if !stored {

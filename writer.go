@@ -141,9 +141,9 @@ func NewWriter(sys *types.SystemContext, path string) (*Writer, error) {
 
 // NewWriterContext returns a Writer of an archive at path. Nothing may be there,
 // except for an empty file, which is replaced; a FIFO or a device, /dev/stdout
-// included, is written as a stream. Large temporary files, which only streams and
-// blobs that have to wait for their place need, are unnamed; they are beside the
-// archive, or, of a stream, in sys.BigFilesTemporaryDir.
+// included, is written as a stream. Only streams and blobs that wait for their place
+// need large temporary files. Those are unnamed, beside the archive or, for a stream,
+// in sys.BigFilesTemporaryDir.
 //
 // It returns errdef.ErrNotEmpty or errdef.ErrTerminal, wrapped, where they say why.
 // ctx ends the wait for a FIFO's reader, and has no effect later. The caller must

@@ -38,8 +38,8 @@ type FilesOptions struct {
 	TempDir string
 }
 
-// Files is the files of an image: of its root file system, which is what overlayfs shows
-// of its layers, and of each layer. Its methods may be called concurrently, but not after
+// Files is the files of an image: those of its root file system, as overlayfs shows the
+// layers, and those of each layer. Its methods may be called concurrently, but not after
 // Close.
 //
 // Layers are read when they are first needed, and once. Such a pass takes about 200 bytes
@@ -64,9 +64,8 @@ func NewFiles(layers []LayerSource, o FilesOptions) *Files {
 }
 
 // Files returns the files of the image that a manifest describes. The caller must close
-// them, before the Archive. The error wraps fs.ErrNotExist if the archive has not got all
-// layers; it is an errdef.LeftOutError, with all missing layers, if the archive says where
-// they are.
+// them, before the Archive. The error wraps fs.ErrNotExist if the archive lacks layers; it
+// is an errdef.LeftOutError, with all missing layers, if the archive says where they are.
 func (m *Manifest) Files(ctx context.Context, o FilesOptions) (*Files, error) {
 	sources, err := m.LayerSources(ctx)
 	if err != nil {

@@ -37,10 +37,10 @@ type FileSys struct {
 	// Linkname is the target of a symbolic link. In an FS of one layer, it is also that of
 	// a hard link to a file that the layer does not have.
 	Linkname string
-	// Layer is the index of the layer that the file is from, the lowest being 0; -1 of a
-	// directory that no layer has an entry of.
+	// Layer is the index of the layer that the file is from, the lowest being 0; -1 for a
+	// directory without an entry in any layer.
 	Layer int
-	// Inode is the same for all hard links to a file, and for nothing else. It is 0 of a
+	// Inode is the same for all hard links to a file, and for nothing else. It is 0 for a
 	// directory without an entry.
 	Inode uint64
 }

@@ -135,7 +135,7 @@ func TestSys(t *testing.T) {
 	assert.Equal(t, 2, hidden, "the directory, and what is in it")
 }
 
-// The files of an image in an archive are those of its layers, whatever dialect it is in.
+// The files of an image in an archive of any dialect are those of its layers.
 func TestManifestFiles(t *testing.T) {
 	for _, name := range []string{"skopeo.tar", "crane.tar"} {
 		a, err := archive.Open(t.Context(), imagetest.Testdata(t, "archives", name))

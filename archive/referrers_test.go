@@ -75,7 +75,7 @@ func TestReferrers(t *testing.T) {
 	assert.Contains(t, strings.Join(report.Notes, "\n"), "is about "+elsewhere.String()+", which is not in the archive")
 }
 
-// A real image is none of its own referrers, whatever index.json says of it.
+// A real image is none of its own referrers, even if index.json says so.
 func TestImagesAreNoReferrers(t *testing.T) {
 	one, b := partsOf(t, "one"), newTarball(t)
 	b.blobs(one)

@@ -243,11 +243,10 @@ func (c *Config) SetPlatform(p v1.Platform) {
 	setStrings(&c.image, "os.features", p.OSFeatures)
 }
 
-// SetContainer says of a Docker schema 2 image from which container it was made, by
-// its ID.
+// SetContainer sets the ID of the container that a Docker schema 2 image was made from.
 func (c *Config) SetContainer(id string) { setString(&c.image, "container", id) }
 
-// SetDockerVersion says of a Docker schema 2 image which Docker made it.
+// SetDockerVersion sets the version of Docker that made a Docker schema 2 image.
 func (c *Config) SetDockerVersion(version string) { setString(&c.image, "docker_version", version) }
 
 // Created returns when the image was made; ok is false if that is not known.

@@ -180,8 +180,8 @@ type unpacked struct {
 	ended  bool
 }
 
-// Read reads on behind the end of what is compressed, so that a reader that verifies
-// comes to its verdict.
+// Read reads on behind the end of the compressed stream, so that a verifying reader
+// gets to its verdict.
 func (u *unpacked) Read(p []byte) (int, error) {
 	n, err := u.ReadCloser.Read(p)
 	if err == io.EOF && !u.ended {

@@ -12,7 +12,8 @@ import (
 )
 
 // describe fills in what the config says of the layers and of how they came to be.
-// diffIDs are those of the whole image, lowest first; kept of them are the base's.
+// diffIDs are those of the whole image, lowest first; the first kept ones are the
+// base's.
 func (m *maker) describe(diffIDs []digest.Digest, kept int) error {
 	c := m.config
 	set(&c.image, "created", m.created, false)

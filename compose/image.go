@@ -56,11 +56,11 @@ type Image struct {
 	Change func(*Config) error
 	// OmitHistory leaves the history out.
 	OmitHistory bool
-	// Parent is, of a Docker image, the ID of the image that it was built on; "" for
-	// nothing. Squash and OmitHistory leave it out.
+	// Parent is the ID of the image that a Docker image was built on; "" for nothing. Squash
+	// and OmitHistory leave it out.
 	Parent digest.Digest
 
-	// Annotations are added to those of the base's manifest, of an OCI image only.
+	// Annotations are added to those of the base's manifest, in an OCI image only.
 	// UnsetAnnotations are taken away first; with ClearAnnotations all are, and
 	// org.opencontainers.image.base.name and .digest are not set.
 	Annotations      map[string]string

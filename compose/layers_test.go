@@ -113,7 +113,8 @@ func TestLayersRefused(t *testing.T) {
 	}
 }
 
-// A sink that fails is told as it is, and nobody waits for it.
+// The error of a sink that fails is returned as it is, and nothing waits for
+// it.
 func TestSinkFails(t *testing.T) {
 	defer leaktest.None(t, goleak.IgnoreCurrent())
 	layer := imagetest.Plain(1, 1_000_000)

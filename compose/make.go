@@ -288,7 +288,7 @@ func (m *maker) annotations() map[string]string {
 	all := map[string]string{}
 	if !m.image.ClearAnnotations {
 		maps.Copy(all, m.base.annotations)
-		// Those of the base say what it was built on itself.
+		// The base's values say what the base itself was built on.
 		delete(all, v1.AnnotationBaseImageName)
 		delete(all, v1.AnnotationBaseImageDigest)
 		if m.image.BaseName != "" {

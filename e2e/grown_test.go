@@ -27,7 +27,7 @@ func copyTo(t testing.TB, kind types.ImageTransport, path, name string, m *image
 	return imagetest.Copy(t, ref, m, nil)
 }
 
-// namesIn returns the names of all images of an archive, which must be as it should be.
+// namesIn returns the names of all images of an archive, which must be valid.
 func namesIn(t testing.TB, archive []byte) [][]string {
 	t.Helper()
 	r, err := dockerarchive.NewReaderAt(t.Context(), nil, bytes.NewReader(archive), int64(len(archive)))

@@ -15,7 +15,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/imagetest"
 )
 
-// tracedCall is a system call that strace has seen of a process, when it began.
+// tracedCall is a system call of a process, as strace saw it begin.
 type tracedCall struct{ name, path, rest string }
 
 var syscallLine = regexp.MustCompile(`(\w+)\((?:AT_FDCWD[^,]*, "[^"]*", AT_FDCWD[^,]*, "([^"]*)"|\d+<([^>]*)>)(.*)`)

@@ -21,7 +21,7 @@ type Manifest struct {
 	// Config is the digest of the config, which Docker calls the image ID. An index has
 	// none.
 	Config digest.Digest `json:"config,omitempty"`
-	// Platform is zero of an index, and if it is not known.
+	// Platform is zero for an index, and if it is not known.
 	Platform Platform `json:"platform,omitzero"`
 	// Created is when the config says that the image was made; for an index, the latest of
 	// its manifests. It is nil if nothing says so.
@@ -31,7 +31,7 @@ type Manifest struct {
 	// Size is how many bytes of the archive the config and the layers take, each counted
 	// once; for an index, those of all its manifests.
 	Size int64 `json:"size"`
-	// Missing is set if an index lists the manifest but the archive has not got it.
+	// Missing is set if an index lists the manifest but the archive lacks it.
 	Missing bool `json:"missing,omitempty"`
 	// Incomplete is set if the archive has the manifest, but not all blobs that it lists.
 	Incomplete bool `json:"incomplete,omitempty"`
@@ -77,7 +77,7 @@ func NewPlatform(p *v1.Platform) Platform {
 // IsZero reports whether the platform is empty.
 func (p Platform) IsZero() bool { return p.OS == "" && p.Architecture == "" }
 
-// String returns os/architecture[/variant], "" of the zero Platform.
+// String returns os/architecture[/variant], "" for the zero Platform.
 func (p Platform) String() string {
 	if p.IsZero() {
 		return ""

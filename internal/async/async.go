@@ -114,7 +114,7 @@ func start(ctx context.Context, r io.Reader, closer io.Closer) *Reader {
 	return a
 }
 
-// run reads into out until the end, an error, or nobody wants any more.
+// run reads into out until the end, an error, Close or the end of the context.
 func (a *Reader) run(r io.Reader, out chan<- chunk) {
 	for {
 		c := chunk{buf: a.pool.Get().(*[]byte)}

@@ -31,7 +31,7 @@ func (s *Set) Lend(ctx context.Context, l catalog.Lacked) (*catalog.Loan, error)
 	return s.lendMade(ctx, l)
 }
 
-// lendMade is Lend for a layer that nobody has.
+// lendMade is Lend for a layer that has to be made.
 func (s *Set) lendMade(ctx context.Context, l catalog.Lacked) (*catalog.Loan, error) {
 	if l.Delta == nil {
 		return nil, fmt.Errorf("layer %s: %w", l.Digest, fs.ErrNotExist)

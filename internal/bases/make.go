@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// minGain is which part of a layer a delta must save, one in so many, to be worth that
-	// it has to be applied.
+	// minGain is the part of a layer, one in so many, that a delta must save to be worth
+	// applying.
 	minGain = 8
 	// minLayer is how small a layer is sent whole, in bytes.
 	minLayer = 4 << 10

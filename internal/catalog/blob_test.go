@@ -176,8 +176,8 @@ func TestTinyLayers(t *testing.T) {
 	}
 }
 
-// TestMeasuring finds out what only reading a layer tells, and stops when nobody
-// wants to know any more.
+// TestMeasuring finds out what only reading a layer tells, and stops when its
+// context ends.
 func TestMeasuring(t *testing.T) {
 	content := incompressible()
 	id := digest.FromBytes(content)

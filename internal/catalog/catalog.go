@@ -38,7 +38,7 @@ type Catalog struct {
 
 	leftOut    image.LeftOut // as index.json says
 	leftOutErr error         // why it says nothing that can be read
-	lender     Lender        // nil if nobody has what is left out
+	lender     Lender        // nil if nothing lends left-out layers
 }
 
 // Image is one image of an archive, or one image index with all its platforms.

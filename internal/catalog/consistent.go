@@ -155,7 +155,8 @@ func (i *ociImage) settleOn(ctx context.Context, item *manifestItem, wrong error
 	s.warnings = append(s.warnings, fmt.Sprintf("%v; %s, which agrees with the config, is taken instead", wrong, manifestJSON))
 }
 
-// missing returns what of an image is not there, and is not elsewhere by design.
+// missing returns the parts of an image that are not there, and not elsewhere by
+// design.
 func (i *ociImage) missing(doc *image.Fields) error {
 	for _, d := range append(slices.Clone(doc.Layers), *doc.Config) {
 		if _, err := i.lookup(d.Digest); err != nil && len(d.URLs) == 0 {

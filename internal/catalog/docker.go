@@ -158,8 +158,8 @@ func (i *dockerImage) Manifest(ctx context.Context, instance *digest.Digest) ([]
 	return raw, image.DockerManifest, err
 }
 
-// makeManifest writes a manifest of uncompressed layers that says so. That of
-// containers/image says that they are compressed, which no registry forgives.
+// makeManifest writes a manifest of uncompressed layers that says so. The one of
+// containers/image calls them compressed, which no registry forgives.
 func (p *dockerParts) makeManifest(ctx context.Context) ([]byte, error) {
 	type descriptor struct {
 		MediaType string        `json:"mediaType"`

@@ -38,8 +38,8 @@ func (img *Image) Subjects() []digest.Digest {
 	return []digest.Digest{subject}
 }
 
-// digestTagged returns what each of the names says that something is about, nothing if
-// one does not. cosign's SBOM of two images may be one manifest.
+// digestTagged returns the subject that each of the names gives, nothing if one gives
+// none. cosign's SBOM of two images may be one manifest.
 func digestTagged(names []string) []digest.Digest {
 	var subjects []digest.Digest
 	for _, name := range names {

@@ -194,7 +194,7 @@ func (f *Fetcher) Start(ctx context.Context, g *errgroup.Group, order []*Blob) {
 	var next atomic.Int64
 	for range min(f.options.Jobs, len(order)) {
 		g.Go(func() error {
-			f.lines.begin() // One line for blob after blob, which nobody else takes between.
+			f.lines.begin() // One line for blob after blob: no other worker takes it between.
 			defer f.lines.end()
 			for {
 				i := int(next.Add(1)) - 1

@@ -299,7 +299,7 @@ func TestUnknownSizeAndAlgorithm(t *testing.T) {
 	require.ErrorContains(t, run(t.Context(), f, f.Blobs()), "unknown algorithm")
 }
 
-// An image that fails takes its own blobs with it, and nobody else's.
+// An image that fails takes its own blobs with it, and no others.
 func TestKeepGoing(t *testing.T) {
 	var s store
 	o := s.options()

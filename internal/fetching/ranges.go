@@ -33,8 +33,8 @@ const (
 	// runLength is how many ranges that follow each other are asked for at once where
 	// nobody helps: fewer questions for the same bytes.
 	runLength = 8
-	// worthwhile is the part of a range, as its divisor, that an attempt must bring for
-	// the next to follow at once, and to have as many after it as the first had.
+	// worthwhile is the divisor of the part of a range that an attempt must bring, so that
+	// the next follows at once and has as many retries as the first had.
 	worthwhile = 4
 	// buffersPerJob is how many ranges are kept for each line: the one that it
 	// brings, and one that came before its turn.
@@ -85,9 +85,9 @@ func newRanges(ctx context.Context, f *Fetcher, h *host, source RangeSource, blo
 	return g
 }
 
-// ownEnd returns where the blob's own line ends, which has come to offset n and is to
-// go on for lead bytes when others begin; false if nobody helps. Where that is not decided
-// it is where the first range lies, which is waited for only if it has begun.
+// ownEnd returns where the blob's own line ends: it is at offset n, and goes on for lead
+// bytes when others begin. It returns false if nobody helps. Where that is not decided it
+// is where the first range lies, which is waited for only if it has begun.
 func (g *ranges) ownEnd(n, lead int64) (end int64, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -112,7 +112,7 @@ type serverLine struct {
 	began  time.Time
 }
 
-// Read returns a hundredth of what comes in a second, at most.
+// Read returns at most the bytes of a hundredth of a second.
 func (l *serverLine) Read(p []byte) (int, error) {
 	s := l.s
 	if !l.ranged || !s.fast {

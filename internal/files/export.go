@@ -105,19 +105,19 @@ func (t *Tree) plan(ctx context.Context, from *Entry, empty func(*Entry) error) 
 	return p, nil
 }
 
-// Visitor is told of an entry and all that is below it, in an order in which contents can
-// be read at once.
+// Visitor gets an entry and all that is below it, in an order in which contents can be read at
+// once.
 type Visitor interface {
 	// Empty is told of directories before what is in them, and of all else that has no
 	// content.
 	Empty(e *Entry) error
-	// Regular is told of a file with content, under the first of its paths.
+	// Regular gets a file with content, under the first of its paths.
 	Regular(path string, f *File, content io.Reader) error
-	// Link is told of another path of a file, when the first is there.
+	// Link gets another path of a file, when the first is there.
 	Link(first string, e *Entry) error
 }
 
-// Visit tells a visitor of an entry and all that is below it, in the order of Export.
+// Visit gives a visitor an entry and all that is below it, in the order of Export.
 func (t *Tree) Visit(ctx context.Context, from *Entry, v Visitor) error {
 	plan, err := t.plan(ctx, from, v.Empty)
 	if err != nil {

@@ -94,7 +94,7 @@ func (f *File) nth() int32 {
 	return f.more.nth
 }
 
-// Layer is the index of the layer that it is from, -1 of a directory without an entry.
+// Layer is the index of the layer that it is from, -1 for a directory without an entry.
 func (f *File) Layer() int { return int(f.layer) }
 
 // xattrPrefix begins the PAX records that are extended attributes.

@@ -3,7 +3,7 @@ package image
 import imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 // CreatedBy returns what a history says of how each of so many layers was made, "" where it
-// says nothing. If it speaks of more layers or of fewer, nobody knows which is which: all
+// says nothing. If the history has more layers or fewer, the steps cannot be matched: all
 // are "".
 func CreatedBy(history []imgspecv1.History, layers int) []string {
 	made := make([]string, layers)

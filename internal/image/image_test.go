@@ -237,7 +237,7 @@ func TestLayers(t *testing.T) {
 	require.ErrorContains(t, err, "lists 0 layers, the manifest 1")
 }
 
-// The config of an image is one, whatever is wrong with its diff IDs: else an image would be
+// The config of an image is one even if its diff IDs are wrong: else an image would be
 // carried as an artifact, which nobody checks.
 func TestIsConfig(t *testing.T) {
 	for raw, want := range map[string]bool{

@@ -21,8 +21,8 @@ type partFile struct {
 	bad  error       // why it cannot be read, although it has one
 }
 
-// partSet is what is called like the parts of an archive, by number. They need not belong
-// together.
+// partSet has the files that are named like the parts of an archive, by number. They need
+// not belong together.
 type partSet struct {
 	archive string
 	files   map[int]*partFile
@@ -129,7 +129,7 @@ func (s *partSet) compare(l *parts.List, number int) (problems []string) {
 	return problems
 }
 
-// compareEnds looks whether a part is that of the list, another one of it, or none.
+// compareEnds checks whether a part is the one of the list, another one of it, or none.
 func (s *partSet) compareEnds(problems []string, l *parts.List, i int) []string {
 	got, err := parts.Ends(s.files[i], l.Parts[i].Size)
 	switch {

@@ -96,8 +96,8 @@ func copyUncompressed(ctx context.Context, temp io.Writer, stream io.Reader, loo
 	return b.size, cutShort(algorithm, errors.Join(err, decompressed.Close()))
 }
 
-// cutShort says of an error of decompression that the end is missing, if that is it. It is no
-// io.ErrUnexpectedEOF any more, which may pass when something is read again.
+// cutShort adds to an error of decompression that the end is missing, if that is the cause.
+// It is no io.ErrUnexpectedEOF any more, which may pass when something is read again.
 func cutShort(a compression.Algorithm, err error) error {
 	if a == compression.None || !errors.Is(err, io.ErrUnexpectedEOF) {
 		return err

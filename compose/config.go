@@ -132,7 +132,7 @@ func (c *Config) SetShell(shell []string) { setStrings(&c.run, "Shell", shell) }
 // Shell returns what SetShell has set, or the base has.
 func (c *Config) Shell() []string { return get[[]string](c.run, "Shell") }
 
-// SetHealthcheck says how Docker tests a container; nil is as the base of it would.
+// SetHealthcheck says how Docker tests a container; nil removes that.
 func (c *Config) SetHealthcheck(h *Healthcheck) { set(&c.run, "Healthcheck", h, h == nil) }
 
 // Cmd returns the arguments with which a container runs.

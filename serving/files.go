@@ -33,9 +33,9 @@ func (s stamp) same(other stamp) bool {
 	return s.parts == other.parts && os.SameFile(s.info, other.info) && s.info.Size() == other.info.Size() && s.info.ModTime().Equal(other.info.ModTime())
 }
 
-// stampOf describes what is at a path. An OCI layout in a directory is described by
-// its index, which a writer replaces when it changes images; another directory by
-// itself.
+// stampOf describes the file or directory at a path. An OCI layout in a directory is
+// described by its index, which a writer replaces when it changes images; another
+// directory by itself.
 func stampOf(path string) (stamp, error) {
 	info, err := os.Stat(path)
 	if err == nil && info.IsDir() {

@@ -182,7 +182,7 @@ func (s *served) do(method, target string, headers ...string) answer {
 	return a
 }
 
-// get returns what is at a path under /v2/, which must be there.
+// get returns the answer for a path under /v2/, which must be there.
 func (s *served) get(path string) []byte {
 	s.t.Helper()
 	a := s.do(http.MethodGet, "/v2/"+path)

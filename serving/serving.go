@@ -102,11 +102,11 @@ type Server struct {
 }
 
 // New returns a Server of the archives at paths: files, OCI layouts in directories, or
-// directories of which it serves those files whose names have an extension of a tar
-// archive, compressed or not, and OCI layouts. A compressed archive is unpacked to a
-// temporary file. The error is for a file that is named in paths and cannot be read, and
-// wraps that of archive.Open; unreadable files in directories are left out, and logged. The
-// caller must close the Server.
+// other directories. In these it serves OCI layouts, and files with the extension of a tar
+// archive, compressed or not. A compressed archive is unpacked to a temporary file. The
+// error is for a file that is named in paths and cannot be read, and wraps that of
+// archive.Open; unreadable files in directories are left out, and logged. The caller must
+// close the Server.
 func New(ctx context.Context, paths []string, o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -45,8 +45,8 @@ var ErrReserved = errors.New("names that begin with .wh. are whiteouts in a laye
 type Writer struct {
 	// Lower, unless nil, is the tree below the layer. The places of parts are looked up there,
 	// and directories above them get their entries from it: without these, podman and docker
-	// give a directory the mode 0755 and the owner 0:0, whatever it has below. Only the needed
-	// parts of the tree are read.
+	// give a directory the mode 0755 and the owner 0:0, even if it has others below. Only the
+	// needed parts of the tree are read.
 	Lower *files.Tree
 
 	ctx      context.Context

@@ -94,8 +94,8 @@ func split(path string) (dir, name string) {
 	return dir, name
 }
 
-// Contains reports whether a file belongs to an archive in parts of which an existing
-// part has a list, or is a directory with the parts of one.
+// Contains reports whether a file belongs to an archive in parts, or is a directory
+// with the parts of one. One of the existing parts must have the list.
 func Contains(path string) bool {
 	archive, _, ok := Split(path)
 	if info, err := os.Stat(path); err == nil && info.IsDir() {

@@ -22,9 +22,9 @@ type move struct {
 func (m *move) end() int64 { return m.to + m.entry.span }
 
 // planLocked returns where the archive ends once entries, in their order, stand at
-// the sealed end of the file with extra bytes after them, and the moves that this
-// needs: of entries in a wrong place, and of others in their way. The moves are in
-// the order of their targets.
+// the sealed end of the file with extra bytes after them, and the moves for that:
+// entries in a wrong place, and others in their way. The moves are in the order of
+// their targets.
 func (w *FileWriter) planLocked(entries []*Entry, extra int64) (end int64, moves []*move) {
 	end = w.sealed
 	wanted := make(map[*Entry]struct{}, len(entries))

@@ -139,8 +139,8 @@ func (l *Listing) Entry(last []Small, notes []byte) (entry Small, ok bool, err e
 	}, true, nil
 }
 
-// encode returns the content of the entry: the listing, zeros, and a block that says how long
-// the listing is. That is the last block before the end-of-archive marker, so that it is found
+// encode returns the content of the entry: the listing, zeros, and a block with the length of
+// the listing. This is the last block before the end-of-archive marker, so that it is found
 // without anything else.
 func (l *Listing) encode(notes []byte) []byte {
 	data := binary.AppendUvarint(nil, uint64(len(l.entries)))

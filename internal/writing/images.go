@@ -286,8 +286,8 @@ func checkData(document *image.Document) error {
 }
 
 // checkIndex compares the sizes in an index with those of the documents that it
-// lists. decoded has the documents that it has looked at, each of which may be
-// listed a thousand times.
+// lists. decoded has the documents that it has looked at: an index may list one a
+// thousand times.
 func checkIndex(content *image.Image, index *image.Document, decoded map[digest.Digest]*image.Fields) error {
 	for _, listed := range index.Manifests {
 		d := content.Find(listed.Digest)

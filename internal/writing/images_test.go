@@ -116,8 +116,8 @@ func commit2(t testing.TB, a *Archive, place *Image, m *testImage, planned bool)
 	return err
 }
 
-// A place planned for a blob that does not come leaves no gap: of an abandoned
-// image, of a layer that comes in another form, of no image.
+// A place planned for a blob that does not come leaves no gap: if the image is
+// abandoned, if a layer comes in another form, if no image has the blob.
 func TestPlannedPlacesThatStayEmpty(t *testing.T) {
 	shared := plain(1, 3000)
 	alsoShared := testLayer{gzipped(shared.diff), shared.diff, zipped(0, 0).mediaType}

@@ -100,8 +100,8 @@ func leaveRests(t *testing.T, l layout.Layout, layouts map[string]layout.Layout,
 	out.Resize(int64(end))
 }
 
-// survive returns a file after a crash: of all sectors written, counted over all writes,
-// only those survive that keep wants.
+// survive returns a file after a crash. Sectors are counted over all writes; only those
+// survive that keep wants.
 func survive(old []byte, log []local.Change, keep func(sector int) bool) []byte {
 	file := bytes.Clone(old)
 	sector := 0

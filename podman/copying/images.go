@@ -34,7 +34,7 @@ type SaveImage struct {
 	// not the image's then keeps only its tag, and a warning says so. Otherwise it is an
 	// error.
 	Found bool
-	// Referrer says that an archive has it as something about another image, such as a
+	// Referrer says that an archive has it as a referrer to another image, such as a
 	// signature. It is for callers; nothing here depends on it.
 	Referrer bool
 	// Platform, if not nil, is chosen from the image instead of Selection.Platforms.
@@ -65,20 +65,20 @@ func saveImages(found []selecting.Wanted) []SaveImage {
 	return images
 }
 
-// Images returns the images that names mean, for Save, Push or Load: each is one as
-// containers/image writes it, such as image-archive:app.tar or docker-daemon:app:1, or that
-// of an image in a registry. A name may mean several images, as AllImages says. They can be
-// read until release is called, which is never nil.
+// Images returns the images that names mean, for Save, Push or Load: each is a reference of
+// containers/image, such as image-archive:app.tar or docker-daemon:app:1, or the name of an
+// image in a registry. A name may mean several images, as AllImages says. They can be read
+// until release is called, which is never nil.
 func Images(ctx context.Context, sys *types.SystemContext, names ...string) (images []SaveImage, release func() error, err error) {
 	found, release, err := selecting.Named(ctx, sys, names)
 	return saveImages(found), release, err
 }
 
-// AllImages returns the images that a reference means, for Save. One to an archive,
-// whichever tool wrote it, or to an OCI image layout that does not choose an image
-// there means all: each in its turn, once for every name that it has, and Whole. Any
-// other reference means one image, by the name that it has there or, in other
-// transports, by that of the reference.
+// AllImages returns the images that a reference means, for Save. A reference to an
+// archive of any tool, or to an OCI image layout, that does not choose an image means
+// all: each in its turn, once for every name that it has, and Whole. Any other
+// reference means one image, under its name there or, in other transports, under that
+// of the reference.
 //
 // An archive, which may come from a pipe, is opened once, and its images can be read
 // until release is called. release is never nil.
@@ -90,8 +90,8 @@ func AllImages(ctx context.Context, sys *types.SystemContext, ref types.ImageRef
 // AllTags returns the images of a repository, for Save: each under its tag, in the
 // order of the tags as strings. The transport says where they are: in a registry, as
 // that of docker://, or in a Docker daemon, as that of docker-daemon:. A repository
-// without tags is an error, and so is one with more than 10,000; that they cannot be
-// listed is a *RepositoryError.
+// without tags is an error, and so is one with more than 10,000; if they cannot be
+// listed, the error is a *RepositoryError.
 func AllTags(ctx context.Context, sys *types.SystemContext, transport types.ImageTransport, repository reference.Named) ([]SaveImage, error) {
 	found, err := selecting.Tags(ctx, sys, transport, repository)
 	return saveImages(found), err

@@ -42,23 +42,24 @@ type Loaded struct {
 // LoadedImage is the result for an image.
 type LoadedImage struct {
 	SaveImage
-	// ID is that by which the daemon knows the image: the digest of its config or, where
-	// containerd keeps the images, of its manifest or index.
+	// ID is the daemon's ID of the image: the digest of its config or, where containerd
+	// keeps the images, of its manifest or index.
 	ID digest.Digest
-	// Skipped says why the image was not sent, if it is none that Docker could run.
+	// Skipped says why the image was not sent, if Docker could not run it.
 	Skipped string
 	// Warnings are other facts about the image.
 	Warnings []string
 }
 
-// ErrNotLoaded is the error of Load if the daemon took everything without a word, and has
-// not got it.
+// ErrNotLoaded is the error of Load if the daemon reported no error, and has not got the
+// image.
 var ErrNotLoaded = loading.ErrNotLoaded
 
 // Load puts images, usually those of archives, into a Docker daemon, under their names.
-// Layers are not sent that belong to images that the daemon has, if they have the same
-// layers below. If the daemon does not accept that, as when something was removed from it
-// meanwhile, everything is sent. In the end the daemon is asked whether it has the images.
+// It does not send layers of images that the daemon has, if they have the same layers
+// below. If the daemon does not accept that, as when something was removed from it
+// meanwhile, Load sends everything. In the end the daemon is asked whether it has the
+// images.
 //
 // Every manifest and config is read, and accepted by the policy, before anything is sent.
 // Layers are verified as they are sent; the table of contents, without which the daemon

@@ -13,10 +13,11 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/loading"
 )
 
-// ContentStore keeps blobs by their digests, and names for them, as containerd does. The
-// package copying/containerd has that of containerd.
+// ContentStore keeps blobs by their digests, and names for them, as containerd does.
+// Package copying/containerd has the one of containerd.
 type ContentStore interface {
-	// Has reports whether there is a blob. It is to stay as long as the store is open.
+	// Has reports whether there is a blob. A blob that is there must stay as long as the
+	// store is open.
 	Has(ctx context.Context, d digest.Digest) (bool, error)
 	// Receive takes the blobs of an OCI image layout in a tar archive, which lacks layers.
 	Receive(ctx context.Context, archive io.Reader) error

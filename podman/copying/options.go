@@ -22,7 +22,7 @@ type Reading struct {
 	// fewer blobs are read. When a registry says that it has too many requests, half as
 	// many.
 	Jobs int
-	// RetryTimes is how often something is tried again, or gone on with where it broke,
+	// RetryTimes is how often something is tried again, or resumed where it broke,
 	// after an error that may pass. When a large blob is sent, attempts after which the
 	// registry has a good part more of it are not counted.
 	RetryTimes int

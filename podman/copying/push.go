@@ -84,8 +84,8 @@ type PushResult struct {
 // were not pushed.
 var ErrNotAllPushed = pushing.ErrLeftOut
 
-// ErrNotPushed is the error of an image that a registry took without a word, and has not
-// got under its name.
+// ErrNotPushed is the error of an image that a registry took without an error, and has
+// not got under its name.
 var ErrNotPushed = pushing.ErrNotPushed
 
 // Push copies images, usually those of archives, to registries. Manifests and indexes
@@ -157,11 +157,11 @@ func PushTo(registry string, images []SaveImage) ([]PushImage, error) {
 	return to, nil
 }
 
-// PushTarget returns the name that an image gets in another registry, which may be
-// followed by a prefix, as in HOST:PORT/PREFIX: its own with that instead of the host, or
-// before the host if keepHost is set. Its port is behind a hyphen then. A digest in the
-// name is dropped if there is a tag; a name with neither gets the tag latest. The host of
-// the registry may be an IPv6 address.
+// PushTarget returns the name of an image in another registry: its own with registry,
+// which may have a prefix as in HOST:PORT/PREFIX, instead of the host, or before the host
+// if keepHost is set. The host's port then follows a hyphen. A digest in the name is
+// dropped if there is a tag; a name with neither gets the tag latest. The host of the
+// registry may be an IPv6 address.
 func PushTarget(registry string, name reference.Named, keepHost bool) (reference.Named, error) {
 	return pushing.Target(registry, name, keepHost)
 }

@@ -161,8 +161,8 @@ type SavePlan struct {
 	Images []SaveResult
 	// Entries are those of the archive, in its order.
 	Entries []PlannedEntry
-	// Size is that of the archive in bytes, -1 if it is not known, as of layers
-	// that have to be decompressed first.
+	// Size is that of the archive in bytes, -1 if it is not known, as with layers that
+	// have to be decompressed first.
 	Size int64
 	// Fetch is how many bytes the distinct layers and configs have at their
 	// sources, -1 if that is not known.

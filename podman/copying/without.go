@@ -20,9 +20,9 @@ func (w *Without) Open(ctx context.Context, name string, r io.Reader) error {
 	return w.layers.Open(ctx, name, r)
 }
 
-// AddArchive adds the layers of the images in an archive, which it has in full, as far as
-// names and sizes tell: archive.Archive.Verify tells whether they are right. Layers of an
-// archive that holds them uncompressed are known by their diff IDs.
+// AddArchive adds the layers of images that an archive has in full, judged by names and
+// sizes; archive.Archive.Verify checks their content. Layers of an archive that holds
+// them uncompressed are known by their diff IDs.
 func (w *Without) AddArchive(ctx context.Context, name string, a *archive.Archive) error {
 	return w.layers.AddArchive(ctx, name, a)
 }

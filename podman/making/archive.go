@@ -115,8 +115,8 @@ func (w *archiveWriter) write(ctx context.Context, img *compose.Image) (*compose
 	return made, w.finish(ctx, made)
 }
 
-// PutBase implements compose.Sink. It begins the archive, in which the layers of the
-// base have their places, and to read them.
+// PutBase implements compose.Sink. It begins the archive, with places for the layers of
+// the base, and begins to read these.
 func (w *archiveWriter) PutBase(ctx context.Context, layers []imgspecv1.Descriptor, open func(ctx context.Context, i int) (io.ReadCloser, error)) error {
 	var base []image.Blob
 	for _, l := range layers {
@@ -149,8 +149,7 @@ func (w *archiveWriter) PutBase(ctx context.Context, layers []imgspecv1.Descript
 	return nil
 }
 
-// plan returns the layers of the base and, under made-up digests, those that are put
-// upon them.
+// plan returns the layers of the base and, under made-up digests, the added ones.
 func (w *archiveWriter) plan(base []image.Blob) []image.Blob {
 	mediaType := imgspecv1.MediaTypeImageLayer
 	if len(base) > 0 {

@@ -45,8 +45,8 @@ type imageReference struct {
 // Reference returns a reference to an image that is made every time an image source of
 // it is opened, with the same bytes. Its layers are kept in unnamed temporary files
 // until the source is closed. It can be copied to any transport, but WriteArchive is
-// better for an archive of this module, as it needs no temporary files. name may be
-// nil.
+// better for an archive of this module, as it needs no temporary files. name is its
+// name, or nil.
 func Reference(img *compose.Image, name reference.Named) types.ImageReference {
 	return &imageReference{image: img, name: name}
 }
@@ -82,7 +82,7 @@ func (r *imageReference) StringWithinTransport() string {
 // DockerReference returns the name of the image, or nil.
 func (r *imageReference) DockerReference() reference.Named { return r.name }
 
-// PolicyConfigurationIdentity is empty: an image that is made is known by nothing.
+// PolicyConfigurationIdentity is empty: an image that is made has no identity.
 func (r *imageReference) PolicyConfigurationIdentity() string { return "" }
 
 // PolicyConfigurationNamespaces is empty, too.

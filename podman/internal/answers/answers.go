@@ -14,8 +14,8 @@ import (
 )
 
 // Judge is a retry.Classifier for the errors that containers/image makes of a registry's
-// answers. It has waited for as long as the registry asked to after some of them,
-// and says so of none.
+// answers. After some of them containers/image has waited as long as the registry asked,
+// and does not say after which.
 func Judge(err error) (retry.Verdict, bool) {
 	if code, ok := Status(err); ok {
 		return retry.Status(code), true
@@ -23,7 +23,7 @@ func Judge(err error) (retry.Verdict, bool) {
 	return retry.Verdict{}, false
 }
 
-// Status returns the status of the answer that an error of containers/image's is made of.
+// Status returns the status of the answer that an error of containers/image comes from.
 func Status(err error) (code int, ok bool) {
 	var status docker.UnexpectedHTTPStatusError
 	if errors.As(err, &status) {

@@ -117,7 +117,7 @@ var All = []Oddity{
 	})},
 }
 
-// leastChunk is a registry that wants chunks of so many bytes, but the last one.
+// leastChunk is a registry that wants chunks of so many bytes, except for the last one.
 func leastChunk(least int64) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		var mu sync.Mutex

@@ -19,7 +19,7 @@ import (
 type Oddity struct {
 	Name string
 	Seen string // where it was reported
-	// NoReferrers is set of a registry without the referrers API.
+	// NoReferrers is set for a registry without the referrers API.
 	NoReferrers bool
 	// Once is set if failed requests must not be sent again.
 	Once bool
@@ -149,8 +149,8 @@ func answer(status int, body string, header ...string) http.HandlerFunc {
 	}
 }
 
-// asked returns which requests have a method, of several with a space between, and a part of
-// a path.
+// asked returns a filter for requests with one of some methods, separated by spaces, and a
+// part of a path.
 func asked(methods, part string) func(*http.Request) bool {
 	return func(r *http.Request) bool {
 		return strings.Contains(" "+methods+" ", " "+r.Method+" ") && strings.Contains(r.URL.Path, part)

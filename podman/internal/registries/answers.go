@@ -16,7 +16,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/retry"
 )
 
-// busyError is an answer by which a registry asks to be left alone for a while.
+// busyError is an answer by which a registry asks the client to wait.
 type busyError struct {
 	*errcode.ErrorResponse
 	after time.Duration
@@ -66,8 +66,8 @@ func IsFull(err error) bool {
 
 var noSpace = regexp.MustCompile(`(?i)no space left|"Err":28\b`)
 
-// errTokenRejected means that a registry took a token no more while something was sent. There
-// is a new one by now.
+// errTokenRejected means that a registry stopped accepting a token during an upload. There is
+// a new one by now.
 var errTokenRejected = errors.New("the registry rejected its own token")
 
 // isRefused reports whether a registry does not want something, now or later.

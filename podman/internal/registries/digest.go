@@ -59,13 +59,13 @@ func (c *Client) ClaimedDigest(ctx context.Context, name reference.Named) (diges
 	return digest.Parse(response.Header.Get("Docker-Content-Digest"))
 }
 
-// IsNotFound reports whether an error is a registry's that has not got something.
+// IsNotFound reports whether an error says that a registry has not got something.
 func IsNotFound(err error) bool {
 	var answer *errcode.ErrorResponse
 	return errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound
 }
 
-// IsDenied reports whether an error is a registry's that lets the user not do something.
+// IsDenied reports whether an error says that a registry does not let the user do something.
 func IsDenied(err error) bool {
 	var answer *errcode.ErrorResponse
 	if errors.Is(err, auth.ErrBasicCredentialNotFound) { // It asks for a user, and none is known.

@@ -47,8 +47,8 @@ func (c *Client) Mirrored(repo reference.Named) (bool, error) {
 	return r != nil && len(r.Mirrors) > 0, err
 }
 
-// itself returns a repository where it is written to, as containers/image does: not at a
-// mirror, and under the name that it is called by.
+// itself returns a repository at the place for writing, as containers/image does: not at
+// a mirror, and under the name that the caller uses.
 func (c *Client) itself(ctx context.Context, name reference.Named) (*repository, error) {
 	source := sysregistriesv2.PullSource{Reference: name}
 	r, err := sysregistriesv2.FindRegistry(c.sys, name.Name())
@@ -195,8 +195,8 @@ func Contained(sys *types.SystemContext) *types.SystemContext {
 	return &own
 }
 
-// credentials returns those for a place where something that is called logical is
-// read. Those that were given for its own registry are for no mirror.
+// credentials returns the credentials for physical, a place where the repository
+// logical is read. Credentials that were given for its own registry are for no mirror.
 func credentials(sys *types.SystemContext, logical, physical reference.Named) (auth.Credential, error) {
 	if reference.Domain(logical) != reference.Domain(physical) {
 		other := *sys

@@ -78,8 +78,8 @@ func getManifest(ctx context.Context, r *remote.Repository, at string) (raw []by
 	return raw, mediaType, err
 }
 
-// HasBlob reports whether a repository has a blob. A registry that does not say, as some do
-// that answer 403 or 405, has to be sent it.
+// HasBlob reports whether a repository has a blob. If a registry does not say, as some that
+// answer 403 or 405, the blob has to be sent.
 func (c *Client) HasBlob(ctx context.Context, in reference.Named, blob digest.Digest) (bool, error) {
 	repository, err := c.itself(ctx, in)
 	if err != nil {

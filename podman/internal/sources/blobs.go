@@ -50,7 +50,7 @@ func (s *Blobs) Open(ctx context.Context, blob imgspecv1.Descriptor, offset int6
 	})
 }
 
-// watched opens something, of a registry such that it fails when nothing comes.
+// watched opens something. For a registry it fails when nothing comes.
 func (s *Blobs) watched(ctx context.Context, open func(context.Context) (io.ReadCloser, error)) (io.ReadCloser, error) {
 	if !IsRegistry(s.src.Reference()) {
 		return open(ctx)

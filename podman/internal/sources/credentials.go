@@ -13,8 +13,8 @@ import (
 )
 
 // Hosts are the registries that contexts are used for. A context gives its credentials to
-// whichever registry it is used for, and they are for one. The zero value is ready; it is not
-// to be used concurrently.
+// every registry that it is used for, although they are for one. The zero value is ready; it
+// is not to be used concurrently.
 type Hosts struct {
 	users  map[*types.DockerAuthConfig]string
 	tokens map[string]string

@@ -15,8 +15,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/fetching"
 )
 
-// ReadEnd implements fetching.EndSource, of blobs in files. A registry is not asked: some, and
-// caches before others, read a whole blob to find its end.
+// ReadEnd implements fetching.EndSource for blobs in files. A registry is not asked: some
+// registries, and caches before others, read a whole blob to find its end.
 func (s *Blobs) ReadEnd(ctx context.Context, blob imgspecv1.Descriptor, n int) ([]byte, error) {
 	if s.serial != nil || !isInFiles(s.src) {
 		return nil, fetching.ErrNoRanges

@@ -55,8 +55,8 @@ func Layers(ctx context.Context, sys *types.SystemContext, name string, ref type
 	return layers, src.Close, nil
 }
 
-// known returns the digest of a layer as a manifest has it: none of a layer that is there
-// uncompressed, which is no layer of any manifest that compresses it.
+// known returns the digest of a layer in a manifest, or none for a layer that is there
+// uncompressed: a manifest with the compressed layer does not list that.
 func known(info types.BlobInfo, diffID digest.Digest) digest.Digest {
 	if info.Digest == diffID && info.Size < 0 {
 		return ""

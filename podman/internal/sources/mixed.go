@@ -17,8 +17,8 @@ import (
 
 // Parse parses an image of a source, or an instance of an index there. containers/image refuses
 // Docker's manifests with OCI's types of layers or configs, which Docker and oras take, and the
-// other way round. Such an image is one as if all types were of the manifest's standard: its
-// Manifest is not the one of the source.
+// other way round. Parse returns such an image as if all types were of the manifest's standard:
+// its Manifest is not the one of the source.
 func Parse(ctx context.Context, sys *types.SystemContext, src types.ImageSource, instance *digest.Digest, unparsed *ctrimage.UnparsedImage) (types.Image, error) {
 	raw, mimeType, err := unparsed.Manifest(ctx) // Verified.
 	if err != nil {
@@ -105,7 +105,7 @@ func (s *plainSource) LayerInfosForCopy(ctx context.Context, _ *digest.Digest) (
 	return s.ImageSource.LayerInfosForCopy(ctx, s.instance)
 }
 
-// Reference returns a reference without a digest, which the manifest would not have.
+// Reference returns a reference without a digest, as the manifest would not have that one.
 func (s *plainSource) Reference() types.ImageReference {
 	return namelessReference{s.ImageSource.Reference()}
 }

@@ -11,8 +11,8 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// UnderPolicy returns an image to which the signature policy for another reference
-// applies, by which the user has named it.
+// UnderPolicy returns an image under the signature policy for another reference, the
+// one that the user has given.
 func UnderPolicy(ref, given types.ImageReference) types.ImageReference {
 	return underPolicy{ImageReference: ref, given: given}
 }

@@ -24,7 +24,7 @@ func Host(ref types.ImageReference) string {
 	return reference.Domain(ref.DockerReference())
 }
 
-// OpenRange implements fetching.RangeSource, of blobs that are in the registry itself.
+// OpenRange implements fetching.RangeSource for blobs that are in the registry itself.
 func (s *Blobs) OpenRange(ctx context.Context, blob imgspecv1.Descriptor, offset, length int64) (io.ReadCloser, error) {
 	if !s.HasRanges() || len(blob.URLs) > 0 {
 		return nil, fetching.ErrNoRanges

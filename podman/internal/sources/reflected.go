@@ -17,10 +17,10 @@ import (
 // This file is the only one that calls containers/image by reflection, and that knows names
 // of its unexported types. TestContainersImage holds each against the library.
 
-// ranger reads ranges of blobs of a registry. A source of containers/image does, with its
-// authentication, mirrors and TLS, by a method that is exported but has a parameter of an
-// internal type, so that no interface of ours has it. It is called by reflection then, if it
-// still looks as it does now:
+// ranger reads ranges of blobs of a registry. A source of containers/image can do that, with
+// its authentication, mirrors and TLS. The method is exported, but has a parameter of an
+// internal type, which no interface of ours can have. So it is called by reflection, if it
+// still looks like this:
 //
 //	GetBlobAt(context.Context, types.BlobInfo, []struct{ Offset, Length uint64 }) (chan io.ReadCloser, chan error, error)
 type ranger struct{ method reflect.Value }

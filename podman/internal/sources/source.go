@@ -31,8 +31,8 @@ func (concurrentSource) HasThreadSafeGetBlob() bool { return true }
 // really have: see image.Truthful.
 type truthfulSource struct{ types.ImageSource }
 
-// Truthful returns src so that its manifest is true if it is one that it makes up, and has the
-// type that it is of.
+// Truthful returns src with a true manifest if src makes manifests up, and else with the real
+// types of manifests.
 func Truthful(ctx context.Context, src types.ImageSource) types.ImageSource {
 	switch src.Reference().Transport().Name() {
 	case DockerDaemon, dockerarchive.Transport.Name(): // Archives, read by this module or containers/image.
@@ -81,8 +81,8 @@ func Concurrently(src types.ImageSource) types.ImageSource {
 	return src
 }
 
-// Near is a source that takes layers from where the image is before it looks
-// where their URLs lead. containers/image does it the other way round.
+// Near is a source that looks for layers beside the image before it tries their URLs.
+// containers/image does it the other way round.
 type Near struct{ types.ImageSource }
 
 // GetBlob returns a blob.
@@ -115,8 +115,8 @@ func IsArchived(src types.ImageSource) bool {
 	return name == dockerarchive.Transport.Name() || name == dockerarchive.ImageTransport.Name()
 }
 
-// elsewhereError says of a layer that has URLs why it is neither where the image is
-// nor where they lead.
+// elsewhereError says why a layer with URLs is neither beside the image nor at its
+// URLs.
 type elsewhereError struct {
 	text      string
 	near, far error

@@ -8,9 +8,9 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// Typed returns src so that manifests have the type that they are of, if the registry says
-// application/json of the first one, or nothing. The wrapping hides sigstore signatures, so
-// that a policy which asks for these refuses the image; no other source is wrapped.
+// Typed returns src with the real types of manifests, if the registry says application/json
+// for the first one, or nothing. The wrapping hides sigstore signatures, so that a policy
+// which asks for these refuses the image; no other source is wrapped.
 func Typed(ctx context.Context, src types.ImageSource) types.ImageSource {
 	if !IsRegistry(src.Reference()) {
 		return src

@@ -25,7 +25,7 @@ import (
 const stateFile = "buildah.json"
 
 // A Container is a container in a store. It may be used concurrently as its store may. It
-// need not be closed; the store does, when everything made of it has been made.
+// need not be closed. Close the store when every image from it has been made.
 type Container struct {
 	store     storage.Store
 	container *storage.Container

@@ -61,7 +61,8 @@ func (d containedDestination) PutBlob(ctx context.Context, stream io.Reader, inf
 	return put, nil
 }
 
-// TryReusingBlob reports whether the registry has a blob. One that does not say is sent it.
+// TryReusingBlob reports whether the registry has a blob. If the registry does not say, the
+// blob is sent.
 func (d containedDestination) TryReusingBlob(ctx context.Context, info types.BlobInfo, cache types.BlobInfoCache, canSubstitute bool) (bool, types.BlobInfo, error) {
 	there, reused, err := d.ImageDestination.TryReusingBlob(ctx, info, cache, canSubstitute)
 	if code, ok := answers.Status(err); ok && (code == http.StatusForbidden || code == http.StatusMethodNotAllowed) {

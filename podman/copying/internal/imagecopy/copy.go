@@ -60,7 +60,7 @@ func Copy(ctx context.Context, job Job) ([]byte, error) {
 	return m, err
 }
 
-// ErrWrongRanges is found in the error of a copy that failed, and may not without ranges.
+// ErrWrongRanges is in the error of a copy that failed, and may succeed without ranges.
 var ErrWrongRanges = errors.New("read in ranges")
 
 // Once copies an image whose large blobs, if a registry has them, come in ranges. They are
@@ -172,8 +172,9 @@ type copyPlan struct {
 	instances []*digest.Digest // whose signatures copy.Image asks for; nil is the image itself
 }
 
-// planCopy returns the blobs that copy.Image will copy, and which layers stay
-// elsewhere. It fails if they cannot, because the archive has them unpacked.
+// planCopy returns the blobs that copy.Image will copy, and the layers that stay
+// elsewhere. It fails if layers cannot stay elsewhere because the archive has them
+// unpacked.
 func planCopy(ctx context.Context, options *copy.Options, unpacks bool, src types.ImageSource) (copyPlan, error) {
 	var plan copyPlan
 	m, mimeType, err := src.GetManifest(ctx, nil)

@@ -42,8 +42,8 @@ type rangedSource struct {
 	whole   int64 // the largest size of a blob that is not read so
 }
 
-// of returns a rangedSource of src, or nil where there is none: where src has no ranges,
-// or copy.Image would not see all signatures any more.
+// of returns a rangedSource of src, or nil if src has no ranges, or if copy.Image would
+// no longer see all signatures.
 func (r *Ranges) of(ctx context.Context, src types.ImageSource, instances []*digest.Digest, jobs int, waiting func(host string)) *rangedSource {
 	if r == nil {
 		return nil

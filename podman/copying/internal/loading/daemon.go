@@ -20,7 +20,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/progress"
 )
 
-// ErrNotLoaded is the error if a daemon took everything without a word, and has not got it.
+// ErrNotLoaded is the error if a daemon reported no error, and has not got the image.
 var ErrNotLoaded = errors.New("the docker daemon has not got what it was sent")
 
 // Daemon puts images into a Docker daemon.

@@ -192,10 +192,11 @@ func (l *loader) readConfigs(ctx context.Context, place int, img *selecting.Imag
 	return nil
 }
 
-// Store keeps blobs by their digests, and names for them, as containerd does. The
-// package loading/containerd has that of containerd.
+// Store keeps blobs by their digests, and names for them, as containerd does. Package
+// loading/containerd has the one of containerd.
 type Store interface {
-	// Has reports whether there is a blob. It is to stay as long as the store is open.
+	// Has reports whether there is a blob. A blob that is there must stay as long as the
+	// store is open.
 	Has(ctx context.Context, d digest.Digest) (bool, error)
 	// Receive takes the blobs of an OCI image layout in a tar archive, which lacks layers.
 	Receive(ctx context.Context, archive io.Reader) error

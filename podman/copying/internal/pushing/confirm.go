@@ -13,8 +13,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 )
 
-// ErrNotPushed is the error of an image that a registry took without a word, and has not
-// got under its name.
+// ErrNotPushed is the error of an image that a registry took without an error, and has
+// not got under its name.
 var ErrNotPushed = errors.New("the registry has not got what it was sent")
 
 // isThere reports whether a registry has an image under a name. Registries have several

@@ -9,10 +9,10 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 )
 
-// Target returns the name that an image gets in another registry, which may be
-// followed by a prefix, as in HOST:PORT/PREFIX: its own with that instead of the host, or
-// before the host if keepHost is set. Its port is behind a hyphen then. A digest in the
-// name is dropped if there is a tag; a name with neither gets the tag latest.
+// Target returns the name of an image in another registry: its own with registry, which
+// may have a prefix as in HOST:PORT/PREFIX, instead of the host, or before the host if
+// keepHost is set. The host's port then follows a hyphen. A digest in the name is dropped
+// if there is a tag; a name with neither gets the tag latest.
 func Target(registry string, name reference.Named, keepHost bool) (reference.Named, error) {
 	repository := reference.Path(name)
 	if keepHost {

@@ -196,7 +196,7 @@ func (p *pusher) prepare(ctx context.Context) error {
 	return p.options.Planned(p.results())
 }
 
-// fail records an error of an image, and returns it if it is the end of the others too.
+// fail records an error of an image, and returns it if it ends the others too.
 func (p *pusher) fail(img *pushedImage, err error) error {
 	if err == nil {
 		return nil

@@ -46,8 +46,8 @@ func (s *sender) retry(ctx context.Context, img *pushedImage, blob digest.Digest
 	return s.options.Select.Retries.Do(ctx, announce, f)
 }
 
-// ask asks a registry something, again if that fails for a reason that may pass, as that
-// nothing comes.
+// ask sends a request to a registry, and again after an error that may pass, such as no
+// answer.
 func (s *sender) ask(ctx context.Context, img *pushedImage, f func(context.Context) error) error {
 	return s.retry(ctx, img, "", func() error {
 		return stall.Ask(ctx, s.waiting, func(ctx context.Context, _ *stall.Watch) error { return f(ctx) })

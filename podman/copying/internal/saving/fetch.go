@@ -33,8 +33,8 @@ func (s *saver) write(ctx context.Context) error {
 	}
 	s.options.Select.Progress(s.planned())
 
-	// A stream of blobs of known size takes each in its turn: fetching them as
-	// they are needed is the way to keep none of them elsewhere.
+	// A stream of blobs of known size takes each in its turn: if they are fetched as
+	// they are needed, none is kept elsewhere.
 	inTurn := s.archive.Stream() && !s.from.Layout.Unpacks()
 	g, ctx := errgroup.WithContext(ctx)
 	if !inTurn {
@@ -79,7 +79,7 @@ func (s *saver) notePresentConfigs() {
 	}
 }
 
-// presentConfig returns a config that an archive has that is added to, or nil.
+// presentConfig returns a config that the existing archive has, or nil.
 func (s *saver) presentConfig(blob *fetching.Blob) []byte {
 	if s.options.existing == nil || blob.Kind != image.KindConfig {
 		return nil
@@ -100,11 +100,11 @@ func (s *saver) openImages() (map[*selecting.Image]*writing.Image, error) {
 	return places, nil
 }
 
-// fetchOrder returns the blobs in the order in which to start with them: where
-// each has its place from the start, the largest first, so that none is left to
-// be waited for at the end. Where the place of one is known only when those before it
-// have begun, or ended, as of layers that are decompressed, that would have them wait
-// out of turn; there it is the order of the archive.
+// fetchOrder returns the blobs in the order in which to start fetching them. If each
+// has its place from the start, the largest come first, so that none is left to wait
+// for at the end. If the place of a blob is known only when those before it have begun
+// or ended, as with layers that are decompressed, blobs would wait out of turn: then it
+// is the order of the archive.
 func (s *saver) fetchOrder() []*fetching.Blob {
 	order := slices.DeleteFunc(slices.Clone(s.from.Fetcher.Blobs()), (*fetching.Blob).Fetched)
 	unknown := slices.ContainsFunc(order, func(b *fetching.Blob) bool { return b.Size < 0 })
@@ -180,8 +180,8 @@ func (s *saver) assembleImage(ctx context.Context, img *selecting.Image, place *
 	return nil
 }
 
-// await returns when a blob has been fetched, which it does itself if fetch is
-// set, and stored.
+// await waits until a blob has been fetched and stored. It fetches the blob itself if
+// fetch is set.
 func (s *saver) await(ctx context.Context, blob *fetching.Blob, fetch bool) error {
 	if fetch && !blob.Fetched() {
 		if err := s.from.Fetcher.Fetch(ctx, blob); err != nil {

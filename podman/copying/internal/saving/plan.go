@@ -18,8 +18,8 @@ type Planned struct {
 	Images []Result
 	// Entries are those of the archive, in its order.
 	Entries []Entry
-	// Size is that of the archive in bytes, -1 if it is not known, as of layers
-	// that have to be decompressed first.
+	// Size is that of the archive in bytes, -1 if it is not known, as with layers that
+	// have to be decompressed first.
 	Size int64
 	// Fetch is how many bytes the distinct layers and configs have at their
 	// sources, -1 if that is not known.

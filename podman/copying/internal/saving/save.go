@@ -166,7 +166,7 @@ func (s *saver) save(ctx context.Context, path string, read bool, create func() 
 	return s.results(), nil
 }
 
-// prepare does all that comes between reading manifests and the first byte that is written.
+// prepare does everything between reading manifests and writing the first byte.
 func (s *saver) prepare(ctx context.Context, path string, out *output.Output) error {
 	if !s.from.AnyGood() {
 		return selecting.ErrLeftOut

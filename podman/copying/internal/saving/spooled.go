@@ -14,7 +14,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/spool"
 )
 
-// spooled is blobs in temporary files, which have no names. The zero value has none.
+// spooled are blobs in unnamed temporary files. The zero value has none.
 type spooled struct {
 	dir   string
 	files map[digest.Digest]*local.File

@@ -6,8 +6,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/errdef"
 )
 
-// Fail records why an image cannot be taken, and returns that if it is the end of the
-// others too.
+// Fail records why an image cannot be taken, and returns that if it ends the others
+// too.
 func (s *Selection) Fail(img *Image, err error) error { return s.Fetcher.Fail(img.fetched, err) }
 
 // Err returns why an image has failed, or nil.

@@ -26,11 +26,10 @@ import (
 // image in.
 const containerdName = "io.containerd.image.name"
 
-// All returns the images that a reference means, for Save. One to an archive, whichever
-// tool wrote it, or to an OCI image layout that does not choose an image there means
-// all: each in its turn, once for every name that it has, and Whole. Any other
-// reference means one image, by the name that it has there or, in other transports, by
-// that of the reference.
+// All returns the images that a reference means, for Save. A reference to an archive of
+// any tool, or to an OCI image layout, that does not choose an image means all: each in
+// its turn, once for every name that it has, and Whole. Any other reference means one
+// image, under its name there or, in other transports, under that of the reference.
 //
 // An archive, which may come from a pipe, is opened once, and its images can be read
 // until release is called. release is never nil.
@@ -77,8 +76,8 @@ func archiveImages(ctx context.Context, sys *types.SystemContext, ref types.Imag
 	return images, r.Close, nil
 }
 
-// freeName returns the one word that a name was given by, "" if it was more: in an archive
-// that may be a tag, or any word, that is all that an image is called there.
+// freeName returns the single word that a name was given by, "" if it was more. In an
+// archive that may be a tag, or any word that is the whole name of an image.
 func freeName(name reference.Named) string {
 	word, isLatest := strings.CutSuffix(reference.FamiliarString(name), ":latest")
 	if !isLatest || !naming.IsFree(word) {
@@ -97,7 +96,7 @@ func isRegular(ref types.ImageReference) bool {
 	return err == nil && (info.Mode().IsRegular() || info.IsDir())
 }
 
-// freeImages returns the image of an archive that is called by one word there, none if
+// freeImages returns the image of an archive whose whole name is one word, none if
 // there is no such.
 func freeImages(ctx context.Context, sys *types.SystemContext, ref types.ImageReference, free string) ([]Wanted, func() error, error) {
 	r, _, err := dockerarchive.NewReaderForReferenceContext(ctx, sys, ref)

@@ -125,8 +125,8 @@ func (r *reading) readInstance(ctx context.Context, unparsed *ctrimage.UnparsedI
 	return r.readIndex(ctx, unparsed, raw, mimeType, depth)
 }
 
-// readManifest reads a manifest, of an index that of an instance. listed is set if the archive
-// will have that index.
+// readManifest reads a manifest, or that of an instance of an index. listed is set if the
+// archive will have that index.
 func (r *reading) readManifest(ctx context.Context, unparsed *ctrimage.UnparsedImage, instance *digest.Digest, listed bool) (*image.Document, error) {
 	if err := r.allowImage(ctx, unparsed); err != nil {
 		return nil, err
@@ -228,8 +228,8 @@ func (r *reading) manifest(ctx context.Context, unparsed *ctrimage.UnparsedImage
 	return raw, mimeType, err
 }
 
-// allowImage asks the policy about a manifest of an image, and says once of the image that
-// signatures, of the kind that registries keep beside images, are not in archives.
+// allowImage asks the policy about a manifest of an image, and warns once per image that
+// archives do not hold the signatures that registries keep beside images.
 func (r *reading) allowImage(ctx context.Context, unparsed *ctrimage.UnparsedImage) error {
 	err := r.ask(ctx, func(ctx context.Context) error { return r.s.allow(ctx, unparsed) })
 	if err != nil || r.img.signed {
@@ -264,8 +264,8 @@ func (r *reading) retry(ctx context.Context, f func(context.Context) error) erro
 	return r.s.options.Retries.Do(ctx, announce, func() error { return r.ask(ctx, f) })
 }
 
-// ask calls f, which reads something of an image that is no blob, of a registry such that
-// it fails when nothing comes.
+// ask calls f, which reads something else of an image than a blob. For a registry it
+// fails when nothing comes.
 func (r *reading) ask(ctx context.Context, f func(context.Context) error) error {
 	if !sources.IsRegistry(r.img.Source) {
 		return f(ctx)

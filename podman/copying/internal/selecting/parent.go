@@ -23,8 +23,8 @@ func (i daemonImage) Origin(config digest.Digest) image.Origin {
 	return image.Origin{Parent: i.Parent}
 }
 
-// askParents asks Docker daemons on which image those that they gave were built. A daemon
-// that saves one image alone, as it is asked to here, does not write it.
+// askParents asks Docker daemons for the parents of their images. A daemon that saves one
+// image alone, as here, does not write its parent.
 func (s *Selection) askParents(ctx context.Context) error {
 	var given []*Image
 	for img := range s.Good() {

@@ -156,8 +156,8 @@ func (s *Selection) ErrorOf(img *Image, err error) error {
 }
 
 // Less returns some of the images, with the sources of s, without layers that are not
-// wanted. Nothing of them is read again but layers. It must not be closed, and s not
-// before it has been of use.
+// wanted. Only their layers are read again. Do not close it; close s only after its
+// last use.
 func (s *Selection) Less(images []*Image, leavesOut func(imgspecv1.Descriptor) bool) *Selection {
 	less := &Selection{options: s.options, Layout: s.Layout, configs: map[digest.Digest][]byte{}, read: s.configs}
 	less.newFetcher()

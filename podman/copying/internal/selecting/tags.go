@@ -36,8 +36,8 @@ func (e *RepositoryError) Unwrap() error { return e.Err }
 // Tags returns the images of a repository, for Save: each under its tag, in the
 // order of the tags as strings. The transport says where they are: in a registry, as
 // that of docker://, or in a Docker daemon, as that of docker-daemon:. A repository
-// without tags is an error, and so is one with more than 10,000; that they cannot be
-// listed is a *RepositoryError.
+// without tags is an error, and so is one with more than 10,000; if they cannot be
+// listed, the error is a *RepositoryError.
 func Tags(ctx context.Context, sys *types.SystemContext, transport types.ImageTransport, repository reference.Named) ([]Wanted, error) {
 	if !reference.IsNameOnly(repository) {
 		return nil, fmt.Errorf("%s is not a repository: it has a tag or a digest", repository)

@@ -12,8 +12,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
-// leftOut returns which layers of a manifest the archive is to be without because other
-// archives have them, and which those are.
+// leftOut returns the layers of a manifest that the archive leaves out, with the other
+// archives that have them.
 func (r *reading) leftOut(ctx context.Context, manifest *image.Document, parsed types.Image) (image.LeftOut, error) {
 	leftOut := image.LeftOut{}
 	if r.s.options.KeepThin && r.img.partial != nil {

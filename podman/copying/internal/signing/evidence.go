@@ -76,8 +76,8 @@ func (e *evidence) vouch(d digest.Digest, repository string, options Options) er
 	return fmt.Errorf("the archive has no valid %s of %s: %w", what, d, errors.Join(reasons...))
 }
 
-// isOf reports whether what a signature says of its image is the name of a repository, or
-// of something in it.
+// isOf reports whether the identity in a signature is the name of a repository, or of
+// something in it.
 func isOf(signed, repository string) bool {
 	named, err := reference.ParseNormalizedNamed(signed)
 	if err != nil {

@@ -18,8 +18,8 @@ import (
 )
 
 // withTransport returns an argument that is an image with the transport that it goes without: that of
-// archives if there is a file of that name, or it ends as the names of archives do; else that
-// of registries. No registry is asked for what is a file.
+// archives if there is a file of that name, or it ends as the names of archives do; else that of
+// registries. No registry is asked for the name of a file.
 func withTransport(arg string) string {
 	if name, _, ok := strings.Cut(arg, ":"); ok && transports.Get(name) != nil {
 		return arg
@@ -42,7 +42,7 @@ const (
 	noArgument     pathKind = iota // nothing, so it is an image in a registry
 	fileArgument                   // an archive
 	layoutArgument                 // the directory of an OCI layout
-	otherArgument                  // a path of something else, or what can be neither
+	otherArgument                  // a path of something else, or neither
 )
 
 // kindOfPath returns the kind of an argument without a transport, and how its transport
@@ -53,7 +53,7 @@ func kindOfPath(arg string) (string, pathKind) {
 	}
 	path, _, named := naming.Split(arg)
 	if _, remote := naming.Scheme(path); remote {
-		path, _, _ = strings.Cut(path, "#") // Which tells it from another with the same name.
+		path, _, _ = strings.Cut(path, "#") // The position tells images with the same name apart.
 	}
 	info, err := os.Stat(path)
 	isPath := strings.HasPrefix(arg, "/") || strings.HasPrefix(arg, ".")

@@ -13,8 +13,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// blockedHub returns the flags with which nobody is asked for images of Docker Hub, and every
-// question is a failure.
+// blockedHub returns flags that block Docker Hub: every request to it fails.
 func blockedHub(t *testing.T) []string {
 	conf := filepath.Join(t.TempDir(), "registries.conf")
 	require.NoError(t, os.WriteFile(conf, []byte("[[registry]]\nlocation = \"docker.io\"\nblocked = true\n"), 0o600))
@@ -76,8 +75,8 @@ func TestFilesWithoutTransport(t *testing.T) {
 	}
 }
 
-// A program in this directory that is called as an image hides it from nobody, and neither does a
-// directory, or a file from what other programs name.
+// A program in this directory with the name of an image does not hide the image. Neither does a
+// directory, nor a file if other programs' files name the image.
 func TestImagesCalledAsFiles(t *testing.T) {
 	blocked := blockedHub(t)
 	t.Chdir(t.TempDir())

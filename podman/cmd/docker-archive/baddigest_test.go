@@ -12,8 +12,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// Manifests with strings that are no digests end no command but by an error that says so, or
-// by what another document has of the image.
+// A manifest with invalid digests crashes no command: it reports an error that says so, or
+// takes the image from another document.
 func TestBadDigestsInEveryCommand(t *testing.T) {
 	good := filepath.Join(t.TempDir(), "good.tar")
 	_, errOut, status := runSave(t, "", "-o", good, "--name", "example.com/good:1", images+"one")

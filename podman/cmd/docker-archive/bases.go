@@ -34,7 +34,7 @@ func (o *baseOptions) register(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.paths, "base", nil, "read layers that a delta lacks from `ARCHIVE` or image; repeatable")
 }
 
-// open opens what --base names.
+// open opens the archives and images of --base.
 func (o *baseOptions) open(ctx context.Context, g *globalOptions, sys *types.SystemContext, keep int64) error {
 	if len(o.paths) == 0 {
 		return nil
@@ -110,7 +110,7 @@ func (o *baseOptions) close() error {
 	return errors.Join(errs...)
 }
 
-// complete returns a reference whose layers come from the bases, if it is to an archive.
+// complete returns a reference that takes layers from the bases, if it is to an archive.
 func (o *baseOptions) complete(ref types.ImageReference) (types.ImageReference, error) {
 	if o.bases == nil || !dockerarchive.IsArchive(ref) {
 		return ref, nil
@@ -118,7 +118,7 @@ func (o *baseOptions) complete(ref types.ImageReference) (types.ImageReference, 
 	return dockerarchive.WithBases(ref, o.bases)
 }
 
-// lendEachOther has several archives of a command take from each other what they lack. They are
+// lendEachOther lets the archives of a command take missing layers from each other. They are
 // opened for that when one of them turns out to lack something. A stream lends nothing, for it
 // cannot be read twice.
 func (o *baseOptions) lendEachOther(cmd *cobra.Command, g *globalOptions, paths ...string) {
@@ -172,7 +172,7 @@ func (o *deltaOptions) register(f *pflag.FlagSet) {
 	f.BoolVar(&o.textOnly, "text-only", false, "with --delta, make none that needs the base's compressed bytes")
 }
 
-// open opens what --delta names, and adds it to what is left out.
+// open opens the archives of --delta, and adds them to the left-out layers.
 func (o *deltaOptions) open(cmd *cobra.Command, g *globalOptions, options *copying.SaveOptions) error {
 	if len(o.paths) == 0 {
 		return nil

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// buffer is a standard error, to which the command, its progress and the libraries'
-// log write at the same time.
+// buffer is a standard error for concurrent writes of the command, its progress and
+// the libraries' log.
 type buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

@@ -36,7 +36,7 @@ func command(t *testing.T, args ...string) (stdout, stderr string, status int) {
 	return out.String(), errOut.String(), status
 }
 
-// succeeds is command for what must not fail.
+// succeeds is command for commands that must not fail.
 func succeeds(t *testing.T, args ...string) (stdout, stderr string) {
 	t.Helper()
 	stdout, stderr, status := command(t, args...)

@@ -11,8 +11,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/compression"
 )
 
-// An archive is what its name says, whichever command and layout wrote it, and is read
-// as any other.
+// The name of an archive sets its compression, for every command and layout, and it is
+// read like any other.
 func TestCompressedByName(t *testing.T) {
 	for name, want := range map[string]compression.Algorithm{"a.tar": compression.None, "a.tar.gz": compression.Gzip, "a.tar.zst": compression.Zstd} {
 		for _, layout := range []string{"image", "docker"} {

@@ -19,8 +19,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// skopeoFlags are what skopeo 1.9 and later list in the help of copy and sync, and of
-// skopeo itself.
+// skopeoFlags are the flags that skopeo 1.9 and later list in the help of copy and
+// sync, and of skopeo itself.
 const skopeoFlags = `additional-tag all append-suffix authfile command-timeout debug
 decryption-key dest dest-authfile dest-cert-dir dest-compress dest-compress-format
 dest-compress-level dest-creds dest-daemon-host dest-decompress dest-force-compress-format

@@ -95,8 +95,8 @@ func (refused) String() string { return "" }
 // Type is for the help, too.
 func (refused) Type() string { return "string" }
 
-// refuseDecryption says of skopeo's flag what to do instead: what is saved keeps its
-// digests, and what is decrypted has others.
+// refuseDecryption says what to do instead of skopeo's flag: saved images keep their
+// digests, and decrypted ones have others.
 func refuseDecryption(f *pflag.FlagSet) {
 	const name = "decryption-key"
 	f.Var(refused{"images are saved encrypted, as they are; to decrypt one, use 'docker-archive copy --decryption-key'"}, name, "")

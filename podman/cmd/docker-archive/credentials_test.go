@@ -84,8 +84,8 @@ func TestPasswordFromStdin(t *testing.T) {
 	}
 }
 
-// Credentials of the command line are for one registry. With images of two, nothing is asked of
-// either.
+// Credentials of the command line are for one registry. With images of two registries, neither
+// gets a request.
 func TestCredentialsAreForOneRegistry(t *testing.T) {
 	asked := func() (address string, requests *atomic.Int32) {
 		requests = new(atomic.Int32)

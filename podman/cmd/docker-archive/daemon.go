@@ -35,7 +35,7 @@ func locateDaemon(sys *types.SystemContext) error {
 	return nil
 }
 
-// shortID is what may be an ID of an image, or the beginning of one, as docker takes it.
+// shortID matches an ID of an image, or the beginning of one, as docker takes it.
 var shortID = regexp.MustCompile(`^(sha256:)?[0-9a-f]{1,64}$`)
 
 // wholeID asks the daemon to complete the ID of an image that is docker-daemon: and the

@@ -91,7 +91,7 @@ func TestShortIDs(t *testing.T) {
 		"docker-daemon:sha256:" + hex[:6]:       "docker-daemon:sha256:" + hex,
 		"docker-daemon:sha256:" + hex:           "docker-daemon:sha256:" + hex,
 		"docker-daemon:cafe":                    "docker-daemon:cafe",
-		"docker-daemon:facade":                  "docker-daemon:facade", // It has none such.
+		"docker-daemon:facade":                  "docker-daemon:facade", // It has no such image.
 		"docker-daemon:" + hex[:12] + ":latest": "docker-daemon:" + hex[:12] + ":latest",
 		hex[:12]:                                hex[:12],
 	} {

@@ -108,8 +108,8 @@ func assertSame(t testing.TB, want, got string) {
 	assert.True(t, bytes.Equal(a, b), "%s differs from %s", got, want)
 }
 
-// A delta is small, says what it is wherever one looks, and every command makes of it what
-// one save would have written.
+// A delta is small, every command says that it is one, and every command makes the same
+// archive of it as one save.
 func TestSaveDelta(t *testing.T) {
 	m := newMonths(t, gzip.DefaultCompression)
 	out, _ := m.run(t, 0, "save", "--delta", m.january, "-o", m.delta, "image-archive:"+m.february)
@@ -255,7 +255,8 @@ func TestBasesElsewhere(t *testing.T) {
 	docker := m.path("docker.tar")
 	m.run(t, 0, "save", "-q", "--layout", "docker", "-o", docker, "image-archive:"+m.january)
 	t.Setenv("DOCKER_HOST", imagetest.Daemon(t, map[string][]byte{"example.com/app:1": imagetest.ReadFile(t, docker)}))
-	// The daemon has no layer as it was compressed, so what the delta lacks whole is missing.
+	// The daemon has no layer as it was compressed, so layers that the delta leaves out
+	// whole are missing.
 	m.run(t, exitLeftOut, "verify", "--base", "docker-daemon:example.com/app:1", m.delta)
 	whole := m.path("whole.tar")
 	saved(t, whole, "2", treeLayer(t, gzip.DefaultCompression, seeds(40, 1000, 7, 23)...))

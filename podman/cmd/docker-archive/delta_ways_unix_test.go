@@ -21,7 +21,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// To standard output, a delta has the bytes that it has in a file: it is made in a temporary one.
+// A delta has the same bytes on standard output as in a file: it is made in a
+// temporary one.
 func TestSaveDeltaToStandardOutput(t *testing.T) {
 	m := newMonths(t, gzip.DefaultCompression)
 	m.run(t, 0, "save", "-q", "--delta", m.january, "-o", m.delta, "image-archive:"+m.february)
@@ -78,7 +79,8 @@ func TestSaveDeltaOfIndex(t *testing.T) {
 	assert.Contains(t, out, digest.FromBytes(raw).String())
 }
 
-// save --resume continues a delta that was cut off, and verifies what the partial file holds.
+// save --resume continues a delta that was cut off, and verifies the content
+// of the partial file.
 func TestSaveDeltaResumes(t *testing.T) {
 	m := newMonths(t, gzip.DefaultCompression)
 	m.run(t, 0, "save", "-q", "--delta", m.january, "-o", m.delta, "image-archive:"+m.february)

@@ -18,7 +18,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
-// diffError is an error of diff, whose status 1 means something else.
+// diffError is an error of diff. Its status 1 means something else.
 type diffError struct{ error }
 
 // Unwrap returns the error.
@@ -153,7 +153,7 @@ func (o *diffOptions) diff(cmd *cobra.Command, nameA, nameB string) error {
 	return err
 }
 
-// printDiff prints what differs, for people.
+// printDiff prints the differences, for people.
 func (o *diffOptions) printDiff(out io.Writer, r *diffJSON, changes []files.Change) error {
 	w := bufio.NewWriter(out)
 	for _, c := range r.Config {

@@ -153,7 +153,7 @@ func newTagsCommand(g *globalOptions, name string, asJSON bool) *cobra.Command {
 	return cmd
 }
 
-// tagList is what skopeo list-tags prints.
+// tagList is the output of skopeo list-tags.
 type tagList struct {
 	Repository string `json:",omitempty"`
 	Tags       []string

@@ -31,7 +31,7 @@ func eachExample(t *testing.T, name string, f func(t *testing.T, example string)
 	}
 }
 
-// preparedDir is exampleDir in which a script has been run.
+// preparedDir is exampleDir after a script has run in it.
 func preparedDir(t *testing.T, reg *imagetest.Registry, script string) (dir string, env []string) {
 	t.Helper()
 	dir, env = exampleDir(t, reg)

@@ -42,8 +42,8 @@ exec "$SELF" "$command" "$@"
 	fakeCurl = "#!/bin/sh\nexec cat images.tar\n"
 )
 
-// exampleDir returns a directory with all that examples read, and the environment in
-// which all registries are that one.
+// exampleDir returns a directory with all that examples read, and an environment that maps
+// all registries to that one.
 func exampleDir(t *testing.T, reg *imagetest.Registry) (dir string, env []string) {
 	t.Helper()
 	dir = t.TempDir()

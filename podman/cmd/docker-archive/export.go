@@ -146,8 +146,8 @@ func (w *fileWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// exportTo writes the tar. Its digest is that of the tar before it is compressed, if it
-// is asked for.
+// exportTo writes the tar. On request, it computes the digest of the tar before
+// compression.
 func (o *exportOptions) exportTo(ctx context.Context, w io.Writer, img *inside, from *files.Entry) (*exportJSON, error) {
 	counted := &counting{w: w}
 	var sink io.Writer = counted
@@ -166,7 +166,7 @@ func (o *exportOptions) exportTo(ctx context.Context, w io.Writer, img *inside, 
 	return &exportJSON{Image: img.name, Size: counted.n, SHA256: hex.EncodeToString(hash.Sum(nil))}, nil
 }
 
-// counting counts what is written.
+// counting counts written bytes.
 type counting struct {
 	w io.Writer
 	n int64

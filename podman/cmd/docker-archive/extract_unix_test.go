@@ -77,8 +77,8 @@ func TestExtractStaysInside(t *testing.T) {
 	assert.Len(t, left, 1)
 }
 
-// A directory that nobody may write is made all the same, and a file does not replace a
-// directory that is there.
+// A read-only directory is made all the same, and a file does not replace an existing
+// directory.
 func TestExtractModes(t *testing.T) {
 	image := savedImage(t, nil, layerTar(t, tarEntry{tar.Header{Name: "d/", Typeflag: tar.TypeDir, Mode: 0o555}, ""}, regularFile("d/x", "1"),
 		tarEntry{tar.Header{Name: "d/y", Typeflag: tar.TypeLink, Linkname: "d/x"}, ""}, tarEntry{tar.Header{Name: "fifo", Typeflag: tar.TypeFifo, Mode: 0o600}, ""}))

@@ -26,13 +26,13 @@ func (e *copyError) Error() string {
 // Unwrap returns the error without the names.
 func (e *copyError) Unwrap() error { return e.err }
 
-// credentialsError says that a registry refused what the user gave.
+// credentialsError says that a registry refused the user's credentials.
 type credentialsError struct {
 	error
 	user string
 }
 
-// Unwrap returns what the registry said.
+// Unwrap returns the registry's error.
 func (e *credentialsError) Unwrap() error { return e.error }
 
 // refused marks an error that is about credentials of the flags.
@@ -72,7 +72,7 @@ func hostOf(ref types.ImageReference) string {
 	return reference.Domain(ref.DockerReference())
 }
 
-// transportHint says what a name without a transport may have meant.
+// transportHint suggests a transport for a name without one.
 func transportHint(name string) string {
 	info, err := os.Stat(name)
 	switch {

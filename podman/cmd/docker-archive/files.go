@@ -77,7 +77,7 @@ the layers below.`,
 	return cmd
 }
 
-// list prints what is asked for.
+// list prints the requested files.
 func (o *filesOptions) list(ctx context.Context, out io.Writer, img *inside, path string) error {
 	w := bufio.NewWriterSize(out, 64<<10)
 	var print func(*files.Entry) error

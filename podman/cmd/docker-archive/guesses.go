@@ -441,10 +441,10 @@ type guessError struct {
 	hint string
 }
 
-// Unwrap returns what is wrong.
+// Unwrap returns the error.
 func (e guessError) Unwrap() error { return e.error }
 
-// guess returns the line for a command that there is not, or "". More words than the first
+// guess returns the line to use instead of an unknown command, or "". More words than the first
 // count if they are the name of a command together.
 func guess(words []string) string {
 	for n := min(len(words), 2); n > 0; n-- {
@@ -469,7 +469,7 @@ func guessImage(word string) string {
 	return ""
 }
 
-// guessFlag returns what stands for a flag that a command has not got, or "".
+// guessFlag returns the replacement for a flag that a command lacks, or "".
 func guessFlag(cmd *cobra.Command, unknown *pflag.NotExistError) string {
 	flag := "--" + unknown.GetSpecifiedName()
 	if unknown.GetSpecifiedShortnames() != "" {

@@ -13,8 +13,8 @@ import (
 // helpGroup is a section of help: its flags, and those that few people need.
 type helpGroup struct{ title, flags, rare string }
 
-// helpGroups are the sections in which help shows flags, in this order. Each flag is in one of
-// them; the flags that few people need are shown by --help --all only, and in the manual.
+// helpGroups are the sections of flags in help, in this order. Each flag is in one of them; the flags that
+// few people need are shown by --help --all only, and in the manual.
 var helpGroups = []helpGroup{
 	{
 		title: "Which images",
@@ -80,7 +80,7 @@ func groupOf(cmd *cobra.Command, flag string) (group int, rare bool) {
 // helpWidth is the width that help fits in.
 const helpWidth = 80
 
-// commandGroups are the sections in which the help of docker-archive itself shows its commands.
+// commandGroups are the sections of commands in the help of docker-archive itself.
 var commandGroups = []struct{ id, title, commands string }{
 	{"write", "Write and change archives:", "save copy add remove tag rename compact make"},
 	{"look", "Look inside:", "list inspect verify files cat layers diff browse"},

@@ -64,7 +64,7 @@ func TestHelpIsShort(t *testing.T) {
 	})
 }
 
-// Each flag is in one section of help, and no section has a flag that there is not.
+// Each flag is in one section of help, and no section has an unknown flag.
 func TestHelpGroups(t *testing.T) {
 	listed := map[string]int{}
 	for _, g := range helpGroups {

@@ -59,7 +59,7 @@ func addressHint(err error) string {
 
 var ipv6Host = regexp.MustCompile(`\[[0-9a-fA-F:.]*:[0-9a-fA-F:.]*\]`)
 
-// pushHint is about a registry that does not take what is pushed.
+// pushHint is about a registry that refuses a push.
 func pushHint(err error) string {
 	var pushed *errdef.ImageError
 	var missing *errdef.MissingError
@@ -118,7 +118,8 @@ func imageHint(err error) string {
 	return ""
 }
 
-// severalHint says which transport can hold what the destination of a copy cannot.
+// severalHint names a transport for several images, which the destination of a copy cannot
+// hold.
 func severalHint(err error) string {
 	var copied *copyError
 	if errors.As(err, &copied) && copied.destination.Transport().Name() == dockerarchive.Transport.Name() {
@@ -157,13 +158,13 @@ func toDaemon(err error) bool {
 	return errors.As(err, &copied) && copied.destination.Transport().Name() == dockerDaemon
 }
 
-// isDial reports whether somebody could not be reached at all.
+// isDial reports whether a connection failed.
 func isDial(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
-// isUnreachable reports whether a registry's name is not known, or nobody is there.
+// isUnreachable reports whether a registry's name is unknown, or a connection failed.
 func isUnreachable(err error) bool {
 	var dns *net.DNSError
 	return errors.As(err, &dns) || isDial(err)
@@ -232,7 +233,7 @@ func looksLikeArchive(name string) bool {
 	return false
 }
 
-// registryHint is about what a registry, or what stands before it, answers.
+// registryHint is about answers of a registry, or of a proxy before it.
 func registryHint(err error) string {
 	host := registryOf(err)
 	var unknownCA x509.UnknownAuthorityError
@@ -264,7 +265,7 @@ func registryHint(err error) string {
 	return ""
 }
 
-// bodyLimitHint says how to send what is too large for one request.
+// bodyLimitHint says how to send a layer that is too large for one request.
 func bodyLimitHint(err error, host string) string {
 	host = cmp.Or(host, "the registry")
 	if isPush(err) {
@@ -273,7 +274,7 @@ func bodyLimitHint(err error, host string) string {
 	return fmt.Sprintf("A proxy before %s limits how large a request may be. Raise its limit (nginx: client_max_body_size 0), or save the image and use 'docker-archive push --chunk-size 50M'.", host)
 }
 
-// isSending reports whether what failed was to be put into a registry.
+// isSending reports whether sending to a registry failed.
 func isSending(err error) bool {
 	var copied *copyError
 	return isPush(err) || errors.As(err, &copied) && copied.destination.Transport().Name() == docker.Transport.Name()
@@ -284,7 +285,7 @@ func isPush(err error) bool {
 	return errors.As(err, &pushed) && pushed.Op == "pushing"
 }
 
-// tooManyHint says how to be served by a registry that limits how often it is asked.
+// tooManyHint says what to do about a registry's rate limit.
 func tooManyHint(host string) string {
 	return fmt.Sprintf("%s has been asked too often, and says so after several attempts. Come back later, or log in, which may raise the limit.", cmp.Or(host, "The registry"))
 }

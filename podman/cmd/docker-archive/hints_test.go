@@ -116,7 +116,7 @@ func TestHintsOfThisMachine(t *testing.T) {
 	hinted(t, "Choose one of them with --platform.\n", "copy", "--platform", "linux/s390x", "docker-archive:"+saved, "dir:x")
 }
 
-// A registry that does not take what is pushed or made, or give what that is made of.
+// A registry that refuses pushed or made images, or the parts of a made one.
 func TestHintsOfPushAndMake(t *testing.T) {
 	one, archive := "oci:"+imagetest.Testdata(t, "oci")+":one", filepath.Join(t.TempDir(), "all.tar")
 	succeeds(t, "save", "-q", "--all-platforms", "-o", archive, "oci:"+imagetest.Testdata(t, "oci")+":multi=app:1")

@@ -18,7 +18,7 @@ import (
 // Somebody without a runtime directory is sent by containers/image to a file that may be
 // in another's.
 func TestHintOfUnreadableCredentials(t *testing.T) {
-	dir, err := os.MkdirTemp("", "hint") // Not t.TempDir, which nobody else can enter.
+	dir, err := os.MkdirTemp("", "hint") // Not t.TempDir: other users cannot enter it.
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
 	require.NoError(t, os.Chmod(dir, 0o755))
@@ -28,7 +28,7 @@ func TestHintOfUnreadableCredentials(t *testing.T) {
 	self, err := os.Executable()
 	require.NoError(t, err)
 	program := filepath.Join(dir, "docker-archive")
-	require.NoError(t, os.WriteFile(program, imagetest.ReadFile(t, self), 0o755)) //nolint:gosec // For everybody.
+	require.NoError(t, os.WriteFile(program, imagetest.ReadFile(t, self), 0o755)) //nolint:gosec // For all users.
 	reg := imagetest.NewRegistry(t)
 	cmd := exec.CommandContext(t.Context(), program, "save", "--insecure-policy", "--dry-run", reg.Address+"/app:1")
 	cmd.Env = append(os.Environ(), processVariable+"=1", "XDG_RUNTIME_DIR="+dir, "HOME="+dir)

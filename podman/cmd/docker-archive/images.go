@@ -31,7 +31,7 @@ type imageList struct {
 	places   map[string]string                             // in files, of images by their sources
 }
 
-// release closes what the images are read from.
+// release closes the sources of the images.
 func (l *imageList) release() {
 	for _, release := range l.releases {
 		_ = release() // It has only been read from.
@@ -187,7 +187,7 @@ func (o *saveOptions) list(ctx context.Context, sys *types.SystemContext, list *
 func (o *saveOptions) archivesOf(args []argument) []string {
 	var refs []types.ImageReference
 	for _, arg := range args {
-		if ref, _, err := parseImage(arg.text); err == nil { // Else it is said when it is opened.
+		if ref, _, err := parseImage(arg.text); err == nil { // Else opening it reports the error.
 			refs = append(refs, ref)
 		}
 	}
@@ -231,7 +231,7 @@ func (o *saveOptions) parseRepository(arg string) (types.ImageTransport, referen
 	case err == nil && reference.IsNameOnly(named):
 		return transport, named, nil
 	case !o.allTags:
-		return nil, nil, nil // It is for the transport to say what it means.
+		return nil, nil, nil // Its meaning is up to the transport.
 	case err != nil:
 		return nil, nil, usagef("image %q: %w", shortened(arg), err)
 	}
@@ -249,8 +249,8 @@ func cutTransport(arg string) (transport types.ImageTransport, rest string, ok b
 	return transport, rest, transport != nil
 }
 
-// parseImage parses TRANSPORT:DETAILS, or a name in a registry. The name is what the
-// image is called in the archive, if its reference says so.
+// parseImage parses TRANSPORT:DETAILS, or a name in a registry. The name is the image's name in
+// the archive, if its reference has one.
 func parseImage(arg string) (types.ImageReference, reference.Named, error) {
 	if _, _, ok := cutTransport(arg); ok {
 		ref, err := alltransports.ParseImageName(arg)

@@ -56,7 +56,7 @@ type inside struct {
 	name   string // as it was given
 	layers []imgspecv1.Descriptor
 	config imgspecv1.Image
-	close  func() // frees what is open; all of it was only read
+	close  func() // closes everything; all of it was only read
 }
 
 // open opens an image.
@@ -108,7 +108,8 @@ func isArchive(arg string) bool {
 	return kind == fileArgument || kind == layoutArgument || strings.HasPrefix(arg, "/") || strings.HasPrefix(arg, ".")
 }
 
-// accessTo returns how an archive elsewhere is reached by what a context says of registries.
+// accessTo returns the access to a remote archive, from a context's settings for
+// registries.
 func accessTo(sys *types.SystemContext) archive.Access {
 	a := archive.Access{CertDir: sys.DockerCertPath, SkipVerify: sys.DockerInsecureSkipTLSVerify == types.OptionalBoolTrue, UserAgent: sys.DockerRegistryUserAgent}
 	if auth := sys.DockerAuthConfig; auth != nil {
@@ -209,7 +210,7 @@ func (i *inside) parseConfig(data []byte) {
 	}
 }
 
-// openInside returns what an image of any transport has inside.
+// openInside opens an image of any transport to look inside.
 func openInside(ctx context.Context, b *making.Base, options files.Options) (*inside, error) {
 	raw, _, err := b.Manifest(ctx)
 	if err != nil {
@@ -262,8 +263,8 @@ func readBlob(ctx context.Context, b *making.Base, d imgspecv1.Descriptor) ([]by
 	return data, nil
 }
 
-// layerIndex returns which layer N or DIGEST means: N from 0, or a digest or diff ID or
-// what it begins with.
+// layerIndex returns the index of the layer that N or DIGEST means: N from 0, or a
+// digest or diff ID or its beginning.
 func (i *inside) layerIndex(name string) (int, error) {
 	var n int
 	if _, err := fmt.Sscanf(name, "%d", &n); err == nil && fmt.Sprint(n) == name && n < len(i.layers) {

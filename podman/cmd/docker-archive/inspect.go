@@ -67,7 +67,7 @@ file, --raw and --format print every byte.`,
 		Args:              exactArgs(1, "one image"),
 		ValidArgsFunction: completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if format == "json" { // All is JSON but what --raw prints byte for byte, and that is, too.
+			if format == "json" { // The output is JSON anyway, also that of --raw, which prints byte for byte.
 				format = ""
 			}
 			if format != "" && (raw || config) {
@@ -135,7 +135,7 @@ func (o *insideFlags) source(ctx context.Context, arg string, whole bool) (types
 	return src, sys, err
 }
 
-// reference parses what inspect is given.
+// reference parses the argument of inspect.
 func (o *insideFlags) reference(ctx context.Context, sys *types.SystemContext, arg string) (types.ImageReference, error) {
 	if isArchive(arg) {
 		ref, err := dockerarchive.ParseReference(archivePath(arg))

@@ -71,13 +71,13 @@ func newSavedJSON(path string, results []copying.SaveResult, options *copying.Sa
 	return saved
 }
 
-// notSaved adds what is left out before anything of it is known.
+// notSaved adds an image that is left out before anything is known of it.
 func (s *savedJSON) notSaved(source string, err error) {
 	s.OK = false
 	s.Images = append(s.Images, savedImageJSON{Names: []string{}, Size: -1, Platforms: []string{}, Source: source, Error: unprefixed(err.Error())})
 }
 
-// failed prints, with --json, what there is to say of an archive that could not be saved.
+// failed prints, with --json, a report on an archive that could not be saved.
 func (o *saveOptions) failed(cmd *cobra.Command, err error) error {
 	if err == nil || !o.json || o.told {
 		return err
@@ -93,7 +93,7 @@ func (o *saveOptions) failed(cmd *cobra.Command, err error) error {
 	return errors.Join(err, printJSON(out, saved))
 }
 
-// tell says what has been saved, in all ways that are asked for.
+// tell reports what has been saved, in all requested forms.
 func (o *saveOptions) tell(out io.Writer, path string, results []copying.SaveResult, options *copying.SaveOptions) error {
 	if o.digestfile != "" {
 		var lines bytes.Buffer
@@ -159,7 +159,8 @@ func newPushedJSON(registry string, results []copying.PushResult) pushedJSON {
 	return pushed
 }
 
-// saved is what --json prints of an archive, with what is left out before it is saved.
+// saved is the output of --json for an archive, with the images that are left out
+// before it is saved.
 func (o *saveOptions) saved(path string, results []copying.SaveResult, options *copying.SaveOptions) savedJSON {
 	saved := newSavedJSON(path, results, options)
 	saved.OK = saved.OK && len(o.unlisted.Images) == 0
@@ -185,7 +186,7 @@ func newVerifiedJSON(path string, report *archive.Report) verifiedJSON {
 	return verified
 }
 
-// listRow is what list --format is given: fields with the names that docker image ls
+// listRow is the input of list --format: fields with the names that docker image ls
 // has, and all that --json prints besides.
 type listRow struct {
 	dockerarchive.ImageInfo

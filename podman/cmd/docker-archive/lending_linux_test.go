@@ -34,7 +34,8 @@ func opens(t *testing.T, path string, do func()) (n int) {
 	return n
 }
 
-// An archive that is added to is opened once, and once more only if what is added lacks layers.
+// An archive that is added to is opened once, and once more only if the added
+// images lack layers.
 func TestAddOpensArchiveOnce(t *testing.T) {
 	m := newMonths(t, gzip.DefaultCompression)
 	m.run(t, 0, "save", "-q", "--delta", m.january, "-o", m.delta, "image-archive:"+m.february)

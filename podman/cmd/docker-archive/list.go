@@ -81,7 +81,7 @@ layout.`,
 	return cmd
 }
 
-// archiveList is what an archive holds.
+// archiveList is the content of an archive.
 type archiveList struct {
 	archive string // as it was given
 	images  []dockerarchive.ImageInfo
@@ -147,8 +147,8 @@ func printListJSON(out io.Writer, lists []archiveList) error {
 	return printJSON(out, all)
 }
 
-// archivePath takes the transport off what the user gave, if it has one. A file of
-// that name comes first.
+// archivePath removes the transport from an argument, if it has one. A file of that
+// name comes first.
 func archivePath(arg string) string {
 	if _, err := os.Stat(arg); err == nil {
 		return arg

@@ -26,18 +26,18 @@ import (
 // argument is an image of the command line, or of a file.
 type argument struct {
 	text     string
-	place    string   // FILE:LINE, empty of the command line
-	name     string   // what to call it, empty if that is its own name
+	place    string   // FILE:LINE, empty for the command line
+	name     string   // its new name, empty to keep its own
 	platform string   // to choose from it, empty if the flags say that
 	tags     *tagRule // which tags of the repository that text is; nil if it is an image
-	access   *access  // how a file says that its registry is reached, nil for what the flags say
+	access   *access  // access to its registry according to a file, nil to use the flags
 }
 
-// listing is what a file says of images.
+// listing is the images in a file.
 type listing struct {
 	images []argument
-	wrong  []error  // what names images, and cannot be taken
-	notes  []string // what is not taken because it is no image
+	wrong  []error  // entries that name images and cannot be taken
+	notes  []string // entries that are no images
 }
 
 // given returns the arguments of the command line.
@@ -71,7 +71,7 @@ func placed(place string, err error) error {
 // maxLine is how long a line of a list may be. No name of an image is longer.
 const maxLine = 64 << 10
 
-// listed returns what the files of --from-file and --from-yaml say, each image once.
+// listed returns the images in the files of --from-file and --from-yaml, each once.
 func (o *saveOptions) listed(stdin io.Reader) (*listing, error) {
 	if slices.Contains(o.fromFiles, "-") && slices.Contains(o.fromYAML, "-") {
 		return nil, usagef("only one of --from-file and --from-yaml can be the standard input")
@@ -100,8 +100,8 @@ func (o *saveOptions) listed(stdin io.Reader) (*listing, error) {
 	return all, nil
 }
 
-// report says what of files is not taken. With --keep-going, what names images is left out;
-// else that is the error.
+// report reports entries of files that are not taken. With --keep-going, those that name
+// images are left out; else they are the error.
 func (l *listing) report(o *saveOptions, stderr io.Writer) error {
 	if !o.quiet {
 		for _, n := range l.notes {
@@ -205,7 +205,7 @@ func (l *imageList) add(images []copying.SaveImage, place string) {
 	}
 }
 
-// place says of an error of images where they were given.
+// place adds to an error of images where they were given.
 func (l *imageList) place(err error) error {
 	var several *errdef.ImagesError
 	var one *errdef.ImageError

@@ -182,7 +182,7 @@ func eachArchive(cmd *cobra.Command, g *globalOptions, sys *types.SystemContext,
 	return release, nil
 }
 
-// warnLoaded prints what should be known of images, once for all names of an image.
+// warnLoaded prints warnings about images, once for all names of an image.
 func warnLoaded(stderr io.Writer, loaded *copying.Loaded) {
 	said := map[string]bool{}
 	for _, img := range loaded.Images {

@@ -22,7 +22,8 @@ const (
 	toContainerd = "containerd"
 )
 
-// checkTo fails if what is to be loaded where does not fit together.
+// checkTo fails if the destination, its flags and the platforms do not fit
+// together.
 func (o *loadOptions) checkTo(cmd *cobra.Command, platforms []imgspecv1.Platform) error {
 	ofDocker := o.host != "" || o.context != "" || o.certDir != "" || o.full
 	ofContainerd := o.containerd != containerd.Config{} || o.noUnpack
@@ -42,7 +43,8 @@ func (o *loadOptions) checkTo(cmd *cobra.Command, platforms []imgspecv1.Platform
 	return nil
 }
 
-// containerdConfig adds what the environment tells, as it tells ctr.
+// containerdConfig adds the settings of the environment, the same as
+// ctr's.
 func containerdConfig(c containerd.Config) containerd.Config {
 	return containerd.Config{
 		Address:     cmp.Or(c.Address, os.Getenv("CONTAINERD_ADDRESS")),

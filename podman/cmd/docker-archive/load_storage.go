@@ -13,7 +13,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
 
-// storageTransport is what references to the storage of podman and CRI-O begin with.
+// storageTransport is the prefix of references to the storage of podman and CRI-O.
 const storageTransport = "containers-storage:"
 
 // toStorage loads images into the storage of podman and CRI-O.

@@ -14,8 +14,9 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// How one registry is reached is not how another is: in one command, one here has no
-// HTTPS, one has a certificate that nobody knows, and one elsewhere has one that is verified.
+// The access to one registry differs from that to another: in one command, one here
+// has no HTTPS, one has an unknown certificate, and one elsewhere has one that is
+// verified.
 func TestLoopbackIsOfEachRegistry(t *testing.T) {
 	home := t.TempDir()
 	plain := imagetest.NewRegistry(t)

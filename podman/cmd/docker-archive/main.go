@@ -128,7 +128,7 @@ func unprefixed(text string) string {
 	return strings.TrimPrefix(text, dockerarchive.ImageTransport.Name()+": ")
 }
 
-// printError prints an error and what can be done about it.
+// printError prints an error and its hint.
 func printError(w io.Writer, err error) {
 	var several faults
 	if !errors.As(err, &several) {
@@ -147,11 +147,11 @@ func printError(w io.Writer, err error) {
 	}
 }
 
-// errReported is returned by commands that have printed what is wrong.
+// errReported is returned by commands that have printed the error.
 var errReported = errors.New("already reported")
 
-// errLeftOut is returned by commands that have printed that an archive is complete but for
-// what it says is left out.
+// errLeftOut is returned by commands that have printed that an archive is complete except for its
+// left-out layers.
 var errLeftOut = errors.New("not all is in the archive, as it says")
 
 func newRootCommand() *cobra.Command {

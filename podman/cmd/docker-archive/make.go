@@ -278,7 +278,7 @@ func (o *makeOptions) openBases(ctx context.Context, img *compose.Image, bases *
 	return nil
 }
 
-// baseName returns what an image is called elsewhere, "" for nothing.
+// baseName returns the name of an image elsewhere, or "".
 func baseName(ref types.ImageReference) string {
 	if named := ref.DockerReference(); named != nil {
 		return named.String()
@@ -435,8 +435,8 @@ func parseCompression(s string) (c compose.Compression, err error) {
 	return c, nil
 }
 
-// created returns when the image was made, by --timestamp or SOURCE_DATE_EPOCH; the zero time
-// is by what it is made of.
+// created returns when the image was made, by --timestamp or SOURCE_DATE_EPOCH; with the zero
+// time, its parts decide.
 func (o *makeOptions) created() (time.Time, error) {
 	switch value, epoch := o.timestamp, os.Getenv("SOURCE_DATE_EPOCH"); {
 	case value == "now":

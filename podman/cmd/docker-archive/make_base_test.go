@@ -63,8 +63,8 @@ func TestMakeKnowsTheTime(t *testing.T) {
 	assert.Contains(t, stderr, `SOURCE_DATE_EPOCH="soon" is not a number`)
 }
 
-// --add and --remove follow each other as instructions of a Dockerfile do, in one layer: what was
-// removed before a directory comes again stays away, and no path is there twice.
+// --add and --remove follow each other as instructions of a Dockerfile do, in one layer: a file
+// that was removed before its directory comes again stays removed, and no path is there twice.
 func TestMakeInOrder(t *testing.T) {
 	dir := sourceFiles(t)
 	d, single := filepath.Join(dir, "d"), filepath.Join(dir, "single")

@@ -132,7 +132,7 @@ func (c *configFlags) change(g *globalOptions, scratch bool) (func(*compose.Conf
 	}, nil
 }
 
-// parentID returns what --parent says, "" if nothing.
+// parentID returns the value of --parent, or "".
 func (c *configFlags) parentID() (digest.Digest, error) {
 	if c.parent == "" {
 		return "", nil
@@ -144,8 +144,7 @@ func (c *configFlags) parentID() (digest.Digest, error) {
 	return id, nil
 }
 
-// instructions returns those of --change, and what other flags say that have the form of
-// one.
+// instructions returns those of --change, and those that other flags stand for.
 func (c *configFlags) instructions() ([]string, error) {
 	all := append([]string{}, c.changes...)
 	if c.healthcheck != "" {

@@ -13,8 +13,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/making/container"
 )
 
-// useContainer makes the image one of a container: of its image, its changes, and what
-// buildah says of it.
+// useContainer makes the image one of a container: of its image, its changes, and its
+// config from buildah.
 func (o *makeOptions) useContainer(ctx context.Context, img *compose.Image, bases *openBases) error {
 	store, err := openStore()
 	if err != nil {
@@ -48,7 +48,7 @@ func (o *makeOptions) useContainer(ctx context.Context, img *compose.Image, base
 	return nil
 }
 
-// adopt has an image be what buildah says of it, changed by the flags.
+// adopt gives an image its config from buildah, changed by the flags.
 func adopt(img *compose.Image, state *container.State) {
 	change := img.Change
 	img.Change = func(changed *compose.Config) error {

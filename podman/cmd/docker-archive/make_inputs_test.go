@@ -21,7 +21,8 @@ func TestMakeKeepsOddConfigs(t *testing.T) {
 	assert.Equal(t, map[string]any{"n": 1.0, "s": "x", "l": "1"}, run["Labels"])
 }
 
-// Layers in xz and bzip2 have no media type: they are compressed again, and that is said.
+// Layers in xz and bzip2 have no media type: they are compressed again, and a
+// message says so.
 func TestMakeCompressesAgain(t *testing.T) {
 	plain := layerTar(t, regularFile("a", "1"))
 	for name, layer := range map[string][]byte{"xz": imagetest.XZ(plain), "bzip2": imagetest.Bzip2().Blob} {

@@ -74,8 +74,8 @@ func (l *layerFlags) register(f *pflag.FlagSet) {
 	f.BoolVar(&l.stripXattrs, "strip-xattrs", false, "remove extended attributes of new files, with --squash of all")
 }
 
-// layers returns the layers that the flags make, and what becomes of the files of a
-// squashed one.
+// layers returns the layers that the flags make, and the rewriting for the files of
+// a squashed one.
 func (l *layerFlags) layers(stdin io.Reader, stderr io.Writer, quiet bool) ([]compose.Layer, compose.Rewriting, error) {
 	squash := compose.Rewriting{StripSetID: l.stripSetID, StripXattrs: l.stripXattrs}
 	kept, err := l.rewriting(false)
@@ -100,7 +100,7 @@ func (l *layerFlags) layers(stdin io.Reader, stderr io.Writer, quiet bool) ([]co
 	return p.layers, squash, nil
 }
 
-// rewriting returns what becomes of new files: those of --add, or others.
+// rewriting returns the rewriting of new files: those of --add, or others.
 func (l *layerFlags) rewriting(added bool) (compose.Rewriting, error) {
 	r := compose.Rewriting{StripSetID: l.stripSetID, StripXattrs: l.stripXattrs}
 	mapped := len(l.uidMap)+len(l.gidMap) > 0
@@ -280,7 +280,7 @@ func (p *packer) add(value string) error {
 	}
 	s := step{"add", value}
 	name := filepath.Base(src)
-	if src, err = filepath.EvalSymlinks(src); err != nil { // It is what the user names.
+	if src, err = filepath.EvalSymlinks(src); err != nil { // The user names it.
 		return err
 	}
 	o := p.options(dst, p.added)

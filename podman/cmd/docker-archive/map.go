@@ -76,7 +76,7 @@ func hasHost(name string) bool {
 	return host == "localhost" || strings.ContainsAny(host, ".:")
 }
 
-// name returns what an image is called.
+// name returns the new name of an image.
 func (m nameMap) name(name reference.Named) (reference.Named, error) {
 	if name == nil {
 		return nil, nil
@@ -95,7 +95,8 @@ func (m nameMap) name(name reference.Named) (reference.Named, error) {
 	return name, nil
 }
 
-// fits reports whether a name starts with what is mapped, and with the whole of a part of it.
+// fits reports whether a name starts with the mapped prefix, and that ends at a part of
+// the name.
 func (m *mapping) fits(name string) bool {
 	rest, ok := strings.CutPrefix(name, m.from)
 	after := "/:@"
@@ -123,7 +124,7 @@ func (m nameMap) images(images []copying.SaveImage) error {
 	return nil
 }
 
-// warn says what has been of no use: a typing error leaves names as they were.
+// warn names mappings that matched nothing: a typing error leaves names as they were.
 func (m nameMap) warn(stderr io.Writer) {
 	for _, mapping := range m {
 		if !mapping.used {

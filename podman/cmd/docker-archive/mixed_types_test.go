@@ -15,7 +15,7 @@ import (
 )
 
 // Manifests whose types are of two standards, as docker and oras take them: Docker's with OCI's
-// layers, and the other way round. They keep their digests wherever a manifest is kept.
+// layers, and the other way round. They keep their digests wherever manifests are kept.
 func TestManifestsOfMixedTypes(t *testing.T) {
 	for name, change := range map[string]func(m *imagetest.Image){
 		"docker with OCI layers": func(m *imagetest.Image) {

@@ -58,8 +58,8 @@ func called(t *testing.T, name string) string {
 	})
 }
 
-// Names that containers/image has no grammar for are kept as they are listed, or what
-// cannot keep them says so by name.
+// Names that containers/image has no grammar for are kept as they are listed, or the command that
+// cannot keep one names it.
 func TestNamesBeyondReferences(t *testing.T) {
 	reg := imagetest.NewRegistry(t)
 	for _, c := range []struct{ name, pushed string }{

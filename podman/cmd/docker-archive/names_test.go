@@ -35,7 +35,7 @@ func TestFormsOfAnArchive(t *testing.T) {
 	}
 }
 
-// A name is what an archive's author wrote: it is listed and saved as that.
+// The author of an archive chooses its names: it is listed and saved as that.
 func TestNamesAsWritten(t *testing.T) {
 	for file, name := range map[string]string{
 		"digest-name.tar":   "docker.io/library/busybox@sha256:45d2602b344571424277f0ae5515e160520a245712357743d45b1e1e3095c07e",

@@ -150,7 +150,7 @@ func TestLayoutForNeighbours(t *testing.T) {
 	}
 }
 
-// unlistedByCosign returns an archive like what cosign 3 saves: index.json lists an image without a
+// unlistedByCosign returns an archive like those of cosign 3: index.json lists an image without a
 // name, and something about it is only there.
 func unlistedByCosign(t *testing.T, reg *imagetest.Registry, about func(image *v1.Descriptor) *imagetest.Image) (path string, image, other *imagetest.Image) {
 	t.Helper()
@@ -203,7 +203,7 @@ func TestUnlistedByCosign(t *testing.T) {
 	assert.Len(t, infos(t, path), 3)
 }
 
-// Nobody signs by what is not listed, unless it is a signature.
+// An unlisted manifest signs nothing, unless it is a signature.
 func TestUnlistedImageIsNotSigned(t *testing.T) {
 	s := newSignedImage(t)
 	path, _, _ := unlistedByCosign(t, s.Registry, func(image *v1.Descriptor) *imagetest.Image {

@@ -20,7 +20,7 @@ type oddity struct {
 	oddities.Oddity
 	*oddities.Server
 	image   signedImage
-	archive string // of the image with what is about it
+	archive string // of the image with its referrers
 	dir     string
 }
 

@@ -56,7 +56,7 @@ func (g *globalOptions) registerAuthfile(f *pflag.FlagSet) {
 	f.StringVar(&g.authfile, "authfile", os.Getenv("REGISTRY_AUTH_FILE"), "`FILE` with credentials (default that of docker and podman login)")
 }
 
-// systemContext returns what both ends of a copy have in common.
+// systemContext returns the settings that both ends of a copy share.
 func (g *globalOptions) systemContext() (*types.SystemContext, error) {
 	sys := &types.SystemContext{
 		AuthFilePath:            g.authfile,
@@ -117,7 +117,7 @@ func (r *retryOptions) register(f *pflag.FlagSet, usage string) {
 	f.DurationVar(&r.retryDelay, "retry-delay", 0, "wait `DURATION` before a retry (default 1s, then twice as long)")
 }
 
-// check refuses what can only be a mistake.
+// check refuses flags that can only be a mistake.
 func (r *retryOptions) check() error {
 	switch {
 	case r.retryTimes < 0:
@@ -128,7 +128,7 @@ func (r *retryOptions) check() error {
 	return nil
 }
 
-// policy returns the rules by which source images are accepted.
+// policy returns the rules for accepting source images.
 func (g *globalOptions) policy(sys *types.SystemContext) (*signature.PolicyContext, error) {
 	policy := &signature.Policy{Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()}}
 	switch {

@@ -100,7 +100,7 @@ func (f *dockerFlags) toEnvironment() error {
 		set["DOCKER_CONFIG"] = f.config
 	}
 	if f.context != "" {
-		set["DOCKER_CONTEXT"], set["DOCKER_HOST"] = f.context, "" // Which goes before it.
+		set["DOCKER_CONTEXT"], set["DOCKER_HOST"] = f.context, "" // DOCKER_HOST would take precedence.
 	}
 	if len(f.hosts) == 1 {
 		set["DOCKER_HOST"], set["DOCKER_CONTEXT"] = f.hosts[0], ""

@@ -22,7 +22,8 @@ func TestPluginMetadata(t *testing.T) {
 	assert.Equal(t, version(), told["Version"])
 }
 
-// dockersVariables are what docker's flags become, each set to something else before.
+// dockersVariables are the variables for docker's flags, each set to another value
+// before.
 var dockersVariables = []string{"DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_HOST", "DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"}
 
 func TestPluginLines(t *testing.T) {

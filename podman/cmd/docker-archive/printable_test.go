@@ -20,7 +20,7 @@ import (
 // hostile sets a title, begins a line, uses C1 controls and turns text around.
 const hostile = "\x1b]0;owned\a\nfaked\t\r\x7f\u0085\u009b31m\u202e\u2066"
 
-// clean fails for what does not print, but for line feeds.
+// clean fails for non-printing characters, except line feeds.
 func clean(t *testing.T, what, text string) {
 	t.Helper()
 	for _, line := range strings.Split(text, "\n") {

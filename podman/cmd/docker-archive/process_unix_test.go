@@ -67,7 +67,7 @@ func testdata(t *testing.T, name string) string {
 	return path
 }
 
-// A result that nobody gets is a failure, and so is an archive.
+// A lost result is a failure, and so is a lost archive.
 func TestLostOutput(t *testing.T) {
 	if _, err := os.Stat("/dev/full"); err != nil {
 		t.Skip(err)
@@ -104,7 +104,7 @@ func TestLostOutput(t *testing.T) {
 	}
 }
 
-// The name of the command is said once.
+// The command's name is printed once.
 func TestOnePrefix(t *testing.T) {
 	for _, args := range []string{"list none.tar", "verify none.tar", "inspect none.tar", "save -o x.tar docker-archive:none.tar", "load none.tar"} {
 		out, err := shell(t, t.TempDir(), "docker-archive "+args)

@@ -133,7 +133,7 @@ func (p *lineProgress) show(e progress.Event) {
 	}
 }
 
-// meterOf returns what measures a blob, nil if there is none.
+// meterOf returns the meter of a blob, or nil.
 func meterOf(blob *lineBlob) *meter {
 	if blob == nil {
 		return nil
@@ -161,7 +161,7 @@ func (b *lineBlob) tell(w io.Writer, what string) {
 	}
 }
 
-// planned says what is to be fetched.
+// planned says how much there is to fetch.
 func planned(e progress.Event) string {
 	if e.Blobs == 0 {
 		return "nothing more to fetch: the archive has all blobs"

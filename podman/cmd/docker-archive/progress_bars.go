@@ -122,7 +122,7 @@ func fitted(name string, columns int) string {
 	return fmt.Sprintf("%-*s", columns, name)
 }
 
-// describeAll is what stands behind the bar for all: in 44 columns, or in 21.
+// describeAll is the text behind the bar for all: in 44 columns, or in 21.
 func describeAll(m *meter, roomy bool) string {
 	if !roomy {
 		return fmt.Sprintf("%4s %8s %7s", m.percent(), m.rate(), m.left())
@@ -134,12 +134,12 @@ func describeAll(m *meter, roomy bool) string {
 	return fmt.Sprintf("%4s %-16s %9s %-12s", m.percent(), ofTotal(m), m.rate(), left)
 }
 
-// describeBlob is what stands behind the bar of a blob.
+// describeBlob is the text behind the bar of a blob.
 func describeBlob(m *meter, roomy bool) string {
 	if !roomy {
 		return fmt.Sprintf("%4s", m.percent())
 	}
-	return fmt.Sprintf("%4s %-16s %22s", m.percent(), ofTotal(m), "") // In as many columns as that for all.
+	return fmt.Sprintf("%4s %-16s %22s", m.percent(), ofTotal(m), "") // As wide as that for all.
 }
 
 func ofTotal(m *meter) string {
@@ -150,7 +150,7 @@ func ofTotal(m *meter) string {
 	return come + " / " + units.HumanSize(float64(m.total))
 }
 
-// end takes the bars off the screen, and what the terminal shows of an interrupt.
+// end removes the bars from the screen, and the terminal's echo of an interrupt.
 func (p *barProgress) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -22,20 +22,20 @@ import (
 	"github.com/dockerarchive/dockerarchive/progress"
 )
 
-// screen is what a terminal has shown, read as it comes.
+// screen is the output of a terminal, read as it comes.
 type screen struct {
 	master *os.File
 	shown  string
 }
 
-// enough is how much a terminal shows, at several frames a second, before what is waited
-// for does not come: minutes of it, for this machine may be busy.
+// enough is how much a terminal shows, at several frames a second, before until gives up:
+// minutes of it, as the machine may be busy.
 const enough = 1_000_000
 
 // patience is for how long, in milliseconds, a terminal may show nothing before that.
 const patience = 300_000
 
-// until reads until what is shown matches, and returns the match.
+// until reads until the output matches, and returns the match.
 func (s *screen) until(t *testing.T, pattern string) string {
 	t.Helper()
 	wanted := regexp.MustCompile(pattern)
@@ -122,7 +122,7 @@ func TestTerminals(t *testing.T) {
 	}
 }
 
-// After an interrupt the bars are gone, and it is said what is at the path.
+// After an interrupt the bars are gone, and a message says what is at the path.
 func TestInterrupt(t *testing.T) {
 	registry := imagetest.NewRegistry(t)
 	source := registry.Push(t, "app:1", imagetest.Saved(t, "one"))

@@ -9,7 +9,7 @@ import (
 	"github.com/docker/go-units"
 )
 
-// meterWindow is what the speed is the mean of.
+// meterWindow is the time over which the speed is averaged.
 const meterWindow = 15 * time.Second
 
 // meter measures how far and how fast something comes. It is safe for concurrent use.

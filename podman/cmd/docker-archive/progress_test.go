@@ -96,7 +96,8 @@ func TestProgressLinesOfSending(t *testing.T) {
 	}
 }
 
-// The speed is that of the last seconds, and what is read twice is not more than all.
+// The speed is that of the last seconds, and bytes that are read twice do not
+// exceed 100%.
 func TestMeter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMeter(100e6)

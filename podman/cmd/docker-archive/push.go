@@ -153,8 +153,8 @@ func (o *pushOptions) run(cmd *cobra.Command, archives []string, registry string
 	return o.reportPushed(stderr, host, err, results)
 }
 
-// wholeTarget returns the registry and the name if an argument is HOST/NAME:TAG, which is
-// what the only image is to be called there; nil if it is REGISTRY[/PREFIX].
+// wholeTarget returns the registry and the name if an argument is HOST/NAME:TAG, the new name of
+// the only image; nil if it is REGISTRY[/PREFIX].
 func wholeTarget(arg string) (registry string, name reference.NamedTagged) {
 	named, err := registries.ParseNamed(arg)
 	if err != nil {
@@ -167,7 +167,7 @@ func wholeTarget(arg string) (registry string, name reference.NamedTagged) {
 	return reference.Domain(named), tagged
 }
 
-// onlyTarget has the only image called so in the registry, and puts what is about it beside it.
+// onlyTarget gives the only image that name in the registry, and puts its referrers beside it.
 func onlyTarget(images []copying.PushImage, target reference.NamedTagged) ([]copying.PushImage, error) {
 	only := 0
 	for n := range images {
@@ -249,8 +249,8 @@ func (o *pushOptions) images(cmd *cobra.Command, sys *types.SystemContext, archi
 	return images, release, err
 }
 
-// archiveReference returns what an argument refers to: TRANSPORT:DETAILS, or the path of
-// an archive, perhaps with the name of an image.
+// archiveReference parses an argument: TRANSPORT:DETAILS, or the path of an archive, perhaps with
+// the name of an image.
 func archiveReference(arg string) (types.ImageReference, error) {
 	if transport, details, ok := cutTransport(arg); ok && !isPath(arg) {
 		return transport.ParseReference(details)
@@ -272,8 +272,8 @@ func isPath(path string) bool {
 	return err == nil
 }
 
-// targets puts the names of an image together, which AllImages returns one by one, and
-// says what they are in the registry.
+// targets puts the names of an image together, which AllImages returns one by one, and maps them
+// to names in the registry.
 func (o *pushOptions) targets(found []copying.SaveImage, arg string, m nameMap, registry string) ([]copying.PushImage, error) {
 	var images []copying.PushImage
 	byPlace := map[string]int{}
@@ -324,7 +324,7 @@ func (o *pushOptions) targets(found []copying.SaveImage, arg string, m nameMap, 
 	return images, nil
 }
 
-// target returns what an image is called in the registry.
+// target returns the name of an image in the registry.
 func (o *pushOptions) target(registry string, m nameMap, name reference.Named) (reference.Named, error) {
 	mapped, err := m.name(name)
 	if err != nil || mapped == name {
@@ -360,7 +360,7 @@ func (o *pushOptions) otherTarget(registry string, m nameMap, name string) (refe
 
 var notInName = regexp.MustCompile(`[^a-z0-9]+`)
 
-// unnamed returns what an image without a name is called: by the file that it is in.
+// unnamed returns the name for an image without one: by the file that it is in.
 func (o *pushOptions) unnamed(registry, arg, tag string) (reference.Named, error) {
 	_, path, ok := cutTransport(arg)
 	if !ok {
@@ -379,7 +379,7 @@ func (o *pushOptions) unnamed(registry, arg, tag string) (reference.Named, error
 	return reference.WithTag(named, tag)
 }
 
-// sayUnnamed says what images are called that have no name.
+// sayUnnamed prints the new names of images without one.
 func sayUnnamed(stderr io.Writer, planned []copying.PushResult) {
 	for _, r := range planned {
 		if r.Otherwise != nil && len(r.Targets) == 1 && r.Targets[0].String() == r.Otherwise.String() {
@@ -417,8 +417,7 @@ func (o *pushOptions) print(out io.Writer, registry string, results []copying.Pu
 	return nil
 }
 
-// reportPushed prints what should be known of images and, if err says that some were not
-// pushed, why.
+// reportPushed prints warnings about images and, if err says that some were not pushed, why.
 func (o *pushOptions) reportPushed(stderr io.Writer, host string, err error, results []copying.PushResult) error {
 	for _, r := range results {
 		for _, w := range r.Warnings {

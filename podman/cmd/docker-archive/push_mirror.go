@@ -53,7 +53,7 @@ func (o *pushOptions) mirror(ctx context.Context, sys *types.SystemContext, regi
 	return m
 }
 
-// prefixOf returns what stands before the path of an image of a registry.
+// prefixOf returns the prefix of the paths of a registry's images.
 func (m mirror) prefixOf(host string) string {
 	if !m.keepHost {
 		return m.prefix

@@ -10,7 +10,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// Warnings of libraries are printed without --quiet only, whatever command ran before.
+// Warnings of libraries are printed only without --quiet, also if another command
+// ran before.
 func TestQuietIsQuiet(t *testing.T) {
 	source := "docker-archive:" + cases + "moby25.0.0-two-versions.tar"
 	for _, args := range [][]string{nil, {"-q"}, nil} {

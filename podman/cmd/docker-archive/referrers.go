@@ -15,7 +15,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 )
 
-// allTypes is what --referrers means without a type.
+// allTypes is the value of --referrers without a type.
 const allTypes = "*"
 
 func registerReferrers(f *pflag.FlagSet, types *[]string) {
@@ -34,7 +34,7 @@ func referrerOptions(types []string) *copying.ReferrerOptions {
 	return &copying.ReferrerOptions{ArtifactTypes: types}
 }
 
-// printReferrers prints what an archive has about its images, if it has anything.
+// printReferrers prints the referrers in an archive, if it has any.
 func printReferrers(out io.Writer, images []dockerarchive.ImageInfo) error {
 	subjects := map[digest.Digest]string{}
 	found := false
@@ -65,7 +65,7 @@ func printReferrers(out io.Writer, images []dockerarchive.ImageInfo) error {
 	return w.Flush()
 }
 
-// nameSubjects records how to call what a referrer may be about.
+// nameSubjects records names for the possible subjects of referrers.
 func nameSubjects(names map[digest.Digest]string, name string, m dockerarchive.ManifestInfo) {
 	if m.Missing {
 		return

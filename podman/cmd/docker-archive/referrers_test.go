@@ -17,7 +17,7 @@ import (
 
 const spdx = "application/spdx+json"
 
-// signedImage is an image in a registry with what is about it.
+// signedImage is an image in a registry with its referrers.
 type signedImage struct {
 	*imagetest.Registry
 	image, sbom, signature *imagetest.Image
@@ -41,7 +41,7 @@ func newSignedImage(t *testing.T) signedImage {
 // tag is that of the signature.
 func (s signedImage) tag() string { return "sha256-" + s.image.Digest().Encoded() + ".sig" }
 
-// save saves the image with what is about it.
+// save saves the image with its referrers.
 func (s signedImage) save(t *testing.T, args ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "saved.tar")

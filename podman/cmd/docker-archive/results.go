@@ -39,8 +39,8 @@ func (r *results) close() error {
 	return nil
 }
 
-// answers are the commands that are of no use but for what they print. The others may be run
-// without a standard output, for what they do or for their exit status.
+// answers are the commands that only print. The others may run without a standard output, for
+// their effect or their exit status.
 var answers = []string{"list", "inspect", "files", "cat", "layers", "tags", "list-tags", "digest"}
 
 // asking are flags that ask other commands for an answer.
@@ -53,8 +53,8 @@ func isAnswer(cmd *cobra.Command) bool {
 	})
 }
 
-// checkAnswer fails if a command could print its answer to nobody. Go opens the null device in
-// the place of a standard output that is closed, so that no write fails.
+// checkAnswer fails if the answer of a command would be lost. Go opens the null device in the
+// place of a standard output that is closed, so that no write fails.
 func checkAnswer(cmd *cobra.Command) error {
 	f := fileOf(cmd.OutOrStdout())
 	if f == nil || !isAnswer(cmd) {

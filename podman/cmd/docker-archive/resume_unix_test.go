@@ -78,8 +78,8 @@ func (w *stoppingResponse) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Killed at twenty moments, saving goes on each time with what has come, and ends with the
-// bytes of a run that nobody disturbed.
+// Killed at twenty moments, saving resumes each time with the fetched bytes, and ends with the
+// same archive as an undisturbed run.
 func TestKilledAndResumed(t *testing.T) {
 	const kills, lost = 20, 4 << 20 // lost bytes at most for each
 	reg := newSlowRegistry(t)
@@ -105,7 +105,7 @@ func TestKilledAndResumed(t *testing.T) {
 	t.Logf("%d bytes were sent for %d, with %d kills", reg.sent.Load(), reg.size, kills)
 }
 
-// Where layers are decompressed, what is lost is those that were under way.
+// Where layers are decompressed, only unfinished layers are lost.
 func TestKilledAndResumedUnpacked(t *testing.T) {
 	const kills, largest, lost = 20, 10 << 20, 4 << 20
 	reg := newSlowRegistry(t)

@@ -76,7 +76,7 @@ type layoutFormat struct{ layout *string }
 // String returns the layout.
 func (f layoutFormat) String() string { return "" }
 
-// Type returns what stands for the value in help.
+// Type returns the placeholder of the value in help.
 func (f layoutFormat) Type() string { return "KIND" }
 
 // Set takes podman's name of a layout.
@@ -203,7 +203,7 @@ func (o *saveOptions) run(cmd *cobra.Command, args []string) error {
 	return images.report(images.place(o.save(cmd, images, options)))
 }
 
-// save saves images, or says what there is to save.
+// save saves images, or prints the plan.
 func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying.SaveOptions) error {
 	policy, err := o.global.policy(options.SourceCtx)
 	if err != nil {
@@ -367,7 +367,7 @@ func (o *saveOptions) saveOptions() (*copying.SaveOptions, error) {
 	return options, nil
 }
 
-// checkResume refuses what leaves nothing that could be gone on with.
+// checkResume refuses flags that leave nothing to resume.
 func (o *saveOptions) checkResume() error {
 	switch algorithm := o.compress; {
 	case !o.resume:
@@ -401,7 +401,7 @@ func printSaved(out io.Writer, results []copying.SaveResult) error {
 	return nil
 }
 
-// savedName returns what to call an image by: its first name, or where it is from.
+// savedName returns a name for an image: its first name, or where it is from.
 func savedName(r copying.SaveResult) string {
 	if names := r.AllNames(); len(names) > 0 {
 		return names[0]
@@ -430,8 +430,8 @@ func printWarnings(stderr io.Writer, results []copying.SaveResult) {
 	}
 }
 
-// reportImages prints what should be known of images and, if err says that some are
-// left out, why.
+// reportImages prints warnings about images and, if err says that some are left
+// out, why.
 func (l *imageList) reportImages(stderr io.Writer, quiet bool, err error, results []copying.SaveResult) error {
 	printWarnings(discardIf(quiet, stderr), results)
 	if !errors.Is(err, copying.ErrImagesLeftOut) {
@@ -445,7 +445,7 @@ func (l *imageList) reportImages(stderr io.Writer, quiet bool, err error, result
 	return errReported
 }
 
-// tellPlan says what an archive would hold.
+// tellPlan prints the planned content of an archive.
 func (o *saveOptions) tellPlan(out io.Writer, plan *copying.SavePlan, options *copying.SaveOptions) error {
 	if o.json {
 		o.told = true

@@ -111,7 +111,8 @@ func (o *serveOptions) run(ctx context.Context, stdout, stderr io.Writer, args [
 	for n, arg := range args {
 		paths[n] = filepath.Clean(archivePath(arg))
 	}
-	// The ports are taken first: nobody unpacks archives to find that one is not free.
+	// The ports are taken first, so that a port in use is found before archives are
+	// unpacked.
 	l, metricsListener, err := o.listeners(ctx)
 	if err != nil {
 		return err
@@ -141,7 +142,8 @@ func (o *serveOptions) run(ctx context.Context, stdout, stderr io.Writer, args [
 	return servers.Wait()
 }
 
-// listeners returns what images are served at, and metrics, nil for these if they are not.
+// listeners returns the listeners for images and for metrics, nil if metrics are
+// not served.
 func (o *serveOptions) listeners(ctx context.Context) (images, metrics net.Listener, err error) {
 	images, err = listen(ctx, "--listen", o.listen)
 	if err != nil || o.metrics == "" {
@@ -169,7 +171,7 @@ func closeListener(l net.Listener) error {
 	return l.Close()
 }
 
-// accessLog returns what writes a line for each request to w.
+// accessLog returns a function that writes a line for each request to w.
 func accessLog(w io.Writer) func(serving.Access) {
 	var mu sync.Mutex
 	return func(a serving.Access) {

@@ -11,7 +11,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/serving"
 )
 
-// serveMetrics are what Prometheus is told of a server.
+// serveMetrics are the metrics of a server, for Prometheus.
 type serveMetrics struct{ *metrics.Set }
 
 // count counts a request that was answered.
@@ -20,7 +20,7 @@ func (m serveMetrics) count(a serving.Access) {
 	m.GetOrCreateCounter("docker_archive_sent_bytes_total").AddInt64(a.Bytes)
 }
 
-// handler returns what answers at /metrics about a server.
+// handler returns the handler of /metrics for a server.
 func (m serveMetrics) handler(s *serving.Server) http.Handler {
 	m.NewGauge("docker_archive_images", func() float64 {
 		images, _ := s.Images()

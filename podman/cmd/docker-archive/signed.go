@@ -55,7 +55,7 @@ func (o *signedOptions) read() error {
 	return nil
 }
 
-// verify returns what is not signed as the flags demand.
+// verify returns an error for each image that is not signed as the flags demand.
 func (o *signedOptions) verify(ctx context.Context, r *dockerarchive.Reader) ([]error, error) {
 	if len(o.keys) == 0 {
 		return nil, nil

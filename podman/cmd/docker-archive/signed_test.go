@@ -11,7 +11,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/forging"
 )
 
-// Archives of which one client or the other loads an image that nobody has signed.
+// Some client loads an unsigned image from each of these archives.
 func TestVerifyKeyRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ withKey, without string }{
 		"signed-index-and-another-image": {"the archive has no manifest of it that a signature could be of", "which index.json does not have under that name"},

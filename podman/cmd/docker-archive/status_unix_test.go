@@ -59,7 +59,7 @@ func TestServersEndWell(t *testing.T) {
 	for _, args := range [][]string{{"serve", "--listen", "127.0.0.1:0"}, {"browse"}} {
 		for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 			cmd, _, stderr := startProcess(t, append(args, testdata(t, "archives/skopeo.tar"))...)
-			_, err := stderr.ReadString('\n') // It says where, or what, when signals are waited for.
+			_, err := stderr.ReadString('\n') // It prints its address once it waits for signals.
 			require.NoError(t, err)
 			require.NoError(t, cmd.Process.Signal(s))
 			_, err = io.ReadAll(stderr)
@@ -70,8 +70,8 @@ func TestServersEndWell(t *testing.T) {
 	}
 }
 
-// A command that answers to nobody fails, whatever takes the place of its standard output. One that
-// is run for what it does does not.
+// A command whose answer is lost fails, even if something takes the place of its standard output. A
+// command that is run for its effect does not.
 func TestClosedOutput(t *testing.T) {
 	archive := testdata(t, "archives/skopeo.tar")
 	for _, args := range []string{"list", "list -q", "list --json", "inspect", "files", "layers"} {

@@ -12,7 +12,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// tag and rename write a table of contents and nothing else, whatever wrote the archive.
+// tag and rename write a table of contents and nothing else, for archives of any
+// program.
 func TestTagAndRename(t *testing.T) {
 	for _, name := range []string{"archives/docker20.tar", "archives/docker29.tar", "archives/skopeo.tar", "archives/podman-multi.tar", "archives/ctr24.tar", "cases/partial-arm64.tar", "cases/same-name-per-arch.tar"} {
 		t.Run(name, func(t *testing.T) {

@@ -19,7 +19,8 @@ func isTerminal(w io.Writer) bool {
 	return f != nil && term.IsTerminal(int(f.Fd()))
 }
 
-// shown returns a writer for what scripts want byte for byte, and people printable.
+// shown returns a writer for output that scripts get byte for byte, and people
+// printable.
 func shown(out io.Writer) io.Writer {
 	if isTerminal(out) {
 		return printable.Writer{W: out}

@@ -33,8 +33,8 @@ func openTerminal(t *testing.T, columns uint16) (master, tty *os.File) {
 	return master, tty
 }
 
-// onTerminal runs the command with both outputs on a pseudo terminal, and returns what
-// that shows.
+// onTerminal runs the command with both outputs on a pseudo terminal, and returns its
+// content.
 func onTerminal(t *testing.T, args ...string) string {
 	t.Helper()
 	return onTerminalOf(t, 120, args...)

@@ -16,7 +16,7 @@ import (
 // usageError is a wrong command line.
 type usageError struct{ error }
 
-// Unwrap returns what is wrong.
+// Unwrap returns the error.
 func (e usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error {
@@ -29,7 +29,7 @@ type commandError struct {
 	command string
 }
 
-// Unwrap returns what is wrong.
+// Unwrap returns the error.
 func (e commandError) Unwrap() error { return e.error }
 
 // usageHint says where to read about a command, or which command to use instead of a
@@ -61,10 +61,10 @@ func usageArgs(validate cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
-// exactArgs demands n arguments, which what names: "one archive".
+// exactArgs demands n arguments; what names them: "one archive".
 func exactArgs(n int, what string) cobra.PositionalArgs { return countedArgs(n, n, what) }
 
-// atLeast demands n arguments or more, which what names: "archives".
+// atLeast demands n arguments or more; what names them: "archives".
 func atLeast(n int, what string) cobra.PositionalArgs { return countedArgs(n, math.MaxInt, what) }
 
 func countedArgs(least, most int, what string) cobra.PositionalArgs {
@@ -178,7 +178,7 @@ func tellUsage(root *cobra.Command) {
 // waitError is an error of a command that can wait for others, with --wait.
 type waitError struct{ error }
 
-// Unwrap returns what is wrong.
+// Unwrap returns the error.
 func (e waitError) Unwrap() error { return e.error }
 
 func ofCommand(cmd *cobra.Command, err error) error {
@@ -192,7 +192,7 @@ func ofCommand(cmd *cobra.Command, err error) error {
 	return err
 }
 
-// betweenArgs demands at least some arguments and at most others, which what names.
+// betweenArgs demands at least some arguments and at most others; what names them.
 func betweenArgs(least, most int, what string) cobra.PositionalArgs {
 	return usageArgs(func(cmd *cobra.Command, args []string) error {
 		switch {

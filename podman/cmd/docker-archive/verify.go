@@ -105,7 +105,7 @@ func (o *verifyOptions) verify(cmd *cobra.Command, arg string) (report *archive.
 	return report, opened, release, nil
 }
 
-// printJSON verifies an archive for programs, which get JSON whatever happens.
+// printJSON verifies an archive for programs, which get JSON in any case.
 func (o *verifyOptions) printJSON(cmd *cobra.Command, arg string) error {
 	report, _, release, err := o.verify(cmd, arg)
 	defer release()
@@ -151,7 +151,7 @@ func (o *verifyOptions) print(cmd *cobra.Command, arg string) error {
 	return tellVerified(cmd.Context(), out, arg, r)
 }
 
-// tellVerified says what has been found to be right.
+// tellVerified prints what has been verified.
 func tellVerified(ctx context.Context, out io.Writer, archive string, r *dockerarchive.Reader) error {
 	images, err := r.Images(ctx)
 	if err != nil {

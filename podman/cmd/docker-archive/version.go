@@ -10,14 +10,14 @@ import (
 )
 
 // The linker sets these where the build knows its repository: make build and make dist. They are
-// empty after go install and go build, and the build information says what it can.
+// empty after go install and go build, and the build information stands in.
 var (
-	linkedVersion string // the tag, or what git describe says of the commit
+	linkedVersion string // the tag, or git describe of the commit
 	linkedCommit  string
 	linkedDate    string // of the commit, as RFC 3339 has it, in UTC
 )
 
-// versionJSON is what is known of the source that this program was made from.
+// versionJSON describes the source of this program.
 type versionJSON struct {
 	Version   string `json:"version"`
 	Commit    string `json:"commit,omitempty"`
@@ -61,8 +61,8 @@ func version() string {
 	return b.Version
 }
 
-// newVersionCommand returns the command that is the flag --version for people who
-// look for a command.
+// newVersionCommand returns the command for the flag --version, for users who look for a
+// command.
 func newVersionCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{

@@ -60,7 +60,7 @@ func openWithout(cmd *cobra.Command, w *copying.Without, path string, access arc
 	return w.Open(cmd.Context(), filepath.Base(path), f)
 }
 
-// tellLeftOut says what --without has left out, also if that is nothing.
+// tellLeftOut prints what --without has left out, also if that is nothing.
 func (o *saveOptions) tellLeftOut(out io.Writer, results []copying.SaveResult) error {
 	if len(o.without) == 0 && len(o.delta.paths) == 0 {
 		return nil
@@ -116,7 +116,7 @@ func printLeftOut(out io.Writer, layers []errdef.LeftOut) {
 	}
 }
 
-// howMade says what the archive is to a layer that another one is without.
+// howMade says how a left-out layer relates to the archive that has it.
 func howMade(l errdef.LeftOut) string {
 	switch {
 	case l.Delta == "":

@@ -55,8 +55,8 @@ func (s *yamlSearch) document(document *yaml.Node) error {
 	return nil
 }
 
-// dialect returns what takes the images of a document: by the rules of the program that it is
-// for, or as a document of Kubernetes.
+// dialect returns the function that finds the images of a document: by the rules of its
+// program, or as a document of Kubernetes.
 func (s *yamlSearch) dialect(root *yaml.Node) func(*yaml.Node) error {
 	version, kind := text(valueOf(root, "apiVersion")), text(valueOf(root, "kind"))
 	group, _, _ := strings.Cut(version, "/")
@@ -121,7 +121,7 @@ func (s *yamlSearch) search(node *yaml.Node, custom bool) error {
 	return nil
 }
 
-// field takes what a field says of images itself.
+// field takes the images that a field itself names.
 func (s *yamlSearch) field(key string, value *yaml.Node, custom bool) error {
 	switch {
 	case (key == "containers" || key == "initContainers" || key == "ephemeralContainers") && value.Kind == yaml.SequenceNode:
@@ -218,17 +218,17 @@ func (s *yamlSearch) addArgument(node *yaml.Node, a argument) error {
 // place returns where a node is.
 func (s *yamlSearch) place(node *yaml.Node) string { return fmt.Sprintf("%s:%d", s.name, node.Line) }
 
-// refuse says of a node that names images why they are not taken.
+// refuse adds an error that says why a node's images are not taken.
 func (s *yamlSearch) refuse(node *yaml.Node, format string, args ...any) {
 	s.wrong = append(s.wrong, usagef("%s: %w", s.place(node), fmt.Errorf(format, args...)))
 }
 
-// note says of a node that it is not taken.
+// note adds a note that a node is not taken.
 func (s *yamlSearch) note(node *yaml.Node, format string, args ...any) {
 	s.notes = append(s.notes, s.place(node)+": "+fmt.Sprintf(format, args...))
 }
 
-// resolved returns what an alias stands for.
+// resolved returns the node that an alias stands for.
 func resolved(node *yaml.Node) *yaml.Node {
 	if node != nil && node.Kind == yaml.AliasNode {
 		return node.Alias // Never an alias itself.

@@ -59,8 +59,8 @@ func (a *access) context(sys *types.SystemContext) *types.SystemContext {
 // syncImages are the keys under which a registry of 'skopeo sync' has repositories.
 var syncImages = []string{"images", "images-by-tag-regex", "images-by-semver"}
 
-// isSync reports whether a document is what 'skopeo sync --src yaml' reads: registries, and
-// under each what to take from it.
+// isSync reports whether a document is input of 'skopeo sync --src yaml': registries, each
+// with its images.
 func isSync(root *yaml.Node) bool {
 	some := false
 	for _, key := range keys(root) {
@@ -74,8 +74,8 @@ func isSync(root *yaml.Node) bool {
 	return some
 }
 
-// sync takes what 'skopeo sync' would: tags and digests, all tags of a repository with none,
-// and tags that fit a regular expression or a range of versions.
+// sync takes the same images as 'skopeo sync': tags and digests, all tags of a repository
+// with none, and tags that fit a regular expression or a range of versions.
 func (s *yamlSearch) sync(root *yaml.Node) error {
 	for _, key := range keys(root) {
 		registry := valueOf(root, key.Value)
@@ -99,7 +99,7 @@ func (s *yamlSearch) sync(root *yaml.Node) error {
 	return nil
 }
 
-// syncAccess returns how a registry is reached, nil if nothing is said of it.
+// syncAccess returns the access to a registry, nil if the file has none.
 func (s *yamlSearch) syncAccess(name string, registry *yaml.Node) (*access, error) {
 	var reached access
 	said := false
@@ -135,7 +135,7 @@ func (s *yamlSearch) syncAccess(name string, registry *yaml.Node) (*access, erro
 	return &reached, nil
 }
 
-// syncRepository takes what is said of a repository.
+// syncRepository takes the images of a repository.
 func (s *yamlSearch) syncRepository(kind string, name *yaml.Node, repository reference.Named, value *yaml.Node, reached *access) error {
 	all := argument{text: docker.Transport.Name() + "://" + repository.String(), place: s.place(name), access: reached}
 	rule := text(value)

@@ -13,7 +13,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// found returns what yamlImages finds, as LINE IMAGE PLATFORM.
+// found returns the images that yamlImages finds, as LINE IMAGE PLATFORM.
 func found(t *testing.T, document string) []string {
 	t.Helper()
 	listed, err := yamlImages(strings.NewReader(document), "f")
@@ -215,7 +215,7 @@ func TestWrongMaps(t *testing.T) {
 	}
 }
 
-// Paths may have what separates an image from its name.
+// Paths may have the separator between an image and its name.
 func TestNamedArguments(t *testing.T) {
 	t.Chdir(t.TempDir())
 	require.NoError(t, os.Mkdir("a=b c", 0o700))

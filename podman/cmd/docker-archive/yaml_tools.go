@@ -46,7 +46,7 @@ func (s *yamlSearch) zarf(root *yaml.Node) error {
 	return nil
 }
 
-// zarfPlatform returns the platform of a component's images, empty if nothing is said of it.
+// zarfPlatform returns the platform of a component's images, or empty.
 func zarfPlatform(component *yaml.Node, packaged string) string {
 	only := text(valueOf(valueOf(valueOf(component, "only"), "cluster"), "architecture"))
 	if only == "" {
@@ -301,7 +301,7 @@ func (s *yamlSearch) known(image *yaml.Node, name string, fields ...string) bool
 	return true
 }
 
-// items returns what is in a list, which is nothing if it is none.
+// items returns the items of a list, or nothing for another node.
 func items(node *yaml.Node) []*yaml.Node {
 	node = resolved(node)
 	if node == nil || node.Kind != yaml.SequenceNode {

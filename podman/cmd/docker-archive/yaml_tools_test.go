@@ -93,8 +93,8 @@ func TestImagesOfTools(t *testing.T) {
 	}
 }
 
-// A field that may lead to another image is refused by its name, and so is what names images that
-// are not known here.
+// A field that may lead to another image is refused by its name, and so is an unknown field that
+// names images.
 func TestFieldsOfToolsThatAreRefused(t *testing.T) {
 	for document, want := range map[string]string{
 		strings.Replace(zarfPackage, "    required: true", "    import: {path: ../base}", 1):                     `f:7: import of component "web" has images that are elsewhere`,

@@ -22,8 +22,8 @@ type benchCase struct {
 	goal     float64      // of the wall time, ours ÷ theirs; 0 if there is none
 	registry *registry    // nil if there is none
 	network  networkIndex // it is in
-	distinct blobs        // what has to be moved
-	same     bool         // both sides write the same; else each writes what it wrote before
+	distinct blobs        // the bytes to move
+	same     bool         // both sides write the same; else each repeats its earlier output
 	varies   bool         // theirs writes something else every time
 	needs    string       // the programs that theirs needs, besides
 	docker   bool         // a Docker daemon runs, which needs root
@@ -34,10 +34,10 @@ type benchCase struct {
 type side struct {
 	run     string // the lines that are measured
 	prepare string // those before them, which are not
-	server  string // what runs from before those until after, and is measured with them; not with a registry
+	server  string // a server that runs from before those until after, and is measured with them; not with a registry
 }
 
-// missing says what a case cannot do without, "" if nothing.
+// missing names a missing requirement of a case, or returns "".
 func (c benchCase) missing() string {
 	needs := strings.Fields(c.needs)
 	if c.registry != nil {

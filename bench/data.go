@@ -65,8 +65,8 @@ func (r *runner) prepare(ctx context.Context) (err error) {
 				return err
 			}
 		}
-		// A process of its own makes the layers: what this one has ever held counts as the memory
-		// of all that it starts.
+		// A process of its own makes the layers: the peak memory of this one counts for every
+		// process it starts.
 		if cmd, said := r.shell(ctx, "bench layers layers; rm -f *.tar"+prepareAll); true {
 			if err := cmd.Run(); err != nil {
 				return fmt.Errorf("making images: %w: %s", err, said)
@@ -296,7 +296,7 @@ func (r *runner) size(b blobs) (total int64) {
 	return total
 }
 
-// describe says what v0 is like.
+// describe describes v0.
 func (r *runner) describe(w io.Writer) error {
 	var plain int64
 	var list strings.Builder

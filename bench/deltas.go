@@ -145,7 +145,7 @@ func (s pairSums) print(w io.Writer) {
 	}
 }
 
-// line runs lines of shell in the directory of a pair, and returns what they used.
+// line runs lines of shell in the directory of a pair, and measures them.
 func (r *runner) line(ctx context.Context, lines string) (measurement, string, error) {
 	cmd, said := r.shell(ctx, lines)
 	start := time.Now()

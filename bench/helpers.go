@@ -30,7 +30,7 @@ import (
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 )
 
-// helpers are what this program does in lines of shell, by its first argument.
+// helpers are the functions of this program for lines of shell, by its first argument.
 var helpers = map[string]func(ctx context.Context, args []string) error{
 	"copy": copyImage, "open": openImages, "inflate": inflateFiles, "hash": hashFiles, "read": readServer, "layers": writeLayers,
 }
@@ -55,8 +55,8 @@ func copyImage(ctx context.Context, args []string) error {
 	return errors.Join(err, policy.Destroy())
 }
 
-// openImages opens every image of an archive with our reader or theirs, and prints what it
-// is, to be compared.
+// openImages opens every image of an archive with our reader or theirs, and prints it for
+// comparison.
 func openImages(ctx context.Context, args []string) (err error) {
 	var r interface {
 		List() ([][]types.ImageReference, error)
@@ -170,7 +170,7 @@ func readServer(ctx context.Context, args []string) error {
 	return g.Wait()
 }
 
-// wantedOf returns what each connection reads.
+// wantedOf returns the reads of each connection.
 func wantedOf(data string, layers bool, connections int) (wanted []digest.Digest, err error) {
 	if !layers {
 		d, err := manifestDigest(data, "v0")
@@ -187,13 +187,13 @@ func wantedOf(data string, layers bool, connections int) (wanted []digest.Digest
 }
 
 // connection is an HTTP client that does little, so that it is the server that is measured:
-// it does not even look at what it gets.
+// it does not even look at the received bytes.
 type connection struct {
 	net.Conn
 	reader *bufio.Reader
 }
 
-// read reads what is at a path.
+// read reads a path.
 func (c *connection) read(path string) error {
 	if _, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: bench\r\nAccept: application/vnd.oci.image.manifest.v1+json, */*\r\n\r\n"); err != nil {
 		return err

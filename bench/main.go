@@ -1,13 +1,13 @@
 //go:build linux
 
-// Command bench compares docker-archive with what people use today, in time, memory and
-// bytes written, on generated images of a realistic size, and prints one table. Run it with
-// "make bench".
+// Command bench compares docker-archive with today's tools, in time, memory and bytes
+// written, on generated images of a realistic size, and prints one table. Run it with "make
+// bench".
 //
 // A case is two lines of shell. Each run is a process of its own, so that peak memory and
-// bytes written are those of the run. Machines, and what else runs on them, differ, so what
-// counts are the ratios: runs alternate between the two sides, and the median is taken. The
-// exit status says whether everything worked, not how fast.
+// bytes written are those of the run. Machines and their load differ, so only the ratios
+// count: runs alternate between the two sides, and the median is taken. The exit status
+// says whether everything worked, not how fast.
 //
 // The figures come from Linux's /proc, and peaks below that of this process are not seen.
 package main

@@ -83,7 +83,7 @@ nginx -e stderr -p $TMPDIR -c $TMPDIR/nginx.conf & nginx=$!
 wait $nginx`},
 }
 
-// realNetworks are those in which the registries are, by what their cases are called.
+// realNetworks are the networks of the registries, by the names of their cases.
 var realNetworks = []struct {
 	index       networkIndex
 	name, title string
@@ -150,7 +150,7 @@ func (r *runner) startRegistry(ctx context.Context, c benchCase) (stop func() er
 	return func() error { return errors.Join(stopLine(), stopAll()) }, nil
 }
 
-// startLine has $REGISTRY lead to $ADDRESS through a network, and counts what passes.
+// startLine has $REGISTRY lead to $ADDRESS through a network, and counts the bytes that pass.
 func (r *runner) startLine(n network) (stop func() error, err error) {
 	target := os.Getenv("ADDRESS")
 	// The same in all runs: it is in the names of images.

@@ -37,7 +37,7 @@ type runner struct {
 	images  map[string][]blob
 }
 
-// measurement is what a run took.
+// measurement is the cost of a run.
 type measurement struct {
 	wall    time.Duration
 	cpu     time.Duration
@@ -137,7 +137,7 @@ func (r *runner) compare(ctx context.Context, c benchCase, table io.Writer) erro
 func (r *runner) measure(ctx context.Context, c benchCase, s side) (m measurement, err error) {
 	defer func() { err = errors.Join(err, r.clear()) }()
 	var before int64
-	defer func() { // When all servers have ended: some say only then what they moved.
+	defer func() { // When all servers have ended: some print their counts only then.
 		moved, movedErr := r.movedNow()
 		m.moved, err = moved-before, errors.Join(err, movedErr)
 	}()
@@ -191,7 +191,7 @@ func (r *runner) measure(ctx context.Context, c benchCase, s side) (m measuremen
 	return m, err
 }
 
-// clear removes what a run has left.
+// clear removes the leftovers of a run.
 func (r *runner) clear() error {
 	entries, err := os.ReadDir(r.scratch)
 	for _, entry := range entries {
@@ -200,7 +200,7 @@ func (r *runner) clear() error {
 	return err
 }
 
-// used returns what a process that has ended, and its children, have used.
+// used returns the usage of a process that has ended, and of its children.
 func used(cmd *exec.Cmd) measurement {
 	m := measurement{cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
 	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
@@ -222,7 +222,7 @@ func writtenBy(pid int) (n int64, err error) {
 }
 
 // settle waits until the file system of a directory has nothing left to write, so that no
-// run pays for what was written before it.
+// run pays for earlier writes.
 func settle(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -280,7 +280,7 @@ func median[T cmp.Ordered](ms []measurement, of func(measurement) T) T {
 	return values[len(values)/2]
 }
 
-// printRow prints what was measured; every pair is ours / theirs.
+// printRow prints measurements; every pair is ours / theirs.
 func printRow(table io.Writer, c benchCase, ours, theirs measurement, distinct int64) {
 	ratios := func(a, b, of int64) string {
 		if of == 0 {
@@ -289,7 +289,7 @@ func printRow(table io.Writer, c benchCase, ours, theirs measurement, distinct i
 		return fmt.Sprintf("%.2f / %.2f", float64(a)/float64(of), float64(b)/float64(of))
 	}
 	size := ours.size
-	if size < 1e6 { // Smaller than what else a process writes.
+	if size < 1e6 { // Smaller than other output of a process.
 		size = 0
 	}
 	other, ratio, goal := "-", "-", "-"

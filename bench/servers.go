@@ -17,7 +17,7 @@ import (
 
 // The servers of cases, with as little configuration as they run with.
 
-// read reads what the image has from the server of a side, over 8 connections.
+// read reads the blobs of the image from the server of a side, over 8 connections.
 func read(what, path string) string { return "bench read $ADDRESS " + path + " 8 " + what }
 
 func serve(what string) side {
@@ -91,7 +91,7 @@ buildah rmi --all --force`
 
 // startServer starts the server of a side and waits until it listens: on $ADDRESS, or on
 // the socket of a Docker daemon, before which then stands what counts what it gets. The
-// returned function ends it and says what it has used.
+// returned function ends it and returns its usage.
 func (r *runner) startServer(ctx context.Context, docker bool, lines string) (stop func() (measurement, error), err error) {
 	network, address := "unix", filepath.Join(r.sockets, "dockerd.sock")
 	counted := func() error { return nil }
@@ -137,8 +137,8 @@ func (r *runner) startServer(ctx context.Context, docker bool, lines string) (st
 	}
 }
 
-// startProxy passes on to the daemon at a socket what comes to another one, which clients
-// are told of, and counts it.
+// startProxy passes on bytes from a socket for clients to the daemon's socket, and counts
+// them.
 func (r *runner) startProxy(daemon string) (stop func() error, err error) {
 	path := filepath.Join(r.sockets, "proxy.sock")
 	listener, err := net.Listen("unix", path)
@@ -169,7 +169,7 @@ func (r *runner) startProxy(daemon string) (stop func() error, err error) {
 	return listener.Close, os.Setenv("DOCKER_HOST", "unix://"+path)
 }
 
-// countedWriter adds what is written to a total.
+// countedWriter adds written bytes to a total.
 type countedWriter struct {
 	io.Writer
 	total *atomic.Int64

@@ -38,9 +38,10 @@ import (
 
 // Options are how images are shown.
 type Options struct {
-	// Log gets what cannot be read. nil is none.
+	// Log gets errors of reading. nil is none.
 	Log *slog.Logger
-	// Local is set if nobody can pull from here: pages say how archives are loaded instead.
+	// Local is set if clients cannot pull from here: pages say how archives are loaded
+	// instead.
 	Local bool
 	// TLS is set if clients reach the registry by https.
 	TLS bool
@@ -59,7 +60,7 @@ type Pages struct {
 	cache   *cache
 }
 
-// New returns the pages about what a server serves.
+// New returns the pages about a server's archives.
 func New(s *serving.Server, o Options) *Pages {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -86,10 +87,10 @@ func New(s *serving.Server, o Options) *Pages {
 	return p
 }
 
-// Close frees what was kept, and ends what is being read.
+// Close frees kept results, and ends running reads.
 func (p *Pages) Close() { p.cache.close() }
 
-// contentPolicy lets a page have what this package has, and nothing else.
+// contentPolicy lets a page load only this package's assets.
 const contentPolicy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // ServeHTTP implements http.Handler.

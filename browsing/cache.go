@@ -35,7 +35,7 @@ type cache struct {
 	closed bool
 }
 
-// key says what work is: on an image of an archive, and perhaps on that of another.
+// key identifies work: on an image of an archive, and perhaps on that of another.
 type key struct {
 	kind     string
 	id       string
@@ -128,8 +128,8 @@ func (c *cache) release(w *work) {
 	closeAll(unused)
 }
 
-// tidy puts work where it belongs that is done or is used by fewer, and returns what is to be
-// closed. It must be called with c.mu held.
+// tidy moves work that is done or has fewer users to its place, and returns the results to
+// close. It must be called with c.mu held.
 func (c *cache) tidy(w *work) (unused []result) {
 	select {
 	case <-w.ended:
@@ -153,7 +153,7 @@ func (c *cache) tidy(w *work) (unused []result) {
 	return unused
 }
 
-// take returns the result of work that nobody uses, and forgets it.
+// take returns the result of unused work, and forgets it.
 func (c *cache) take(w *work) result {
 	if w.unused != nil {
 		c.idle.Remove(w.unused)
@@ -173,7 +173,7 @@ func (c *cache) forget(w *work) {
 	}
 }
 
-// keepOnly drops what is of archives that are gone.
+// keepOnly drops results of archives that are gone.
 func (c *cache) keepOnly(archives []serving.Served) {
 	c.mu.Lock()
 	if len(c.works) == 0 {

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// command is what a client's user types.
+// command is a command line for the user of a client.
 type command struct{ Client, Text string }
 
-// addCommands adds how to pull the image or, if nobody can, how to load its archive.
+// addCommands adds how to pull the image or, without a way to pull, how to load its archive.
 func (p *Pages) addCommands(v *imagePage, r *request, e *entry) {
 	if p.options.Local {
 		v.CommandsFor, v.Commands = "Load", loadCommands(e.places[0].archive.Path(), len(e.names) > 0)
@@ -46,8 +46,8 @@ func (p *Pages) addCommands(v *imagePage, r *request, e *entry) {
 	}
 }
 
-// loadCommands returns how an archive is loaded, or an OCI layout in a directory. ctr imports
-// nothing of an image without a name unless it is told to, and says nothing of that.
+// loadCommands returns how an archive is loaded, or an OCI layout in a directory. ctr
+// silently skips an image without a name, unless a flag names it.
 func loadCommands(path string, named bool) []command {
 	if strings.HasPrefix(path, "-") {
 		path = "./" + path
@@ -74,7 +74,7 @@ func loadCommands(path string, named bool) []command {
 	return commands
 }
 
-// references returns what the image, or the index that it is of, is pulled as.
+// references returns the references to pull the image, or its index, by.
 func (p *Pages) references(e *entry) []string {
 	for _, at := range e.places {
 		if refs := p.server.References(at.archive, at.position); len(refs) > 0 {

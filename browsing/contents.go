@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// maxEntries and maxNames bound what an image may have for its files to be shown:
-	// entries of all layers, and bytes of their names.
+	// maxEntries and maxNames bound images whose files are shown: entries of all layers, and
+	// bytes of their names.
 	maxEntries = 1 << 20
 	maxNames   = 64 << 20
 	// entryWeight is about how many bytes an entry takes.

@@ -79,7 +79,7 @@ func (r *request) layerOf(c *contents) (int, error) {
 	return n, nil
 }
 
-// lookup finds what a request for files is about.
+// lookup finds the image and the file of a request.
 func (p *Pages) lookup(r *request) (e *entry, c *contents, at *files.Entry, layer int, release func(), err error) {
 	if e, err = r.shelf.find(r.PathValue("id")); err != nil {
 		return nil, nil, nil, 0, nil, err
@@ -138,7 +138,7 @@ func (p *Pages) files(r *request) error {
 	return p.show(r, "files", page{Title: v.Name + " /" + text(at.Path), Trail: e.trail(crumb{where, ""}), Content: v})
 }
 
-// directory adds what is in a directory.
+// directory adds the entries of a directory.
 func (p *Pages) directory(r *request, v *filesPage, e *entry, c *contents, at *files.Entry) error {
 	sizes, release, err := p.sizesOf(r.Context(), e, c, v.Layer)
 	if err != nil {
@@ -198,7 +198,7 @@ func newFileRow(e *entry, f *files.Entry, layer int) fileRow {
 	return row
 }
 
-// kindOf is what a file is, in a word.
+// kindOf is the kind of a file, in a word.
 func kindOf(typeflag byte) string {
 	switch typeflag {
 	case tar.TypeDir:
@@ -252,7 +252,7 @@ func modeString(f *files.File) string {
 	return string(b)
 }
 
-// file adds what a file is, and its text.
+// file adds the kind of a file, and its text.
 func (v *filesPage) file(ctx context.Context, e *entry, c *contents, at *files.Entry) error {
 	v.File = newFileRow(e, at, v.Layer)
 	if at.Type() == tar.TypeSymlink {

@@ -47,7 +47,7 @@ func (p *Pages) home(r *request) error {
 	return p.show(r, "home", page{Title: "Images", Query: query, Content: h})
 }
 
-// matches reports whether all words of a query are in what the list shows of the image.
+// matches reports whether all words of a query are in the image's row of the list.
 func (l *listed) matches(query string) bool {
 	text := strings.ToLower(strings.Join(l.names, " ") + " " + l.archiveNamed)
 	if l.entry != nil {

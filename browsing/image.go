@@ -37,7 +37,7 @@ type imagePage struct {
 	HasPackages bool
 }
 
-// header is what all pages about an image begin with.
+// header is the beginning of all pages about an image.
 type header struct {
 	Name      string
 	Names     []string
@@ -164,7 +164,7 @@ func (p *Pages) image(r *request) error {
 	return p.show(r, "image", page{Title: v.Name, Trail: e.trail(), Content: v})
 }
 
-// describe adds what the config and the manifest say.
+// describe adds the content of the config and the manifest.
 func (v *imagePage) describe(ctx context.Context, o *opened) error {
 	layers, err := o.manifest.Layers(ctx)
 	if err != nil {
@@ -196,8 +196,8 @@ func layerRows(e *entry, layers []archive.Layer, made []string) []layerRow {
 	return rows
 }
 
-// createdBy returns in one line what made a layer, without what BuildKit and docker say
-// before it every time.
+// createdBy returns the instruction that made a layer, in one line, without the fixed
+// prefixes of BuildKit and docker.
 func createdBy(s string) string {
 	s = strings.TrimSuffix(strings.Join(strings.Fields(s), " "), " # buildkit")
 	if rest, ok := strings.CutPrefix(s, "/bin/sh -c #(nop) "); ok {

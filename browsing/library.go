@@ -21,7 +21,7 @@ type place struct {
 	position int
 }
 
-// entry is what a page can be about: a manifest, an index or, of an image without a
+// entry is the subject of a page: a manifest, an index or, of an image without a
 // manifest, a config.
 type entry struct {
 	id     digest.Digest
@@ -73,7 +73,7 @@ func newLibrary(s *serving.Server) library {
 	return library{server: s, reading: make(chan struct{}, 1), known: map[serving.Served][]described{}, mu: &sync.Mutex{}}
 }
 
-// shelf returns what there is now.
+// shelf returns the current images.
 func (l *library) shelf(ctx context.Context) (*shelf, error) {
 	archives := l.server.Archives()
 	l.mu.Lock()

@@ -63,7 +63,8 @@ func TestSigners(t *testing.T) {
 	}
 }
 
-// Tiles are within the picture, do not overlap, and are as large as what they stand for.
+// Tiles are within the picture, do not overlap, and their size is proportional to
+// their entries.
 func TestPictureIsInProportion(t *testing.T) {
 	for name, sizes := range map[string][]int64{
 		"none": nil, "one": {5}, "two": {1 << 40, 1}, "equal": {7, 7, 7, 7, 7, 7, 7}, "falling": {600, 300, 200, 100, 60, 30, 20, 10, 5, 1}, "others last": {50, 10, 400},

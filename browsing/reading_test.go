@@ -83,7 +83,8 @@ func TestWhatIsRead(t *testing.T) {
 	assert.Less(t, readBytes(t)-begun, int64(restartInterval+1<<20+1<<20+sent), "and what is sent and received")
 }
 
-// An archive that has been replaced is shown as it is now, and what was kept of it is let go.
+// An archive that has been replaced is shown as it is now, and its kept results are
+// freed.
 func TestReplacedArchive(t *testing.T) {
 	s := newSite(t, Options{}, map[string][]byte{"shop.tar": showcase.Shop(t)})
 	old := s.imageNamed("registry.example.com/team/shop:1.4")
@@ -105,7 +106,7 @@ func TestReplacedArchive(t *testing.T) {
 	}
 }
 
-// Damaged layers, and those that are missing, are said to be.
+// Pages report damaged and missing layers.
 func TestDamagedArchive(t *testing.T) {
 	data := showcase.Shop(t)
 	at := bytes.Index(data, []byte("\x1f\x8b\x08"))

@@ -38,11 +38,11 @@ const (
 	annotationCertificate = "dev.sigstore.cosign/certificate"
 )
 
-// maxReferrers bounds what is read to say what is about one image.
+// maxReferrers bounds the blobs that are read for the referrers of one image.
 const maxReferrers = 200
 
-// referrers returns what the archive has about an entry: what refers to it, and of an image
-// of an index, what that has about it.
+// referrers returns the referrers of an entry in the archive, and for an image of an index,
+// also those in the index.
 func (o *opened) referrers(ctx context.Context, s *shelf) []referrerRow {
 	var about []*entry
 	if o.info.Digest != "" {
@@ -66,7 +66,7 @@ func (o *opened) referrers(ctx context.Context, s *shelf) []referrerRow {
 	return rows
 }
 
-// attestations returns what an index has about one of its images.
+// attestations returns the attestations in an index about one of its images.
 func (o *opened) attestations(ctx context.Context, s *shelf) (about []*entry) {
 	index, err := o.index.openAt(ctx, o.place)
 	if err != nil {
@@ -102,7 +102,7 @@ func (e *entry) referrerRow(ctx context.Context) referrerRow {
 	return row
 }
 
-// layers returns what a manifest lists, nil if it cannot be read.
+// layers returns the layers of a manifest, nil if it cannot be read.
 func (o *opened) layers() []imgspecv1.Descriptor {
 	var fields struct {
 		Layers []imgspecv1.Descriptor `json:"layers"`
@@ -113,7 +113,7 @@ func (o *opened) layers() []imgspecv1.Descriptor {
 	return fields.Layers
 }
 
-// artifactKind says what an artifact type means.
+// artifactKind explains an artifact type.
 func artifactKind(artifactType string) string {
 	switch t := artifactType; {
 	case t == "", t == imgspecv1.MediaTypeEmptyJSON, t == imgspecv1.MediaTypeImageConfig:

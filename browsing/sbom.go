@@ -29,7 +29,7 @@ func (s *sbom) weight() int64 { return int64(len(s.packages)) * 200 }
 func (s *sbom) close()        {}
 
 // parseSBOM reads SPDX or CycloneDX in JSON, also inside of an in-toto statement and of a
-// DSSE envelope. It takes memory for what is shown only: packages are read one by one.
+// DSSE envelope. It takes memory only for the shown part: packages are read one by one.
 func parseSBOM(data []byte) (*sbom, error) {
 	s := &sbom{}
 	if err := s.parse(json.NewDecoder(bytes.NewReader(payload(data))), 0); err != nil {
@@ -72,7 +72,7 @@ func (s *sbom) parse(d *json.Decoder, depth int) error {
 	return err
 }
 
-// other reads a value that says what the document is, or is not needed.
+// other reads a value that identifies the document, or is not needed.
 func (s *sbom) other(d *json.Decoder, name json.Token) error {
 	var value json.RawMessage
 	if err := d.Decode(&value); err != nil {
@@ -168,7 +168,7 @@ func limited(s string) string {
 	return text(s)
 }
 
-// payload returns what a DSSE envelope holds, or the data itself.
+// payload returns the content of a DSSE envelope, or the data itself.
 func payload(data []byte) []byte {
 	var envelope struct {
 		Payload string `json:"payload"`

@@ -14,7 +14,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
-// text is what others have written, without what would move or hide anything around it.
+// text is text of others, without characters that move or hide the text around it.
 func text(s string) string { return printable.String(s) }
 
 // short is a digest as docker shortens it.
@@ -78,7 +78,7 @@ func (e *entry) pathURL(kind, path string, layer int) string {
 	return u
 }
 
-// attach has what follows saved as a file, and run by nobody.
+// attach makes browsers save the response as a file, and not run it.
 func attach(w http.ResponseWriter, name string) {
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")

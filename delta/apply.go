@@ -38,10 +38,9 @@ type ApplyOptions struct {
 
 // Apply writes the target to w. It takes the bases in the order of Header.Bases.
 //
-// Nothing but a nil error says that what was written is the target: its size and
-// digest have been compared then. A delta that is damaged is ErrDamaged, a base
-// that is not what the delta was made from ErrWrongBase, one that cannot be
-// decompressed ErrDamagedBase.
+// The output is the target only if the error is nil: its size and digest have been
+// compared then. A delta that is damaged is ErrDamaged, a base that the delta was not
+// made from ErrWrongBase, one that cannot be decompressed ErrDamagedBase.
 //
 // Apply ends with ctx. It takes up to 96 MB of memory, however large the blobs are, and
 // mostly a third of that.
@@ -120,7 +119,7 @@ func (d *Delta) apply(ctx context.Context, w io.Writer, bases []*base) error {
 	return nil
 }
 
-// boundedWriter writes a target that must not be larger than it is said to be.
+// boundedWriter writes a target that must not exceed its stated size.
 type boundedWriter struct {
 	w    io.Writer
 	left int64

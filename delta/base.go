@@ -60,7 +60,7 @@ func form(s Source) (Form, error) {
 }
 
 // openBase makes a blob ready. Its text may have limit bytes. With want, its form
-// is not looked for but known.
+// is known, not detected.
 func openBase(ctx context.Context, s Source, f Form, tokens bool, limit int64, dir string) (_ *base, err error) {
 	blobSum := sha256.New()
 	in := &rememberingReader{r: io.TeeReader(&contextReader{ctx, io.NewSectionReader(s, 0, s.Size())}, blobSum)}
@@ -112,7 +112,7 @@ func openBase(ctx context.Context, s Source, f Form, tokens bool, limit int64, d
 	return b, nil
 }
 
-// textWriter writes a text that must not be larger than it is said to be.
+// textWriter writes a text that must not exceed its stated size.
 type textWriter struct {
 	w        io.Writer
 	n, limit int64

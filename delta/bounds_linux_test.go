@@ -18,7 +18,7 @@ import (
 )
 
 // gauge measures what the process has in memory, and in unnamed files of a directory, whenever
-// somebody asks whether it has ended: it is a context, which everything that is made or applied
+// a caller asks whether it has ended: it is a context, which everything that is made or applied
 // asks.
 type gauge struct {
 	context.Context
@@ -28,7 +28,7 @@ type gauge struct {
 	memory, disk int64 // the most so far, in bytes
 }
 
-// Err implements context.Context. It, or Value, is what context.Cause asks first.
+// Err implements context.Context. context.Cause calls it, or Value, first.
 func (g *gauge) Err() error {
 	g.ask()
 	return g.Context.Err()

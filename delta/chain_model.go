@@ -25,7 +25,7 @@ type chainModel struct {
 
 const historySize = 1 << 15
 
-// chainRules are what the encoders differ in.
+// chainRules are the differences between encoders.
 type chainRules struct {
 	hashBits int
 	least    int // bytes that are hashed, and of the shortest match
@@ -72,7 +72,7 @@ func newChainModel(r chainRules) *chainModel {
 }
 
 // margin is how much text must be known behind a place: a match there, one at the
-// next, and what is hashed in them.
+// next, and the hashing in them.
 const margin = 2*deflate.MaxMatch + 8
 
 func (m *chainModel) predict(text *window, last bool, tokens []deflate.Token) ([]deflate.Token, error) {
@@ -140,8 +140,7 @@ func (m *chainModel) valid(place int64) bool {
 }
 
 // longest looks for the longest match at m.pos along the chain that begins with
-// place. It must be longer than what was found at the place before, except with
-// Go.
+// place. It must be longer than the match at the place before, except with Go.
 func (m *chainModel) longest(text *window, place int64, found int) {
 	r := &m.rules
 	at := text.buf[m.pos-text.begin:]

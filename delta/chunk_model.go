@@ -9,7 +9,7 @@ import (
 const (
 	// chunkSize is how much text encoders of chunks take at a time.
 	chunkSize = 65535
-	// minChunk is the least text in which such encoders look for matches.
+	// minChunk is the shortest text that such encoders search for matches.
 	minChunk = 128
 )
 
@@ -24,7 +24,7 @@ type chunkModel struct {
 	part      int64 // the text is compressed in parts of so many bytes
 	pos       int64 // where the next chunk begins
 	partEnd   int64
-	remaining int64 // of the part before, what the search of the next one knows
+	remaining int64 // of the part before, known to the search of the next one
 }
 
 // chunkSearch looks for matches in chunks.

@@ -86,7 +86,7 @@ func (c *chunkText) emit(out []deflate.Token, m pairMatch) []deflate.Token {
 	return out
 }
 
-// rest appends what follows the last match.
+// rest appends the literals after the last match.
 func (c *chunkText) rest(out []deflate.Token) []deflate.Token {
 	return literals(out, len(c.src)-c.emitted)
 }

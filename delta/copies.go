@@ -191,7 +191,7 @@ func (e *textEncoder) flush() error {
 	return e.out.err
 }
 
-// correct notes what makes b of a.
+// correct notes the corrections that make b from a.
 func (e *textEncoder) correct(a, b []byte) {
 	for len(b) > 0 {
 		n := matchLen(a, b)
@@ -206,7 +206,7 @@ func (e *textEncoder) correct(a, b []byte) {
 	}
 }
 
-// extraUntil writes what is not copied.
+// extraUntil writes text that is not copied.
 func (e *textEncoder) extraUntil(pos int64) error {
 	for off := e.end; off < pos; {
 		p := e.b[:min(pos-off, int64(len(e.b)))]
@@ -222,7 +222,7 @@ func (e *textEncoder) extraUntil(pos int64) error {
 	return nil
 }
 
-// finish writes the copy that waits and what follows it.
+// finish writes the pending copy and the text after it.
 func (e *textEncoder) finish() error {
 	if err := e.flush(); err != nil {
 		return err

@@ -113,7 +113,7 @@ func TestSmall(t *testing.T) {
 		h, file := roundTrip(t, target, old)
 		require.NotNil(t, h)
 		share := 12
-		if raced { // pair is smaller, and what is constant weighs more.
+		if raced { // pair is smaller, and constant parts weigh more.
 			share = 6
 		}
 		assert.Less(t, len(file), len(target)/share, kind)

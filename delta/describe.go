@@ -7,7 +7,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/deflate"
 )
 
-// How a block is described: its type and, as bits, what of it is as predicted.
+// How a block is described: its type and, as bits, which parts are as predicted.
 const (
 	blockType    = 3
 	blockFinal   = 1 << 2
@@ -23,7 +23,7 @@ const (
 const trailerKept = 1 << 7
 
 // maxPredicted is of how many tokens code lengths are predicted. A block of more
-// has its lengths as they are, so that nobody needs all of its tokens at once.
+// has its lengths as they are, so that no reader needs all of its tokens at once.
 const maxPredicted = 1 << 20
 
 // describer writes the streams that make a gzip file of its text.
@@ -69,7 +69,7 @@ func (d *describer) describe(r io.Reader) error {
 	}
 }
 
-// tail writes what follows the last member.
+// tail writes the data after the last member.
 func (d *describer) tail(z *deflate.Reader) error {
 	p := make([]byte, 32<<10)
 	for {
@@ -136,7 +136,7 @@ func (d *describer) block(z *deflate.Reader) (final bool, err error) {
 	return b.Final, d.out.err
 }
 
-// trees writes what of a block's trees is not as predicted.
+// trees writes the parts of a block's trees that are not as predicted.
 func (d *describer) trees(t *deflate.Trees, counts *deflate.Counts, tokens int) (flags byte) {
 	var p deflate.Trees
 	if tokens <= maxPredicted {

@@ -23,11 +23,11 @@
 // for blobs of any size. The texts of compressed blobs wait in temporary files
 // without names.
 //
-// A delta is untrusted input: its sizes have limits, what it makes is never larger
-// than it says in [Header], and that is to be compared with what is expected, such
-// as the layer in a manifest, before it is applied. Nothing counts as the target
-// before [Delta.Apply] has returned without error.
+// A delta is untrusted input: its sizes have limits, and its output is never larger
+// than the size in [Header]. Compare that with the expected size, such as the
+// layer's in a manifest, before you apply it. Nothing counts as the target before
+// [Delta.Apply] has returned without error.
 //
-// The file format is in docs/format.md of this module. It does not depend on what
-// any compressor does in some release.
+// The file format is in docs/format.md of this module. It does not depend on any
+// release of a compressor.
 package delta

@@ -2,7 +2,7 @@ package delta
 
 import "errors"
 
-// Errors of making and applying deltas. They are wrapped in what was being done;
+// Errors of making and applying deltas. They are wrapped with the operation;
 // errors.Is finds them. Errors of readers and writers are none of these.
 var (
 	// ErrDamaged means that a delta is cut short, contradicts itself or does not

@@ -2,9 +2,9 @@ package delta
 
 import "github.com/dockerarchive/dockerarchive/internal/deflate"
 
-// A fastSearch looks for matches in one table, by the hash of five bytes, in which it
-// notes few places. It is that of Go's compress/flate at level 1 from Go 1.27 on, and
-// of klauspost/compress at level 1.
+// A fastSearch looks for matches in one table of few places, by the hash of five
+// bytes. It is that of Go's compress/flate at level 1 from Go 1.27 on, and of
+// klauspost/compress at level 1.
 type fastSearch struct {
 	table [1 << pairBits]int64 // the last place
 	chunkText

@@ -34,7 +34,7 @@ const (
 // Digest is a SHA-256.
 type Digest [sha256.Size]byte
 
-// Blob is what is known of the target of a delta, or of a base.
+// Blob describes the target of a delta, or a base.
 type Blob struct {
 	Form   Form
 	Size   int64
@@ -46,10 +46,10 @@ type Blob struct {
 	TextDigest Digest
 }
 
-// Header is what a delta says of itself.
+// Header describes a delta.
 type Header struct {
 	Target    Blob
-	Bases     []Blob // in the order in which Apply takes them
+	Bases     []Blob // in the order for Apply
 	Predictor Predictor
 	sizes     [numStreams]streamSize
 }

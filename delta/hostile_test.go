@@ -54,7 +54,7 @@ func TestMutated(t *testing.T) {
 	}
 }
 
-// applyHostile applies what may be anything: it is the target, or an error.
+// applyHostile applies arbitrary bytes: it is the target, or an error.
 func applyHostile(t testing.TB, file, old, target []byte) {
 	d, err := Open(bytes.NewReader(file), int64(len(file)))
 	if err != nil {
@@ -137,7 +137,7 @@ func FuzzApply(f *testing.F) {
 	f.Fuzz(func(t *testing.T, file []byte) { applyHostile(t, file, old, target) })
 }
 
-// FuzzStreams fuzzes what is behind checksum and compression.
+// FuzzStreams fuzzes the content behind checksum and compression.
 func FuzzStreams(f *testing.F) {
 	file, old, target := small(f)
 	d, err := Open(bytes.NewReader(file), int64(len(file)))

@@ -19,7 +19,7 @@ func (r *contextReader) Read(p []byte) (int, error) {
 	return r.r.Read(p)
 }
 
-// countingWriter counts what is written.
+// countingWriter counts written bytes.
 type countingWriter struct {
 	w io.Writer
 	n int64

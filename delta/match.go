@@ -33,8 +33,7 @@ type seeds struct {
 	table       []uint32 // place / step + 1, and below it checkBits of the hash; 0: none
 }
 
-// checkBits say of all but a few places that they are not the right ones, before
-// the old text is read there.
+// checkBits rule out most wrong places before the old text is read there.
 const checkBits = 7
 
 // newSeeds chooses how long and how dense seeds are for an old text of a size.
@@ -193,7 +192,8 @@ func (p *pages) forward(q int64, b []byte, same int) int {
 	return best
 }
 
-// backward returns how much of the end of b is well made from what ends at q.
+// backward returns how much of the end of b is well made from the text that ends
+// at q.
 func (p *pages) backward(q int64, b []byte) int {
 	best, score, top := 0, 0, 0
 	for n := 0; n < len(b); {

@@ -30,8 +30,8 @@ func wrongTokens(t testing.TB, p Predictor, gz, text []byte) (wrong, all int64) 
 	return c.wrong, c.all
 }
 
-// modelTexts have what encoders treat in a special way: runs, matches at the far
-// end of the window, matches of three bytes far away, the end.
+// modelTexts have the special cases of encoders: runs, matches at the far end of
+// the window, matches of three bytes far away, the end.
 func modelTexts(r *rand.Rand) map[string][]byte {
 	far := someText(r, 1<<16)
 	return map[string][]byte{
@@ -97,13 +97,14 @@ func TestModelOfZlib(t *testing.T) {
 			gz, err := cmd.Output()
 			require.NoError(t, err)
 			wrong, _ := wrongTokens(t, p, gz, text)
-			// gzip, unlike zlib, compares the last match with what is behind the end.
+			// gzip, unlike zlib, compares the last match with bytes behind the
+			// end.
 			assert.LessOrEqual(t, wrong, int64(1), "%s at %d", name, level)
 		}
 	}
 }
 
-// Deltas of all times depend on what models predict.
+// Old deltas depend on the predictions of models.
 func TestModelsAreFrozen(t *testing.T) {
 	text := someText(rand.New(rand.NewPCG(9, 9)), 1_500_000)
 	got := map[string]string{}

@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// rounds returns how often a test is to repeat what finds more the longer it runs: all times
-// by make exact, which takes hours.
+// rounds returns how often to repeat a test that finds more the longer it runs: all times by make
+// exact, which takes hours.
 func rounds(t testing.TB, some, all int) int {
 	t.Helper()
 	if os.Getenv("DOCKERARCHIVE_TEST_EXACT") != "" {
@@ -32,8 +32,8 @@ func rounds(t testing.TB, some, all int) int {
 	return some
 }
 
-// compressors are all kinds of blobs that a layer may be. "unknown" is one of an encoder that there
-// is no model of.
+// compressors are all kinds of blobs that a layer may be. "unknown" is one of an encoder without a
+// model.
 var compressors = []string{"plain", "go", "klauspost", "pgzip", "unknown", "members", "tail", "broken", "zstd", "system"}
 
 // compress returns text as one of compressors leaves it at a level of -2 to 9, if it has that.

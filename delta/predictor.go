@@ -116,7 +116,7 @@ type prediction struct {
 	next      int   // of tokens
 	predicted int64 // where the next predicted token begins
 	pos       int64 // where the next actual token begins
-	summed    int64 // what sum is the checksum of, up to there
+	summed    int64 // end of the text that sum covers
 	sum       uint32
 }
 

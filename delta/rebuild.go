@@ -132,7 +132,7 @@ func (r *rebuilder) block(flags byte) error {
 	return r.out.EndBlock()
 }
 
-// written tells what a delta must not ask to be written from what fails.
+// written tells a delta's invalid output from failed writes.
 func (r *rebuilder) written(err error) error {
 	if errors.Is(err, deflate.ErrCannotWrite) {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
@@ -219,7 +219,7 @@ func (r *rebuilder) trees(t *deflate.Trees, flags byte) error {
 	return nil
 }
 
-// corrected reads n differences to what is predicted.
+// corrected reads n differences from the prediction.
 func corrected(s *stream, n int, predicted []byte) ([]byte, error) {
 	d := make([]byte, n)
 	if err := s.read(d); err != nil {
@@ -302,7 +302,7 @@ func (r *rebuilder) predicted(n int, counts *deflate.Counts) error {
 		n -= k
 	}
 	if n > 0 {
-		r.run = -1 // what follows is not as predicted
+		r.run = -1 // the rest is not as predicted
 	}
 	return nil
 }

@@ -194,7 +194,7 @@ type stream struct {
 	pos    int
 }
 
-// openStream returns the stream whose compressed form is in r.
+// openStream opens the stream that is compressed in r.
 func openStream(r io.Reader, size streamSize) (*stream, error) {
 	s := &stream{source: rememberingReader{r: r}, left: size.raw}
 	if size.raw == 0 {
@@ -216,7 +216,7 @@ func (s *stream) Close() {
 	}
 }
 
-// from returns what the stream is read from.
+// from returns the reader of the stream.
 func (s *stream) from() io.Reader {
 	if s.z == nil {
 		return &s.source // is not compressed: while a delta is made

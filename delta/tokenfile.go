@@ -93,7 +93,7 @@ func (t *tokenFile) add(tokens []deflate.Token) {
 	}
 }
 
-// finish writes what waits.
+// finish writes pending tokens.
 func (t *tokenFile) finish() error {
 	if t.run > 0 {
 		t.word(0, 0)

@@ -26,7 +26,8 @@ func ourArchives(t *testing.T, dir string) []archive {
 	t.Helper()
 	one := layoutImage(t, testLayout, "one")
 	two := layoutImage(t, testLayout, "two")
-	// The layers of zstd hold what those of two do, and the configs are the same.
+	// The layers of zstd have the content of those of two, and the configs are the
+	// same.
 	zstd := layoutImage(t, testLayout, "zstd")
 	// skopeo takes the platform it runs on from an index, the first of this one.
 	multi := layoutImages(t, testLayout, "multi")
@@ -79,7 +80,8 @@ func ourArchives(t *testing.T, dir string) []archive {
 	}
 }
 
-// foreignArchives are what other clients wrote, of the kinds that the command does not write.
+// foreignArchives are archives of other clients, of kinds that the command does
+// not write.
 func foreignArchives(t *testing.T, dir string) []archive {
 	t.Helper()
 	one := layoutImage(t, testLayout, "one")

@@ -67,7 +67,7 @@ func startChromium(t *testing.T, rules ...string) context.Context {
 	return browser
 }
 
-// tab is a page of the browser that shows what a server has, and notes what is wrong with it.
+// tab is a page of the browser that shows what a server has, and notes errors.
 type tab struct {
 	t      *testing.T
 	ctx    context.Context
@@ -75,7 +75,7 @@ type tab struct {
 
 	mutex   sync.Mutex
 	faults  []string
-	loading []string // what was asked for since the last page
+	loading []string // requests since the last page
 }
 
 // newTab opens a tab for a server at http://host:port.
@@ -122,7 +122,7 @@ func (b *tab) fault(format string, args ...any) {
 	b.faults = append(b.faults, fmt.Sprintf(format, args...))
 }
 
-// taken returns what was noticed since it was called last.
+// taken returns the notes since its last call.
 func (b *tab) taken() []string {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
@@ -152,14 +152,14 @@ func (b *tab) open(path string) int64 {
 	return answer.Status
 }
 
-// shown has the browser do what brings up another page, and waits for that.
+// shown has the browser open another page by an action, and waits for it.
 func (b *tab) shown(actions ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	_, err := chromedp.RunResponse(b.ctx, actions...)
 	require.NoError(b.t, err)
 }
 
-// evaluate returns what an expression is in the page.
+// evaluate returns the value of an expression in the page.
 func evaluate[T any](b *tab, expression string) T {
 	b.t.Helper()
 	value, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
@@ -190,7 +190,7 @@ func (b *tab) links() []string {
 	return paths
 }
 
-// picture returns what the tab shows, as a PNG.
+// picture returns a screenshot of the tab, as a PNG.
 func (b *tab) picture() []byte {
 	b.t.Helper()
 	data, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())

@@ -75,7 +75,7 @@ func TestChart(t *testing.T) {
 
 	for _, c := range clients {
 		if !slices.Contains([]string{"docker 29 containerd store", "containerd 2.4", "podman"}, c.name) {
-			continue // The others take what these take, as TestLoad shows.
+			continue // The others take the same archives as these, as TestLoad shows.
 		}
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

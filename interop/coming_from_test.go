@@ -22,10 +22,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// docHost is what docs/coming-from.md calls the registry.
+// docHost is the name of the registry in docs/coming-from.md.
 const docHost = "registry.example"
 
-// Each line of docs/coming-from.md, but for hauler, which is not there, does what the line of ours beside it does: the same
+// Each line of docs/coming-from.md, but for hauler, which is not there, does the same as our line beside it: the same
 // images come out.
 func TestComingFrom(t *testing.T) {
 	doc, err := os.ReadFile("../docs/coming-from.md")
@@ -43,9 +43,8 @@ func TestComingFrom(t *testing.T) {
 	}
 }
 
-// A lineBench is where one line is run, with nothing on it but what all lines start from: app:1
-// and app:2 in a registry (also app:3), in docker and in podman; both in images.tar, and the
-// first in app.tar.
+// A lineBench runs one line. It has only the images that all lines start from: app:1 and app:2 in a registry (also
+// app:3), in docker and in podman; both in images.tar, and the first in app.tar.
 type lineBench struct {
 	dir      string // where the line is run
 	registry string
@@ -98,8 +97,7 @@ func (b *lineBench) shell(t *testing.T, line string) {
 	require.NoError(t, err, "%s\n%s", line, output)
 }
 
-// run runs a line, with what it needs in docker or podman, and returns the digests of the
-// configs of all images that are there then and were not before.
+// run runs a line, with its images in docker or podman, and returns the digests of the configs of all new images.
 func (b *lineBench) run(t *testing.T, line string) []string {
 	t.Helper()
 	app := b.registry + "/app"

@@ -36,7 +36,7 @@ func TestServeConforms(t *testing.T) {
 	assert.Regexp(t, `Pass\.+: +14\n`, output)
 }
 
-// served is what the specification's tests ask for where nothing may be pushed.
+// served is the data for the specification's tests of a registry without pushes.
 type served struct{ tags, manifests, blobs, subjects []string }
 
 // conformance returns the specification's tests of a registry, and of one of its repositories.
@@ -117,7 +117,7 @@ func startDistribution(t *testing.T) string {
 	return address
 }
 
-// inLayout returns what an OCI layout has, and what is about something.
+// inLayout returns the content of an OCI layout, and the subjects in it.
 func inLayout(t *testing.T, layout string) (data served) {
 	t.Helper()
 	seen := map[digest.Digest]bool{}

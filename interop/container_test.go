@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// commits are what is done to a container with buildah config, and how it is committed: by
+// commits are changes of a container with buildah config, and the flags of its commit: by
 // buildah commit, and by make.
 var commits = []struct {
 	name                 string
@@ -47,7 +47,7 @@ var commits = []struct {
 }
 
 // TestContainers commits containers with buildah and with make. Config and history are the
-// same field by field, and what is unpacked file by file.
+// same field by field, and the unpacked trees file by file.
 func TestContainers(t *testing.T) {
 	dir := daemonDir(t)
 	conf := filepath.Join(dir, "storage.conf")
@@ -87,7 +87,7 @@ func TestContainers(t *testing.T) {
 	}
 }
 
-// madeConfig is what is compared of an image.
+// madeConfig is the compared part of an image.
 type madeConfig struct {
 	annotations map[string]string
 	layers      int

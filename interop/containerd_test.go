@@ -115,7 +115,7 @@ func (c containerd) load(t *testing.T, a archive) ([]shown, error) {
 		}
 	}
 	if len(all) == 0 {
-		// The import went well, but what has no name is garbage to containerd.
+		// The import went well, but containerd collects images without a name as garbage.
 		return nil, fmt.Errorf("%s: images ls: no image is listed", c.ctr.name)
 	}
 	return mergeNames(all), nil
@@ -157,7 +157,7 @@ func (c containerd) images(t *testing.T, target digest.Digest) ([]image, error) 
 	return all, nil
 }
 
-// runImage runs the image's own command in a container and returns what it prints.
+// runImage runs the image's own command in a container and returns its output.
 func (c containerd) runImage(t *testing.T, a archive, name string) (string, error) {
 	t.Helper()
 	return c.namespace(a.id()).runContainer(t, name)

@@ -18,7 +18,7 @@ import (
 )
 
 // A corpus is the test data of another project, as the Go module proxy has it: archives that
-// nobody here has chosen.
+// were not chosen here.
 type corpus struct {
 	module, version string
 	// files are all of its archives and OCI layouts, by their paths.
@@ -28,14 +28,14 @@ type corpus struct {
 	layouts map[string]string
 }
 
-// corpusFile is what is in an archive or a layout.
+// corpusFile is the content of an archive or a layout.
 type corpusFile struct {
 	images int    // that list shows
 	none   string // why it is no archive at all; "" if it is one
-	wrong  string // what verify says is wrong with it; "" if nothing is
+	wrong  string // the error of verify, or ""
 	// refused is why it cannot be saved; "" if it can.
 	refused string
-	// clients are those that refuse it although nothing is wrong with it, and what they say.
+	// clients are those that refuse it although it is valid, with their messages.
 	clients map[string]string
 }
 
@@ -61,13 +61,13 @@ var corpora = []corpus{
 		"pkg/crane/testdata/content.tar.zst":          {none: noImages},
 		"pkg/v1/mutate/testdata/overwritten_file.tar": {images: 1},
 		"pkg/v1/mutate/testdata/source_image.tar":     {images: 1},
-		// Its config was edited, and is not what its name says. Clients that do not compare the
+		// Its config was edited, and does not match its name. Clients that do not compare the
 		// two take it.
 		"pkg/v1/mutate/testdata/source_image_with_empty_layer_history.tar": {images: 1, wrong: "is damaged", refused: "is damaged"},
 		"pkg/v1/mutate/testdata/whiteout_dir.tar":                          {images: 1},
 		"pkg/v1/mutate/testdata/whiteout_image.tar":                        {images: 1},
 		"pkg/v1/tarball/testdata/content.tar":                              {none: noImages},
-		// For another machine than those that the tests run on.
+		// For a platform that the tests do not run on.
 		"pkg/v1/tarball/testdata/hello-world-v25.tar": {images: 1, clients: map[string]string{
 			"docker 29 containerd store": "image might be filtered out", "containerd 2.4": "image might be filtered out",
 		}},
@@ -100,8 +100,7 @@ var corpora = []corpus{
 		"pkg/image/oci/testdata/attestation_oci_dir":        "",
 		"pkg/image/oci/testdata/duplicate_platform_oci_dir": "",
 		"pkg/image/oci/testdata/invalid_file":               "EOF",
-		// The descriptor says of the platform something else than the config, which is
-		// what counts.
+		// The platform in the descriptor differs from the config's, which counts.
 		"pkg/image/oci/testdata/mismatched_descriptor_oci_dir":    "",
 		"pkg/image/oci/testdata/multiplatform_oci_dir":            "",
 		"pkg/image/oci/testdata/no_manifests":                     "choose an image",
@@ -264,7 +263,7 @@ func readImages(t *testing.T, path string) []image {
 	return images
 }
 
-// TestCorporaLoad loads what verify finds nothing wrong with in those archives.
+// TestCorporaLoad loads those archives that verify accepts.
 func TestCorporaLoad(t *testing.T) {
 	var archives []archive
 	for _, c := range corpora {

@@ -13,7 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// savedFrom is what a daemon's image became: its digest, and the config digests by platform.
+// savedFrom is the saved form of a daemon's image: its digest, and the config digests by
+// platform.
 type savedFrom struct {
 	digest  string
 	there   map[string]bool

@@ -43,7 +43,7 @@ func daemonDir(t *testing.T) string {
 	return dir
 }
 
-// unmountBelow unmounts what is mounted at or below dir, the last mounted first.
+// unmountBelow unmounts all mounts at or below dir, the last one first.
 func unmountBelow(t *testing.T, dir string) {
 	t.Helper()
 	mounts, err := os.Open("/proc/self/mountinfo")
@@ -169,7 +169,7 @@ func (d *daemon) stop(t *testing.T) {
 	}
 }
 
-// messages is the end of what the daemon logged.
+// messages is the end of the daemon's log.
 func (d *daemon) messages() string {
 	const limit = 8 << 10
 	content, err := os.ReadFile(d.log)

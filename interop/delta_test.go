@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// deltaArchives saves an image, and another one without what the archive of the first has.
+// deltaArchives saves an image, and another one without the layers of the first archive.
 func deltaArchives(t *testing.T, dir string) (images []thinImage, full, delta string) {
 	t.Helper()
 	layout, images := thinLayout(t, dir)

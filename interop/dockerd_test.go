@@ -74,7 +74,8 @@ func newBuiltDocker(containerdStore bool) func(*testing.T) client {
 	}
 }
 
-// load loads an archive into a daemon emptied before, and inspects what docker said it loaded.
+// load loads an archive into a daemon emptied before, and inspects the images that docker
+// names as loaded.
 func (d dockerd) load(t *testing.T, a archive) ([]shown, error) {
 	t.Helper()
 	if err := d.removeAll(t); err != nil {
@@ -161,7 +162,7 @@ func (d dockerd) removeAll(t *testing.T) error {
 	return nil
 }
 
-// runImage runs the image's own command in a container and returns what it prints.
+// runImage runs the image's own command in a container and returns its output.
 func (d dockerd) runImage(t *testing.T, _ archive, name string) (string, error) {
 	t.Helper()
 	return d.docker.try(t, "run", "--rm", "--network", "none",

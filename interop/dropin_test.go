@@ -33,11 +33,11 @@ const (
 	buildTags    = "containers_image_openpgp,exclude_graphdriver_btrfs"
 )
 
-// A library is containers/image under one of its names, and what goes with it.
+// A library is containers/image under one of its names, with its siblings.
 type library struct {
 	image, storage, common string // module paths
 	commonVersion          string
-	ours                   string // what to import instead of docker/archive
+	ours                   string // the import that replaces docker/archive
 }
 
 var libraries = map[string]library{
@@ -96,7 +96,7 @@ insecure = true
 	}
 }
 
-// runLibimage runs the tests of libimage in its directory, and returns what they print.
+// runLibimage runs the tests of libimage in its directory, and returns their output.
 func runLibimage(t *testing.T, binary, dir string, args ...string) string {
 	t.Helper()
 	home := t.TempDir()
@@ -169,9 +169,9 @@ func pushSchema2(t *testing.T, image, architecture, host, name string) manifest.
 	}
 }
 
-// addDockerVersion has the config of an image in a registry say what only Docker's do, so
-// that it is another config, and image, when converted to OCI; TestPush counts on that. It
-// returns the new manifest.
+// addDockerVersion adds a field that only Docker's configs have to the config of an image
+// in a registry, so that it is another config, and image, when converted to OCI; TestPush
+// counts on that. It returns the new manifest.
 func addDockerVersion(t *testing.T, ref types.ImageReference, old []byte) []byte {
 	t.Helper()
 	m, err := manifest.Schema2FromManifest(old)

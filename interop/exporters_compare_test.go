@@ -23,11 +23,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A tarEntry is an entry of an archive, under a name by which another archive has it too.
+// A tarEntry is an entry of an archive, under a name that another archive also has.
 type tarEntry struct {
 	header  *tar.Header
 	content []byte
-	role    string // what it is, for people
+	role    string // its role, for people
 }
 
 // A dissection is an archive taken apart.
@@ -114,7 +114,7 @@ var registryHost = regexp.MustCompile(`127\.0\.0\.1:[0-9]+`)
 
 var hexDigits = regexp.MustCompile(`\b[0-9a-f]{64}\b`)
 
-// nameRoles says of every entry what it is, whatever its digest.
+// nameRoles gives every entry a role, independent of its digest.
 func (d *dissection) nameRoles(t *testing.T) {
 	t.Helper()
 	for name, e := range d.entries {
@@ -297,7 +297,7 @@ func (d dissection) document(t *testing.T, name string) map[string]string {
 }
 
 // flatten lists the values of a document by where they stand: descriptors by their names or
-// digests, images by their configs, and what else is in a list by its number.
+// digests, images by their configs, and other items of a list by their number.
 func flatten(flat map[string]string, at string, value any) {
 	switch v := value.(type) {
 	case map[string]any:
@@ -339,7 +339,7 @@ func itemKey(fields map[string]any) string {
 
 var keys = regexp.MustCompile(`\[[^\]]*\]`)
 
-// compareJSON says in which fields two documents differ.
+// compareJSON returns the fields that differ between two documents.
 func compareJSON(theirs, ours map[string]string) []string {
 	var lines []string
 	shown := func(text string) string { return hexDigits.ReplaceAllString(text, "HEX") }

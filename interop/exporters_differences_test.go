@@ -33,7 +33,7 @@ const (
 type allowedDifference struct {
 	key       string
 	exporters []string
-	lines     string // regular expression for what the comparison of archives says of it
+	lines     string // regular expression for its lines in the comparison of archives
 	// images are the images whose archives may have it; nil for any.
 	images []string
 	// byChance says that it is not in every run.

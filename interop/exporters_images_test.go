@@ -30,7 +30,7 @@ const (
 	chainChild = "example.com/exporters/child:1"
 )
 
-// An export is what goes into one archive.
+// An export is the content of one archive.
 type export struct {
 	name    string
 	sources []string // in a registry; the first has names, if any
@@ -157,8 +157,8 @@ func serveLayer(t *testing.T, layer v1.Layer) string {
 	return server.URL + "/layer"
 }
 
-// exports pushes the images to a registry and says what goes into which archive. chain is an
-// archive with chainBase and chainChild.
+// exports pushes the images to a registry and returns the content of each archive. chain is
+// an archive with chainBase and chainChild.
 func exports(t *testing.T, chain string) []export {
 	t.Helper()
 	r := filledRegistry{t, startRegistry(t)}

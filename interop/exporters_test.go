@@ -25,7 +25,7 @@ var exporters = []struct {
 	name   string
 	layout string // ours, which it is compared with
 	start  func(t *testing.T) exporter
-	// options are what makes our command take what the client takes of an index.
+	// options make our command take the same part of an index as the client.
 	options []string
 }{
 	{"docker 20", "docker", newDockerExporter(newDebianDocker), nil},
@@ -38,8 +38,8 @@ var exporters = []struct {
 }
 
 // TestExporters has every exporter write archives of the same images, and compares them with ours,
-// entry by entry. Every difference must be one of allowedDifferences, and each of those that
-// are said of an exporter must be found, so that the table stays true.
+// entry by entry. Every difference must be one of allowedDifferences, and each one that the table
+// has for an exporter must be found, so that the table stays true.
 func TestExporters(t *testing.T) {
 	dir := t.TempDir()
 	d, ok := newDebianDocker(t).(dockerd)
@@ -131,7 +131,7 @@ func try(t *testing.T, p program, commands ...[]string) error {
 	return nil
 }
 
-// A dockerExporter saves with docker what it has pulled.
+// A dockerExporter pulls with docker and saves with docker.
 type dockerExporter struct{ docker program }
 
 func newDockerExporter(start func(*testing.T) client) func(*testing.T) exporter {
@@ -148,7 +148,7 @@ func (x dockerExporter) export(t *testing.T, e export, path string) error {
 	return exportFromStore(t, x.docker, e, nil, []string{"save", "--output", path})
 }
 
-// exportFromStore saves with docker or podman what it has pulled or loaded.
+// exportFromStore saves with docker or podman the images that it has pulled or loaded.
 func exportFromStore(t *testing.T, p program, e export, pulling, save []string) error {
 	t.Helper()
 	if e.archive != "" {
@@ -178,7 +178,7 @@ func exportFromStore(t *testing.T, p program, e export, pulling, save []string) 
 	return try(t, p, slices.Concat(save, wanted))
 }
 
-// A podmanExporter saves with podman what it has pulled.
+// A podmanExporter pulls with podman and saves with podman.
 type podmanExporter struct{ podman program }
 
 func newPodmanExporter(t *testing.T) exporter {
@@ -215,7 +215,7 @@ func (skopeoExporter) export(t *testing.T, e export, path string) error {
 	return nil
 }
 
-// A ctrExporter exports with ctr what it has fetched.
+// A ctrExporter fetches with ctr and exports with ctr.
 type ctrExporter struct{ ctr program }
 
 func newCtrExporter(start func(*testing.T) containerd) func(*testing.T) exporter {

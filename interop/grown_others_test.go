@@ -34,8 +34,8 @@ func othersArchives(t *testing.T, dir string) []archive {
 	return append(archives, regctls, buildahs)
 }
 
-// othersChanged are archives of other programs to which an image was added, and from which
-// all others were removed.
+// othersChanged are archives of other programs, after one image was added and all others
+// were removed.
 func othersChanged(t *testing.T, dir string) []archive {
 	t.Helper()
 	archives := othersArchives(t, dir)
@@ -55,8 +55,8 @@ func othersChanged(t *testing.T, dir string) []archive {
 	return archives
 }
 
-// Archives that other programs have written are added to, and skopeo reads what is new in
-// them, and what was there.
+// Images are added to archives of other programs, and skopeo reads the new and the old
+// images.
 func TestArchivesOfOthersGrow(t *testing.T) {
 	for _, a := range othersArchives(t, t.TempDir()) {
 		t.Run(a.name, func(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// helloOutput is what the image of helloLayout prints.
+// helloOutput is the output of helloLayout's image.
 const helloOutput = "hello from an archive"
 
 // helloLayout writes an OCI layout below dir whose image "hello" runs a static program.

@@ -19,8 +19,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/forging"
 )
 
-// askAboutAll has clients load also what verify has refused, which takes an hour. Then the log
-// says how many of the variants each client loads something unsigned from.
+// askAboutAll has clients load also archives that verify has refused, which takes an hour.
+// Then the log says how many of the variants each client loads something unsigned from.
 var askAboutAll = false
 
 // TestHostileArchives asks clients what they load from archives that an attacker without the
@@ -71,11 +71,11 @@ func TestHostileArchives(t *testing.T) {
 	t.Logf("variants of which a client loads what is not signed: %v", hostile)
 }
 
-// loads returns what a client shows, nothing if it refuses an archive.
+// loads returns the images that a client shows, none if it refuses an archive.
 func loads(c client) func(t *testing.T, a archive) []shown {
 	return func(t *testing.T, a archive) []shown {
 		t.Helper()
-		for _, a.manifests = range []bool{true, false} { // All platforms, or what this machine runs.
+		for _, a.manifests = range []bool{true, false} { // All platforms, or this machine's.
 			if all, err := c.load(t, a); err == nil {
 				return all
 			}
@@ -84,7 +84,7 @@ func loads(c client) func(t *testing.T, a archive) []shown {
 	}
 }
 
-// copies has skopeo copy what an archive has, by all names and positions.
+// copies has skopeo copy the images of an archive, by all names and positions.
 func copies(transport string) func(t *testing.T, a archive) []shown {
 	return func(t *testing.T, a archive) (all []shown) {
 		t.Helper()
@@ -138,7 +138,7 @@ func pulls(t *testing.T, a archive) (all []shown) {
 	return all
 }
 
-// unsigned returns what of the images the key has not signed, or not as they are called.
+// unsigned returns the images that the key has not signed, or not under their names.
 func unsigned(s forging.Signed, all []shown) (bad []shown) {
 	for _, i := range all {
 		if s.Inert[i.image.config] {

@@ -77,8 +77,8 @@ func excerpt(content []byte, at int) []byte {
 }
 
 // uncompressedImage copies the image ref of the test layout, with its layers decompressed, into a
-// new directory below dir, and returns the reference of that. (skopeo compresses what it writes
-// into OCI layouts.)
+// new directory below dir, and returns the reference of that. (skopeo compresses layers in OCI
+// layouts.)
 func uncompressedImage(t *testing.T, dir, ref string) string {
 	t.Helper()
 	plain := filepath.Join(dir, "plain")

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// noZstd are the clients that cannot load zstd layers as such, and what they say of them.
+// noZstd are the clients that cannot load zstd layers themselves, with their messages.
 var noZstd = map[string]string{
 	"docker 20.10": "unexpected EOF",
 	"crane":        "gzip: invalid header",

@@ -13,8 +13,8 @@ import (
 )
 
 // Names that lead out of the image land in it, as clients have it, but for docker 29 with overlay2,
-// which refuses them: crane makes an image of
-// tars as they are, with such names, and what the clients show of that is what make makes of them.
+// which refuses them: crane makes an image of tars as they are, with such names, and the clients
+// show the same files of it as make makes of them.
 func TestNamesThatLeadOut(t *testing.T) {
 	dir := daemonDir(t)
 	var files []string

@@ -19,8 +19,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/making"
 )
 
-// Every line of testdata/instructions.txt makes of a config what docker import --change makes
-// of it, or both refuse it. A line may be several instructions, with \n between them.
+// Every line of testdata/instructions.txt changes a config as docker import --change does, or
+// both refuse it. A line may be several instructions, with \n between them.
 func TestInstructions(t *testing.T) {
 	dir := t.TempDir()
 	layer := filepath.Join(dir, "layer.tar")

@@ -63,7 +63,7 @@ func parseNames(t *testing.T, names []string) []reference.NamedTagged {
 }
 
 // TestIdenticalToPodman writes an archive of several images and compares it, byte for byte, with
-// what podman save --multi-image-archive makes of the same.
+// that of podman save --multi-image-archive.
 func TestIdenticalToPodman(t *testing.T) {
 	dir := t.TempDir()
 	podman := podmanIn(t, daemonDir(t))

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestLoadContainerd loads images with docker-archive into every containerd, and counts what
-// that sends.
+// TestLoadContainerd loads images with docker-archive into every containerd, and counts the
+// bytes that it sends.
 func TestLoadContainerd(t *testing.T) {
 	dir := t.TempDir()
 	layout, images := thinLayout(t, dir)

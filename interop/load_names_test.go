@@ -35,7 +35,7 @@ func namedArchive(t *testing.T, name string) (path, digest string) {
 	path = filepath.Join(t.TempDir(), "named.tar")
 	f, err := os.Create(path)
 	require.NoError(t, err)
-	defer f.Close() // tar.Writer.Close reports what went wrong.
+	defer f.Close() // tar.Writer.Close reports the error.
 	w, r := tar.NewWriter(f), tar.NewReader(bytes.NewReader(data))
 	for h, err := r.Next(); err != io.EOF; h, err = r.Next() {
 		require.NoError(t, err)

@@ -15,7 +15,7 @@ import (
 )
 
 // TestLoadPodman loads images with docker-archive into podman's storage, from archives of both
-// layouts, and counts what that reads of them.
+// layouts, and counts the bytes that it reads of them.
 func TestLoadPodman(t *testing.T) {
 	layout, images := thinLayout(t, t.TempDir())
 	for _, transport := range []string{"image-archive", "docker-archive"} {
@@ -40,8 +40,8 @@ func TestLoadPodman(t *testing.T) {
 	}
 }
 
-// readLine is what strace says of a call that has returned a number, of one that has begun, and of
-// the end of that.
+// readLine matches strace's lines for a call that has returned a number, for one that has begun,
+// and for the end of that.
 var readLine = regexp.MustCompile(`^(\d+) +(<\.\.\. )?\w+(?:\(\d+<(.*?)>| resumed>).*?( <unfinished \.\.\.>|= (\d+))$`)
 
 // reading runs the program with a file as its last argument, and returns how many bytes of that
@@ -53,7 +53,7 @@ func (p program) reading(t *testing.T, path string, args ...string) (output stri
 	output = strace.run(t, append(args, path)...)
 	data, err := os.ReadFile(log)
 	require.NoError(t, err)
-	begun := map[string]string{} // what a thread is reading
+	begun := map[string]string{} // the file that a thread is reading
 	for line := range strings.Lines(string(data)) {
 		m := readLine.FindStringSubmatch(strings.TrimSpace(line))
 		if m == nil {

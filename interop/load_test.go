@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An archive is a file to load, and what a client must show afterwards.
+// An archive is a file to load, with the images that a client must show afterwards.
 type archive struct {
 	name   string // as the sub-tests call it
 	path   string
@@ -64,10 +64,10 @@ type client interface {
 	load(t *testing.T, a archive) ([]shown, error)
 }
 
-// A runner is a client that can also run what it loaded.
+// A runner is a client that can also run loaded images.
 type runner interface {
 	client
-	// runImage runs an image's command and returns what it printed.
+	// runImage runs an image's command and returns its output.
 	runImage(t *testing.T, a archive, name string) (string, error)
 }
 
@@ -81,7 +81,7 @@ type shown struct {
 var clients = []struct {
 	name  string
 	start func(t *testing.T) client
-	// runs says that what start returns is a runner.
+	// runs says that start returns a runner.
 	runs bool
 	// keeps says that the client keeps the manifests and all the platforms that an archive holds.
 	// The others take the one image that manifest.json gives for a name.
@@ -101,8 +101,8 @@ var clients = []struct {
 	{name: "regctl", start: newRegctl, keeps: true},
 }
 
-// TestLoad loads every archive with every client and compares what the client then shows with
-// the images the archive was made from.
+// TestLoad loads every archive with every client and compares the images that the client then
+// shows with those the archive was made from.
 func TestLoad(t *testing.T) {
 	archives := loadArchives(t, t.TempDir())
 	for _, c := range clients {
@@ -127,7 +127,7 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// TestRun loads an image that holds a program, runs it, and compares what the program prints.
+// TestRun loads an image that holds a program, runs it, and compares the program's output.
 func TestRun(t *testing.T) {
 	const name = "example.com/interop/hello:v1"
 	dir := t.TempDir()
@@ -155,8 +155,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// compare compares what a client shows with what the archive should hold: neither more nor less.
-// See clients for what keeps means.
+// compare compares the images that a client shows with those of the archive: neither more nor
+// less. See clients for the meaning of keeps.
 func compare(t *testing.T, a archive, keeps bool, got []shown) {
 	t.Helper()
 	byConfig := make(map[digest.Digest]shown)
@@ -187,7 +187,7 @@ func compare(t *testing.T, a archive, keeps bool, got []shown) {
 	assert.Len(t, byConfig, wanted, "images in all: %v", got)
 }
 
-// mergeNames joins what a client lists once for each name.
+// mergeNames merges images that a client lists once for each name.
 func mergeNames(all []shown) []shown {
 	var merged []shown
 	for _, image := range all {

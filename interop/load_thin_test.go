@@ -50,7 +50,8 @@ func (i thinImage) archive(t *testing.T, layout, transport string) string {
 	return path
 }
 
-// TestLoadThin loads images with docker-archive into every docker, and counts what that sends.
+// TestLoadThin loads images with docker-archive into every docker, and counts the bytes that it
+// sends.
 func TestLoadThin(t *testing.T) {
 	dir := t.TempDir()
 	layout, images := thinLayout(t, dir)
@@ -136,7 +137,7 @@ func sum(sizes []int64) (all int64) {
 	return all
 }
 
-// A proxy passes on to a socket what comes to another, and counts it.
+// A proxy passes on bytes from one socket to another, and counts them.
 type proxy struct {
 	socket string
 	sent   atomic.Int64

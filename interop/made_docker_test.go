@@ -20,7 +20,7 @@ type placing struct {
 	name string
 	base [2]layer // of two layers
 	args []string // of make; $ stands for the directory of files
-	// copies are the sources and destinations of COPY that do the same, if there are such.
+	// copies are the sources and destinations of COPY that do the same, if any.
 	copies []string
 	want   string // as treeCase.want says it
 }

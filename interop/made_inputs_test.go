@@ -29,7 +29,8 @@ printf late >late && touch -d 2242-01-01 late
 printf '{"config": {"Env": ["A=1", "B=1", "A=2"]}}' >config.json`, dir)
 	at := func(name string) string { return filepath.Join(dir, name) }
 	da, d := dockerArchive(t), newBuiltDocker(true)(t).(dockerd)
-	// makes returns what make says, where docker has the image's files, and its config.
+	// makes returns the output of make, the directory of the image's files in docker, and its
+	// config.
 	makes := func(name string, args ...string) (said, root string, config map[string]any) {
 		out, stderr := at(name+".tar"), at(name+".said")
 		argv := append(append([]string{stderr}, da.argv...), append(args, "-t", name+":1", "-o", out)...)

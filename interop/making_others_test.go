@@ -123,8 +123,8 @@ func TestRepackedAsUmociDoes(t *testing.T) {
 	requireSameTree(t, readTree(t, rootfs), trees[1])
 }
 
-// TestManyFiles makes an image of 100,000 files, squashed, and compares what umoci unpacks with
-// them; as it is too where time is taken for it.
+// TestManyFiles makes an image of 100,000 files, squashed, and compares the tree that umoci
+// unpacks with them; also unsquashed if the test has time for it.
 func TestManyFiles(t *testing.T) {
 	dir := t.TempDir()
 	root := filepath.Join(dir, "root")

@@ -35,8 +35,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/making"
 )
 
-// TestMadeImagesRun makes images that print something, in every way that there is to make one,
-// and has every client that runs images load and run them.
+// TestMadeImagesRun makes images that print something, in every way to make one, and has every
+// client that runs images load and run them.
 func TestMadeImagesRun(t *testing.T) {
 	dir := t.TempDir()
 	var archives []archive
@@ -110,7 +110,7 @@ func madeImages(t *testing.T, dir string) map[string]*compose.Image {
 	}
 }
 
-// madeImage returns what an image is that is made.
+// madeImage returns the identity of a made image.
 func madeImage(t *testing.T, img *compose.Image) image {
 	t.Helper()
 	source, err := making.Reference(img, nil).NewImageSource(t.Context(), nil)
@@ -127,7 +127,7 @@ func madeImage(t *testing.T, img *compose.Image) image {
 }
 
 // TestMadeTrees makes images of directories that have everything that a layer can have, and
-// compares what umoci makes of the layers with them.
+// compares the trees that umoci unpacks with them.
 func TestMadeTrees(t *testing.T) {
 	dir := t.TempDir()
 	old, now := filepath.Join(dir, "old"), filepath.Join(dir, "now")
@@ -239,7 +239,7 @@ func changeTree(t *testing.T, root string) {
 		rm -r gone/two hard; rm -r replaced; echo file >replaced; rm file; mkdir file; echo in >file/in
 		printf 'other' >dir/plain; chmod 711 dir; setcap -r cap; echo tool2 >usr/bin/tool
 		ln -sfn dir bin; echo pair >pair; ln pair pair2; rm null; mknod null c 1 5; echo new >'new file'`, root)
-	// Not removed: podman without overlays leaves what a lower layer gave to a directory.
+	// Not removed: podman without overlays keeps a lower layer's attributes of a directory.
 	require.NoError(t, unix.Setxattr(filepath.Join(root, "sticky"), "user.dir", []byte("e"), 0))
 	setTimes(t, root)
 }
@@ -280,7 +280,7 @@ func writeLayout(t *testing.T, path string, img *compose.Image) {
 	require.NoError(t, err)
 }
 
-// requireSameTree compares what readTree returned, and shows the files that differ.
+// requireSameTree compares results of readTree, and shows the files that differ.
 func requireSameTree(t *testing.T, want, got map[string]string) {
 	t.Helper()
 	var differ []string

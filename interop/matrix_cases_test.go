@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A treeCase is a directory of an image, what each layer says of it, and what is there in the
+// A treeCase is a directory of an image, its entries in each layer, and its content in the
 // end.
 type treeCase struct {
 	name   string // of the directory
@@ -36,7 +36,7 @@ type entry struct {
 	content string
 }
 
-// A layer is what one layer of the image says of a case.
+// A layer is the entries of a case in one layer of the image.
 type layer = []entry
 
 func file(name, content string) entry {
@@ -174,7 +174,7 @@ var treeCases = []treeCase{
 	{"name-deep", []layer{{file("@/"+strings.Repeat("d/", 50)+"f", "1")}}, deep(50), ""},
 	{"name-wh", []layer{{file("@/a.wh.b", "1"), file("@/wh", "2"), file("@/.whx", "3")}}, ".whx=3 a.wh.b=1 wh=2", ""},
 
-	// All else that is said of a file.
+	// All other attributes of a file.
 	{"dir-implied", []layer{{file("@/d/e/a", "1")}}, "d/ d/e/ d/e/a=1", ""},
 	{"dir-implied-above", []layer{{folder("@/d").mode(0o1777).owner(5, 6), file("@/d/a", "1")}, {file("@/d/b", "2")}}, "d/ d/a=1 d/b=2", ""},
 	{"dir-after-content", []layer{{file("@/d/a", "1"), folder("@/d").mode(0o750).owner(5, 6)}}, "d/ d/a=1", ""},

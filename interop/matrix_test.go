@@ -96,7 +96,7 @@ type matrixDifferences struct {
 // podman's complaint about every archive that it refuses.
 var matrixRefusals = []string{"unhandled tar header type", "unknown typeflag", "duplicates of file paths not supported", "file exists", "no such file or directory", "not a directory"}
 
-// add notes what a viewer shows of an image at root, or why it shows nothing.
+// add notes the tree that a viewer shows of an image at root, or why it shows nothing.
 func (m *matrixDifferences) add(t *testing.T, viewer string, image matrixImage, want map[string]string, root string, refused error) {
 	t.Helper()
 	note := func(format string, args ...any) {
@@ -124,7 +124,7 @@ func (m *matrixDifferences) add(t *testing.T, viewer string, image matrixImage, 
 	}
 }
 
-// requireDifferences compares what was found with testdata/matrix.txt, and that with the manual.
+// requireDifferences compares the differences with testdata/matrix.txt, and that with the manual.
 func requireDifferences(t *testing.T, m *matrixDifferences) {
 	t.Helper()
 	var lines []string
@@ -208,7 +208,7 @@ func matrixTree(t *testing.T, root string) map[string]string {
 	return tree
 }
 
-// treeWords is what treeCase.want says of a directory.
+// treeWords describes a directory as treeCase.want does.
 func treeWords(t *testing.T, root string) string {
 	t.Helper()
 	var words []string

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// packagedImage pushes an image in which scanners find a package of Debian's.
+// packagedImage pushes an image with a Debian package that scanners find.
 func packagedImage(t *testing.T, registry string) (name string) {
 	t.Helper()
 	dir, name := t.TempDir(), registry+"/deb:1"
@@ -67,7 +67,8 @@ func TestScanners(t *testing.T) {
 		path := filepath.Join(dir, kind)
 		da.run(t, append([]string{"save", "-q", "--insecure-policy", "--tls-verify=false", "-o", path, name}, args...)...)
 		compressed := strings.HasSuffix(kind, "z") || strings.HasSuffix(kind, "zst")
-		// syft takes what is compressed for any file, finds nothing, and exits with 0.
+		// syft takes a compressed archive for any file, finds nothing, and exits
+		// with 0.
 		found := syft.run(t, "-q", "scan", path, "-o", "syft-text")
 		assert.Equal(t, !compressed, strings.Contains(found, "[bash]"), "%s: %s", kind, found)
 		found = syft.run(t, "-q", "scan", "registry:"+servedAt(t, path)+"/deb:1", "-o", "syft-text")
@@ -77,7 +78,7 @@ func TestScanners(t *testing.T) {
 	}
 }
 
-// TestBuildKit builds upon an unpacked archive, and reads what BuildKit writes.
+// TestBuildKit builds upon an unpacked archive, and reads BuildKit's output.
 func TestBuildKit(t *testing.T) {
 	name, dir, da := packagedImage(t, startRegistry(t)), daemonDir(t), dockerArchive(t)
 	base := filepath.Join(dir, "base")
@@ -122,7 +123,7 @@ func TestHelm(t *testing.T) {
 	}
 }
 
-// TestKo has ko build upon an archive that is served, and reads what it writes.
+// TestKo has ko build upon an archive that is served, and reads its output.
 func TestKo(t *testing.T) {
 	name, dir, da := packagedImage(t, startRegistry(t)), t.TempDir(), dockerArchive(t)
 	base := filepath.Join(dir, "base.tar")

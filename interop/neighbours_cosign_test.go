@@ -15,14 +15,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// listedNeighbour is what "list --json" says of an image or a referrer.
+// listedNeighbour is an image or a referrer in "list --json".
 type listedNeighbour struct {
 	Digest   string
 	Names    []string
 	Subjects []string
 }
 
-// listNeighbour returns the only image of an archive, and what is about it.
+// listNeighbour returns the only image of an archive, and its referrers.
 func listNeighbour(t *testing.T, path string) (image listedNeighbour, referrers []listedNeighbour) {
 	t.Helper()
 	var all []listedNeighbour
@@ -72,7 +72,7 @@ func pushSigned(t *testing.T, s signer, repository, image string) (name, digest 
 	return name, digest
 }
 
-// TestCosignSave reads what cosign saves, and has cosign verify what becomes of it.
+// TestCosignSave reads archives of cosign, and has cosign verify the results.
 func TestCosignSave(t *testing.T) {
 	t.Parallel()
 	registry, da := startRegistry(t), dockerArchive(t)
@@ -112,7 +112,7 @@ func TestCosignSave(t *testing.T) {
 	}
 }
 
-// TestCosignLoads has cosign verify and load what is saved with signatures and unpacked.
+// TestCosignLoads has cosign verify and load unpacked archives with signatures.
 func TestCosignLoads(t *testing.T) {
 	t.Parallel()
 	registry, da := startRegistry(t), dockerArchive(t)
@@ -126,7 +126,7 @@ func TestCosignLoads(t *testing.T) {
 					da.run(t, "save", "-q", "--insecure-policy", "--tls-verify=false", "--all-platforms", "--referrers", "--layout", layout, "-o", path, name)
 					extract(t, path, unpacked)
 					if version == "cosign3" && image == "multi" {
-						// Nor what it has saved itself.
+						// Nor its own archives.
 						assert.ErrorContains(t, s.verify(t, "--local-image", unpacked), "no signatures associated")
 					} else {
 						assert.NoError(t, s.verify(t, "--local-image", unpacked))
@@ -139,7 +139,7 @@ func TestCosignLoads(t *testing.T) {
 			}
 		}
 	}
-	// It looks for one image: of an archive with two, it says that there is none.
+	// It looks for one image: for an archive with two, it says that there is none.
 	s := cosigns(t)["cosign2"]
 	first, _ := pushSigned(t, s, registry+"/first", "one")
 	second, _ := pushSigned(t, s, registry+"/second", "two")

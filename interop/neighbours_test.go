@@ -111,7 +111,7 @@ func TestSignatureTagsSurvive(t *testing.T) {
 			oras.run(t, "restore", "--plain-http", "--input", paths["oci"], restored)
 			assert.ElementsMatch(t, []string{"1", signature}, tags(restored))
 			assert.NoError(t, s.verify(t, restored+":1"))
-			// The layout for containerd, which would show what has a tag as an image.
+			// The layout for containerd, which would show every tag as an image.
 			oras.run(t, "restore", "--plain-http", "--input", paths["image"], restored+"-image")
 			assert.Equal(t, []string{"1"}, tags(restored+"-image"))
 
@@ -128,7 +128,7 @@ func TestSignatureTagsSurvive(t *testing.T) {
 	}
 }
 
-// TestRegctlExport reads what regctl exports, which has no signatures.
+// TestRegctlExport reads archives of regctl, which have no signatures.
 func TestRegctlExport(t *testing.T) {
 	t.Parallel()
 	registry, da := startRegistry(t), dockerArchive(t)

@@ -44,7 +44,7 @@ func TestCommandsOfPages(t *testing.T) {
 	podman := podmanIn(t, daemonDir(t))
 	clients := map[string]struct {
 		p     program
-		there []string // prints what is there
+		there []string // prints the images
 	}{
 		"docker":     {docker.docker, []string{"image", "ls", "-q", "--no-trunc"}},
 		"containerd": {ctr.ctr, []string{"images", "ls", "-q"}},

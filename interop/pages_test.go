@@ -64,8 +64,8 @@ func (b *tab) as(l look) {
 	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: l.scheme}}})
 }
 
-// TestPagesInBrowser opens every page of an ordinary and of a hostile archive in a browser:
-// nothing is wrong with them, nothing runs that an archive has, and nobody is kept out.
+// TestPagesInBrowser opens every page of an ordinary and of a hostile archive in a browser: they
+// have no errors, run no content of an archive, and are accessible.
 func TestPagesInBrowser(t *testing.T) {
 	chromium := startChromium(t)
 	axe, err := os.ReadFile(filepath.Join(clientsDir(t), "axe.min.js"))
@@ -114,8 +114,8 @@ func TestPagesInBrowser(t *testing.T) {
 	})
 }
 
-// crawl opens what links of pages lead to, of each route at most so many, and returns one page of
-// each kind.
+// crawl follows the links of pages, at most so many of each route, and returns one page of each
+// kind.
 func (b *tab) crawl(most int) (kinds []string) {
 	b.t.Helper()
 	_, err := chromedp.CallBrowser(b.ctx, browser.SetDownloadBehavior, browser.SetDownloadBehaviorParams{Behavior: browser.SetDownloadBehaviorBehaviorDeny})
@@ -176,7 +176,7 @@ func (b *tab) kind(path string) string {
 	return fmt.Sprint(route(path), evaluate[[]string](b, `["h2", "table", "pre.source", "svg.tiles", "dl", ".note", ".empty", ".badge", ".pager", ".commands"].filter(s => document.querySelector(s))`))
 }
 
-// audit looks at the page in all ways, with axe and for what is wider than the window.
+// audit checks the page in all ways, with axe and for parts wider than the window.
 func (b *tab) audit(path, axe string) {
 	b.t.Helper()
 	b.do(chromedp.Evaluate[chromedp.Void](axe))

@@ -17,7 +17,7 @@ func writeText(t *testing.T, path, text string) {
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
 }
 
-// lineage is what docker shows of the images that chainChild was built on.
+// lineage is docker's list of the images that chainChild was built on.
 type lineage struct{ history, parents string }
 
 func (d dockerd) lineage(t *testing.T) lineage {

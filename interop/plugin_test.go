@@ -78,7 +78,7 @@ func TestDockerPluginWithDockersFlags(t *testing.T) {
 	})
 }
 
-// The metadata is what docker asks for before all else.
+// docker asks for the metadata first.
 func TestDockerPluginMetadata(t *testing.T) {
 	var told struct{ SchemaVersion, Vendor, Version string }
 	require.NoError(t, json.Unmarshal([]byte(dockerArchive(t).run(t, "docker-cli-plugin-metadata")), &told))

@@ -24,7 +24,7 @@ const programTimeout = 2 * time.Minute
 type program struct {
 	name string   // as it is called in failures
 	argv []string // the binary and its global options
-	env  []string // what is added to the environment
+	env  []string // added to the environment
 
 	timeout time.Duration // 0 is programTimeout
 }
@@ -63,7 +63,8 @@ func clientsDir(t *testing.T) string {
 	return dir
 }
 
-// dockerArchive is the command under test: $DOCKER_ARCHIVE, or what make build leaves in bin.
+// dockerArchive is the command under test: $DOCKER_ARCHIVE, or the result of make build in
+// bin.
 func dockerArchive(t *testing.T) program {
 	t.Helper()
 	path := os.Getenv("DOCKER_ARCHIVE")
@@ -110,7 +111,7 @@ func (p program) run(t *testing.T, args ...string) string {
 }
 
 // try runs the program and returns its standard output, also with an error. That names the
-// program, its arguments and all that it said.
+// program, its arguments and all of its output.
 func (p program) try(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), cmp.Or(p.timeout, programTimeout))

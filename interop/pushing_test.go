@@ -135,7 +135,7 @@ func writeCertificate(t *testing.T, certificate, key string) {
 	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600))
 }
 
-// pushedImage is what push tells of an image with --json.
+// pushedImage is an image in the output of push --json.
 type pushedImage struct {
 	Targets  []string
 	Digest   digest.Digest
@@ -190,7 +190,7 @@ func pushAll(t *testing.T, s secured, referrers string) {
 				assert.True(t, image.UpToDate)
 				assert.Zero(t, image.Sent)
 			}
-			if name == "referrers" { // By the API or, from distribution's registry, by the tag.
+			if name == "referrers" { // Through the API or, from distribution's registry, the tag.
 				tree := built(t, "oras").run(t, "discover", "--ca-file", filepath.Join(s.certs, "ca.crt"), "--username", securedUser, "--password", securedPassword,
 					"--format", "go-template={{range .referrers}}{{.artifactType}}: {{range .referrers}}{{.artifactType}}{{end}}{{end}}", again[0].Targets[0])
 				assert.Equal(t, "application/spdx+json: application/vnd.example.proof", strings.TrimSpace(tree))

@@ -41,7 +41,7 @@ func (skopeo) load(t *testing.T, a archive) ([]shown, error) {
 }
 
 // skopeoCopy copies an image to a directory, as skopeo inspect must see it: the config's bytes
-// are what the one shows, the layers' digests what the other wrote.
+// are those that the one shows, the layers' digests those that the other wrote.
 func skopeoCopy(t *testing.T, skopeo program, from string) (image, error) {
 	t.Helper()
 	config, err := skopeo.try(t, "inspect", "--config", "--raw", from)
@@ -153,8 +153,8 @@ func (c regctl) load(t *testing.T, a archive) ([]shown, error) {
 	return mergeNames(all), nil
 }
 
-// regctlName is what regctl finds an image by: in manifest.json its name; in the index.json of an
-// archive that has manifests its tag, which several images may share.
+// regctlName is the name by which regctl finds an image: in manifest.json its name; in the
+// index.json of an archive that has manifests its tag, which several images may share.
 func (a archive) regctlName(name string) string {
 	if !a.manifests {
 		return name

@@ -13,7 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestRead has the command under test list, verify and copy what every client writes.
+// TestRead has the command under test list, verify and copy archives of every
+// client.
 func TestRead(t *testing.T) {
 	for _, w := range writers {
 		t.Run(w.name, func(t *testing.T) {

@@ -25,8 +25,8 @@ import (
 )
 
 // referrersRegistry starts a registry with the referrers API or without, and returns its host:port.
-// It says, as a registry with the API has to, that it has understood what a manifest is about;
-// otherwise clients also push the tag that stands for the API.
+// It confirms the subject of a manifest, as a registry with the API has to; otherwise clients also
+// push the tag that stands for the API.
 func referrersRegistry(t *testing.T, api bool) string {
 	t.Helper()
 	reg := registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(api))
@@ -46,7 +46,7 @@ func referrersRegistry(t *testing.T, api bool) string {
 	return strings.TrimPrefix(server.URL, "http://")
 }
 
-// regctlFor is a regctl that takes registries for what they are here: without TLS.
+// regctlFor is a regctl with the settings for the registries here: without TLS.
 func regctlFor(t *testing.T, hosts ...string) program {
 	t.Helper()
 	regctl := built(t, "regctl").withEnv("HOME=" + t.TempDir())
@@ -56,9 +56,9 @@ func regctlFor(t *testing.T, hosts ...string) program {
 	return regctl
 }
 
-// pushAbout pushes an image for several platforms, and what is about it: an SBOM of its index and
-// one of the image for a platform, by regctl, an attestation and one of that, by oras, and at
-// cosign's tags a signature, an attestation and an SBOM.
+// pushAbout pushes an image for several platforms, and its referrers: an SBOM of its index and one
+// of the image for a platform, by regctl, an attestation and one of that, by oras, and at cosign's
+// tags a signature, an attestation and an SBOM.
 func pushAbout(t *testing.T, regctl program, repository string) {
 	t.Helper()
 	image := repository + ":v1"
@@ -87,7 +87,7 @@ func pushAbout(t *testing.T, regctl program, repository string) {
 	}
 }
 
-// listedReferrer is what "list --json" says of an image or a referrer, as far as a copy needs it.
+// listedReferrer is an image or a referrer in "list --json", as far as a copy needs it.
 type listedReferrer struct {
 	Index  int
 	Digest string
@@ -112,8 +112,8 @@ func copyOut(t *testing.T, archive, from, to string) {
 	}
 }
 
-// answers is what a registry says of a repository: tags with their digests, and, as regctl and oras
-// list them, the referrers of each of the given digests.
+// answers is a registry's answers about a repository: tags with their digests, and, as regctl and
+// oras list them, the referrers of each of the given digests.
 func answers(t *testing.T, regctl program, repository string, digests []string) []string {
 	t.Helper()
 	var all []string

@@ -62,7 +62,7 @@ func pushArtifact(t *testing.T, repository name.Repository, mediaType types.Medi
 	return v1.Descriptor{MediaType: types.OCIManifestSchema1, Digest: digest, Size: size}
 }
 
-// TestReferrersAreFound has regctl and oras find what is about an image in an unpacked archive.
+// TestReferrersAreFound has regctl and oras find the referrers of an image in an unpacked archive.
 // Without the flag regctl only looks for the tag that containerd would take for an image.
 func TestReferrersAreFound(t *testing.T) {
 	dir := t.TempDir()
@@ -77,8 +77,8 @@ func TestReferrersAreFound(t *testing.T) {
 	assert.Equal(t, "application/spdx+json: application/vnd.example.proof", strings.TrimSpace(tree))
 }
 
-// TestDockerKeepsReferrers has Docker save again what it has loaded: what is about the image comes
-// along, the signature without its tag.
+// TestDockerKeepsReferrers has Docker save a loaded image again: its referrers come along, the
+// signature without its tag.
 func TestDockerKeepsReferrers(t *testing.T) {
 	dir := t.TempDir()
 	d, ok := newBuiltDocker(true)(t).(dockerd)

@@ -94,8 +94,8 @@ func TestServeSecured(t *testing.T) {
 	skopeo.run(t, "copy", "--insecure-policy", "--src-cert-dir", certs, "--src-creds", securedUser+":"+securedPassword, source, "dir:"+filepath.Join(dir, "copy"))
 }
 
-// A puller pulls an image under a name from a registry, runs it if it can, and returns what it
-// printed, or "" and the digest of the manifest.
+// A puller pulls an image under a name from a registry, runs it if it can, and returns its
+// output, or "" and the digest of the manifest.
 type puller struct {
 	name string
 	pull func(t *testing.T, address string) (output string, manifest digest.Digest)
@@ -173,7 +173,7 @@ func TestServePulls(t *testing.T) {
 }
 
 // pullDocker has docker pull from the registry itself, and from Docker Hub with the registry as
-// its mirror, and run what it has pulled.
+// its mirror, and run the pulled images.
 func pullDocker(t *testing.T, address string, server program, runtime containerd, containerdStore bool) (string, digest.Digest) {
 	t.Helper()
 	d := startDockerd(t, server.with("--registry-mirror", "http://"+address), runtime, containerdStore)

@@ -73,13 +73,13 @@ func keysOfAllKinds(t *testing.T) map[string]crypto.PrivateKey {
 	return keys
 }
 
-// TestVerifyCosign3 checks what cosign 3 signs and attests by default, from a registry with
-// the API for referrers and from one without.
+// TestVerifyCosign3 checks signatures and attestations of cosign 3 in its default form,
+// from a registry with the API for referrers and from one without.
 func TestVerifyCosign3(t *testing.T) {
 	verifyCosign(t, built(t, "cosign"), "--use-signing-config=false")
 }
 
-// TestVerifyCosign2 checks what cosign 2 signs: under tags, without bundles.
+// TestVerifyCosign2 checks signatures of cosign 2: under tags, without bundles.
 func TestVerifyCosign2(t *testing.T) {
 	path := filepath.Join(clientsDir(t), "cosign2", "cosign")
 	require.FileExists(t, path, "interop/clients builds it")

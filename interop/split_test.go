@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestJoinedParts has others load what the parts of an archive are when they are joined, with
-// the list of them behind its end.
+// TestJoinedParts has other clients load the joined parts of an archive, with the list of the
+// parts behind its end.
 func TestJoinedParts(t *testing.T) {
 	const name = "example.com/interop/hello:v1"
 	dir := t.TempDir()
@@ -45,7 +45,7 @@ func TestJoinedParts(t *testing.T) {
 		})
 	}
 
-	// From the parts themselves, to where nothing is yet.
+	// From the parts themselves, to an empty destination.
 	docker := startDockerd(t, built(t, "dockerd"), startBuiltContainerd(t), false)
 	command.run(t, "load", "--host", docker.docker.argv[slices.Index(docker.docker.argv, "--host")+1], first)
 	got, err := docker.inspect(t, name)

@@ -55,7 +55,7 @@ func TestSquashAsOthersDo(t *testing.T) {
 	})
 }
 
-// withoutUserXattrs is what docker export keeps of a tree.
+// withoutUserXattrs is a tree as docker export keeps it.
 func withoutUserXattrs(tree map[string]string) map[string]string {
 	kept := map[string]string{}
 	for name, line := range tree {
@@ -71,7 +71,7 @@ func TestBuildSquashed(t *testing.T) {
 	buildah := buildahIn(t, dir)
 	files := filepath.Join(dir, "context", "files")
 	makeTree(t, files)
-	// Debian's shell and what the steps run, as the base.
+	// Debian's shell and the programs of the steps, as the base.
 	base := filepath.Join(dir, "base")
 	shell(t, `
 		mkdir -p "$1"

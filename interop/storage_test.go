@@ -98,12 +98,12 @@ func (c podman) inspect(t *testing.T, podman program, id string) (shown, error) 
 	}, nil
 }
 
-// runImage runs the image's own command in a container and returns what it prints.
+// runImage runs the image's own command in a container and returns its output.
 func (c podman) runImage(t *testing.T, a archive, name string) (string, error) {
 	t.Helper()
 	monitor := filepath.Join(storeDir(c.dir, a), "monitor.pid")
 	output, err := c.program(t, a).try(t, "run", "--rm", "--network", "none", "--conmon-pidfile", monitor,
-		// The default limits are higher than what a root without CAP_SYS_RESOURCE may set.
+		// The default limits are higher than a root without CAP_SYS_RESOURCE may set.
 		"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", name)
 	if err != nil {
 		return "", err

@@ -14,14 +14,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An upstream is a copy of somebody else's module in which a few imports are changed, so
-// that its programs and its tests run with this project. Nothing of it is kept here: it
-// comes from the module cache.
+// An upstream is a copy of another project's module with a few changed imports, so that its
+// programs and its tests run with this project. Nothing of it is kept here: it comes from
+// the module cache.
 type upstream struct {
 	dir string
 }
 
-// newUpstream copies a module, without what it vendors.
+// newUpstream copies a module, without its vendor directory.
 func newUpstream(t *testing.T, module, version string) upstream {
 	t.Helper()
 	elsewhere := upstream{dir: t.TempDir()} // so that no go.mod of this project applies
@@ -40,7 +40,7 @@ func (u upstream) run(t *testing.T, args ...string) string {
 	cmd := exec.CommandContext(t.Context(), "go", args...)
 	cmd.Dir = u.dir
 	// -mod=mod lets it complete go.mod and go.sum, which knew nothing of this project. With
-	// -trimpath, what both use is there from building the command.
+	// -trimpath, the packages of both are in the cache from building the command.
 	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod -trimpath -buildvcs=false", "GOWORK=off", "CGO_ENABLED=0")
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

@@ -194,7 +194,7 @@ func gzipFile(t *testing.T, file string) string {
 	return file + ".gz"
 }
 
-// tarDirectory puts what is in a directory into a tar beside it.
+// tarDirectory puts the content of a directory into a tar beside it.
 func tarDirectory(t *testing.T, dir string) string {
 	t.Helper()
 	file, err := os.Create(dir + ".tar")

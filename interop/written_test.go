@@ -21,8 +21,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestWritten has every client write archives and checks that they hold what was to be written,
-// so that a reading test that fails on one of them points at the reader.
+// TestWritten has every client write archives and checks that they hold the right images, so
+// that a reading test that fails on one of them points at the reader.
 func TestWritten(t *testing.T) {
 	for _, w := range writers {
 		t.Run(w.name, func(t *testing.T) {

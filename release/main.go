@@ -28,7 +28,7 @@ import (
 
 const (
 	rootModule = "github.com/dockerarchive/dockerarchive"
-	podman     = "podman" // the folder of the other module, and what its path and its tags begin or end with
+	podman     = "podman" // the folder of the other module, and the prefix or suffix of its path and its tags
 )
 
 func main() {

@@ -44,7 +44,7 @@ func newWorld(t *testing.T) world {
 	return w
 }
 
-// command runs a command in a folder and returns what it prints, failures included.
+// command runs a command in a folder and returns its output, also on failure.
 func (w world) tries(dir, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(w.t.Context(), name, args...)
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), w.env...)

@@ -35,8 +35,8 @@ func segmentsOf(t *testing.T, data []byte) (packed, unpacked [][]byte) {
 	return packed, unpacked
 }
 
-// checkApk checks what apk checks of a package: the description says the digest of the data, and
-// each file its checksum; and that the command is in it.
+// checkApk checks a package as apk does: the description says the digest of the data, and each
+// file its checksum; and that the command is in it.
 func checkApk(t *testing.T, path string) {
 	t.Helper()
 	data, err := os.ReadFile(path)

@@ -17,7 +17,7 @@ import (
 
 const sumsName = "SHA256SUMS"
 
-// archive writes what people unpack: tar.gz, zip for Windows.
+// archive writes the archive for users: tar.gz, zip for Windows.
 func (d *dist) archive(b build) error {
 	binary, err := os.ReadFile(b.binary)
 	if err != nil {

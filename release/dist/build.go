@@ -43,8 +43,8 @@ func (p platform) suffix() string {
 	return ""
 }
 
-// environment has Go build for the platform and nothing else: what a user has set for builds of
-// his own, and what changes the bytes, is set to what it is by default.
+// environment has Go build for the platform and nothing else: settings of the user, and all
+// others that change the bytes, get their default values.
 func (p platform) environment() []string {
 	return []string{
 		"GOOS=" + p.os, "GOARCH=" + p.arch, "GOARM=7", "GOAMD64=v1", "GOARM64=v8.0", "GOPPC64=power8", "GORISCV64=rva20u64",
@@ -86,8 +86,8 @@ type file struct {
 	content []byte
 }
 
-// common makes what all platforms have in common, with the command built for this machine: the
-// text of manual pages and completions is the same everywhere.
+// common makes the files that all platforms share, with the command built for this machine:
+// the text of manual pages and completions is the same everywhere.
 func (d *dist) common(ctx context.Context) error {
 	here := platform{os: runtime.GOOS, arch: runtime.GOARCH}
 	d.host = filepath.Join(d.work, "host", command+here.suffix())

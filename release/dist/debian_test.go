@@ -13,7 +13,7 @@ import (
 )
 
 // A newcomer's path: the package is installed in a bare Debian, which has no Go and no daemon, and
-// docs/air-gap.md is played there. Each line is what somebody types; set -x shows how far it came.
+// docs/air-gap.md is played there. Each line is a command of a user; set -x shows how far it came.
 const play = `set -euxo pipefail
 if command -v go; then exit 1; fi
 cd /root

@@ -62,8 +62,8 @@ func (d *dist) labels() []string {
 	}
 }
 
-// layer writes the files of the image: the command, the certificates of registries, what a user
-// needs to have a name, and the directories that it writes to.
+// layer writes the files of the image: the command, the certificates of registries, the files
+// that give a user a name, and the directories that it writes to.
 func (d *dist) layer(b build, to string) error {
 	binary, err := os.ReadFile(b.binary)
 	if err != nil {
@@ -168,7 +168,7 @@ func (d *dist) index(layout string) error {
 	return os.WriteFile(path, data, 0o644)
 }
 
-// platformOf returns what the config of an image says that it is for.
+// platformOf returns the platform in the config of an image.
 func platformOf(layout string, image imgspecv1.Descriptor) (*imgspecv1.Platform, error) {
 	var manifest imgspecv1.Manifest
 	if err := readBlob(layout, image.Digest, &manifest); err != nil {

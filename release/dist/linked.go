@@ -35,7 +35,7 @@ const (
 	goStandard = "std" // how Go and scanners call the module of its library
 )
 
-// listed is what go list tells of a package.
+// listed is the output of go list for a package.
 type listed struct {
 	ImportPath, Dir string
 	Standard        bool

@@ -1,4 +1,4 @@
-// Command dist makes what a release consists of, from the commit that is checked out:
+// Command dist makes the files of a release, from the commit that is checked out:
 //
 //	cd release && go run ./dist -o ../dist
 //
@@ -103,10 +103,10 @@ type dist struct {
 	out, work string
 
 	host  string // the command, for this machine
-	extra []file // what comes with every build: manual pages, completions, our licence
+	extra []file // the files of every build: manual pages, completions, our licence
 }
 
-// A build is the command for a platform, with what it is linked from.
+// A build is the command for a platform, with its linked modules.
 type build struct {
 	platform
 	binary  string // its path

@@ -23,8 +23,8 @@ type installed struct {
 	only string
 }
 
-// places are where packages put what comes with the command. The second part of a name is that of
-// a format.
+// places are the places of the command's other files in packages. The second part of a name is
+// that of a format.
 var places = []installed{
 	{"completions/" + completions["bash"], "/usr/share/bash-completion/completions/" + command, ""},
 	{"completions/" + completions["zsh"], "/usr/share/zsh/vendor-completions/_" + command, "deb"},

@@ -14,7 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// platformsOfTests is what make dist-check builds: in CI one platform, at a release all.
+// platformsOfTests are the platforms of make dist-check: in CI one platform, at a release
+// all.
 func platformsOfTests() string {
 	if os.Getenv("DIST_ALL") != "" {
 		return ""

@@ -11,7 +11,7 @@ import (
 	cdx "github.com/CycloneDX/cyclonedx-go"
 )
 
-// billOfMaterials writes what a build is made of, as CycloneDX: the modules whose packages are
+// billOfMaterials writes the parts of a build, as CycloneDX: the modules whose packages are
 // linked for its platform, and which needs which.
 func (d *dist) billOfMaterials(b build) error {
 	sum, _, err := sumOf(b.binary)

@@ -20,7 +20,7 @@ type source struct {
 	repository string
 	commit     string
 	time       time.Time // of the commit, in UTC
-	tag        string    // v1.2.3, or what Go calls a commit that has no tag of its own
+	tag        string    // v1.2.3, or Go's pseudo-version of a commit without a tag
 }
 
 // version is the tag without its v.
@@ -87,12 +87,12 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
-// output runs a program and returns what it prints. Its errors go to standard error.
+// output runs a program and returns its output. Its errors go to standard error.
 func output(ctx context.Context, dir string, env []string, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir, cmd.Env, cmd.Stderr = dir, append(os.Environ(), env...), os.Stderr
 	if name == "git" {
-		cmd.Stderr = nil // In the error.
+		cmd.Stderr = nil // It is in the error.
 	}
 	out, err := cmd.Output()
 	if err != nil {

@@ -207,13 +207,13 @@ func contentRange(header string) (from, to, size int64, ok bool) {
 	return from, last + 1, size, err == nil && n == 3 && 0 <= from && from <= last && last < size
 }
 
-// statusError is an answer that is not what was asked for.
+// statusError is an answer with an unexpected status.
 type statusError struct {
 	status int
 	after  time.Duration
 }
 
-// Error says what the server has answered.
+// Error names the server's answer.
 func (e *statusError) Error() string {
 	text := fmt.Sprintf("the server answers %d %s", e.status, http.StatusText(e.status))
 	switch e.status {

@@ -53,7 +53,7 @@ func kindOfPath(arg string) (string, pathKind) {
 	}
 	path, _, named := naming.Split(arg)
 	if _, remote := naming.Scheme(path); remote {
-		path, _, _ = strings.Cut(path, "#") // The position tells images with the same name apart.
+		path, _, _ = strings.Cut(path, "#") // The fragment tells archives with the same name apart.
 	}
 	info, err := os.Stat(path)
 	isPath := strings.HasPrefix(arg, "/") || strings.HasPrefix(arg, ".")

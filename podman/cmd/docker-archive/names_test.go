@@ -35,7 +35,7 @@ func TestFormsOfAnArchive(t *testing.T) {
 	}
 }
 
-// The author of an archive chooses its names: it is listed and saved as that.
+// A name is listed and saved as the archive's author wrote it.
 func TestNamesAsWritten(t *testing.T) {
 	for file, name := range map[string]string{
 		"digest-name.tar":   "docker.io/library/busybox@sha256:45d2602b344571424277f0ae5515e160520a245712357743d45b1e1e3095c07e",

@@ -17,8 +17,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// A layer with URLs is taken from the registry, and then from there. It stays away only
-// if both say that there is no such thing.
+// A layer with URLs is taken from the registry, or else from its URLs. It is left out
+// only if both say that there is no such thing.
 func TestLayersElsewhere(t *testing.T) {
 	for name, c := range map[string]struct {
 		registry, url int // statuses; 0 gives the layer

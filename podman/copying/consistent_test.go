@@ -23,8 +23,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// Archives that contradict themselves in any way, of every form, give what their
-// author meant, or nothing: TestConsistentOrRefused/N is that of seed N.
+// Archives that contradict themselves in any way, of every form, give the image that
+// their author meant, or nothing: TestConsistentOrRefused/N is for seed N.
 func TestConsistentOrRefused(t *testing.T) {
 	quiet(t)
 	ways := imagetest.Rounds(t, 1, 4)
@@ -285,7 +285,7 @@ func (c *trial) savedAs(src types.ImageReference, name string) copying.SaveImage
 	return img
 }
 
-// all saves all images at once, as far as they can be.
+// all saves all images at once, as far as possible.
 func (c *trial) all(list [][]types.ImageReference) {
 	options := *c.options
 	options.KeepGoing = true

@@ -40,8 +40,8 @@ func copyTo(t testing.TB, transport types.ImageTransport, src types.ImageReferen
 	return path, err
 }
 
-// Every form of image makes the archive that containers/image makes of the form
-// that it can read, whether sizes are known, and however it is copied.
+// Every form of image makes the same archive as containers/image makes from the form
+// that it can read, with sizes known or not, in every way of copying.
 func TestCopyForms(t *testing.T) {
 	for name, form := range imagetest.Forms(t) {
 		want := imagetest.Sum(imagetest.Theirs(t, imagetest.Named{Source: form.Theirs, Name: "form:1"}))
@@ -54,8 +54,8 @@ func TestCopyForms(t *testing.T) {
 	}
 }
 
-// A size in a manifest that is not that of the blob is refused in the layout that
-// keeps the manifest, and nothing is left.
+// A wrong size of a blob in a manifest is refused in the layout that keeps the
+// manifest, and nothing is left.
 func TestCopyRefusesWrongSizes(t *testing.T) {
 	for name, spoil := range map[string]func(m *imagetest.Image){
 		"small layer":  func(m *imagetest.Image) { m.Manifest.Layers[0].Size-- },

@@ -33,7 +33,7 @@ const secretUser, secretPassword, secretToken = "somebody", "a-secret-password",
 // secrets must not reach another host, nor an error.
 var secrets = []string{secretPassword, secretToken, base64.StdEncoding.EncodeToString([]byte(secretUser + ":" + secretPassword))}
 
-// elsewhere is a host that credentials are not for. It asks for some all the same.
+// elsewhere is a host that the credentials are not for, but that asks for some.
 type elsewhere struct {
 	address string
 
@@ -69,7 +69,7 @@ func (e *elsewhere) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusUnauthorized)
 }
 
-// guard has a registry ask for credentials, and give a token for a password if it is to.
+// guard has a registry ask for credentials, and, if wanted, give a token for a password.
 func guard(t *testing.T, reg *imagetest.Registry, scheme string, trap func(http.ResponseWriter, *http.Request) bool) {
 	challenge, wanted := `Basic realm="x"`, "Basic "+secrets[2]
 	if scheme != "basic" {

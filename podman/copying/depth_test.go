@@ -62,8 +62,8 @@ func saveAll(t *testing.T, file string) error {
 	return err
 }
 
-// Indexes that list the next one a thousand times are each decoded a few times, and not for
-// each time that they are listed. Work is counted as bytes that are allocated.
+// Each index is decoded a few times only, even if another lists it a thousand times. Work
+// is counted as bytes that are allocated.
 func TestWideIndexes(t *testing.T) {
 	file := within(t, 5, 1000)
 	var before, after runtime.MemStats

@@ -35,7 +35,7 @@ func ReadInRangesOf(t *testing.T, size int) {
 	imagecopy.AsSave = &imagecopy.Ranges{Size: size, Patience: TestPatience, Retries: real.Retries}
 }
 
-// TestPatience is for how long the lines of tests show their rate.
+// TestPatience is how long the lines of tests show their rate.
 const TestPatience = 5 * time.Millisecond
 
 // ErrWrong is found in the error of a copy whose ranges may be to blame.
@@ -44,7 +44,7 @@ var ErrWrong = imagecopy.ErrWrongRanges
 // RetryAtOnce lets retries not wait.
 func (o *Reading) RetryAtOnce() { o.RetryDelay = time.Nanosecond }
 
-// Adding returns options of Add that say the same, as far as there are any.
+// Adding returns the same options for Add, as far as it has them.
 func (o *SaveOptions) Adding() *AddOptions {
 	return &AddOptions{Reading: o.Reading, Selection: o.Selection, KeepGoing: o.KeepGoing, DestinationCtx: o.DestinationCtx, NoSync: o.NoSync}
 }

@@ -101,8 +101,8 @@ func TestCopyReadsAsSave(t *testing.T) {
 	assert.NotErrorIs(t, err, copying.ErrWrong)
 }
 
-// A line that breaks goes on where it was, and nothing comes twice but what containers/image
-// asks for itself.
+// A line that breaks goes on where it was. Nothing comes twice but the bytes that
+// containers/image asks for itself.
 func TestCopyOverALineThatBreaks(t *testing.T) {
 	reg := newRangedRegistry(t)
 	want, err := reg.copy(t.Context(), t, dockerarchive.ImageTransport, 0, 0)
@@ -138,8 +138,8 @@ func TestCopyInRangesFails(t *testing.T) {
 	assert.Equal(t, texts[false], texts[true])
 }
 
-// A registry that has too many requests is asked for fewer ranges, after the time that it
-// wants, which containers/image waits for; if it gives no whole blob either, that is the error.
+// A registry with too many requests is asked for fewer ranges, after the time that it wants;
+// containers/image waits for that. If it gives no whole blob either, that is the error.
 func TestRangesOfABusyRegistry(t *testing.T) {
 	const patience = 6 // how often containers/image asks
 	read := map[string]func(reg *rangedRegistry, times int) ([]byte, error){
@@ -271,7 +271,7 @@ func TestOnlySimpleSignatures(t *testing.T) {
 
 type testSignature interface{ Format() string }
 
-// SimpleSigning and Sigstore are called as what containers/image has.
+// SimpleSigning and Sigstore have the names of types in containers/image.
 type (
 	SimpleSigning struct{}
 	Sigstore      struct{}

@@ -18,8 +18,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// kinds are archives of the kinds that those in testdata/cases are of, which differ
-// from them in what matters.
+// kinds are archives of the same kinds as those in testdata/cases, with differences
+// that matter.
 var kinds = []struct {
 	kind, what string
 	form       string // of forms
@@ -271,8 +271,8 @@ func setDiffIDs(t testing.TB, m *making, id func(n int, old string) string) {
 	})
 }
 
-// digestsForDiffIDs has the config of the first image give the digests of layers as
-// they are compressed.
+// digestsForDiffIDs puts the digests of compressed layers into the config of the first
+// image.
 func digestsForDiffIDs(t testing.TB, m *making, layers ...int) {
 	t.Helper()
 	setDiffIDs(t, m, func(n int, old string) string {

@@ -16,7 +16,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// changing is an image that is another one from the second time on that it is opened.
+// changing is an image that is another one when it is opened again.
 type changing struct {
 	*imagetest.Image
 	then   *imagetest.Image

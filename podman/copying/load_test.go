@@ -96,7 +96,7 @@ func TestLoad(t *testing.T) {
 		// A layer that one image lacks is sent, although the other does not need it.
 		_, sent = load(t, d, options, named(t, app, "example.com/app:3"), named(t, turned, "example.com/turned:1"))
 		want := digests(l[0], l[1], l[3])
-		if containerd { // Which has them as they are.
+		if containerd { // It has them as they are.
 			want = digests(l[3])
 		}
 		assert.Equal(t, want, sent)
@@ -111,8 +111,8 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// In docker's layout layers are as they are unpacked; a daemon that got them compressed
-// knows them all the same.
+// Docker's layout has unpacked layers; a daemon that got them compressed knows them all
+// the same.
 func TestLoadUnpacked(t *testing.T) {
 	l := []imagetest.Layer{imagetest.Gzip(1, 1000), imagetest.Gzip(2, 2000)}
 	app := imagetest.NewImage(t, "app", l...)

@@ -22,7 +22,7 @@ import (
 // byDigest becomes a name by digest when the digest is known.
 const byDigest = "example.com/x@"
 
-// isReference tells names that are no references, of those that are used here.
+// isReference reports whether one of the names used here is a reference.
 func isReference(name string) bool {
 	return strings.HasPrefix(name, "example.com/") || strings.HasPrefix(name, "docker.io/")
 }
@@ -60,7 +60,7 @@ type author struct {
 	layers     []imagetest.Layer
 }
 
-// image is that of the reading that the author means.
+// image is the image of the reading that the author means.
 func (a *author) image() string {
 	r := &reading{config: a.config}
 	for _, l := range a.layers {
@@ -176,8 +176,8 @@ func (m *making) someLayers() (layers []imagetest.Layer) {
 	return layers
 }
 
-// makeConfig returns the config of an image, with what need not matter in it odd
-// at times.
+// makeConfig returns the config of an image. Fields that need not matter are odd at
+// times.
 func (m *making) makeConfig(t testing.TB, a *author, n int) []byte {
 	t.Helper()
 	ids := []digest.Digest{}

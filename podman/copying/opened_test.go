@@ -20,7 +20,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// opened is an archive as a reader sees it that is too simple to be wrong: it has
+// opened is an archive as seen by a reader that is too simple to be wrong: it has
 // everything in memory, hashes every layer, and believes nothing.
 type opened struct {
 	files map[string][]byte
@@ -30,7 +30,7 @@ type opened struct {
 	readable bool
 	readings []*reading
 	faults   []error // all faults
-	// contested is set if one name is that of several images.
+	// contested is set if several images have one name.
 	contested bool
 }
 
@@ -288,7 +288,7 @@ func typeFits(mediaType string, blob []byte) bool {
 }
 
 // called returns the readings under a name, those of index.json and those of
-// manifest.json. A name that only the latter has is that of an image of both.
+// manifest.json. A name in the latter only is of an image in both.
 func (o *opened) called(name string) (index, items []*reading) {
 	for _, r := range o.readings {
 		switch {

@@ -66,7 +66,7 @@ func (u *breakingUploads) answer(n int, w http.ResponseWriter, r *http.Request) 
 	return true
 }
 
-// A blob that breaks on its way goes on where it broke, however often.
+// An upload that breaks goes on where it broke, however often.
 func TestPushGoesOnWhereItBroke(t *testing.T) {
 	img := imagetest.NewImage(t, "large", imagetest.Gzip(1, 5<<20))
 	size := int64(len(img.Layers[0].Blob))

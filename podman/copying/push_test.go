@@ -79,7 +79,7 @@ func newPushed(t testing.TB) *pushed {
 }
 
 // faulty has fault, if it is not nil, see the nth request, and answer it or return false.
-// Requests that their client has broken off may still be answered.
+// It may still answer requests that the client has broken off.
 func (p *pushed) faulty(fault func(n int, w http.ResponseWriter, r *http.Request) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -436,7 +436,7 @@ func TestPushMounts(t *testing.T) {
 	_, err = copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{image("four")}, options)
 	require.NoError(t, err)
 	assert.Equal(t, 4, to.seen().uploads[layer.Digest.String()]+len(to.seen().mounts))
-	// A push that finds an image up to date remembers that it is there.
+	// A push that finds an image up to date remembers its place.
 	options.DestinationCtx.BlobInfoCacheDir = t.TempDir()
 	uploads := to.seen().uploads[layer.Digest.String()]
 	results, err := copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{image("one")}, options)
@@ -509,7 +509,7 @@ func TestPushDryRun(t *testing.T) {
 	assert.Zero(t, expected)
 }
 
-// One image that cannot be pushed keeps others back, unless it is not to.
+// An image that cannot be pushed stops the others, unless KeepGoing is set.
 func TestPushKeepsGoing(t *testing.T) {
 	file := saveSigned(t)
 	for _, keepGoing := range []bool{false, true} {

@@ -239,8 +239,8 @@ func (reg *rangedRegistry) breakAfter(n int) func(w http.ResponseWriter, r *http
 	}
 }
 
-// A range is the bytes that were asked for, and what containers/image says of a registry
-// that has too many requests is understood.
+// A range has the bytes that were asked for. The error of containers/image for a
+// registry with too many requests is understood.
 func TestRangesOfARegistry(t *testing.T) {
 	reg := newRangedRegistry(t)
 	src, err := reg.image.NewImageSource(t.Context(), imagetest.RegistryContext(t))

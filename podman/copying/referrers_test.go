@@ -411,7 +411,7 @@ func TestSaveReferrersFails(t *testing.T) {
 	})
 }
 
-// Referrers of referrers are followed so far, and no further.
+// Referrers of referrers are followed to a bound, and no further.
 func TestReferrersAreBounded(t *testing.T) {
 	s := newSigned(t, true)
 	subject := s.index
@@ -424,8 +424,8 @@ func TestReferrersAreBounded(t *testing.T) {
 	require.ErrorIs(t, err, errdef.ErrLimit)
 }
 
-// A mirror is asked first, with no credentials that are not its own; where it has
-// nothing, the registry itself is.
+// A mirror is asked first, with no credentials but its own; if it has nothing, the
+// registry itself is asked.
 func TestReferrersFromMirror(t *testing.T) {
 	s, mirror := newSigned(t, true), imagetest.NewRegistry(t)
 	mirror.Push(t, "app:1", imagetest.Saved(t, "multi"))

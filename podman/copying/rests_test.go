@@ -42,7 +42,7 @@ func (k *killed) add(t *testing.T, file []byte, images ...copying.SaveImage) []b
 	return imagetest.ReadFile(t, path)
 }
 
-// rests returns the file as a process leaves it that is killed when it has written all
+// rests returns the file that a process leaves if it is killed after it has written all
 // up to an offset.
 func (k *killed) rests(end int) []byte {
 	return slices.Concat(k.before, k.after[len(k.before):end])

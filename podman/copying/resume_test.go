@@ -119,8 +119,8 @@ func TestResume(t *testing.T) {
 	assert.Less(t, r.sent.Load(), 4*r.size)
 }
 
-// Layers that are decompressed are gone on with when they are complete, and those that are
-// under way are fetched again.
+// Resume uses decompressed layers that are complete, and fetches those again that were
+// under way.
 func TestResumeUnpacked(t *testing.T) {
 	r := newResumed(t, dockerarchive.Transport)
 	const largest = 310_000 // bytes of a layer
@@ -250,7 +250,7 @@ func testOtherPlan(t *testing.T, r *resumed) {
 	assert.Less(t, r.sent.Load()-before, r.size/2, "layers are found although they are at other places now")
 }
 
-// Two do not write to one file, and an error of the archive leaves it there.
+// Two processes do not write to one file, and an error of the archive leaves it there.
 func TestResumeLocked(t *testing.T) {
 	r := newResumed(t, dockerarchive.ImageTransport)
 	var once sync.Once

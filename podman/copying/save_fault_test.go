@@ -143,8 +143,8 @@ func TestSaveKeepsGoing(t *testing.T) {
 	require.NoFileExists(t, path)
 }
 
-// An image that is left out of a stream gives up the places of its blobs, so that
-// those behind it need not wait, which they could not: there is no room for it.
+// An image that is left out of a stream gives up the places of its blobs. Those behind
+// it could not wait: there is no room for that.
 func TestLeftOutOfAStream(t *testing.T) {
 	lost, alone := imagetest.Gzip(2, 20_000), imagetest.Gzip(3, 30_000)
 	bad := imagetest.NewImage(t, "bad", lost, alone)
@@ -244,7 +244,7 @@ type storedSource struct {
 
 func (s *storedSource) HasThreadSafeGetBlob() bool { return false }
 
-// Reference is not one to an OCI layout, which is known to be safe.
+// Reference must not be one to an OCI layout, which is known to be safe.
 func (s *storedSource) Reference() types.ImageReference {
 	ref, err := dockerarchive.NewReference("stored", nil)
 	if err != nil {
@@ -308,7 +308,7 @@ func TestSaveOfStoredImages(t *testing.T) {
 	require.ErrorContains(t, err, "does not say how large layer "+m.stored[1].Digest.String())
 }
 
-// Nor does a source that hangs keep a cancelled Save from returning.
+// A cancelled Save returns also if a source hangs.
 func TestSaveFromAHangingSource(t *testing.T) {
 	for _, pick := range []func(*imagetest.Image) digest.Digest{
 		func(m *imagetest.Image) digest.Digest { return m.ConfigDigest() },

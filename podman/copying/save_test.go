@@ -260,7 +260,7 @@ func TestSavePlatformsOfOneImage(t *testing.T) {
 	require.ErrorAs(t, err, &missing)
 	assert.Equal(t, "linux/arm64, linux/s390x", missing.Wanted)
 
-	// Nor do images of one name become an index, whichever platforms they are for.
+	// Images of one name do not become an index, for any platforms.
 	options.Platforms = linux("arm64")
 	archive, _ := save(t, options, named(t, imagetest.Saved(t, "multi"), "app:1"))
 	options.Platforms = linux("arm64", "amd64")
@@ -283,7 +283,7 @@ func TestSaveNames(t *testing.T) {
 	save(t, saving(t), named(t, one, "app:1"), named(t, one, "app:2"), named(t, one, ""), named(t, two, ""))
 }
 
-// An image that is called by the digest of its index keeps that, and is found by it again,
+// An image with the digest of its index as its name keeps it, and is found by it again,
 // also if only one of its platforms is there.
 func TestSaveDigestInName(t *testing.T) {
 	reg := imagetest.NewRegistry(t)

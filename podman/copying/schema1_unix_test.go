@@ -112,8 +112,8 @@ func written(t testing.TB, transport types.ImageTransport, src types.ImageRefere
 	return all
 }
 
-// An image of schema 1 becomes the same archive in a file and on a pipe, and the empty
-// layers that stand for steps without one are only in it if an image has such a layer.
+// An image of schema 1 becomes the same archive in a file and on a pipe. The empty
+// layers that stand for steps without one are in it only if an image has such a layer.
 func TestSchema1(t *testing.T) {
 	a, b := imagetest.Gzip(1, 3000), imagetest.Gzip(2, 150_000)
 	for name, c := range map[string]struct {

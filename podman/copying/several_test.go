@@ -108,7 +108,7 @@ func TestSaveMergesNoDifferentImages(t *testing.T) {
 	require.ErrorContains(t, err, firstPath)
 	require.ErrorContains(t, err, secondPath)
 	require.NoFileExists(t, path)
-	// Nor are the two of one archive that has one name for two platforms.
+	// Two images of one archive with one name for two platforms are not merged either.
 	_, err = copying.Save(t.Context(), imagetest.Trusting(t), path, images(t, archived(t, imagetest.Testdata(t, "cases", "same-name-per-arch.tar"))), saving(t))
 	require.ErrorContains(t, err, "two images want the name docker.io/library/multiarch:latest")
 }

@@ -44,8 +44,8 @@ func signedArchive(t *testing.T, sign func(s signed) []*imagetest.Image, tags fu
 	return data, s
 }
 
-// A signature is of the index, or of all that it lists; and it is as cosign or a
-// registry has it.
+// The signature covers the index, or each of its manifests, in the forms of cosign and
+// of a registry.
 func TestVerifySignatures(t *testing.T) {
 	key, public := imagetest.NewKey(t)
 	keys := copying.SignatureOptions{Keys: [][]byte{public}}

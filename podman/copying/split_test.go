@@ -35,8 +35,8 @@ func joined(t *testing.T, path string) []byte {
 	return all
 }
 
-// The parts, joined, begin with the bytes of the archive in one file, and are an archive
-// to everybody; where they are they are read as one. No part is there that should not.
+// The parts, joined, begin with the bytes of the archive in one file, and any tool can
+// read them. In place they are read as one archive. There is no superfluous part.
 func TestSplit(t *testing.T) {
 	for name, kind := range map[string]types.ImageTransport{"docker": dockerarchive.Transport, "oci": dockerarchive.ImageTransport} {
 		t.Run(name, func(t *testing.T) {

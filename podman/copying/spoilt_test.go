@@ -10,7 +10,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// spoilers are all that can be wrong. do reports whether it applied.
+// spoilers are all faults. do reports whether it applied.
 var spoilers = []struct {
 	name string
 	do   func(*making) bool
@@ -233,7 +233,7 @@ func (m *making) swapLayers() bool {
 	})
 }
 
-// spoilIDs changes the diff IDs of one telling, or of all that tell of the image.
+// spoilIDs changes the diff IDs of one telling, or of all tellings of the image.
 func (m *making) spoilIDs(spoil func([]string, *telling) []string) bool {
 	return m.any(func(x *telling) bool {
 		var config map[string]any

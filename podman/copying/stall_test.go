@@ -25,15 +25,15 @@ import (
 	"github.com/dockerarchive/dockerarchive/progress"
 )
 
-// impatient has registries waited for no longer than so long.
+// impatient limits how long registries are waited for.
 func impatient(t *testing.T, silence, patience time.Duration) {
 	silenceBefore, patienceBefore := stall.Silence, stall.Patience
 	t.Cleanup(func() { stall.Silence, stall.Patience = silenceBefore, patienceBefore })
 	stall.Silence, stall.Patience = silence, patience
 }
 
-// silent has a registry say nothing to the first request of a method and a path, with
-// how much it has read of it. It returns how often that was asked.
+// silent has a registry not answer the first request of a method and a path, after it
+// has read so much of it. It returns how often that was asked.
 func silent(t *testing.T, reg *imagetest.Registry, method, path string) *atomic.Int64 {
 	var asked atomic.Int64
 	done := make(chan struct{})

@@ -93,7 +93,7 @@ func TestTypesOfMadeUpManifests(t *testing.T) {
 		for _, way := range writeWays {
 			for _, mimeType := range []string{"", v1.MediaTypeImageManifest} {
 				if mimeType != "" && way.name == "Save" {
-					continue // Which converts nothing.
+					continue // Save converts nothing.
 				}
 				t.Run(name+"/"+way.name+"/"+mimeType, func(t *testing.T) {
 					path := filepath.Join(t.TempDir(), "out.tar")

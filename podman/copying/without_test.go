@@ -253,7 +253,7 @@ func TestThinArchiveGrows(t *testing.T) {
 	assert.NotContains(t, string(files["index.json"]), "left-out")
 }
 
-// An archive has what it has in full, and is read or refused.
+// Only layers that an archive has in full count, and it is read or refused.
 func TestWithoutHostile(t *testing.T) {
 	first, second := versions(t)
 	full, _ := save(t, saving(t), named(t, first, "app:1"))
@@ -346,7 +346,7 @@ func TestFalseLeftOut(t *testing.T) {
 	})
 }
 
-// Nothing is left out where there is no room to say so.
+// Nothing is left out in archives that have no room to say so.
 func TestWithoutIsRefused(t *testing.T) {
 	first, second := versions(t)
 	full, _ := save(t, saving(t), named(t, first, "app:1"))

@@ -47,8 +47,8 @@ var longest = func() time.Duration {
 	return 5 * time.Second
 }()
 
-// hangs is after how long a command that does nothing hangs, on a machine that is busy with
-// other things, too.
+// hangs is the time after which a command that does nothing counts as hanging, also on a
+// busy machine.
 const hangs = 5 * time.Minute
 
 // most is how much memory the process may hold behind an archive, in bytes. Memory that a
@@ -56,7 +56,7 @@ const hangs = 5 * time.Minute
 // took.
 const most = 128 << 20
 
-// found are archives that something was wrong with once.
+// found are archives that once failed.
 var found = []int{20232, 84977, 94385}
 
 // TestHostileArchives runs commands on archives that no tool would write.

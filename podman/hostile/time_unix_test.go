@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// processorTime returns how much time of processors the process has used, which is the same
-// however many others there are.
+// processorTime returns how much processor time the process has used. Other processes do
+// not change it.
 func processorTime() time.Duration {
 	var usage syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {

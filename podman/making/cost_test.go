@@ -74,7 +74,7 @@ func (unread) PutLayer(_ context.Context, blob io.Reader) (digest.Digest, int64,
 	return digester.Digest(), n, err
 }
 
-// manyFiles is a layer of files with a directory of each, of 100 KB in all for each.
+// manyFiles is a layer of files, each in a directory of its own: 100 KB for each.
 func manyFiles(t *testing.T, n int) imagetest.Layer {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)

@@ -104,7 +104,7 @@ func TestCopies(t *testing.T) {
 	}
 	assert.Empty(t, imagetest.Leftovers(t, img.TempDir))
 
-	// Archives for docker have manifests of their own. Theirs takes no zstd.
+	// Archives for docker have manifests of their own. Such a manifest takes no zstd.
 	img.Base = open(t, imagetest.NewImage(t, "base", imagetest.Gzip(1, 100)))
 	for _, transport := range []types.ImageTransport{theirs.Transport, dockerarchive.Transport} {
 		path := filepath.Join(dir, "docker-"+transport.Name()+".tar")

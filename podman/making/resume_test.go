@@ -18,7 +18,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/making"
 )
 
-// A base in a registry that is overloaded, and breaks off, is read on.
+// Reading a base goes on although its registry is overloaded, and breaks off.
 func TestBaseIsResumed(t *testing.T) {
 	reg := imagetest.NewRegistry(t)
 	image := imagetest.NewImage(t, "base", imagetest.Gzip(1, 300_000))

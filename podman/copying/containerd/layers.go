@@ -174,7 +174,7 @@ func (b *blobReader) ReadAt(p []byte, off int64) (n int, err error) {
 // read fills p.
 func (b *blobReader) read(p []byte, off int64) (n int, err error) {
 	ctx, cancel := context.WithCancel(b.ctx)
-	defer cancel() // Which ends the stream.
+	defer cancel() // This ends the stream.
 	stream, err := b.store.content.Read(b.store.with(ctx), &contentapi.ReadContentRequest{Digest: b.digest.String(), Offset: off, Size: int64(len(p))})
 	if err != nil {
 		return 0, native(err)

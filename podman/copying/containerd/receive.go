@@ -48,7 +48,7 @@ func (s *Store) Receive(ctx context.Context, archive io.Reader) error {
 // write sends a blob. It may leave the rest of r unread.
 func (s *Store) write(ctx context.Context, d digest.Digest, size int64, r io.Reader) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // Which ends the stream.
+	defer cancel() // This ends the stream.
 	stream, err := s.content.Write(s.with(ctx))
 	if err != nil {
 		return native(err)

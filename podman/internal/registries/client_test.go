@@ -193,8 +193,9 @@ func TestCredentials(t *testing.T) {
 	require.NoError(t, ask(inFile))
 }
 
-// Certificates are those of the directory; without one, or without asking not to be
-// careful, a registry that nobody knows is not believed, nor one without TLS.
+// Certificates come from the directory. Without one, or without the option to skip
+// verification, a registry with an unknown certificate is not trusted, nor one without
+// TLS.
 func TestCertificates(t *testing.T) {
 	server := httptest.NewTLSServer(lists(one))
 	t.Cleanup(server.Close)

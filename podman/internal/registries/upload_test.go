@@ -98,7 +98,7 @@ func uploadTo(t *testing.T, server http.Handler) (*registries.Upload, func(int64
 	return u, func(int64) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }, data
 }
 
-// Over a line that breaks no byte is sent twice that the registry has.
+// Over a line that breaks, bytes that the registry has are not sent again.
 func TestUploadGoesOn(t *testing.T) {
 	for _, breakAfter := range []int64{1 << 20, 3 << 20 / 2, 5<<20 - 1, 5 << 20} {
 		s := &uploadServer{breakAfter: breakAfter}
@@ -139,7 +139,7 @@ func TestUploadWhileSomeIsOnItsWay(t *testing.T) {
 	assert.Equal(t, 1, s.begun)
 }
 
-// A registry that does not go on is sent all, each time.
+// A registry that does not go on is sent the whole blob each time.
 func TestUploadToWhoDoesNotGoOn(t *testing.T) {
 	s := &uploadServer{breakAfter: 2 << 20, noRanges: true}
 	u, open, data := uploadTo(t, s)
@@ -194,7 +194,7 @@ func TestUploadFails(t *testing.T) {
 	}
 }
 
-// A registry that never says what it has is sent all in the end.
+// A registry that never says how much it has is sent the whole blob in the end.
 func TestUploadToWhoNeverSays(t *testing.T) {
 	s := &uploadServer{breakAfter: 2 << 20, says: func(w http.ResponseWriter, _ int) bool {
 		w.WriteHeader(http.StatusServiceUnavailable)

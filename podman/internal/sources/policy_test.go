@@ -13,8 +13,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// A system without a policy, as one is that no other program of this kind has been
-// installed on, has none that is asked. One that is named has to be there.
+// On a system without a policy, as where no other program of this kind is installed, no
+// policy is asked. A policy that is named has to be there.
 func TestNoPolicy(t *testing.T) {
 	t.Setenv("HOME", t.TempDir())
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())

@@ -36,7 +36,7 @@ func TestIsRanger(t *testing.T) {
 	assert.False(t, is(func(context.Context, string, []chunk) (a chan io.ReadCloser, b chan error, c error) { return }))
 }
 
-// library returns which version of containers/image this is.
+// library returns the version of containers/image.
 func library(t *testing.T) string {
 	t.Helper()
 	mod, err := os.ReadFile("../../go.mod")

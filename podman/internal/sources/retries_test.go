@@ -20,7 +20,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// errOther is an error that says nothing of itself.
+// errOther is an error of no known kind.
 var errOther = errors.New("this fails")
 
 // registryError returns the error of reading a manifest from a registry.

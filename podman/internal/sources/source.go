@@ -63,8 +63,8 @@ func (s truthfulSource) GetManifest(ctx context.Context, instance *digest.Digest
 	return image.Truthful(m, config), mimeType, nil
 }
 
-// Concurrently returns src so that its blobs are read Concurrently if it is known
-// to open a file for each.
+// Concurrently returns src so that its blobs are read concurrently, if src is known to
+// open a file for each.
 func Concurrently(src types.ImageSource) types.ImageSource {
 	ref := src.Reference()
 	switch ref.Transport().Name() {
@@ -92,7 +92,7 @@ func (s Near) GetBlob(ctx context.Context, info types.BlobInfo, cache types.Blob
 
 // GetBlob returns a blob, as Near does.
 func GetBlob(ctx context.Context, src types.ImageSource, info types.BlobInfo, cache types.BlobInfoCache) (io.ReadCloser, int64, error) {
-	if len(info.URLs) == 0 || IsArchived(src) { // Which looks nowhere else.
+	if len(info.URLs) == 0 || IsArchived(src) { // An archive looks nowhere else.
 		return src.GetBlob(ctx, info, cache)
 	}
 	near := info

@@ -14,8 +14,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// Blobs of local images are read Concurrently, but not at the price of hiding from
-// copy.Image the sigstore signatures that a policy may ask for.
+// Blobs of local images are read concurrently, but this must not hide sigstore
+// signatures that a policy may ask for from copy.Image.
 func TestConcurrentSources(t *testing.T) {
 	dir := t.TempDir()
 	ref, err := directory.NewReference(dir)

@@ -15,7 +15,7 @@ func Typed(ctx context.Context, src types.ImageSource) types.ImageSource {
 	if !IsRegistry(src.Reference()) {
 		return src
 	}
-	_, mimeType, err := src.GetManifest(ctx, nil) // Which sources keep.
+	_, mimeType, err := src.GetManifest(ctx, nil) // Sources keep it.
 	if err != nil || isManifestType(mimeType) {
 		return src
 	}

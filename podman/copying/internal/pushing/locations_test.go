@@ -12,7 +12,7 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// A later process knows where an earlier one has put something, with C or without.
+// A later process knows where an earlier one has put blobs, with C or without.
 func TestLocationsStay(t *testing.T) {
 	sys := &types.SystemContext{BlobInfoCacheDir: filepath.Join(t.TempDir(), "cache")}
 	scope, d := types.BICTransportScope{Opaque: "example.com"}, digest.FromString("blob")

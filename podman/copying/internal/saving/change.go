@@ -33,7 +33,7 @@ func Add(ctx context.Context, path string, images []selecting.Wanted, o Options,
 		o.existing.KeepUntagged()
 	}
 	results, err := save(ctx, path, images, o, func() (*output.Output, error) { return out, nil })
-	return results, errors.Join(err, out.Abort()) // Which does nothing unless it was never begun.
+	return results, errors.Join(err, out.Abort()) // Abort does nothing unless the archive was never begun.
 }
 
 // ChangeOptions are how an archive is changed. See copying.ChangeOptions for the

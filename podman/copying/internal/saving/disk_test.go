@@ -14,8 +14,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// A disk that becomes full is the end, also if it may go on without some images,
-// and the error says how much is needed.
+// A full disk ends Save, also with KeepGoing, and the error says how much is needed.
 func TestFullDiskIsExplained(t *testing.T) {
 	m := imagetest.NewImage(t, "x", imagetest.Gzip(1, 200_000))
 	s, err := newSaver([]selecting.Wanted{{Source: m}}, Options{Select: selecting.Options{Policy: imagetest.Trusting(t), KeepGoing: true}})

@@ -86,7 +86,7 @@ func (r *reading) readInstances(ctx context.Context, instances []digest.Digest, 
 				continue
 			}
 		}
-		document.Descriptor.Digest = instances[i] // By which the index knows it.
+		document.Descriptor.Digest = instances[i] // The digest in the index.
 		r.img.found[instances[i]] = document
 	}
 	nothing := depth <= 1 && len(missing) == len(instances) // None is left in the image's own index.

@@ -185,7 +185,7 @@ func (s *Selection) referrerDocument(ctx context.Context, r *Image, d digest.Dig
 	if err != nil {
 		return nil, fmt.Errorf("parsing referrer %s of %s: %w", d, r.about.subject, err)
 	}
-	document.Descriptor.Digest = d // By which the registry knows it.
+	document.Descriptor.Digest = d // The digest in the registry.
 	r.found[d] = document
 	return document, nil
 }

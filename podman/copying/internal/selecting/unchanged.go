@@ -26,7 +26,7 @@ func (u *unchanged) NewImageSource(ctx context.Context, sys *types.SystemContext
 	if err != nil {
 		return nil, err
 	}
-	raw, _, err := sources.Truthful(ctx, src).GetManifest(ctx, nil) // Which sources keep.
+	raw, _, err := sources.Truthful(ctx, src).GetManifest(ctx, nil) // Sources keep it.
 	if err == nil && digest.FromBytes(raw) != u.top {
 		err = fmt.Errorf("the image has changed since it was checked: its manifest or index was %s, and is %s", u.top, digest.FromBytes(raw))
 	}

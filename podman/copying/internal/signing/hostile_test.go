@@ -69,7 +69,7 @@ type loaded struct {
 	config digest.Digest
 }
 
-// unsigned returns the images that the key has not signed, or not as they are called.
+// unsigned returns the images that the key has not signed, or not under their names.
 func unsigned(s forging.Signed, all []loaded) (bad []loaded) {
 	for _, l := range all {
 		ok := s.Configs[l.config]

@@ -168,7 +168,7 @@ func (r *runner) startLine(n network) (stop func() error, err error) {
 			r.passing.Go(func() {
 				server, err := net.Dial("tcp", target)
 				if err != nil {
-					_ = client.Close() // It is told so.
+					_ = client.Close() // The client notices.
 					return
 				}
 				r.passing.Go(func() { r.pass(server, client) })

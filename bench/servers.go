@@ -120,7 +120,7 @@ func (r *runner) startServer(ctx context.Context, docker bool, lines string) (st
 		if c, err := net.Dial(network, address); err == nil {
 			return func() (measurement, error) {
 				err := cmd.Process.Signal(syscall.SIGTERM)
-				if endErr := <-ended; cmd.ProcessState.Exited() { // Not everybody catches the signal.
+				if endErr := <-ended; cmd.ProcessState.Exited() { // Not every server catches the signal.
 					err = errors.Join(err, endErr)
 				}
 				if err = errors.Join(err, counted()); err != nil {

@@ -59,7 +59,7 @@ type comparison struct {
 	rows  []changed // the first of them
 }
 
-// changed is a change, without the trees that it is of.
+// changed is a change, without its trees.
 type changed struct {
 	path, of, kind string
 	old, new       int64 // sizes

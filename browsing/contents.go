@@ -45,8 +45,8 @@ func (c *contents) close() {
 	c.done()
 }
 
-// contents returns the files of an image, whose layers are read unless somebody has read
-// them. release must be called.
+// contents returns the files of an image. It reads the layers unless they have been read.
+// release must be called.
 func (p *Pages) contents(ctx context.Context, e *entry) (*contents, func(), error) {
 	at := e.places[0].archive
 	r, release, err := p.cache.get(ctx, key{"files", string(e.id), [2]serving.Served{at}}, func(ctx context.Context) (result, error) {

@@ -42,7 +42,7 @@ type ApplyOptions struct {
 // compared then. A delta that is damaged is ErrDamaged, a base that the delta was not
 // made from ErrWrongBase, one that cannot be decompressed ErrDamagedBase.
 //
-// Apply ends with ctx. It takes up to 96 MB of memory, however large the blobs are, and
+// Apply ends with ctx. It takes up to 96 MB of memory, for blobs of any size, and
 // mostly a third of that.
 func (d *Delta) Apply(ctx context.Context, w io.Writer, bases []Source, o *ApplyOptions) error {
 	if o == nil {

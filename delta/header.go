@@ -40,7 +40,7 @@ type Blob struct {
 	Size   int64
 	Digest Digest
 	// Size and digest of the text, the decompressed blob. Those of a layer are the
-	// size of its tar file and its diff ID. Of a plain blob they are Size and
+	// size of its tar file and its diff ID. Those of a plain blob are Size and
 	// Digest.
 	TextSize   int64
 	TextDigest Digest

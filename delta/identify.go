@@ -13,10 +13,11 @@ const (
 	// sampleSize is the size of the text from which a target's encoder is
 	// identified.
 	sampleSize = 3 << 20
-	// goodEnough is one in how many tokens a model may predict wrongly to be taken
-	// although the tokens of the bases are there.
+	// goodEnough is the share of wrong predictions, one in so many tokens, up to
+	// which a model is taken rather than the tokens of the bases.
 	goodEnough = 50
-	// certain is one in how many tokens may be wrong for no other model to be tried.
+	// certain is the share, one in so many tokens, up to which no other model is
+	// tried.
 	certain = 2000
 )
 

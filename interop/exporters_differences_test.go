@@ -28,8 +28,8 @@ const (
 	severalOfNames = "several names"
 )
 
-// An allowedDifference is something that an exporter does and ours does otherwise. docs/exporters.md
-// says why, under the key.
+// An allowedDifference is a difference between an exporter and ours. docs/exporters.md says why,
+// under the key.
 type allowedDifference struct {
 	key       string
 	exporters []string

@@ -298,7 +298,7 @@ func requireSameTree(t *testing.T, want, got map[string]string) {
 }
 
 // readTree returns one line for every file, of all that can be known of it but the time of
-// directories, by its path. Files that are hard links of each other say so.
+// directories, by its path. Hard links are marked as such.
 func readTree(t *testing.T, root string) map[string]string {
 	t.Helper()
 	files := map[string]string{}

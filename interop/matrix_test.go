@@ -30,8 +30,8 @@ import (
 
 // TestMatrix puts treeCases into images, each in a directory of its own, and compares the trees that
 // every client shows, of their layers and of all squashed here, with the tree that the command
-// extracts. testdata/matrix.txt has all differences; docs/making.md explains them. With
-// MATRIX_UPDATE=1 it is written.
+// extracts. testdata/matrix.txt has all differences; docs/making.md explains them. MATRIX_UPDATE=1
+// writes it.
 func TestMatrix(t *testing.T) {
 	dir := daemonDir(t)
 	all := writeMatrix(t, dir, "all", treeCases, false)

@@ -40,7 +40,7 @@ func (u upstream) run(t *testing.T, args ...string) string {
 	cmd := exec.CommandContext(t.Context(), "go", args...)
 	cmd.Dir = u.dir
 	// -mod=mod lets it complete go.mod and go.sum, which knew nothing of this project. With
-	// -trimpath, the packages of both are in the cache from building the command.
+	// -trimpath, packages that both use are cached from building the command.
 	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod -trimpath -buildvcs=false", "GOWORK=off", "CGO_ENABLED=0")
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

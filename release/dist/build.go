@@ -20,7 +20,7 @@ const (
 	tags = "containers_image_openpgp,exclude_graphdriver_btrfs"
 )
 
-// A platform is one that the command is built for.
+// A platform is a target of the command's builds.
 type platform struct{ os, arch, variant string }
 
 var platforms = []platform{
@@ -80,7 +80,7 @@ func (d *dist) compile(ctx context.Context, p platform, to string) error {
 	return err
 }
 
-// A file is one that comes with the command. Its content is that of a path, or in memory.
+// A file is one that comes with the command. Its content is at a path, or in memory.
 type file struct {
 	name    string // with slashes
 	content []byte

@@ -16,7 +16,7 @@ import (
 	"github.com/google/licensecheck"
 )
 
-// A linkedModule is one that packages of the command are from. Go's own library is one too.
+// A linkedModule is a module with packages of the command. Go's own library is one too.
 type linkedModule struct {
 	path, version, sum string
 	files              []licenceFile

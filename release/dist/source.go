@@ -26,7 +26,7 @@ type source struct {
 // version is the tag without its v.
 func (s source) version() string { return strings.TrimPrefix(s.tag, "v") }
 
-// sourceOf returns the commit that is checked out, which must be all that is there.
+// sourceOf returns the commit that is checked out. The work tree must be clean.
 func sourceOf(ctx context.Context, repository string) (source, error) {
 	repository, err := filepath.Abs(repository)
 	if err != nil {

@@ -24,7 +24,7 @@ import (
 // baseOptions are the flags for archives that were saved with --without or --delta.
 type baseOptions struct {
 	paths      []string
-	containerd containerd.Config // as far as flags say where it is
+	containerd containerd.Config // as far as flags set its address
 
 	bases  *archive.Bases // nil before they are opened, and if there are none
 	closes []func() error

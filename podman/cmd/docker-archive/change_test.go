@@ -76,8 +76,8 @@ func TestAddRemoveCompact(t *testing.T) {
 	assert.True(t, string(expected) == string(got), "the bytes of one save")
 }
 
-// Another name for an image is known by the legacy layer that is there: Docker before 25 has
-// other IDs for them.
+// An existing legacy layer shows that a name is another one for an image: Docker before 25
+// has other IDs for them.
 func TestAddASecondName(t *testing.T) {
 	for _, name := range []string{"docker20.tar", "skopeo.tar", "crane.tar", "podman-multi.tar", "docker29.tar", "ctr24.tar"} {
 		path := filepath.Join(t.TempDir(), name)

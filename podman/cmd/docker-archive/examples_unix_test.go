@@ -164,8 +164,8 @@ func written(example string) []string {
 	return names
 }
 
-// So does every line that begins with the command in the README and in guides, one after the
-// other.
+// Every line that begins with the command in the README and in guides runs too, one after
+// the other.
 func TestExamplesOfReadme(t *testing.T) {
 	for page, least := range map[string]int{"README.md": 8, "docs/saving.md": 12, "docs/pushing.md": 2, "docs/air-gap.md": 8, "docs/ci.md": 5} {
 		t.Run(page, func(t *testing.T) { runPage(t, page, least) })

@@ -200,8 +200,8 @@ func fileHint(err error) string {
 	return ""
 }
 
-// partHint is about a path that is one of an archive with the name of an image, or the name
-// of an image in a registry.
+// partHint is about a path of an archive with the name of an image, or the name of an image
+// in a registry.
 func partHint(path string) string {
 	archive, name, ok := strings.Cut(path, ":")
 	if _, err := os.Stat(archive); !ok || err != nil {
@@ -311,7 +311,7 @@ func loginHint(err error, host string) string {
 	return fmt.Sprintf("The registry %s wants to know who asks, or has no such image. Log in with 'docker login %s' or 'podman login %s', or pass %s.", host, host, host, flag)
 }
 
-// imageOf returns the name of the image in a registry that an error is of.
+// imageOf returns the name of the image in a registry from an error.
 func imageOf(err error) (reference.Named, bool) {
 	var saved *errdef.ImageError
 	var copied *copyError

@@ -72,7 +72,7 @@ func savedImage(t *testing.T, config map[string]any, layers ...[]byte) string {
 	return imagetest.WriteFile(t, layerTar(t, entries...))
 }
 
-// twoLayers is an image whose upper layer hides something of the lower.
+// twoLayers is an image whose upper layer hides a part of the lower.
 func twoLayers(t *testing.T) string {
 	lower := layerTar(t,
 		tarEntry{tar.Header{Name: "etc/", Typeflag: tar.TypeDir, Mode: 0o755}, ""}, regularFile("etc/os-release", "ID=old\n"), regularFile("etc/gone", strings.Repeat("x", 100)),

@@ -137,7 +137,7 @@ func TestJSONOfFailures(t *testing.T) {
 		assert.Contains(t, failed.Error, c.want, c.args)
 		assert.Equal(t, c.args[0] == "verify", failed.Images == nil, c.args)
 	}
-	// An image that cannot be listed is one of those that are not saved.
+	// An image that cannot be listed counts as not saved.
 	out, _, status := command(t, "save", "--json", "--keep-going", "-o", filepath.Join(dir, "k.tar"), "oci:../../../testdata/oci:one=r.example/o:1", filepath.Join(dir, "none.tar"))
 	assert.Equal(t, exitFailure, status)
 	var saved savedJSON

@@ -371,7 +371,7 @@ func (o *makeOptions) write(cmd *cobra.Command, img *compose.Image, names []refe
 	return made.Manifest, err
 }
 
-// copyTo copies the image to where it is to be, and returns the manifest that it has there.
+// copyTo copies the image to its destination, and returns its manifest there.
 func (o *makeOptions) copyTo(cmd *cobra.Command, policy *signature.PolicyContext, sys *types.SystemContext, img *compose.Image, destination string) ([]byte, error) {
 	dest, err := alltransports.ParseImageName(destination)
 	if err != nil {

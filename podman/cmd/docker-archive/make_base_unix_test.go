@@ -56,7 +56,7 @@ func TestMakePutsFilesInside(t *testing.T) {
 	assert.NotContains(t, stderr, "put inside")
 }
 
-// Docker and podman refuse a hard link to a file of a lower layer, so it is said.
+// Docker and podman refuse a hard link to a file of a lower layer, so a message says so.
 func TestMakeWarnsOfHardLinksToTheBase(t *testing.T) {
 	dir := t.TempDir()
 	layer := filepath.Join(dir, "layer.tar")

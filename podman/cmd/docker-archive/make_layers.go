@@ -30,7 +30,7 @@ type layerFlags struct {
 	stripXattrs bool
 }
 
-// step is a flag that changes files. Their order matters, whatever flag they are.
+// step is a flag that changes files. Their order matters, across all flags.
 type step struct{ flag, value string }
 
 // stepFlag is one of those flags. It implements pflag.Value.

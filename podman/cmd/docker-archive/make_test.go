@@ -284,7 +284,7 @@ func TestMakeSaysSockets(t *testing.T) {
 	defer os.RemoveAll(dir) //nolint:errcheck // A temporary directory.
 	listener, err := net.Listen("unix", filepath.Join(dir, "socket"))
 	require.NoError(t, err)
-	defer listener.Close() //nolint:errcheck // Nobody connects.
+	defer listener.Close() //nolint:errcheck // No client connects.
 	_, stderr, status := runMake(t, nil, "--layer", dir, "-o", filepath.Join(t.TempDir(), "x.tar"))
 	require.Zero(t, status, stderr)
 	assert.Contains(t, stderr, "socket is left out: it is a socket")

@@ -20,8 +20,8 @@ import (
 // processVariable makes this test's program the command itself.
 const processVariable = "DOCKERARCHIVE_TEST_PROCESS"
 
-// sshVariable makes it an ssh that connects its input and output to a socket, whatever
-// host it is told.
+// sshVariable makes it an ssh that connects its input and output to a socket, for any
+// host.
 const sshVariable = "DOCKERARCHIVE_TEST_SSH"
 
 func TestMain(m *testing.M) {

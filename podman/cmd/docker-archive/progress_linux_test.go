@@ -53,8 +53,8 @@ func (s *screen) until(t *testing.T, pattern string) string {
 	}
 }
 
-// There is a bar for all and one for each blob, named after its image, however narrow the
-// terminal is.
+// There is a bar for all and one for each blob, named after its image, on a terminal of
+// any width.
 func TestBars(t *testing.T) {
 	const image = "docker://registry.example/some/where/alpine:3.20"
 	blob := digest.FromString("blob")
@@ -83,8 +83,8 @@ func TestBars(t *testing.T) {
 	}
 }
 
-// A terminal that cannot move its cursor gets lines, and no colours; one whose user wants
-// none gets bars without. The messages are the same.
+// A terminal that cannot move its cursor gets lines, and no colours; one with NO_COLOR
+// gets bars without colours. The messages are the same.
 func TestTerminals(t *testing.T) {
 	const colors, moves = `\x1b\[[0-9;]*m`, `\x1b\[[0-9;]*[A-LN-Za-ln-z]`
 	source := "docker-archive:" + cases + "moby25.0.0-two-versions.tar" // It causes a warning.

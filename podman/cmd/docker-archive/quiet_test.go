@@ -28,7 +28,8 @@ func TestInterrupted(t *testing.T) {
 	assert.Contains(t, errOut.String(), "docker-archive: interrupted")
 }
 
-// With -q nothing is printed that is no error: no warnings, no notes, no names that are given.
+// With -q only errors are printed: no warnings, no notes, no names that are
+// given.
 func TestQuietHasNoWarnings(t *testing.T) {
 	reg := imagetest.NewRegistry(t)
 	dir := t.TempDir()

@@ -37,7 +37,7 @@ func TestSaveForce(t *testing.T) {
 	succeeds(t, "verify", path)
 }
 
-// So it is with copy, which adds to the archive without --force.
+// The same goes for copy, which adds to the archive without --force.
 func TestCopyForce(t *testing.T) {
 	for _, transport := range []string{"docker-archive", "image-archive"} {
 		t.Run(transport, func(t *testing.T) {

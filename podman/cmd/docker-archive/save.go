@@ -255,7 +255,7 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 	return list.reportImages(cmd.ErrOrStderr(), o.quiet, err, results)
 }
 
-// write writes images to a new archive, or to one that is there.
+// write writes images to a new or an existing archive.
 func (o *saveOptions) write(ctx context.Context, policy *signature.PolicyContext, path string, images []copying.SaveImage, options *copying.SaveOptions) ([]copying.SaveResult, error) {
 	if o.archive == "" {
 		return copying.Save(ctx, policy, path, images, options)

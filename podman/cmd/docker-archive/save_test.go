@@ -110,7 +110,7 @@ func TestSaveUsage(t *testing.T) {
 	}
 }
 
-// The flags do what the library's options do.
+// The flags have the same effect as the library's options.
 func TestSaveWithoutSome(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.tar")
 	_, _, status := runSave(t, "", "--layout", "oci", "--keep-index", "--platform", "linux/arm64", "-o", path, images+"multi")

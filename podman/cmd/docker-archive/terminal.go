@@ -34,7 +34,7 @@ func hasCursor(w io.Writer) bool { return isTerminal(w) && os.Getenv("TERM") != 
 // hasColors reports whether w is a terminal with colours that the user wants.
 func hasColors(w io.Writer) bool { return hasCursor(w) && os.Getenv("NO_COLOR") == "" }
 
-// logFormatter is logrus' own. That quotes messages itself, except in colour.
+// logFormatter is logrus' own. logrus quotes messages itself, except in colour.
 type logFormatter struct{ logrus.TextFormatter }
 
 func newLogFormatter(out io.Writer) *logFormatter {

@@ -63,7 +63,7 @@ func onTerminalOf(t *testing.T, columns uint16, args ...string) string {
 // ours are the sequences that bars and colours are made of.
 var ours = regexp.MustCompile(`\x1b\[[0-9;?]*[A-Za-z]|\r`)
 
-// Nobody wants an archive on the screen.
+// An archive is not printed on the screen.
 func TestArchiveOnATerminal(t *testing.T) {
 	_, tty := openTerminal(t, 120)
 	self, err := os.Executable()

@@ -23,7 +23,7 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
 
-// commandError is a usageError that knows which command it is of.
+// commandError is a usageError that names its command.
 type commandError struct {
 	error
 	command string
@@ -117,8 +117,8 @@ func nearness(word string) int {
 	return 2
 }
 
-// knownTopic fails if help is asked for an unknown command. cobra, whose command it is,
-// would only print the known ones.
+// knownTopic fails if help is asked for an unknown command. cobra's help itself would
+// only print the known ones.
 func knownTopic(cmd *cobra.Command, args []string) error {
 	root := cmd.Root()
 	if cmd.Name() != "help" || len(args) == 0 || args[0] == "" {
@@ -158,7 +158,7 @@ func didYouMean(prefix string, names []string) string {
 	return fmt.Sprintf("; did you mean %s%s?", prefix, strings.Join(names, " or "+prefix))
 }
 
-// tellUsage has the errors of wrong command lines say which command they are of.
+// tellUsage adds the command to the errors of wrong command lines.
 func tellUsage(root *cobra.Command) {
 	root.SetFlagErrorFunc(unknownFlag)
 	for _, cmd := range append(root.Commands(), root) {

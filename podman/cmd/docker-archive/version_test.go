@@ -28,7 +28,7 @@ func TestVersionAsJSON(t *testing.T) {
 	assert.Equal(t, "docker-archive v1.2.3\n", line)
 }
 
-// A build of source that has no tag says which commit it is of.
+// A build of source without a tag names its commit.
 func TestVersionWithoutTag(t *testing.T) {
 	setLinked(t, "", "4f0c", "")
 	line, _ := succeeds(t, "version")

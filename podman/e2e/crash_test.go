@@ -18,7 +18,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// What a process does when it is killed, as it says on its standard output.
+// A child process writes one of these to its standard output, to say what it does when it is killed.
 const adding, removing, compacting = 'a', 'r', 'c'
 
 func init() { children["change"] = changeUntilKilled }

@@ -66,8 +66,7 @@ func entry(t *testing.T, h tar.Header, data []byte) func(w *tar.Writer) {
 	}
 }
 
-// Whatever an archive says of itself, to add to it and to remove from it makes a whole one,
-// or is an error that changes nothing.
+// Changing a hostile archive either gives a whole one, or fails and changes nothing.
 func TestHostileArchivesAreAddedTo(t *testing.T) {
 	m := imagetest.NewImage(t, "2", imagetest.Gzip(2, 5000))
 	for kindName, kind := range kinds {

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What save --resume writes is synced before it gets its name, too.
+// save --resume, too, syncs an archive before it gets its name.
 func TestResumedSyncsAreSeenFromOutside(t *testing.T) {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	require.NoError(t, err)

@@ -91,7 +91,7 @@ func compareAll(ctx context.Context, dir, page string, runs int, selected []benc
 	fmt.Fprintln(table, "\ncase\tours\ttheirs\tratio\tgoal\tCPU time\tpeak memory\twritten ÷ size\tmoved ÷ distinct")
 	for _, c := range selected {
 		if missing := c.missing(); missing != "" {
-			fmt.Fprintf(table, "%s\tskipped: %s; \"make interop\" gets what it needs\n", c.title, missing)
+			fmt.Fprintf(table, "%s\tskipped: needs %s, from \"make interop\" or a package\n", c.title, missing)
 			continue
 		}
 		if err := r.compare(ctx, c, table); err != nil {

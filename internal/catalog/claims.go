@@ -304,7 +304,7 @@ func (cs *claims) names() {
 	}
 	for _, name := range slices.Sorted(maps.Keys(called)) {
 		if images := called[name]; len(images) > 1 && !cs.areOneIndex(images) {
-			cs.damaged("%s: %d images have this name, of which a client would keep one", name, len(images))
+			cs.damaged("%s: %d images have this name; a client keeps one of them", name, len(images))
 		}
 	}
 }

@@ -407,7 +407,7 @@ func TestSaveReferrersFails(t *testing.T) {
 	})
 	t.Run("no registry", func(t *testing.T) {
 		_, results := save(t, savingReferrers(t), named(t, imagetest.Saved(t, "one"), "one:1"))
-		assert.Contains(t, fmt.Sprint(results[0].Warnings), "its source is no registry")
+		assert.Contains(t, fmt.Sprint(results[0].Warnings), "the source is not a registry")
 	})
 }
 

@@ -258,7 +258,7 @@ func registryHint(err error) string {
 	case strings.Contains(text, "server gave HTTP response to HTTPS client"), strings.Contains(text, "first record does not look like a TLS handshake"):
 		return fmt.Sprintf("The registry %s speaks plain HTTP. If that is how it should be, pass --tls-verify=false.", host)
 	case errors.As(err, &unknownCA):
-		return fmt.Sprintf("The certificate of %s is signed by nobody who is known here. Pass --cert-dir with a directory that has the CA's as *.crt, or --tls-verify=false.", host)
+		return fmt.Sprintf("No known CA has signed the certificate of %s. Pass --cert-dir with a directory that has the CA's as *.crt, or --tls-verify=false.", host)
 	case strings.Contains(text, "invalid character '<'"):
 		return fmt.Sprintf("%s answers with a web page, not as a registry does. A proxy or a login page may be between; look at HTTPS_PROXY and NO_PROXY.", host)
 	}

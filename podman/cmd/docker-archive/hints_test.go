@@ -59,7 +59,7 @@ func TestHintsOfRegistries(t *testing.T) {
 		"stored":      {refusing, false, []string{"--authfile", stored}, " refuses the credentials that are stored for it. Log in again with 'docker login"},
 		"credentials": {answer(http.StatusUnauthorized, "X", "", `{"errors":[{"code":"UNAUTHORIZED"}]}`), false, []string{"--creds", "jane:x"}, " refuses the user name jane"},
 		"plain HTTP":  {answer(http.StatusOK, "X", "", ""), false, []string{"--tls-verify"}, " speaks plain HTTP. If that is how it should be, pass --tls-verify=false."},
-		"certificate": {answer(http.StatusOK, "X", "", ""), true, []string{"--tls-verify"}, " is signed by nobody who is known here. Pass --cert-dir"},
+		"certificate": {answer(http.StatusOK, "X", "", ""), true, []string{"--tls-verify"}, "No known CA has signed the certificate of "},
 	} {
 		server := httptest.NewUnstartedServer(c.handler)
 		server.Config.ErrorLog = log.New(io.Discard, "", 0)

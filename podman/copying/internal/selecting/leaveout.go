@@ -17,7 +17,7 @@ func (s *Selection) checkOptions() error {
 	case one && o.Without != nil:
 		return errors.New("an archive of this kind holds all layers of an image: what other archives have can be left out of an image-archive only")
 	case o.KeepIndex && o.AllPlatforms:
-		return errors.New("an index of which all is saved is kept anyway")
+		return errors.New("an index is kept anyway if all of it is saved")
 	case one && (o.AllPlatforms || len(o.Platforms) > 1):
 		return errors.New("an archive of this kind holds one platform of an image; choose one, or write an image-archive")
 	case o.AllPlatforms && len(o.Platforms) > 0:

@@ -38,7 +38,7 @@ func (s *Selection) gatherReferrers(ctx context.Context) error {
 	var about []*Image
 	for img := range s.Good() {
 		if img.Source.Transport().Name() != docker.Transport.Name() {
-			img.Warn("what is about it is not looked for: its source is no registry")
+			img.Warn("no signatures or SBOMs saved: the source is not a registry")
 			continue
 		}
 		about = append(about, img)

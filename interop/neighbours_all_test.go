@@ -78,6 +78,27 @@ func TestScanners(t *testing.T) {
 	}
 }
 
+// TestTrivy has trivy list the packages of an image in each kind of archive that it reads, and in
+// the unpacked directory of one that it does not.
+func TestTrivy(t *testing.T) {
+	name, dir, da := packagedImage(t, startRegistry(t)), t.TempDir(), dockerArchive(t)
+	trivy := built(t, "trivy").with("image", "--quiet", "--cache-dir", filepath.Join(dir, "cache"), "--offline-scan", "--format", "cyclonedx", "--input")
+	for kind, c := range map[string]struct {
+		args []string
+		read bool
+	}{
+		"default.tar": {nil, true}, "docker.tar": {[]string{"--layout", "docker"}, true}, "oci.tar": {[]string{"--layout", "oci"}, false},
+		"gz.tar.gz": {nil, true}, "zst.tar.zst": {nil, false},
+	} {
+		path := filepath.Join(dir, kind)
+		da.run(t, append([]string{"save", "-q", "--insecure-policy", "--tls-verify=false", "-o", path, name}, c.args...)...)
+		found, err := trivy.try(t, path)
+		assert.Equal(t, c.read, err == nil && strings.Contains(found, `"bash"`), "%s: %v", kind, err)
+	}
+	extract(t, filepath.Join(dir, "oci.tar"), filepath.Join(dir, "oci"))
+	assert.Contains(t, trivy.run(t, filepath.Join(dir, "oci")), `"bash"`)
+}
+
 // TestBuildKit builds upon an unpacked archive, and reads BuildKit's output.
 func TestBuildKit(t *testing.T) {
 	name, dir, da := packagedImage(t, startRegistry(t)), daemonDir(t), dockerArchive(t)

@@ -42,6 +42,7 @@ type NamelessError struct {
 	SignedAs string // as the signature has it
 }
 
+// Error implements error.
 func (e *NamelessError) Error() string {
 	return fmt.Sprintf("it is signed as %q, but has no name that a signature could be for; say which repository it is signed as", e.SignedAs)
 }

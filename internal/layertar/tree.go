@@ -92,6 +92,19 @@ func (t *Tree) walk(name string, yield func(string, Entry) bool) bool {
 // not exist is returned as it is. A file has to be put at the result to appear under
 // the path. Too many links are an ErrDamaged.
 func (t *Tree) Resolve(name string) (string, error) {
+	return Follow(name, func(path string) (string, bool, error) {
+		e, ok := t.entries[path]
+		if !ok || e.Header.Typeflag != tar.TypeSymlink {
+			return "", false, nil
+		}
+		return e.Header.Linkname, true, nil
+	})
+}
+
+// Follow returns the target of a path when symbolic links are followed, with the root of an
+// image as the root of the file system: never out of it. linkAt returns the target of the link
+// at a clean path, and whether there is one. Too many links are an ErrDamaged.
+func Follow(name string, linkAt func(path string) (target string, ok bool, err error)) (string, error) {
 	at, rest, links := "", name, 0
 	for rest != "" {
 		var next string
@@ -103,18 +116,21 @@ func (t *Tree) Resolve(name string) (string, error) {
 			at, _ = Split(at)
 			continue
 		}
-		e, ok := t.entries[Join(at, next)]
-		if !ok || e.Header.Typeflag != tar.TypeSymlink {
+		target, ok, err := linkAt(Join(at, next))
+		if err != nil {
+			return "", err
+		}
+		if !ok {
 			at = Join(at, next)
 			continue
 		}
-		if links++; links > maxLinks || len(rest)+len(e.Header.Linkname) > MaxPath {
-			return "", fmt.Errorf("%q leads through too many symbolic links: %w", name, errdef.ErrDamaged)
+		if links++; links > maxLinks || len(rest)+len(target) > 2*MaxPath {
+			return "", fmt.Errorf("%.100q leads through more than %d symbolic links: %w", name, maxLinks, errdef.ErrDamaged)
 		}
-		if strings.HasPrefix(e.Header.Linkname, "/") {
+		if strings.HasPrefix(target, "/") {
 			at = ""
 		}
-		rest = e.Header.Linkname + "/" + rest
+		rest = target + "/" + rest
 	}
 	return at, nil
 }

@@ -5,19 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
-	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/layertar"
 )
 
 // Places of a layer's parts in the tree below it. Symbolic links there are followed inside
 // of it, as COPY of a Dockerfile does: an entry behind a link would have engines put a
 // directory in the link's place.
-
-// maxLinks is how many symbolic links one path may lead through, as many as Linux follows.
-const maxLinks = 40
 
 // place returns the place for a file that has to appear under a path: links are followed,
 // except for the last element, which is replaced.
@@ -36,34 +31,10 @@ func (w *Writer) resolve(path string) (string, error) {
 	if own := w.upper.entries[path]; own != nil && own.isDir() {
 		return path, nil
 	}
-	at, rest, links := "", path, 0
-	for rest != "" {
-		var next string
-		next, rest, _ = strings.Cut(rest, "/")
-		switch next {
-		case "", ".":
-			continue
-		case "..":
-			at, _ = layertar.Split(at)
-			continue
-		}
-		target, err := w.linkAt(layertar.Join(at, next))
-		if err != nil {
-			return "", err
-		}
-		if target == "" {
-			at = layertar.Join(at, next)
-			continue
-		}
-		if links++; links > maxLinks || len(rest)+len(target) > 2*layertar.MaxPath {
-			return "", fmt.Errorf("%.100q leads through more than %d symbolic links: %w", path, maxLinks, errdef.ErrDamaged)
-		}
-		if strings.HasPrefix(target, "/") {
-			at = ""
-		}
-		rest = target + "/" + rest
-	}
-	return at, nil
+	return layertar.Follow(path, func(path string) (string, bool, error) {
+		target, err := w.linkAt(path)
+		return target, target != "", err
+	})
 }
 
 // placeFile returns where a file of some name is put if a path is given for it: in the

@@ -39,6 +39,7 @@ var rooms = []struct{ name, mayImport string }{
 	{"internal/stall", ""},
 	{"internal/retry", "errdef internal/local"},
 	{"internal/ranged", "internal/retry"}, // sources read by ranges, anywhere
+	{"internal/webclient", ""},            // connections to servers with archives
 	{"internal/compression", "errdef internal/inflate"},
 
 	// A Docker daemon, asked for its images.
@@ -56,7 +57,8 @@ var rooms = []struct{ name, mayImport string }{
 	{"internal/output", "errdef internal/compression internal/local internal/naming internal/parts internal/spool"},
 
 	// Archives elsewhere, for programs that import them.
-	{"store/https", "internal/input internal/naming internal/ranged internal/retry internal/stall"},
+	{"store/https", "internal/input internal/naming internal/ranged internal/retry internal/stall internal/webclient"},
+	{"store/s3", "internal/input internal/naming internal/ranged internal/retry internal/stall internal/webclient"},
 
 	// The tar container knows names, sizes and offsets, and no images; images know no
 	// tar.
@@ -100,7 +102,7 @@ var rooms = []struct{ name, mayImport string }{
 }
 
 // tools are packages that test or generate packages above the line.
-var tools = []string{"internal/hostile", "internal/showcase", "internal/imagetest", "internal/fronttest", "internal/forging", "internal/leaktest", "internal/podmangen", "internal/sizes/front", "internal/sizes/archive"}
+var tools = []string{"internal/hostile", "internal/showcase", "internal/imagetest", "internal/fronttest", "internal/forging", "internal/leaktest", "internal/podmangen", "internal/storetest", "internal/sizes/front", "internal/sizes/archive"}
 
 // above are the modules that only packages above the line may import.
 var above = []string{"github.com/containers/image/", "github.com/containers/storage/", "go.podman.io/"}
@@ -115,7 +117,7 @@ type listed struct {
 // list returns all packages below the line as they are built for an operating
 // system.
 func list(t testing.TB, goos string) []listed {
-	return goList(t, exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"errdef", module+"imageinfo", module+"progress", module+"archive/...", module+"browsing/...", module+"compose/...", module+"delta/...", module+"serving/...", module+"internal/..."), goos)
+	return goList(t, exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"errdef", module+"imageinfo", module+"progress", module+"archive/...", module+"browsing/...", module+"compose/...", module+"delta/...", module+"serving/...", module+"store/...", module+"internal/..."), goos)
 }
 
 // goList returns the output of a "go list".
@@ -154,7 +156,7 @@ func within(imports []string) []string {
 // readSources reads the files that "go list" will read, so that "go test" does not
 // take the result of an earlier run for that of changed files.
 func readSources(t testing.TB, roots ...string) {
-	for _, root := range append(roots, "../go.mod", "../errdef", "../imageinfo", "../progress", "../archive", "../browsing", "../compose", "../delta", "../serving", ".") {
+	for _, root := range append(roots, "../go.mod", "../errdef", "../imageinfo", "../progress", "../archive", "../browsing", "../compose", "../delta", "../serving", "../store", ".") {
 		require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 			if err == nil && (strings.HasSuffix(path, ".go") || path == "../go.mod") {
 				_, err = os.ReadFile(path)

@@ -1,9 +1,11 @@
 package naming
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestSplitRemote(t *testing.T) {
@@ -21,6 +23,28 @@ func TestSplitRemote(t *testing.T) {
 		assert.Equal(t, want, [2]string{path, name}, in)
 		assert.Equal(t, want[1] != "", hasName, in)
 	}
+}
+
+func TestObject(t *testing.T) {
+	for path, want := range map[string][2]string{
+		"s3://bucket/x.tar":           {"bucket", "x.tar"},
+		"S3://my.bucket-1/a//b.tar":   {"my.bucket-1", "a//b.tar"},
+		"s3://b/at-09%3A30.tar":       {"b", "at-09:30.tar"},
+		"s3://b/100%25%2F?x=1#y@z%C3": {"b", "100%/?x=1#y@z\xc3"},
+		"s3://b/%41/../":              {"b", "A/../"},
+	} {
+		bucket, key, err := Object(path)
+		require.NoError(t, err, path)
+		assert.Equal(t, want, [2]string{bucket, key}, path)
+		bucket, key, err = Object(ObjectPath(bucket, key))
+		require.NoError(t, err, path)
+		assert.Equal(t, want, [2]string{bucket, key}, path)
+	}
+	for _, path := range []string{"s3://bucket", "s3://bucket/", "s3:///x", "s3://a@b/x", "s3://b/%", "s3://b/%4", "https://b/x", "/x"} {
+		_, _, err := Object(path)
+		assert.Error(t, err, path)
+	}
+	assert.Equal(t, "s3://b/a%3Ab%25 c%0A", strings.ReplaceAll(ObjectPath("b", "a:b% c\n"), "%20", " "))
 }
 
 func TestHideQuery(t *testing.T) {

@@ -186,3 +186,10 @@ func (r *Reader) failed(err error) error {
 	}
 	return err
 }
+
+// ContentRange parses the header of an HTTP answer with a part: to is the offset behind it.
+func ContentRange(header string) (from, to, size int64, ok bool) {
+	var last int64
+	n, err := fmt.Sscanf(header, "bytes %d-%d/%d", &from, &last, &size)
+	return from, last + 1, size, err == nil && n == 3 && 0 <= from && from <= last && last < size
+}

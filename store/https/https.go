@@ -29,6 +29,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/ranged"
 	"github.com/dockerarchive/dockerarchive/internal/retry"
 	"github.com/dockerarchive/dockerarchive/internal/stall"
+	"github.com/dockerarchive/dockerarchive/internal/webclient"
 )
 
 func init() {
@@ -63,7 +64,7 @@ func open(ctx context.Context, path string, access input.Access) (input.Remote, 
 	case u.Host == "":
 		return nil, errors.New("an address without a host")
 	}
-	transport, err := newTransport(access)
+	transport, err := webclient.Transport(access.CertDir, access.SkipVerify)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +118,7 @@ func (o *object) first(ctx context.Context) ([]byte, error) {
 		return nil, &input.Stream{Body: answer.Body, Reason: "the server does not answer requests for ranges"}
 	}
 	defer answer.Body.Close()
-	from, to, size, ok := contentRange(answer.Header.Get("Content-Range"))
+	from, to, size, ok := ranged.ContentRange(answer.Header.Get("Content-Range"))
 	if answer.StatusCode != http.StatusPartialContent || !ok || from != 0 || to > firstRange {
 		return nil, o.refused(answer)
 	}
@@ -147,7 +148,7 @@ func (o *object) Range(ctx context.Context, off, n int64) (io.ReadCloser, error)
 	if err != nil {
 		return nil, err
 	}
-	from, to, size, ok := contentRange(answer.Header.Get("Content-Range"))
+	from, to, size, ok := ranged.ContentRange(answer.Header.Get("Content-Range"))
 	switch {
 	case answer.StatusCode == http.StatusPartialContent && ok && answer.Header.Get("ETag") == o.etag && size == o.size && from == off && to == off+n:
 		return answer.Body, nil
@@ -198,13 +199,6 @@ func (o *object) get(ctx context.Context, off, n int64) (*http.Response, error) 
 		return nil, o.refused(answer)
 	}
 	return answer, nil
-}
-
-// contentRange parses the header of an answer with a part: to is the offset behind it.
-func contentRange(header string) (from, to, size int64, ok bool) {
-	var last int64
-	n, err := fmt.Sscanf(header, "bytes %d-%d/%d", &from, &last, &size)
-	return from, last + 1, size, err == nil && n == 3 && 0 <= from && from <= last && last < size
 }
 
 // statusError is an answer with an unexpected status.

@@ -22,6 +22,7 @@ import (
 	_ "github.com/dockerarchive/dockerarchive/podman/cmd/docker-archive/internal/garbage"
 	_ "github.com/dockerarchive/dockerarchive/podman/register"
 	_ "github.com/dockerarchive/dockerarchive/store/https"
+	_ "github.com/dockerarchive/dockerarchive/store/s3"
 )
 
 // Exit statuses, as docs/saving.md lists them.

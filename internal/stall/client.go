@@ -1,0 +1,43 @@
+package stall
+
+import (
+	"io"
+	"net/http"
+)
+
+// Client sends requests that end, and fail, when nothing moves: neither their body nor the answer. It is used
+// in the place of an http.Client, and may be used concurrently.
+type Client struct{ HTTP *http.Client }
+
+// Do sends a request as http.Client.Do does. The caller must close the body of the answer.
+func (c Client) Do(request *http.Request) (*http.Response, error) {
+	ctx, w := watching(request.Context(), request.URL.Host, func(string) {})
+	request = request.WithContext(ctx)
+	if content := request.Body; content != nil && content != http.NoBody {
+		request.Body = watchedContent{w.Sent(content), content}
+		if again := request.GetBody; again != nil { // After a connection that had ended already.
+			request.GetBody = func() (io.ReadCloser, error) {
+				content, err := again()
+				if err != nil {
+					return nil, err
+				}
+				return watchedContent{w.Sent(content), content}, nil
+			}
+		}
+	}
+	answer, err := c.HTTP.Do(request)
+	w.stop() // The request may have failed.
+	if err != nil {
+		err = judged(ctx, err)
+		w.end()
+		return nil, err
+	}
+	answer.Body = &body{ReadCloser: answer.Body, watch: w, ctx: ctx}
+	return answer, nil
+}
+
+// watchedContent is the body of a request.
+type watchedContent struct {
+	io.Reader
+	io.Closer
+}

@@ -1,0 +1,143 @@
+// Package storetest serves objects to tests, as an S3-compatible store in one process or as a server for https,
+// counts the requests, and fails as it is told. It reads no signatures.
+package storetest
+
+import (
+	"bytes"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Bucket is what tests call theirs.
+const Bucket = "images"
+
+// Server has objects. It may be used concurrently.
+type Server struct {
+	// URL is where it is. That of an object of a store has the bucket in its path.
+	URL string
+	// CertDir has the certificate to trust, of a server for https.
+	CertDir string
+
+	mu       sync.Mutex
+	objects  map[string]object
+	before   func(http.ResponseWriter, *http.Request) bool
+	requests []string
+	sent     int64
+	s3       bool
+}
+
+type object struct {
+	data []byte
+	etag string
+}
+
+// NewS3 returns a store that programs find by the environment, which it sets. It ends with the test.
+func NewS3(t testing.TB) *Server {
+	t.Helper()
+	s := &Server{objects: map[string]object{}, s3: true}
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	s.URL = server.URL
+	for name, value := range map[string]string{
+		"AWS_ENDPOINT_URL": s.URL, "AWS_ENDPOINT_URL_S3": "", "AWS_REGION": "us-east-1", "AWS_PROFILE": "",
+		"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "",
+		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_NO_SIGN_REQUEST": "",
+	} {
+		t.Setenv(name, value)
+	}
+	return s
+}
+
+// NewHTTPS returns a server for https. It ends with the test.
+func NewHTTPS(t testing.TB) *Server {
+	t.Helper()
+	s := &Server{objects: map[string]object{}, CertDir: t.TempDir()}
+	server := httptest.NewTLSServer(s)
+	t.Cleanup(server.Close)
+	s.URL = server.URL
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	require.NoError(t, os.WriteFile(filepath.Join(s.CertDir, "ca.crt"), ca, 0o600))
+	return s
+}
+
+// Put stores an object, as another version if there is one. It returns the path of it that commands take.
+func (s *Server) Put(key string, data []byte) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.objects[key]
+	s.objects[key] = object{data, fmt.Sprintf("%q", fmt.Sprintf("%s+%d", old.etag, len(data)))}
+	if s.s3 {
+		return "s3://" + Bucket + "/" + key
+	}
+	return s.URL + "/" + key
+}
+
+// Before has f called with each request. It reports whether it has answered. nil ends that.
+func (s *Server) Before(f func(http.ResponseWriter, *http.Request) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.before = f
+}
+
+// Count returns the requests since the last call, each as its method and range, and how many bytes of
+// objects they have been answered.
+func (s *Server) Count() (requests []string, sent int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	requests, sent = s.requests, s.sent
+	s.requests, s.sent = nil, 0
+	return requests, sent
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	prefix := "/"
+	if s.s3 {
+		prefix += Bucket + "/"
+	}
+	s.mu.Lock()
+	o, found := s.objects[r.URL.Path[min(len(prefix), len(r.URL.Path)):]]
+	before := s.before
+	s.requests = append(s.requests, r.Method+" "+r.Header.Get("Range"))
+	s.mu.Unlock()
+	if before != nil && before(w, r) {
+		return
+	}
+	if !found {
+		Refuse(w, http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
+		return
+	}
+	w.Header().Set("ETag", o.etag)
+	http.ServeContent(counted{w, s}, r, "", time.Time{}, bytes.NewReader(o.data))
+}
+
+// Refuse answers as S3 does when it fails.
+func Refuse(w http.ResponseWriter, status int, code, message string) {
+	w.Header().Set("Content-Type", "application/xml")
+	w.WriteHeader(status)
+	fmt.Fprintf(w, "<Error><Code>%s</Code><Message>%s</Message></Error>", code, message)
+}
+
+// counted counts the bytes of answers.
+type counted struct {
+	http.ResponseWriter
+	server *Server
+}
+
+// Write implements io.Writer.
+func (c counted) Write(p []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(p)
+	c.server.mu.Lock()
+	defer c.server.mu.Unlock()
+	c.server.sent += int64(n)
+	return n, err
+}

@@ -1,0 +1,74 @@
+// Package webclient makes the connections to servers with archives: with the certificates that a
+// caller names, through the proxies of the environment. It knows no protocol above them.
+package webclient
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// idle is how many connections to a server are kept for the next requests.
+const idle = 16
+
+// Transport returns a transport that goes through the proxies of the environment, and that Configure has set up.
+func Transport(certDir string, skipVerify bool) (*http.Transport, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	return transport, Configure(transport, certDir, skipVerify)
+}
+
+// Configure has a transport, which must not be in use, take content as it is sent and keep its connections. It
+// adds the certificates of a directory, *.crt of authorities and *.cert with *.key of this client; "" has none.
+// skipVerify has no certificate verified.
+func Configure(transport *http.Transport, certDir string, skipVerify bool) error {
+	transport.DisableCompression = true
+	transport.MaxIdleConnsPerHost = idle
+	if transport.TLSClientConfig == nil {
+		transport.TLSClientConfig = &tls.Config{}
+	}
+	transport.TLSClientConfig.MinVersion = tls.VersionTLS12
+	transport.TLSClientConfig.InsecureSkipVerify = skipVerify
+	if certDir == "" {
+		return nil
+	}
+	if err := addCertificates(transport.TLSClientConfig, certDir); err != nil {
+		return fmt.Errorf("reading certificates: %w", err)
+	}
+	return nil
+}
+
+func addCertificates(config *tls.Config, dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		path := filepath.Join(dir, entry.Name())
+		switch filepath.Ext(path) {
+		case ".crt":
+			data, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			if config.RootCAs == nil {
+				if config.RootCAs, err = x509.SystemCertPool(); err != nil {
+					config.RootCAs = x509.NewCertPool()
+				}
+			}
+			if !config.RootCAs.AppendCertsFromPEM(data) {
+				return fmt.Errorf("%s has no certificate", path)
+			}
+		case ".cert":
+			certificate, err := tls.LoadX509KeyPair(path, strings.TrimSuffix(path, ".cert")+".key")
+			if err != nil {
+				return err
+			}
+			config.Certificates = append(config.Certificates, certificate)
+		}
+	}
+	return nil
+}

@@ -76,7 +76,7 @@ func (c *bucketClient) close() { c.transport.CloseIdleConnections() }
 
 // loadSettings reads the environment and the shared files, and finds out where credentials come from.
 func loadSettings(ctx context.Context) (aws.Config, error) {
-	var options []func(*config.LoadOptions) error
+	options := []func(*config.LoadOptions) error{config.WithLogger(logging.Nop{})} // Errors say it.
 	if value := os.Getenv(noSignRequest); value != "" {
 		anonymous, err := strconv.ParseBool(value)
 		if err != nil {

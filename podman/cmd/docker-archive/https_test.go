@@ -137,7 +137,4 @@ func TestAddressesThatAreRefused(t *testing.T) {
 		assert.NotZero(t, status)
 		assert.Contains(t, errOut, "is not supported", args)
 	}
-	_, errOut, status := runCommand(t, "list", "s3://bucket/x.tar")
-	assert.NotZero(t, status)
-	assert.Contains(t, errOut, "does not read s3://")
 }

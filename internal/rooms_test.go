@@ -38,8 +38,8 @@ var rooms = []struct{ name, mayImport string }{
 	{"internal/naming", ""},
 	{"internal/stall", ""},
 	{"internal/retry", "errdef internal/local"},
-	{"internal/ranged", "internal/retry"}, // sources read by ranges, anywhere
-	{"internal/webclient", ""},            // connections to servers with archives
+	{"internal/webclient", ""},                               // connections to servers with archives
+	{"internal/ranged", "internal/retry internal/webclient"}, // sources read by ranges, anywhere
 	{"internal/compression", "errdef internal/inflate"},
 
 	// A Docker daemon, asked for its images.

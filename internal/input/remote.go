@@ -18,6 +18,8 @@ type Access struct {
 	SkipVerify bool
 	// UserAgent is what the client calls itself; "" is the library's own name.
 	UserAgent string
+	// Retries is how often a request that fails for a reason that may pass is made again; 0 is 5 times.
+	Retries int
 }
 
 // Remote is something elsewhere that is read by ranges. It may be read concurrently.
@@ -26,6 +28,27 @@ type Remote interface {
 	io.Closer
 	// Size returns how many bytes it has.
 	Size() int64
+}
+
+// Store is a server or a bucket of which files are looked up and opened for as long as a program runs, with
+// the same connections and credentials. Its methods may be called concurrently, but for Close.
+type Store interface {
+	// Stat describes the file at an address. The error wraps fs.ErrNotExist if there is none.
+	Stat(ctx context.Context, address string) (Info, error)
+	// List describes all files below an address, ordered by their addresses. The error wraps errors.ErrUnsupported
+	// if the server has no lists.
+	List(ctx context.Context, address string) ([]Info, error)
+	// Open is that of a Scheme.
+	Open(ctx context.Context, address string) (Remote, error)
+	// Close ends its connections, when all that was opened is closed.
+	Close()
+}
+
+// Info describes a file that is elsewhere.
+type Info struct {
+	Address string
+	Size    int64  // in bytes; -1 if that is not known
+	Version string // another one if the content is another one, as far as the server tells
 }
 
 // Stream is returned, as an error, by a Scheme for a file that cannot be read by ranges.
@@ -41,6 +64,8 @@ func (s *Stream) Error() string { return s.Reason }
 // Scheme opens files that are elsewhere. A file that it returns ends with ctx, the reader's.
 type Scheme struct {
 	Open func(ctx context.Context, address string, access Access) (Remote, error)
+	// Store returns the store that has an address.
+	Store func(ctx context.Context, address string, access Access) (Store, error)
 	// Copied, if not nil, is told that something has been copied because it cannot be read by ranges.
 	Copied func(address, reason string)
 }
@@ -61,12 +86,34 @@ func Register(name string, s Scheme) {
 	registered.schemes[name] = s
 }
 
-func openRemote(ctx context.Context, name, address string, o Options) (*File, error) {
+// schemeOf returns the scheme of an address.
+func schemeOf(name, address string) (Scheme, error) {
 	registered.Lock()
+	defer registered.Unlock()
 	scheme, ok := registered.schemes[name]
-	registered.Unlock()
 	if !ok {
-		return nil, fmt.Errorf("opening %s: this program does not read %s:// (it does not import the package store/%s)", address, name, name)
+		return Scheme{}, fmt.Errorf("opening %s: this program does not read %s:// (it does not import the package store/%s)", address, name, name)
+	}
+	return scheme, nil
+}
+
+// OpenStore returns the store that has an address of a scheme. The caller must close it.
+func OpenStore(ctx context.Context, name, address string, access Access) (Store, error) {
+	scheme, err := schemeOf(name, address)
+	if err != nil {
+		return nil, err
+	}
+	store, err := scheme.Store(ctx, address, access)
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", address, err)
+	}
+	return store, nil
+}
+
+func openRemote(ctx context.Context, name, address string, o Options) (*File, error) {
+	scheme, err := schemeOf(name, address)
+	if err != nil {
+		return nil, err
 	}
 	remote, err := scheme.Open(ctx, address, o.Access)
 	var stream *Stream

@@ -89,16 +89,22 @@ var bucketName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 // Object returns the bucket and the key of s3://BUCKET/KEY. In the key, %XX stands for a byte: a colon, which would
 // begin the name of an image, is %3A, and a percent sign %25.
 func Object(path string) (bucket, key string, err error) {
+	bucket, key, err = Bucket(path)
+	if err == nil && key == "" {
+		return "", "", errors.New("there is no key behind the bucket: s3://BUCKET/KEY")
+	}
+	return bucket, key, err
+}
+
+// Bucket is Object, and takes s3://BUCKET and s3://BUCKET/ as well, whose key is empty.
+func Bucket(path string) (bucket, key string, err error) {
 	const scheme = "s3://"
 	if name, ok := Scheme(path); !ok || name != "s3" {
 		return "", "", fmt.Errorf("%s does not begin with %s", path, scheme)
 	}
 	bucket, escaped, _ := strings.Cut(path[len(scheme):], "/")
-	switch {
-	case !bucketName.MatchString(bucket):
+	if !bucketName.MatchString(bucket) {
 		return "", "", fmt.Errorf("%q is not the name of a bucket", bucket)
-	case escaped == "":
-		return "", "", errors.New("there is no key behind the bucket: s3://BUCKET/KEY")
 	}
 	if key, err = url.PathUnescape(escaped); err != nil {
 		return "", "", fmt.Errorf("the key has a percent sign that is no escape; write it %%25: %w", err)

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/dockerarchive/dockerarchive/internal/retry"
+	"github.com/dockerarchive/dockerarchive/internal/webclient"
 )
 
 const (
@@ -155,11 +156,14 @@ func (r *Reader) fetch(p []byte, off int64) error {
 		if n > 0 {
 			backoff = r.policy.Backoff() // It goes on, so nobody gives up.
 		}
-		if err := backoff.Next(r.ctx, err, nil); err != nil {
+		if err := backoff.Next(r.ctx, err, r.again); err != nil {
 			return r.failed(err)
 		}
 	}
 }
+
+// again notes that a request is made again.
+func (r *Reader) again(error) { webclient.MeterOf(r.ctx).Again() }
 
 func (r *Reader) ask(p []byte, off int64) (n int, err error) {
 	body, err := r.source.Range(r.ctx, off, int64(len(p)))

@@ -5,11 +5,15 @@ package storetest
 import (
 	"bytes"
 	"encoding/pem"
+	"encoding/xml"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -112,12 +116,55 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if before != nil && before(w, r) {
 		return
 	}
+	if s.s3 && r.URL.Query().Get("list-type") == "2" {
+		s.list(w, r)
+		return
+	}
 	if !found {
 		Refuse(w, http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
 		return
 	}
 	w.Header().Set("ETag", o.etag)
 	http.ServeContent(counted{w, s}, r, "", time.Time{}, bytes.NewReader(o.data))
+}
+
+// pageSize is how many keys a list has at most.
+const pageSize = 3
+
+// list answers with a page of the keys.
+func (s *Server) list(w http.ResponseWriter, r *http.Request) {
+	type item struct {
+		Key, ETag string
+		Size      int
+	}
+	var page struct {
+		XMLName               xml.Name `xml:"ListBucketResult"`
+		IsTruncated           bool
+		NextContinuationToken string `xml:",omitempty"`
+		Contents              []item
+	}
+	query := r.URL.Query()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, key := range slices.Sorted(maps.Keys(s.objects)) {
+		if !strings.HasPrefix(key, query.Get("prefix")) || key <= query.Get("continuation-token") {
+			continue
+		}
+		if len(page.Contents) == pageSize {
+			page.IsTruncated, page.NextContinuationToken = true, page.Contents[pageSize-1].Key
+			break
+		}
+		page.Contents = append(page.Contents, item{key, s.objects[key].etag, len(s.objects[key].data)})
+	}
+	w.Header().Set("Content-Type", "application/xml")
+	_ = xml.NewEncoder(w).Encode(page) // The client is gone.
+}
+
+// Delete removes an object.
+func (s *Server) Delete(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.objects, key)
 }
 
 // Refuse answers as S3 does when it fails.

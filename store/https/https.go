@@ -25,15 +25,13 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/dockerarchive/dockerarchive/internal/input"
-	"github.com/dockerarchive/dockerarchive/internal/naming"
 	"github.com/dockerarchive/dockerarchive/internal/ranged"
 	"github.com/dockerarchive/dockerarchive/internal/retry"
 	"github.com/dockerarchive/dockerarchive/internal/stall"
-	"github.com/dockerarchive/dockerarchive/internal/webclient"
 )
 
 func init() {
-	input.Register("https", input.Scheme{Open: open, Copied: func(address, reason string) {
+	input.Register("https", input.Scheme{Open: open, Store: store, Copied: func(address, reason string) {
 		logrus.Warnf("%s is copied to a temporary file: %s", address, reason)
 	}})
 }
@@ -55,45 +53,31 @@ type object struct {
 }
 
 func open(ctx context.Context, path string, access input.Access) (input.Remote, error) {
-	u, err := url.Parse(naming.Query(path))
-	switch {
-	case err != nil:
-		return nil, errors.New("not a valid address")
-	case u.User != nil:
-		return nil, errors.New("an address with a password: give it with --creds instead")
-	case u.Host == "":
-		return nil, errors.New("an address without a host")
-	}
-	transport, err := webclient.Transport(access.CertDir, access.SkipVerify)
+	c, err := newClient(access)
 	if err != nil {
 		return nil, err
 	}
-	o := &object{address: u.String(), shown: path, access: access, client: &http.Client{Transport: transport, CheckRedirect: checkRedirect}}
-	var start []byte
-	err = policy.Do(ctx, nil, func() (err error) {
-		start, err = o.first(ctx)
-		return err
-	})
+	r, err := c.open(ctx, path)
 	var stream *input.Stream
 	if err != nil && !errors.As(err, &stream) {
-		transport.CloseIdleConnections()
+		c.Close()
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &remote{ranged.New(ctx, o, o.size, policy, start), transport}, nil
+	return &remote{r, c}, nil
 }
 
 // remote closes the connections as well.
 type remote struct {
 	*ranged.Reader
-	transport *http.Transport
+	client *client
 }
 
 // Close ends all requests.
 func (r *remote) Close() error {
 	err := r.Reader.Close()
-	r.transport.CloseIdleConnections()
+	r.client.Close()
 	return err
 }
 

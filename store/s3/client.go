@@ -16,6 +16,7 @@ import (
 	"github.com/aws/smithy-go/logging"
 
 	"github.com/dockerarchive/dockerarchive/internal/input"
+	"github.com/dockerarchive/dockerarchive/internal/retry"
 	"github.com/dockerarchive/dockerarchive/internal/stall"
 	"github.com/dockerarchive/dockerarchive/internal/webclient"
 )
@@ -32,6 +33,8 @@ const (
 type bucketClient struct {
 	*s3.Client
 	transport *http.Transport
+	bucket    string
+	policy    retry.Policy
 }
 
 // newClient returns a client for a bucket. Endpoint, region and credentials are those of the AWS tools. It tries
@@ -42,7 +45,10 @@ func newClient(ctx context.Context, bucket string, access input.Access) (*bucket
 	if err != nil {
 		return nil, fmt.Errorf("reading the settings of AWS: %w", err)
 	}
-	c := &bucketClient{}
+	c := &bucketClient{bucket: bucket, policy: policy}
+	if access.Retries > 0 {
+		c.policy.Times = access.Retries
+	}
 	noRegion := settings.Region == ""
 	if noRegion {
 		settings.Region = anyRegion
@@ -51,7 +57,7 @@ func newClient(ctx context.Context, bucket string, access input.Access) (*bucket
 		if c.transport, err = newTransport(o.HTTPClient, access); err != nil {
 			return
 		}
-		o.HTTPClient = stall.Client{HTTP: &http.Client{Transport: c.transport, CheckRedirect: stay}}
+		o.HTTPClient = stall.Client{HTTP: &http.Client{Transport: webclient.Counted{RoundTripper: c.transport}, CheckRedirect: stay}}
 		o.Retryer = aws.NopRetryer{}
 		o.Logger = logging.Nop{}
 		o.UsePathStyle = o.BaseEndpoint != nil

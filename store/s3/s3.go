@@ -30,7 +30,7 @@ import (
 )
 
 func init() {
-	input.Register("s3", input.Scheme{Open: open, Copied: func(address, reason string) {
+	input.Register("s3", input.Scheme{Open: open, Store: store, Copied: func(address, reason string) {
 		logrus.Warnf("%s is copied to a temporary file: %s", address, reason)
 	}})
 }
@@ -57,17 +57,12 @@ func open(ctx context.Context, path string, access input.Access) (input.Remote, 
 	if err != nil {
 		return nil, err
 	}
-	o := &object{client: client, bucket: bucket, key: key}
-	var start []byte
-	err = policy.Do(ctx, nil, func() (err error) {
-		start, err = o.first(ctx)
-		return err
-	})
+	r, err := client.open(ctx, key)
 	if err != nil {
 		client.close()
 		return nil, err
 	}
-	return &remote{ranged.New(ctx, o, o.size, policy, start), client}, nil
+	return &remote{r, client}, nil
 }
 
 // remote closes the connections as well.

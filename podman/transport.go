@@ -76,10 +76,13 @@ func (t archiveTransport) ParseReference(ref string) (types.ImageReference, erro
 	return t.parse(ref)
 }
 
-// ValidatePolicyConfigurationScope refuses every scope: archives are known by the
-// path only, which says nothing about their makers.
+// ValidatePolicyConfigurationScope refuses every scope but those of addresses, such as s3://BUCKET/DIR and
+// https://HOST: archives of this machine are known by the path only, which says nothing about their makers.
 func (t archiveTransport) ValidatePolicyConfigurationScope(scope string) error {
-	return fmt.Errorf(`%s: policy scope %q: only the default scope "" is supported`, t.name, scope)
+	if naming.IsScope(scope) {
+		return nil
+	}
+	return fmt.Errorf(`%s: policy scope %q: only the default scope "" is supported, and s3://BUCKET[/DIR[/KEY]] and https://HOST[/DIR[/FILE]]`, t.name, scope)
 }
 
 // archiveReference names an image in an archive, or an archive.
@@ -243,15 +246,18 @@ func (ref archiveReference) DockerReference() reference.Named {
 	return ref.name
 }
 
-// PolicyConfigurationIdentity returns "": archives have no identity a policy
-// could name.
+// PolicyConfigurationIdentity returns the address of an archive that is elsewhere, without a query string, and
+// "" for one of this machine, which has no identity a policy could name.
 func (ref archiveReference) PolicyConfigurationIdentity() string {
-	return ""
+	identity, _ := naming.Identity(ref.path)
+	return identity
 }
 
-// PolicyConfigurationNamespaces returns no namespaces.
+// PolicyConfigurationNamespaces returns the directories that an address is in, and its bucket or host, the
+// narrowest first. There are none for an archive of this machine.
 func (ref archiveReference) PolicyConfigurationNamespaces() []string {
-	return []string{}
+	_, wider := naming.Identity(ref.path)
+	return append([]string{}, wider...)
 }
 
 // NewImage returns the image; the caller must close it. For an archive that

@@ -208,6 +208,20 @@ func TestTransport(t *testing.T) {
 		require.Error(t, archive.Transport.ValidatePolicyConfigurationScope(scope))
 		require.ErrorContains(t, dockerarchive.Transport.ValidatePolicyConfigurationScope(scope), "only the default scope")
 	}
+	for _, transport := range []types.ImageTransport{dockerarchive.Transport, dockerarchive.ImageTransport} {
+		ref, err := transport.ParseReference("s3://bucket/dir/at-09%3A30.tar:app:1")
+		require.NoError(t, err)
+		assert.Equal(t, "docker.io/library/app:1", ref.DockerReference().String())
+		assert.Equal(t, "s3://bucket/dir/at-09%3A30.tar:docker.io/library/app:1", ref.StringWithinTransport())
+		scopes := append([]string{ref.PolicyConfigurationIdentity()}, ref.PolicyConfigurationNamespaces()...)
+		assert.Equal(t, []string{"s3://bucket/dir/at-09%3A30.tar", "s3://bucket/dir", "s3://bucket"}, scopes)
+		presigned, err := transport.ParseReference("https://host/dir/x.tar?X-Amz-Signature=hidden:app:1")
+		require.NoError(t, err)
+		assert.Equal(t, "https://host/dir/x.tar", presigned.PolicyConfigurationIdentity())
+		for _, scope := range append(scopes, "https://host/dir") {
+			require.NoError(t, transport.ValidatePolicyConfigurationScope(scope))
+		}
+	}
 }
 
 // Operations that a reference does not support are refused, and make nothing.

@@ -109,6 +109,11 @@ func Bucket(path string) (bucket, key string, err error) {
 	if key, err = url.PathUnescape(escaped); err != nil {
 		return "", "", fmt.Errorf("the key has a percent sign that is no escape; write it %%25: %w", err)
 	}
+	for part := range strings.SplitSeq(key, "/") {
+		if part == "." || part == ".." { // Some stores would take another key.
+			return "", "", fmt.Errorf("the key has %q between slashes, which not all stores take as it is", part)
+		}
+	}
 	return bucket, key, nil
 }
 

@@ -1,0 +1,49 @@
+package naming
+
+import (
+	"net/url"
+	"path"
+	"strings"
+)
+
+// Identity returns what a signature policy calls the archive at an address, and the wider scopes that it is in,
+// the narrowest first: s3://BUCKET/DIR/KEY, s3://BUCKET/DIR and s3://BUCKET, and https://HOST/DIR/FILE and so on.
+// Addresses of one archive have one identity: it is without a query string, and escaped as little as possible.
+// "" is for a path of this machine, which says nothing about its makers.
+func Identity(archive string) (identity string, wider []string) {
+	scheme, _ := Scheme(archive)
+	switch scheme {
+	case "s3":
+		bucket, key, err := Object(archive)
+		if err != nil {
+			return "", nil
+		}
+		identity = ObjectPath(bucket, key)
+	case "https":
+		u, err := url.Parse(archive)
+		if err != nil || u.Host == "" {
+			return "", nil
+		}
+		host := strings.TrimSuffix(strings.ToLower(u.Host), ":443")
+		// A server may take dots away, so they must not lead out of a scope.
+		clean := url.URL{Scheme: "https", Host: host, Path: path.Clean("/" + u.Path)}
+		identity = strings.TrimSuffix(clean.String(), "/")
+	default:
+		return "", nil
+	}
+	start := len(scheme) + len("://")
+	for at := strings.LastIndexByte(identity, '/'); at >= start; at = strings.LastIndexByte(identity[:at], '/') {
+		wider = append(wider, identity[:at])
+	}
+	return identity, wider
+}
+
+// IsScope reports whether a scope of a signature policy can be that of an archive: an identity, or one of
+// the wider scopes.
+func IsScope(scope string) bool {
+	if bucket, ok := strings.CutPrefix(scope, "s3://"); ok && bucketName.MatchString(bucket) {
+		return true
+	}
+	identity, _ := Identity(scope)
+	return identity != "" && identity == scope
+}

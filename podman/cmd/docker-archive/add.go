@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 )
 
@@ -25,7 +27,11 @@ second writer fails, or waits with --wait.`,
 		Args: atLeast(1, "an archive and images"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.archive = archivePath(args[0])
-			return o.failed(cmd, o.run(cmd, args[1:]))
+			err := o.run(cmd, args[1:])
+			if err != nil && len(args) > 1 && looksLikeArchive(o.archive) && !isRemote(o.archive) && !isPath(o.archive) {
+				err = withHint(err, fmt.Sprintf("docker-archive save -o %s %s makes a new archive", o.archive, shortened(args[1])))
+			}
+			return o.failed(cmd, err)
 		},
 	}
 	o.source.stdin = cmd.InOrStdin

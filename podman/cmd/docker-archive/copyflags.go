@@ -63,7 +63,7 @@ func (o *skopeoOptions) apply(options *copy.Options) error {
 	case "all":
 		options.ImageListSelection = copy.CopyAllImages
 	default:
-		return usagef("--multi-arch %q is neither system nor all", o.multiArch)
+		return guessError{usagef("--multi-arch %q is neither system nor all", o.multiArch), "docker-archive copy --all copies an index with all its images"}
 	}
 	if err := o.applyCompression(options.DestinationCtx); err != nil {
 		return err

@@ -38,7 +38,7 @@ type exportJSON struct {
 func newExportCommand(g *globalOptions) *cobra.Command {
 	o := &exportOptions{insideFlags: insideFlags{globalOptions: g}}
 	cmd := &cobra.Command{
-		Use:   "export -o FILE IMAGE",
+		Use:   "export [-o FILE] IMAGE",
 		Short: "Write an image's root file system as one tar",
 		Long: `Write the files of an image as one tar, as 'docker export' and 'crane export'
 do. The same image always gives the same bytes, however it is stored. FILE
@@ -47,18 +47,16 @@ appears when it is complete and every layer is verified; FILE.tar.gz and
 
 ` + imageUsage,
 		Example: `  docker-archive export -o rootfs.tar nginx.tar
-  docker-archive export -o - nginx.tar | tar tv
+  docker-archive export nginx.tar | tar tv
   docker-archive export --path /etc -o etc.tar nginx.tar`,
 		Args:              betweenArgs(1, 2, "an image, and perhaps the file to write"),
 		ValidArgsFunction: completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 2 && o.output == "" { // As crane has it.
-				o.output = args[1]
-			} else if len(args) == 2 {
+			if len(args) == 2 && cmd.Flags().Changed("output") {
 				return usagef("export writes one file, but is given %q and %q", o.output, args[1])
 			}
-			if o.output == "" {
-				return usagef("--output says which file to write, - for standard output")
+			if len(args) == 2 { // As crane has it.
+				o.output = args[1]
 			}
 			img, err := o.open(cmd.Context(), args[0], files.Options{})
 			if err != nil {
@@ -70,7 +68,7 @@ appears when it is complete and every layer is verified; FILE.tar.gz and
 	}
 	f := cmd.Flags()
 	o.register(f)
-	f.StringVarP(&o.output, "output", "o", "", "write `FILE`, - for standard output")
+	f.StringVarP(&o.output, "output", "o", "-", "write `FILE`, - for standard output")
 	f.BoolVar(&o.force, "force", false, "replace an existing file, once the new one is complete")
 	f.StringVar(&o.path, "path", "", "write only what is at or below `PATH`")
 	return cmd

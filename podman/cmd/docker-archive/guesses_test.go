@@ -67,12 +67,12 @@ func flagOf(cmd *cobra.Command, arg string) *pflag.Flag {
 // Users of other programs are told what to type here.
 func TestGuessedLines(t *testing.T) {
 	inTestdata(t, "archives/podman-multi.tar", "jan.tar")
+	require.NoError(t, os.WriteFile("list.txt", []byte(strings.Repeat("app:1\n", 200)), 0o600))
 	for typed, want := range map[string]string{
 		"pull registry.example/app:1 p.tar":                    "docker-archive save -o app.tar HOST/app:1",
 		"pull --format=oci registry.example/app:1 x":           "docker-archive save",
 		"--insecure pull registry.example/app:1 p.tar":         "docker-archive save",
 		"--platform linux/arm64 pull registry.example/app:1 x": "docker-archive save",
-		"--log-level=debug --foo image ls":                     "docker-archive list",
 		"append -b registry.example/app:1 -f x.tar":            "docker-archive make --base",
 		"mutate registry.example/app:1 --label a=b":            "docker-archive make --base",
 		"flatten registry.example/app:1":                       "--squash",
@@ -108,6 +108,48 @@ func TestGuessedLines(t *testing.T) {
 		"alpine:3.20":                                      "docker-archive save -o app.tar alpine:3.20",
 		"jan.tar":                                          "docker-archive list jan.tar",
 		"help pull":                                        "docker-archive save",
+		"--log-level=debug --foo image ls":                 "--debug",
+		"-v list jan.tar":                                  "--debug",
+		"--insecure digest registry.example/app:1":         "--tls-verify=false",
+		"-o out.tar bud -t x .":                            "docker-archive make",
+		"-i jan.tar list":                                  "no flag is needed: docker-archive list images.tar",
+		"-i jan.tar":                                       "docker-archive load -i app.tar",
+		"push --input jan.tar registry.example":            "no flag is needed: docker-archive push",
+		"save --src-creds a:b -o f.tar app:1":              "--creds",
+		"save --src-tls-verify=false -o f.tar app:1":       "--tls-verify=false",
+		"copy --creds a:b jan.tar dir:x":                   "--src-creds or --dest-creds",
+		"copy --insecure jan.tar dir:x":                    "--tls-verify=false",
+		"save --platform arm64 -o f.tar app:1":             "--platform linux/arm64",
+		"save --platform all -o f.tar app:1":               "--all-platforms",
+		"save --format oci-dir -o f app:1":                 "docker-archive copy docker://HOST/app:1 oci:DIR",
+		"save --format tarball -o f.tar app:1":             "--layout image, oci or docker",
+		"save registry.example/app:1 new.tar":              "docker-archive save -o new.tar registry.example/app:1",
+		"save -o f.tar @list.txt":                          "--from-file list.txt",
+		"save -o f.tar list.txt":                           "A list of images: --from-file list.txt; Kubernetes",
+		"add new.tar registry.example/app:1":               "docker-archive save -o new.tar registry.example/app:1",
+		"push registry.example/app:1 jan.tar":              "docker-archive push jan.tar registry.example/app:1",
+		"tag jan.tar new:1":                                "docker-archive tag jan.tar OLD new:1",
+		"tag jan.tar a:1 b:1 c:1":                          "docker-archive tag jan.tar a:1 b:1",
+		"remove jan.tar":                                   "docker-archive remove jan.tar NAME",
+		"inspect jan.tar registry.example/app:1":           "docker-archive inspect jan.tar:registry.example/app:1",
+		"inspect --raw --format {{.Digest}} jan.tar:@0":    "print JSON",
+		"inspect --format {{.Id}} jan.tar:@0":              "docker-archive list --format",
+		"list dir:x":                                       "docker-archive inspect dir:x",
+		"list registry.example:5000":                       "docker-archive tags registry.example:5000/app",
+		"list alpine:3.20":                                 "docker-archive save -o app.tar alpine:3.20",
+		"list jan.tar:/etc":                                "docker-archive files jan.tar /etc",
+		"list jan.tar /etc":                                "docker-archive files jan.tar /etc",
+		"cat jan.tar:/etc/passwd":                          "docker-archive cat jan.tar /etc/passwd",
+		"cat jan.tar":                                      "docker-archive cat jan.tar PATH",
+		"tree jan.tar /etc":                                "docker-archive files jan.tar /etc",
+		"verify jan.tar jan.tar":                           "docker-archive verify \"$FILE\"",
+		"compact jan.tar new.tar":                          "docker-archive save -o NEW",
+		"images import jan.tar":                            "docker-archive push app.tar HOST",
+		"jan.tar docker://registry.example/app:1":          "docker-archive copy jan.tar docker://registry.example/app:1",
+		"store add chart x":                                "helm template",
+		"store sync -f x.yaml":                             "docker-archive save --from-yaml",
+		"make -t app:1 .":                                  "docker-archive make --base",
+		"make -f Dockerfile .":                             "docker-archive make --base",
 	} {
 		_, errOut, status := command(t, strings.Fields(typed)...)
 		assert.NotZero(t, status, typed)
@@ -116,6 +158,56 @@ func TestGuessedLines(t *testing.T) {
 		assert.NotContains(t, errOut, "did you mean", typed)
 	}
 }
+
+// The word that is wrong is told, whatever the flags behind it; no file but an argument is taken for
+// an image.
+func TestWrongWords(t *testing.T) {
+	inTestdata(t, "archives/podman-multi.tar", "jan.tar")
+	_, errOut, status := command(t, "sav", "-o", "f.tar", "app:1")
+	assert.Equal(t, exitUsage, status)
+	assert.Contains(t, errOut, `unknown command "sav"; did you mean save?`)
+	_, errOut, _ = command(t, "--authfile", "auth.json", "inspect", "registry.example/app:1")
+	assert.Contains(t, errOut, "auth.json")
+	assert.NotContains(t, errOut, "hint: ")
+}
+
+// No word of another program is taken for a spelling of one here.
+func TestWordsOfOthers(t *testing.T) {
+	for _, word := range strings.Fields(wordsOfOthers) {
+		_, errOut, _ := command(t, word)
+		assert.NotContains(t, errOut, "did you mean", word)
+	}
+}
+
+// wordsOfOthers are the commands of docker, podman, buildah, skopeo, crane, regctl, oras, umoci, ctr,
+// nerdctl, cosign, hauler, helm, kind and tar-like programs.
+const wordsOfOthers = `
+	attach auto-update build builder buildx checkpoint commit compose config container context cp create
+	diff events exec export farm generate healthcheck history image images import info init inspect kill
+	kube load login logout logs machine manifest mount network node pause play plugin pod port ps pull push
+	rename restart rm rmi run save scout search secret service stack start stats stop swarm system tag top
+	trust unmount unpause unshare untag update version volume wait
+
+	add bud copy from prune source umount
+
+	delete generate-sigstore-key list-tags manifest-digest standalone-sign standalone-verify sync
+
+	append auth blob catalog digest export flatten index layout ls mutate optimize pull rebase registry
+	validate
+
+	artifact repo discover backup restore resolve repack unpack raw gc stat insert new
+
+	content containers namespaces snapshots task leases plugins
+
+	attest clean dockerfile download env initialize install-cosign piv-tool pkcs11-tool policy public-key
+	sign sign-blob signing-config tree triangulate trusted-root upload verify verify-attestation
+	verify-blob
+
+	store completion dependency get lint package pull repo rollback show status template test uninstall
+	delete-cluster kubeconfig nodes
+
+	extract unzip untar tar zip du df cat find grep ll
+`
 
 // Names from other programs that mean the same are names here.
 func TestAliases(t *testing.T) {
@@ -130,6 +222,11 @@ func TestAliases(t *testing.T) {
 	assert.Equal(t, want, got)
 	out, _ := succeeds(t, "list", "--no-trunc", "x.tar")
 	assert.Regexp(t, `sha256:[0-9a-f]{64} `, out)
+	out, _ = succeeds(t, "list", "--format", `table {{.Repository}}\t{{.Tag}}`, "x.tar")
+	assert.Regexp(t, `^REPOSITORY +TAG\n\S+ +\S+\n$`, out)
+	toFile, _ := succeeds(t, "export", "-o", "-", "x.tar")
+	out, _ = succeeds(t, "export", "x.tar")
+	assert.Equal(t, toFile, out, "as docker export has it")
 	out, _ = succeeds(t, "export", "x.tar", "rootfs.tar")
 	assert.Empty(t, out)
 	assert.FileExists(t, "rootfs.tar")
@@ -144,6 +241,11 @@ func TestSynonyms(t *testing.T) {
 	for typed, want := range map[string]string{
 		"image ls jan.tar":                                    "list jan.tar",
 		"--debug image list jan.tar":                          "list jan.tar",
+		"images ls jan.tar":                                   "list jan.tar",
+		"i ls jan.tar":                                        "list jan.tar",
+		"--format {{.Tag}} list jan.tar":                      "list --format {{.Tag}} jan.tar",
+		"-q list jan.tar":                                     "list -q jan.tar",
+		"--json list jan.tar":                                 "list --json jan.tar",
 		"image inspect jan.tar:@0":                            "inspect jan.tar:@0",
 		"--platform linux/amd64 image inspect jan.tar:@0":     "inspect --platform linux/amd64 jan.tar:@0",
 		"manifest jan.tar:@0":                                 "inspect --raw jan.tar:@0",
@@ -172,7 +274,7 @@ func TestSynonyms(t *testing.T) {
 	succeeds(t, "save", "--format", "docker-archive", "-o", "g.tar", "docker-archive:jan.tar")
 	_, errOut, status := command(t, "save", "--format", "docker-dir", "-o", "h", "docker-archive:jan.tar")
 	assert.Equal(t, exitUsage, status)
-	assert.Contains(t, errOut, "only docker-archive and oci-archive are archives")
+	assert.Contains(t, errOut, "a directory is no archive")
 	out, _ = succeeds(t, "manifest", "get", "--help")
 	assert.Contains(t, out, "docker-archive inspect IMAGE")
 

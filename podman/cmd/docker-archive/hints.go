@@ -32,6 +32,10 @@ import (
 
 // hintFor returns what the user can do about an error, or "".
 func hintFor(err error) string {
+	var hinted hintedError
+	if errors.As(err, &hinted) {
+		return hinted.hint
+	}
 	for _, hint := range []func(error) string{formatHint, addressHint, fileHint, hereHint, pushHint, registryHint, growHint, imageHint} {
 		if text := hint(err); text != "" {
 			return text
@@ -43,6 +47,9 @@ func hintFor(err error) string {
 // formatHint is about fields of other commands.
 func formatHint(err error) string {
 	var none *noFieldError
+	if errors.As(err, &none) && (none.name == "Id" || none.name == "ID") {
+		return "The ID is the digest of the config: docker-archive list --format '{{.ID}}' FILE."
+	}
 	if errors.As(err, &none) && slices.Contains([]string{"Config", "ContainerConfig", "RootFS", "History"}, none.name) && !slices.Contains(none.fields, none.name) {
 		return "The config is printed by docker-archive inspect --config."
 	}
@@ -180,7 +187,7 @@ func isTemporary(path string) bool {
 func fileHint(err error) string {
 	var opened *fs.PathError
 	if errors.As(err, &opened) && errors.Is(err, fs.ErrNotExist) {
-		return partHint(opened.Path)
+		return noArchiveHint(opened.Path, unprefixed(err.Error()) == opened.Error())
 	}
 	image, ok := imageOf(err)
 	if !ok {
@@ -198,29 +205,6 @@ func fileHint(err error) string {
 		return fmt.Sprintf("%s is in this directory: if that is meant, it is called %s:%s.", name, transport, name)
 	}
 	return ""
-}
-
-// partHint is about a path of an archive with the name of an image, or the name of an image
-// in a registry.
-func partHint(path string) string {
-	archive, name, ok := strings.Cut(path, ":")
-	if _, err := os.Stat(archive); !ok || err != nil {
-		return namedHint(path)
-	}
-	return fmt.Sprintf("There is a file %s. This command takes all of an archive; 'docker-archive inspect' shows %s of it.", archive, name)
-}
-
-// namedHint is about the name of an image in a registry where an archive should be.
-func namedHint(path string) string {
-	name := strings.TrimPrefix(path, docker.Transport.Name()+"://")
-	named, err := reference.ParseNamed(name)
-	if err != nil || looksLikeArchive(name) || strings.HasPrefix(name, ".") || filepath.IsAbs(name) {
-		return ""
-	}
-	if reference.IsNameOnly(named) {
-		return fmt.Sprintf("This command takes archives. For the tags of a repository: docker-archive save --all-tags --dry-run %s", name)
-	}
-	return fmt.Sprintf("This command takes archives. Save the image first: docker-archive save -o app.tar %s; or look at it in the registry: docker-archive inspect %s", name, name)
 }
 
 // looksLikeArchive reports whether a name is one that people give to archives.

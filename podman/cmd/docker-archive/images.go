@@ -62,6 +62,9 @@ func (l *imageList) report(err error) error {
 // that cannot be listed are reported and left out.
 func (o *saveOptions) images(cmd *cobra.Command, sys *types.SystemContext, args []argument) (*imageList, error) {
 	if len(args) == 0 {
+		if o.archive == "" && hasInput(cmd.InOrStdin()) {
+			return nil, guessError{usagef("there is no image to save"), "docker-archive save --from-file - -o images.tar reads a list of images"}
+		}
 		return nil, usagef("there is no image to save")
 	}
 	names, err := o.parseNames(args)
@@ -106,7 +109,7 @@ func (o *saveOptions) images(cmd *cobra.Command, sys *types.SystemContext, args 
 			list.release()
 			return nil, err
 		case !o.keepGoing || errors.As(err, &usage):
-			wrong = append(wrong, arg.wrong(err))
+			wrong = append(wrong, arg.wrong(o.explain(args, arg.text, err)))
 		default:
 			printError(cmd.ErrOrStderr(), arg.wrong(err))
 			o.unlisted.notSaved(arg.text, err)

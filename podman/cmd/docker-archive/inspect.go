@@ -71,7 +71,7 @@ file, --raw and --format print every byte.`,
 				format = ""
 			}
 			if format != "" && (raw || config) {
-				return usagef("--format cannot be used together with --raw or --config")
+				return guessError{usagef("--format cannot be used together with --raw or --config"), "docker-archive inspect --raw and --config print JSON; fields of it: … | jq"}
 			}
 			src, sys, err := o.source(cmd.Context(), args[0], raw && !config)
 			if err != nil {
@@ -267,6 +267,9 @@ func fieldsOf(v any) []string {
 	return names
 }
 
+// tabs are the two escapes that docker and podman take outside of a template's actions too.
+var tabs = strings.NewReplacer(`\t`, "\t", `\n`, "\n")
+
 // printFormat prints a structure by a Go template, and a line end.
 func printFormat(out io.Writer, format string, v any) error {
 	t, err := template.New("format").Funcs(template.FuncMap{
@@ -275,7 +278,7 @@ func printFormat(out io.Writer, format string, v any) error {
 			return string(data), err
 		},
 		"join": strings.Join,
-	}).Parse(format)
+	}).Parse(tabs.Replace(format))
 	if err != nil {
 		return fmt.Errorf("--format: %w", err)
 	}

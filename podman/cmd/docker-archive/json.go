@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/docker/go-units"
 	"github.com/opencontainers/go-digest"
@@ -220,8 +222,23 @@ func listRows(images []dockerarchive.ImageInfo) []listRow {
 	return rows
 }
 
-// printFormatted prints a line for each name of each image.
+// templateField is a field in a template.
+var templateField = regexp.MustCompile(`\{\{[^.}]*\.(\w+)[^}]*\}\}`)
+
+// printFormatted prints a line for each name of each image; below a heading, if the format begins as
+// that of a table does for docker and podman.
 func printFormatted(out io.Writer, format string, images []dockerarchive.ImageInfo) error {
+	if columns, ok := strings.CutPrefix(format, "table "); ok {
+		w := tabwriter.NewWriter(shown(out), 0, 0, 3, ' ', 0)
+		heading := templateField.ReplaceAllStringFunc(tabs.Replace(columns), func(field string) string {
+			return strings.ToUpper(templateField.FindStringSubmatch(field)[1])
+		})
+		fmt.Fprintln(w, heading)
+		if err := printFormatted(w, columns, images); err != nil {
+			return err
+		}
+		return w.Flush()
+	}
 	for _, row := range listRows(images) {
 		if err := printFormat(shown(out), format, row); err != nil {
 			return err

@@ -42,14 +42,20 @@ layout.`,
 		Args:              atLeast(1, "archives"),
 		ValidArgsFunction: completeArchives,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if format == "json" { // As docker and podman have it.
+			switch format { // As docker and podman have it.
+			case "json":
 				asJSON, format = true, ""
+			case "table":
+				format = ""
 			}
 			if asJSON && quiet || (asJSON || quiet) && format != "" {
 				return usagef("only one of --json, --quiet and --format can be given")
 			}
 			lists, err := listAll(cmd, g, &server, args)
-			if err != nil {
+			switch {
+			case err != nil && len(args) == 2 && strings.HasPrefix(args[1], "/"): // As ls has it.
+				return withHint(err, fmt.Sprintf("Files in an image: docker-archive files %s %s", shortened(args[0]), shortened(args[1])))
+			case err != nil:
 				return err
 			}
 			if asJSON {

@@ -160,6 +160,13 @@ func (o *makeOptions) run(cmd *cobra.Command, args []string) error {
 	return o.writeDigests(m)
 }
 
+// isContext reports whether a destination is the directory that docker build is given.
+func isContext(arg string) bool {
+	_, _, transport := cutTransport(arg)
+	info, err := os.Stat(arg)
+	return !transport && err == nil && info.IsDir()
+}
+
 // check returns the names of the image, if the flags fit each other.
 func (o *makeOptions) check(args []string) ([]reference.Named, error) {
 	if err := (&retryOptions{retryTimes: o.retryTimes}).check(); err != nil {
@@ -168,6 +175,8 @@ func (o *makeOptions) check(args []string) ([]reference.Named, error) {
 	switch {
 	case len(args) == 0 && o.output == "":
 		return nil, usagef("there is neither --output nor a destination")
+	case len(args) == 1 && isContext(args[0]), strings.HasSuffix(o.format, "ockerfile"):
+		return nil, guessError{usagef("make runs no Dockerfile"), "docker-archive make --base HOST/base:1 --add DIR:/app --cmd RUN -t app:1 -o app.tar"}
 	case len(args) == 1 && o.output != "":
 		return nil, usagef("--output and the destination %s contradict each other", args[0])
 	case len(args) == 1 && len(o.tags) > 0:

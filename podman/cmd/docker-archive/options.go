@@ -85,7 +85,14 @@ func (g *globalOptions) systemContext() (*types.SystemContext, error) {
 func parsePlatform(s string) (imgspecv1.Platform, error) {
 	parts := strings.Split(s, "/")
 	if len(parts) < 2 || len(parts) > 3 || parts[0] == "" || parts[1] == "" {
-		return imgspecv1.Platform{}, usagef("--platform %q is not of the form OS/ARCH[/VARIANT]", s)
+		wrong := usagef("--platform %q is not of the form OS/ARCH[/VARIANT]", s)
+		switch {
+		case s == "all" || s == "*":
+			return imgspecv1.Platform{}, guessError{wrong, "docker-archive save --all-platforms; docker-archive copy --all"}
+		case len(parts) == 1 && s != "" && s != "local":
+			return imgspecv1.Platform{}, guessError{wrong, "--platform linux/" + s}
+		}
+		return imgspecv1.Platform{}, wrong
 	}
 	p := imgspecv1.Platform{OS: parts[0], Architecture: parts[1]}
 	if len(parts) == 3 {

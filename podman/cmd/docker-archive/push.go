@@ -95,6 +95,9 @@ continue it.`,
 }
 
 func (o *pushOptions) run(cmd *cobra.Command, archives []string, registry string) error {
+	if isArchive(registry) && len(archives) == 1 && !isArchive(archives[0]) {
+		return guessError{usagef("push takes archives first, then a registry"), fmt.Sprintf("docker-archive push %s %s", shortened(registry), shortened(archives[0]))}
+	}
 	registry = strings.TrimSuffix(strings.TrimPrefix(registry, "docker://"), "/")
 	registry, o.only = wholeTarget(registry)
 	named, err := registries.ParseNamed(registry + "/name")

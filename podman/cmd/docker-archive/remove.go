@@ -50,7 +50,7 @@ the space. The last image is not removed; delete the file instead.`,
 				if _, err := reference.ParseNormalizedNamed(args[0]); err == nil && !isPath(args[0]) {
 					return guessError{usagef("remove takes an archive and names, but is given %q", args), "docker-archive remove images.tar " + shortened(args[0])}
 				}
-				return usagef("remove takes an archive and names, but is given %q", args)
+				return guessError{usagef("remove takes an archive and names, but is given %q", args), fmt.Sprintf("docker-archive remove %s NAME; its names: docker-archive list %s", shortened(args[0]), shortened(args[0]))}
 			}
 			options, err := o.options(g)
 			if err != nil {

@@ -82,11 +82,14 @@ func (f layoutFormat) Type() string { return "KIND" }
 // Set takes podman's name of a layout.
 func (f layoutFormat) Set(format string) error {
 	layout, ok := map[string]string{"docker-archive": "docker", "oci-archive": "image"}[format]
-	if !ok {
-		return errors.New("only docker-archive and oci-archive are archives; docker-archive copy writes oci:DIR and dir:DIR")
+	switch {
+	case ok:
+		*f.layout = layout
+		return nil
+	case strings.HasSuffix(format, "dir"):
+		return guessError{errors.New("a directory is no archive"), "docker-archive copy docker://HOST/app:1 oci:DIR:app, or dir:DIR"}
 	}
-	*f.layout = layout
-	return nil
+	return guessError{errors.New("it is neither docker-archive nor oci-archive"), "docker-archive save --layout image, oci or docker"}
 }
 
 func newSaveCommand(g *globalOptions) *cobra.Command {

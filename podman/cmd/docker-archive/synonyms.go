@@ -46,13 +46,40 @@ var synonyms = map[string][]string{
 	"manifest fetch-config": {"inspect", "--config"},
 }
 
-// translate turns a command line of another program into the one here that means the same. Our own
-// lines, and unknown ones, stay as they are.
+// imageWords are how other programs call their commands for images, the first as docker does.
+var imageWords = []string{"image", "images", "i"}
+
+// translate turns a command line of another program into the one here that means the same, and puts
+// flags before a command behind it. Our own lines, and unknown ones, stay as they are.
 func translate(root *cobra.Command, args []string) []string {
 	if len(args) > 0 && args[0] == "help" {
 		return args
 	}
+	return flagsBehind(root, translateWords(root, args))
+}
+
+// flagsBehind puts flags before a command of ours behind it. Other programs have flags for all their
+// commands; here most flags are a command's own.
+func flagsBehind(root *cobra.Command, args []string) []string {
 	at := wordsAt(root, args)
+	if len(at) == 0 || at[0] == 0 || slices.Contains(args[:at[0]], "--") {
+		return args
+	}
+	name := args[at[0] : at[0]+1]
+	if own, _, err := root.Find(name); err != nil || own == root {
+		return args
+	}
+	return slices.Concat(name, args[:at[0]], args[at[0]+1:])
+}
+
+func translateWords(root *cobra.Command, args []string) []string {
+	at := wordsAt(root, args)
+	if len(at) > 1 && slices.Contains(imageWords[1:], args[at[0]]) && !isPath(args[at[1]]) {
+		name := "image " + args[at[1]]
+		if synonyms[name] != nil || guesses[name] != "" { // As containerd's ctr has it.
+			args = slices.Replace(slices.Clone(args), at[0], at[0]+1, "image")
+		}
+	}
 	if len(at) == 2 && args[at[0]] == "ls" && isRepository(args[at[1]]) { // As crane has it.
 		return slices.Replace(slices.Clone(args), at[0], at[0]+1, "tags")
 	}

@@ -72,6 +72,10 @@ func tagArguments(cmd *cobra.Command, args []string) (archive, image string, to 
 	if len(args) == 2 {
 		var ok bool
 		if archive, image, ok = naming.Split(archive); !ok || !isPath(archive) {
+			if isArchive(args[0]) {
+				hint := fmt.Sprintf("docker-archive %s %s OLD %s; its names: docker-archive list %s", cmd.Name(), shortened(args[0]), shortened(args[1]), shortened(args[0]))
+				return "", "", nil, guessError{usagef("%s takes an archive, a name in it and a new name, but is given %q", cmd.Name(), args), hint}
+			}
 			if _, err := reference.ParseNormalizedNamed(args[0]); err == nil {
 				hint := fmt.Sprintf("docker-archive %s images.tar %s %s; in a registry: docker-archive copy docker://%s docker://NEW", cmd.Name(), shortened(args[0]), shortened(args[1]), shortened(args[0]))
 				return "", "", nil, guessError{usagef("%s changes an archive, and is given %q", cmd.Name(), args), hint}

@@ -67,19 +67,24 @@ func exactArgs(n int, what string) cobra.PositionalArgs { return countedArgs(n, 
 // atLeast demands n arguments or more; what names them: "archives".
 func atLeast(n int, what string) cobra.PositionalArgs { return countedArgs(n, math.MaxInt, what) }
 
+// betweenArgs demands at least some arguments and at most others; what names them.
+func betweenArgs(least, most int, what string) cobra.PositionalArgs {
+	return countedArgs(least, most, what)
+}
+
 func countedArgs(least, most int, what string) cobra.PositionalArgs {
 	return usageArgs(func(cmd *cobra.Command, args []string) error {
 		switch {
 		case least <= len(args) && len(args) <= most:
 			return nil
 		case len(args) == 0:
-			return countError{fmt.Errorf("%s takes %s", cmd.Name(), what), exampleOf(cmd)}
+			return countError{fmt.Errorf("%s takes %s", cmd.Name(), what), countHint(cmd, args)}
 		}
-		return countError{fmt.Errorf("%s takes %s, but is given %q", cmd.Name(), what, args), exampleOf(cmd)}
+		return countError{fmt.Errorf("%s takes %s, but is given %q", cmd.Name(), what, args), countHint(cmd, args)}
 	})
 }
 
-// countError is a command line with too few or too many arguments, and one with enough.
+// countError is a command line with too few or too many arguments, and what to use instead.
 type countError struct {
 	error
 	example string
@@ -97,7 +102,7 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	if guess(args) != "" {
+	if hint, _ := guess(args); hint != "" {
 		return usagef("unknown command %q", args[0]) // Its hint says more than a likeness.
 	}
 	var like []string
@@ -190,17 +195,4 @@ func ofCommand(cmd *cobra.Command, err error) error {
 		return commandError{err, cmd.CommandPath()}
 	}
 	return err
-}
-
-// betweenArgs demands at least some arguments and at most others; what names them.
-func betweenArgs(least, most int, what string) cobra.PositionalArgs {
-	return usageArgs(func(cmd *cobra.Command, args []string) error {
-		switch {
-		case len(args) >= least && len(args) <= most:
-			return nil
-		case len(args) == 0:
-			return countError{fmt.Errorf("%s takes %s", cmd.Name(), what), exampleOf(cmd)}
-		}
-		return countError{fmt.Errorf("%s takes %s, but is given %q", cmd.Name(), what, args), exampleOf(cmd)}
-	})
 }

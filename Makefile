@@ -37,28 +37,43 @@ pictures: build
 	docs/pictures/session.sh
 	docs/pictures/speed.sh
 
-# TEST is go test with the race detector, where it works: with a C compiler and its headers.
-TEST = $$(if $(GO) build -race net 2>/dev/null; then echo $(GO) test -race -timeout 20m; else \
+# TEST is go test with the race detector, where it works: with a C compiler and its headers. make lint vets.
+TEST = $$(if $(GO) build -race net 2>/dev/null; then echo $(GO) test -vet=off -race -timeout 20m; else \
 	echo 'Testing without the race detector, which needs a C compiler.' >&2; \
-	echo env $(STATIC) test -timeout 20m; fi)
+	echo env $(STATIC) test -vet=off -timeout 20m; fi)
 
 # The race detector has a process wait a second for further races before it ends, and the tests
 # start hundreds of them.
 test: export GORACE ?= atexit_sleep_ms=0
 
+# FRONT are the packages whose code and tests the module podman generates from the root's. Each test of
+# theirs runs once with the race detector, in the root, and once in long campaigns, in the module podman.
+FRONT = . ./e2e ./register
+
 # test tests both modules. It needs Go, but no C compiler, daemon, network or root.
 test:
-	@test=$(TEST); set -x; $$test -tags $(TAGS) ./... && cd podman && $$test -tags $(TAGS) ./...
+	@test=$(TEST); set -x; $$test -tags $(TAGS) ./... && cd podman && \
+	  $$test -tags $(TAGS) $$($(GO) list -tags $(TAGS) ./... | grep -vE '/podman(/e2e|/register)?$$') && \
+	  $(STATIC) test -vet=off -timeout 20m -tags $(TAGS) $(FRONT)
 
 # crash kills processes that write and change archives, ten thousand of them.
 CRASHES ?= 34
 crash:
 	cd podman && DOCKERARCHIVE_TEST_LONG=1 $(GO) test -tags $(TAGS) -timeout 120m -count $(CRASHES) -v -run 'TestKilled' ./e2e
 
-# test-long runs more rounds of the tests, without C and so without the race detector.
+# CAMPAIGNS are the test files that do more by DOCKERARCHIVE_TEST_LONG or without the race detector.
+CAMPAIGNS = git grep -lE 'imagetest\.Rounds|raced\.|go:build !race' --
+FOLDERS   = xargs -n1 dirname | sort -u | sed 's|^|./|'
+
+# test-long runs the packages of CAMPAIGNS without C, and so without the race detector, for more rounds;
+# of the large package copying only those files. It also tests the modules that make test leaves out.
 test-long: export DOCKERARCHIVE_TEST_LONG = 1
+test-long: LONG = $(STATIC) test -vet=off -timeout 60m -tags $(TAGS)
 test-long:
-	@for m in . podman bench interop; do (set -x; cd $$m && $(STATIC) test -timeout 60m -tags $(TAGS) ./...) || exit 1; done
+	$(LONG) $$($(CAMPAIGNS) '*_test.go' ':!e2e' ':!podman' | $(FOLDERS))
+	cd podman && $(LONG) $(FRONT) $$($(CAMPAIGNS) '*_test.go' ':!copying' ':!e2e' | $(FOLDERS))
+	cd podman && $(LONG) -run "^($$($(CAMPAIGNS) 'copying/*_test.go' | xargs sed -n 's/^func \(Test[A-Za-z0-9]*\)(.*/\1/p' | paste -sd'|' -))\$$" ./copying
+	@for m in bench interop; do (set -x; cd $$m && $(LONG) ./...) || exit 1; done
 	cd release && $(STATIC) test -count 1 ./... # It reads what Go does not know it reads: the whole repository.
 
 # exact rebuilds layers from thousands of random deltas and broken deltas. It takes half an hour.
@@ -150,7 +165,7 @@ portable:
 # fuzz looks for new findings for a moment; fuzz longer by FUZZTIME=30m. The default
 # is a number of inputs, not a time: Go may report the end of the time as a failure.
 FUZZTIME ?= 5000x
-FUZZ = $(GO) test -tags $(TAGS) -run '^$$' -fuzzminimizetime 10x -fuzztime $(FUZZTIME) -fuzz
+FUZZ = $(GO) test -vet=off -tags $(TAGS) -run '^$$' -fuzzminimizetime 10x -fuzztime $(FUZZTIME) -fuzz
 fuzz:
 	$(FUZZ) '^FuzzStream$$' ./internal/inflate
 	$(FUZZ) '^FuzzRoundTrip$$' ./internal/inflate

@@ -1,3 +1,7 @@
+//go:build !race
+
+// A model is arithmetic of one goroutine: the race detector finds nothing in it, and takes minutes.
+
 package delta
 
 import (

@@ -16,6 +16,8 @@ import (
 	"github.com/klauspost/pgzip"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/internal/raced"
 )
 
 // rounds returns how often to repeat a test that finds more the longer it runs: all times by make
@@ -25,7 +27,7 @@ func rounds(t testing.TB, some, all int) int {
 	if os.Getenv("DOCKERARCHIVE_TEST_EXACT") != "" {
 		return all
 	}
-	if raced { // make test-long does not.
+	if raced.Enabled { // make test-long does not.
 		some = max(some/10, 1)
 	}
 	t.Logf("%d of %d rounds; make exact runs all", some, all)
@@ -123,12 +125,8 @@ func TestRandomPairs(t *testing.T) {
 
 // Every kind at every level, from a base that is compressed so and from one that is not.
 func TestEveryLevel(t *testing.T) {
-	step := 1
-	if raced {
-		step = 5
-	}
-	for _, kind := range compressors {
-		for level := -2; level <= 9; level += step {
+	for _, kind := range compressors[:raced.Rounds(t, 3, len(compressors))] {
+		for level := -2; level <= 9; level += 11 / raced.Rounds(t, 1, 11) {
 			r := rand.New(rand.NewPCG(uint64(level+2), 8))
 			old := someText(r, 50_000)
 			text := slices.Insert(slices.Clone(old), 25_000, []byte("something that is new")...)

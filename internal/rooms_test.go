@@ -102,7 +102,7 @@ var rooms = []struct{ name, mayImport string }{
 }
 
 // tools are packages that test or generate packages above the line.
-var tools = []string{"internal/hostile", "internal/showcase", "internal/imagetest", "internal/fronttest", "internal/forging", "internal/leaktest", "internal/podmangen", "internal/storetest", "internal/sizes/front", "internal/sizes/archive"}
+var tools = []string{"internal/hostile", "internal/showcase", "internal/imagetest", "internal/fronttest", "internal/forging", "internal/leaktest", "internal/raced", "internal/podmangen", "internal/storetest", "internal/sizes/front", "internal/sizes/archive"}
 
 // above are the modules that only packages above the line may import.
 var above = []string{"github.com/containers/image/", "github.com/containers/storage/", "go.podman.io/"}

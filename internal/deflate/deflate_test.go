@@ -17,6 +17,8 @@ import (
 	"github.com/klauspost/pgzip"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/internal/raced"
 )
 
 // someText returns text that compresses as files do: words, repeats, noise.
@@ -129,9 +131,11 @@ func compress(t testing.TB, text []byte, level int, kind string) []byte {
 }
 
 func TestRebuild(t *testing.T) {
+	sizes := []int{0, 1, 5, 1000, 70000, 1<<20 + 5, 3 << 20}
+	sizes = sizes[:raced.Rounds(t, 5, len(sizes))]
 	for _, kind := range []string{"go", "klauspost", "pgzip"} {
 		for level := -2; level <= 9; level++ {
-			for _, size := range []int{0, 1, 5, 1000, 70000, 1<<20 + 5, 3 << 20} {
+			for _, size := range sizes {
 				text := someText(uint64(level+10), size)
 				gz := compress(t, text, level, kind)
 				out, got, err := rebuild(gz)

@@ -22,6 +22,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/layertar"
 	"github.com/dockerarchive/dockerarchive/internal/leaktest"
+	"github.com/dockerarchive/dockerarchive/internal/raced"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
@@ -227,7 +228,7 @@ func TestLayersAddUp(t *testing.T) {
 
 // The same tree, and the same contents, however layers are stored.
 func TestForms(t *testing.T) {
-	long := strings.Repeat("0123456789", 1<<19)
+	long := strings.Repeat("0123456789", raced.Rounds(t, 1<<15, 1<<19))
 	lower := tarOf(t, file("a", "1"), file("big", long), symlink("s", "a"))
 	upper := tarOf(t, file("b", long[5:]), hardlink("c", "a"))
 	for name, store := range map[string]func(testing.TB, []byte) []byte{

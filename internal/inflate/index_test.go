@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/internal/raced"
 )
 
 // indexed returns data, its stream in several members, and an Index of it with points
@@ -68,7 +70,7 @@ func TestIndexReadsAnywhere(t *testing.T) {
 		for seed := range uint64(3) {
 			group.Go(func() {
 				r := rand.New(rand.NewPCG(seed, 1))
-				for range 60 {
+				for range raced.Rounds(t, 10, 60) {
 					off := r.IntN(len(data))
 					p := make([]byte, r.IntN(400_000))
 					n, err := x.ReadAt(p, int64(off))
@@ -125,7 +127,8 @@ func TestIndexIsBounded(t *testing.T) {
 	data := make([]byte, 1<<20)
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
-	for range 400 {
+	size := raced.Rounds(t, 100, 400) // MiB
+	for range size {
 		_, err := w.Write(data)
 		require.NoError(t, err)
 	}
@@ -142,7 +145,7 @@ func TestIndexIsBounded(t *testing.T) {
 		assert.LessOrEqual(t, p.out-x.points[i].out, 2*x.every)
 	}
 	got := make([]byte, 100)
-	_, err = x.ReadAt(got, 399<<20)
+	_, err = x.ReadAt(got, int64(size-1)<<20)
 	require.NoError(t, err)
 }
 
@@ -151,7 +154,7 @@ func TestIndexIsBounded(t *testing.T) {
 func TestIndexOfChangedStream(t *testing.T) {
 	data, stream, x := indexed(t, gzip.BestCompression, 300_000)
 	r := rand.New(rand.NewPCG(3, 4))
-	for range 50 {
+	for range raced.Rounds(t, 10, 50) {
 		changed := bytes.Clone(stream)
 		for range 20 {
 			changed[r.IntN(len(changed))] ^= byte(1 + r.IntN(255))

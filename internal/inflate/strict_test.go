@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/internal/raced"
 )
 
 // bitWriter puts a deflate stream together by hand.
@@ -261,17 +263,18 @@ func TestStrict(t *testing.T) {
 
 // So it is for each stream cut off anywhere.
 func TestTruncated(t *testing.T) {
+	step := 8 / raced.Rounds(t, 1, 8)
 	for _, s := range streams() {
 		if len(s.data) > 1500 || len(standard(s.data).data) > 10_000 {
 			continue
 		}
-		for n := range s.data {
+		for n := 0; n < len(s.data); n += step {
 			requireSame(t, s.data[:n], uint64(n))
 		}
 	}
 	for _, level := range []int{gzip.HuffmanOnly, 0, 1, 6} {
 		data := compressed(level, words(1500))
-		for n := range data {
+		for n := 0; n < len(data); n += step {
 			requireSame(t, data[:n], uint64(n))
 		}
 	}
@@ -280,7 +283,7 @@ func TestTruncated(t *testing.T) {
 // And with any bit of it wrong.
 func TestFlippedBits(t *testing.T) {
 	data := slices.Concat(compressed(6, words(500)), compressed(1, words(200)), compressed(6, []byte("a")))
-	for i := range len(data) * 8 {
+	for i := 0; i < len(data)*8; i += 9 / raced.Rounds(t, 1, 9) { // any bit, of any byte
 		b := bytes.Clone(data)
 		b[i/8] ^= 1 << (i % 8)
 		requireSame(t, b, uint64(i))
@@ -293,7 +296,7 @@ func TestMutated(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	for _, level := range []int{gzip.HuffmanOnly, 0, 1, 6, 9} {
 		data := compressed(level, text)
-		for i := range 25 {
+		for i := range raced.Rounds(t, 3, 25) {
 			t.Run(fmt.Sprint(level, " ", i), func(t *testing.T) {
 				b := bytes.Clone(data)
 				for range 1 + rng.IntN(3) {
@@ -309,7 +312,7 @@ func TestMutated(t *testing.T) {
 // and of the window, and reach across the window's move to the front.
 func TestBufferEnds(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
-	for i := range 144 {
+	for i := 0; i < 144; i += 7 / raced.Rounds(t, 1, 7) {
 		text := make([]byte, windowSize+i)
 		for j := range text {
 			text[j] = byte(rng.Uint32())
@@ -336,7 +339,7 @@ func TestBufferEnds(t *testing.T) {
 // A member begins shortly before the window moves to the front. It must not
 // get at the one before it afterwards.
 func TestMemberAcrossSlide(t *testing.T) {
-	for i := range 40 {
+	for i := 0; i < 40; i += 7 / raced.Rounds(t, 1, 7) {
 		first := compressed(1, words(outLimit-20*i))
 		w := static1()
 		for range 500 {

@@ -16,6 +16,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/layout"
 	"github.com/dockerarchive/dockerarchive/internal/local"
 	"github.com/dockerarchive/dockerarchive/internal/output"
+	"github.com/dockerarchive/dockerarchive/internal/raced"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
@@ -238,14 +239,13 @@ func TestPowerFailure(t *testing.T) {
 // checkSubsets lets some of the last open sectors survive: all selections if there are
 // few, else some at random.
 func (d *disk) checkSubsets(t *testing.T, log []local.Change, safe, open int) {
-	const exhaustive, random = 8, 200
-	if open <= exhaustive {
+	if open <= 8 {
 		for mask := range 1 << open {
 			d.check(t, survive(d.old, log, func(s int) bool { return s < safe || mask>>(s-safe)&1 == 1 }), "some sectors")
 		}
 		return
 	}
-	for seed := range uint64(random) {
+	for seed := range uint64(raced.Rounds(t, 20, 200)) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		share := r.Float64()
 		d.check(t, survive(d.old, log, func(s int) bool { return s < safe || r.Float64() < share }), "sectors at random")

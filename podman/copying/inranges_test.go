@@ -170,13 +170,18 @@ func TestRangesOfABusyRegistry(t *testing.T) {
 			if reg.slow = true; all {
 				reg.whole = reg.answer
 			}
-			got, err := read(reg, 5)
-			if all {
-				require.True(t, sources.IsBusy(err), "%s: %v", name, err)
-				continue
+			for range 50 { // A machine that is busy with other things may not see that a line is slow.
+				got, err := read(reg, 5)
+				if all {
+					require.True(t, sources.IsBusy(err), "%s: %v", name, err)
+					break
+				}
+				require.NoError(t, err, name)
+				require.True(t, bytes.Equal(want, got), name)
+				if asked.Load() > 1 {
+					break
+				}
 			}
-			require.NoError(t, err, name)
-			assert.True(t, bytes.Equal(want, got), name)
 			assert.Greater(t, asked.Load(), int64(1))
 		}
 	}

@@ -52,7 +52,7 @@ var layerPairs = []layerPair{
 		done | sed 's/debianbookworm/debian/' >>2/etc/apt/sources.list
 		chroot 2 apt-get update
 		chroot 2 apt-get -y upgrade
-		rm -rf [12]/var/cache/apt/archives/*.deb [12]/var/lib/apt/lists/*`, 2.7, 3.1},
+		rm -rf [12]/var/cache/apt/* [12]/var/lib/apt/lists/*`, 2.7, 3.1},
 	{"npm", `mkdir 1 2
 		npm="npm install --ignore-scripts --no-audit --no-fund"
 		same="lodash@4.17.21 typescript@5.4.5 rxjs@7.8.1"

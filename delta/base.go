@@ -12,6 +12,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/dockerarchive/dockerarchive/internal/deflate"
+	"github.com/dockerarchive/dockerarchive/internal/inflate"
 	"github.com/dockerarchive/dockerarchive/internal/local"
 	"github.com/dockerarchive/dockerarchive/internal/spool"
 )
@@ -59,57 +60,71 @@ func form(s Source) (Form, error) {
 	return Plain, nil
 }
 
-// openBase makes a blob ready. Its text may have limit bytes. With want, its form
-// is known, not detected.
-func openBase(ctx context.Context, s Source, f Form, tokens bool, limit int64, dir string) (_ *base, err error) {
-	blobSum := sha256.New()
-	in := &rememberingReader{r: io.TeeReader(&contextReader{ctx, io.NewSectionReader(s, 0, s.Size())}, blobSum)}
-	b := &base{Blob: Blob{Form: f, Size: s.Size()}}
+// openBase makes a blob of a form ready. Its text may have limit bytes.
+func openBase(ctx context.Context, s Source, f Form, tokens bool, limit int64, dir string) (b *base, err error) {
+	b = &base{Blob: Blob{Form: f, Size: s.Size()}}
 	defer func() {
 		if err != nil {
 			b.Close()
+			b = nil
 		}
 	}()
 	if f == Plain {
 		b.text, b.TextSize = s, b.Size
-		if _, err := io.Copy(io.Discard, in); err != nil {
-			return nil, err
+		if b.Digest, err = hash(ctx, s); err != nil {
+			return b, err
 		}
-		blobSum.Sum(b.Digest[:0])
 		b.TextDigest = b.Digest
 		return b, nil
 	}
 	if b.file, err = spool.Create(dir); err != nil {
-		return nil, err
-	}
-	if tokens && f == Gzip {
-		if b.tokens, err = newTokenFile(dir, s.Size()); err != nil {
-			return nil, err
-		}
+		return b, err
 	}
 	b.text = b.file
-	textSum := sha256.New()
-	out := &textWriter{w: io.MultiWriter(io.NewOffsetWriter(b.file, 0), textSum), limit: limit}
-	if f == Gzip {
-		err = gunzip(in, out, b.tokens)
-	} else {
-		err = unzstd(in, out)
+	switch {
+	case f == Zstd:
+		return b, b.decompress(ctx, s, limit, unzstd)
+	case !tokens:
+		// This decoder is much faster, but refuses wrong checksums and data after the last member.
+		if err = b.decompress(ctx, s, limit, inflateGzip); !errors.Is(err, ErrDamagedBase) {
+			return b, err
+		}
+	default:
+		if b.tokens, err = newTokenFile(dir, s.Size()); err != nil {
+			return b, err
+		}
 	}
+	return b, b.decompress(ctx, s, limit, func(r io.Reader, w io.Writer) error { return gunzip(r, w, b.tokens) })
+}
+
+func hash(ctx context.Context, s Source) (d Digest, err error) {
+	sum := sha256.New()
+	_, err = io.Copy(sum, &contextReader{ctx, io.NewSectionReader(s, 0, s.Size())})
+	sum.Sum(d[:0])
+	return d, err
+}
+
+// decompress writes the text of a blob to b.file.
+func (b *base) decompress(ctx context.Context, s Source, limit int64, decode func(io.Reader, io.Writer) error) error {
+	blobSum, textSum := sha256.New(), sha256.New()
+	in := &rememberingReader{r: io.TeeReader(&contextReader{ctx, io.NewSectionReader(s, 0, s.Size())}, blobSum)}
+	out := &textWriter{w: io.MultiWriter(io.NewOffsetWriter(b.file, 0), textSum), limit: limit}
+	err := decode(in, out)
 	if err == nil { // decoders need not read to the end
 		_, err = io.Copy(io.Discard, in)
 	}
 	switch {
 	case in.err != nil && in.err != io.EOF:
-		return nil, in.err
+		return in.err
 	case out.err != nil:
-		return nil, out.err
+		return out.err
 	case err != nil:
-		return nil, fmt.Errorf("%w: %w", ErrDamagedBase, err)
+		return fmt.Errorf("%w: %w", ErrDamagedBase, err)
 	}
 	b.TextSize = out.n
 	blobSum.Sum(b.Digest[:0])
 	textSum.Sum(b.TextDigest[:0])
-	return b, nil
+	return nil
 }
 
 // textWriter writes a text that must not exceed its stated size.
@@ -134,6 +149,17 @@ func (w *textWriter) Write(p []byte) (int, error) {
 
 func unzstd(r io.Reader, w io.Writer) error {
 	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(32<<20))
+	if err != nil {
+		return err
+	}
+	defer z.Close()
+	_, err = z.WriteTo(w)
+	return err
+}
+
+// inflateGzip writes the text of a gzip file, which must be all of r.
+func inflateGzip(r io.Reader, w io.Writer) error {
+	z, err := inflate.NewReader(r)
 	if err != nil {
 		return err
 	}

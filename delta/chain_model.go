@@ -13,13 +13,14 @@ import (
 // It has been written from how these encoders behave, and is frozen: what it
 // predicts is part of the format. docs/format.md has its rules.
 type chainModel struct {
-	rules   chainRules
-	head    []int64            // by hash: the last place, or -1
-	prev    [historySize]int64 // by place modulo its size: the one before with the same hash
+	rules chainRules
+	places
+	head    []int32            // by hash: the last place
+	prev    [historySize]int32 // by place modulo its size: the one before with the same hash
 	pos     int64
-	base    int64 // places before it are forgotten
+	base    int64 // positions before it are forgotten
 	length  int   // of the match found at pos-1
-	source  int64 // where that begins
+	source  int   // how far back that begins, from pos-1
 	waiting bool  // the token at pos-1 is not decided yet
 }
 
@@ -29,8 +30,7 @@ const historySize = 1 << 15
 type chainRules struct {
 	hashBits int
 	least    int // bytes that are hashed, and of the shortest match
-	hash     func(p []byte) uint32
-	distance int64 // the largest
+	distance int // the largest
 	// A match so long ends the search, for the next one and along the chain.
 	lazy, nice int
 	// With a match of good bytes only a quarter of the chain is followed; 0: never.
@@ -46,9 +46,6 @@ type chainRules struct {
 // zlib at levels 6 and 9; gzip is the same.
 func zlibRules(level int) chainRules {
 	r := chainRules{hashBits: 15, least: 3, distance: historySize - 262, near: 3, noOrigin: true,
-		hash: func(p []byte) uint32 {
-			return (uint32(p[0])<<10 ^ uint32(p[1])<<5 ^ uint32(p[2])) & 0x7fff
-		},
 		good: 8, lazy: 16, nice: 128, chain: 128}
 	if level == 9 {
 		r.good, r.lazy, r.nice, r.chain = 32, 258, 258, 4096
@@ -59,15 +56,12 @@ func zlibRules(level int) chainRules {
 // Go's compress/flate at levels -1 and 6, up to Go 1.26.
 func goRules() chainRules {
 	return chainRules{hashBits: 17, least: 4, distance: historySize, near: 4, goOn: true, slides: true,
-		hash: func(p []byte) uint32 { return binary.BigEndian.Uint32(p) * 0x1e35a7bd >> 15 },
 		lazy: 16, nice: 128, chain: 128}
 }
 
 func newChainModel(r chainRules) *chainModel {
-	m := &chainModel{rules: r, head: make([]int64, 1<<r.hashBits), length: r.least - 1}
-	for i := range m.head {
-		m.head[i] = -1
-	}
+	m := &chainModel{rules: r, head: make([]int32, 1<<r.hashBits), length: r.least - 1}
+	forget(m.head)
 	return m
 }
 
@@ -76,6 +70,7 @@ func newChainModel(r chainRules) *chainModel {
 const margin = 2*deflate.MaxMatch + 8
 
 func (m *chainModel) predict(text *window, last bool, tokens []deflate.Token) ([]deflate.Token, error) {
+	m.renew(text.begin, m.head, m.prev[:])
 	until := text.end
 	if !last {
 		until -= margin
@@ -90,12 +85,18 @@ func (m *chainModel) predict(text *window, last bool, tokens []deflate.Token) ([
 	return tokens, nil
 }
 
-// insert notes the place pos and returns the last one before with the same hash.
-func (m *chainModel) insert(text *window, pos int64) int64 {
-	h := m.rules.hash(text.buf[pos-text.begin:])
+// insert notes a place, at which the text is p, and returns the last one before with the
+// same hash.
+func (m *chainModel) insert(p []byte, place int32) int32 {
+	var h uint32
+	if m.rules.least == 4 {
+		h = binary.BigEndian.Uint32(p) * 0x1e35a7bd >> 15
+	} else {
+		h = (uint32(p[0])<<10 ^ uint32(p[1])<<5 ^ uint32(p[2])) & 0x7fff
+	}
 	before := m.head[h]
-	m.prev[pos&(historySize-1)] = before
-	m.head[h] = pos
+	m.prev[place&(historySize-1)] = before
+	m.head[h] = place
 	return before
 }
 
@@ -105,23 +106,24 @@ func (m *chainModel) step(text *window, tokens []deflate.Token) []deflate.Token 
 	if r.slides && m.pos-m.base > 2*historySize-262 && text.end-m.base > 2*historySize {
 		m.base += historySize
 	}
-	left := text.end - m.pos
-	before := int64(-1)
-	if left >= int64(r.least) {
-		before = m.insert(text, m.pos)
+	at := text.buf[m.pos-text.begin:]
+	place, before := m.place(m.pos), int32(nowhere)
+	if len(at) >= r.least {
+		before = m.insert(at, place)
 	}
 	length, source := m.length, m.source
 	m.length = r.least - 1
-	if m.valid(before) && length < r.lazy && left > int64(length) {
+	if m.valid(place, before) && length < r.lazy && len(at) > length {
 		m.longest(text, before, length)
 	}
 	if length >= r.least && m.length <= length { // the match at the place before is as good
-		tokens = append(tokens, deflate.Match(length, int(m.pos-1-source)))
-		end := m.pos - 1 + int64(length)
-		for m.pos++; m.pos < end; m.pos++ {
-			if text.end-m.pos >= int64(r.least) {
-				m.insert(text, m.pos)
+		tokens = append(tokens, deflate.Match(length, source))
+		m.pos++
+		for i := 1; i < length-1; i++ {
+			if len(at)-i >= r.least {
+				m.insert(at[i:], place+int32(i))
 			}
+			m.pos++
 		}
 		m.waiting, m.length = false, r.least-1
 		return tokens
@@ -134,17 +136,18 @@ func (m *chainModel) step(text *window, tokens []deflate.Token) []deflate.Token 
 	return tokens
 }
 
-// valid reports whether a match may begin at a place.
-func (m *chainModel) valid(place int64) bool {
-	return place >= m.base && m.pos-place <= m.rules.distance && (place > 0 || place == 0 && !m.rules.noOrigin)
+// valid reports whether a match at one place may begin at another.
+func (m *chainModel) valid(at, from int32) bool {
+	pos := m.zero + int64(from)
+	return pos >= m.base && int(at-from) <= m.rules.distance && (pos > 0 || pos == 0 && !m.rules.noOrigin)
 }
 
 // longest looks for the longest match at m.pos along the chain that begins with
-// place. It must be longer than the match at the place before, except with Go.
-func (m *chainModel) longest(text *window, place int64, found int) {
+// a place. It must be longer than the match at the place before, except with Go.
+func (m *chainModel) longest(text *window, from int32, found int) {
 	r := &m.rules
-	at := text.buf[m.pos-text.begin:]
-	at = at[:min(len(at), deflate.MaxMatch)]
+	i := int(m.pos - text.begin)
+	at := text.buf[i:min(i+deflate.MaxMatch, len(text.buf))]
 	best, tries := r.least-1, r.chain
 	if r.good > 0 {
 		best = max(best, found)
@@ -152,33 +155,34 @@ func (m *chainModel) longest(text *window, place int64, found int) {
 			tries >>= 2
 		}
 	}
+	place := m.place(m.pos)
 	nice := min(r.nice, len(at))
 	for ; tries > 0 && best < len(at); tries-- {
-		b := text.buf[place-text.begin:][:len(at)]
-		if b[best] == at[best] {
+		dist := int(place - from)
+		b := text.buf[i-dist:][:len(at)]
+		if b[best] == at[best] && b[best-1] == at[best-1] {
 			n := matchLen(b, at)
-			if n > best && (n > r.near || !r.goOn || m.pos-place <= 4096) {
-				best, m.source = n, place
+			if n > best && (n > r.near || !r.goOn || dist <= 4096) {
+				best, m.source = n, dist
 				m.length = n
 				if n >= nice {
 					break
 				}
 			}
 		}
-		next := m.prev[place&(historySize-1)]
-		if next >= place || !m.within(next) {
+		next := m.prev[from&(historySize-1)]
+		if next >= from || !m.within(place, next) {
 			break
 		}
-		place = next
+		from = next
 	}
-	if !r.goOn && m.length == r.near && m.pos-m.source > 4096 {
+	if !r.goOn && m.length == r.near && m.source > 4096 {
 		m.length = r.least - 1
 	}
 }
 
 // within reports whether the chain goes on with a place. It ends one byte earlier
 // than the first place may be, with zlib.
-func (m *chainModel) within(place int64) bool {
-	d := m.pos - place
-	return m.valid(place) && (m.rules.slides || d < m.rules.distance)
+func (m *chainModel) within(at, from int32) bool {
+	return m.valid(at, from) && (m.rules.slides || int(at-from) < m.rules.distance)
 }

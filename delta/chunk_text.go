@@ -11,18 +11,17 @@ const (
 	pairReach = 1 << 15
 	// pairMargin is how far from the end of a chunk the search ends.
 	pairMargin = 11
-	// nowhere is before all that matches reach.
-	nowhere = -1 << 40
 )
 
 // chunkText is the text that a search goes through, and that before it. Indexes count from
-// the beginning of the window.
+// the beginning of the window, places from zero.
 type chunkText struct {
-	origin int64 // nothing before this place is known
+	places
+	origin int64 // nothing before this position of the text is known
 
 	src     []byte // ends with the chunk
-	base    int64  // place of index 0
-	first   int    // index of origin
+	shift   int32  // the place of index 0
+	first   int    // index of origin, or 0
 	limit   int    // of the search
 	emitted int    // up to here, there are tokens
 }
@@ -31,31 +30,33 @@ type chunkText struct {
 type pairMatch struct{ at, from, length int }
 
 func (c *chunkText) begin(text *window, begin, end int64) {
-	c.src, c.base = text.buf[:end-text.begin], text.begin
-	c.first, c.emitted = int(c.origin-c.base), int(begin-c.base)
+	c.src, c.shift = text.buf[:end-text.begin], c.place(text.begin)
+	c.first, c.emitted = int(max(c.origin-text.begin, 0)), int(begin-text.begin)
 	c.limit = len(c.src) - pairMargin
 }
 
-func (c *chunkText) load(i int) uint64 { return binary.LittleEndian.Uint64(c.src[i:]) }
+func load(src []byte, i int) uint64 { return binary.LittleEndian.Uint64(src[i:]) }
+
+func load4(src []byte, i int) uint32 { return binary.LittleEndian.Uint32(src[i:]) }
 
 // reaches reports whether a place is near enough for a match at i.
-func (c *chunkText) reaches(i int, place int64) bool { return c.base+int64(i)-place < pairReach }
+func (c *chunkText) reaches(i int, place int32) bool { return int32(i)+c.shift-place < pairReach }
 
 // matches reports whether a match of four bytes at i may begin at a place, and returns the
-// position of that.
-func (c *chunkText) matches(i int, place int64) (from int, ok bool) {
-	from = int(place - c.base)
-	return from, c.reaches(i, place) && binary.LittleEndian.Uint32(c.src[i:]) == binary.LittleEndian.Uint32(c.src[from:])
+// index of that.
+func (c *chunkText) matches(i int, place int32) (from int, ok bool) {
+	from = int(place - c.shift)
+	return from, c.reaches(i, place) && load4(c.src, i) == load4(c.src, from)
 }
 
-// length returns how long the match is, if that matters at most so long.
-func (c *chunkText) length(at, from, most int) int {
-	return matchLen(c.src[at:min(len(c.src), at+most)], c.src[from:])
+// length returns how long the match is, if that matters at most up to a single match.
+func (c *chunkText) length(at, from int) int {
+	return matchLen(c.src[at:min(len(c.src), at+deflate.MaxMatch)], c.src[from:])
 }
 
-// extend makes a match as long as possible.
-func (c *chunkText) extend(at, from int) pairMatch {
-	return pairMatch{at, from, c.length(at, from, len(c.src))}
+// extend makes a match as long as possible. It is known to have so many bytes.
+func (c *chunkText) extend(at, from, known int) pairMatch {
+	return pairMatch{at, from, known + matchLen(c.src[at+known:], c.src[from+known:])}
 }
 
 // extendBack begins a match as early as possible.

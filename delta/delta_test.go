@@ -2,10 +2,13 @@ package delta
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"slices"
@@ -141,6 +144,52 @@ func TestNoGain(t *testing.T) {
 		_, err := Make(t.Context(), &file, bytes.NewReader(target), sources([]byte("something else")), nil)
 		require.ErrorIs(t, err, ErrNoGain)
 		assert.Zero(t, file.Len())
+	}
+}
+
+// bitString appends bits, the lowest of each byte first.
+type bitString struct {
+	b []byte
+	n uint
+}
+
+func (s *bitString) put(v, k uint) {
+	for i := range k {
+		if s.n%8 == 0 {
+			s.b = append(s.b, 0)
+		}
+		s.b[s.n/8] |= byte(v>>i&1) << (s.n % 8)
+		s.n++
+	}
+}
+
+// A gzip file may spell a match of 258 bytes in two ways, of which deltas know one. With the
+// other, its bytes are its text.
+func TestNotDescribed(t *testing.T) {
+	var s bitString
+	s.put(1|1<<1, 3) // The final block, of fixed codes.
+	s.put(0b10001001, 8)
+	const matches = 3000
+	for range matches {
+		s.put(0b00100011, 8) // 284: 227 bytes and
+		s.put(31, 5)         // 31 more,
+		s.put(0, 5)          // one byte back.
+	}
+	s.put(0, 7)
+	text := bytes.Repeat([]byte{0b10010001 - 0x30}, 1+matches*258)
+	target := append([]byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff}, s.b...)
+	target = binary.LittleEndian.AppendUint32(target, crc32.ChecksumIEEE(text))
+	target = binary.LittleEndian.AppendUint32(target, uint32(len(text)))
+	z, err := gzip.NewReader(bytes.NewReader(target))
+	require.NoError(t, err)
+	got, err := io.ReadAll(z)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(text, got))
+
+	for _, base := range [][]byte{nil, target[:len(target)-100]} {
+		h, _ := roundTrip(t, target, base)
+		require.NotNil(t, h)
+		assert.Equal(t, Plain, h.Target.Form)
 	}
 }
 

@@ -106,8 +106,8 @@ func (d *describer) block(z *deflate.Reader) (final bool, err error) {
 				return false, err
 			}
 		}
+		counts.Add(tokens)
 		for _, t := range tokens {
-			counts.Add(t)
 			if err := d.token(t); err != nil {
 				return false, err
 			}

@@ -6,28 +6,27 @@ import "github.com/dockerarchive/dockerarchive/internal/deflate"
 // bytes. It is that of Go's compress/flate at level 1 from Go 1.27 on, and of
 // klauspost/compress at level 1.
 type fastSearch struct {
-	table [1 << pairBits]int64 // the last place
+	table [1 << pairBits]int32 // the last place
 	chunkText
 	next int // where the search would have gone on
 }
 
 func (f *fastSearch) restart(pos int64) {
 	f.origin = pos
-	for i := range f.table {
-		f.table[i] = nowhere
-	}
+	forget(f.table[:])
 }
 
 func hash5(x uint64) uint32 { return uint32(x << 24 * 889523592379 >> (64 - pairBits)) }
 
 // enter notes the place of index i and returns the one before with the same hash.
-func (f *fastSearch) enter(i int) (before int64) {
-	e := &f.table[hash5(f.load(i))]
-	before, *e = *e, f.base+int64(i)
+func (f *fastSearch) enter(i int) (before int32) {
+	e := &f.table[hash5(load(f.src, i))]
+	before, *e = *e, int32(i)+f.shift
 	return before
 }
 
 func (f *fastSearch) tokens(text *window, begin, end int64, out []deflate.Token) []deflate.Token {
+	f.renew(text.begin, f.table[:])
 	f.begin(text, begin, end)
 	for s := f.emitted; ; s++ {
 		m, ok := f.find(s)
@@ -35,7 +34,7 @@ func (f *fastSearch) tokens(text *window, begin, end int64, out []deflate.Token)
 			break
 		}
 		for ok {
-			m = f.extendBack(f.extend(m.at, m.from))
+			m = f.extendBack(f.extend(m.at, m.from, 4))
 			out = f.emit(out, m)
 			if s = f.emitted; f.next >= s {
 				s = f.next + 1
@@ -49,7 +48,7 @@ func (f *fastSearch) tokens(text *window, begin, end int64, out []deflate.Token)
 			f.enter(s - 2)
 			before := f.enter(s)
 			m.at = s
-			if m.from, ok = f.matches(s, before); !ok && f.base+int64(s)-before == pairReach {
+			if m.from, ok = f.matches(s, before); !ok && int32(s)+f.shift-before == pairReach {
 				m.from, ok = f.farthest(s)
 			}
 		}
@@ -59,7 +58,7 @@ func (f *fastSearch) tokens(text *window, begin, end int64, out []deflate.Token)
 
 // farthest is matches for the place that matches takes to be one too far.
 func (f *fastSearch) farthest(s int) (from int, ok bool) {
-	return s - pairReach, uint32(f.load(s)) == uint32(f.load(s-pairReach))
+	return s - pairReach, load4(f.src, s) == load4(f.src, s-pairReach)
 }
 
 // find looks for a match at s or later.
@@ -77,7 +76,7 @@ func (f *fastSearch) find(s int) (m pairMatch, ok bool) {
 		f.next++
 		if from, ok := f.matches(s, f.enter(s)); ok {
 			// The place behind is noted under the hash of this one.
-			f.table[hash5(f.load(s))] = f.base + int64(f.next)
+			f.table[hash5(load(f.src, s))] = int32(f.next) + f.shift
 			return pairMatch{at: s, from: from}, true
 		}
 		s = f.next

@@ -1,10 +1,6 @@
 package delta
 
-import (
-	"encoding/binary"
-
-	"github.com/dockerarchive/dockerarchive/internal/deflate"
-)
+import "github.com/dockerarchive/dockerarchive/internal/deflate"
 
 const (
 	goFastBits = 14
@@ -15,28 +11,26 @@ const (
 // A goFastSearch looks for matches in one table, by the hash of four bytes. It is that
 // of Go's compress/flate at level 1, up to Go 1.26.
 type goFastSearch struct {
-	table [1 << goFastBits]int64 // the last place
+	places
+	table [1 << goFastBits]int32 // the last place
 }
 
-func (g *goFastSearch) restart(int64) {
-	for i := range g.table {
-		g.table[i] = nowhere
-	}
-}
+func (g *goFastSearch) restart(int64) { forget(g.table[:]) }
 
-// enter notes the place of index i and returns the one before with the same hash,
-// and whether a match may begin there.
-func (g *goFastSearch) enter(src []byte, base int64, i int) (from int, ok bool) {
-	x := binary.LittleEndian.Uint32(src[i:])
+// enter notes the place of index i and returns the index of the one before with the same
+// hash, and whether a match may begin there.
+func (g *goFastSearch) enter(src []byte, shift int32, i int) (from int, ok bool) {
+	x := load4(src, i)
 	e := &g.table[x*0x1e35a7bd>>(32-goFastBits)]
-	from = int(*e - base)
-	*e = base + int64(i)
-	return from, i-from <= deflate.MaxDist && binary.LittleEndian.Uint32(src[from:]) == x
+	from = int(*e - shift)
+	*e = int32(i) + shift
+	return from, i-from <= deflate.MaxDist && load4(src, from) == x
 }
 
 func (g *goFastSearch) tokens(text *window, begin, end int64, out []deflate.Token) []deflate.Token {
-	src, base := text.buf[:end-text.begin], text.begin
-	emitted := int(begin - base)
+	g.renew(text.begin, g.table[:])
+	src, shift := text.buf[:end-text.begin], g.place(text.begin)
+	emitted := int(begin - text.begin)
 	limit := len(src) - goFastMargin
 	for s := emitted; ; s++ {
 		from, ok := 0, false
@@ -45,7 +39,7 @@ func (g *goFastSearch) tokens(text *window, begin, end int64, out []deflate.Toke
 			if s, skip = s+step, skip+step; s > limit {
 				return literals(out, len(src)-emitted)
 			}
-			if from, ok = g.enter(src, base, at); ok {
+			if from, ok = g.enter(src, shift, at); ok {
 				s = at
 			}
 		}
@@ -57,8 +51,8 @@ func (g *goFastSearch) tokens(text *window, begin, end int64, out []deflate.Toke
 			if emitted = s; s >= limit {
 				return literals(out, len(src)-emitted)
 			}
-			g.enter(src, base, s-1)
-			from, ok = g.enter(src, base, s)
+			g.enter(src, shift, s-1)
+			from, ok = g.enter(src, shift, s)
 		}
 	}
 }

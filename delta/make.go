@@ -7,6 +7,7 @@ import (
 	"io"
 	"runtime/debug"
 
+	"github.com/dockerarchive/dockerarchive/internal/deflate"
 	"github.com/dockerarchive/dockerarchive/internal/spool"
 )
 
@@ -36,9 +37,12 @@ func Make(ctx context.Context, w io.Writer, target Source, bases []Source, o *Ma
 	if o == nil {
 		o = &MakeOptions{}
 	}
-	m := &maker{target: target, dir: spool.Dir(o.TempDir), textOnly: o.TextOnly}
-	defer m.Close()
+	m := maker{target: target, dir: spool.Dir(o.TempDir), textOnly: o.TextOnly}
 	h, err := m.make(ctx, w, bases)
+	if errors.Is(err, deflate.ErrFormat) { // A valid gzip file, but none that a delta describes.
+		m.plain = true
+		h, err = m.make(ctx, w, bases)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("making a delta: %w", err)
 	}
@@ -50,14 +54,15 @@ type maker struct {
 	target   Source
 	dir      string
 	textOnly bool
+	plain    bool // however the target looks
 
 	bases []*base
 	text  *base // the target
 	out   *streamWriter
 }
 
-// Close frees the temporary files.
-func (m *maker) Close() {
+// close frees the temporary files.
+func (m *maker) close() {
 	closeBases(m.bases)
 	if m.text != nil {
 		m.text.Close()
@@ -65,15 +70,17 @@ func (m *maker) Close() {
 	if m.out != nil {
 		m.out.Close()
 	}
+	m.bases, m.text, m.out = nil, nil, nil
 }
 
 func (m *maker) make(ctx context.Context, w io.Writer, bases []Source) (*Header, error) {
 	if len(bases) > maxBases {
 		return nil, fmt.Errorf("%d bases: at most %d are possible", len(bases), maxBases)
 	}
+	defer m.close()
 	h := &Header{}
 	var err error
-	if m.text, err = m.open(ctx, m.target, false, false); err != nil {
+	if m.text, err = m.openTarget(ctx); err != nil {
 		return nil, fmt.Errorf("reading the target: %w", err)
 	}
 	h.Target = m.text.Blob
@@ -83,7 +90,11 @@ func (m *maker) make(ctx context.Context, w io.Writer, bases []Source) (*Header,
 		}
 	}
 	for i, s := range bases {
-		b, err := m.open(ctx, s, true, h.NeedsCompressedBases())
+		f, err := form(s)
+		if err != nil {
+			return nil, fmt.Errorf("reading base %d of %d: %w", i+1, len(bases), err)
+		}
+		b, err := m.open(ctx, s, f, h.NeedsCompressedBases())
 		if err != nil {
 			return nil, fmt.Errorf("reading base %d of %d: %w", i+1, len(bases), err)
 		}
@@ -99,15 +110,18 @@ func (m *maker) make(ctx context.Context, w io.Writer, bases []Source) (*Header,
 	return h, m.write(ctx, w, h)
 }
 
-// open makes a blob ready. A blob that only looks compressed is plain.
-func (m *maker) open(ctx context.Context, s Source, zstd, tokens bool) (*base, error) {
-	f, err := form(s)
-	if err != nil {
+// openTarget makes the target ready. Unless it is a gzip file, it is plain.
+func (m *maker) openTarget(ctx context.Context) (*base, error) {
+	if f, err := form(m.target); err != nil {
 		return nil, err
+	} else if f == Gzip && !m.plain {
+		return m.open(ctx, m.target, f, false)
 	}
-	if f == Zstd && !zstd {
-		f = Plain
-	}
+	return m.open(ctx, m.target, Plain, false)
+}
+
+// open makes a blob of a form ready. A blob that only looks compressed is plain.
+func (m *maker) open(ctx context.Context, s Source, f Form, tokens bool) (*base, error) {
 	b, err := openBase(ctx, s, f, tokens, sizeLimit, m.dir)
 	if errors.Is(err, ErrDamagedBase) {
 		b, err = openBase(ctx, s, Plain, false, sizeLimit, m.dir)

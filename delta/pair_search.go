@@ -9,25 +9,21 @@ const pairBits = 15
 // of seven. It is that of klauspost/compress at levels 5 and 6, and so of Go from 1.27
 // on.
 type pairSearch struct {
-	six   bool                  // level 6
-	short [1 << pairBits]int64  // by the hash of four bytes: the last place
-	long  [1 << pairBits]places // by that of seven
+	six   bool                 // level 6
+	short [1 << pairBits]int32 // by the hash of four bytes: the last place
+	long  [2 << pairBits]int32 // by that of seven: the last two places
 	chunkText
 	repeat int // distance of the last match
 }
 
-// places are the last two with the same hash.
-type places struct{ last, before int64 }
-
 func (p *pairSearch) restart(pos int64) {
 	p.origin = pos
-	for i := range p.short {
-		p.short[i] = nowhere
-		p.long[i] = places{nowhere, nowhere}
-	}
+	forget(p.short[:])
+	forget(p.long[:])
 }
 
 func (p *pairSearch) tokens(text *window, begin, end int64, out []deflate.Token) []deflate.Token {
+	p.renew(text.begin, p.short[:], p.long[:])
 	p.begin(text, begin, end)
 	p.repeat = 1
 	for s := p.emitted; s < p.limit; {
@@ -50,107 +46,131 @@ func hash4(x uint64) uint32 { return uint32(x) * 2654435761 >> (32 - pairBits) }
 
 func hash7(x uint64) uint32 { return uint32(x << 8 * 58295818150454627 >> (64 - pairBits)) }
 
-func (p *pairSearch) enterShort(i int) { p.short[hash4(p.load(i))] = p.base + int64(i) }
+// enterShort and enterLong note a place at which the text is x.
+func (p *pairSearch) enterShort(x uint64, place int32) { p.short[hash4(x)] = place }
 
-func (p *pairSearch) enterLong(i int) {
-	l := &p.long[hash7(p.load(i))]
-	l.last, l.before = p.base+int64(i), l.last
+func (p *pairSearch) enterLong(x uint64, place int32) {
+	h := hash7(x) << 1
+	p.long[h|1] = p.long[h]
+	p.long[h] = place
 }
 
-func (p *pairSearch) enter(i int) {
-	p.enterShort(i)
-	p.enterLong(i)
+func (p *pairSearch) enter(x uint64, place int32) {
+	p.enterShort(x, place)
+	p.enterLong(x, place)
 }
 
-// find looks for a match at s or later, and returns the place that it would have
+// find looks for a match at s or later, and returns the index that it would have
 // looked at next.
 func (p *pairSearch) find(s int) (m pairMatch, next int, ok bool) {
 	skip := 6
 	if p.six {
 		skip = 7
 	}
+	src, shift := p.src, p.shift
 	for next = s; ; {
 		s = next
 		next = s + 1 + (s-p.emitted)>>skip
 		if next > p.limit {
 			return m, next, false
 		}
-		x := p.load(s)
-		h, l := hash4(x), &p.long[hash7(x)]
-		short, long := p.short[h], *l
-		p.short[h] = p.base + int64(s)
-		l.last, l.before = p.base+int64(s), long.last
+		x := load(src, s)
+		place := int32(s) + shift
+		h, l := hash4(x), hash7(x)<<1
+		short, last, before := p.short[h], p.long[l], p.long[l|1]
+		p.short[h], p.long[l], p.long[l|1] = place, place, last
 
-		if p.reaches(s, long.last) {
-			last, okLast := p.matches(s, long.last)
-			before, okBefore := p.matches(s, long.before)
-			if okLast || okBefore {
-				p.enter(next)
-				if !okLast || okBefore && p.length(s, before, deflate.MaxMatch) > p.length(s, last, deflate.MaxMatch) {
-					last = before
+		if place-last < pairReach {
+			from := int(last - shift)
+			if load4(src, from) != uint32(x) {
+				if from, ok = p.matches(s, before); ok {
+					p.enter(load(src, next), int32(next)+shift)
+					return p.extend(s, from, 4), next, true
 				}
-				return p.extend(s, last), next, true
+			} else {
+				p.enter(load(src, next), int32(next)+shift)
+				return p.longer(s, from, before), next, true
 			}
 		}
-		if from, ok := p.matches(s, short); ok {
-			return p.lazy(s, from, next), next, true
+		if place-short < pairReach {
+			if from := int(short - shift); load4(src, from) == uint32(x) {
+				return p.lazy(s, from, next), next, true
+			}
 		}
 	}
 }
 
-// lazy chooses between the match of a short hash and those at the next place.
-func (p *pairSearch) lazy(s, from, next int) pairMatch {
-	best := p.length(s, from, deflate.MaxMatch)
-	long := p.long[hash7(p.load(next))]
-	p.enter(next)
-	better := func(at, start int) bool {
-		n := p.length(at, start, deflate.MaxMatch)
-		if n > best {
-			best = n
-			return true
+// longer chooses between two matches at s, the second of which begins at a place and
+// perhaps does not match.
+func (p *pairSearch) longer(s, from int, place int32) pairMatch {
+	n := p.length(s, from)
+	if other, ok := p.matches(s, place); ok {
+		if k := p.length(s, other); k > n {
+			from, n = other, k
 		}
-		return false
 	}
-	if start, ok := p.matches(s+1, p.base+int64(s+1-p.repeat)); p.six && ok && better(s+1, start) {
-		return p.extend(s+1, start)
+	return p.extend(s, from, n)
+}
+
+// lazy chooses between the match of a short hash and those at the next index.
+func (p *pairSearch) lazy(s, from, next int) pairMatch {
+	best := p.length(s, from)
+	x := load(p.src, next)
+	h := hash7(x) << 1
+	last, before := p.long[h], p.long[h|1]
+	p.enter(x, int32(next)+p.shift)
+	if p.six {
+		if start, ok := p.matches(s+1, int32(s+1-p.repeat)+p.shift); ok {
+			if n := p.length(s+1, start); n > best {
+				return p.extend(s+1, start, n)
+			}
+		}
+	}
+	if !p.reaches(next, last) {
+		return p.extend(s, from, best)
 	}
 	at := s
-	if !p.reaches(next, long.last) {
-		return p.extend(at, from)
-	}
-	if start, ok := p.matches(next, long.last); ok && better(next, start) {
-		at, from = next, start
-		if !p.six {
-			return p.extend(at, from)
+	if start, ok := p.matches(next, last); ok {
+		if n := p.length(next, start); n > best {
+			at, from, best = next, start, n
+			if !p.six {
+				return p.extend(at, from, best)
+			}
 		}
 	}
-	if start, ok := p.matches(next, long.before); ok && better(next, start) {
-		at, from = next, start
+	if start, ok := p.matches(next, before); ok {
+		if n := p.length(next, start); n > best {
+			at, from, best = next, start, n
+		}
 	}
-	return p.extend(at, from)
+	return p.extend(at, from, best)
 }
 
 // byEnd looks for a longer match that goes on where m ends. The first two bytes may
 // differ.
 func (p *pairSearch) byEnd(m pairMatch) pairMatch {
-	const differ = 2
-	end, at := m.at+m.length, m.at+differ
+	end := m.at + m.length
 	if end >= p.limit || !p.six && m.length >= 30 {
 		return m
 	}
-	long := p.long[hash7(p.load(end))]
-	try := func(place int64) (reaches bool) {
-		from := int(place-p.base) - m.length + differ
-		dist := at - from
-		if dist > 0 && dist < pairReach && from >= p.first {
-			if n := p.length(at, from, len(p.src)); n > m.length {
+	h := hash7(load(p.src, end)) << 1
+	last, before := p.long[h], p.long[h|1]
+	const differ = 2
+	at := m.at + differ
+	try := func(place int32) (reaches bool) {
+		from := int(place-p.shift) - m.length + differ
+		if at-from >= pairReach {
+			return false
+		}
+		if at > from && from >= p.first && at+m.length < len(p.src) && p.src[at+m.length] == p.src[from+m.length] {
+			if n := matchLen(p.src[at:], p.src[from:]); n > m.length {
 				m = pairMatch{at, from, n}
 			}
 		}
-		return dist < pairReach
+		return true
 	}
-	if try(long.last) && p.six {
-		try(long.before)
+	if try(last) && p.six {
+		try(before)
 	}
 	return m
 }
@@ -158,26 +178,30 @@ func (p *pairSearch) byEnd(m pairMatch) pairMatch {
 // enterMatch notes places in a match of so many bytes, after which the search goes on
 // at s.
 func (p *pairSearch) enterMatch(s, length, next int) {
+	src, shift := p.src, p.shift
 	switch {
 	case p.six && s >= p.limit:
-		for i := next + 1; i < len(p.src)-8; i += 2 {
-			p.enter(i)
+		for i := next + 1; i < len(src)-8; i += 2 {
+			p.enter(load(src, i), int32(i)+shift)
 		}
 	case p.six:
 		for i := next + 1; i < s-1; i += 2 {
-			p.enter(i)
-			p.enterLong(i + 1)
+			x := load(src, i)
+			p.enter(x, int32(i)+shift)
+			p.enterLong(x>>8, int32(i+1)+shift)
 		}
 	case s < p.limit:
 		if i := s - length + 1; i < s-1 {
-			p.enter(i)
-			p.enterLong(i + 1)
-			p.enterShort(i + 2)
+			x := load(src, i)
+			p.enter(x, int32(i)+shift)
+			p.enterLong(x>>8, int32(i+1)+shift)
+			p.enterShort(x>>16, int32(i+2)+shift)
 			for i += 4; i < s-1; i += 3 {
-				p.enterLong(i)
-				p.enterShort(i + 1)
+				x := load(src, i)
+				p.enterLong(x, int32(i)+shift)
+				p.enterShort(x>>8, int32(i+1)+shift)
 			}
 		}
-		p.enter(s - 1)
+		p.enter(load(src, s-1), int32(s-1)+shift)
 	}
 }

@@ -251,7 +251,7 @@ func (r *rebuilder) tokens(n int64) error {
 func (r *rebuilder) collect(n int, counts *deflate.Counts) error {
 	r.batch = r.batch[:0]
 	for len(r.batch) < n {
-		if err := r.predicted(n-len(r.batch), counts); err != nil {
+		if err := r.predicted(n - len(r.batch)); err != nil {
 			return err
 		}
 		if len(r.batch) == n {
@@ -261,14 +261,14 @@ func (r *rebuilder) collect(n int, counts *deflate.Counts) error {
 		if err != nil {
 			return err
 		}
-		counts.Add(t)
 		r.batch = append(r.batch, t)
 	}
+	counts.Add(r.batch)
 	return nil
 }
 
 // predicted reads the tokens of a run, at most n, if there is one here.
-func (r *rebuilder) predicted(n int, counts *deflate.Counts) error {
+func (r *rebuilder) predicted(n int) error {
 	p := r.p
 	if p.pos != p.predicted {
 		return nil
@@ -284,18 +284,18 @@ func (r *rebuilder) predicted(n int, counts *deflate.Counts) error {
 			return err
 		}
 		k := int(min(int64(n), r.run, int64(len(p.tokens)-p.next)))
+		text, i := p.window.buf, int(p.pos-p.window.begin)
 		for _, t := range p.tokens[p.next : p.next+k] {
 			if t.IsLiteral() {
-				i := p.pos - p.window.begin
-				if i >= int64(len(p.window.buf)) {
+				if i >= len(text) {
 					return fmt.Errorf("%w: more tokens than text", ErrDamaged)
 				}
-				t = deflate.Literal(p.window.buf[i])
+				t = deflate.Literal(text[i])
 			}
-			counts.Add(t)
 			r.batch = append(r.batch, t)
-			p.pos += int64(t.Len())
+			i += t.Len()
 		}
+		p.pos = p.window.begin + int64(i)
 		p.predicted = p.pos
 		p.next += k
 		r.run -= int64(k)

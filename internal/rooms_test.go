@@ -51,7 +51,7 @@ var rooms = []struct{ name, mayImport string }{
 
 	// The difference of two blobs. It does not know their meaning.
 	{"internal/deflate", ""},
-	{"delta", "internal/deflate internal/local internal/spool"},
+	{"delta", "internal/deflate internal/inflate internal/local internal/spool"},
 
 	{"internal/input", "errdef internal/async internal/compression internal/local internal/naming internal/parts internal/spool"},
 	{"internal/output", "errdef internal/compression internal/local internal/naming internal/parts internal/spool"},

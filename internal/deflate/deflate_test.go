@@ -208,9 +208,7 @@ func TestPredictedTrees(t *testing.T) {
 			var tokens []Token
 			tokens, _, done, err = r.Read()
 			require.NoError(t, err)
-			for _, x := range tokens {
-				c.Add(x)
-			}
+			c.Add(tokens)
 		}
 		if b.Type == Dynamic {
 			blocks++

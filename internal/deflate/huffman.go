@@ -1,7 +1,6 @@
 package deflate
 
 import (
-	"cmp"
 	"errors"
 	"math/bits"
 	"slices"
@@ -110,11 +109,12 @@ func validCode(lens []uint8) bool {
 	return used <= 1<<maxBits
 }
 
-// weight is a symbol that occurs.
-type weight struct {
-	symbol int
-	count  uint32
-}
+// weight is a symbol that occurs, below its count: they sort by count, then by symbol.
+type weight uint64
+
+func (w weight) symbol() int { return int(w & 0xffff) }
+
+func (w weight) count() uint64 { return uint64(w >> 16) }
 
 // optimalLengths returns the lengths of an optimal prefix code of at most limit
 // bits for symbols that occur as often as counts says: the package-merge
@@ -131,18 +131,16 @@ func optimalLengths(counts []uint32, limit int, out []uint8) []uint8 {
 	used := room[:0]
 	for s, c := range counts {
 		if c > 0 {
-			used = append(used, weight{s, c})
+			used = append(used, weight(c)<<16|weight(s))
 		}
 	}
 	if len(used) == 1 {
-		out[used[0].symbol] = 1
+		out[used[0].symbol()] = 1
 	}
 	if len(used) < 2 {
 		return out
 	}
-	slices.SortFunc(used, func(a, b weight) int {
-		return cmp.Or(cmp.Compare(a.count, b.count), cmp.Compare(a.symbol, b.symbol))
-	})
+	slices.Sort(used)
 	// isSymbol[level][i] says whether the i-th item of a level is a symbol, else
 	// it is a package of two items of the level before.
 	var isSymbol [maxBits][2 * numLits]bool
@@ -153,11 +151,11 @@ func optimalLengths(counts []uint32, limit int, out []uint8) []uint8 {
 		for i, j := 0, 0; i < len(used) || j+1 < len(before); {
 			symbol := i < len(used)
 			if symbol && j+1 < len(before) {
-				symbol = uint64(used[i].count) < before[j]+before[j+1]
+				symbol = used[i].count() < before[j]+before[j+1]
 			}
 			isSymbol[level][len(list)] = symbol
 			if symbol {
-				list = append(list, uint64(used[i].count))
+				list = append(list, used[i].count())
 				i++
 			} else {
 				list = append(list, before[j]+before[j+1])
@@ -170,7 +168,7 @@ func optimalLengths(counts []uint32, limit int, out []uint8) []uint8 {
 		symbols := 0
 		for _, is := range isSymbol[level][:take] {
 			if is {
-				out[used[symbols].symbol]++
+				out[used[symbols].symbol()]++
 				symbols++
 			}
 		}

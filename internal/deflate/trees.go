@@ -173,14 +173,16 @@ type Counts struct {
 	dists [numDists]uint32
 }
 
-// Add counts a token.
-func (c *Counts) Add(t Token) {
-	if t.IsLiteral() {
-		c.lits[t.Byte()]++
-		return
+// Add counts tokens.
+func (c *Counts) Add(tokens []Token) {
+	for _, t := range tokens {
+		if t.IsLiteral() {
+			c.lits[t.Byte()]++
+			continue
+		}
+		c.lits[endOfBlock+1+int(lengthOf(t.Len()))]++
+		c.dists[distOf(t.Dist())]++
 	}
-	c.lits[endOfBlock+1+int(lengthOf(t.Len()))]++
-	c.dists[distOf(t.Dist())]++
 }
 
 // PredictLengths sets Lits and Dists to the best code lengths for what was

@@ -110,48 +110,45 @@ func (w *Writer) Tokens(tokens []Token) error {
 	o := &w.out
 	lits, dists := w.lits[:numLits+2], w.dists[:numDists]
 	bits, n := o.bits, o.n
-	valid := true
+	missing := uint32(0) // its high bit is set by a code of no bits
 	for _, t := range tokens {
-		if o.end > inputSize-8 {
-			o.flush()
+		if n > 15 { // A match takes up to 48 bits.
+			if o.end > inputSize-8 {
+				o.flush()
+			}
+			binary.LittleEndian.PutUint64(o.buf[o.end:], bits)
+			o.end += int(n >> 3)
+			bits >>= n &^ 7
+			n &= 7
 		}
 		if t.IsLiteral() {
 			c := lits[t.Byte()]
-			valid = valid && c != 0
+			missing |= c - 1
 			bits |= uint64(c&0xffff) << n
 			n += uint(c >> 16)
-		} else {
-			k, d := t.Len(), t.Dist()
-			s := lengthOf(k)
-			c := lits[endOfBlock+1+int(s)]
-			valid = valid && c != 0
-			bits |= uint64(c&0xffff) << n
-			n += uint(c >> 16)
-			bits |= uint64(k-int(lengths[s].base)) << n
-			n += uint(lengths[s].extra)
-			if n >= 32 {
-				binary.LittleEndian.PutUint32(o.buf[o.end:], uint32(bits))
-				o.end += 4
-				bits >>= 32
-				n -= 32
-			}
-			s = distOf(d)
-			c = dists[s]
-			valid = valid && c != 0
-			bits |= uint64(c&0xffff) << n
-			n += uint(c >> 16)
-			bits |= uint64(d-int(distances[s].base)) << n
-			n += uint(distances[s].extra)
+			continue
 		}
-		if n >= 32 {
-			binary.LittleEndian.PutUint32(o.buf[o.end:], uint32(bits))
-			o.end += 4
-			bits >>= 32
-			n -= 32
-		}
+		k, d := t.Len(), t.Dist()
+		s := lengthOf(k)
+		c := lits[endOfBlock+1+int(s)]
+		missing |= c - 1
+		bits |= uint64(c&0xffff) << n
+		n += uint(c >> 16)
+		bits |= uint64(k-int(lengths[s].base)) << n
+		n += uint(lengths[s].extra)
+		s = distOf(d)
+		c = dists[s]
+		missing |= c - 1
+		bits |= uint64(c&0xffff) << n
+		n += uint(c >> 16)
+		bits |= uint64(d-int(distances[s].base)) << n
+		n += uint(distances[s].extra)
 	}
 	o.bits, o.n = bits, n
-	if !valid {
+	if n >= 32 {
+		o.spill()
+	}
+	if missing>>31 != 0 {
 		return fmt.Errorf("%w: token without a code", ErrCannotWrite)
 	}
 	return o.err

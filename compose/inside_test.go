@@ -51,7 +51,7 @@ func TestNamesThatLeadOut(t *testing.T) {
 	img := &compose.Image{Squash: true, Layers: []compose.Layer{{Content: compose.Stream("stdin", bytes.NewReader(data))}}}
 	said := saying(img)
 	m := mustMake(t, img)
-	assert.ElementsMatch(t, []string{"./ 5 755 ", "ok 0 644 ok", "d/l 0 600 ../x", "y 0 644 /a/../../y", "d/ 5 700 ", "x 1 600 d/l", "s 2 777 ../../etc"}, list(t, m.layer(t, 0)))
+	assert.ElementsMatch(t, []string{"./ 5 755 ", "ok 0 644 ok", "x 0 600 ../x", "y 0 644 /a/../../y", "d/ 5 700 ", "d/l 1 600 x", "s 2 777 ../../etc"}, list(t, m.layer(t, 0)))
 	assert.Equal(t, []string{`layer stdin: 6 names lead out of the image, the first is "../x"; their files are put inside`}, *said)
 
 	img = &compose.Image{Layers: []compose.Layer{{Content: inMemory(tarOf(t, tar.Header{Name: "../x"}))}}, RewriteTimes: true, Created: day}

@@ -20,11 +20,7 @@ func (squashed) Name() string { return "of all files" }
 // Open implements Content.
 func (s squashed) Open(ctx context.Context) (io.ReadCloser, error) {
 	return piped(ctx, func(ctx context.Context, w io.Writer) error {
-		root, err := s.tree.Root(ctx)
-		if err != nil {
-			return err
-		}
-		return s.tree.Export(ctx, w, root, s.rewriting)
+		return s.tree.Squash(ctx, w, s.rewriting)
 	}), nil
 }
 

@@ -13,10 +13,11 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/layertar"
 )
 
-// Sort sorts files in the order in which Contents reads them fastest.
+// Sort sorts files in the order in which Contents reads them: those of the highest layer
+// first, and each layer's in its order.
 func Sort(files []*File) {
 	slices.SortFunc(files, func(a, b *File) int {
-		return cmp.Or(cmp.Compare(a.layer, b.layer), cmp.Compare(a.index, b.index))
+		return cmp.Or(cmp.Compare(b.layer, a.layer), cmp.Compare(a.index, b.index))
 	})
 }
 
@@ -25,7 +26,7 @@ func Sort(files []*File) {
 // it. With verify, a layer is read to its end if that has not been verified before, and so
 // is one without any of the files: for callers that commit to the content.
 func (t *Tree) Contents(ctx context.Context, files []*File, verify bool, f func(*File, io.Reader) error) error {
-	for i := t.lowest; i < t.to; i++ {
+	for i := t.to - 1; i >= t.lowest; i-- {
 		l := t.layers[i]
 		n := 0
 		for n < len(files) && int(files[n].layer) == i {
@@ -79,7 +80,7 @@ func (l *lazy) contents(ctx context.Context, files []*File, verify bool, f func(
 // explained is the content of an entry, with errors that name it.
 type explained struct {
 	r  *tar.Reader
-	in *streamed
+	in positioned
 }
 
 // Read implements io.Reader.
@@ -97,7 +98,7 @@ func (t *Tree) IsCompressed(layer int) bool { return t.layers[layer].algorithm !
 // Raw yields the entries of a layer as they are, whiteouts included, in the order of the
 // layer. Options.Entries must be set. The layer is read.
 func (t *Tree) Raw(ctx context.Context, layer int) ([]*Entry, error) {
-	if err := t.load(ctx, layer); err != nil {
+	if err := t.load(ctx, layer, nil); err != nil {
 		return nil, err
 	}
 	var all []*Entry

@@ -4,22 +4,187 @@ import (
 	"archive/tar"
 	"context"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/dockerarchive/dockerarchive/internal/layertar"
 )
 
-// Export writes an entry and all that is below it as one tar, with paths from the root of
-// the image. Its bytes depend on nothing but the tree: first directories and all else that
-// has no content, in the order of Walk; then files with content, those of each layer in its
-// order, in which they can be read at once; then hard links. The first path of a file is
-// the file. A directory that no entry speaks of has one here: some engines would make it 0600.
-// Each layer is verified by then, or it is an error at the end.
-func (t *Tree) Export(ctx context.Context, w io.Writer, from *Entry, rewriting layertar.Rewriting) error {
+// Squash writes all files as the tar of one layer, in the order of Visit. Its bytes depend on
+// nothing but the tree. A directory that no entry speaks of has one here: some engines would make
+// it 0600.
+func (t *Tree) Squash(ctx context.Context, w io.Writer, rewriting layertar.Rewriting) error {
+	root, err := t.Root(ctx)
+	if err != nil {
+		return err
+	}
 	x := exporter{layertar.NewWriter(ctx, w), &rewriting}
-	if err := t.Visit(ctx, from, x); err != nil {
+	if err := t.Visit(ctx, root, &x); err != nil {
 		return err
 	}
 	return x.out.Close()
+}
+
+// Rewinder is an output that can take back what has been written.
+type Rewinder interface {
+	io.Writer
+	// Mark returns a function that takes back what is written from now on.
+	Mark() (rewind func() error, err error)
+}
+
+// Export writes what a path leads to and all that is below it as one tar, with paths from the root
+// of the image. Its bytes depend on nothing but the tree: first files with content, in the order
+// of Sort; then all that has none, in the order of Walk; then hard links. Each layer is
+// verified by then, or it is an error at the end.
+//
+// In that order, the whole image can be written while its layers are read for the first time, from
+// the highest down: the layers above have been read, so it is known what they hide. A later entry
+// of the same layer may still replace a file; a Rewinder takes it back then. To any other output,
+// layers that have not been read before are read twice.
+func (t *Tree) Export(ctx context.Context, w io.Writer, path string) error {
+	x := exporter{layertar.NewWriter(ctx, w), &layertar.Rewriting{}}
+	var early []written
+	if r, ok := w.(Rewinder); ok && strings.Trim(path, "/.") == "" {
+		var err error
+		if early, err = t.exportReading(ctx, r, x.out); err != nil {
+			return err
+		}
+	}
+	from, err := t.LookupAll(ctx, path)
+	if err != nil {
+		return err
+	}
+	var empty []*Entry
+	plan, err := t.plan(ctx, from, func(e *Entry) error {
+		empty = append(empty, e)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	left, rewind := plan.left(early)
+	if rewind != nil {
+		if err := rewind(); err != nil {
+			return err
+		}
+		x.out = layertar.NewWriter(ctx, w)
+	}
+	if err := t.visitContents(ctx, plan, left, &x); err != nil {
+		return err
+	}
+	for _, e := range empty {
+		if err := x.Empty(e); err != nil {
+			return err
+		}
+	}
+	if err := plan.visitLinks(&x); err != nil {
+		return err
+	}
+	return x.out.Close()
+}
+
+// written is what has been written of a layer when it was read.
+type written struct {
+	layer  int
+	nodes  []*node
+	files  []*File
+	rewind func() error // takes back this layer and all that follows
+}
+
+// exportReading writes the files of all layers with content that layers above do not take away,
+// while it reads the layers.
+func (t *Tree) exportReading(ctx context.Context, w Rewinder, out *layertar.Writer) ([]written, error) {
+	var all []written
+	for i := t.to - 1; i >= t.lowest; i-- {
+		if err := out.Flush(); err != nil {
+			return nil, err
+		}
+		rewind, err := w.Mark()
+		if err != nil {
+			return nil, err
+		}
+		now := written{layer: i, rewind: rewind}
+		above := above{view: view{image: t.image, from: i + 1, to: t.to, lowest: t.lowest}}
+		err = t.load(ctx, i, func(n *node, f *File, content io.Reader) error {
+			if above.hide(n) {
+				return nil
+			}
+			now.nodes, now.files = append(now.nodes, n), append(now.files, f)
+			return out.Write(f.Header(n.path()), content)
+		})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, now)
+	}
+	return all, out.Flush()
+}
+
+// above is what layers say of the one below them that is being read.
+type above struct {
+	view
+	way    []*node // in that layer: directories from the root to the one that was asked for last
+	theirs []dir   // what the layers have of those
+	spare  []*node // room for the next way
+}
+
+// hide reports whether the layers take away what the layer below them has.
+func (a *above) hide(n *node) bool {
+	way := a.spare[:0]
+	for up := n.parent; up != nil; up = up.parent {
+		way = append(way, up)
+	}
+	slices.Reverse(way)
+	same := 0
+	for same < min(len(way), len(a.way)) && way[same] == a.way[same] {
+		same++
+	}
+	a.theirs = a.theirs[:same]
+	for _, n := range way[same:] {
+		a.theirs = append(a.theirs, a.over(n))
+	}
+	a.way, a.spare = way, a.way
+	d := a.theirs[len(way)-1]
+	_, _, err := d.child(n.base)
+	return err == nil // The error is that the layers have nothing there.
+}
+
+// over returns what the layers have of a directory of the layer below: it is open if they do
+// not take away what that has in it.
+func (a *above) over(n *node) dir {
+	if n.parent == nil {
+		return a.root()
+	}
+	up := a.theirs[len(a.theirs)-1]
+	f, sub, err := up.child(n.base)
+	switch {
+	case err != nil: // They have nothing there.
+		return dir{open: true}
+	case f == nil || !f.IsDir():
+		return dir{}
+	}
+	return sub
+}
+
+// left returns which of the planned files are left to be written, and a function that takes
+// back those that must not stay, nil if all may.
+func (p *plan) left(early []written) ([]*File, func() error) {
+	left := p.files
+	for _, w := range early {
+		n := 0
+		for n < len(left) && int(left[n].layer) == w.layer {
+			n++
+		}
+		same := n == len(w.files)
+		for i := 0; same && i < n; i++ {
+			same = left[i] == w.files[i] && p.first[left[i]].path == w.nodes[i].path()
+		}
+		if !same {
+			return left, w.rewind
+		}
+		left = left[n:]
+	}
+	return left, nil
 }
 
 // exporter writes what it is told of as a tar.
@@ -62,77 +227,4 @@ func tarName(e *Entry) string {
 		return e.Path + "/"
 	}
 	return e.Path
-}
-
-// plan is what of a tree is written after all that has no content.
-type plan struct {
-	files []*File          // with content, as Sort sorts them
-	first map[*File]string // paths; of files with content and of those with several links
-	links []*Entry         // other paths of files
-}
-
-// plan calls a function for each file without content, and plans the others. A root
-// without an entry is left out.
-func (t *Tree) plan(ctx context.Context, from *Entry, empty func(*Entry) error) (*plan, error) {
-	p := &plan{first: map[*File]string{}}
-	for e, err := range t.Walk(ctx, from) {
-		if err != nil {
-			return nil, err
-		}
-		if e.IsDir() {
-			if e.Path == "" && e.File == implicit {
-				continue
-			}
-			if err := empty(e); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		if _, ok := p.first[e.File]; ok {
-			p.links = append(p.links, e)
-			continue
-		}
-		p.first[e.File] = e.Path
-		if e.IsRegular() && e.size > 0 {
-			p.files = append(p.files, e.File)
-			continue
-		}
-		if err := empty(e); err != nil {
-			return nil, err
-		}
-	}
-	Sort(p.files)
-	return p, nil
-}
-
-// Visitor gets an entry and all that is below it, in an order in which contents can be read at
-// once.
-type Visitor interface {
-	// Empty is told of directories before what is in them, and of all else that has no
-	// content.
-	Empty(e *Entry) error
-	// Regular gets a file with content, under the first of its paths.
-	Regular(path string, f *File, content io.Reader) error
-	// Link gets another path of a file, when the first is there.
-	Link(first string, e *Entry) error
-}
-
-// Visit gives a visitor an entry and all that is below it, in the order of Export.
-func (t *Tree) Visit(ctx context.Context, from *Entry, v Visitor) error {
-	plan, err := t.plan(ctx, from, v.Empty)
-	if err != nil {
-		return err
-	}
-	err = t.Contents(ctx, plan.files, true, func(f *File, content io.Reader) error {
-		return v.Regular(plan.first[f], f, content)
-	})
-	if err != nil {
-		return err
-	}
-	for _, link := range plan.links {
-		if err := v.Link(plan.first[link.File], link); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -21,6 +21,7 @@ type Entry struct {
 	Path string
 	*File
 	dir    dir
+	link   bool   // another path has the entry of the file
 	origin string // the layer that it is from, for Compare
 }
 
@@ -294,7 +295,7 @@ func (t *Tree) lookup(ctx context.Context, path string, follow, said bool) (*Ent
 	v.from, v.said = v.to, said
 	for {
 		if v.from > v.lowest {
-			if err := t.load(ctx, v.from-1); err != nil {
+			if err := t.load(ctx, v.from-1, nil); err != nil {
 				return nil, err
 			}
 			v.from--
@@ -346,14 +347,16 @@ func (v *view) each(e *Entry) iter.Seq2[*Entry, error] {
 				continue
 			}
 			path := layertar.Join(e.Path, base)
+			link := false
 			if err == nil {
+				link = f.typeflag == tar.TypeLink || nodes[0].link
 				f, err = v.file(path, f)
 			}
 			if err != nil {
 				yield(nil, err)
 				return
 			}
-			if !yield(&Entry{Path: path, File: f, dir: sub}, nil) {
+			if !yield(&Entry{Path: path, File: f, dir: sub, link: link}, nil) {
 				return
 			}
 		}

@@ -33,6 +33,7 @@ type node struct {
 	there    bool  // it is more than a whiteout
 	hides    bool  // a whiteout says that lower layers have nothing of this name
 	opaque   bool  // lower layers have nothing in it
+	link     bool  // file is the entry of another path
 }
 
 // isDir reports whether the layer has a directory there.
@@ -103,7 +104,18 @@ func (n *node) put(f *File) {
 	if f.IsDir() {
 		n.hides = false // It takes the place of a whiteout, and is not opaque.
 	}
-	n.file, n.there = f, true
+	n.file, n.there, n.link = f, true, false
+}
+
+// path returns the path of n in its layer.
+func (n *node) path() string {
+	path := make([]byte, n.length)
+	end := len(path)
+	for ; n.parent != nil; n = n.parent {
+		end -= copy(path[end-len(n.base):], n.base) + 1
+		path[end] = '/'
+	}
+	return strings.TrimPrefix(string(path), "/")
 }
 
 // freeze sorts all that is below n.
@@ -135,19 +147,20 @@ type entry struct {
 
 func newLayer() *layer { return &layer{root: &node{there: true}} }
 
-// add notes an entry with a clean path.
-func (l *layer) add(path string, f *File) error {
+// add notes an entry with a clean path. It returns where the file is, nil for a whiteout.
+func (l *layer) add(path string, f *File) (*node, error) {
 	if whiteout(path) {
-		return l.remove(path)
+		return nil, l.remove(path)
 	}
 	if path == "" {
 		l.root.file = f
-		return nil
+		return l.root, nil
 	}
-	if f.typeflag == tar.TypeLink {
+	link := f.typeflag == tar.TypeLink
+	if link {
 		target, err := l.target(path, f.Linkname())
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if target != nil {
 			f = target
@@ -155,14 +168,15 @@ func (l *layer) add(path string, f *File) error {
 	}
 	n, err := l.make(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if f.isOverlayWhiteout() {
 		*n = node{base: n.base, parent: n.parent, length: n.length, hides: true}
-		return nil
+		return nil, nil
 	}
 	n.put(f)
-	return nil
+	n.link = link
+	return n, nil
 }
 
 // whiteout reports whether a path has an element that is a whiteout, or a remnant of

@@ -70,6 +70,10 @@ type place struct {
 	index int32
 }
 
+// found is told where a layer that is being read has a file with content. A later entry may
+// replace it.
+type found func(n *node, f *File, content io.Reader) error
+
 // scanner reads a layer's tar.
 type scanner struct {
 	taking
@@ -77,6 +81,7 @@ type scanner struct {
 	layer   *layer
 	outside func(h *tar.Header) // nil if names must not lead out of the root
 	keep    bool                // the entries as they are
+	found   found               // nil if contents are not read
 	sparse  int64
 	total   int64 // bytes of content
 }
@@ -109,8 +114,14 @@ func (s *scanner) scan(in positioned) error {
 		default:
 			at.at, sparse, nth = next, true, 0
 		}
-		if err := s.entry(h, at, sparse); err != nil {
+		n, err := s.entry(h, at, sparse)
+		if err != nil {
 			return err
+		}
+		if s.found != nil && n != nil && n.file.IsRegular() && n.file.size > 0 && !n.link {
+			if err := s.found(n, n.file, explained{r, in}); err != nil {
+				return err
+			}
 		}
 	}
 	s.layer.root.freeze()
@@ -129,14 +140,14 @@ func contentSize(h *tar.Header) int64 {
 	return h.Size
 }
 
-// entry notes an entry.
-func (s *scanner) entry(h *tar.Header, at place, sparse bool) error {
+// entry notes an entry. It returns where it is in the tree, nil for a whiteout.
+func (s *scanner) entry(h *tar.Header, at place, sparse bool) (*node, error) {
 	if err := s.take(h); err != nil {
-		return err
+		return nil, err
 	}
 	if sparse {
 		if h.Size > maxSparse-s.sparse {
-			return fmt.Errorf("%.100q and other sparse files are larger than %d bytes: %w", h.Name, int64(maxSparse), errdef.ErrLimit)
+			return nil, fmt.Errorf("%.100q and other sparse files are larger than %d bytes: %w", h.Name, int64(maxSparse), errdef.ErrLimit)
 		}
 		s.sparse += h.Size
 	}
@@ -145,10 +156,10 @@ func (s *scanner) entry(h *tar.Header, at place, sparse bool) error {
 	}
 	path, err := layertar.Clean(h.Name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := check(h, path); err != nil {
-		return err
+		return nil, err
 	}
 	f := s.file(h, at)
 	if f.IsRegular() && !whiteout(path) {

@@ -110,7 +110,7 @@ func (t *Tree) Load(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(min(together, runtime.GOMAXPROCS(0)))
 	for _, i := range t.largestFirst() {
-		group.Go(func() error { return t.load(ctx, i) })
+		group.Go(func() error { return t.load(ctx, i, nil) })
 	}
 	return group.Wait()
 }
@@ -126,8 +126,8 @@ func (t *Tree) largestFirst() []int {
 	return order
 }
 
-// load reads a layer that has not been read yet.
-func (t *image) load(ctx context.Context, i int) error {
+// load reads a layer that has not been read yet. If f is not nil, it is told of the contents.
+func (t *image) load(ctx context.Context, i int, f found) error {
 	l := t.layers[i]
 	select {
 	case l.reading <- struct{}{}:
@@ -138,25 +138,25 @@ func (t *image) load(ctx context.Context, i int) error {
 	if l.done {
 		return nil
 	}
-	if err := t.read(ctx, i, l); err != nil {
+	if err := t.read(ctx, i, l, f); err != nil {
 		return fmt.Errorf("layer %s: %w", l.Name, err)
 	}
 	l.done = true
 	return nil
 }
 
-func (t *image) read(ctx context.Context, i int, l *lazy) (err error) {
+func (t *image) read(ctx context.Context, i int, l *lazy, f found) (err error) {
 	if err := l.open(ctx); err != nil {
 		return err
 	}
 	l.layer = newLayer()
-	s := scanner{taking: taking{limits: &t.limits}, maker: newMaker(i), layer: l.layer, outside: l.Outside, keep: t.options.Entries}
+	s := scanner{taking: taking{limits: &t.limits}, maker: newMaker(i), layer: l.layer, outside: l.Outside, keep: t.options.Entries, found: f}
 	defer func() {
 		if err != nil {
 			s.giveBack()
 		}
 	}()
-	if l.algorithm == compression.None && l.at != nil {
+	if l.algorithm == compression.None && l.at != nil && f == nil {
 		l.unpacked = l.size
 		err := s.scan(&seeking{ctx: ctx, r: l.at, size: l.size})
 		l.total = s.total

@@ -64,6 +64,17 @@ func (w *Writer) Write(h *tar.Header, content io.Reader) error {
 	return nil
 }
 
+// Flush writes what has been buffered, up to the end of the last entry.
+func (w *Writer) Flush() error {
+	if err := w.tar.Flush(); err != nil {
+		return fmt.Errorf("write layer: %w", err)
+	}
+	if err := w.buf.Flush(); err != nil {
+		return fmt.Errorf("write layer: %w", err)
+	}
+	return nil
+}
+
 // Close writes the end of the tar. It does not close the underlying writer.
 func (w *Writer) Close() error {
 	if err := w.ctx.Err(); err != nil {

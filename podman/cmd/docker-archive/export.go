@@ -1,12 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -14,7 +14,6 @@ import (
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
 	"github.com/dockerarchive/dockerarchive/internal/files"
-	"github.com/dockerarchive/dockerarchive/internal/layertar"
 	"github.com/dockerarchive/dockerarchive/internal/local"
 	"github.com/dockerarchive/dockerarchive/internal/output"
 )
@@ -76,27 +75,22 @@ appears when it is complete and every layer is verified; FILE.tar.gz and
 
 func (o *exportOptions) export(cmd *cobra.Command, img *inside) error {
 	ctx := cmd.Context()
-	from, err := img.LookupAll(ctx, o.path)
-	if err != nil {
-		return fmt.Errorf("%s: %w", img.name, err)
-	}
 	toStdout := o.output == "-" || o.output == standardOutput
 	if toStdout {
 		if isTerminal(cmd.OutOrStdout()) {
 			return errdef.ErrTerminal
 		}
-		if _, err := o.exportTo(ctx, cmd.OutOrStdout(), img, from); err != nil {
-			return err
-		}
-		return nil
+		_, err := o.exportTo(ctx, &exportedStream{w: cmd.OutOrStdout()}, img)
+		return err
 	}
+	var err error
 	path, replace := o.output, func(err error) error { return err }
 	if o.force {
 		if path, replace, err = output.ReplaceByPath(ctx, path); err != nil {
 			return err
 		}
 	}
-	result, err := o.exportToFile(ctx, path, img, from)
+	result, err := o.exportToFile(ctx, path, img)
 	if err := replace(err); err != nil {
 		return err
 	}
@@ -108,7 +102,7 @@ func (o *exportOptions) export(cmd *cobra.Command, img *inside) error {
 }
 
 // exportToFile writes the tar to a file, which appears when it is complete.
-func (o *exportOptions) exportToFile(ctx context.Context, path string, img *inside, from *files.Entry) (*exportJSON, error) {
+func (o *exportOptions) exportToFile(ctx context.Context, path string, img *inside) (*exportJSON, error) {
 	out, err := output.Create(ctx, path)
 	if err != nil {
 		return nil, err
@@ -120,59 +114,89 @@ func (o *exportOptions) exportToFile(ctx context.Context, path string, img *insi
 	if err != nil {
 		return nil, errors.Join(err, out.Abort())
 	}
-	w := out.Writer()
-	if w == nil {
-		w = &fileWriter{file: out.File()}
+	var w exported = &exportedStream{w: out.Writer()}
+	if out.Writer() == nil {
+		w = &exportedFile{file: out.File()}
 	}
-	result, err := o.exportTo(ctx, w, img, from)
+	result, err := o.exportTo(ctx, w, img)
 	if err != nil {
 		return nil, errors.Join(err, out.Abort())
 	}
 	return result, out.Commit(ctx)
 }
 
-// fileWriter writes a file from its start to its end.
-type fileWriter struct {
-	file *local.File
-	at   int64
-}
-
-// Write implements io.Writer.
-func (w *fileWriter) Write(p []byte) (int, error) {
-	n, err := w.file.WriteAt(p, w.at)
-	w.at += int64(n)
-	return n, err
-}
-
-// exportTo writes the tar. On request, it computes the digest of the tar before
-// compression.
-func (o *exportOptions) exportTo(ctx context.Context, w io.Writer, img *inside, from *files.Entry) (*exportJSON, error) {
-	counted := &counting{w: w}
-	var sink io.Writer = counted
-	hash := sha256.New()
+// exportTo writes the tar, and describes it.
+func (o *exportOptions) exportTo(ctx context.Context, w exported, img *inside) (*exportJSON, error) {
 	if o.json {
-		sink = io.MultiWriter(counted, hash)
+		w.tar().hash = sha256.New().(hash.Cloner)
 	}
-	buffered := bufio.NewWriterSize(sink, 256<<10)
-	err := img.Export(ctx, buffered, from, layertar.Rewriting{})
-	if err == nil {
-		err = buffered.Flush()
-	}
-	if err != nil {
+	if err := img.Export(ctx, w, o.path); err != nil {
 		return nil, fmt.Errorf("exporting %s: %w", img.name, err)
 	}
-	return &exportJSON{Image: img.name, Size: counted.n, SHA256: hex.EncodeToString(hash.Sum(nil))}, nil
+	result := &exportJSON{Image: img.name, Size: w.tar().size}
+	if o.json {
+		result.SHA256 = hex.EncodeToString(w.tar().hash.Sum(nil))
+	}
+	return result, nil
 }
 
-// counting counts written bytes.
-type counting struct {
+// exported is where the tar is written to.
+type exported interface {
+	io.Writer
+	tar() *tarSum
+}
+
+// tarSum is what the tar has, before it is compressed.
+type tarSum struct {
+	size int64
+	hash hash.Cloner // nil unless it is wanted
+}
+
+func (s *tarSum) tar() *tarSum { return s }
+
+func (s *tarSum) add(p []byte) {
+	s.size += int64(len(p))
+	if s.hash != nil {
+		s.hash.Write(p) // Never fails.
+	}
+}
+
+// exportedStream is a tar on its way to somewhere.
+type exportedStream struct {
+	tarSum
 	w io.Writer
-	n int64
 }
 
 // Write implements io.Writer.
-func (c *counting) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n += int64(n)
+func (s *exportedStream) Write(p []byte) (int, error) {
+	n, err := s.w.Write(p)
+	s.add(p[:n])
 	return n, err
+}
+
+// exportedFile is a tar in a file, whose end can be taken back: a files.Rewinder.
+type exportedFile struct {
+	tarSum
+	file *local.File
+}
+
+// Write implements io.Writer.
+func (f *exportedFile) Write(p []byte) (int, error) {
+	n, err := f.file.WriteAt(p, f.size)
+	f.add(p[:n])
+	return n, err
+}
+
+// Mark implements files.Rewinder.
+func (f *exportedFile) Mark() (rewind func() error, err error) {
+	mark := f.tarSum
+	if mark.hash != nil {
+		if mark.hash, err = mark.hash.Clone(); err != nil {
+			return nil, err
+		}
+	}
+	return func() error {
+		f.tarSum = mark
+		return f.file.Truncate(mark.size)
+	}, nil
 }

@@ -156,7 +156,7 @@ func TestExport(t *testing.T) {
 		require.NoError(t, err)
 		names = append(names, h.Name)
 	}
-	assert.Equal(t, []string{"etc/", "etc/link", "etc/os-release"}, names)
+	assert.Equal(t, []string{"etc/os-release", "etc/", "etc/link"}, names)
 	_, errOut, status := command(t, "export", "-o", file, path)
 	assert.Equal(t, exitFailure, status, "it is there")
 	assert.Contains(t, errOut, "--force")

@@ -8,9 +8,11 @@ import (
 
 	"github.com/containers/image/v5/types"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/dockerarchive/dockerarchive/archive"
 	"github.com/dockerarchive/dockerarchive/imageinfo"
+	"github.com/dockerarchive/dockerarchive/internal/catalog"
 	"github.com/dockerarchive/dockerarchive/internal/verify"
 )
 
@@ -40,26 +42,43 @@ type ManifestInfo = imageinfo.Manifest
 // IsReferrer reports whether this is no image but about one, or about another referrer.
 func (i *ImageInfo) IsReferrer() bool { return len(i.Subjects) > 0 }
 
+// describedAtOnce is how many images are described side by side: an archive elsewhere is asked for each.
+const describedAtOnce = 8
+
 // Images describes all images in the order of the archive. In archives of Docker before
 // 1.10, which have no configs, it reads the layers. A broken image is described as far
 // as it can be read, so that the others can be had.
 func (r *Reader) Images(ctx context.Context) ([]ImageInfo, error) {
-	infos := []ImageInfo{}
-	for _, img := range r.catalog.Images() {
-		d, err := r.catalog.Describe(ctx, img)
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("%s: %s: image @%d: %w", r.transport.name, r.path, img.Position, err)
-		}
-		info := ImageInfo{Position: img.Position, Names: slices.Concat([]string{}, img.Names), Subjects: img.Subjects(), ManifestInfo: d}
-		if fault := cmp.Or(err, d.Fault); fault != nil {
-			info.Error = fault.Error()
-		}
-		for _, ref := range r.references(img) {
-			info.References = append(info.References, ref)
-		}
-		infos = append(infos, info)
+	images := r.catalog.Images()
+	infos := make([]ImageInfo, len(images))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(describedAtOnce)
+	for n, img := range images {
+		group.Go(func() (err error) {
+			infos[n], err = r.describe(ctx, img)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
 	}
 	return infos, nil
+}
+
+// describe describes an image. Its error is only that ctx has ended.
+func (r *Reader) describe(ctx context.Context, img *catalog.Image) (ImageInfo, error) {
+	d, err := r.catalog.Describe(ctx, img)
+	if ctx.Err() != nil {
+		return ImageInfo{}, fmt.Errorf("%s: %s: image @%d: %w", r.transport.name, r.path, img.Position, err)
+	}
+	info := ImageInfo{Position: img.Position, Names: slices.Concat([]string{}, img.Names), Subjects: img.Subjects(), ManifestInfo: d}
+	if fault := cmp.Or(err, d.Fault); fault != nil {
+		info.Error = fault.Error()
+	}
+	for _, ref := range r.references(img) {
+		info.References = append(info.References, ref)
+	}
+	return info, nil
 }
 
 // Verify tests everything that the archive says of itself: every blob against

@@ -2,10 +2,12 @@ package main
 
 import (
 	"compress/gzip"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -13,6 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dockerarchive/dockerarchive/internal/storetest"
+	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
+	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
@@ -131,4 +135,51 @@ func TestPolicyOfAddresses(t *testing.T) {
 		_, errOut, status := runCommand(t, "copy", "-q", "--policy", policy, put(t, s, key, path)+":example.com/app:1", "dir:"+t.TempDir())
 		assert.Equal(t, n, status, errOut)
 	}
+}
+
+// An archive of 500 images is opened by few requests. Listing it takes two more for each, some at a time.
+func TestListOfManyImages(t *testing.T) {
+	const count = 500
+	path := filepath.Join(t.TempDir(), "many.tar")
+	var images []copying.SaveImage
+	for n := range count {
+		label := fmt.Sprint(n)
+		images = append(images, copying.SaveImage{Source: imagetest.NewImage(t, label, imagetest.Gzip(uint64(n), 100<<10)), Name: imagetest.Tagged(t, "example.com/app:"+label)})
+	}
+	_, err := copying.Save(t.Context(), imagetest.Trusting(t), path, images, &copying.SaveOptions{Transport: dockerarchive.ImageTransport})
+	require.NoError(t, err)
+	s := storetest.NewS3(t)
+	address := put(t, s, "many.tar", path)
+	r, err := dockerarchive.NewReaderContext(t.Context(), nil, address)
+	require.NoError(t, err)
+	defer r.Close()
+	requests, sent := s.Count()
+	assert.LessOrEqual(t, len(requests), 6, requests)
+	assert.LessOrEqual(t, sent, int64(2<<20))
+
+	// The first request is answered when there is a second one.
+	waiting := make(chan struct{})
+	var first atomic.Bool
+	var once sync.Once
+	s.Before(func(_ http.ResponseWriter, r *http.Request) bool {
+		if first.CompareAndSwap(false, true) {
+			select {
+			case <-waiting:
+			case <-r.Context().Done():
+			}
+			return false
+		}
+		once.Do(func() { close(waiting) })
+		return false
+	})
+	infos, err := r.Images(t.Context())
+	require.NoError(t, err)
+	require.Len(t, infos, count)
+	for n, info := range infos {
+		assert.Equal(t, []string{fmt.Sprintf("example.com/app:%d", n)}, info.Names)
+		assert.Empty(t, info.Error)
+	}
+	requests, sent = s.Count()
+	t.Logf("%d requests, %d bytes", len(requests), sent)
+	assert.LessOrEqual(t, len(requests), 2*count)
 }

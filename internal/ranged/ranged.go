@@ -4,24 +4,20 @@
 package ranged
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"sync"
 
 	"github.com/dockerarchive/dockerarchive/internal/retry"
 	"github.com/dockerarchive/dockerarchive/internal/webclient"
 )
 
-const (
-	// minWindow and maxWindow bound how much is asked for at once if little is wanted: the next
-	// bytes are likely to be wanted next, and more so the longer reading goes on in order.
-	minWindow = 64 << 10
-	maxWindow = 4 << 20
-	// maxKept bounds the size of all kept windows, in bytes.
-	maxKept = 64 << 20
-)
+// maxKept bounds the size of all kept windows, in bytes.
+const maxKept = 64 << 20
 
 // ErrChanged is returned, wrapped, for something that is another version by now.
 var ErrChanged = errors.New("it has changed while it was read")
@@ -44,7 +40,15 @@ type Reader struct {
 	mu      sync.Mutex
 	windows []*window // the one that was used last comes first
 	kept    int64     // bytes of them
-	err     error     // that of another version: nothing is read any more
+	flights []*flight // what is being asked for
+	runs    []*run    // the one that was used last comes first
+	err     error     // that of another version, or of Close: nothing is read any more
+}
+
+// flight is a part that somebody is asking for. Others wait for it.
+type flight struct {
+	off, end int64
+	done     chan struct{}
 }
 
 // window is a part that is kept.
@@ -70,6 +74,14 @@ func (r *Reader) Size() int64 { return r.size }
 // Close ends all requests.
 func (r *Reader) Close() error {
 	r.cancel()
+	r.mu.Lock()
+	runs := r.runs
+	r.runs = nil
+	r.err = cmp.Or(r.err, fs.ErrClosed)
+	r.mu.Unlock()
+	for _, run := range runs {
+		run.stop()
+	}
 	return nil
 }
 
@@ -93,46 +105,55 @@ func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
 	return done, nil
 }
 
-// readSome reads at least a byte.
+// readSome reads at least a byte, or waits for somebody else who asks for it.
 func (r *Reader) readSome(p []byte, off int64) (int, error) {
-	n, length, err := r.fromWindow(p, off)
+	n, other, err := r.fromWindow(p, off)
 	if n > 0 || err != nil {
 		return n, err
 	}
-	length = min(length, r.size-off)
-	if wanted := min(int64(len(p)), r.size-off); wanted >= length {
-		return int(wanted), r.fetch(p[:wanted], off)
+	if other != nil {
+		select {
+		case <-other.done:
+			return 0, nil
+		case <-r.ctx.Done():
+			return 0, context.Cause(r.ctx)
+		}
 	}
-	w := &window{off: off, data: make([]byte, length)}
-	if err := r.fetch(w.data, off); err != nil {
+	run, length, own := r.take(off, int64(len(p)))
+	data, kept := p, false
+	if int64(len(p)) > length {
+		data = p[:length]
+	} else if int64(len(p)) < length {
+		data, kept = make([]byte, length), true
+	}
+	err = r.fetch(run, data, off)
+	r.giveBack(run, own, kept && err == nil, data)
+	if err != nil {
 		return 0, err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.keepLocked(w)
-	return copy(p, w.data), nil
+	return copy(p, data), nil // Onto itself, where nothing is kept.
 }
 
-// fromWindow copies bytes that are kept. If there are none, it returns how much to ask for.
-func (r *Reader) fromWindow(p []byte, off int64) (n int, length int64, err error) {
+// fromWindow copies bytes that are kept, or returns who is asking for them.
+func (r *Reader) fromWindow(p []byte, off int64) (int, *flight, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.err != nil {
-		return 0, 0, r.err
+		return 0, nil, r.err
 	}
-	length = minWindow
 	for i, w := range r.windows {
 		if off >= w.off && off < w.end() {
 			copy(r.windows[1:i+1], r.windows[:i])
 			r.windows[0] = w
-			return copy(p, w.data[off-w.off:]), 0, nil
-		}
-		// The next header of a walk stands behind some content.
-		if gap := off - w.end(); gap >= 0 && gap < int64(len(w.data)) {
-			length = max(length, min(2*int64(len(w.data)), maxWindow))
+			return copy(p, w.data[off-w.off:]), nil, nil
 		}
 	}
-	return 0, length, nil
+	for _, f := range r.flights {
+		if off >= f.off && off < f.end {
+			return 0, f, nil
+		}
+	}
+	return 0, nil, nil
 }
 
 func (r *Reader) keepLocked(w *window) {
@@ -145,11 +166,11 @@ func (r *Reader) keepLocked(w *window) {
 }
 
 // fetch asks for a range, and again for the rest if the answer breaks off.
-func (r *Reader) fetch(p []byte, off int64) error {
+func (r *Reader) fetch(run *run, p []byte, off int64) error {
 	done := 0
 	backoff := r.policy.Backoff()
 	for {
-		n, err := r.ask(p[done:], off+int64(done))
+		n, err := run.read(r.ctx, r, p[done:], off+int64(done))
 		if done += n; err == nil {
 			return nil
 		}
@@ -164,22 +185,6 @@ func (r *Reader) fetch(p []byte, off int64) error {
 
 // again notes that a request is made again.
 func (r *Reader) again(error) { webclient.MeterOf(r.ctx).Again() }
-
-func (r *Reader) ask(p []byte, off int64) (n int, err error) {
-	body, err := r.source.Range(r.ctx, off, int64(len(p)))
-	if err != nil {
-		return 0, err
-	}
-	n, err = io.ReadFull(body, p)
-	if err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	if err != nil {
-		err = fmt.Errorf("%d of %d bytes at offset %d have come: %w", n, len(p), off, err)
-	}
-	_ = body.Close() // It has been read.
-	return n, err
-}
 
 // failed remembers that there is another version.
 func (r *Reader) failed(err error) error {

@@ -42,7 +42,7 @@ type server struct {
 	requests []string                                      // their ranges
 }
 
-func newServer(t *testing.T, size int) *server {
+func newServer(t testing.TB, size int) *server {
 	t.Helper()
 	s := &server{data: content(1, size), etag: `"one"`}
 	s.Server = httptest.NewTLSServer(http.HandlerFunc(s.answer))

@@ -1,0 +1,183 @@
+package ranged
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/internal/retry"
+)
+
+// source has content, counts the requests and the answers that are open, and breaks some off.
+type source struct {
+	data   []byte
+	delay  time.Duration
+	breaks int64 // after so many bytes; 0: never
+
+	mu       sync.Mutex
+	requests []int64 // how much each asks for
+	open     atomic.Int32
+	err      atomic.Pointer[error]
+}
+
+func newSource(size int) *source {
+	s := &source{data: make([]byte, size)}
+	random := rand.NewChaCha8([32]byte{1})
+	_, _ = random.Read(s.data) // Never fails.
+	return s
+}
+
+// Range implements Source.
+func (s *source) Range(_ context.Context, off, n int64) (io.ReadCloser, error) {
+	s.mu.Lock()
+	s.requests = append(s.requests, n)
+	s.mu.Unlock()
+	time.Sleep(s.delay)
+	if err := s.err.Load(); err != nil {
+		return nil, *err
+	}
+	s.open.Add(1)
+	if s.breaks > 0 {
+		n = min(n, s.breaks)
+	}
+	return &answer{bytes.NewReader(s.data[off:][:n]), s}, nil
+}
+
+type answer struct {
+	*bytes.Reader
+	source *source
+}
+
+// Close implements io.Closer.
+func (a *answer) Close() error {
+	a.source.open.Add(-1)
+	return nil
+}
+
+func (s *source) reader(t *testing.T) *Reader {
+	r := New(t.Context(), s, int64(len(s.data)), retry.Policy{Times: 3, FirstDelay: time.Nanosecond}, nil)
+	t.Cleanup(func() {
+		require.NoError(t, r.Close())
+		assert.Zero(t, s.open.Load(), "answers that are open")
+	})
+	return r
+}
+
+func sequentially(t *testing.T, r *Reader, want []byte, off int64, buffer int) {
+	t.Helper()
+	section := io.NewSectionReader(r, off, int64(len(want)))
+	p := make([]byte, buffer)
+	for done := 0; done < len(want); {
+		n, err := section.Read(p)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(want[done:done+n], p[:n]), "%d bytes at %d", n, off+int64(done))
+		done += n
+	}
+}
+
+// Reading in order takes few requests, however large the buffer is, also where several places are read in turns
+// and where answers break off.
+func TestInOrder(t *testing.T) {
+	const size = 20 << 20
+	s := newSource(size)
+	for _, buffer := range []int{4 << 10, 100_000, 1 << 20, 7 << 20} {
+		s.requests = nil
+		sequentially(t, s.reader(t), s.data, 0, buffer)
+		assert.LessOrEqual(t, len(s.requests), 12, "%d: %v", buffer, s.requests)
+	}
+	s.requests, s.breaks = nil, 3<<20
+	sequentially(t, s.reader(t), s.data, 0, 32<<10)
+	assert.LessOrEqual(t, len(s.requests), 12+size/(3<<20), s.requests)
+
+	s.requests, s.breaks = nil, 0
+	r := s.reader(t)
+	var group sync.WaitGroup
+	for place := range 4 {
+		group.Go(func() { sequentially(t, r, s.data[place*size/4:][:size/4], int64(place*size/4), 32<<10) })
+	}
+	group.Wait()
+	assert.LessOrEqual(t, len(s.requests), 4*10, s.requests)
+}
+
+// Many who want the same at once ask once.
+func TestTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSource(1 << 20)
+		s.delay = time.Second
+		r := s.reader(t)
+		var group sync.WaitGroup
+		for range 20 {
+			group.Go(func() { sequentially(t, r, s.data[5000:][:20_000], 5000, 100) })
+		}
+		group.Wait()
+		assert.Len(t, s.requests, 1)
+		assert.Zero(t, s.open.Load())
+	})
+}
+
+// Reading here and there asks for little more than is wanted.
+func TestHereAndThere(t *testing.T) {
+	s := newSource(50 << 20)
+	r := s.reader(t)
+	p := make([]byte, 3000)
+	for n := range 20 {
+		off := int64((n*7 + 3) % 20 * (5 << 19))
+		_, err := r.ReadAt(p, off)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(s.data[off:][:len(p)], p))
+	}
+	for _, n := range s.requests {
+		assert.LessOrEqual(t, n, int64(minWindow))
+	}
+}
+
+// Reads at any places by any number of readers return the right bytes.
+func TestAnywhere(t *testing.T) {
+	s := newSource(8 << 20)
+	s.breaks = 300_000
+	r := s.reader(t)
+	var group sync.WaitGroup
+	for seed := range uint64(8) {
+		group.Go(func() {
+			rng := rand.New(rand.NewPCG(seed, 1))
+			off := 0
+			for range 60 {
+				if rng.IntN(3) == 0 {
+					off = rng.IntN(len(s.data))
+				}
+				p := make([]byte, 1+rng.IntN(min(len(s.data)-off, 1<<(3+rng.IntN(18)))))
+				if _, err := r.ReadAt(p, int64(off)); !assert.NoError(t, err) || !assert.True(t, bytes.Equal(s.data[off:off+len(p)], p), "%d bytes at %d", len(p), off) {
+					return
+				}
+				off = min(off+len(p)+rng.IntN(2)*rng.IntN(5000), len(s.data)-1)
+			}
+		})
+	}
+	group.Wait()
+}
+
+// An error ends the wait of all who wanted the same.
+func TestTogetherFails(t *testing.T) {
+	s := newSource(1 << 20)
+	refused := errors.New("refused")
+	s.err.Store(&refused)
+	r := s.reader(t)
+	var group sync.WaitGroup
+	for range 5 {
+		group.Go(func() {
+			_, err := r.ReadAt(make([]byte, 10), 100)
+			assert.ErrorIs(t, err, refused)
+		})
+	}
+	group.Wait()
+}

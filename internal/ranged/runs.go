@@ -1,0 +1,142 @@
+package ranged
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+)
+
+const (
+	// minWindow and maxWindow bound how much is kept of what is asked for if little is wanted: the next bytes are
+	// likely to be wanted next, and more so the longer reading goes on in order.
+	minWindow = 64 << 10
+	maxWindow = 4 << 20
+	// maxRequest bounds a request for what is read in order. It is longer than what is kept: the answer
+	// stays open, and is taken in pieces as they are wanted.
+	maxRequest = 1 << 30
+	// growth is how many times longer each request in order is than the last one.
+	growth = 4
+	piece      = 256 << 10
+	// maxRuns is how many places are read in order at the same time, each with an answer that may be open.
+	maxRuns = 16
+)
+
+// run is a place where reading goes on in order. Only one reader has it at a time.
+type run struct {
+	next  int64         // the offset behind what was read last
+	asked int64         // bytes of the last request
+	body  io.ReadCloser // an answer that has more; it goes on at next. nil if there is none
+	left  int64         // bytes that are still in it
+}
+
+// take returns the run that goes on at an offset, or a new one, which is the caller's until giveBack, how much to
+// read for somebody who wants so many bytes, and the flight that others wait for.
+func (r *Reader) take(off, wanted int64) (*run, int64, *flight) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	current := &run{next: off}
+	// The next header of a walk stands behind some content.
+	if i := slices.IndexFunc(r.runs, func(c *run) bool { return off >= c.next && off-c.next < max(c.asked, minWindow) }); i >= 0 {
+		current = r.runs[i]
+		r.runs = slices.Delete(r.runs, i, i+1)
+	}
+	length := int64(minWindow)
+	switch {
+	case current.body != nil, current.asked >= maxWindow && current.next == off:
+		length = piece
+	case current.asked > 0 && current.next == off:
+		length = min(max(growth*current.asked, minWindow), maxWindow)
+	case current.asked > 0:
+		length = min(max(2*current.asked, minWindow), maxWindow)
+	}
+	end := min(off+max(length, min(wanted, maxWindow)), r.size)
+	for _, f := range r.flights { // Somebody is asking for the bytes from there on.
+		if f.off > off {
+			end = min(end, f.off)
+		}
+	}
+	own := &flight{off, end, make(chan struct{})}
+	r.flights = append(r.flights, own)
+	return current, end - off, own
+}
+
+// giveBack ends what take has begun. data is kept if it says so.
+func (r *Reader) giveBack(current *run, own *flight, keep bool, data []byte) {
+	r.mu.Lock()
+	if keep {
+		r.keepLocked(&window{off: own.off, data: data})
+	}
+	r.flights = slices.DeleteFunc(r.flights, func(f *flight) bool { return f == own })
+	close(own.done)
+	r.runs = append([]*run{current}, r.runs...)
+	var over []*run
+	if r.err != nil {
+		over, r.runs = r.runs, nil
+	} else if len(r.runs) > maxRuns {
+		over, r.runs = slices.Clone(r.runs[maxRuns:]), r.runs[:maxRuns]
+	}
+	r.mu.Unlock()
+	for _, run := range over {
+		run.stop()
+	}
+}
+
+// stop gives up an answer that is open.
+func (c *run) stop() {
+	if c.body != nil {
+		_ = c.body.Close() // Nobody wants the rest.
+		c.body = nil
+	}
+}
+
+// read fills p, from the answer that is open or by a request.
+func (c *run) read(ctx context.Context, r *Reader, p []byte, off int64) (n int, err error) {
+	if c.body != nil {
+		gap := off - c.next
+		if gap < 0 || gap+int64(len(p)) > c.left {
+			c.stop()
+		} else if skipped, err := io.CopyN(io.Discard, c.body, gap); err != nil {
+			c.stop()
+			return 0, broken(err, skipped, gap, c.next)
+		} else {
+			c.left -= gap
+		}
+	}
+	if c.body == nil {
+		if err := c.ask(ctx, r, int64(len(p)), off); err != nil {
+			return 0, err
+		}
+	}
+	n, err = io.ReadFull(c.body, p)
+	c.next, c.left = off+int64(n), c.left-int64(n)
+	if err != nil {
+		c.stop()
+		return n, broken(err, int64(n), int64(len(p)), off)
+	}
+	if c.left == 0 {
+		c.stop()
+	}
+	return n, nil
+}
+
+// ask requests at least n bytes: more than that where reading has gone on in order for long.
+func (c *run) ask(ctx context.Context, r *Reader, n, off int64) error {
+	if c.asked >= maxWindow && c.next == off {
+		n = max(n, min(growth*c.asked, maxRequest, r.size-off))
+	}
+	body, err := r.source.Range(ctx, off, n)
+	if err != nil {
+		return err
+	}
+	c.next, c.asked, c.body, c.left = off, n, body, n
+	return nil
+}
+
+// broken is the error of an answer that has broken off.
+func broken(err error, n, wanted, off int64) error {
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("%d of %d bytes at offset %d have come: %w", n, wanted, off, err)
+}

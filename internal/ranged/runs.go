@@ -17,7 +17,7 @@ const (
 	maxRequest = 1 << 30
 	// growth is how many times longer each request in order is than the last one.
 	growth = 4
-	piece      = 256 << 10
+	piece  = 256 << 10
 	// maxRuns is how many places are read in order at the same time, each with an answer that may be open.
 	maxRuns = 16
 )

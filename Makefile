@@ -116,8 +116,8 @@ dist:
 dist-check:
 	cd release && $(STATIC) test -tags interop -count 1 -timeout 60m -run '^TestSameBytes$$' ./dist
 
-# dist-test installs the Debian package in a bare Debian and uses it there. It needs root,
-# debootstrap and a mirror.
+# dist-test installs the Debian package in a bare Debian and uses it there, and has rpm install its own.
+# It needs root, debootstrap, rpm and a mirror.
 dist-test:
 	cd release && $(STATIC) test -tags interop -count 1 -timeout 20m -run '^TestInBareDebian$$' ./dist
 

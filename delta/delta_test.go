@@ -163,7 +163,7 @@ func (s *bitString) put(v, k uint) {
 	}
 }
 
-// A gzip file may spell a match of 258 bytes in two ways, of which deltas know one. With the
+// A gzip file may spell a match of 258 bytes in two ways; deltas know one. With the
 // other, its bytes are its text.
 func TestNotDescribed(t *testing.T) {
 	var s bitString

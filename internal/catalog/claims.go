@@ -253,7 +253,7 @@ func (cs *claims) twice(replaced tarfile.Member) {
 			return
 		}
 	}
-	cs.damaged("%s is in the archive more than once, with different contents, of which clients take one or the other", printable.String(replaced.Name))
+	cs.damaged("%s is in the archive more than once, with different contents: clients take one or the other", printable.String(replaced.Name))
 }
 
 func sameContent(a, b io.Reader) (bool, error) {

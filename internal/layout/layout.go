@@ -183,7 +183,7 @@ type NameError struct {
 
 // Error names both images.
 func (e *NameError) Error() string {
-	return fmt.Sprintf("two images want the name %s, of which a client would keep one: %s and %s; name or save them separately", e.Name, e.Have, e.Want)
+	return fmt.Sprintf("two images want the name %s, and clients keep only one of them: %s and %s; name or save them separately", e.Name, e.Have, e.Want)
 }
 
 // names knows which image has which name, by an ID of the image.

@@ -111,7 +111,7 @@ func newLevel(name string, delim json.Delim, depth int, top *level) *level {
 func (l *level) add(name, key string) error {
 	l.key, l.hasKey = key, true
 	if l.keys[key] {
-		return errdef.Errorf(errdef.ErrDamaged, "%s has the key %q twice in one object, of which not every client takes the same", printable.String(name), key)
+		return errdef.Errorf(errdef.ErrDamaged, "%s has the key %q twice in one object: clients differ about which one they take", printable.String(name), key)
 	}
 	l.keys[key] = true
 	if l.isMap || slices.Contains(l.known, key) {

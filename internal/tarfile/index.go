@@ -224,7 +224,7 @@ func (x *Index) add(hdr *tar.Header, start, offset, size int64) (stored int64, e
 		e.kind = tar.TypeReg // As POSIX wants unknown types treated.
 		e.size, stored = hdr.Size, hdr.Size
 		if e.size > size-offset {
-			return 0, damaged("cut short: entry %q has %d bytes, of which %d are there", trim(hdr.Name), e.size, size-offset)
+			return 0, damaged("cut short: entry %q has %d bytes, but only %d are there", trim(hdr.Name), e.size, size-offset)
 		}
 	}
 	if e.name, err = clean(hdr.Name); err != nil {

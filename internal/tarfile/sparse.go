@@ -97,7 +97,7 @@ func (x *Index) addSparse(e *record, hdr *tar.Header, start, size int64) (stored
 		return 0, damaged("entry %q has no valid sparse map", name)
 	}
 	if stored > size-e.offset {
-		return 0, damaged("cut short: entry %q has %d bytes, of which %d are there", name, stored, size-e.offset)
+		return 0, damaged("cut short: entry %q has %d bytes, but only %d are there", name, stored, size-e.offset)
 	}
 	e.kind, e.size = tar.TypeReg, hdr.Size
 	file := &sparseFile{r: x.r, size: hdr.Size}
@@ -108,7 +108,7 @@ func (x *Index) addSparse(e *record, hdr *tar.Header, start, size int64) (stored
 		return 0, fmt.Errorf("%w: sparse files in more than %d pieces", errdef.ErrLimit, maxSegments)
 	}
 	if hdr.Size-stored > maxHoles-x.holes {
-		return 0, fmt.Errorf("%w: entry %q has %d bytes of which %d are stored; at most %d may be missing of all sparse files",
+		return 0, fmt.Errorf("%w: entry %q has %d bytes and stores %d; at most %d may be missing of all sparse files",
 			errdef.ErrLimit, name, hdr.Size, stored, int64(maxHoles))
 	}
 	x.holes += hdr.Size - stored

@@ -202,7 +202,7 @@ func TestPush(t *testing.T) {
 			to.checkThere(t, target, r.Digest)
 		}
 	}
-	assert.Len(t, results[2].Targets, 2, "what is about an image goes where that goes")
+	assert.Len(t, results[2].Targets, 2, "referrers go with their image")
 	size := int64(0)
 	for d, times := range to.seen().uploads {
 		assert.Equal(t, 1, times, d)

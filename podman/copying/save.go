@@ -146,7 +146,7 @@ func Save(ctx context.Context, policy *signature.PolicyContext, path string, ima
 }
 
 // SaveTo is Save to a writer. It writes the archive from start to end, as to a pipe. If
-// it fails, w has got an archive without its end.
+// it fails, w has an archive without its end.
 func SaveTo(ctx context.Context, policy *signature.PolicyContext, w io.Writer, images []SaveImage, options *SaveOptions) ([]SaveResult, error) {
 	o := orZero(options)
 	return under(policy, o.SourceCtx, func(policy *signature.PolicyContext) ([]SaveResult, error) {

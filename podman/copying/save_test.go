@@ -265,7 +265,7 @@ func TestSavePlatformsOfOneImage(t *testing.T) {
 	archive, _ := save(t, options, named(t, imagetest.Saved(t, "multi"), "app:1"))
 	options.Platforms = linux("arm64", "amd64")
 	_, err = copying.Save(t.Context(), imagetest.Trusting(t), filepath.Join(t.TempDir(), "x"), []copying.SaveImage{one, named(t, archived(t, imagetest.WriteFile(t, archive)), "app:1")}, options)
-	require.ErrorContains(t, err, "two images want the name docker.io/library/app:1, of which a client would keep one: oci:")
+	require.ErrorContains(t, err, "two images want the name docker.io/library/app:1, and clients keep only one of them: oci:")
 	require.ErrorContains(t, err, "; name or save them separately, or save an index that lists them")
 }
 

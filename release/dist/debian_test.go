@@ -66,7 +66,7 @@ if command -v docker-archive; then exit 1; fi
 test ! -e /usr/libexec/docker/cli-plugins/docker-archive
 `
 
-// TestInBareDebian needs root, debootstrap and Debian's mirror.
+// TestInBareDebian needs root, debootstrap, rpm and Debian's mirror.
 func TestInBareDebian(t *testing.T) {
 	dir := t.TempDir()
 	dist, root := filepath.Join(dir, "dist"), filepath.Join(dir, "root")
@@ -79,6 +79,7 @@ func TestInBareDebian(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%s %s: %s", name, strings.Join(args, " "), out)
 	}
+	checkRpm(t, run, dist, filepath.Join(dir, "rpm"))
 	run("debootstrap", "--variant=minbase", "bookworm", root)
 	run("cp", "-r", dist, filepath.Join(root, "dist"))
 	run("cp", "-r", "../../testdata", filepath.Join(root, "testdata"))
@@ -87,6 +88,25 @@ func TestInBareDebian(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(root, "play"), []byte(play), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(root, "page"), commandsOf(t, page), 0o600))
 	run("chroot", root, "bash", "/play")
+}
+
+// checkRpm has rpm check a package, install it in a root of its own, compare the files there with what
+// the package says of them, and remove it. What it requires of a system is not looked at: there is none.
+func checkRpm(t *testing.T, run func(name string, args ...string), dist, root string) {
+	t.Helper()
+	packages, err := filepath.Glob(filepath.Join(dist, "*.x86_64.rpm"))
+	require.NoError(t, err)
+	require.Len(t, packages, 1)
+	require.NoError(t, os.Mkdir(root, 0o755))
+	binary := filepath.Join(root, "usr/bin", command)
+	run("rpm", "--checksig", "--nosignature", packages[0])
+	run("rpm", "--root", root, "--initdb")
+	run("rpm", "--root", root, "--install", "--nodeps", "--nosignature", packages[0])
+	run("rpm", "--root", root, "--verify", command)
+	run(binary, "version")
+	require.FileExists(t, filepath.Join(root, "usr/libexec/docker/cli-plugins", command))
+	run("rpm", "--root", root, "--erase", command)
+	require.NoFileExists(t, binary)
 }
 
 // commandsOf returns the lines of the blocks of a page, which somebody types one after the other.

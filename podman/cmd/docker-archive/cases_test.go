@@ -221,7 +221,7 @@ func TestPromises(t *testing.T) {
 	succeeds(t, "save", "--platform", "linux/amd64,linux/arm64", "-o", filepath.Join(dir, "each"), images+"multi")
 	all, _ := succeeds(t, "inspect", "--raw", filepath.Join(dir, "all"))
 	each, _ := succeeds(t, "inspect", "--raw", filepath.Join(dir, "each"))
-	assert.Equal(t, all, each, "an index of which all is wanted is the original")
+	assert.Equal(t, all, each, "an index that is wanted whole is the original")
 }
 
 // without returns a copy of an archive without one entry.

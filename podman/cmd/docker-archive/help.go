@@ -102,7 +102,7 @@ func beHelpful(root *cobra.Command) {
 	completion, _, _ := root.Find([]string{"completion"})
 	shortenCompletion(completion)
 	for _, cmd := range slices.Concat(root.Commands(), completion.Commands()) {
-		if cmd.Flags().Lookup("quiet") == nil && !cmd.Hidden {
+		if cmd.Flags().Lookup("quiet") == nil {
 			registerQuiet(cmd.Flags(), new(bool))
 		}
 	}

@@ -289,7 +289,7 @@ func (s *Selection) checkNames() error {
 			if !ok {
 				byName[name] = img
 			} else if other.Digest != img.Digest {
-				return fmt.Errorf("two images want the name %s, of which a client would keep one: %s (%s) and %s (%s); name or save them separately, or save an index that lists them", name,
+				return fmt.Errorf("two images want the name %s, and clients keep only one of them: %s (%s) and %s (%s); name or save them separately, or save an index that lists them", name,
 					transports.ImageName(other.Source), other.Digest, transports.ImageName(img.Source), img.Digest)
 			}
 		}

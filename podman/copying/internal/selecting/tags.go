@@ -63,7 +63,7 @@ func Tags(ctx context.Context, sys *types.SystemContext, transport types.ImageTr
 	case len(tags) == 0:
 		return nil, fmt.Errorf("%s has no tags", repository)
 	case len(tags) > maxTags:
-		return nil, errdef.Errorf(errdef.ErrLimit, "%s has %d tags, of which at most %d can be saved at once", repository, len(tags), maxTags)
+		return nil, errdef.Errorf(errdef.ErrLimit, "%s has %d tags; at most %d can be saved at once", repository, len(tags), maxTags)
 	}
 	images := make([]Wanted, len(tags))
 	for i, tag := range tags {

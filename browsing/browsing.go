@@ -32,6 +32,7 @@ import (
 	"strings"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/files"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	"github.com/dockerarchive/dockerarchive/serving"
 )
@@ -58,6 +59,7 @@ type Pages struct {
 	mux     *http.ServeMux
 	library library
 	cache   *cache
+	shared  files.Shared // layers of images that are read or kept
 }
 
 // New returns the pages about a server's archives.

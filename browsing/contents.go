@@ -78,7 +78,7 @@ func (p *Pages) readContents(ctx context.Context, e *entry) (_ *contents, err er
 		sources[i] = files.Source{Name: l.Name, Digest: l.Digest, DiffID: l.DiffID, At: l.At, Open: l.Open, Size: l.Size}
 	}
 	c := &contents{done: o.done}
-	c.tree = files.New(sources, files.Options{Random: true, MaxEntries: maxEntries, MaxBytes: maxNames, TempDir: p.options.TempDir})
+	c.tree = files.New(sources, files.Options{Random: true, MaxEntries: maxEntries, MaxBytes: maxNames, TempDir: p.options.TempDir, Shared: &p.shared})
 	if c.stats, err = c.tree.Stats(ctx); err == nil {
 		c.sizes, err = newSizes(ctx, c.tree)
 	}

@@ -31,8 +31,8 @@ func readBytes(t *testing.T) int64 {
 	return n
 }
 
-// noise returns an archive of one layer of n files of a MiB that nothing compresses.
-func noise(t *testing.T, n int) []byte {
+// noise returns a layer of n files of a MiB that nothing compresses.
+func noise(t *testing.T, n int) showcase.Packed {
 	t.Helper()
 	var diff bytes.Buffer
 	w := tar.NewWriter(&diff)
@@ -45,17 +45,19 @@ func noise(t *testing.T, n int) []byte {
 		require.NoError(t, err)
 	}
 	require.NoError(t, w.Close())
-	a := showcase.NewArchive()
-	a.Add(t, showcase.Image(t, "amd64", nil, []string{""}, showcase.Pack(t, diff.Bytes())), "example.com/noise:1")
-	return a.Bytes(t)
+	return showcase.Pack(t, diff.Bytes())
 }
+
+// sent bounds the bytes that pages themselves take: the test is their client too.
+const sent = 1 << 20
 
 // However many ask, a layer is read once; and a file costs one restart interval after that.
 func TestWhatIsRead(t *testing.T) {
 	const files = 32
-	s := newSite(t, Options{}, map[string][]byte{"noise.tar": noise(t, files)})
+	a := showcase.NewArchive()
+	a.Add(t, showcase.Image(t, "amd64", nil, []string{""}, noise(t, files)), "example.com/noise:1")
+	s := newSite(t, Options{}, map[string][]byte{"noise.tar": a.Bytes(t)})
 	home := s.imageNamed("example.com/noise:1")
-	const sent = 1 << 20 // Bytes that the pages themselves take, generously: the test is their client too.
 	begun := readBytes(t)
 	var asking sync.WaitGroup
 	for range 8 {
@@ -81,6 +83,41 @@ func TestWhatIsRead(t *testing.T) {
 	body, _ := s.get(http.StatusOK, fmt.Sprintf("%s/raw/file-%02d", home, files-2))
 	assert.Len(t, body, 1<<20)
 	assert.Less(t, readBytes(t)-begun, int64(restartInterval+1<<20+1<<20+sent), "and what is sent and received")
+}
+
+// A layer that two images of an archive have is read once, whether their files are asked for at the
+// same time, later, or compared.
+func TestSharedLayerIsReadOnce(t *testing.T) {
+	const files = 16
+	a, base := showcase.NewArchive(), noise(t, files)
+	for i, name := range []string{"example.com/noise:1", "example.com/noise:2", "example.com/noise:3"} {
+		own := showcase.Layer(t, showcase.File{Name: "own", Content: name})
+		a.Add(t, showcase.Image(t, "amd64", nil, make([]string, 1+min(i, 1)), append([]showcase.Packed{base}, own)[:1+min(i, 1)]...), name)
+	}
+	s := newSite(t, Options{}, map[string][]byte{"noise.tar": a.Bytes(t)})
+	var homes []string
+	for i := range 3 {
+		homes = append(homes, s.imageNamed(fmt.Sprintf("example.com/noise:%d", i+1)))
+	}
+	begun := readBytes(t)
+	var asking sync.WaitGroup
+	for _, home := range homes[:2] {
+		asking.Go(func() {
+			resp, err := s.http.Client().Get(s.http.URL + home + "/files")
+			if assert.NoError(t, err) {
+				assert.Equal(t, http.StatusOK, resp.StatusCode)
+				assert.NoError(t, resp.Body.Close())
+			}
+		})
+	}
+	asking.Wait()
+	body, _ := s.get(http.StatusOK, homes[2]+"/files")
+	assert.Contains(t, body, "file-07")
+	body, _ = s.get(http.StatusOK, "/compare?a="+filepath.Base(homes[0])+"&b="+filepath.Base(homes[1]))
+	assert.Contains(t, body, "/own")
+	read := readBytes(t) - begun
+	assert.Greater(t, read, int64(files<<20))
+	assert.Less(t, read, int64(files<<20+2*sent))
 }
 
 // An archive that has been replaced is shown as it is now, and its kept results are

@@ -96,7 +96,7 @@ func mayDiffer(a, b *Entry) bool {
 // sameContent reports whether two files are known to have the same content: that of the
 // same entry of the same layer.
 func (e *Entry) sameContent(o *Entry) bool {
-	return e.origin != "" && e.origin == o.origin && e.index == o.index
+	return e.File == o.File || e.origin != "" && e.origin == o.origin && e.index == o.index
 }
 
 // differences returns in what two files differ, contents of the same size apart.

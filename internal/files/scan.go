@@ -32,16 +32,29 @@ type limits struct {
 	maxEntries, maxBytes int64
 }
 
-// taking is what one layer takes of them.
+// size is what a layer takes of them.
+type size struct{ entries, bytes int64 }
+
+// taking is what a layer that is being read takes of them.
 type taking struct {
 	*limits
-	entries, bytes int64
+	size
 }
 
 // giveBack is for a layer that could not be read: it may be read again.
-func (l *taking) giveBack() {
-	l.limits.entries.Add(l.entries)
-	l.limits.bytes.Add(l.bytes)
+func (l *limits) giveBack(s size) {
+	l.entries.Add(s.entries)
+	l.bytes.Add(s.bytes)
+}
+
+// count takes as much as a layer did that has been read.
+func (l *limits) count(s size) error {
+	entries, bytes := l.entries.Add(-s.entries), l.bytes.Add(-s.bytes)
+	if entries < 0 || bytes < 0 {
+		l.giveBack(s)
+		return fmt.Errorf("the image has too many files, or too long names: more than %d entries or %d bytes: %w", l.maxEntries, l.maxBytes, errdef.ErrLimit)
+	}
+	return nil
 }
 
 // take counts an entry.
@@ -50,8 +63,8 @@ func (l *taking) take(h *tar.Header) error {
 	for key, value := range h.PAXRecords {
 		size += int64(len(key)) + int64(len(value))
 	}
-	l.entries++
-	l.bytes += size
+	l.size.entries++
+	l.size.bytes += size
 	switch {
 	case l.limits.entries.Add(-1) < 0:
 		return fmt.Errorf("the image has too many files, up to %.100q: more than %d entries: %w", h.Name, l.maxEntries, errdef.ErrLimit)

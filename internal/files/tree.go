@@ -31,6 +31,8 @@ type Options struct {
 	Entries bool
 	// TempDir is where layers are kept that cannot be read twice.
 	TempDir string
+	// Shared has other trees read the layers that they have in common. It may be nil.
+	Shared *Shared
 }
 
 const (
@@ -56,6 +58,7 @@ type image struct {
 	options Options
 	limits  limits
 	layers  []*lazy // the lowest first
+	counted []bool  // layers that the limits have been told of; of each guarded by its reading
 	steps   atomic.Int64
 }
 
@@ -69,18 +72,21 @@ type lazy struct {
 
 	reading chan struct{} // taken while reading the layer
 	done    bool
+	took    size
 	content content
+	sharing // by several trees
 }
 
 // New returns the files of an image with these layers, the lowest first. The caller must
 // close it. Nothing is read yet.
 func New(layers []Source, options Options) *Tree {
-	t := &image{options: options}
+	t := &image{options: options, counted: make([]bool, len(layers))}
 	t.limits.maxEntries, t.limits.maxBytes = cmp.Or(options.MaxEntries, defaultEntries), cmp.Or(options.MaxBytes, defaultBytes)
 	t.limits.entries.Store(t.limits.maxEntries)
 	t.limits.bytes.Store(t.limits.maxBytes)
 	for i := range layers {
-		t.layers = append(t.layers, &lazy{stored: &stored{Source: &layers[i], tempDir: options.TempDir, maxUnpacked: cmp.Or(options.MaxUnpacked, defaultUnpacked)}, reading: make(chan struct{}, 1)})
+		l := &lazy{stored: &stored{Source: &layers[i], tempDir: options.TempDir, maxUnpacked: cmp.Or(options.MaxUnpacked, defaultUnpacked)}, reading: make(chan struct{}, 1)}
+		t.layers = append(t.layers, options.Shared.share(i, l))
 	}
 	return &Tree{image: t, to: len(layers)}
 }
@@ -89,7 +95,9 @@ func New(layers []Source, options Options) *Tree {
 func (t *Tree) Close() error {
 	var errs []error
 	for _, l := range t.layers {
-		errs = append(errs, l.content.close(), l.close())
+		if l.release() {
+			errs = append(errs, l.content.close(), l.close())
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -135,13 +143,17 @@ func (t *image) load(ctx context.Context, i int, f found) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if l.done {
-		return nil
+	var err error
+	switch {
+	case !l.done:
+		err = t.read(ctx, i, l, f)
+	case !t.counted[i]: // Another tree has read it.
+		err = t.limits.count(l.took)
 	}
-	if err := t.read(ctx, i, l, f); err != nil {
+	if err != nil {
 		return fmt.Errorf("layer %s: %w", l.Name, err)
 	}
-	l.done = true
+	l.done, t.counted[i] = true, true
 	return nil
 }
 
@@ -152,8 +164,9 @@ func (t *image) read(ctx context.Context, i int, l *lazy, f found) (err error) {
 	l.layer = newLayer()
 	s := scanner{taking: taking{limits: &t.limits}, maker: newMaker(i), layer: l.layer, outside: l.Outside, keep: t.options.Entries, found: f}
 	defer func() {
+		l.took = s.size
 		if err != nil {
-			s.giveBack()
+			s.giveBack(s.size)
 		}
 	}()
 	if l.algorithm == compression.None && l.at != nil && f == nil {

@@ -30,6 +30,7 @@ type diffOptions struct {
 	times bool
 	stat  bool
 	quiet bool
+	both  files.Shared // layers of both images
 }
 
 // diffJSON is the result of diff.
@@ -101,7 +102,7 @@ func (o *diffOptions) openSide(ctx context.Context, arg string) (*side, error) {
 		}
 		return &side{Side: d, close: func() { _ = d.Close() }}, nil
 	}
-	img, err := o.open(ctx, arg, files.Options{})
+	img, err := o.open(ctx, arg, files.Options{Shared: &o.both})
 	if err != nil {
 		return nil, err
 	}

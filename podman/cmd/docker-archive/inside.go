@@ -27,9 +27,15 @@ type insideFlags struct {
 	*globalOptions
 	registry   registryOptions
 	base       baseOptions
-	users      int // images that are open, and may borrow layers
+	archives   map[string]*openedArchive // by their paths
 	retryTimes int
 	json       bool
+}
+
+// openedArchive is an archive that is open for one image in it, or for several.
+type openedArchive struct {
+	*archive.Archive
+	users int
 }
 
 // imageUsage is how those commands call their image.
@@ -128,20 +134,8 @@ func trustOf(sys *types.SystemContext) archive.Access {
 // openArchive opens an image of an archive.
 func (o *insideFlags) openArchive(ctx context.Context, sys *types.SystemContext, arg string, options files.Options) (_ *inside, err error) {
 	path, name, _ := naming.Split(archivePath(arg))
-	if o.users == 0 {
-		if err := o.base.open(ctx, o.globalOptions, sys, 0); err != nil {
-			return nil, err
-		}
-	}
-	o.users++
-	done := func() {
-		if o.users--; o.users == 0 {
-			_ = o.base.close()
-		}
-	}
-	a, err := archive.Opener{TempDir: o.tmpdir, Bases: o.base.bases, Access: accessTo(sys)}.Open(ctx, path)
+	a, done, err := o.useArchive(ctx, sys, path)
 	if err != nil {
-		done()
 		return nil, err
 	}
 	i := &inside{name: arg}
@@ -149,7 +143,6 @@ func (o *insideFlags) openArchive(ctx context.Context, sys *types.SystemContext,
 		if i.Tree != nil {
 			_ = i.Tree.Close()
 		}
-		_ = a.Close()
 		done()
 	}
 	defer func() {
@@ -193,6 +186,38 @@ func (o *insideFlags) openArchive(ctx context.Context, sys *types.SystemContext,
 	i.parseConfig(config)
 	i.Tree = newTree(sources, options)
 	return i, nil
+}
+
+// useArchive opens an archive unless it is open. done must be called.
+func (o *insideFlags) useArchive(ctx context.Context, sys *types.SystemContext, path string) (_ *archive.Archive, done func(), err error) {
+	a := o.archives[path]
+	if a == nil {
+		if len(o.archives) == 0 { // Its layers may be in a base.
+			if err := o.base.open(ctx, o.globalOptions, sys, 0); err != nil {
+				return nil, nil, err
+			}
+			o.archives = map[string]*openedArchive{}
+		}
+		opened, err := archive.Opener{TempDir: o.tmpdir, Bases: o.base.bases, Access: accessTo(sys)}.Open(ctx, path)
+		if err != nil {
+			if len(o.archives) == 0 {
+				_ = o.base.close()
+			}
+			return nil, nil, err
+		}
+		a = &openedArchive{Archive: opened}
+		o.archives[path] = a
+	}
+	a.users++
+	return a.Archive, func() {
+		if a.users--; a.users > 0 {
+			return
+		}
+		_ = a.Close()
+		if delete(o.archives, path); len(o.archives) == 0 {
+			_ = o.base.close()
+		}
+	}, nil
 }
 
 func newTree(sources []archive.LayerSource, options files.Options) *files.Tree {

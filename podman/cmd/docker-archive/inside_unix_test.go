@@ -176,6 +176,20 @@ func TestExport(t *testing.T) {
 	assert.Equal(t, first, string(imagetest.ReadFile(t, file)), "the old one")
 }
 
+// A layer that has a path twice makes export take back what it has written.
+func TestExportTakesBack(t *testing.T) {
+	path := savedImage(t, nil, layerTar(t, regularFile("a", strings.Repeat("old", 100_000)), regularFile("b", "b"), regularFile("a", "new")), layerTar(t, regularFile("c", "c")))
+	want, _ := succeeds(t, "export", "-o", "-", path)
+	file := filepath.Join(t.TempDir(), "out.tar")
+	out, _ := succeeds(t, "export", "--json", "-o", file, path)
+	var result exportJSON
+	require.NoError(t, json.Unmarshal([]byte(out), &result))
+	assert.Equal(t, want, string(imagetest.ReadFile(t, file)))
+	assert.Equal(t, imagetest.Sum([]byte(want)), result.SHA256)
+	assert.EqualValues(t, len(want), result.Size)
+	assert.NotContains(t, want, "old")
+}
+
 func TestLayers(t *testing.T) {
 	path := twoLayers(t)
 	out, _ := succeeds(t, "layers", path)

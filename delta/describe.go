@@ -107,12 +107,10 @@ func (d *describer) block(z *deflate.Reader) (final bool, err error) {
 			}
 		}
 		counts.Add(tokens)
-		for _, t := range tokens {
-			if err := d.token(t); err != nil {
-				return false, err
-			}
-		}
 		n += len(tokens)
+		if err := d.tokens(tokens); err != nil {
+			return false, err
+		}
 		if d.out.err != nil {
 			return false, d.out.err
 		}
@@ -179,28 +177,33 @@ func difference(a, b []byte) []byte {
 	return d
 }
 
-// token writes a token, if it is not as predicted.
-func (d *describer) token(t deflate.Token) error {
-	if d.p.pos == d.p.predicted {
-		p, err := d.p.peek()
-		if err != nil {
+// tokens writes those that are not as predicted.
+func (d *describer) tokens(tokens []deflate.Token) error {
+	for len(tokens) > 0 {
+		if d.p.pos == d.p.predicted {
+			n, err := d.p.follow(tokens)
+			if err != nil {
+				return err
+			}
+			d.run += uint64(n)
+			if tokens = tokens[n:]; len(tokens) == 0 {
+				break
+			}
+			d.out.uint(streamRuns, d.run)
+			d.run = 0
+		}
+		t := tokens[0]
+		tokens = tokens[1:]
+		if t.IsLiteral() {
+			d.out.byte(streamKinds, 0)
+		} else {
+			d.out.uint(streamKinds, uint64(t.Len()-deflate.MinMatch+1))
+			d.out.byte(streamNear, byte(t.Dist()-1))
+			d.out.byte(streamFar, byte((t.Dist()-1)>>8))
+		}
+		if err := d.p.advance(t.Len()); err != nil {
 			return err
 		}
-		if same(p, t) {
-			d.run++
-			d.p.pos += int64(t.Len())
-			d.p.take()
-			return nil
-		}
-		d.out.uint(streamRuns, d.run)
-		d.run = 0
 	}
-	if t.IsLiteral() {
-		d.out.byte(streamKinds, 0)
-	} else {
-		d.out.uint(streamKinds, uint64(t.Len()-deflate.MinMatch+1))
-		d.out.byte(streamNear, byte(t.Dist()-1))
-		d.out.byte(streamFar, byte((t.Dist()-1)>>8))
-	}
-	return d.p.advance(t.Len())
+	return nil
 }

@@ -19,6 +19,10 @@ const (
 	// certain is the share, one in so many tokens, up to which no other model is
 	// tried.
 	certain = 2000
+	// hopeless is the share, one in so many of the first tokens, from which on a model is not
+	// tried further.
+	hopeless       = 10
+	hopelessTokens = 1 << 15
 )
 
 // errSampled ends the reading of a sample.
@@ -73,23 +77,25 @@ func (c *sampler) block(b *deflate.Block, tokens []deflate.Token, text []byte) e
 	if b.Type == deflate.Stored {
 		return c.advance(len(text))
 	}
-	for _, t := range tokens {
-		c.all++
-		if c.pos == c.predicted {
-			p, err := c.peek()
-			if err != nil {
-				return err
-			}
-			if same(p, t) {
-				c.pos += int64(t.Len())
-				c.take()
-				continue
-			}
-		}
-		c.wrong++
-		if err := c.advance(t.Len()); err != nil {
+	c.all += int64(len(tokens))
+	for len(tokens) > 0 {
+		n, err := c.follow(tokens)
+		if err != nil {
 			return err
 		}
+		if tokens = tokens[n:]; len(tokens) == 0 {
+			break
+		}
+		c.wrong++
+		if err := c.advance(tokens[0].Len()); err != nil {
+			return err
+		}
+		tokens = tokens[1:]
+	}
+	if c.all > hopelessTokens && c.wrong > c.all/hopeless && c.pos < sampleSize {
+		// As if the rest was like this.
+		c.wrong, c.all = c.wrong*sampleSize/c.pos, c.all*sampleSize/c.pos
+		return errSampled
 	}
 	if c.pos > sampleSize || c.wrong >= c.fewest {
 		return errSampled

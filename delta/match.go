@@ -42,7 +42,7 @@ func newSeeds(size int64) *seeds {
 	if size > 40<<20 {
 		s.width, s.step = 32, 8
 	}
-	for size/int64(s.step) > 2*maxSeeds {
+	for size/int64(s.step) > maxSeeds {
 		s.step *= 2
 	}
 	n := min(max(bits.Len64(uint64(size/int64(s.step))), 10), bits.Len(maxSeeds-1))
@@ -65,22 +65,25 @@ func (s *seeds) hash(p []byte) (slot, check uint32) {
 func (s *seeds) fill(ctx context.Context, old io.ReaderAt, size int64) error {
 	r := &contextReader{ctx, io.NewSectionReader(old, 0, size)}
 	buf := make([]byte, 256<<10)
-	have, at := 0, int64(0) // buf[0] is at a multiple of step
+	have, number := 0, uint32(1) // of the piece at buf[0]
 	for {
 		n, err := io.ReadFull(r, buf[have:])
 		have += n
 		i := 0
 		for ; i+s.width <= have; i += s.step {
-			if slot, check := s.hash(buf[i:]); s.table[slot] == 0 {
-				s.table[slot] = (uint32((at+int64(i))/int64(s.step))+1)<<checkBits | check
+			slot, check := s.hash(buf[i:])
+			entry, piece := s.table[slot], number<<checkBits|check
+			if entry == 0 { // Compiled to no branch, which would wait for the table: that is in no cache.
+				entry = piece
 			}
+			s.table[slot] = entry
+			number++
 		}
 		if err == io.EOF || err == io.ErrUnexpectedEOF {
 			return nil
 		} else if err != nil {
 			return fmt.Errorf("reading a base: %w", err)
 		}
-		at += int64(i)
 		have = copy(buf, buf[min(i, have):have])
 	}
 }

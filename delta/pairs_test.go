@@ -35,8 +35,8 @@ func rounds(t testing.TB, some, all int) int {
 }
 
 // compressors are all kinds of blobs that a layer may be. "unknown" is one of an encoder without a
-// model.
-var compressors = []string{"plain", "go", "klauspost", "pgzip", "unknown", "members", "tail", "broken", "zstd", "system"}
+// model; the last three are programs, igzip and pigz where they are installed.
+var compressors = []string{"plain", "go", "klauspost", "pgzip", "unknown", "members", "tail", "broken", "zstd", "gzip", "igzip", "pigz"}
 
 // compress returns text as one of compressors leaves it at a level of -2 to 9, if it has that.
 func compress(t testing.TB, kind string, level int, text []byte) []byte {
@@ -65,8 +65,8 @@ func compress(t testing.TB, kind string, level int, text []byte) []byte {
 		return b[:len(b)-len(b)/3]
 	case "zstd":
 		w, err = zstd.NewWriter(&buf, zstd.WithEncoderLevel(zstd.EncoderLevel(1+(level+2)%4)))
-	case "system":
-		return systemGzip(t, level, text)
+	case "gzip", "igzip", "pigz":
+		return program(t, kind, level, text)
 	}
 	require.NoError(t, err)
 	_, err = w.Write(text)
@@ -75,10 +75,16 @@ func compress(t testing.TB, kind string, level int, text []byte) []byte {
 	return buf.Bytes()
 }
 
-// systemGzip runs the gzip of the system.
-func systemGzip(t testing.TB, level int, text []byte) []byte {
+// program compresses by a program, or by gzip where there is none.
+func program(t testing.TB, name string, level int, text []byte) []byte {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "gzip", "-c", "-n", fmt.Sprintf("-%d", max(1, level)))
+	if _, err := exec.LookPath(name); err != nil {
+		name = "gzip"
+	}
+	if name == "igzip" {
+		level %= 4
+	}
+	cmd := exec.CommandContext(t.Context(), name, "-c", "-n", fmt.Sprintf("-%d", max(1, level)))
 	cmd.Stdin = bytes.NewReader(text)
 	packed, err := cmd.Output()
 	require.NoError(t, err)
@@ -98,29 +104,40 @@ func sizeOfPair(r *rand.Rand, n, pairs int) int {
 	}
 }
 
-// Pairs of blobs of every kind and level, chosen at random, are rebuilt to the byte.
+// Pairs of blobs of every kind and level, chosen at random, are rebuilt to the byte. A hundred
+// of them are a test: -run RandomPairs/0300.
 func TestRandomPairs(t *testing.T) {
 	pairs := rounds(t, 30, 2000)
-	made := 0
-	for seed := range pairs {
-		r := rand.New(rand.NewPCG(uint64(seed), 7))
-		old := someText(r, sizeOfPair(r, seed, pairs))
-		text := changed(r, old)
-		var bases [][]byte
-		for range r.IntN(3) {
-			kind := compressors[r.IntN(len(compressors))]
-			bases = append(bases, compress(t, kind, r.IntN(12)-2, changed(r, old)))
-		}
-		kind, level := compressors[r.IntN(len(compressors))], r.IntN(12)-2
-		if r.IntN(2) == 0 { // the usual case: the same compressor
-			bases = append(bases, compress(t, kind, level, old))
-		}
-		if h, _ := roundTrip(t, compress(t, kind, level, text), bases...); h != nil {
-			made++
-		}
+	for first := 0; first < pairs; first += 100 {
+		t.Run(fmt.Sprintf("%04d", first), func(t *testing.T) {
+			made, end := 0, min(first+100, pairs)
+			for seed := first; seed < end; seed++ {
+				if randomPair(t, seed, pairs) {
+					made++
+				}
+			}
+			assert.Greater(t, made, (end-first)/4)
+			t.Logf("%d pairs, %d deltas", end-first, made)
+		})
 	}
-	assert.Greater(t, made, pairs/4)
-	t.Logf("%d pairs, %d deltas", pairs, made)
+}
+
+// randomPair makes and applies a delta, and reports whether there is one.
+func randomPair(t *testing.T, seed, pairs int) bool {
+	r := rand.New(rand.NewPCG(uint64(seed), 7))
+	old := someText(r, sizeOfPair(r, seed, pairs))
+	text := changed(r, old)
+	var bases [][]byte
+	for range r.IntN(3) {
+		kind := compressors[r.IntN(len(compressors))]
+		bases = append(bases, compress(t, kind, r.IntN(12)-2, changed(r, old)))
+	}
+	kind, level := compressors[r.IntN(len(compressors))], r.IntN(12)-2
+	if r.IntN(2) == 0 { // the usual case: the same compressor
+		bases = append(bases, compress(t, kind, level, old))
+	}
+	h, _ := roundTrip(t, compress(t, kind, level, text), bases...)
+	return h != nil
 }
 
 // Every kind at every level, from a base that is compressed so and from one that is not.

@@ -152,6 +152,30 @@ func (p *prediction) feed() error {
 	return err
 }
 
+// follow goes along tokens for as long as they are as predicted, and returns how many are.
+func (p *prediction) follow(tokens []deflate.Token) (n int, err error) {
+	for p.pos == p.predicted && n < len(tokens) {
+		if _, err := p.peek(); err != nil {
+			return n, err
+		}
+		predicted := p.tokens[p.next:]
+		predicted = predicted[:min(len(predicted), len(tokens)-n)]
+		k, text := 0, 0
+		for k < len(predicted) && same(predicted[k], tokens[n+k]) {
+			text += predicted[k].Len()
+			k++
+		}
+		p.pos += int64(text)
+		p.predicted = p.pos
+		p.next += k
+		n += k
+		if k < len(predicted) {
+			break
+		}
+	}
+	return n, nil
+}
+
 // take goes on behind the next predicted token, which peek has returned.
 func (p *prediction) take() {
 	p.predicted += int64(p.tokens[p.next].Len())

@@ -118,7 +118,7 @@ func explain(root *cobra.Command, args []string, err error) error {
 	own, _, notFound := root.Find(words[:1])
 	isOwn := notFound == nil && own != root
 	hint, n := guess(words)
-	if n == 1 && !isOwn && len(words) == 2 && guessImage(words[0]) == hint && guessImage(words[1]) != "" {
+	if hint != "" && n == 1 && !isOwn && len(words) == 2 && guessImage(words[0]) == hint && guessImage(words[1]) != "" {
 		hint = fmt.Sprintf("docker-archive copy %s %s", shortened(words[0]), shortened(words[1]))
 	}
 	switch {

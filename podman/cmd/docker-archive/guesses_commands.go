@@ -155,6 +155,8 @@ var guesses = map[string]string{
 	"archive":               "docker-archive save -o app.tar HOST/app:1",
 	"pack":                  "docker-archive save -o app.tar HOST/app:1",
 	"bundle":                "docker-archive save --from-file images.txt -o images.tar",
+	"gzip":                  "docker-archive save -o app.tar.gz docker-archive:app.tar",
+	"zstd":                  "docker-archive save -o app.tar.zst docker-archive:app.tar",
 	"compress":              "docker-archive save -o app.tar.zst docker-archive:app.tar",
 	"decompress":            "docker-archive save --compress none -o app.tar docker-archive:app.tar.zst",
 	"merge":                 "docker-archive save -o all.tar docker-archive:one.tar docker-archive:two.tar",

@@ -25,7 +25,7 @@ import (
 	_ "github.com/dockerarchive/dockerarchive/store/s3"
 )
 
-// Exit statuses, as docs/saving.md lists them.
+// Exit statuses, as docs/json.md lists them.
 const (
 	exitFailure = 1
 	exitUsage   = 2

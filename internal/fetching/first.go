@@ -32,7 +32,7 @@ func (g *ranges) try(first *piece) {
 		err = io.ErrUnexpectedEOF
 		for before := -first.want; err != nil && first.n-before >= g.f.options.RangeSize/worthwhile; {
 			before = first.n
-			if err = g.read(ctx, []*piece{first}, &i, begun); err != nil && !g.f.options.Backoff().MayPass(err) {
+			if err = g.read(ctx, []*piece{first}, &i, begun, func() {}); err != nil && !g.f.options.Backoff().MayPass(err) {
 				break
 			}
 		}

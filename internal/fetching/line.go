@@ -76,7 +76,7 @@ func (r *reader) judge() {
 	changes, free := r.f.lines.free()
 	if changes != r.line.changes && !h.isProven() {
 		r.line.changes = changes
-		r.line.pace.reset()
+		r.line.pace.drop()
 		return
 	}
 	rate, ok := r.line.pace.steady()

@@ -38,6 +38,12 @@ func (p *pace) add(n int, waited time.Duration) bool {
 	return true
 }
 
+// drop forgets the latest window.
+func (p *pace) drop() {
+	p.rates = [2]float64{p.rates[1]}
+	p.count = min(p.count, len(p.rates)) - 1
+}
+
 // reset forgets all.
 func (p *pace) reset() { *p = pace{window: p.window} }
 

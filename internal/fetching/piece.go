@@ -24,8 +24,9 @@ func (p *piece) end() int64 { return p.offset + int64(p.want) }
 
 // fetch fills pieces that follow each other. After an error that may pass it goes on
 // where it was: at once if that was worthwhile, for a server that breaks off now and then
-// gives most over a new connection. It returns false if it could not.
-func (g *ranges) fetch(run []*piece) bool {
+// gives most over a new connection. It returns false if it could not. It calls ending when
+// another request would be answered just as the last byte comes, or not.
+func (g *ranges) fetch(run []*piece, ending func()) bool {
 	defer func() { // Pieces that were claimed and are not ready have no owner any more.
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -38,7 +39,7 @@ func (g *ranges) fetch(run []*piece) bool {
 	backoff := g.f.options.Backoff()
 	for i := 0; ; {
 		before := reached(run, i)
-		err := g.read(g.ctx, run, &i, func() {})
+		err := g.read(g.ctx, run, &i, func() {}, ending)
 		if err == nil {
 			return true
 		}
@@ -72,13 +73,14 @@ func (g *ranges) fetch(run []*piece) bool {
 func reached(run []*piece, i int) int64 { return run[i].offset + int64(run[i].n) }
 
 // read reads what pieces from the i-th on lack, and counts i up. It calls begun when the
-// first byte is there.
-func (g *ranges) read(ctx context.Context, run []*piece, i *int, begun func()) error {
+// first byte is there, and ending as fetch does.
+func (g *ranges) read(ctx context.Context, run []*piece, i *int, begun, ending func()) error {
 	last := run[len(run)-1]
 	offset := reached(run, *i)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	asked := time.Now()
+	late := time.Duration(0) // how long the answer took to begin
 	body, err := g.source.OpenRange(ctx, g.blob, offset, last.end()-offset)
 	if err != nil {
 		return err
@@ -90,18 +92,21 @@ func (g *ranges) read(ctx context.Context, run []*piece, i *int, begun func()) e
 		if !g.provide(p) {
 			return context.Canceled
 		}
-		if !asked.IsZero() {
+		if late == 0 {
 			n, err := io.ReadAtLeast(body, p.buffer[p.n:p.want], 1)
 			p.n += n
 			if err != nil {
 				return g.cut(p, err)
 			}
 			begun()
-			g.host.began(time.Since(asked), g.late)
-			asked = time.Time{}
+			late = max(time.Since(asked), 1)
+			g.host.began(late, g.late)
 		}
-		n, err := io.ReadFull(body, p.buffer[p.n:p.want])
-		p.n += n
+		if p == last {
+			err = p.readLast(body, late, ending)
+		} else {
+			err = p.readTo(body, p.want)
+		}
 		if err != nil {
 			return g.cut(p, err)
 		}
@@ -113,6 +118,31 @@ func (g *ranges) read(ctx context.Context, run []*piece, i *int, begun func()) e
 		g.deliver(p)
 	}
 	return nil
+}
+
+// readTo reads until the piece has n bytes.
+func (p *piece) readTo(body io.Reader, n int) error {
+	n, err := io.ReadFull(body, p.buffer[p.n:max(p.n, n)])
+	p.n += n
+	return err
+}
+
+// readLast reads the last piece of an answer. It calls ending as long before its end as that
+// answer took to begin, at the rate of its first quarter.
+func (p *piece) readLast(body io.Reader, late time.Duration, ending func()) error {
+	start, before := time.Now(), p.n
+	if err := p.readTo(body, p.n+(p.want-p.n)/4); err != nil {
+		return err
+	}
+	left := p.want - p.n
+	if took := time.Since(start); took > 0 {
+		left = min(left, int(float64(p.n-before)*late.Seconds()/took.Seconds()))
+	}
+	if err := p.readTo(body, p.want-left); err != nil {
+		return err
+	}
+	ending()
+	return p.readTo(body, p.want)
 }
 
 // cut returns the error for a piece that gets no more data.

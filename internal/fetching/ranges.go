@@ -27,9 +27,9 @@ var ErrNoRanges = errors.New("no ranges of it can be read")
 
 const (
 	// RangeSize is the size of a range, in bytes, unless Options set it. A line of 20 MB/s
-	// takes much longer to bring it than to ask for it, and it is small enough to be kept
-	// until its turn.
-	RangeSize = 3 << 19
+	// takes longer to bring it than to ask for the next, which is asked for meanwhile, and it
+	// is small enough to be kept until its turn.
+	RangeSize = 1 << 20
 	// runLength is how many ranges that follow each other are asked for at once where
 	// nobody helps: fewer questions for the same bytes.
 	runLength = 8
@@ -39,7 +39,7 @@ const (
 	// buffersPerJob is how many ranges are kept for each line: the one that it
 	// brings, and one that came before its turn.
 	buffersPerJob = 2
-	// maxBuffers is where more lines have no more buffers: 24 MB.
+	// maxBuffers is where more lines have no more buffers: 16 MiB.
 	maxBuffers = 16
 	// rangesMemory is how many bytes all ranges together may take: those of maxBuffers
 	// and of six blobs.
@@ -199,19 +199,21 @@ func (g *ranges) fail(err error) {
 
 // own fetches on the line that the blob has for itself.
 func (g *ranges) own() {
-	for {
-		g.mu.Lock()
-		g.help()
-		count := 1
-		if g.helpers == 0 {
-			count = runLength
-		}
-		run := g.claim(count)
-		g.changed.Broadcast() // If there is nothing to claim, that may be the end.
-		g.mu.Unlock()
-		if len(run) == 0 || !g.fetch(run) {
-			return
-		}
+	g.mu.Lock()
+	g.help()
+	count := 1
+	if g.helpers == 0 {
+		count = runLength
+	}
+	run := g.claim(count)
+	g.changed.Broadcast() // If there is nothing to claim, that may be the end.
+	g.mu.Unlock()
+	if len(run) == 0 {
+		return
+	}
+	next := sync.OnceFunc(func() { go g.own() })
+	if g.fetch(run, next) {
+		next()
 	}
 }
 
@@ -231,16 +233,19 @@ func (g *ranges) help() {
 		}
 		run[0].buffer = buffer
 		g.helpers++
-		go func() {
-			ok := g.fetch(run)
-			g.f.lines.helped()
-			g.mu.Lock()
-			defer g.mu.Unlock()
-			g.helpers--
-			if ok {
-				g.help()
-			}
-		}()
+		var once sync.Once
+		leave := func(more bool) {
+			once.Do(func() {
+				g.f.lines.helped()
+				g.mu.Lock()
+				defer g.mu.Unlock()
+				g.helpers--
+				if more {
+					g.help()
+				}
+			})
+		}
+		go func() { leave(g.fetch(run, func() { leave(true) })) }()
 	}
 }
 

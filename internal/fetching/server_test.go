@@ -51,7 +51,7 @@ func (s *server) Open(ctx context.Context, blob v1.Descriptor, offset int64) (io
 	if err != nil {
 		return nil, err
 	}
-	return s.line(ctx, body, offset, false)
+	return s.line(ctx, body, offset, 0)
 }
 
 // OpenRange implements fetching.RangeSource.
@@ -65,7 +65,7 @@ func (s *server) OpenRange(ctx context.Context, blob v1.Descriptor, offset, leng
 	if err != nil {
 		return nil, err
 	}
-	return s.line(ctx, io.NopCloser(r), offset, true)
+	return s.line(ctx, io.NopCloser(r), offset, length)
 }
 
 func exactly(_ context.Context, data []byte, offset, length int64) (io.Reader, error) {
@@ -85,9 +85,10 @@ func (s *server) peak() int {
 	return s.most
 }
 
-// line returns what comes of an answer when it comes.
-func (s *server) line(ctx context.Context, r io.ReadCloser, offset int64, ranged bool) (io.ReadCloser, error) {
-	l := &serverLine{ReadCloser: r, s: s, ctx: ctx, ranged: ranged}
+// line returns what comes of an answer when it comes; length is that of a range, or 0.
+func (s *server) line(ctx context.Context, r io.ReadCloser, offset, length int64) (io.ReadCloser, error) {
+	ranged := length > 0
+	l := &serverLine{ReadCloser: r, s: s, ctx: ctx, ranged: ranged, left: length * 3 / 4}
 	if !ranged || !s.fast {
 		begin := s.late
 		if s.reads > 0 {
@@ -109,6 +110,7 @@ type serverLine struct {
 	s      *server
 	ctx    context.Context
 	ranged bool
+	left   int64 // bytes of a range until it counts as open no more
 	began  time.Time
 }
 
@@ -125,6 +127,7 @@ func (l *serverLine) Read(p []byte) (int, error) {
 		}
 		n, err := l.ReadCloser.Read(p)
 		s.count(func() { s.sent += n })
+		l.came(n)
 		if waitErr := l.wait(s.delay(n, rate)); waitErr != nil {
 			return 0, waitErr
 		}
@@ -132,6 +135,7 @@ func (l *serverLine) Read(p []byte) (int, error) {
 	}
 	n, err := l.ReadCloser.Read(p)
 	s.count(func() { s.sent += n })
+	l.came(n)
 	return n, err
 }
 
@@ -166,11 +170,18 @@ func (l *serverLine) wait(d time.Duration) error {
 	}
 }
 
+// came notes bytes that are on their way. While the last quarter comes, the next range may begin.
+func (l *serverLine) came(n int) {
+	if l.left > 0 {
+		if l.left -= int64(n); l.left <= 0 {
+			l.s.count(func() { l.s.open-- })
+		}
+	}
+}
+
 // Close implements io.Closer.
 func (l *serverLine) Close() error {
-	if l.ranged {
-		l.s.count(func() { l.s.open-- })
-	}
+	l.came(int(l.left))
 	return l.ReadCloser.Close()
 }
 

@@ -1,6 +1,7 @@
 package output
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -18,7 +19,7 @@ func createInPlace(target string) (*Output, error) {
 	}
 	return &Output{
 		raw:    f,
-		finish: f.Close,
+		finish: closing(f),
 		undo:   func() error { return errors.Join(f.Truncate(0), f.Close()) },
 	}, nil
 }
@@ -51,7 +52,7 @@ func createNamed(target string, old fs.FileInfo) (*Output, error) {
 	return &Output{
 		raw: f,
 		dir: dir,
-		finish: func() error {
+		finish: func(context.Context) error {
 			if err := f.Close(); err != nil {
 				return errors.Join(err, os.Remove(f.Name()))
 			}

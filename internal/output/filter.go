@@ -2,6 +2,7 @@ package output
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"hash"
@@ -58,7 +59,7 @@ func (o *Output) With(options Options) (*Output, error) {
 	}
 	z := &compressed{below: gate, compressor: compressor}
 	finish, undo, file := o.finish, o.undo, o.file
-	o.finish = func() error {
+	o.finish = func(ctx context.Context) error {
 		err := z.close()
 		if err == nil && file != nil && !o.noSync {
 			err = syncFile(file)
@@ -66,7 +67,7 @@ func (o *Output) With(options Options) (*Output, error) {
 		if err != nil {
 			return errors.Join(err, undo())
 		}
-		return finish()
+		return finish(ctx)
 	}
 	o.undo = func() error {
 		gate.shut(fs.ErrClosed)
@@ -74,7 +75,7 @@ func (o *Output) With(options Options) (*Output, error) {
 		go z.close()  // It ends its goroutines, and writes nothing any more.
 		return err
 	}
-	o.appears, o.file, o.writer, o.stream = o.file != nil, nil, z, true
+	o.appears, o.file, o.writer, o.stream = o.appears || o.file != nil, nil, z, true
 	return o, nil
 }
 

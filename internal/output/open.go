@@ -3,6 +3,7 @@ package output
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"time"
 
@@ -23,8 +24,18 @@ const (
 // If the caller writes behind the archive's end and then calls Supersede, Commit makes
 // the change; without that call Commit leaves the archive as it was, as Abort does.
 // Restore then says how much of the file to keep.
+//
+// An object in a store is not locked. Its next version is written as a stream, after Grow, and
+// takes its place at Commit unless another one has; Restore and Supersede are not for it.
 func Open(ctx context.Context, path string, wait bool) (*Output, error) {
-	if err := checkLocal(path); err != nil {
+	scheme, elsewhere, err := schemeOf(path)
+	if elsewhere && err == nil {
+		var o *Output
+		if o, err = openRemote(ctx, scheme, path); err == nil {
+			return o, nil
+		}
+	}
+	if err != nil {
 		return nil, &Error{Op: "opening", Path: path, Err: err}
 	}
 	f, target, err := openLocked(ctx, path, wait)
@@ -39,7 +50,7 @@ func Open(ctx context.Context, path string, wait bool) (*Output, error) {
 	o := &Output{path: path, raw: f, file: local.NewFile(f, path), dir: dirOf(target), change: c}
 	o.file.WriteBackEarly()
 	o.undo = func() error { return errors.Join(c.restore(o.file), f.Close()) }
-	o.finish = func() error { return errors.Join(c.commit(o.file, o.noSync), f.Close()) }
+	o.finish = func(context.Context) error { return errors.Join(c.commit(o.file, o.noSync), f.Close()) }
 	return o, nil
 }
 
@@ -130,7 +141,23 @@ type change struct {
 }
 
 // Size returns how many bytes an archive that was opened has.
-func (o *Output) Size() int64 { return o.change.size }
+func (o *Output) Size() int64 {
+	if o.remote != nil {
+		return o.remote.old.Size()
+	}
+	return o.change.size
+}
+
+// Old reads an archive that was opened.
+func (o *Output) Old() io.ReaderAt {
+	if o.remote != nil {
+		return o.remote.old
+	}
+	return o.file
+}
+
+// Name returns the path, as errors have it.
+func (o *Output) Name() string { return o.path }
 
 // Restore says that the bytes after the first keep ones of an opened archive mean
 // nothing, and need not be there again if the change is not made. From now on
@@ -183,7 +210,16 @@ func (c *change) write(file *local.File, noSync bool) error {
 // there until Commit, with its mode and owner. Nobody else changes it meanwhile, as
 // with Open. The error of Commit wraps ErrChanged if another file is there by then.
 func Replace(ctx context.Context, path string, wait bool) (*Output, error) {
-	if err := checkLocal(path); err != nil {
+	scheme, elsewhere, err := schemeOf(path)
+	if elsewhere && err == nil {
+		options := remoteOptions(ctx)
+		options.Force = true
+		var o *Output
+		if o, err = createRemote(ctx, scheme, path, options); err == nil {
+			return o, nil
+		}
+	}
+	if err != nil {
 		return nil, &Error{Op: "opening", Path: path, Err: err}
 	}
 	old, target, err := openLocked(ctx, path, wait)
@@ -197,7 +233,7 @@ func Replace(ctx context.Context, path string, wait bool) (*Output, error) {
 	o := &Output{path: path, raw: r.file, file: local.NewFile(r.file, path), dir: dirOf(target)}
 	o.file.WriteBackEarly()
 	o.undo = func() error { return errors.Join(r.discard(), old.Close()) }
-	o.finish = func() error {
+	o.finish = func(context.Context) error {
 		defer old.Close() // It has only been locked.
 		if err := isAt(old, target); err != nil {
 			return errors.Join(err, r.discard())
@@ -211,6 +247,9 @@ func Replace(ctx context.Context, path string, wait bool) (*Output, error) {
 // on File is a new and empty file, which replaces the old one when Commit has made the
 // change there. old is the file to read meanwhile.
 func (o *Output) Beside() (old *local.File, err error) {
+	if o.remote != nil {
+		return nil, errors.New("it is in an object store, where it is not written again beside: compact it first")
+	}
 	c, locked := o.change, o.raw
 	r, err := newReplacement(locked, c.target)
 	if err != nil {
@@ -220,7 +259,7 @@ func (o *Output) Beside() (old *local.File, err error) {
 	o.raw, o.file = r.file, local.NewFile(r.file, o.path)
 	o.file.WriteBackEarly()
 	o.undo = func() error { return errors.Join(r.discard(), locked.Close()) }
-	o.finish = func() error {
+	o.finish = func(context.Context) error {
 		defer locked.Close() // It has only been read.
 		if c.block == nil {
 			return r.discard()

@@ -14,7 +14,6 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/local"
-	"github.com/dockerarchive/dockerarchive/internal/naming"
 )
 
 // Errors of Create and Commit that a caller may want to tell apart.
@@ -55,31 +54,42 @@ type Output struct {
 	writer io.Writer // nil if it is a file
 	dir    string
 	stream bool
-	// appears is set of a stream that is a file all the same, compressed.
+	// appears is set of a stream that appears at its path all the same: a compressed file, an
+	// object.
 	appears bool
+	remote  *remote // nil unless it is in an object store
 	noSync  bool
-	change  *change      // nil for an archive that is new
-	partial string       // the name of the file while it is not complete, if it stays then
-	finish  func() error // makes the file appear at its path; closes it
-	undo    func() error // leaves the path as it was; closes the file
+	change  *change                     // nil for an archive that is new
+	partial string                      // the name of the file while it is not complete, if it stays then
+	finish  func(context.Context) error // makes the file appear at its path; closes it
+	undo    func() error                // leaves the path as it was; closes the file
 }
 
 // Create prepares to write to path. A regular file appears there, with mode 0644
 // less the umask, at Commit. Symbolic links are followed. An empty file is
 // replaced, keeping its mode and owner. If it is a mount point, or its directory
 // is read-only, it is written in place. Pipes and devices, and standard output
-// under the names /dev/stdout and "-", are streams.
+// under the names /dev/stdout and "-", are streams. So are objects in stores (see Register),
+// except that they appear at Commit as files do.
 //
 // A FIFO is opened when somebody opens it for reading, which may take as long as
 // ctx lasts; ctx has no effect later. The error wraps that of ctx, or one of this
 // package's, or a *fs.PathError.
 func Create(ctx context.Context, path string) (*Output, error) {
-	if err := checkLocal(path); err != nil {
-		return nil, &Error{Op: "creating", Path: path, Err: err}
+	scheme, elsewhere, err := schemeOf(path)
+	var o *Output
+	switch {
+	case err != nil:
+	case elsewhere:
+		o, err = createRemote(ctx, scheme, path, remoteOptions(ctx))
+	default:
+		o, err = create(ctx, path)
 	}
-	o, err := create(ctx, path)
 	if err != nil {
 		return nil, &Error{Op: "creating", Path: path, Err: err}
+	}
+	if elsewhere {
+		return o, nil
 	}
 	o.path = path
 	if file := local.NewFile(o.raw, path); o.stream {
@@ -89,16 +99,6 @@ func Create(ctx context.Context, path string) (*Output, error) {
 		o.file = file
 	}
 	return o, nil
-}
-
-// ErrRemote is returned, wrapped, for an address: archives elsewhere are only read.
-var ErrRemote = errors.New("writing archives to https:// or s3:// is not supported")
-
-func checkLocal(path string) error {
-	if _, ok := naming.Scheme(path); ok {
-		return ErrRemote
-	}
-	return nil
 }
 
 // NoSync says that Commit need not wait for the disk. Call it before anything is
@@ -117,8 +117,7 @@ func (o *Output) NoSync() {
 // Errors call it "a stream".
 func ToWriter(w io.Writer) *Output {
 	const path = "a stream"
-	nothing := func() error { return nil }
-	return &Output{path: path, writer: &foreignWriter{w, path}, stream: true, finish: nothing, undo: nothing}
+	return &Output{path: path, writer: &foreignWriter{w, path}, stream: true, finish: func(context.Context) error { return nil }, undo: func() error { return nil }}
 }
 
 func create(ctx context.Context, path string) (*Output, error) {
@@ -265,7 +264,7 @@ func (o *Output) Commit(ctx context.Context) error {
 	if o.stream && !o.appears {
 		return o.failure("completing", closeStream(ctx, finish))
 	}
-	if err := finish(); err != nil {
+	if err := finish(ctx); err != nil {
 		return o.failure("completing", err)
 	}
 	if o.noSync || o.dir == "" || o.change != nil { // A file written in place already had its name.

@@ -1,6 +1,7 @@
 package output
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -32,7 +33,7 @@ func createBeside(target string, old fs.FileInfo) (*Output, error) {
 	return &Output{
 		raw: f,
 		dir: dir,
-		finish: func() error {
+		finish: func(context.Context) error {
 			return errors.Join(link(self, target, old), f.Close())
 		},
 		undo: f.Close,

@@ -22,13 +22,23 @@ const renewedSuffix = ".new"
 // or could not be synced. It is locked: the error is ErrBusy if somebody else writes to it,
 // and errors.ErrUnsupported where there are no locks.
 //
+// In an object store the parts that have been sent stay instead, and are compared with those
+// that would be sent again.
+//
 // Streams have no such file, and an archive at the path, which must be a regular file,
 // is not replaced.
 func CreatePartial(ctx context.Context, path string) (*Output, error) {
-	if err := checkLocal(path); err != nil {
-		return nil, &Error{Op: "creating", Path: path, Err: err}
+	scheme, elsewhere, err := schemeOf(path)
+	var o *Output
+	switch {
+	case err != nil:
+	case elsewhere:
+		options := remoteOptions(ctx)
+		options.Resume = true
+		o, err = createRemote(ctx, scheme, path, options)
+	default:
+		o, err = createPartial(ctx, path)
 	}
-	o, err := createPartial(ctx, path)
 	if err != nil {
 		return nil, &Error{Op: "creating", Path: path, Err: err}
 	}
@@ -64,7 +74,7 @@ func createPartial(ctx context.Context, path string) (*Output, error) {
 	if err != nil {
 		return nil, errors.Join(err, o.undo())
 	}
-	o.finish = func() error {
+	o.finish = func(context.Context) error {
 		_ = os.Remove(name + renewedSuffix) // It may have been left by a kill.
 		var err error
 		if !isItself(o.raw, name) {

@@ -27,11 +27,11 @@ const partAlign = 4096
 // PATH.000 gets its own last: without it the others are no archive. If Commit fails,
 // none is left; if the process is killed while they get their names, some may be.
 func CreateSplit(ctx context.Context, path string, size int64) (*Output, error) {
-	if err := checkLocal(path); err != nil {
-		return nil, &Error{Op: "creating", Path: path, Err: err}
-	}
 	if size == 0 {
 		return Create(ctx, path)
+	}
+	if IsRemote(path) {
+		return nil, &Error{Op: "creating", Path: path, Err: errSplitStream}
 	}
 	s := &split{path: path, size: size - size%partAlign}
 	if err := s.create(ctx, size); err != nil {
@@ -308,7 +308,7 @@ func (p *part) describe(ctx context.Context) (parts.Part, error) {
 }
 
 // finish gives the parts their names, the first one last, or leaves none.
-func (s *split) finish() error {
+func (s *split) finish(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
@@ -319,7 +319,7 @@ func (s *split) finish() error {
 		if err == nil {
 			finish := p.out.finish
 			p.out.finish, p.out.undo = nil, nil
-			err = finish()
+			err = finish(ctx)
 		}
 		if err != nil {
 			return errors.Join(fmt.Errorf("%s: %w", p.path, err), removeNamed(named), s.undoAll())

@@ -14,7 +14,7 @@ func openStream(f *os.File) (*Output, error) {
 	if err := checkStream(f); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &Output{raw: f, stream: true, finish: f.Close, undo: f.Close}, nil
+	return &Output{raw: f, stream: true, finish: closing(f), undo: f.Close}, nil
 }
 
 func checkStream(f *os.File) error {
@@ -34,9 +34,9 @@ func openDevice(_ context.Context, path string) (*os.File, error) {
 
 // closeStream closes a stream. Some devices send the bytes written only then;
 // it waits for them no longer than ctx lasts.
-func closeStream(ctx context.Context, finish func() error) error {
+func closeStream(ctx context.Context, finish func(context.Context) error) error {
 	closed := make(chan error, 1)
-	go func() { closed <- finish() }()
+	go func() { closed <- finish(ctx) }()
 	select {
 	case err := <-closed:
 		return err
@@ -58,4 +58,9 @@ func (w *foreignWriter) Write(p []byte) (int, error) {
 		err = &Error{Op: "write", Path: w.path, Err: err}
 	}
 	return n, err
+}
+
+// closing returns a finish that closes a file.
+func closing(f *os.File) func(context.Context) error {
+	return func(context.Context) error { return f.Close() }
 }

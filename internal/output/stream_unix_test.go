@@ -130,7 +130,7 @@ func TestStuckClose(t *testing.T) {
 	forever := make(chan struct{})
 	defer close(forever)
 	ctx, cancel := context.WithCancel(t.Context())
-	o := &Output{path: "tape", stream: true, finish: func() error {
+	o := &Output{path: "tape", stream: true, finish: func(context.Context) error {
 		cancel()
 		<-forever
 		return nil

@@ -311,7 +311,7 @@ func (w *FileWriter) writingLocked() bool {
 	return false
 }
 
-// Sealed returns the offset up to which everything is final.
+// Sealed implements Writer.
 func (w *FileWriter) Sealed() int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()

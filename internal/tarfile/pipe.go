@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"sync"
+	"sync/atomic"
 )
 
 // pipe writes to a stream, whose reader may stop reading for as long as it
@@ -11,7 +12,8 @@ import (
 // not be concurrent.
 type pipe struct {
 	w   io.Writer
-	buf []byte // bytes being written; stays with the write that was given up
+	buf []byte       // bytes being written; stays with the write that was given up
+	n   atomic.Int64 // bytes that have been written
 
 	once sync.Once
 	quit chan struct{} // closed when nothing may be written any more
@@ -47,6 +49,7 @@ func (p *pipe) write(ctx context.Context, data []byte) error {
 	}(p.buf)
 	select {
 	case err := <-done:
+		p.n.Add(int64(len(data)))
 		return err
 	case <-p.quit:
 		return p.err

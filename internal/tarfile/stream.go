@@ -255,6 +255,9 @@ func (w *StreamWriter) deliverLocked(ctx context.Context, e *Entry) error {
 	return nil
 }
 
+// Sealed implements Writer. A blob that is being sent counts too.
+func (w *StreamWriter) Sealed() int64 { return w.pipe.n.Load() }
+
 // Close implements Writer.
 func (w *StreamWriter) Close(ctx context.Context) error {
 	w.mu.Lock()

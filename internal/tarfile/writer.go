@@ -50,6 +50,10 @@ type Writer interface {
 	// Drop gives up an entry that will never be sealed.
 	Drop(e *Entry)
 
+	// Sealed returns the offset up to which everything is final, from the first byte that this
+	// Writer writes, on a stream, or from the start of the file.
+	Sealed() int64
+
 	// Close writes the end-of-archive marker. Blobs that were not sealed are not
 	// part of the archive, except on a stream, where they cannot be taken back. It
 	// returns ErrBusy while a blob is being written to its place. After any result,

@@ -68,6 +68,7 @@ type Archive struct {
 	inOrder bool                            // images are sealed in order, not as they are committed
 	old     *Existing                       // nil for a new archive
 	adopted bool                            // blobs that were left in the file
+	begun   int64                           // what tar had sealed when it began
 	readEnd func(ctx context.Context, d digest.Digest, n int) ([]byte, error)
 	unpack  func(io.Reader, compression.Algorithm) (io.ReadCloser, error)
 
@@ -90,13 +91,15 @@ func New(ctx context.Context, out *output.Output, path string, o Options) (*Arch
 	if dir == "" {
 		dir = spool.Dir(o.TempDir)
 	}
-	if out.Stream() {
-		return newArchive(ctx, out, tarfile.NewStreamWriter(out.Writer(), dir), path, o)
-	}
 	from := int64(0)
 	if o.Existing != nil {
 		from = o.Existing.from
-		o.Existing.begin()
+		if err := o.Existing.begin(); err != nil {
+			return nil, errors.Join(fmt.Errorf("adding to %s: %w", path, err), out.Abort())
+		}
+	}
+	if out.Stream() {
+		return newArchive(ctx, out, tarfile.NewStreamWriter(out.Writer(), dir), path, o)
 	}
 	return newArchive(ctx, out, tarfile.NewFileWriter(out.RandomAccess(), from, dir), path, o)
 }
@@ -114,6 +117,7 @@ func newArchive(ctx context.Context, out *output.Output, tar tarfile.Writer, pat
 		old:     o.Existing,
 		readEnd: o.ReadEnd,
 		unpack:  compression.NewReader,
+		begun:   tar.Sealed(),
 	}
 	if a.old != nil {
 		a.table = a.old.table
@@ -275,8 +279,7 @@ func (a *Archive) tail() ([]tarfile.Small, error) {
 	if err != nil {
 		return nil, err
 	}
-	written := a.tar.(*tarfile.FileWriter).Sealed() // Streams are not changed.
-	if written == a.old.from && a.old.same(files) {
+	if a.tar.Sealed() == a.begun && a.old.same(files) {
 		return nil, nil
 	}
 	return files, nil

@@ -58,10 +58,10 @@ func ReadExisting(ctx context.Context, out *output.Output, layouts []layout.Layo
 		return e, err
 	}
 	// Its documents are elsewhere: a copy that has them at its end is changed instead.
-	logrus.Warnf("%s cannot be changed in place, and is written again: %v", out.File().Name(), err)
-	if _, err := out.Beside(); err != nil {
-		return nil, err
+	if _, besideErr := out.Beside(); besideErr != nil {
+		return nil, fmt.Errorf("%w: %w", err, besideErr)
 	}
+	logrus.Warnf("%s cannot be changed in place, and is written again: %v", out.Name(), err)
 	size, err := e.index.WriteWithTail(ctx, out.File(), documents)
 	if err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func CheckPlain(file io.ReaderAt) error {
 }
 
 func (e *Existing) read(ctx context.Context, layouts []layout.Layout) error {
-	file, size := e.out.File(), e.out.Size()
+	file, size := e.out.Old(), e.out.Size()
 	err := CheckPlain(file)
 	if err != nil {
 		return err
@@ -168,7 +168,7 @@ func (e *Existing) findEnd(size int64) error {
 		return nil
 	}
 	rest := make([]byte, left)
-	if _, err := e.out.File().ReadAt(rest, e.tail.End); err != nil && err != io.EOF {
+	if _, err := e.out.Old().ReadAt(rest, e.tail.End); err != nil && err != io.EOF {
 		return err
 	}
 	if len(bytes.Trim(rest, "\x00")) == 0 {
@@ -178,18 +178,28 @@ func (e *Existing) findEnd(size int64) error {
 }
 
 // begin says that the archive is going to be written to.
-func (e *Existing) begin() {
-	if e.from > e.tail.End { // Only padding is overwritten.
-		e.out.Restore(e.out.Size())
-	} else {
+func (e *Existing) begin() error {
+	if e.from <= e.tail.End { // Else only padding is overwritten.
 		e.warnOfTrailing()
+	}
+	switch {
+	case e.out.Stream():
+		block, err := e.supersede()
+		if err != nil {
+			return err
+		}
+		e.out.Grow(block, e.tail.Start, e.from)
+	case e.from > e.tail.End:
+		e.out.Restore(e.out.Size())
+	default:
 		e.out.Restore(e.from)
 	}
+	return nil
 }
 
 func (e *Existing) sumTail() (sum [sha256.Size]byte, err error) {
 	h := sha256.New()
-	_, err = io.Copy(h, io.NewSectionReader(e.out.File(), e.tail.Start, e.tail.End-e.tail.Start))
+	_, err = io.Copy(h, io.NewSectionReader(e.out.Old(), e.tail.Start, e.tail.End-e.tail.Start))
 	return [sha256.Size]byte(h.Sum(nil)), err
 }
 
@@ -339,13 +349,21 @@ func withListing(files []tarfile.Small, table layout.Table, l *tarfile.Listing) 
 	return files, err
 }
 
-// change has the output take the archive from its old tail to its new one.
-func (e *Existing) change() error {
+// supersede returns the block that takes the archive from its old tail to its new one.
+func (e *Existing) supersede() ([]byte, error) {
 	number, err := e.index.Superseded()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	block, err := e.tail.Supersede(number, e.from)
+	return e.tail.Supersede(number, e.from)
+}
+
+// change has the output take the archive from its old tail to its new one.
+func (e *Existing) change() error {
+	if e.out.Stream() {
+		return nil // It begins with the block.
+	}
+	block, err := e.supersede()
 	if err != nil {
 		return err
 	}
@@ -408,8 +426,15 @@ func (e *Existing) rewriteTail(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e.begin()
-	w := tarfile.NewFileWriter(e.out.File(), e.from, e.out.Dir())
+	if err := e.begin(); err != nil {
+		return err
+	}
+	var w tarfile.Writer
+	if e.out.Stream() {
+		w = tarfile.NewStreamWriter(e.out.Writer(), "")
+	} else {
+		w = tarfile.NewFileWriter(e.out.File(), e.from, e.out.Dir())
+	}
 	defer w.Abort()
 	if err := w.Seal(ctx, nil, nil, tarfile.List(files...)); err != nil {
 		return err

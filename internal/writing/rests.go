@@ -27,7 +27,7 @@ type rest struct {
 // adopt takes over the blobs that are left in the file, as if they had been put now.
 // Those that no image needs are moved out of the way of new data, and cut off in the end.
 func (a *Archive) adopt(ctx context.Context, o Options) error {
-	if a.old == nil && o.Rests == nil || a.old != nil && a.old.from > a.old.tail.End { // There is nothing but padding.
+	if a.out.Stream() || a.old == nil && o.Rests == nil || a.old != nil && a.old.from > a.old.tail.End { // There is nothing but padding.
 		return nil
 	}
 	w := a.tar.(*tarfile.FileWriter) // Streams are not changed.

@@ -19,7 +19,7 @@ var partsMark = []byte("docker-archive parts ")
 // or a list of parts.
 func (e *Existing) warnOfTrailing() {
 	if left := e.out.Size() - e.from; left > 0 && !e.isOurs(left) {
-		logrus.Warnf("%s: %d bytes follow the end of the archive, and are discarded: they belong to nothing in it", e.out.File().Name(), left)
+		logrus.Warnf("%s: %d bytes follow the end of the archive, and are discarded: they belong to nothing in it", e.out.Name(), left)
 	}
 }
 
@@ -27,7 +27,7 @@ func (e *Existing) warnOfTrailing() {
 // interrupted change: they begin with a blob such as this archive has, and no table of
 // contents follows, as it does if somebody has appended another archive.
 func (e *Existing) isOurs(left int64) bool {
-	rest := io.NewSectionReader(e.out.File(), e.from, left)
+	rest := io.NewSectionReader(e.out.Old(), e.from, left)
 	block := make([]byte, tarBlock)
 	if n, _ := rest.ReadAt(block, left-tarBlock); n == len(block) && bytes.HasPrefix(block, partsMark) {
 		return true

@@ -58,7 +58,7 @@ var rooms = []struct{ name, mayImport string }{
 
 	// Archives elsewhere, for programs that import them.
 	{"store/https", "internal/input internal/naming internal/ranged internal/retry internal/stall internal/webclient"},
-	{"store/s3", "internal/input internal/naming internal/ranged internal/retry internal/stall internal/webclient"},
+	{"store/s3", "errdef internal/input internal/local internal/naming internal/output internal/ranged internal/retry internal/stall internal/webclient"},
 
 	// The tar container knows names, sizes and offsets, and no images; images know no
 	// tar.

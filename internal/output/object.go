@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/dockerarchive/dockerarchive/internal/naming"
 )
@@ -151,8 +152,21 @@ func (r *remote) commit(ctx context.Context) error {
 	if r.old != nil && !r.written {
 		return r.object.Abort() // Nothing changes.
 	}
-	return r.object.Commit(ctx)
+	err := r.object.Commit(ctx)
+	if errors.Is(err, ErrChanged) {
+		err = &changedError{err}
+	}
+	return err
 }
+
+// changedError is an error that passes: whoever does it all once more adds to the new version.
+type changedError struct{ error }
+
+// Unwrap returns the error.
+func (e *changedError) Unwrap() error { return e.error }
+
+// RetryAfter says that there is no need to wait.
+func (e *changedError) RetryAfter() time.Duration { return 0 }
 
 // Write implements io.Writer.
 func (r *remote) Write(p []byte) (int, error) {

@@ -31,7 +31,7 @@ func CreateSplit(ctx context.Context, path string, size int64) (*Output, error) 
 		return Create(ctx, path)
 	}
 	if IsRemote(path) {
-		return nil, &Error{Op: "creating", Path: path, Err: errSplitStream}
+		return nil, &Error{Op: "creating", Path: path, Err: errors.New("splitting is not supported there: an object may have 5 TB")}
 	}
 	s := &split{path: path, size: size - size%partAlign}
 	if err := s.create(ctx, size); err != nil {

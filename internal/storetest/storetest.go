@@ -37,6 +37,11 @@ type Server struct {
 	requests []string
 	sent     int64
 	s3       bool
+
+	uploads       map[string]*upload
+	begun         int
+	received      int64
+	unconditional bool
 }
 
 type object struct {
@@ -109,7 +114,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		prefix += Bucket + "/"
 	}
 	s.mu.Lock()
-	o, found := s.objects[r.URL.Path[min(len(prefix), len(r.URL.Path)):]]
+	key := r.URL.Path[min(len(prefix), len(r.URL.Path)):]
+	o, found := s.objects[key]
 	before := s.before
 	s.requests = append(s.requests, r.Method+" "+r.Header.Get("Range"))
 	s.mu.Unlock()
@@ -118,6 +124,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if s.s3 && r.URL.Query().Get("list-type") == "2" {
 		s.list(w, r)
+		return
+	}
+	if s.s3 && s.write(w, r, key) {
 		return
 	}
 	if !found {

@@ -474,7 +474,9 @@ func (a *Archive) writeFiles(ctx context.Context, end *tarfile.Slot, content *im
 		if !ok {
 			return fmt.Errorf("blob %s has not been written", b.Received)
 		}
-		entries = append(entries, blob.stored.entry)
+		if e := blob.stored.entry; e != nil { // Else an archive that is added to has it.
+			entries = append(entries, e)
+		}
 	}
 	if err := a.tar.Seal(ctx, end, entries, files); err != nil {
 		return err

@@ -24,7 +24,7 @@ const regionHeader = "X-Amz-Bucket-Region"
 var policy = retry.Policy{Times: 5, Classifiers: []retry.Classifier{judge}}
 
 // passing are the codes of errors which may not occur the next time although their status does not say so.
-var passing = []string{"InternalError", "ServiceUnavailable", "RequestTimeout", "RequestTimeTooSkewed", "SlowDown", "ThrottlingException", "Throttling", "RequestLimitExceeded"}
+var passing = []string{"InternalError", "ServiceUnavailable", "RequestTimeout", "RequestTimeTooSkewed", "SlowDown", "ThrottlingException", "Throttling", "RequestLimitExceeded", "BadDigest", "IncompleteBody"}
 
 // storeError is a store's refusal. It is fs.ErrNotExist for an object or a bucket that is not there.
 type storeError struct {

@@ -26,6 +26,7 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/internal/input"
 	"github.com/dockerarchive/dockerarchive/internal/naming"
+	"github.com/dockerarchive/dockerarchive/internal/output"
 	"github.com/dockerarchive/dockerarchive/internal/ranged"
 )
 
@@ -33,6 +34,7 @@ func init() {
 	input.Register("s3", input.Scheme{Open: open, Store: store, Copied: func(address, reason string) {
 		logrus.Warnf("%s is copied to a temporary file: %s", address, reason)
 	}})
+	output.Register("s3", output.Scheme{Create: create, Open: openSuccessor})
 }
 
 // firstRange is how much the first request asks for.
@@ -57,7 +59,7 @@ func open(ctx context.Context, path string, access input.Access) (input.Remote, 
 	if err != nil {
 		return nil, err
 	}
-	r, err := client.open(ctx, key)
+	r, _, err := client.open(ctx, key)
 	if err != nil {
 		client.close()
 		return nil, err

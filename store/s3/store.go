@@ -98,7 +98,7 @@ func (s *bucketStore) Open(ctx context.Context, path string) (input.Remote, erro
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.client.open(ctx, key)
+	r, _, err := s.client.open(ctx, key)
 	if err != nil {
 		return nil, err
 	}
@@ -108,18 +108,18 @@ func (s *bucketStore) Open(ctx context.Context, path string) (input.Remote, erro
 // Close implements input.Store.
 func (s *bucketStore) Close() { s.client.close() }
 
-// open opens the object with a key.
-func (c *bucketClient) open(ctx context.Context, key string) (*ranged.Reader, error) {
+// open opens the object with a key, and returns its ETag too.
+func (c *bucketClient) open(ctx context.Context, key string) (r *ranged.Reader, etag string, err error) {
 	o := &object{client: c, bucket: c.bucket, key: key}
 	var start []byte
-	err := c.do(ctx, func() (err error) {
+	err = c.do(ctx, func() (err error) {
 		start, err = o.first(ctx)
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return ranged.New(ctx, o, o.size, c.policy, start), nil
+	return ranged.New(ctx, o, o.size, c.policy, start), o.etag, nil
 }
 
 func (c *bucketClient) do(ctx context.Context, f func() error) error {

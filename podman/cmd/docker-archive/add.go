@@ -38,5 +38,6 @@ second writer fails, or waits with --wait.`,
 	o.register(cmd.Flags())
 	cmd.Flags().BoolVar(&o.keepUntagged, "keep-untagged", false, "keep images that lose their last name")
 	registerWait(cmd.Flags(), &o.wait)
+	registerBucket(cmd)
 	return cmd
 }

@@ -29,6 +29,6 @@ one when it is complete, so the disk must have room for both.`,
 			return copying.Compact(cmd.Context(), policy, archivePath(args[0]), options)
 		},
 	}
-	o.register(cmd.Flags())
+	o.register(cmd)
 	return cmd
 }

@@ -18,7 +18,7 @@ import (
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/transports/alltransports"
 
-	"github.com/dockerarchive/dockerarchive/internal/output"
+	"github.com/dockerarchive/dockerarchive/internal/naming"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying"
 	"github.com/dockerarchive/dockerarchive/progress"
@@ -90,6 +90,7 @@ added, and is unchanged if the copy fails. An archive can also go to
 	f.BoolVar(&o.force, "force", false, "replace an existing archive instead of adding to it")
 	f.BoolVar(&o.noSync, "no-sync", false, "do not wait until an archive is on the disk")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
+	registerBucket(cmd)
 	return cmd
 }
 
@@ -116,10 +117,11 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 	if destination, err = o.mapped(discardIf(o.quiet, cmd.ErrOrStderr()), src, destination); err != nil {
 		return err
 	}
-	destination, replace, err := o.replacing(cmd.Context(), destination)
+	ctx, destination, replace, err := o.replacing(cmd.Context(), destination)
 	if err != nil {
 		return err
 	}
+	cmd.SetContext(ctx)
 	dest, err := alltransports.ParseImageName(destination)
 	if err != nil {
 		return wrongImage("destination", destination, err)
@@ -156,18 +158,18 @@ func (o *copyOptions) run(cmd *cobra.Command, source, destination string) error 
 
 // replacing returns the destination with another path if an archive there is to be
 // replaced, and what puts the new one in its place.
-func (o *copyOptions) replacing(ctx context.Context, destination string) (string, func(error) error, error) {
+func (o *copyOptions) replacing(ctx context.Context, destination string) (context.Context, string, func(error) error, error) {
 	transport, rest, _ := strings.Cut(destination, ":")
 	archives := []string{dockerarchive.Transport.Name(), dockerarchive.ImageTransport.Name()}
 	if !o.force || !slices.Contains(archives, transport) {
-		return destination, func(err error) error { return err }, nil
+		return ctx, destination, func(err error) error { return err }, nil
 	}
-	path, name, named := strings.Cut(rest, ":")
-	path, replace, err := output.ReplaceByPath(ctx, path)
+	path, name, named := naming.Split(rest)
+	ctx, path, replace, err := replacing(ctx, path)
 	if named {
 		path += ":" + name
 	}
-	return transport + ":" + path, replace, err
+	return ctx, transport + ":" + path, replace, err
 }
 
 // copyOptions translates the flags for copy.Image.

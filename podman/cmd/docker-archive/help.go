@@ -31,7 +31,7 @@ var helpGroups = []helpGroup{
 		title: "How",
 		flags: "layout format compress split without delta base force resume jobs keep-going dry-run wait full no-unpack " +
 			"preserve-digests remove-signatures times chunk-size print-mirror no-web min-efficiency",
-		rare: "text-only no-sync retry-times retry-delay dest-compress dest-compress-format dest-compress-level dest-decompress " +
+		rare: "text-only no-sync unconditional abort-upload retry-times retry-delay dest-compress dest-compress-format dest-compress-level dest-decompress " +
 			"dest-oci-accept-uncompressed-layers dest-precompute-digests sign-by-sigstore-private-key sign-passphrase-file " +
 			"sign-identity encryption-key encrypt-layer decryption-key",
 	},

@@ -127,8 +127,7 @@ func TestAddressesThatAreRefused(t *testing.T) {
 	}
 	for _, args := range [][]string{
 		{"save", "--insecure-policy", "-o", "https://127.0.0.1:1/x.tar", "oci:../../../testdata/oci:one"},
-		{"save", "--insecure-policy", "-o", "s3://bucket/x.tar", "oci:../../../testdata/oci:one"},
-		{"copy", "--insecure-policy", "oci:../../../testdata/oci:one", "image-archive:s3://bucket/x.tar:app:1"},
+		{"save", "--insecure-policy", "-o", "s3://bucket/x.tar", "--split", "1G", "oci:../../../testdata/oci:one"},
 		{"add", "https://127.0.0.1:1/x.tar", "oci:../../../testdata/oci:one"},
 		{"remove", "https://127.0.0.1:1/x.tar", "app:1"},
 		{"compact", "https://127.0.0.1:1/x.tar"},

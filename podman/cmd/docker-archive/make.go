@@ -114,6 +114,7 @@ the newest input.`,
 	f.StringVar(&o.iidfile, "iidfile", "", "write the ID of the image to `FILE`")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
 	f.IntVar(&o.retryTimes, "retry-times", 3, "try up to `N` more times to read a base")
+	registerBucket(cmd)
 	return cmd
 }
 

@@ -17,10 +17,12 @@ func registerWait(f *pflag.FlagSet, wait *bool) {
 // changeOptions are the flags of remove, tag, rename and compact.
 type changeOptions struct{ noSync, wait, quiet bool }
 
-func (o *changeOptions) register(f *pflag.FlagSet) {
+func (o *changeOptions) register(cmd *cobra.Command) {
+	f := cmd.Flags()
 	f.BoolVar(&o.noSync, "no-sync", false, "do not wait until the archive is on the disk")
 	registerWait(f, &o.wait)
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
+	registerBucket(cmd)
 }
 
 func (o *changeOptions) options(g *globalOptions) (*copying.ChangeOptions, error) {
@@ -63,7 +65,7 @@ the space. The last image is not removed; delete the file instead.`,
 			return err
 		},
 	}
-	o.register(cmd.Flags())
+	o.register(cmd)
 	cmd.Flags().BoolVar(&keepReferrers, "keep-referrers", false, "keep signatures, SBOMs and the like of removed images")
 	return cmd
 }

@@ -133,6 +133,7 @@ The archive appears when it is complete. A failure keeps the old one.`,
 	f.StringVar(&o.compress, "compress", "", "compress the archive: `HOW` is none, gzip or zstd (default by suffix)")
 	f.StringVar(&o.split, "split", "", "write parts of at most `SIZE` bytes, such as 4G: FILE.000, FILE.001")
 	f.BoolVar(&o.sha256, "sha256", false, "print the SHA-256 of the archive too")
+	registerBucket(cmd)
 	return cmd
 }
 
@@ -233,9 +234,11 @@ func (o *saveOptions) save(cmd *cobra.Command, list *imageList, options *copying
 	shown := path
 	replace := func(err error) error { return err }
 	if o.force && path != standardOutput {
-		if path, replace, err = output.ReplaceByPath(cmd.Context(), path); err != nil {
+		var ctx context.Context
+		if ctx, path, replace, err = replacing(cmd.Context(), path); err != nil {
 			return err
 		}
+		cmd.SetContext(ctx)
 	}
 	done := func() {}
 	if !o.quiet {
@@ -273,6 +276,9 @@ func (o *saveOptions) write(ctx context.Context, policy *signature.PolicyContext
 func left(path string, resume bool) string {
 	if _, err := os.Stat(path + ".partial"); err == nil && resume {
 		return "what has been fetched is in " + path + ".partial; --resume goes on with it"
+	}
+	if output.IsRemote(path) {
+		return path + " is what it was before, if it was there"
 	}
 	if path == standardOutput {
 		return "what has gone to standard output is not a complete archive"

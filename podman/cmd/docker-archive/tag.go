@@ -62,7 +62,7 @@ func tagCommand(g *globalOptions, rename bool, cmd *cobra.Command) *cobra.Comman
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), said, printable.String(image), to)
 		return err
 	}
-	o.register(cmd.Flags())
+	o.register(cmd)
 	return cmd
 }
 

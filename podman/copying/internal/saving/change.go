@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 
+	"github.com/dockerarchive/dockerarchive/internal/input"
 	"github.com/dockerarchive/dockerarchive/internal/layout"
 	"github.com/dockerarchive/dockerarchive/internal/output"
+	"github.com/dockerarchive/dockerarchive/internal/retry"
 	"github.com/dockerarchive/dockerarchive/internal/writing"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
@@ -20,7 +24,31 @@ import (
 
 // Add adds images to the archive at path. If wait is set, it waits for other processes
 // that change the archive. An image that loses its last name stays if keepUntagged is.
-func Add(ctx context.Context, path string, images []selecting.Wanted, o Options, wait, keepUntagged bool) ([]Result, error) {
+func Add(ctx context.Context, path string, images []selecting.Wanted, o Options, wait, keepUntagged bool) (results []Result, err error) {
+	err = again(ctx, path, func() (err error) {
+		results, err = add(ctx, path, images, o, wait, keepUntagged)
+		return err
+	})
+	return results, err
+}
+
+// changes is how often the change of an object in a store is made once more because another
+// program has changed it meanwhile. The images are read again for that.
+var changes = retry.Policy{Times: 10, FirstDelay: 200 * time.Millisecond, Classifiers: []retry.Classifier{
+	func(err error) (retry.Verdict, bool) {
+		return retry.Verdict{Retry: errors.Is(err, output.ErrChanged)}, true
+	},
+}}
+
+// again makes a change. Files are locked, so that it is made once; objects are not.
+func again(ctx context.Context, path string, change func() error) error {
+	if !output.IsRemote(path) {
+		return change()
+	}
+	return changes.Do(ctx, nil, change)
+}
+
+func add(ctx context.Context, path string, images []selecting.Wanted, o Options, wait, keepUntagged bool) ([]Result, error) {
 	out, err := output.Open(ctx, path, wait)
 	if err != nil {
 		return nil, err
@@ -46,27 +74,35 @@ type ChangeOptions struct {
 
 // Remove takes names away from the archive at path. It returns the digests of the referrers
 // that are removed along.
-func Remove(ctx context.Context, path string, names []string, keepReferrers bool, o ChangeOptions) ([]digest.Digest, error) {
-	out, err := output.Open(ctx, path, o.Wait)
-	if err != nil {
-		return nil, err
-	}
-	if o.NoSync {
-		out.NoSync()
-	}
-	return writing.Remove(ctx, out, path, names, keepReferrers, layouts.All(o.Ctx))
+func Remove(ctx context.Context, path string, names []string, keepReferrers bool, o ChangeOptions) (referrers []digest.Digest, err error) {
+	err = o.change(ctx, path, func(out *output.Output) (err error) {
+		referrers, err = writing.Remove(ctx, out, path, names, keepReferrers, layouts.All(o.Ctx))
+		return err
+	})
+	return referrers, err
+}
+
+// change opens an archive and changes it.
+func (o ChangeOptions) change(ctx context.Context, path string, change func(*output.Output) error) error {
+	return again(ctx, path, func() error {
+		out, err := output.Open(ctx, path, o.Wait)
+		if err != nil {
+			return err
+		}
+		if o.NoSync {
+			out.NoSync()
+		}
+		return change(out)
+	})
 }
 
 // Tag gives an image in the archive at path another name.
-func Tag(ctx context.Context, path, image, name string, rename bool, o ChangeOptions) ([]string, error) {
-	out, err := output.Open(ctx, path, o.Wait)
-	if err != nil {
-		return nil, err
-	}
-	if o.NoSync {
-		out.NoSync()
-	}
-	return writing.Tag(ctx, out, path, image, name, rename, layouts.All(o.Ctx))
+func Tag(ctx context.Context, path, image, name string, rename bool, o ChangeOptions) (warnings []string, err error) {
+	err = o.change(ctx, path, func(out *output.Output) (err error) {
+		warnings, err = writing.Tag(ctx, out, path, image, name, rename, layouts.All(o.Ctx))
+		return err
+	})
+	return warnings, err
 }
 
 // Compact writes the archive at path again, in its place.
@@ -109,7 +145,11 @@ func compact(ctx context.Context, policy *signature.PolicyContext, path string, 
 }
 
 func layoutOf(ctx context.Context, path string, sys *types.SystemContext) (layout.Layout, error) {
-	f, err := os.Open(path)
+	open := openFile
+	if output.IsRemote(path) {
+		open = openObject
+	}
+	f, size, err := open(ctx, path, sys)
 	if err != nil {
 		return nil, err
 	}
@@ -117,9 +157,38 @@ func layoutOf(ctx context.Context, path string, sys *types.SystemContext) (layou
 	if err := writing.CheckPlain(f); err != nil {
 		return nil, err
 	}
+	return writing.LayoutOf(ctx, f, size, layouts.All(sys))
+}
+
+// file is an archive that is only read.
+type file interface {
+	io.ReaderAt
+	io.Closer
+}
+
+func openFile(_ context.Context, path string, _ *types.SystemContext) (file, int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
 	info, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return nil, 0, errors.Join(err, f.Close())
 	}
-	return writing.LayoutOf(ctx, f, info.Size(), layouts.All(sys))
+	return f, info.Size(), nil
+}
+
+func openObject(ctx context.Context, path string, sys *types.SystemContext) (file, int64, error) {
+	var o input.Options
+	if sys != nil {
+		o.TempDir = sys.BigFilesTemporaryDir
+	}
+	f, err := input.Open(ctx, path, o)
+	if err != nil {
+		return nil, 0, err
+	}
+	if f.Copied {
+		return nil, 0, errors.Join(errors.New("the archive is compressed, and cannot be compacted: decompress it first"), f.Close())
+	}
+	return f, f.Size(), nil
 }

@@ -43,7 +43,7 @@ func (s *saver) rangeSize(l layout.Layout) int {
 
 // resume prepares to go on with the file that an earlier save has left.
 func (s *saver) resume(ctx context.Context, out *output.Output) error {
-	if !s.options.Resume || s.from.Layout.Unpacks() { // Places are known only after decompression.
+	if !s.options.Resume || out.Stream() || s.from.Layout.Unpacks() { // Places are known only after decompression.
 		return nil
 	}
 	places, err := writing.PlanPlaces(ctx, writing.Options{Layout: s.from.Layout, Plan: s.from.Plan()})

@@ -50,6 +50,9 @@ func (s *saver) checkSpace(path string, out *output.Output) error {
 	if err != nil {
 		return err
 	}
+	if known {
+		out.Expect(need)
+	}
 	if out.Stream() || !known {
 		return nil
 	}

@@ -1,0 +1,146 @@
+package s3
+
+import (
+	"context"
+	"crypto/md5"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"net/http"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/dockerarchive/dockerarchive/internal/output"
+)
+
+// complete makes the object of the parts, if its place is still as it was.
+func (u *upload) complete(ctx context.Context) error {
+	if u.options.Unconditional { // The store would not look: this is the best that can be done.
+		if err := u.checkPlace(ctx); err != nil {
+			return err
+		}
+	}
+	lost := false // the answer of an earlier attempt
+	for backoff := policy.Backoff(); ; {
+		err := u.completeOnce(ctx)
+		if err == nil {
+			return nil
+		}
+		var refused *storeError
+		if lost = lost || !errors.As(err, &refused) || refused.status >= http.StatusInternalServerError; lost {
+			done, headErr := u.isThere(ctx)
+			if done {
+				return nil
+			}
+			if headErr != nil {
+				return fmt.Errorf("completing the upload: %w; whether it is complete is not known: %w", err, headErr)
+			}
+		}
+		if err := u.conflict(ctx, err); err != nil {
+			return err
+		}
+		if err := backoff.Next(ctx, err, nil); err != nil {
+			return fmt.Errorf("completing the upload: %w", err)
+		}
+	}
+}
+
+func (u *upload) completeOnce(ctx context.Context) error {
+	in := &s3.CompleteMultipartUploadInput{
+		Bucket: &u.bucket, Key: &u.key, UploadId: &u.id,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: u.parts},
+	}
+	switch {
+	case u.options.Unconditional:
+	case u.replaces != "":
+		in.IfMatch = &u.replaces
+	default:
+		in.IfNoneMatch = aws.String("*")
+	}
+	_, err := u.client.CompleteMultipartUpload(ctx, in, whenRequired)
+	return failed(err)
+}
+
+// conflict returns the error for a place that is not as it was, nil for other errors.
+func (u *upload) conflict(ctx context.Context, err error) error {
+	var refused *storeError
+	if !errors.As(err, &refused) {
+		return nil
+	}
+	switch {
+	case refused.status == http.StatusPreconditionFailed,
+		refused.status == http.StatusConflict && refused.code == "ConditionalRequestConflict",
+		u.replaces != "" && refused.status == http.StatusNotFound && refused.code == "NoSuchKey":
+	default:
+		return nil
+	}
+	if u.replaces != "" {
+		return output.ErrChanged
+	}
+	if refused.status == http.StatusConflict { // Somebody is writing there: who knows whether they succeed.
+		if etag, headErr := u.head(ctx); headErr == nil && etag == "" {
+			return fmt.Errorf("another program is writing to it: %w", err)
+		}
+	}
+	return output.ErrNotEmpty
+}
+
+// checkPlace returns the error of conflict for a place that is not as it was.
+func (u *upload) checkPlace(ctx context.Context) error {
+	etag, err := u.head(ctx)
+	switch {
+	case err != nil:
+		return err
+	case etag == u.replaces:
+		return nil
+	case u.replaces != "":
+		return output.ErrChanged
+	}
+	return output.ErrNotEmpty
+}
+
+// isThere reports whether the object has been made. It asks also if ctx has ended: the caller has to know.
+func (u *upload) isThere(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
+	defer cancel()
+	answer, err := u.look(ctx, types.ChecksumModeEnabled)
+	if answer == nil || err != nil {
+		return false, err
+	}
+	if etag := u.etag(); etag != "" && text(answer.ETag) == etag {
+		return true, nil
+	}
+	sum := u.checksum()
+	return sum != "" && text(answer.ChecksumCRC32C) == sum && aws.ToInt64(answer.ContentLength) == u.sent, nil
+}
+
+// etag returns the ETag of the object, "" if those of its parts are not MD5s, as with some encryption.
+func (u *upload) etag() string {
+	h := md5.New()
+	for _, p := range u.parts {
+		sum, err := hex.DecodeString(strings.Trim(text(p.ETag), `"`))
+		if err != nil || len(sum) != md5.Size {
+			return ""
+		}
+		h.Write(sum)
+	}
+	return fmt.Sprintf(`"%x-%d"`, h.Sum(nil), len(u.parts))
+}
+
+// checksum returns the checksum that the store has for the object, "" if it has none.
+func (u *upload) checksum() string {
+	h := crc32.New(castagnoli)
+	for _, p := range u.parts {
+		sum, err := base64.StdEncoding.DecodeString(text(p.ChecksumCRC32C))
+		if err != nil || len(sum) != crc32.Size {
+			return ""
+		}
+		h.Write(sum)
+	}
+	return fmt.Sprintf("%s-%d", base64.StdEncoding.EncodeToString(h.Sum(nil)), len(u.parts))
+}

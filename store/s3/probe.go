@@ -1,0 +1,121 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+)
+
+// errUnconditional means that a store completes uploads without looking at their conditions.
+var errUnconditional = errors.New("the store completes uploads without looking at their conditions, so that another program's archive could be lost; --unconditional writes all the same")
+
+// needsProbe reports whether the store has to show that it knows conditions. Amazon's does.
+func (u *upload) needsProbe() bool {
+	return !u.options.Unconditional && u.client.Options().BaseEndpoint != nil
+}
+
+// probe finds out whether the store completes uploads on conditions only. It does so with an object of its own,
+// beside the archive, and leaves nothing of it.
+//
+// Its requests do not end with ctx: a store may well carry one out that nobody waits for, after the object was deleted.
+func (u *upload) probe(ctx context.Context) (err error) {
+	ended := ctx
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
+	defer cancel()
+	random := make([]byte, 8)
+	_, _ = rand.Read(random) // Never fails.
+	t := u.at(u.key + probeSuffix + hex.EncodeToString(random))
+	defer func() {
+		if err != nil && !errors.Is(err, errUnconditional) {
+			err = fmt.Errorf("finding out, with the object %s, whether the store completes uploads on conditions (--unconditional does not need to know): %w", t.key, err)
+		}
+	}()
+	defer func() {
+		if deleteErr := t.remove(context.WithoutCancel(ctx)); err == nil {
+			err = deleteErr
+		}
+	}()
+	err = policy.Do(ctx, nil, func() error {
+		_, err := t.client.PutObject(ctx, &s3.PutObjectInput{Bucket: &t.bucket, Key: &t.key, Body: bytes.NewReader([]byte("probe"))})
+		return failed(err)
+	})
+	if err != nil {
+		return err
+	}
+	for _, condition := range []func(*s3.CompleteMultipartUploadInput){
+		func(in *s3.CompleteMultipartUploadInput) { in.IfNoneMatch = aws.String("*") },
+		func(in *s3.CompleteMultipartUploadInput) {
+			in.IfMatch = aws.String(`"00000000000000000000000000000000"`)
+		},
+	} {
+		if err := context.Cause(ended); err != nil {
+			return err
+		}
+		if err := t.probeOne(ctx, condition); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// probeSuffix is what the key of the archive is followed by in the keys of its probes.
+const probeSuffix = ".probe-"
+
+// remove deletes the object, if there is one.
+func (t *target) remove(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, abortTime)
+	defer cancel()
+	return policy.Do(ctx, nil, func() error {
+		_, err := t.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &t.bucket, Key: &t.key})
+		return failed(err)
+	})
+}
+
+// probeOne completes an upload on a condition that does not hold.
+func (t *target) probeOne(ctx context.Context, condition func(*s3.CompleteMultipartUploadInput)) error {
+	begun, err := t.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &t.bucket, Key: &t.key}, whenRequired)
+	if err != nil {
+		return failed(err)
+	}
+	record := t.newRecord(text(begun.UploadId), sizes{})
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
+		defer cancel()
+		if t.abort(ctx, text(begun.UploadId)) == nil { // Also if it has been completed.
+			record.remove()
+		}
+		record.release()
+	}()
+	number := aws.Int32(1)
+	part, err := t.client.UploadPart(ctx, &s3.UploadPartInput{
+		Bucket: &t.bucket, Key: &t.key, UploadId: begun.UploadId, PartNumber: number, Body: bytes.NewReader([]byte("probe")),
+	}, whenRequired)
+	if err != nil {
+		return failed(err)
+	}
+	in := &s3.CompleteMultipartUploadInput{
+		Bucket: &t.bucket, Key: &t.key, UploadId: begun.UploadId,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: []types.CompletedPart{{PartNumber: number, ETag: part.ETag}}},
+	}
+	condition(in)
+	_, err = t.client.CompleteMultipartUpload(ctx, in, whenRequired)
+	err = failed(err)
+	var refused *storeError
+	switch {
+	case err == nil:
+		return errUnconditional
+	case errors.As(err, &refused) && refused.status == http.StatusPreconditionFailed:
+		return nil
+	case errors.As(err, &refused) && refused.status == http.StatusNotImplemented:
+		return errUnconditional
+	}
+	return err
+}

@@ -1,0 +1,87 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/input"
+	"github.com/dockerarchive/dockerarchive/internal/naming"
+	"github.com/dockerarchive/dockerarchive/internal/output"
+)
+
+// target is the place of an object that is written.
+type target struct {
+	client      *bucketClient
+	bucket, key string
+	shown       string
+}
+
+func newTarget(ctx context.Context, path string) (target, error) {
+	bucket, key, err := naming.Object(path)
+	if err != nil {
+		return target{}, err
+	}
+	client, err := newClient(ctx, bucket, input.Access{})
+	return target{client: client, bucket: bucket, key: key, shown: path}, err
+}
+
+// at returns the place of another object in the bucket.
+func (t target) at(key string) target {
+	t.key = key
+	return t
+}
+
+// create implements output.Scheme.
+func create(ctx context.Context, path string, o output.RemoteOptions) (output.Object, error) {
+	t, err := newTarget(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	u := newUpload(ctx, t, o)
+	u.replaces, err = t.head(ctx)
+	if err == nil && u.replaces != "" && !o.Force {
+		err = errdef.ErrNotEmpty
+	}
+	if err == nil {
+		err = u.clear(ctx)
+	}
+	if err != nil {
+		u.close(err)
+		return nil, err
+	}
+	return u, nil
+}
+
+// look asks for the object's properties. The answer is nil if there is no object.
+func (t *target) look(ctx context.Context, mode types.ChecksumMode) (*s3.HeadObjectOutput, error) {
+	var answer *s3.HeadObjectOutput
+	err := policy.Do(ctx, nil, func() (err error) {
+		answer, err = t.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &t.bucket, Key: &t.key, ChecksumMode: mode})
+		return failed(err)
+	})
+	var refused *storeError
+	if errors.As(err, &refused) && refused.status == http.StatusNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return answer, nil
+}
+
+// head returns the ETag of the object, "" if there is none.
+func (t *target) head(ctx context.Context) (etag string, err error) {
+	answer, err := t.look(ctx, "")
+	if answer == nil || err != nil {
+		return "", err
+	}
+	if etag = text(answer.ETag); etag == "" {
+		return "", errors.New("the store names no version of the object (an ETag)")
+	}
+	return etag, nil
+}

@@ -91,7 +91,7 @@ func TestInBareDebian(t *testing.T) {
 }
 
 // checkRpm has rpm check a package, install it in a root of its own, compare the files there with what
-// the package says of them, and remove it. What it requires of a system is not looked at: there is none.
+// the package says of them, and remove it. Requirements are not checked: that root has no packages.
 func checkRpm(t *testing.T, run func(name string, args ...string), dist, root string) {
 	t.Helper()
 	packages, err := filepath.Glob(filepath.Join(dist, "*.x86_64.rpm"))

@@ -85,8 +85,11 @@ var rooms = []struct{ name, mayImport string }{
 
 	{"archive", "errdef imageinfo internal/bases internal/catalog internal/files internal/image internal/input internal/naming internal/tarfile internal/verify"},
 
+	// Blobs on disk, from anywhere. It knows their digests only.
+	{"internal/blobcache", "internal/local"},
+
 	// A registry of archives that are read.
-	{"serving", "archive errdef internal/image internal/naming internal/printable"},
+	{"serving", "archive errdef internal/blobcache internal/image internal/input internal/naming internal/printable internal/ranged internal/webclient"},
 
 	// The pages of a registry for people.
 	{"browsing", "archive errdef imageinfo internal/files internal/image internal/imagediff internal/printable serving"},

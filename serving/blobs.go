@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 	"sync"
@@ -25,28 +26,23 @@ func (s *Server) blob(w http.ResponseWriter, r *request, reference string) {
 	if !ok {
 		return
 	}
-	b, img, closeArchive, err := r.view.blob(r.Context(), r.repository, d)
-	if err != nil {
-		s.failReading(w, r, codeBlobUnknown, err)
-		return
-	}
-	defer closeArchive()
+	understandRange(r.Request, math.MaxInt64)
 	s.sending.Add(1)
 	defer s.sent()
-	content, done, err := openBlob(r.Context(), b)
+	b, err := s.openBlob(r, d)
 	if err != nil {
 		s.failReading(w, r, codeBlobUnknown, err)
 		return
 	}
-	defer done()
+	defer b.done()
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Docker-Content-Digest", d.String())
 	h.Set("ETag", `"`+d.String()+`"`)
 	h.Set("Cache-Control", s.cacheable()+", max-age=31536000, immutable")
-	understandRange(r.Request, b.Size)
-	watched := &watchedReader{ReadSeeker: content}
-	if stored, ok := content.(*stored); ok { // The kernel is to send it, and the errors are the socket's.
+	understandRange(r.Request, b.size)
+	watched := &watchedReader{ReadSeeker: b.content}
+	if stored, ok := b.content.(*stored); ok { // The kernel is to send it, and the errors are the socket's.
 		http.ServeContent(w, r.Request, "", time.Time{}, stored)
 		watched.err = stored.check()
 	} else {
@@ -58,12 +54,22 @@ func (s *Server) blob(w http.ResponseWriter, r *request, reference string) {
 		http.ServeContent(w, r.Request, "", time.Time{}, watched)
 	}
 	if watched.err != nil && r.Context().Err() == nil {
-		s.options.Log.Error("blob cannot be read", "archive", printable.String(img.from.path), "blob", d, "error", printable.Error(watched.err))
+		s.options.Log.Error("blob cannot be read", "archive", printable.String(b.archive), "blob", d, "error", printable.Error(watched.err))
 		return // The client knows from the length that it has not got all.
 	}
-	if r.Method == http.MethodGet {
-		s.check(r.view, img, b)
+	if r.Method == http.MethodGet && b.unverified != nil {
+		s.check(r.view, b.from, b.unverified)
 	}
+}
+
+// ready is a blob that can be sent.
+type ready struct {
+	content    io.ReadSeeker
+	size       int64
+	archive    string // the path, or where else it comes from
+	done       func() // must be called after use
+	from       *image
+	unverified *archive.Blob // to be verified when it has been sent; nil if it is before
 }
 
 // cacheable says which caches may keep a blob.
@@ -74,8 +80,31 @@ func (s *Server) cacheable() string {
 	return "public"
 }
 
-// openBlob returns the content of a blob. The caller must call done after using it.
-func openBlob(ctx context.Context, b *archive.Blob) (content io.ReadSeeker, done func(), err error) {
+// openBlob returns a blob that a request wants.
+func (s *Server) openBlob(r *request, d digest.Digest) (*ready, error) {
+	owners := r.view.owners(r.repository, d)
+	if len(owners) > 0 && s.cache != nil {
+		if b := s.cached(r, d); b != nil {
+			return b, nil
+		}
+	}
+	b, img, closeArchive, err := r.view.blob(r.Context(), owners, d)
+	if err != nil {
+		return nil, err
+	}
+	if fetch := fetchFrom(b, img); fetch != nil {
+		return s.openElsewhere(r, b, img, closeArchive, fetch)
+	}
+	content, done, err := openContent(r.Context(), b)
+	if err != nil {
+		closeArchive()
+		return nil, err
+	}
+	return &ready{content: content, size: b.Size, archive: img.from.path, from: img, unverified: b, done: func() { done(); closeArchive() }}, nil
+}
+
+// openContent returns the content of a blob. The caller must call done after using it.
+func openContent(ctx context.Context, b *archive.Blob) (content io.ReadSeeker, done func(), err error) {
 	section, back := b.Section(), func() {}
 	switch {
 	case b.IsBorrowed():
@@ -96,6 +125,13 @@ func openBlob(ctx context.Context, b *archive.Blob) (content io.ReadSeeker, done
 type watchedReader struct {
 	io.ReadSeeker
 	err error
+}
+
+// expect passes on how much will be read.
+func (r *watchedReader) expect(n int64) {
+	if from, ok := r.ReadSeeker.(expecting); ok {
+		from.expect(n)
+	}
 }
 
 // Read implements io.Reader.
@@ -198,6 +234,9 @@ func (v *verdicts) claim(d digest.Digest) bool {
 func (v *verdicts) set(d digest.Digest, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.all == nil {
+		v.all = map[digest.Digest]error{}
+	}
 	v.all[d] = err
 }
 

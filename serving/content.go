@@ -83,7 +83,7 @@ func (v *snapshot) byDigest() *content {
 
 // failed notes that something cannot be read.
 func (c *content) failed(s *Server, img *image, message string, err error) {
-	c.incomplete = c.incomplete || errors.Is(err, ErrReplaced) || tooManyFiles(err)
+	c.incomplete = c.incomplete || mayPass(err)
 	s.options.Log.Warn(message, "path", printable.String(img.from.path), "error", printable.Error(err))
 }
 
@@ -217,16 +217,23 @@ func (v *snapshot) manifest(ctx context.Context, r *repository, d digest.Digest)
 	return nil, failed
 }
 
-// blob finds a blob of a repository, and an image that it is of. It can be read until done is
-// called. The error wraps fs.ErrNotExist if there is none of this digest.
-func (v *snapshot) blob(ctx context.Context, r *repository, d digest.Digest) (b *archive.Blob, of *image, done func(), err error) {
+// owners returns the documents of a repository that have a blob.
+func (v *snapshot) owners(r *repository, d digest.Digest) (owners []*document) {
 	c := v.byDigest()
 	members := c.of(r)
-	failed := error(fs.ErrNotExist)
 	for _, owner := range c.owners[d] {
-		if !members.has(owner) {
-			continue
+		if members.has(owner) {
+			owners = append(owners, owner)
 		}
+	}
+	return owners
+}
+
+// blob finds a blob in the archives of its owners, and an image that it is of. It can be read until done is
+// called. The error wraps fs.ErrNotExist if there is none of this digest.
+func (v *snapshot) blob(ctx context.Context, owners []*document, d digest.Digest) (b *archive.Blob, of *image, done func(), err error) {
+	failed := error(fs.ErrNotExist)
+	for _, owner := range owners {
 		for _, img := range owner.images {
 			err := img.from.checked.of(d)
 			if err == nil {

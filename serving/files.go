@@ -8,11 +8,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
-	"github.com/dockerarchive/dockerarchive/archive"
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
@@ -22,13 +24,14 @@ var tarName = regexp.MustCompile(`(?i)^[^.].*\.(?:tar|tgz|tzst|txz|tbz2?|tar\.[a
 
 // stamp tells whether a file is still the same.
 type stamp struct {
-	info  fs.FileInfo
-	parts string // of the other files, if this is the first part of an archive
+	info    fs.FileInfo
+	parts   string // of the other files, if this is the first part of an archive
+	version string // of an object in a store, which has no info
 }
 
 func (s stamp) same(other stamp) bool {
 	if s.info == nil || other.info == nil {
-		return s.info == other.info
+		return s.info == other.info && s.version == other.version
 	}
 	return s.parts == other.parts && os.SameFile(s.info, other.info) && s.info.Size() == other.info.Size() && s.info.ModTime().Equal(other.info.ModTime())
 }
@@ -44,7 +47,7 @@ func stampOf(path string) (stamp, error) {
 			return stamp{info: info}, err
 		}
 	}
-	return stamp{info, partsStamp(path)}, err
+	return stamp{info: info, parts: partsStamp(path)}, err
 }
 
 // file is a file or a directory found to be served.
@@ -54,9 +57,9 @@ type file struct {
 	named bool // not found in a directory
 }
 
-// refresh opens new archives. An error is returned only if strict, for the first file
-// named that cannot be opened.
-func (s *Server) refresh(ctx context.Context, strict bool) error {
+// refresh opens new archives. Stores are looked into unless that was done within age. An
+// error is returned only if strict, for the first file named that cannot be opened.
+func (s *Server) refresh(ctx context.Context, age time.Duration, strict bool) error {
 	s.refreshing.Lock()
 	defer s.refreshing.Unlock()
 	before := s.acquire()
@@ -64,7 +67,7 @@ func (s *Server) refresh(ctx context.Context, strict bool) error {
 		return nil
 	}
 	defer s.release(before)
-	files, err := s.find(before, strict)
+	files, err := s.find(ctx, before, age, strict)
 	if err != nil {
 		return err
 	}
@@ -72,30 +75,58 @@ func (s *Server) refresh(ctx context.Context, strict bool) error {
 	for _, a := range before.archives {
 		old[a.path] = a
 	}
+	found, failed := s.openAll(ctx, files, old)
 	var archives, added []*opened
-	for _, f := range files {
-		a, err := s.open(ctx, f, old[f.path])
-		if err != nil && strict && f.named {
-			s.dropAll(added)
-			return err
-		}
+	for n, a := range found {
 		if a == nil {
 			continue
 		}
-		if a != old[f.path] {
+		if a != old[files[n].path] {
 			added = append(added, a)
 		}
 		archives = append(archives, a)
-		delete(old, f.path)
+		delete(old, a.path)
+	}
+	for n, err := range failed {
+		if err != nil && strict && files[n].named {
+			s.dropAll(added)
+			return err
+		}
 	}
 	for path := range old {
 		s.options.Log.Info("archive is gone", "path", printable.String(path))
 	}
 	if len(added) > 0 || len(old) > 0 {
-		s.swap(newSnapshot(s, archives))
+		next := newSnapshot(s, archives)
+		if len(s.locations) > 0 {
+			// A store may be away when the first client asks.
+			next.byDigest()
+		}
+		s.swap(next)
 	}
 	return nil
 }
+
+// openAll opens files, some at a time if they are in stores, which takes several answers of theirs.
+func (s *Server) openAll(ctx context.Context, files []file, old map[string]*opened) (found []*opened, failed []error) {
+	found, failed = make([]*opened, len(files)), make([]error, len(files))
+	var group errgroup.Group
+	group.SetLimit(1)
+	if len(s.locations) > 0 {
+		group.SetLimit(maxOpening)
+	}
+	for n, f := range files {
+		group.Go(func() error {
+			found[n], failed[n] = s.open(ctx, f, old[f.path])
+			return nil
+		})
+	}
+	_ = group.Wait() // It is nil.
+	return found, failed
+}
+
+// maxOpening is how many archives in stores are opened at the same time.
+const maxOpening = 8
 
 // open returns the archive at a path. It returns old if that is still there, or if
 // its replacement cannot be read. It is nil if there is none.
@@ -103,21 +134,21 @@ func (s *Server) open(ctx context.Context, f file, old *opened) (*opened, error)
 	if old != nil && old.stamp.same(f.stamp) {
 		return old, nil
 	}
-	if refused, ok := s.refused[f.path]; ok && refused.same(f.stamp) {
+	if s.refused.has(f) {
 		return old, nil
 	}
 	begun := time.Now()
-	a, err := archive.Opener{TempDir: s.options.TempDir, Bases: s.options.Bases}.Open(ctx, f.path)
+	a, err := s.stores.openArchive(ctx, s.pool.opener, f.path)
 	if err != nil {
 		if ctx.Err() == nil {
-			if !tooManyFiles(err) { // It may be read next time.
-				s.refused[f.path] = f.stamp
+			if !tooManyFiles(err) && !isElsewhere(f.path) || errors.Is(err, errdef.ErrDamaged) || errors.Is(err, errdef.ErrNoImageArchive) { // Else it may be read next time.
+				s.refused.add(f)
 			}
 			s.options.Log.Warn("archive cannot be read", "path", printable.String(f.path), "error", printable.Error(err), "still served as it was", old != nil)
 		}
 		return old, pathError(f.path, err)
 	}
-	delete(s.refused, f.path)
+	s.refused.remove(f)
 	s.options.Log.Info("serving archive", "path", printable.String(f.path), "images", len(a.All()), "ready after", time.Since(begun).Round(time.Microsecond))
 	o := &opened{path: f.path, stamp: f.stamp}
 	for _, img := range a.All() {
@@ -127,15 +158,51 @@ func (s *Server) open(ctx context.Context, f file, old *opened) (*opened, error)
 	return o, nil
 }
 
+// refusals are files that could not be read, as they were.
+type refusals struct {
+	mu  sync.Mutex
+	all map[string]stamp
+}
+
+func (r *refusals) has(f file) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	refused, ok := r.all[f.path]
+	return ok && refused.same(f.stamp)
+}
+
+func (r *refusals) add(f file) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.all == nil {
+		r.all = map[string]stamp{}
+	}
+	r.all[f.path] = f.stamp
+}
+
+func (r *refusals) remove(f file) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.all, f.path)
+}
+
 // find returns the files to be served, each once, in the order of the paths given. An
 // error is returned only if strict, for the first path that cannot be read.
-func (s *Server) find(before *snapshot, strict bool) ([]file, error) {
+func (s *Server) find(ctx context.Context, before *snapshot, age time.Duration, strict bool) ([]file, error) {
 	var files []file
 	seen := map[string]bool{}
 	for _, path := range s.paths {
 		var found []file
-		now, err := stampOf(path)
+		var now stamp
+		var err error
+		at := s.locationOf(path)
+		if at != nil {
+			found, err = s.findAt(ctx, at, age, strict)
+		} else {
+			now, err = stampOf(path)
+		}
 		switch {
+		case at != nil:
 		case err == nil && now.info.IsDir():
 			found, err = s.findIn(path, before)
 		case err == nil:

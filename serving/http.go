@@ -116,6 +116,9 @@ func (w *responseWriter) ReadFrom(r io.Reader) (int64, error) {
 	}
 	blob, ok := limited.R.(*stored)
 	if !ok {
+		if from, ok := limited.R.(expecting); ok {
+			from.expect(limited.N)
+		}
 		return io.Copy(struct{ io.Writer }{w}, r)
 	}
 	var total int64
@@ -129,6 +132,9 @@ func (w *responseWriter) ReadFrom(r io.Reader) (int64, error) {
 	}
 	return total, nil
 }
+
+// expecting is a reader that asks for as many bytes as it is told will be read.
+type expecting interface{ expect(n int64) }
 
 func (w *responseWriter) begin() {
 	if w.status == 0 {

@@ -41,7 +41,7 @@ type image struct {
 func (i *image) open(ctx context.Context) (img *archive.Image, done func(), err error) {
 	a, done, err := i.from.use(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, i.from.explain(err)
 	}
 	return a.All()[i.position], done, nil
 }
@@ -71,7 +71,7 @@ func (i *image) find(ctx context.Context, d digest.Digest) (*archive.Manifest, e
 		}
 	}
 	if err != nil {
-		return nil, err
+		return nil, i.from.explain(err)
 	}
 	m.MediaType = manifestType(m)
 	return m, nil
@@ -85,7 +85,7 @@ func (i *image) blob(ctx context.Context, d digest.Digest) (b *archive.Blob, don
 	}
 	if b, err = img.Blob(ctx, d); err != nil {
 		done()
-		return nil, nil, err
+		return nil, nil, i.from.explain(err)
 	}
 	return b, done, nil
 }

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"io/fs"
 	"strings"
 	"sync"
 
@@ -44,7 +45,7 @@ type opened struct {
 	views int // that have it; guarded by Server.mu
 
 	// Guarded by pool.mu.
-	archive *archive.Archive // nil if it is closed
+	archive *archiveFile // nil if it is closed
 	users   int
 	gone    bool
 	idle    *list.Element // in pool.idle, if it is open and nobody uses it
@@ -55,18 +56,19 @@ type opened struct {
 type pool struct {
 	limit  int
 	opener archive.Opener
+	stores *stores
 
 	mu   sync.Mutex
 	open int        // files
 	idle *list.List // of *opened, the one that has not been used for longest first
 }
 
-func newPool(limit int, opener archive.Opener) *pool {
-	return &pool{limit: limit, opener: opener, idle: list.New()}
+func newPool(limit int, opener archive.Opener, stores *stores) *pool {
+	return &pool{limit: limit, opener: opener, stores: stores, idle: list.New()}
 }
 
 // add takes in an archive that is open.
-func (p *pool) add(o *opened, a *archive.Archive) {
+func (p *pool) add(o *opened, a *archiveFile) {
 	p.mu.Lock()
 	o.pool, o.archive, o.users = p, a, 1
 	p.open += o.files()
@@ -109,7 +111,7 @@ func (o *opened) use(ctx context.Context) (a *archive.Archive, done func(), err 
 		o.idle = nil
 	}
 	o.users++
-	return o.archive, sync.OnceFunc(func() { p.release(o) }), nil
+	return o.archive.Archive, sync.OnceFunc(func() { p.release(o) }), nil
 }
 
 // reopen opens an archive that was closed. It must be called with p.mu held, which it lets go
@@ -117,7 +119,7 @@ func (o *opened) use(ctx context.Context) (a *archive.Archive, done func(), err 
 func (p *pool) reopen(ctx context.Context, o *opened) error {
 	o.opening = make(chan struct{})
 	p.mu.Unlock()
-	a, err := openSame(ctx, p.opener, o)
+	a, err := p.openSame(ctx, o)
 	p.mu.Lock()
 	close(o.opening)
 	o.opening = nil
@@ -129,12 +131,12 @@ func (p *pool) reopen(ctx context.Context, o *opened) error {
 }
 
 // openSame opens the file of an archive if that is still the same.
-func openSame(ctx context.Context, opener archive.Opener, o *opened) (*archive.Archive, error) {
-	if err := o.unchanged(); err != nil {
+func (p *pool) openSame(ctx context.Context, o *opened) (*archiveFile, error) {
+	if err := p.stores.unchanged(ctx, o); err != nil {
 		return nil, err
 	}
-	a, err := opener.Open(ctx, o.path)
-	if changed := o.unchanged(); changed != nil {
+	a, err := p.stores.openArchive(ctx, p.opener, o.path)
+	if changed := p.stores.unchanged(ctx, o); changed != nil {
 		if err == nil {
 			_ = a.Close() // It was only opened.
 		}
@@ -143,8 +145,11 @@ func openSame(ctx context.Context, opener archive.Opener, o *opened) (*archive.A
 	return a, err
 }
 
-func (o *opened) unchanged() error {
-	now, err := stampOf(o.path)
+func (s *stores) unchanged(ctx context.Context, o *opened) error {
+	now, err := s.stampOf(ctx, o.path)
+	if err != nil && o.elsewhere() && !errors.Is(err, fs.ErrNotExist) {
+		return o.explain(err)
+	}
 	if err != nil || !o.stamp.same(now) {
 		return errors.Join(ErrReplaced, err)
 	}
@@ -173,7 +178,7 @@ func (p *pool) drop(o *opened) {
 
 // unused takes out archives that nobody uses: one if it is gone, and the others while too many
 // are open. It must be called with p.mu held.
-func (p *pool) unused(o *opened) (unused []*archive.Archive) {
+func (p *pool) unused(o *opened) (unused []*archiveFile) {
 	if o.gone && o.idle != nil {
 		unused = append(unused, p.takeOut(o))
 	}
@@ -183,7 +188,7 @@ func (p *pool) unused(o *opened) (unused []*archive.Archive) {
 	return unused
 }
 
-func (p *pool) takeOut(o *opened) *archive.Archive {
+func (p *pool) takeOut(o *opened) *archiveFile {
 	p.idle.Remove(o.idle)
 	p.open -= o.files()
 	a := o.archive
@@ -191,7 +196,7 @@ func (p *pool) takeOut(o *opened) *archive.Archive {
 	return a
 }
 
-func closeArchives(archives []*archive.Archive) {
+func closeArchives(archives []*archiveFile) {
 	for _, a := range archives {
 		_ = a.Close() // It has only been read.
 	}

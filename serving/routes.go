@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -42,7 +43,13 @@ const (
 )
 
 // attempt is an attempt to answer a request.
-type attempt struct{ last, again bool }
+type attempt struct {
+	last bool
+	// again is set to have another one, after looking for archives: an archive is not there any more, or one that
+	// is not known may be.
+	again bool
+	age   time.Duration // how old the last look into stores may be
+}
 
 // request is a request for something in a repository.
 type request struct {
@@ -105,6 +112,8 @@ func (s *Server) routeRepository(w http.ResponseWriter, r *http.Request, view *s
 	repository := view.names.find(namespace, name)
 	switch {
 	case repository != nil:
+	case strings.Contains(reference, ":") && s.lookAgain(a):
+		return
 	case len(name) > maxName || !validName.MatchString(name):
 		fail(w, r, http.StatusBadRequest, codeNameInvalid, "the name of the repository is not valid")
 		return
@@ -162,13 +171,22 @@ func digestOf(w http.ResponseWriter, r *request, reference string) (d digest.Dig
 	return d, err == nil
 }
 
+// lookAgain has a request tried again after a look into the stores: another replica may have told the client of
+// a digest that is new there.
+func (s *Server) lookAgain(a *attempt) bool {
+	a.again, a.age = !a.last && len(s.locations) > 0, askedInterval
+	return a.again
+}
+
 // failReading answers that something could not be read.
 func (s *Server) failReading(w http.ResponseWriter, r *request, code string, err error) {
 	var damaged *damagedError
+	var away *storeError
 	switch {
 	case r.Context().Err() != nil: // Nobody waits for the answer.
 	case errors.Is(err, ErrReplaced) && !r.last:
 		r.again = true
+	case errors.Is(err, fs.ErrNotExist) && s.lookAgain(r.attempt):
 	case errors.Is(err, ErrReplaced), tooManyFiles(err):
 		w.Header().Set("Retry-After", "1")
 		fail(w, r.Request, http.StatusServiceUnavailable, codeUnavailable, "the archive cannot be read now; try again")
@@ -176,6 +194,10 @@ func (s *Server) failReading(w http.ResponseWriter, r *request, code string, err
 		fail(w, r.Request, http.StatusNotFound, code, "it is damaged in the archive")
 	case errors.Is(err, fs.ErrNotExist):
 		fail(w, r.Request, http.StatusNotFound, code, "no archive has it in this repository")
+	case errors.As(err, &away):
+		s.options.Log.Error("content cannot be read", "path", printable.String(r.URL.Path), "archive", printable.String(away.path), "error", printable.Error(away.err))
+		w.Header().Set("Retry-After", "5")
+		fail(w, r.Request, http.StatusServiceUnavailable, codeUnavailable, printable.String(away.path)+" cannot be read now, because its store fails; the log of the server says why")
 	default:
 		s.options.Log.Error("content cannot be read", "path", printable.String(r.URL.Path), "error", printable.Error(err))
 		fail(w, r.Request, http.StatusInternalServerError, codeUnknown, "it cannot be read from the archive; the log of the server says why")

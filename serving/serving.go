@@ -25,6 +25,15 @@
 // more are open than a quarter of the files that the process may open: the others are for
 // clients. A compressed archive is then unpacked anew.
 //
+// # Stores
+//
+// A path may be the address of an archive, or of a folder in a bucket, if the program imports the package of its
+// scheme, such as store/s3. All archives below a folder are served, in the order of their addresses. Blobs are
+// passed on as they come, and a client is cut off before the last byte of one that is not right. An object that is
+// replaced while it is sent ends the answer. With Options.CacheDir, blobs are kept on disk when they have been
+// verified: each is fetched once for all clients that want it at the same time. Servers have no other state, so any
+// number of them can serve the same archives, with the same digests.
+//
 // # Trust
 //
 // Archives and clients are both taken to be hostile. Manifests are verified before they are
@@ -43,6 +52,8 @@ import (
 	"time"
 
 	"github.com/dockerarchive/dockerarchive/archive"
+	"github.com/dockerarchive/dockerarchive/internal/blobcache"
+	"github.com/dockerarchive/dockerarchive/internal/naming"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
@@ -67,6 +78,12 @@ type Options struct {
 	// Bases, if not nil, have layers that archives leave out. Layers that deltas make are made
 	// once, and kept as far as BasesOptions.Keep goes.
 	Bases *archive.Bases
+	// Stores is how archives are reached whose paths are addresses.
+	Stores archive.Access
+	// CacheDir, unless it is "", is a directory where blobs of archives in stores are kept, CacheSize bytes at
+	// most: see package documentation.
+	CacheDir  string
+	CacheSize int64
 }
 
 // Access is a request that was answered.
@@ -95,7 +112,10 @@ type Server struct {
 	quiet   chan struct{} // has something when that has become none
 
 	refreshing sync.Mutex
-	refused    map[string]stamp // files that could not be read, as they were
+	refused    refusals
+	locations  []*location
+	stores     *stores
+	cache      *blobcache.Cache // nil if there is none
 
 	mu      sync.Mutex
 	current *snapshot // nil when closed
@@ -114,16 +134,28 @@ func New(ctx context.Context, paths []string, o Options) (*Server, error) {
 	if o.Patience == 0 {
 		o.Patience = 30 * time.Second
 	}
-	s := &Server{options: o, paths: paths, pool: newPool(openLimit(), archive.Opener{TempDir: o.TempDir, Bases: o.Bases}), checker: make(chan struct{}, 1), quiet: make(chan struct{}, 1), refused: map[string]stamp{}}
+	s := &Server{options: o, paths: make([]string, len(paths)), stores: newStores(o.Stores), checker: make(chan struct{}, 1), quiet: make(chan struct{}, 1)}
+	for n, path := range paths {
+		s.paths[n] = naming.HideQuery(path)
+	}
+	s.addLocations()
+	s.pool = newPool(openLimit(), archive.Opener{TempDir: o.TempDir, Bases: o.Bases}, s.stores)
+	if o.CacheDir != "" {
+		var err error
+		if s.cache, err = blobcache.Open(o.CacheDir, o.CacheSize); err != nil {
+			return nil, err
+		}
+	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.current = newSnapshot(s, nil)
-	if err := s.refresh(ctx, true); err != nil {
+	if err := s.refresh(ctx, 0, true); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-// Watch calls Refresh at every interval until ctx ends.
+// Watch calls Refresh at every interval until ctx ends. Stores are looked into every ten
+// seconds at most.
 func (s *Server) Watch(ctx context.Context, interval time.Duration) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
@@ -132,7 +164,7 @@ func (s *Server) Watch(ctx context.Context, interval time.Duration) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			s.Refresh(ctx)
+			_ = s.refresh(ctx, storeInterval, false) // Everything is logged.
 		}
 	}
 }
@@ -141,7 +173,7 @@ func (s *Server) Watch(ctx context.Context, interval time.Duration) {
 // being answered go on with the old archives, and so do all others until the replacement of
 // an archive can be read.
 func (s *Server) Refresh(ctx context.Context) {
-	_ = s.refresh(ctx, false) // Everything is logged.
+	_ = s.refresh(ctx, 0, false) // Everything is logged.
 }
 
 // Images returns how many images are served, and of how many archives.
@@ -163,7 +195,13 @@ func (s *Server) Close() error {
 	s.cancel()
 	s.swap(nil) // No check begins after that.
 	s.checks.Wait()
-	return nil
+	if s.cache == nil {
+		s.stores.close()
+		return nil
+	}
+	err := s.cache.Close()
+	s.stores.close()
+	return err
 }
 
 // ServeHTTP implements http.Handler.
@@ -202,24 +240,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.pages.ServeHTTP(rw, r)
 		return
 	}
-	if s.answer(rw, r, false) {
-		s.Refresh(r.Context())
-		s.answer(rw, r, true)
+	first := &attempt{}
+	if s.answer(rw, r, first); first.again {
+		_ = s.refresh(r.Context(), first.age, false) // Everything is logged.
+		s.answer(rw, r, &attempt{last: true})
 	}
 }
 
-// answer answers a request, unless it returns true: then a closed archive is not there any
-// more, and a request that is not the last attempt should be tried again.
-func (s *Server) answer(w http.ResponseWriter, r *http.Request, last bool) (again bool) {
+// answer answers a request, unless it wants the attempt to be made again.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, a *attempt) {
 	view := s.acquire()
 	if view == nil {
 		fail(w, r, http.StatusServiceUnavailable, codeUnavailable, "the server is being stopped")
-		return false
+		return
 	}
 	defer s.release(view)
-	a := &attempt{last: last}
 	s.route(w, r, view, a)
-	return a.again
 }
 
 // deny answers a request of a client that may not read, or not now.

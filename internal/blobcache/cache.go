@@ -41,6 +41,7 @@ type Cache struct {
 	ctx   context.Context // of all that is fetched
 	end   context.CancelFunc
 	work  sync.WaitGroup
+	close func() error
 
 	mu      sync.Mutex
 	stats   Stats
@@ -99,11 +100,14 @@ func Open(dir string, limit int64) (*Cache, error) {
 		return nil, fmt.Errorf("opening the cache %s: %w", dir, err)
 	}
 	c.ctx, c.end = context.WithCancel(context.Background())
+	c.close = sync.OnceValue(c.shut)
 	return c, nil
 }
 
-// Close ends what is being fetched. Blobs that are being read may be read on.
-func (c *Cache) Close() error {
+// Close ends what is being fetched. Blobs that are being read may be read on. It may be called more than once.
+func (c *Cache) Close() error { return c.close() }
+
+func (c *Cache) shut() error {
 	c.mu.Lock() // Nothing begins after that.
 	c.end()
 	c.mu.Unlock()

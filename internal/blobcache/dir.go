@@ -89,6 +89,6 @@ func (c *Cache) scan() error {
 // digestOf returns the digest that a file is called by.
 func digestOf(name string) (digest.Digest, bool) {
 	algorithm, encoded, _ := strings.Cut(name, "-")
-	d := digest.NewDigestFromEncoded(digest.Algorithm(algorithm), encoded)
-	return d, d.Validate() == nil
+	d, err := digest.Parse(algorithm + ":" + encoded)
+	return d, err == nil
 }

@@ -83,7 +83,7 @@ func (s *Server) Put(key string, data []byte) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.objects[key]
-	s.objects[key] = object{data, fmt.Sprintf("%q", fmt.Sprintf("%s+%d", old.etag, len(data)))}
+	s.objects[key] = object{data, fmt.Sprintf("%q", fmt.Sprintf("%s+%d", strings.Trim(old.etag, `"`), len(data)))}
 	if s.s3 {
 		return "s3://" + Bucket + "/" + key
 	}

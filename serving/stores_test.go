@@ -1,0 +1,283 @@
+package serving_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/dockerarchive/dockerarchive/archive"
+	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/internal/storetest"
+	"github.com/dockerarchive/dockerarchive/serving"
+	_ "github.com/dockerarchive/dockerarchive/store/https"
+	_ "github.com/dockerarchive/dockerarchive/store/s3"
+)
+
+// random returns a layer of so many bytes that are others for each seed.
+func randomLayer(t testing.TB, seed, size int) *imagetest.Image {
+	data := bytes.Repeat(fmt.Appendf(nil, "layer %d of a test\n", seed), size/16+1)[:size]
+	return imagetest.NewImage(t, fmt.Sprint(seed), imagetest.NewLayer(data, data, v1.MediaTypeImageLayer))
+}
+
+// impatient has requests to stores made again once.
+func impatient(o serving.Options) serving.Options {
+	o.Stores = archive.Access{Retries: 1}
+	return o
+}
+
+// cached returns options with a cache.
+func cached(t *testing.T) serving.Options {
+	return impatient(serving.Options{CacheDir: filepath.Join(t.TempDir(), "cache"), CacheSize: 64 << 20})
+}
+
+func blobOf(m *imagetest.Image) string { return "team/app/blobs/" + m.Layers[0].Digest.String() }
+
+// Archives in a bucket come, change and go, beside those of a directory.
+func TestBucket(t *testing.T) {
+	store := storetest.NewS3(t)
+	one, two, three := randomLayer(t, 1, 10_000), randomLayer(t, 2, 10_000), randomLayer(t, 3, 10_000)
+	dir := t.TempDir()
+	replace(t, filepath.Join(dir, "here.tar"), newLayout(t).add(three, "team/here:1").bytes())
+	store.Put("other/x.tar", newLayout(t).add(one, "team/other:1").bytes())
+	store.Put("images/notes.txt", []byte("nothing"))
+	s := serveWith(t, impatient(serving.Options{}), dir, "s3://images/images")
+	assert.Equal(t, three.Raw, s.get("team/here/manifests/1"))
+	assert.Equal(t, http.StatusNotFound, s.status("team/other/manifests/1"))
+
+	store.Put("images/deep/a.tar", newLayout(t).add(one, "team/app:1").bytes())
+	for n := range 5 { // More than a page of the list.
+		store.Put(fmt.Sprintf("images/b%d.tar", n), newLayout(t).add(two, fmt.Sprintf("team/b%d:1", n)).bytes())
+	}
+	s.Refresh(t.Context())
+	assert.Equal(t, one.Raw, s.get("team/app/manifests/1"))
+	assert.Equal(t, one.Layers[0].Blob, s.get(blobOf(one)))
+	assert.Equal(t, two.Raw, s.get("team/b4/manifests/1"))
+	ranged := s.do(http.MethodGet, "/v2/"+blobOf(one), "Range", "bytes=100-199")
+	assert.Equal(t, http.StatusPartialContent, ranged.StatusCode)
+	assert.Equal(t, one.Layers[0].Blob[100:200], ranged.body)
+
+	store.Put("images/deep/a.tar", newLayout(t).add(two, "team/app:1").bytes())
+	// The old object is not there any more: a client starts over.
+	assert.Equal(t, http.StatusNotFound, s.status(blobOf(one)))
+	s.Refresh(t.Context())
+	assert.Equal(t, two.Raw, s.get("team/app/manifests/1"))
+	store.Put("images/bad.tar", []byte("no archive"))
+	store.Delete("images/deep/a.tar")
+	s.Refresh(t.Context())
+	assert.Equal(t, http.StatusNotFound, s.status("team/app/manifests/1"))
+	assert.Contains(t, s.log.String(), "s3://images/images/bad.tar")
+	assert.Equal(t, three.Raw, s.get("team/here/manifests/1"))
+}
+
+// A digest that another replica knows already is looked for.
+func TestOtherReplicaIsFaster(t *testing.T) {
+	store, one := storetest.NewS3(t), randomLayer(t, 1, 10_000)
+	path := "team/app/manifests/" + one.Digest().String()
+	store.Put("images/old.tar", newLayout(t).add(randomLayer(t, 2, 10), "team/old:1").bytes())
+	s := serveWith(t, impatient(serving.Options{}), "s3://images/images/")
+	store.Put("images/new.tar", newLayout(t).add(one, "team/app:1").bytes())
+	assert.EventuallyWithT(t, func(c *assert.CollectT) { assert.Equal(c, http.StatusOK, s.status(path)) }, 60e9, 50e6)
+}
+
+// A named object, and a file on a server, are served; what is not there is an error.
+func TestNamedAddresses(t *testing.T) {
+	store, one, two := storetest.NewS3(t), randomLayer(t, 1, 10_000), randomLayer(t, 2, 10_000)
+	web := storetest.NewHTTPS(t)
+	named := store.Put("any-name", newLayout(t).add(one, "team/app:1").bytes())
+	address := web.Put("x.tar", newLayout(t).add(two, "team/web:1").bytes())
+	o := impatient(serving.Options{})
+	o.Stores.CertDir = web.CertDir
+	s := serveWith(t, o, named, address+"?secret=1")
+	assert.Equal(t, one.Layers[0].Blob, s.get(blobOf(one)))
+	assert.Equal(t, two.Layers[0].Blob, s.get(strings.Replace(blobOf(two), "app", "web", 1)))
+	web.Put("x.tar", newLayout(t).add(one, "team/web:1").bytes())
+	s.Refresh(t.Context())
+	assert.Equal(t, one.Raw, s.get("team/web/manifests/1"))
+	assert.NotContains(t, s.log.String(), "secret")
+	for _, missing := range []string{"s3://images/none.tar", web.URL + "/none.tar"} {
+		_, err := serving.New(t.Context(), []string{missing}, o)
+		require.ErrorContains(t, err, missing)
+	}
+}
+
+// An object that is replaced while it is sent ends the answer, and so does one that is damaged.
+func TestSwappedWhileSent(t *testing.T) {
+	for name, options := range map[string]func(t *testing.T) serving.Options{
+		"passed on": func(*testing.T) serving.Options { return impatient(serving.Options{}) }, "cached": cached,
+	} {
+		t.Run(name, func(t *testing.T) {
+			store, one := storetest.NewS3(t), randomLayer(t, 1, 8<<20)
+			data := newLayout(t).add(one, "team/app:1").bytes()
+			path := store.Put("a.tar", data)
+			s := serveWith(t, options(t), path)
+			s.get("team/app/manifests/1")
+			at := bytes.Index(data, one.Layers[0].Blob)
+			broken := false
+			store.Before(func(w http.ResponseWriter, r *http.Request) bool {
+				var from int
+				_, _ = fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from)
+				if broken || from < at {
+					return false
+				}
+				broken = true
+				w.Header().Set("ETag", r.Header.Get("If-Match"))
+				w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, at+len(one.Layers[0].Blob)-1, len(data)))
+				w.Header().Set("Content-Length", fmt.Sprint(at+len(one.Layers[0].Blob)-from))
+				w.WriteHeader(http.StatusPartialContent)
+				_, _ = w.Write(data[from : from+1<<20])
+				other := bytes.Clone(data)
+				other[at+5<<20]++
+				store.Put("a.tar", append(other, make([]byte, 512)...))
+				panic(http.ErrAbortHandler)
+			})
+			a := s.do(http.MethodGet, "/v2/"+blobOf(one))
+			assert.Error(t, a.err)
+			assert.True(t, bytes.HasPrefix(one.Layers[0].Blob, a.body))
+			assert.Contains(t, s.log.String(), "it has changed while it was read")
+
+			s.Refresh(t.Context()) // The archive that is there now is damaged.
+			a = s.do(http.MethodGet, "/v2/"+blobOf(one))
+			assert.Error(t, a.err)
+			assert.Less(t, len(a.body), len(one.Layers[0].Blob))
+			assert.Equal(t, http.StatusNotFound, s.status(blobOf(one)))
+		})
+	}
+}
+
+// Many clients that want a blob at once have it fetched once, and the cache serves it from then on, also in ranges,
+// after a restart, and while the store is away.
+func TestCache(t *testing.T) {
+	store, one, two := storetest.NewS3(t), randomLayer(t, 1, 8<<20), randomLayer(t, 2, 5<<20)
+	store.Put("images/a.tar", newLayout(t).add(one, "team/app:1").add(two, "team/app:2").bytes())
+	o := cached(t)
+	s := serveWith(t, o, "s3://images/images")
+	s.get("team/app/manifests/1")
+	_, _ = store.Count()
+	var clients sync.WaitGroup
+	for range 20 {
+		clients.Go(func() { assert.True(t, bytes.Equal(one.Layers[0].Blob, s.get(blobOf(one)))) })
+	}
+	clients.Wait()
+	_, sent := store.Count()
+	assert.Less(t, sent, int64(8<<20+1<<20))
+	stats, _ := s.CacheStats()
+	assert.EqualValues(t, 1, stats.Misses)
+	assert.EqualValues(t, 19, stats.Hits+stats.Shared)
+	small := s.do(http.MethodGet, "/v2/"+blobOf(two), "Range", "bytes=-1000")
+	assert.Equal(t, two.Layers[0].Blob[5<<20-1000:], small.body)
+	_, sent = store.Count()
+	assert.Less(t, sent, int64(1<<20), "a little is not worth the whole blob")
+	s.http.Close()
+	require.NoError(t, s.Close())
+
+	s = serveWith(t, o, "s3://images/images")
+	var away atomic.Bool
+	store.Before(func(w http.ResponseWriter, r *http.Request) bool {
+		if away.Load() {
+			storetest.Refuse(w, http.StatusServiceUnavailable, "SlowDown", "Please reduce your request rate.")
+		}
+		return away.Load()
+	})
+	away.Store(true)
+	s.Refresh(t.Context())
+	assert.Equal(t, one.Raw, s.get("team/app/manifests/1"))
+	assert.Equal(t, one.Raw, s.get("team/app/manifests/"+one.Digest().String()))
+	assert.True(t, bytes.Equal(one.Layers[0].Blob, s.get(blobOf(one))))
+	assert.Equal(t, one.Layers[0].Blob[7<<20:], s.do(http.MethodGet, "/v2/"+blobOf(one), "Range", fmt.Sprintf("bytes=%d-", 7<<20)).body)
+	assert.Equal(t, http.StatusOK, s.do(http.MethodHead, "/v2/"+blobOf(one)).StatusCode)
+	a := s.do(http.MethodGet, "/v2/"+blobOf(two))
+	assert.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
+	assert.Equal(t, "UNAVAILABLE", a.code(t))
+	assert.NotEmpty(t, a.Header.Get("Retry-After"))
+	assert.Contains(t, string(a.body), "s3://images/images/a.tar")
+	assert.Contains(t, s.log.String(), "SlowDown")
+	assert.Contains(t, s.Failing()["s3://images/images"], "SlowDown")
+	assert.NotZero(t, s.StoreStats().Retries)
+
+	away.Store(false)
+	s.Refresh(t.Context())
+	assert.Empty(t, s.Failing())
+	assert.True(t, bytes.Equal(two.Layers[0].Blob, s.get(blobOf(two))))
+}
+
+// A store that throttles for a moment is asked again: the client waits.
+func TestThrottled(t *testing.T) {
+	store, one := storetest.NewS3(t), randomLayer(t, 1, 1<<20)
+	path := store.Put("a.tar", newLayout(t).add(one, "team/app:1").bytes())
+	s := serveWith(t, impatient(serving.Options{}), path)
+	s.get("team/app/manifests/1")
+	var refused atomic.Bool
+	store.Before(func(w http.ResponseWriter, r *http.Request) bool {
+		first := refused.CompareAndSwap(false, true)
+		if first {
+			storetest.Refuse(w, http.StatusServiceUnavailable, "SlowDown", "Please reduce your request rate.")
+		}
+		return first
+	})
+	assert.True(t, bytes.Equal(one.Layers[0].Blob, s.get(blobOf(one))))
+	assert.EqualValues(t, 1, s.StoreStats().Failed)
+}
+
+// A cache whose directory fails is no reason to serve nothing, nor is one that has no room.
+func TestCacheFails(t *testing.T) {
+	store, one := storetest.NewS3(t), randomLayer(t, 1, 5<<20)
+	path := store.Put("a.tar", newLayout(t).add(one, "team/app:1").bytes())
+	o := cached(t)
+	s := serveWith(t, o, path)
+	require.NoError(t, os.RemoveAll(o.CacheDir))
+	assert.True(t, bytes.Equal(one.Layers[0].Blob, s.get(blobOf(one))))
+	assert.Contains(t, s.log.String(), "the cache fails")
+	o = cached(t)
+	o.CacheSize = 1000
+	s = serveWith(t, o, path)
+	assert.True(t, bytes.Equal(one.Layers[0].Blob, s.get(blobOf(one))))
+	_, err := serving.New(t.Context(), []string{path}, o)
+	require.ErrorContains(t, err, "another process uses this cache")
+}
+
+// Replicas that found the archives in another order answer the same bytes.
+func TestReplicas(t *testing.T) {
+	store := storetest.NewS3(t)
+	subject := randomLayer(t, 0, 1000)
+	put := func(n int) {
+		l := newLayout(t).add(subject, "team/app:1").add(randomLayer(t, n, 1000), fmt.Sprintf("team/app:%d", n+1), "team/app:same")
+		store.Put(fmt.Sprintf("images/%c.tar", 'z'-n), l.bytes())
+	}
+	put(1)
+	early := serveWith(t, impatient(serving.Options{}), "s3://images/images")
+	for n := 2; n < 10; n++ {
+		put(n)
+		early.Refresh(t.Context())
+	}
+	late := serveWith(t, impatient(serving.Options{}), "s3://images/images")
+	for _, path := range []string{"_catalog", "team/app/tags/list", "team/app/manifests/same", "team/app/manifests/1", "team/app/referrers/" + subject.Digest().String()} {
+		assert.Equal(t, string(early.get(path)), string(late.get(path)), path)
+	}
+}
+
+// A client that goes away ends what it wanted from the store, unless that is for the cache.
+func TestClientGoes(t *testing.T) {
+	store, one := storetest.NewS3(t), randomLayer(t, 1, 32<<20)
+	path := store.Put("a.tar", newLayout(t).add(one, "team/app:1").bytes())
+	s := serveWith(t, impatient(serving.Options{}), path)
+	response, err := http.Get(s.url + "/v2/" + blobOf(one)) //nolint:noctx // It is closed.
+	require.NoError(t, err)
+	_, err = io.CopyN(io.Discard, response.Body, 1000)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	s.http.Close() // Waits for the request.
+	_, sent := store.Count()
+	assert.Less(t, sent, int64(32<<20))
+}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -39,10 +38,7 @@ Ctrl-C ends it.`,
 
 func browse(ctx context.Context, stdout, stderr io.Writer, tmpdir string, port uint16, args []string) error {
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	paths := make([]string, len(args))
-	for n, arg := range args {
-		paths[n] = filepath.Clean(archivePath(arg))
-	}
+	paths := servedPaths(args)
 	l, err := listen(ctx, "--port", net.JoinHostPort("127.0.0.1", fmt.Sprint(port)))
 	if err != nil {
 		return err

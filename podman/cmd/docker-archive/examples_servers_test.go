@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dockerarchive/dockerarchive/internal/storetest"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
@@ -136,6 +137,7 @@ $make --base alpine:3.20 --add ./secret:/etc/secret docker://$REGISTRY/docker.io
 }
 
 func TestExamplesOfServe(t *testing.T) {
+	storetest.NewS3(t).Put("prod/images.tar", archiveBytes(t))
 	dir, env := preparedDir(t, imagetest.NewRegistry(t), "mkdir archives; cp images.tar archives\n")
 	writeCertificate(t, dir)
 	// The password is "secret", at the least cost.
@@ -153,6 +155,14 @@ wait $server`, env...)
 		require.NoError(t, err, out)
 		assert.Contains(t, out, "serving at http")
 	})
+}
+
+// archiveBytes returns a small archive.
+func archiveBytes(t *testing.T) []byte {
+	t.Helper()
+	data, err := os.ReadFile("../../../testdata/archives/docker29.tar")
+	require.NoError(t, err)
+	return data
 }
 
 func TestExamplesOfBrowse(t *testing.T) {

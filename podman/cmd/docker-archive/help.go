@@ -35,7 +35,7 @@ var helpGroups = []helpGroup{
 			"dest-oci-accept-uncompressed-layers dest-precompute-digests sign-by-sigstore-private-key sign-passphrase-file " +
 			"sign-identity encryption-key encrypt-layer decryption-key",
 	},
-	{title: "Where", flags: "output tag to host context address namespace listen port tls-cert tls-key htpasswd metrics", rare: "snapshotter"},
+	{title: "Where", flags: "output tag to host context address namespace listen port tls-cert tls-key htpasswd metrics cache cache-size", rare: "snapshotter"},
 	{
 		title: "Registry access",
 		flags: "creds username password-stdin authfile tls-verify cert-dir src-creds dest-creds src-tls-verify dest-tls-verify",

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,7 +16,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/dockerarchive/dockerarchive/archive"
 	"github.com/dockerarchive/dockerarchive/browsing"
+	"github.com/dockerarchive/dockerarchive/internal/naming"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	"github.com/dockerarchive/dockerarchive/serving"
 )
@@ -37,6 +40,9 @@ type serveOptions struct {
 	tlsKey   string
 	htpasswd string
 	metrics  string
+	cache    string
+	cacheMax string
+	certDir  string
 	base     baseOptions
 	quiet    bool
 	noWeb    bool
@@ -45,11 +51,12 @@ type serveOptions struct {
 func newServeCommand(g *globalOptions) *cobra.Command {
 	o := &serveOptions{global: g}
 	cmd := &cobra.Command{
-		Use:   "serve ARCHIVE|DIRECTORY...",
+		Use:   "serve ARCHIVE|DIRECTORY|s3://BUCKET/PREFIX...",
 		Short: "Serve the images in archives as a read-only registry",
 		Long: `Serve the images of archives as a read-only registry, and as pages for
 browsers. Nothing is unpacked or written. A DIRECTORY is an OCI layout, or
-holds archives and OCI layouts.
+holds archives and OCI layouts. Archives in buckets, and at https://, are read
+in place; --cache keeps what is pulled.
 
 registry.example.com/team/app:1 is pulled as HOST:PORT/team/app:1, or as
 HOST:PORT/registry.example.com/team/app:1. An image without a name is named
@@ -59,7 +66,8 @@ Requests are logged on standard output in the Common Log Format. SIGTERM ends
 it after the running requests, or after 30 seconds.`,
 		Example: `  docker-archive serve images.tar
   docker-archive serve --listen :5000 --htpasswd users /srv/archives
-  docker-archive serve --tls-cert cert.pem --tls-key key.pem images.tar`,
+  docker-archive serve --tls-cert cert.pem --tls-key key.pem images.tar
+  docker-archive serve --cache cache --cache-size 50G s3://images/prod`,
 		Args: atLeast(1, "archives or directories"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args)
@@ -70,14 +78,17 @@ it after the running requests, or after 30 seconds.`,
 	f.StringVar(&o.tlsCert, "tls-cert", "", "`FILE` with the certificate chain for HTTPS")
 	f.StringVar(&o.tlsKey, "tls-key", "", "`FILE` with the key of the certificate")
 	f.StringVar(&o.htpasswd, "htpasswd", "", "`FILE` of users, as 'htpasswd -B' writes it")
-	f.StringVar(&o.metrics, "metrics", "", "serve metrics for Prometheus at `[HOST]:PORT`/metrics")
+	f.StringVar(&o.metrics, "metrics", "", "serve /metrics, /healthz and /readyz at `[HOST]:PORT`")
+	f.StringVar(&o.cache, "cache", "", "keep blobs of buckets and servers in `DIRECTORY`")
+	f.StringVar(&o.cacheMax, "cache-size", "10G", "keep at most `SIZE` there")
+	f.StringVar(&o.certDir, "cert-dir", "", "`DIRECTORY` with certificates (*.crt, *.cert, *.key) for stores")
 	o.base.register(f)
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "do not log requests")
 	f.BoolVar(&o.noWeb, "no-web", false, "serve no pages for browsers")
 	return cmd
 }
 
-func (o *serveOptions) run(ctx context.Context, stdout, stderr io.Writer, args []string) error {
+func (o *serveOptions) run(ctx context.Context, stdout, stderr io.Writer, args []string) (err error) {
 	if (o.tlsCert == "") != (o.tlsKey == "") {
 		return usagef("--tls-cert and --tls-key are given together or not at all")
 	}
@@ -107,9 +118,9 @@ func (o *serveOptions) run(ctx context.Context, stdout, stderr io.Writer, args [
 	}
 	defer o.base.close()
 	options.Bases = o.base.bases
-	paths := make([]string, len(args))
-	for n, arg := range args {
-		paths[n] = filepath.Clean(archivePath(arg))
+	paths := servedPaths(args)
+	if err := o.stores(&options, paths, accessTo(sys)); err != nil {
+		return err
 	}
 	// The ports are taken first, so that a port in use is found before archives are
 	// unpacked.
@@ -117,9 +128,20 @@ func (o *serveOptions) run(ctx context.Context, stdout, stderr io.Writer, args [
 	if err != nil {
 		return err
 	}
+	health := &health{}
+	servers, ctx := errgroup.WithContext(ctx)
+	if metricsListener != nil {
+		fmt.Fprintf(stderr, "docker-archive: metrics at http://%s/metrics\n", metricsListener.Addr())
+		// It is there before all archives are, and until all requests have ended.
+		observed, end := context.WithCancel(context.WithoutCancel(ctx))
+		defer end()
+		done := make(chan error, 1)
+		go func() { done <- serving.Serve(observed, metricsListener, counted.handler(health), "", "", 0) }()
+		defer func() { end(); err = errors.Join(err, <-done) }()
+	}
 	s, err := serving.New(ctx, paths, options)
 	if err != nil {
-		return errors.Join(err, l.Close(), closeListener(metricsListener))
+		return errors.Join(err, l.Close())
 	}
 	defer s.Close()
 	if !o.noWeb {
@@ -132,14 +154,43 @@ func (o *serveOptions) run(ctx context.Context, stdout, stderr io.Writer, args [
 	if o.tlsCert != "" {
 		scheme = "https"
 	}
-	servers, ctx := errgroup.WithContext(ctx)
-	if metricsListener != nil {
-		fmt.Fprintf(stderr, "docker-archive: metrics at http://%s/metrics\n", metricsListener.Addr())
-		servers.Go(func() error { return serving.Serve(ctx, metricsListener, counted.handler(s), "", "", stopGrace) })
-	}
+	counted.add(s)
+	health.ready(ctx, s)
 	fmt.Fprintf(stderr, "docker-archive: serving at %s://%s\n", scheme, l.Addr())
 	servers.Go(func() error { return serving.Serve(ctx, l, s, o.tlsCert, o.tlsKey, stopGrace) })
 	return servers.Wait()
+}
+
+// servedPaths returns the paths of arguments.
+func servedPaths(args []string) []string {
+	paths := make([]string, len(args))
+	for n, arg := range args {
+		paths[n] = archivePath(arg)
+		if _, ok := naming.Scheme(paths[n]); !ok {
+			paths[n] = filepath.Clean(paths[n])
+		}
+	}
+	return paths
+}
+
+// stores sets how stores are reached, and what is kept of them.
+func (o *serveOptions) stores(options *serving.Options, paths []string, access archive.Access) error {
+	if o.certDir != "" {
+		access.CertDir = o.certDir
+	}
+	options.Stores = access
+	if o.cache == "" {
+		return nil
+	}
+	if !slices.ContainsFunc(paths, func(path string) bool { _, ok := naming.Scheme(path); return ok }) {
+		return usagef("--cache is for archives in buckets and on servers: no argument is one")
+	}
+	size, err := parseSize(o.cacheMax)
+	if err != nil || size <= 0 {
+		return usagef("--cache-size %q is not a size such as 50G", o.cacheMax)
+	}
+	options.CacheDir, options.CacheSize = o.cache, size
+	return nil
 }
 
 // listeners returns the listeners for images and for metrics, nil if metrics are
@@ -162,13 +213,6 @@ func listen(ctx context.Context, flag, address string) (net.Listener, error) {
 	}
 	var config net.ListenConfig
 	return config.Listen(ctx, "tcp", address)
-}
-
-func closeListener(l net.Listener) error {
-	if l == nil {
-		return nil
-	}
-	return l.Close()
 }
 
 // accessLog returns a function that writes a line for each request to w.

@@ -13,10 +13,10 @@ type StoreStats struct {
 // CacheStats are counts of the cache since the Server began, but for Blobs, Bytes and Limit.
 type CacheStats = blobcache.Stats
 
-// StoreStats returns what was asked of stores.
-func (s *Server) StoreStats() StoreStats {
+// StoreStats returns what was asked of stores; ok is false if no path is an address.
+func (s *Server) StoreStats() (stats StoreStats, ok bool) {
 	m := s.stores.meter
-	return StoreStats{Requests: m.Requests.Load(), Failed: m.Failed.Load(), Retries: m.Retries.Load(), Bytes: m.Bytes.Load()}
+	return StoreStats{Requests: m.Requests.Load(), Failed: m.Failed.Load(), Retries: m.Retries.Load(), Bytes: m.Bytes.Load()}, len(s.locations) > 0
 }
 
 // CacheStats returns the counts of the cache; ok is false if there is none.

@@ -44,13 +44,16 @@ func (m serveMetrics) add(s *serving.Server) {
 	}
 	gauge("docker_archive_images", func() int64 { images, _ := s.Images(); return int64(images) })
 	gauge("docker_archive_archives", func() int64 { _, archives := s.Images(); return int64(archives) })
+	if _, ok := s.StoreStats(); !ok {
+		return
+	}
 	for name, value := range map[string]func(serving.StoreStats) int64{
 		"requests_total": func(s serving.StoreStats) int64 { return s.Requests },
 		"bytes_total":    func(s serving.StoreStats) int64 { return s.Bytes },
 		"retries_total":  func(s serving.StoreStats) int64 { return s.Retries },
 		"errors_total":   func(s serving.StoreStats) int64 { return s.Failed },
 	} {
-		gauge("docker_archive_store_"+name, func() int64 { return value(s.StoreStats()) })
+		gauge("docker_archive_store_"+name, func() int64 { stats, _ := s.StoreStats(); return value(stats) })
 	}
 	gauge("docker_archive_store_unreadable", func() int64 { return int64(len(s.Failing())) })
 	if _, ok := s.CacheStats(); !ok {

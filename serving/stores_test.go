@@ -202,6 +202,7 @@ func TestCache(t *testing.T) {
 	assert.Equal(t, "UNAVAILABLE", a.code(t))
 	assert.NotEmpty(t, a.Header.Get("Retry-After"))
 	assert.Contains(t, string(a.body), "s3://images/images/a.tar")
+	assert.NotContains(t, string(a.body), "SlowDown")
 	assert.Contains(t, s.log.String(), "SlowDown")
 	assert.Contains(t, s.Failing()["s3://images/images"], "SlowDown")
 	asked, ok := s.StoreStats()

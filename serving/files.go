@@ -141,8 +141,12 @@ func (s *Server) open(ctx context.Context, f file, old *opened) (*opened, error)
 	a, err := s.stores.openArchive(ctx, s.pool.opener, f.path)
 	if err != nil {
 		if ctx.Err() == nil {
-			if !tooManyFiles(err) && !isElsewhere(f.path) || errors.Is(err, errdef.ErrDamaged) || errors.Is(err, errdef.ErrNoImageArchive) { // Else it may be read next time.
-				s.refused.add(f)
+			switch {
+			case tooManyFiles(err): // It may be read next time.
+			case isElsewhere(f.path) && !errors.Is(err, errdef.ErrDamaged) && !errors.Is(err, errdef.ErrNoImageArchive) && !errors.Is(err, errdef.ErrLimit):
+				s.refused.add(f, time.Now().Add(reopenInterval))
+			default:
+				s.refused.add(f, time.Time{})
 			}
 			s.options.Log.Warn("archive cannot be read", "path", printable.String(f.path), "error", printable.Error(err), "still served as it was", old != nil)
 		}
@@ -158,26 +162,34 @@ func (s *Server) open(ctx context.Context, f file, old *opened) (*opened, error)
 	return o, nil
 }
 
+// reopenInterval is how often an archive is opened that a store does not give.
+const reopenInterval = 30 * time.Second
+
 // refusals are files that could not be read, as they were.
 type refusals struct {
 	mu  sync.Mutex
-	all map[string]stamp
+	all map[string]refusal
+}
+
+type refusal struct {
+	stamp
+	until time.Time // zero: for good
 }
 
 func (r *refusals) has(f file) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	refused, ok := r.all[f.path]
-	return ok && refused.same(f.stamp)
+	return ok && refused.same(f.stamp) && (refused.until.IsZero() || time.Now().Before(refused.until))
 }
 
-func (r *refusals) add(f file) {
+func (r *refusals) add(f file, until time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.all == nil {
-		r.all = map[string]stamp{}
+		r.all = map[string]refusal{}
 	}
-	r.all[f.path] = f.stamp
+	r.all[f.path] = refusal{f.stamp, until}
 }
 
 func (r *refusals) remove(f file) {

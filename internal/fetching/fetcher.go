@@ -60,7 +60,7 @@ type Options struct {
 	// jobs it is smaller, so that all ranges together take no more memory than those of six.
 	RangeSize int
 	// Buffers is how many ranges are kept that came before their turn, next to the one
-	// that each blob has for itself; 0 means two for each job, but no more than 16.
+	// that each blob has for itself; 0 means four more than jobs, but no more than 16.
 	Buffers int
 	// Busy, if not nil, reports whether an error asks for fewer requests at once.
 	Busy func(error) bool
@@ -122,7 +122,7 @@ func New(o Options) *Fetcher {
 		o.RangeSize = RangeSize
 	}
 	if o.Buffers <= 0 {
-		o.Buffers = min(o.Jobs*buffersPerJob, maxBuffers)
+		o.Buffers = min(o.Jobs+early, maxBuffers)
 	}
 	// One for each blob that is read, and those for all.
 	o.RangeSize = min(o.RangeSize, max(rangesMemory/max(o.Jobs+o.Buffers, 1), minRange))

@@ -29,17 +29,17 @@ const (
 	// RangeSize is the size of a range, in bytes, unless Options set it. A line of 20 MB/s
 	// takes longer to bring it than to ask for the next, which is asked for meanwhile, and it
 	// is small enough to be kept until its turn.
-	RangeSize = 1 << 20
+	RangeSize = 3 << 19
 	// runLength is how many ranges that follow each other are asked for at once where
 	// nobody helps: fewer questions for the same bytes.
 	runLength = 8
 	// worthwhile is the divisor of the part of a range that an attempt must bring, so that
 	// the next follows at once and has as many retries as the first had.
 	worthwhile = 4
-	// buffersPerJob is how many ranges are kept for each line: the one that it
-	// brings, and one that came before its turn.
-	buffersPerJob = 2
-	// maxBuffers is where more lines have no more buffers: 16 MiB.
+	// early is how many ranges are kept that came before their turn, or are asked for while those
+	// before them end, next to the one that each line brings. More of them bring nothing.
+	early = 4
+	// maxBuffers is where more lines have no more buffers: 24 MiB.
 	maxBuffers = 16
 	// rangesMemory is how many bytes all ranges together may take: those of maxBuffers
 	// and of six blobs.

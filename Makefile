@@ -94,7 +94,7 @@ generate-check:
 # they wait for their daemons and for the disk most of the time.
 interop: build
 	interop/clients
-	cd interop && $(STATIC) test -tags interop,$(TAGS) -count 1 -parallel 4 -timeout 20m ./...
+	cd interop && $(STATIC) test -tags interop,$(TAGS) -count 1 -parallel 4 -timeout 40m ./...
 
 # interop-all is interop with what takes too long for CI.
 interop-all: build
@@ -158,9 +158,9 @@ RUNS386 = GOARCH=386 $(STATIC) test -run '^$$' ./internal/async >/dev/null 2>&1
 # 32-bit machine, and on a big-endian one by way of Debian's qemu-user.
 PORTABLE = ./internal/inflate ./internal/tarfile ./internal/compression
 portable:
-	@if $(RUNS386); then set -x; GOARCH=386 $(STATIC) test $(PORTABLE); \
+	@if $(RUNS386); then set -x; GOARCH=386 $(STATIC) test -timeout 30m $(PORTABLE); \
 	else echo 'Only compiling for 386: this kernel does not run its programs.'; GOARCH=386 $(STATIC) vet $(PORTABLE); fi
-	GOARCH=s390x $(STATIC) test -exec qemu-s390x $(PORTABLE)
+	GOARCH=s390x $(STATIC) test -timeout 30m -exec qemu-s390x $(PORTABLE)
 
 # fuzz looks for new findings for a moment; fuzz longer by FUZZTIME=30m. The default
 # is a number of inputs, not a time: Go may report the end of the time as a failure.

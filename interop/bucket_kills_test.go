@@ -1,0 +1,81 @@
+//go:build interop && interopall
+
+package interop
+
+import (
+	"context"
+	"crypto/rand"
+	mathrand "math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestKillBucket kills save and add, 200 times, while they write to a bucket: the object is the old one or the new
+// one, and the next run aborts each upload that is left, or lists it.
+func TestKillBucket(t *testing.T) {
+	store := startVersitygw(t)
+	dir := t.TempDir()
+	command := store.command(t).withEnv("XDG_CACHE_HOME=" + filepath.Join(dir, "cache"))
+	data := make([]byte, 30<<20)
+	_, _ = rand.Read(data) // Never fails.
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "large"), data, 0o644))
+	base, added := filepath.Join(dir, "base.tar"), filepath.Join(dir, "added.tar")
+	command.run(t, "make", "-q", "--add", filepath.Join(dir, "large")+":/large", "--compress", "none", "--timestamp", "1", "-t", "base:1", "-o", base)
+	command.run(t, "make", "-q", "--add", filepath.Join(dir, "large")+":/other", "--compress", "none", "--timestamp", "1", "-t", "added:1", "-o", added)
+
+	path := store.path("a.tar")
+	save := []string{"save", "--insecure-policy", "--force", "-o", path, base}
+	add := []string{"add", "-q", "--insecure-policy", path, added}
+	command.run(t, save...)
+	saved := store.get(t, "a.tar")
+	start := time.Now()
+	command.run(t, add...)
+	took := time.Since(start)
+	grown := store.get(t, "a.tar")
+
+	left, ended := 0, 0
+	for n := range 200 {
+		args := add
+		if n%2 == 0 {
+			args = save
+		} else {
+			command.run(t, save...) // It ends what the kill before has left.
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(mathrand.Int64N(int64(took*5/4))))
+		if _, err := both(ctx, command, args...); err == nil {
+			ended++
+		}
+		cancel()
+		got := store.get(t, "a.tar")
+		require.True(t, slices.Equal(got, saved) || slices.Equal(got, grown), "after kill %d it is another object, of %d bytes", n, len(got))
+		before := store.uploads(t)
+		if left += len(before); len(before) == 0 {
+			continue
+		}
+		said, err := both(t.Context(), command, save...)
+		require.NoError(t, err, said)
+		for _, id := range before {
+			assert.Contains(t, said, id)
+		}
+		for _, id := range store.uploads(t) {
+			command.run(t, "save", "-q", "--insecure-policy", "--force", "--abort-upload", id, "-o", path, base)
+		}
+		require.Empty(t, store.uploads(t))
+	}
+	t.Logf("200 kills, %d too late, %d uploads were left", ended, left)
+}
+
+// both runs a program until ctx kills it, and returns all that it prints.
+func both(ctx context.Context, p program, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, p.argv[0], append(slices.Clone(p.argv[1:]), args...)...)
+	cmd.Env = append(os.Environ(), p.env...)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"runtime"
 	"strings"
 
@@ -163,11 +164,28 @@ func looksWhole(path string) bool {
 	if err != nil || !info.Mode().IsRegular() {
 		return true // It is not a part.
 	}
-	compressed, err := isCompressed(io.NewSectionReader(f, 0, info.Size()))
+	return isWhole(io.NewSectionReader(f, 0, info.Size()))
+}
+
+func isWhole(file *io.SectionReader) bool {
+	compressed, err := isCompressed(file)
 	if err != nil || compressed {
 		return true
 	}
-	end := make([]byte, min(info.Size(), 1024))
-	_, err = f.ReadAt(end, info.Size()-int64(len(end)))
+	end := make([]byte, min(file.Size(), 1024))
+	_, err = file.ReadAt(end, file.Size()-int64(len(end)))
 	return err == nil && strings.Trim(string(end), "\x00") == ""
+}
+
+// refusePart returns an error for a part of an archive that is elsewhere.
+func refusePart(address string, file *io.SectionReader) error {
+	archive, _, ok := parts.Split(address)
+	if !ok {
+		return nil
+	}
+	list, err := parts.Read(file, file.Size())
+	if list == nil && err == nil && isWhole(file) {
+		return nil // It is only called like one.
+	}
+	return fmt.Errorf("it is a part of an archive, and parts are read as local files only: join them (cat %s.[0-9]*)", path.Base(archive))
 }

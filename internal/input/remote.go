@@ -130,6 +130,9 @@ func openRemote(ctx context.Context, name, address string, o Options) (*File, er
 	}
 	section := io.NewSectionReader(remote, 0, remote.Size())
 	compressed, err := isCompressed(section)
+	if err == nil {
+		err = refusePart(address, section)
+	}
 	if err == nil && !compressed {
 		return &File{SectionReader: section, close: remote.Close}, nil
 	}

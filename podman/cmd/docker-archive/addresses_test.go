@@ -124,6 +124,23 @@ func TestAddressChanges(t *testing.T) {
 	}
 }
 
+// A part of an archive at an address is an error that says so; a whole archive may be called like one.
+func TestPartsAtAddresses(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "app.tar")
+	saved(t, path, "1", imagetest.Gzip(1, 1_300_000), imagetest.Gzip(2, 1_300_000))
+	_, errOut, status := runSave(t, "", "-q", "--insecure-policy", "--split", "1MiB", "-o", filepath.Join(dir, "parts.tar"), path)
+	require.Zero(t, status, errOut)
+	s := storetest.NewS3(t)
+	for _, part := range []string{"parts.tar.000", "parts.tar.001"} {
+		_, errOut, status := runCommand(t, "list", put(t, s, part, filepath.Join(dir, part)))
+		assert.Equal(t, exitFailure, status)
+		assert.Contains(t, errOut, "it is a part of an archive, and parts are read as local files only: join them (cat parts.tar.[0-9]*)")
+	}
+	_, errOut, status = runCommand(t, "list", put(t, s, "app.tar.001", path))
+	assert.Zero(t, status, errOut)
+}
+
 // A policy names addresses.
 func TestPolicyOfAddresses(t *testing.T) {
 	dir := t.TempDir()

@@ -47,7 +47,7 @@ func (h *Hosts) add(sys *types.SystemContext, host string) error {
 // AddReference is Add for an image, wherever it is.
 func (h *Hosts) AddReference(sys *types.SystemContext, ref types.ImageReference) error {
 	if path, ok := dockerarchive.ArchivePath(ref); ok {
-		if _, remote := naming.Scheme(path); remote && sys != nil {
+		if scheme, _ := naming.Scheme(path); scheme == "https" && sys != nil { // Buckets have credentials of their own.
 			u, err := url.Parse(path)
 			if err != nil {
 				return nil //nolint:nilerr // The error of opening it says so.

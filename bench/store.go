@@ -67,7 +67,7 @@ bench store ` + anyPort + ` ` + rate + ` $TMPDIR/store & store=$!
 while [ ! -s $TMPDIR/store ]; do kill -0 $store; sleep 0.01; done
 export AWS_ENDPOINT_URL=http://$(cat $TMPDIR/store) AWS_REGION=us-east-1 AWS_NO_SIGN_REQUEST=true
 docker-archive serve -q --listen $ADDRESS --cache $TMPDIR/cache s3://data/packed.tar & serve=$!
-trap 'kill $serve; wait $serve; kill $store; wait $store; exit 0' TERM
+trap 'kill $serve; wait $serve; kill $store; wait $store || true; exit 0' TERM
 wait $serve`}
 }
 

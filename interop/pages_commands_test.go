@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -42,14 +43,16 @@ func TestCommandsOfPages(t *testing.T) {
 	docker := startDockerd(t, built(t, "dockerd"), runtime, true)
 	ctr := runtime.namespace("default")
 	podman := podmanIn(t, daemonDir(t))
-	clients := map[string]struct {
-		p     program
-		there []string // prints the images
+	ids := []string{"image", "ls", "-q", "--no-trunc"}
+	daemons := map[string]struct {
+		p       program
+		there   []string // prints the images
+		remove  []string
+		clients []string // as pages call them
 	}{
-		"docker":     {docker.docker, []string{"image", "ls", "-q", "--no-trunc"}},
-		"containerd": {ctr.ctr, []string{"images", "ls", "-q"}},
-		"podman":     {podman, []string{"images", "-q", "--no-trunc"}},
-		"any":        {docker.docker, []string{"image", "ls", "-q", "--no-trunc"}},
+		"docker":     {docker.docker, ids, []string{"rmi", "-f"}, []string{"docker", "any"}},
+		"containerd": {ctr.ctr, []string{"images", "ls", "-q"}, []string{"images", "rm", "--sync"}, []string{"containerd"}},
+		"podman":     {podman, ids, []string{"rmi", "-f"}, []string{"podman"}},
 	}
 	bin := t.TempDir()
 	for name, p := range map[string]program{"docker": docker.docker, "ctr": ctr.ctr, "podman": podman, "docker-archive": dockerArchive(t)} {
@@ -58,35 +61,32 @@ func TestCommandsOfPages(t *testing.T) {
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(bin, "sudo"), []byte("#!/bin/sh\nexec \"$@\"\n"), 0o755))
 	shell := program{name: "sh", argv: []string{"/bin/sh"}}.withEnv("PATH="+bin+":"+os.Getenv("PATH"), "DOCKER_HOST="+docker.docker.argv[2])
+	shown := map[string]map[string]string{"OCI archive, pulled": shownCommands(t, paths["OCI archive"], false)} // All are pulled the same way.
 	for name, path := range paths {
-		for _, local := range []bool{true, false} {
-			if !local && strings.HasPrefix(name, "unnamed") { // It is pulled as any other.
-				continue
-			}
-			t.Run(fmt.Sprintf("%s, local %t", name, local), func(t *testing.T) {
-				shown := shownCommands(t, path, local)
-				for client, c := range clients {
-					command, ok := shown[client]
-					if client == "any" && !local {
+		shown[name] = shownCommands(t, path, true)
+	}
+	for name, d := range daemons {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			list := func() []string { return strings.Fields(d.p.run(t, d.there...)) }
+			for page, commands := range shown {
+				for _, client := range d.clients {
+					command, ok := commands[client]
+					if client == "any" && strings.HasSuffix(page, "pulled") {
 						continue
 					}
-					require.True(t, ok, "%s in %v", client, shown)
-					list := func() []string { return strings.Fields(c.p.run(t, c.there...)) }
+					require.True(t, ok, "%s in %v of %s", client, commands, page)
 					require.Empty(t, list())
 					_, err := shell.try(t, "-euc", command)
 					require.NoError(t, err)
 					loaded := list()
 					assert.NotEmpty(t, loaded, command)
 					for _, image := range loaded {
-						if client == "containerd" {
-							c.p.run(t, "images", "rm", "--sync", image)
-						} else {
-							c.p.run(t, "rmi", "-f", image)
-						}
+						d.p.run(t, append(slices.Clone(d.remove), image)...)
 					}
 				}
-			})
-		}
+			}
+		})
 	}
 }
 

@@ -20,7 +20,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
-	"github.com/dockerarchive/dockerarchive/internal/layertar"
 	"github.com/dockerarchive/dockerarchive/internal/leaktest"
 	"github.com/dockerarchive/dockerarchive/internal/raced"
 )
@@ -551,28 +550,6 @@ func TestStats(t *testing.T) {
 	assert.EqualValues(t, 24, all)
 }
 
-// An exported tree is the same every time, and the same tree when it is read again.
-func TestExport(t *testing.T) {
-	lower := tarOf(t, directory("./"), file("d/a", "1"), hardlink("d/b", "d/a"), symlink("s", "d"), &tar.Header{Typeflag: tar.TypeChar, Name: "null", Devmajor: 1, Devminor: 3})
-	upper := tarOf(t, whiteoutOf("d/.wh.a"), file("e", "22"), file("zero", ""), hardlink("zero2", "zero"))
-	var first []byte
-	for _, store := range []func(testing.TB, []byte) []byte{gzipped, zstandard} {
-		tree := New([]Source{sourceOf("0", lower, lower), sourceOf("1", upper, store(t, upper))}, Options{})
-		var b bytes.Buffer
-		require.NoError(t, tree.Export(t.Context(), &b, ""))
-		require.NoError(t, tree.Close())
-		if first == nil {
-			first = b.Bytes()
-		}
-		assert.Equal(t, first, b.Bytes())
-	}
-	again := New([]Source{sourceOf("x", first, first)}, Options{})
-	defer again.Close()
-	got, err := describe(t, again)
-	require.NoError(t, err)
-	assert.Equal(t, "/ 0\nd/ 0\nd/b 0 1\ne 0 22\nnull 0 3 \ns 0 2 d\nzero 0 \nzero2 0 \n", got)
-}
-
 // A zstd layer of several frames, including a skippable one, is entered at any of them.
 func TestFrames(t *testing.T) {
 	var entries []*tar.Header
@@ -615,52 +592,6 @@ func TestFrames(t *testing.T) {
 	tree = New([]Source{sourceOf("frames", data, stored)}, Options{Random: true})
 	require.ErrorIs(t, tree.Load(t.Context()), errdef.ErrDamaged)
 	require.NoError(t, tree.Close())
-}
-
-func TestExportRewrites(t *testing.T) {
-	tree := treeOf(t, Options{}, []*tar.Header{{Typeflag: tar.TypeReg, Name: "d/a", Mode: 0o4755}, hardlink("d/b", "d/a")})
-	var b bytes.Buffer
-	require.NoError(t, tree.Squash(t.Context(), &b, layertar.Rewriting{StripSetID: true, SetTime: time.Unix(5, 7), Owner: func(int, int) (int, int, error) { return 7, 8, nil }}))
-	r := tar.NewReader(&b)
-	for _, name := range []string{"d/", "d/a", "d/b"} {
-		h, err := r.Next()
-		require.NoError(t, err)
-		assert.Equal(t, name, h.Name)
-		assert.Equal(t, []int{7, 8}, []int{h.Uid, h.Gid})
-		assert.Equal(t, time.Unix(5, 0), h.ModTime)
-		assert.Zero(t, h.Mode&0o4000)
-	}
-}
-
-// Any two layers add up to a layer that can be read, if it can be written.
-func FuzzExport(f *testing.F) {
-	f.Add(tarOf(f, directory("a"), file("a/b", "1"), symlink("c", "a")), tarOf(f, whiteoutOf("c/.wh.b"), hardlink("d", "a/b")))
-	f.Add(tarOf(f, file("a", "1")), tarOf(f, whiteoutOf(".wh..wh..opq"), file("a/b", "2")))
-	f.Fuzz(func(t *testing.T, lower, upper []byte) {
-		both := New([]Source{sourceOf("0", lower, lower), sourceOf("1", upper, upper)}, Options{MaxEntries: 1000, MaxBytes: 1 << 20})
-		defer both.Close()
-		root, err := both.Root(t.Context())
-		if err != nil {
-			return
-		}
-		var size int64
-		for e, err := range both.Walk(t.Context(), root) {
-			if err != nil {
-				return
-			}
-			clean, err := layertar.Clean(e.Path)
-			require.NoError(t, err)
-			assert.Equal(t, e.Path, clean)
-			size += e.Size()
-		}
-		var out bytes.Buffer
-		if size > 1<<20 || both.Export(t.Context(), &out, "") != nil {
-			return // Holes, which would have to be written.
-		}
-		again := New([]Source{sourceOf("again", out.Bytes(), out.Bytes())}, Options{})
-		defer again.Close()
-		require.NoError(t, again.Load(t.Context()))
-	})
 }
 
 // In overlayfs a directory behind its own whiteout is not opaque.

@@ -109,6 +109,10 @@ func (t *Tree) Layers() int { return t.to - t.lowest }
 // closed.
 func (t *Tree) Below(n int) *Tree { return &Tree{image: t.image, lowest: t.lowest, to: t.lowest + n} }
 
+// Layer returns the tree of one layer on its own: what it has, without what it takes away.
+// It shares everything with t, and must not be closed.
+func (t *Tree) Layer(i int) *Tree { return &Tree{t.image, i, i + 1, true} }
+
 // Load reads all layers that have not been read yet, the largest first.
 //
 // A layer that is damaged, or says what no layer can, is an errdef.ErrDamaged; one that

@@ -1,5 +1,5 @@
-// Package s3 has archives read from buckets of Amazon S3 and of stores that are compatible with it. Import it for
-// that, as in
+// Package s3 has archives read from buckets of Amazon S3 and of stores that are compatible with it, and written
+// there. Import it for that, as in
 //
 //	import _ "github.com/dockerarchive/dockerarchive/store/s3"
 //
@@ -11,6 +11,10 @@
 //
 // Requests that fail for a reason that may pass are made again, five times. An object that is another one by now
 // is an error, and never a mixture. All reading ends with the context that the archive was opened with.
+//
+// An archive is written as one object, which appears whole, by a multipart upload that is completed on a condition:
+// that there is none, or still the one that was added to. Memory is five parts, of 8 MiB each unless the archive
+// has more than 62 GiB. Writing ends with the context that it was begun with.
 package s3
 
 import (

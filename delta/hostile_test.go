@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -112,6 +113,20 @@ func mutateStream(t testing.TB, d *Delta, i int, change func([]byte) []byte) []b
 		out.Write(stored)
 	}
 	return append(h.encode(), out.Bytes()...)
+}
+
+// A delta that gets too large ends with an error, however much is written at once.
+func TestStreamsAreLimited(t *testing.T) {
+	const limit = 100_000
+	w, err := newStreamWriter(t.TempDir(), limit)
+	require.NoError(t, err)
+	defer w.Close()
+	w.bytes(streamExtra, make([]byte, 3*limit))
+	for range limit {
+		w.byte(streamKinds, 1)
+	}
+	require.ErrorIs(t, w.err, ErrNoGain)
+	assert.LessOrEqual(t, w.end, int64(limit))
 }
 
 func TestVersions(t *testing.T) {

@@ -101,20 +101,22 @@ func (w *streamWriter) int(stream int, v int64) {
 	w.bytes(stream, binary.AppendVarint(w.number[:0], v))
 }
 
+// spill empties the buffer of a stream, also after an error: more may come before that is seen.
 func (w *streamWriter) spill(s *rawStream) {
-	if len(s.buf) == 0 || w.err != nil {
+	b := s.buf
+	s.buf = s.buf[:0]
+	if len(b) == 0 || w.err != nil {
 		return
 	}
-	if w.end+int64(len(s.buf)) > w.limit {
+	if w.end+int64(len(b)) > w.limit {
 		w.err = ErrNoGain
 		return
 	}
-	if _, w.err = w.file.WriteAt(s.buf, w.end); w.err != nil {
+	if _, w.err = w.file.WriteAt(b, w.end); w.err != nil {
 		return
 	}
-	s.chunks = append(s.chunks, chunk{w.end, len(s.buf)})
-	w.end += int64(len(s.buf))
-	s.buf = s.buf[:0]
+	s.chunks = append(s.chunks, chunk{w.end, len(b)})
+	w.end += int64(len(b))
 }
 
 // raw returns a stream from its beginning, as far as it has been written.

@@ -98,7 +98,11 @@ func compareDeltas(ctx context.Context, args []string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	path := filepath.Dir(self) + ":" + os.Getenv("PATH")
+	own, err := filepath.Abs("../bin")
+	if err != nil {
+		return err
+	}
+	path := filepath.Dir(self) + ":" + own + ":" + os.Getenv("PATH")
 	r := &runner{data: dir}
 	if _, _, err := r.line(ctx, tarDiff); err == nil {
 		path = filepath.Join(dir, "tar-diff") + ":" + path
@@ -125,6 +129,10 @@ func compareDeltas(ctx context.Context, args []string) error {
 	}
 	err = table.Flush()
 	sums.print(os.Stdout)
+	if len(args) == 1 || slices.Contains(args[1:], "image") {
+		r := &runner{data: filepath.Join(dir, "image")}
+		err = errors.Join(err, r.compareImage(ctx, filepath.Dir(dir)))
+	}
 	return err
 }
 

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -207,6 +208,23 @@ func TestSaveDeltaOfUnknownEncoder(t *testing.T) {
 	m.run(t, 0, "save", "-q", "--layout", "docker", "-o", docker, "image-archive:"+m.january)
 	_, errOut := m.run(t, exitFailure, "save", "--base", docker, "-o", m.path("none.tar"), "image-archive:"+m.delta)
 	assert.Contains(t, errOut, "made from compressed layers of")
+
+	// A daemon has no compressed layers: nothing is sent to one then.
+	t.Setenv("DOCKER_HOST", imagetest.Daemon(t, map[string][]byte{"example.com/app:1": imagetest.ReadFile(t, docker)}))
+	to := imagetest.NewLoadDaemon(t)
+	var sent atomic.Int32
+	to.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/images/load" {
+			sent.Add(1)
+		}
+		return false
+	})
+	_, errOut = m.run(t, exitFailure, "load", "--host", to.Host, "--base", "docker-daemon:example.com/app:1", m.delta)
+	assert.Contains(t, errOut, "made from compressed layers of")
+	assert.Zero(t, sent.Load())
+	m.run(t, 0, "load", "-q", "--host", to.Host, "--base", m.january, m.delta)
+	assert.EqualValues(t, 1, sent.Load())
+
 	m.run(t, 0, "save", "-q", "--text-only", "--delta", m.january, "-o", m.path("text.tar"), "image-archive:"+m.february)
 	assert.Greater(t, sizeOf(t, m.path("text.tar")), sizeOf(t, m.delta), "no delta at all")
 }

@@ -36,6 +36,7 @@ var rooms = []struct{ name, mayImport string }{
 	{"internal/async", ""},
 	{"internal/local", ""},
 	{"internal/naming", ""},
+	{"internal/address", "internal/naming"},
 	{"internal/stall", ""},
 	{"internal/retry", "errdef internal/local"},
 	{"internal/webclient", ""},                               // connections to servers with archives
@@ -58,7 +59,7 @@ var rooms = []struct{ name, mayImport string }{
 
 	// Archives elsewhere, for programs that import them.
 	{"store/https", "internal/input internal/naming internal/ranged internal/retry internal/stall internal/webclient"},
-	{"store/s3", "errdef internal/input internal/local internal/naming internal/output internal/ranged internal/retry internal/stall internal/webclient"},
+	{"store/s3", "errdef internal/address internal/input internal/local internal/output internal/ranged internal/retry internal/stall internal/webclient"},
 
 	// The tar container knows names, sizes and offsets, and no images; images know no
 	// tar.

@@ -17,6 +17,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/archive"
+	"github.com/dockerarchive/dockerarchive/internal/address"
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/layout"
 	"github.com/dockerarchive/dockerarchive/internal/naming"
@@ -79,7 +80,7 @@ func (t archiveTransport) ParseReference(ref string) (types.ImageReference, erro
 // ValidatePolicyConfigurationScope refuses every scope but those of addresses, such as s3://BUCKET/DIR and
 // https://HOST: archives of this machine are known by the path only, which says nothing about their makers.
 func (t archiveTransport) ValidatePolicyConfigurationScope(scope string) error {
-	if naming.IsScope(scope) {
+	if address.IsScope(scope) {
 		return nil
 	}
 	return fmt.Errorf(`%s: policy scope %q: only the default scope "" is supported, and s3://BUCKET[/DIR[/KEY]] and https://HOST[/DIR[/FILE]]`, t.name, scope)
@@ -249,14 +250,14 @@ func (ref archiveReference) DockerReference() reference.Named {
 // PolicyConfigurationIdentity returns the address of an archive that is elsewhere, without a query string, and
 // "" for one of this machine, which has no identity a policy could name.
 func (ref archiveReference) PolicyConfigurationIdentity() string {
-	identity, _ := naming.Identity(ref.path)
+	identity, _ := address.Identity(ref.path)
 	return identity
 }
 
 // PolicyConfigurationNamespaces returns the directories that an address is in, and its bucket or host, the
 // narrowest first. There are none for an archive of this machine.
 func (ref archiveReference) PolicyConfigurationNamespaces() []string {
-	_, wider := naming.Identity(ref.path)
+	_, wider := address.Identity(ref.path)
 	return append([]string{}, wider...)
 }
 

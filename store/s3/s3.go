@@ -28,8 +28,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/sirupsen/logrus"
 
+	"github.com/dockerarchive/dockerarchive/internal/address"
 	"github.com/dockerarchive/dockerarchive/internal/input"
-	"github.com/dockerarchive/dockerarchive/internal/naming"
 	"github.com/dockerarchive/dockerarchive/internal/output"
 	"github.com/dockerarchive/dockerarchive/internal/ranged"
 )
@@ -55,7 +55,7 @@ type object struct {
 }
 
 func open(ctx context.Context, path string, access input.Access) (input.Remote, error) {
-	bucket, key, err := naming.Object(path)
+	bucket, key, err := address.Object(path)
 	if err != nil {
 		return nil, err
 	}

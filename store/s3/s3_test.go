@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dockerarchive/dockerarchive/internal/address"
 	"github.com/dockerarchive/dockerarchive/internal/input"
 	"github.com/dockerarchive/dockerarchive/internal/naming"
 	"github.com/dockerarchive/dockerarchive/internal/ranged"
@@ -80,7 +81,7 @@ func TestKeys(t *testing.T) {
 	s := storetest.NewS3(t)
 	for _, key := range []string{"a:b.tar", "100%.tar", "a b.tar", "ä/ö?.tar", "a+b&c=d#e.tar", "%41.tar", "a//b.tar"} {
 		s.Put(key, content(1, 1000))
-		path := naming.ObjectPath(storetest.Bucket, key)
+		path := address.ObjectPath(storetest.Bucket, key)
 		again, name, _ := naming.Split(path + ":app:1")
 		assert.Equal(t, path, again)
 		assert.Equal(t, "app:1", name)

@@ -9,8 +9,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/dockerarchive/dockerarchive/internal/address"
 	"github.com/dockerarchive/dockerarchive/internal/input"
-	"github.com/dockerarchive/dockerarchive/internal/naming"
 	"github.com/dockerarchive/dockerarchive/internal/ranged"
 	"github.com/dockerarchive/dockerarchive/internal/webclient"
 )
@@ -19,7 +19,7 @@ import (
 type bucketStore struct{ client *bucketClient }
 
 func store(ctx context.Context, path string, access input.Access) (input.Store, error) {
-	bucket, _, err := naming.Bucket(path)
+	bucket, _, err := address.Bucket(path)
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +32,7 @@ func store(ctx context.Context, path string, access input.Access) (input.Store, 
 
 // key returns the key of an address in this bucket, which may be empty.
 func (s *bucketStore) key(path string) (string, error) {
-	bucket, key, err := naming.Bucket(path)
+	bucket, key, err := address.Bucket(path)
 	if err == nil && bucket != s.client.bucket {
 		err = fmt.Errorf("%s is not in the bucket %s", path, s.client.bucket)
 	}
@@ -85,7 +85,7 @@ func (s *bucketStore) List(ctx context.Context, path string) (found []input.Info
 			if o.Key == nil || o.Size == nil {
 				continue
 			}
-			found = append(found, input.Info{Address: naming.ObjectPath(s.client.bucket, *o.Key), Size: *o.Size, Version: text(o.ETag)})
+			found = append(found, input.Info{Address: address.ObjectPath(s.client.bucket, *o.Key), Size: *o.Size, Version: text(o.ETag)})
 		}
 	}
 	slices.SortFunc(found, func(a, b input.Info) int { return strings.Compare(a.Address, b.Address) })

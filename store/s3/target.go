@@ -9,8 +9,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/address"
 	"github.com/dockerarchive/dockerarchive/internal/input"
-	"github.com/dockerarchive/dockerarchive/internal/naming"
 	"github.com/dockerarchive/dockerarchive/internal/output"
 )
 
@@ -22,7 +22,7 @@ type target struct {
 }
 
 func newTarget(ctx context.Context, path string) (target, error) {
-	bucket, key, err := naming.Object(path)
+	bucket, key, err := address.Object(path)
 	if err != nil {
 		return target{}, err
 	}

@@ -1,9 +1,13 @@
-package naming
+// Package address reads the addresses of archives in buckets and on servers: which object that is, and what
+// signature policies call it.
+package address
 
 import (
 	"net/url"
 	"path"
 	"strings"
+
+	"github.com/dockerarchive/dockerarchive/internal/naming"
 )
 
 // Identity returns what a signature policy calls the archive at an address, and the wider scopes that it is in,
@@ -11,7 +15,7 @@ import (
 // Addresses of one archive have one identity: it is without a query string, and escaped as little as possible.
 // "" is for a path of this machine, which says nothing about its makers.
 func Identity(archive string) (identity string, wider []string) {
-	scheme, _ := Scheme(archive)
+	scheme, _ := naming.Scheme(archive)
 	switch scheme {
 	case "s3":
 		bucket, key, err := Object(archive)

@@ -3,15 +3,12 @@
 package interop
 
 import (
-	"io"
-	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 )
 
 // TestServeBucket has containerd and skopeo pull from an archive in a bucket, also while the store is away.
@@ -32,16 +29,4 @@ func TestServeBucket(t *testing.T) {
 	out := filepath.Join(dir, "pulled")
 	skopeo.run(t, "copy", "--insecure-policy", "--src-tls-verify=false", "docker://"+address+"/"+servedPath+":"+servedTag, "dir:"+out)
 	assert.Equal(t, want, digest.Digest(strings.TrimSpace(skopeo.run(t, "manifest-digest", filepath.Join(out, "manifest.json")))))
-}
-
-// servedDigest returns the digest that a registry has for a tag.
-func servedDigest(t *testing.T, address, name, tag string) digest.Digest {
-	t.Helper()
-	answer, err := http.Get("http://" + address + "/v2/" + name + "/manifests/" + tag) //nolint:noctx // The test ends it.
-	require.NoError(t, err)
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
-	require.NoError(t, err)
-	require.Equal(t, http.StatusOK, answer.StatusCode, "%s", body)
-	return digest.FromBytes(body)
 }

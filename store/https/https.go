@@ -2,9 +2,9 @@
 //
 //	import _ "github.com/dockerarchive/dockerarchive/store/https"
 //
-// Then https://HOST/x.tar is a path of an archive that is read, in place, by requests for ranges. From a
-// server that does not answer those, or that sends no version (a strong ETag), all of it is copied once to
-// an unnamed temporary file.
+// Then https://HOST/x.tar is a path of an archive, which is read in place by requests for ranges. If the server
+// does not answer those, or sends no version (a strong ETag), the whole file is copied once to an unnamed
+// temporary file.
 //
 // Requests that fail for a reason that may pass are made again, five times. An archive that is another one
 // by now is an error, and never a mixture. Errors leave out the query string of an address, which may grant

@@ -39,7 +39,7 @@ func store(_ context.Context, _ string, access input.Access) (input.Store, error
 	return newClient(access)
 }
 
-// object returns a file that has not been asked for yet.
+// object returns a file of the server, before any request.
 func (c *client) object(path string) (*object, error) {
 	u, err := url.Parse(naming.Query(path))
 	switch {
@@ -82,7 +82,7 @@ func (c *client) Open(ctx context.Context, path string) (input.Remote, error) {
 	return r, nil
 }
 
-// Stat implements input.Store. It asks for a byte, because a presigned address is for GET.
+// Stat implements input.Store. It requests one byte instead of using HEAD, because a presigned address is for GET.
 func (c *client) Stat(ctx context.Context, path string) (info input.Info, err error) {
 	o, err := c.object(path)
 	if err != nil {

@@ -22,10 +22,10 @@ import (
 )
 
 const (
-	// noSignRequest is an environment variable: requests are sent without a signature if it is true, for a bucket
-	// that everybody may read.
+	// noSignRequest is an environment variable. If it is true, requests are not signed: for buckets that everybody
+	// may read.
 	noSignRequest = "AWS_NO_SIGN_REQUEST"
-	// anyRegion is that of a store which has none, and the one where AWS says which another bucket is in.
+	// anyRegion is used for stores without regions. At AWS, this region also tells the region of any other bucket.
 	anyRegion = "us-east-1"
 )
 
@@ -37,9 +37,9 @@ type bucketClient struct {
 	policy    retry.Policy
 }
 
-// newClient returns a client for a bucket. Endpoint, region and credentials are those of the AWS tools. It tries
-// nothing again, for that is the caller's part (policy, and failed for its errors). Requests on which nothing
-// moves end by themselves. The caller must call close.
+// newClient returns a client for a bucket. Endpoint, region and credentials are those of the AWS tools. It repeats
+// no request: the caller does, by policy, with errors that failed has translated. A request that stalls ends by
+// itself. The caller must call close.
 func newClient(ctx context.Context, bucket string, access input.Access) (*bucketClient, error) {
 	settings, err := loadSettings(ctx)
 	if err != nil {
@@ -61,7 +61,7 @@ func newClient(ctx context.Context, bucket string, access input.Access) (*bucket
 		o.Retryer = aws.NopRetryer{}
 		o.Logger = logging.Nop{}
 		o.UsePathStyle = o.BaseEndpoint != nil
-		// A part of an object has no checksum of its own; the digests of what is in it are verified.
+		// A range has no checksum of its own; the digests of its content are verified.
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		if access.UserAgent != "" {
 			o.APIOptions = append(o.APIOptions, middleware.AddUserAgentKey(access.UserAgent))
@@ -77,10 +77,10 @@ func newClient(ctx context.Context, bucket string, access input.Access) (*bucket
 	return c, nil
 }
 
-// close ends connections that no request uses.
+// close ends the idle connections.
 func (c *bucketClient) close() { c.transport.CloseIdleConnections() }
 
-// loadSettings reads the environment and the shared files, and finds out where credentials come from.
+// loadSettings reads the environment and the shared files, and finds the source of credentials.
 func loadSettings(ctx context.Context) (aws.Config, error) {
 	options := []func(*config.LoadOptions) error{config.WithLogger(logging.Nop{})} // Errors say it.
 	if value := os.Getenv(noSignRequest); value != "" {
@@ -95,7 +95,8 @@ func loadSettings(ctx context.Context) (aws.Config, error) {
 	return config.LoadDefaultConfig(ctx, options...)
 }
 
-// newTransport returns that of the SDK's client, which has the certificates of AWS_CA_BUNDLE, with those of access.
+// newTransport returns the transport of the SDK's client, which has the certificates of AWS_CA_BUNDLE, and adds those
+// of access.
 func newTransport(client s3.HTTPClient, access input.Access) (*http.Transport, error) {
 	buildable, ok := client.(*awshttp.BuildableClient)
 	if !ok {
@@ -105,10 +106,10 @@ func newTransport(client s3.HTTPClient, access input.Access) (*http.Transport, e
 	return transport, webclient.Configure(transport, access.CertDir, access.SkipVerify)
 }
 
-// stay follows no redirection: a signature is for one host, and AWS redirects to buckets in other regions only.
+// stay follows no redirection: a signature is valid for one host, and AWS redirects only to buckets in other regions.
 func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// regionOf returns the region of a bucket, which AWS says to everybody, or anyRegion.
+// regionOf returns the region of a bucket, which AWS tells everybody, or anyRegion.
 func regionOf(ctx context.Context, client *s3.Client, bucket string) string {
 	answer, err := client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &bucket}, func(o *s3.Options) {
 		o.Credentials = aws.AnonymousCredentials{}
@@ -122,5 +123,5 @@ func regionOf(ctx context.Context, client *s3.Client, bucket string) string {
 			return region
 		}
 	}
-	return anyRegion // The next request says what is wrong.
+	return anyRegion // The next request reports the error.
 }

@@ -18,14 +18,14 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/output"
 )
 
-// complete makes the object of the parts, if its place is still as it was.
+// complete makes the object from the parts, if the key has not changed meanwhile.
 func (u *upload) complete(ctx context.Context) error {
-	if u.options.Unconditional { // The store would not look: this is the best that can be done.
+	if u.options.Unconditional { // The store ignores conditions: checking just before is the best that we can do.
 		if err := u.checkPlace(ctx); err != nil {
 			return err
 		}
 	}
-	lost := false // the answer of an earlier attempt
+	lost := false // whether an earlier attempt may have succeeded although its answer was lost
 	for backoff := policy.Backoff(); ; {
 		err := u.completeOnce(ctx)
 		if err == nil {
@@ -66,7 +66,7 @@ func (u *upload) completeOnce(ctx context.Context) error {
 	return failed(err)
 }
 
-// conflict returns the error for a place that is not as it was, nil for other errors.
+// conflict returns the error to report if err means that the key has changed meanwhile, and nil for other errors.
 func (u *upload) conflict(ctx context.Context, err error) error {
 	var refused *storeError
 	if !errors.As(err, &refused) {
@@ -82,7 +82,7 @@ func (u *upload) conflict(ctx context.Context, err error) error {
 	if u.replaces != "" {
 		return output.ErrChanged
 	}
-	if refused.status == http.StatusConflict { // Somebody is writing there: who knows whether they succeed.
+	if refused.status == http.StatusConflict { // Another writer is at it, and may still fail.
 		if etag, headErr := u.head(ctx); headErr == nil && etag == "" {
 			return fmt.Errorf("another program is writing to it: %w", err)
 		}
@@ -90,7 +90,7 @@ func (u *upload) conflict(ctx context.Context, err error) error {
 	return output.ErrNotEmpty
 }
 
-// checkPlace returns the error of conflict for a place that is not as it was.
+// checkPlace returns an error, as conflict does, if the key has changed meanwhile.
 func (u *upload) checkPlace(ctx context.Context) error {
 	etag, err := u.head(ctx)
 	switch {
@@ -104,7 +104,7 @@ func (u *upload) checkPlace(ctx context.Context) error {
 	return output.ErrNotEmpty
 }
 
-// isThere reports whether the object has been made. It asks also if ctx has ended: the caller has to know.
+// isThere reports whether the object has been made. It asks even after ctx has ended, because the caller has to know.
 func (u *upload) isThere(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
 	defer cancel()
@@ -119,7 +119,7 @@ func (u *upload) isThere(ctx context.Context) (bool, error) {
 	return sum != "" && text(answer.ChecksumCRC32C) == sum && aws.ToInt64(answer.ContentLength) == u.sent, nil
 }
 
-// etag returns the ETag of the object, "" if those of its parts are not MD5s, as with some encryption.
+// etag returns the ETag that the object must have, "" if the parts' ETags are not MD5s, as with some encryption.
 func (u *upload) etag() string {
 	h := md5.New()
 	for _, p := range u.parts {
@@ -132,7 +132,7 @@ func (u *upload) etag() string {
 	return fmt.Sprintf(`"%x-%d"`, h.Sum(nil), len(u.parts))
 }
 
-// checksum returns the checksum that the store has for the object, "" if it has none.
+// checksum returns the checksum that the object must have, "" if it has none.
 func (u *upload) checksum() string {
 	h := crc32.New(castagnoli)
 	for _, p := range u.parts {

@@ -17,24 +17,24 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/retry"
 )
 
-// regionHeader is where AWS says which region a bucket is in.
+// regionHeader is the header in which AWS tells the region of a bucket.
 const regionHeader = "X-Amz-Bucket-Region"
 
-// policy is how often requests are made again. A variable, so that tests need not wait.
+// policy says how often requests are repeated. It is a variable so that tests need not wait.
 var policy = retry.Policy{Times: 5, Classifiers: []retry.Classifier{judge}}
 
-// passing are the codes of errors which may not occur the next time although their status does not say so.
+// passing are the codes of errors that may pass although their status does not say so.
 var passing = []string{"InternalError", "ServiceUnavailable", "RequestTimeout", "RequestTimeTooSkewed", "SlowDown", "ThrottlingException", "Throttling", "RequestLimitExceeded", "BadDigest", "IncompleteBody"}
 
 // storeError is a store's refusal. It is fs.ErrNotExist for an object or a bucket that is not there.
 type storeError struct {
 	status        int
 	code, message string // as S3 calls them; "" if the store says no more
-	region        string // of the bucket, if another one was asked
+	region        string // of the bucket, if the request went to another region
 	after         time.Duration
 }
 
-// Error names the status and the code, and says what helps.
+// Error names the status and the code, and gives a hint.
 func (e *storeError) Error() string {
 	text := fmt.Sprintf("the store answers %d", e.status)
 	if name := http.StatusText(e.status); name != "" {
@@ -52,13 +52,13 @@ func (e *storeError) Error() string {
 	return text
 }
 
-// Is says which error of package io/fs it is.
+// Is makes it fs.ErrNotExist or fs.ErrPermission by its status.
 func (e *storeError) Is(target error) bool {
 	return target == fs.ErrNotExist && e.status == http.StatusNotFound ||
 		target == fs.ErrPermission && (e.status == http.StatusForbidden || e.status == http.StatusUnauthorized)
 }
 
-// failed returns an error of the SDK in words of this package: a *storeError if the store has answered.
+// failed translates an error of the SDK: into a *storeError if the store has answered.
 func failed(err error) error {
 	var operation *smithy.OperationError
 	if errors.As(err, &operation) {
@@ -67,13 +67,13 @@ func failed(err error) error {
 	var refused *awshttp.ResponseError
 	var api smithy.APIError
 	says := errors.As(err, &api)
-	// An answer that begins well, to a request that takes a time, may end as an error.
+	// The answer to a slow request may begin with 200 and still end with an error.
 	if errors.As(err, &refused) && refused.Response != nil && (says || refused.Response.StatusCode >= http.StatusMultipleChoices) {
 		e := &storeError{status: refused.Response.StatusCode}
 		if says {
 			e.code, e.message = api.ErrorCode(), api.ErrorMessage()
 		}
-		seconds, _ := strconv.Atoi(refused.Response.Header.Get("Retry-After")) // A date is not waited for.
+		seconds, _ := strconv.Atoi(refused.Response.Header.Get("Retry-After")) // A date counts as 0.
 		e.after = time.Duration(max(0, seconds)) * time.Second
 		if e.status == http.StatusMovedPermanently || e.status == http.StatusBadRequest {
 			e.region = refused.Response.Header.Get(regionHeader)
@@ -86,7 +86,7 @@ func failed(err error) error {
 	return err
 }
 
-// judge says which answers may be others the next time.
+// judge says which errors may pass.
 func judge(err error) (retry.Verdict, bool) {
 	var refused *storeError
 	if errors.As(err, &refused) {

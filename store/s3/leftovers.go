@@ -17,8 +17,8 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// clear deals with unfinished uploads of the same object: it aborts the one that the caller names, and those that
-// this user's earlier runs have left, unless they are to be gone on with, and tells of all others.
+// clear handles unfinished uploads of the same object. It aborts the one that the caller names, and those that
+// this user's earlier runs have left, unless they are to be resumed. It warns of all others.
 func (u *upload) clear(ctx context.Context) error {
 	uploads, err := u.unfinished(ctx)
 	if named := u.options.AbortUpload; named != "" {
@@ -43,14 +43,14 @@ func (u *upload) clear(ctx context.Context) error {
 		id, t := text(left.UploadId), u.at(text(left.Key))
 		own, state := t.ownRecord(id)
 		switch {
-		case state == busyRecord && t.key != u.key: // It looks at what the store does.
+		case state == busyRecord && t.key != u.key: // It is another process's probe.
 		case state == busyRecord:
 			logrus.Warnf("%s: another process here is writing to it as well (upload %s)", u.shown, id)
 		case own == nil:
 			logrus.Warnf("%s: there is an unfinished upload, begun %s, that no earlier run here is known to have left. hint: %s aborts it",
 				u.shown, aws.ToTime(left.Initiated).UTC().Format(time.RFC3339), abortHint(id))
 		case u.options.Resume && t.key == u.key:
-			own.release() // Until the first part.
+			own.release() // resume locks it again at the first part.
 		default:
 			err := t.abort(ctx, id)
 			if err == nil && t.key != u.key {
@@ -94,7 +94,7 @@ func (t *target) unfinished(ctx context.Context) (found []types.MultipartUpload,
 	}
 }
 
-// abort has the store forget an upload. One that it does not know is no error.
+// abort makes the store forget an upload. An unknown upload is no error.
 func (t *target) abort(ctx context.Context, id string) error {
 	err := policy.Do(ctx, nil, func() error {
 		_, err := t.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &t.bucket, Key: &t.key, UploadId: &id})
@@ -107,13 +107,13 @@ func (t *target) abort(ctx context.Context, id string) error {
 	return err
 }
 
-// there is a part that an earlier run has sent.
+// there describes a part that an earlier run has sent.
 type there struct {
 	size      int64
 	etag, sum string // sum is its CRC32C
 }
 
-// is reports whether the part has the given bytes. The CRC32C, of 32 bits, is believed only along with the MD5.
+// is reports whether the part has the given bytes. The CRC32C has only 32 bits, so the MD5 must match too.
 func (p there) is(data []byte, sum string) bool {
 	if p.size != int64(len(data)) || p.sum != sum {
 		return false
@@ -122,8 +122,8 @@ func (p there) is(data []byte, sum string) bool {
 	return strings.Trim(p.etag, `"`) == hex.EncodeToString(digest[:])
 }
 
-// resume goes on with the upload that an earlier run has left, if there is one and the store has checksums of its
-// parts.
+// resume continues the upload that an earlier run has left, if there is one. Only parts for which the store has
+// checksums count as sent.
 func (u *upload) resume() error {
 	uploads, err := u.unfinished(u.ctx)
 	if err != nil {

@@ -14,18 +14,18 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
-// errUnconditional means that a store completes uploads without looking at their conditions.
+// errUnconditional means that a store ignores the conditions of completions.
 var errUnconditional = errors.New("the store completes uploads without looking at their conditions, so that another program's archive could be lost; --unconditional writes all the same")
 
-// needsProbe reports whether the store has to show that it knows conditions. Amazon's does.
+// needsProbe reports whether the store has to prove that it obeys conditions. Amazon's default endpoint does.
 func (u *upload) needsProbe() bool {
 	return !u.options.Unconditional && u.client.Options().BaseEndpoint != nil
 }
 
-// probe finds out whether the store completes uploads on conditions only. It does so with an object of its own,
-// beside the archive, and leaves nothing of it.
+// probe finds out whether the store obeys the conditions of completions. It tries them on an object of its own,
+// beside the archive, and deletes that object.
 //
-// Its requests do not end with ctx: a store may well carry one out that nobody waits for, after the object was deleted.
+// Its requests do not end with ctx: a store may execute an abandoned request after the object was deleted.
 func (u *upload) probe(ctx context.Context) (err error) {
 	ended := ctx
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
@@ -66,7 +66,7 @@ func (u *upload) probe(ctx context.Context) (err error) {
 	return nil
 }
 
-// probeSuffix is what the key of the archive is followed by in the keys of its probes.
+// probeSuffix follows the key of the archive in the keys of its probes.
 const probeSuffix = ".probe-"
 
 // remove deletes the object, if there is one.
@@ -89,7 +89,7 @@ func (t *target) probeOne(ctx context.Context, condition func(*s3.CompleteMultip
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
 		defer cancel()
-		if t.abort(ctx, text(begun.UploadId)) == nil { // Also if it has been completed.
+		if t.abort(ctx, text(begun.UploadId)) == nil { // It is nil for a completed upload, too.
 			record.remove()
 		}
 		record.release()

@@ -12,10 +12,10 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/local"
 )
 
-// record is a file that says that this user has begun an upload. It is locked while the upload goes on, so that
-// an unlocked one belongs to a process that was killed. The directory is docker-archive/uploads in the user's
-// directory for caches. Its methods do nothing for a nil record: without such a directory, or without locks,
-// uploads that are left are listed, and not aborted.
+// record is a file that notes an upload that this user has begun. It is locked during the upload, so an unlocked
+// record belongs to a process that was killed, or that left the upload to be resumed. The directory is
+// docker-archive/uploads in the user's directory for caches. The methods do nothing for a nil record: without such a
+// directory, or without locks, uploads that were left are listed, but not aborted.
 type record struct {
 	Bucket, Key, Upload string
 	// Base and Steady are the sizes of the parts.
@@ -26,7 +26,7 @@ type record struct {
 	path string
 }
 
-// newRecord records an upload.
+// newRecord records an upload. It returns nil if that fails.
 func (t *target) newRecord(id string, s sizes) *record {
 	r := &record{Bucket: t.bucket, Key: t.key, Upload: id, Base: s.base, Steady: s.steady}
 	if err := r.write(); err != nil {
@@ -36,7 +36,7 @@ func (t *target) newRecord(id string, s sizes) *record {
 	return r
 }
 
-// write writes the record to a file that is locked before it has its name.
+// write writes the record to a file, and locks the file before it gets its name.
 func (r *record) write() error {
 	path, err := recordPath(r.Upload)
 	if err != nil {
@@ -79,16 +79,16 @@ func recordPath(id string) (string, error) {
 	return filepath.Join(dir, "docker-archive", "uploads", fmt.Sprintf("%x.json", sha256.Sum256([]byte(id)))), nil
 }
 
-// recordState is what is known about an upload here.
+// recordState says whose an upload is, as far as this user's records tell.
 type recordState int
 
 const (
-	noRecord    recordState = iota // It may be anybody's.
-	busyRecord                     // A process of this user goes on with it.
-	ownedRecord                    // It was left by one.
+	noRecord    recordState = iota // anybody's
+	busyRecord                     // of a running process of this user
+	ownedRecord                    // left by a process of this user
 )
 
-// ownRecord returns the record of an upload that an earlier run has left, locked, and nil for all others.
+// ownRecord returns the locked record of an upload that an earlier run has left, and nil for all other uploads.
 func (t *target) ownRecord(id string) (*record, recordState) {
 	path, err := recordPath(id)
 	if err != nil {
@@ -115,19 +115,19 @@ func (t *target) ownRecord(id string) (*record, recordState) {
 	return r, ownedRecord
 }
 
-// removeRecord removes the record of an upload that is gone, if there is one.
+// removeRecord removes the record of an aborted upload, if there is one.
 func (t *target) removeRecord(id string) {
 	if r, _ := t.ownRecord(id); r != nil {
 		r.remove()
 	}
 }
 
-// remove removes the record of an upload that is complete or gone.
+// remove removes the record of an upload that is complete or aborted.
 func (r *record) remove() {
 	if r == nil || r.file == nil {
 		return
 	}
-	_ = os.Remove(r.path) // If it stays, it is about nothing.
+	_ = os.Remove(r.path) // A record that stays does no harm: its upload is gone.
 	r.release()
 }
 

@@ -1,20 +1,19 @@
-// Package s3 has archives read from buckets of Amazon S3 and of stores that are compatible with it, and written
-// there. Import it for that, as in
+// Package s3 reads and writes archives in buckets of Amazon S3 and of compatible stores. A program gets that by
+// importing it:
 //
 //	import _ "github.com/dockerarchive/dockerarchive/store/s3"
 //
-// Then s3://BUCKET/KEY is a path of an archive that is read, in place, by requests for ranges. Endpoint, region and
-// credentials are found as by the tools of AWS: in the environment (AWS_ENDPOINT_URL, AWS_REGION, AWS_PROFILE,
-// AWS_ACCESS_KEY_ID and so on), in the shared files, by single sign-on, by a web identity, or from the instance or
-// the container. With AWS_NO_SIGN_REQUEST=true requests are not signed. A colon in a key is written %3A, a percent
-// sign %25.
+// Then s3://BUCKET/KEY is a path of an archive, which is read in place by requests for ranges. Endpoint, region and
+// credentials come from where the AWS tools find them: the environment (AWS_ENDPOINT_URL, AWS_REGION, AWS_PROFILE,
+// AWS_ACCESS_KEY_ID and so on), the shared files, single sign-on, a web identity, the instance or the container.
+// With AWS_NO_SIGN_REQUEST=true requests are not signed. A colon in a key is written %3A, a percent sign %25.
 //
-// Requests that fail for a reason that may pass are made again, five times. An object that is another one by now
-// is an error, and never a mixture. All reading ends with the context that the archive was opened with.
+// A request that fails for a passing reason is repeated up to five times. If the object is replaced while it is
+// read, reading fails: the bytes are never a mixture. Reading ends with the context that the archive was opened with.
 //
-// An archive is written as one object, which appears whole, by a multipart upload that is completed on a condition:
-// that there is none, or still the one that was added to. Memory is five parts, of 8 MiB each unless the archive
-// has more than 62 GiB. Writing ends with the context that it was begun with.
+// An archive is written as one object, by one multipart upload, and appears whole. The upload is completed on the
+// condition that the key is still free, or still has the object that was added to or replaced. Memory is five
+// parts, of 8 MiB each unless the archive has more than 62 GiB. Writing ends with the context that it was begun with.
 package s3
 
 import (
@@ -71,7 +70,7 @@ func open(ctx context.Context, path string, access input.Access) (input.Remote, 
 	return &remote{r, client}, nil
 }
 
-// remote closes the connections as well.
+// remote is a Reader that also closes the connections.
 type remote struct {
 	*ranged.Reader
 	client *bucketClient
@@ -84,7 +83,7 @@ func (r *remote) Close() error {
 	return err
 }
 
-// first asks for the first bytes, and learns the size and the version.
+// first requests the first bytes, and learns the size and the version.
 func (o *object) first(ctx context.Context) ([]byte, error) {
 	answer, err := o.get(ctx, 0, firstRange)
 	var refused *storeError
@@ -137,7 +136,7 @@ func (o *object) Range(ctx context.Context, off, n int64) (io.ReadCloser, error)
 	return nil, errors.Join(err, answer.Body.Close())
 }
 
-// get asks for n bytes at an offset.
+// get requests n bytes at an offset.
 func (o *object) get(ctx context.Context, off, n int64) (*s3.GetObjectOutput, error) {
 	part := fmt.Sprintf("bytes=%d-%d", off, off+n-1)
 	request := &s3.GetObjectInput{Bucket: &o.bucket, Key: &o.key, Range: &part}

@@ -2,30 +2,31 @@ package s3
 
 // The limits of multipart uploads.
 const (
-	minPart  = 5 << 20 // the fewest bytes of a part, but for the last one
+	minPart  = 5 << 20 // bytes that every part but the last must have
 	maxPart  = 5 << 30
 	maxParts = 10_000
 )
 
 const (
-	// firstPart is the size of parts of archives that fit into 8,000 of them.
+	// firstPart is the size of the parts of an archive that fits into 8,000 of them.
 	firstPart = 8 << 20
 	// inFlight is how many parts are sent, or copied, at the same time. One more is being filled.
 	inFlight = 4
-	// unexpected is how many parts have the same size if nobody knows how large the archive will be.
+	// unexpected is how many parts have the same size if the size of the archive is not known.
 	unexpected = 1000
-	// expected is the same, at most, if it is known.
+	// expected is how many parts, at most, have the same size if it is known.
 	expected = 8000
 )
 
-// sizes says how large parts are. All have the same size up to the expected end of the object, as some stores
-// demand. Behind it, and if nothing is expected, they double again and again, so that 10,000 suffice.
+// sizes are the sizes of parts. All parts up to the expected end of the object have the same size, as some stores
+// demand. Later parts, and those of an object of unknown size from unexpected on, double again and again, so that
+// 10,000 parts suffice.
 type sizes struct {
 	base   int64
 	steady int
 }
 
-// sizesFor returns the sizes of the parts of an object of n bytes, 0 if that is not known.
+// sizesFor returns the sizes of the parts of an object of n bytes. n is 0 if the size is not known.
 func sizesFor(n int64) sizes {
 	s := sizes{base: firstPart, steady: unexpected}
 	for n > s.base*expected {

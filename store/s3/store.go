@@ -15,7 +15,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/webclient"
 )
 
-// bucketStore is a bucket of which objects are looked up and opened with one client.
+// bucketStore looks up and opens objects of one bucket with one client.
 type bucketStore struct{ client *bucketClient }
 
 func store(ctx context.Context, path string, access input.Access) (input.Store, error) {
@@ -62,7 +62,7 @@ func (s *bucketStore) Stat(ctx context.Context, path string) (info input.Info, e
 	return info, err
 }
 
-// List implements input.Store. An address without a slash at its end is taken for a folder, too.
+// List implements input.Store. It also takes an address without a slash at its end for a folder.
 func (s *bucketStore) List(ctx context.Context, path string) (found []input.Info, err error) {
 	prefix, err := s.key(path)
 	if err != nil {

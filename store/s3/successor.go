@@ -17,8 +17,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/ranged"
 )
 
-// copiedPart is how many bytes of an object the store copies in one request, unless there would be too many
-// requests. A variable, so that tests need not copy much.
+// copiedPart is how many bytes of an object the store copies in one request, unless that would take too many
+// requests. It is a variable so that tests need not copy much.
 var copiedPart int64 = 128 << 20
 
 // successor is the next version of an object. It implements output.ChangedObject.
@@ -58,7 +58,7 @@ func (s *successor) Size() int64 { return s.old.Size() }
 
 // Keep implements output.ChangedObject.
 func (s *successor) Keep(n int64) error {
-	if n < minPart { // No part but the last may be so small.
+	if n < minPart { // Only the last part may be so small.
 		_, err := io.Copy(s.upload, io.NewSectionReader(s.old, 0, n))
 		return err
 	}
@@ -76,7 +76,7 @@ func (s *successor) Keep(n int64) error {
 	return nil
 }
 
-// copyPart has the store copy the bytes between two offsets of the old version.
+// copyPart lets the store copy the bytes between two offsets of the old version.
 func (s *successor) copyPart(number int32, from, to int64) (types.CompletedPart, error) {
 	in := &s3.UploadPartCopyInput{
 		Bucket: &s.bucket, Key: &s.key, UploadId: &s.id, PartNumber: &number,

@@ -14,7 +14,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/output"
 )
 
-// target is the place of an object that is written.
+// target is the bucket and the key of an object that is written.
 type target struct {
 	client      *bucketClient
 	bucket, key string
@@ -30,7 +30,7 @@ func newTarget(ctx context.Context, path string) (target, error) {
 	return target{client: client, bucket: bucket, key: key, shown: path}, err
 }
 
-// at returns the place of another object in the bucket.
+// at returns the target for another key in the bucket.
 func (t target) at(key string) target {
 	t.key = key
 	return t
@@ -57,7 +57,7 @@ func create(ctx context.Context, path string, o output.RemoteOptions) (output.Ob
 	return u, nil
 }
 
-// look asks for the object's properties. The answer is nil if there is no object.
+// look requests the object's properties. The answer is nil if there is no object.
 func (t *target) look(ctx context.Context, mode types.ChecksumMode) (*s3.HeadObjectOutput, error) {
 	var answer *s3.HeadObjectOutput
 	err := policy.Do(ctx, nil, func() (err error) {

@@ -21,16 +21,16 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/ranged"
 )
 
-// upload is an object that is being written, by a multipart upload. It implements output.Object. Parts are sent
-// while the next ones are filled. Memory is the size of a part × (inFlight + 1).
+// upload writes an object by a multipart upload. It implements output.Object. It sends parts while it fills the
+// next one. Memory is the size of a part × (inFlight + 1).
 type upload struct {
 	target
 	options output.RemoteOptions
-	// replaces is the ETag of the object in whose place the new one comes, "" for a new key.
+	// replaces is the ETag of the object that the new one replaces, "" for a new key.
 	replaces string
-	old      *ranged.Reader // reads that object; nil if nobody wants to
-	// copies says that parts may be copied from another object. Stores disagree about what checksum such a part
-	// has, so each part that is sent is verified by its MD5, and not by a CRC32C that the object keeps.
+	old      *ranged.Reader // reads that object; nil if it is only replaced
+	// copies says that parts may be copied from another object. Stores disagree about the checksum of a copied part,
+	// so each part that is sent is then verified by its MD5 and not by a CRC32C that the object keeps.
 	copies bool
 
 	ctx    context.Context // of all requests for parts
@@ -40,7 +40,7 @@ type upload struct {
 	sizes   sizes
 	id      string // "" before the first part
 	record  *record
-	probed  chan error // gets the result of the probe; nil if there is none
+	probed  chan error // gets the result of the probe; nil without a probe
 	buf     []byte     // the part that is being filled
 	slots   chan struct{}
 	group   sync.WaitGroup
@@ -85,7 +85,7 @@ func (u *upload) Write(p []byte) (int, error) {
 	return written, nil
 }
 
-// begin begins the upload, once. It returns why it has failed by now.
+// begin begins the upload at its first call. It returns the error of an upload that has failed already.
 func (u *upload) begin() error {
 	if err := context.Cause(u.ctx); err != nil || u.id != "" {
 		return err
@@ -131,7 +131,7 @@ func (u *upload) create() error {
 // contentType is the media type of the object.
 const contentType = "application/x-tar"
 
-// whenRequired has the SDK add no checksums of its own.
+// whenRequired keeps the SDK from adding checksums of its own.
 func whenRequired(o *s3.Options) {
 	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 }
@@ -150,7 +150,7 @@ func (u *upload) buffer(size int64) []byte {
 	return make([]byte, 0, size)
 }
 
-// flush sends the bytes that have been collected as the next part.
+// flush sends the collected bytes as the next part.
 func (u *upload) flush() error {
 	data := u.buf
 	u.buf = nil
@@ -163,7 +163,7 @@ func (u *upload) flush() error {
 	})
 }
 
-// next has send make the next part, of size bytes, when there is a place in flight.
+// next calls send for the next part, of size bytes, as soon as fewer than inFlight parts are on their way.
 func (u *upload) next(size int64, send func(number int32) (types.CompletedPart, error)) error {
 	if len(u.parts) == maxParts {
 		return u.fail(fmt.Errorf("the archive would have more than %d parts", maxParts))
@@ -191,13 +191,13 @@ func (u *upload) next(size int64, send func(number int32) (types.CompletedPart, 
 	return nil
 }
 
-// fail ends everything with an error, unless something has before.
+// fail ends the upload with an error, unless it has failed before. It returns the first error.
 func (u *upload) fail(err error) error {
 	u.cancel(err)
 	return context.Cause(u.ctx)
 }
 
-// sendPart sends a part, unless an earlier run has.
+// sendPart sends a part, unless an earlier run has sent it.
 func (u *upload) sendPart(number int32, data []byte) (types.CompletedPart, error) {
 	in := &s3.UploadPartInput{Bucket: &u.bucket, Key: &u.key, UploadId: &u.id, PartNumber: &number, ContentLength: aws.Int64(int64(len(data)))}
 	if u.copies {
@@ -227,7 +227,7 @@ func (u *upload) sendPart(number int32, data []byte) (types.CompletedPart, error
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Commit implements output.Object. If it fails, nothing is left, or what Resume wants.
+// Commit implements output.Object. If it fails, nothing is left, except the parts that Resume keeps.
 func (u *upload) Commit(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { u.cancel(context.Cause(ctx)) })
 	defer stop()
@@ -265,10 +265,10 @@ func (u *upload) Abort() error {
 
 var errAborted = errors.New("the upload was given up")
 
-// abortTime is how long giving up an upload may take, when nobody waits for it any more.
+// abortTime is how long aborting an upload may take after its context has ended.
 const abortTime = 30 * time.Second
 
-// discard ends the upload because of an error. The store forgets it, unless its parts may be of use.
+// discard ends the upload because of an error. It aborts the upload at the store, unless it is to be resumed.
 func (u *upload) discard(cause error) error {
 	u.cancel(cause)
 	u.group.Wait()

@@ -9,17 +9,17 @@ import (
 	"sync"
 )
 
-// Blob is a blob that is read: complete, or while it comes. It must not be used concurrently.
+// Blob reads a blob: complete, or while it arrives. It must not be used concurrently.
 type Blob struct {
 	cache *Cache
 	entry *entry
 	ctx   context.Context
-	file  *os.File // opened for this reader; nil if it reads what comes
+	file  *os.File // opened for this reader; nil if the blob is still arriving
 	pos   int64
 	close func() error
 }
 
-// blob returns a blob for a reader that has been counted. It must be called with c.mu held.
+// blob returns a Blob for a reader that has been counted. It must be called with c.mu held.
 func (c *Cache) blob(ctx context.Context, e *entry) (*Blob, error) {
 	b := &Blob{cache: c, entry: e, ctx: ctx}
 	if e.state == ready {
@@ -38,13 +38,13 @@ func (c *Cache) blob(ctx context.Context, e *entry) (*Blob, error) {
 	return b, nil
 }
 
-// Size returns how many bytes it has.
+// Size returns the size of the blob in bytes.
 func (b *Blob) Size() int64 { return b.entry.size }
 
-// File returns the file with the complete and verified blob, nil if it was on its way when it was asked for.
+// File returns the file with the complete and verified blob, nil if the blob was still arriving when it was requested.
 func (b *Blob) File() *os.File { return b.file }
 
-// Come returns how many bytes can be read without waiting.
+// Come returns how many bytes have arrived and can be read without waiting.
 func (b *Blob) Come() int64 {
 	b.cache.mu.Lock()
 	defer b.cache.mu.Unlock()
@@ -56,7 +56,7 @@ func (e *entry) visible() int64 {
 	if e.state == ready {
 		return e.size
 	}
-	return min(e.written, e.size-1) // Nobody gets all of a wrong blob.
+	return min(e.written, e.size-1) // No reader may get all of a wrong blob.
 }
 
 // Seek implements io.Seeker.
@@ -74,8 +74,8 @@ func (b *Blob) Seek(offset int64, whence int) (int64, error) {
 	return offset, nil
 }
 
-// Read implements io.Reader. It waits for bytes that have not come yet. The error wraps ErrDisk if they will not,
-// and may be had elsewhere.
+// Read implements io.Reader. It waits for bytes that have not arrived yet. The error wraps ErrDisk if the cache cannot
+// deliver them, but the source of the blob may.
 func (b *Blob) Read(p []byte) (int, error) {
 	if b.pos >= b.entry.size {
 		return 0, io.EOF
@@ -92,7 +92,7 @@ func (b *Blob) Read(p []byte) (int, error) {
 	return read, nil
 }
 
-// await waits until there are bytes to read, and returns how many.
+// await waits until there are bytes to read, and returns their number and their file.
 func (b *Blob) await() (*os.File, int64, error) {
 	c, e := b.cache, b.entry
 	c.mu.Lock()

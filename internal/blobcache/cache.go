@@ -1,10 +1,10 @@
-// Package blobcache keeps blobs in a directory, so that they are fetched from far away once. It knows blobs by
-// their digests, and nothing of where they come from.
+// Package blobcache keeps blobs in a directory, so that each is fetched from a remote source once. It knows blobs by
+// their digests, and does not know their sources.
 //
-// A blob is fetched once for all that ask for it at the same time: they read it while it comes. It stays only if
-// it has its digest; the last byte is not given out before. Blobs of earlier runs are verified before they are
-// read again, so a process may be killed at any time. When a blob needs room, the blobs that nobody has used for
-// longest go, except those that are being read.
+// All readers that want a blob at the same time share one fetch: they read the blob while it arrives. A blob stays
+// only if its digest is right; no reader gets the last byte before that is known. Blobs of earlier runs are verified
+// before they are read again, so a process may be killed at any time. A new blob evicts the least recently used
+// blobs, except those that are being read.
 package blobcache
 
 import (
@@ -23,13 +23,13 @@ import (
 )
 
 var (
-	// ErrNoRoom means that a blob cannot be kept: it is larger than the cache, or the others are all being read.
+	// ErrNoRoom means that a blob cannot be kept: it is larger than the cache, or all other blobs are being read.
 	ErrNoRoom = errors.New("the cache has no room")
-	// ErrDisk means that the directory failed, and not what the blob comes from.
+	// ErrDisk means that the directory failed, not the source of the blob.
 	ErrDisk = errors.New("the directory of the cache fails")
-	// ErrWrong means that what was fetched does not have its digest.
+	// ErrWrong means that the fetched content does not match its digest.
 	ErrWrong = errors.New("the content does not match the digest")
-	// ErrInUse means that another process has the directory.
+	// ErrInUse means that another process has locked the directory.
 	ErrInUse = errors.New("another process uses this cache")
 )
 
@@ -38,7 +38,7 @@ type Cache struct {
 	dir   string
 	limit int64
 	lock  *os.File
-	ctx   context.Context // of all that is fetched
+	ctx   context.Context // of all fetches
 	end   context.CancelFunc
 	work  sync.WaitGroup
 	close func() error
@@ -46,34 +46,34 @@ type Cache struct {
 	mu      sync.Mutex
 	stats   Stats
 	entries map[digest.Digest]*entry
-	idle    *list.List // of complete *entry that nobody reads, the one that has not been read for longest first
+	idle    *list.List // of complete *entry without readers, the least recently used first
 }
 
-// Stats are counts since the Cache was opened, but for the sizes.
+// Stats are counts since the Cache was opened, except Blobs, Bytes and Limit.
 type Stats struct {
-	Hits      int64 // blobs that were there
-	Shared    int64 // blobs that were on their way for somebody else
+	Hits      int64 // blobs that were in the cache
+	Shared    int64 // blobs that were arriving for another reader
 	Misses    int64 // blobs that were fetched
 	Refused   int64 // blobs that had no room
-	Wrong     int64 // blobs that did not have their digest
+	Wrong     int64 // blobs that did not match their digest
 	Evictions int64
-	Blobs     int64 // that are there or on their way
-	Bytes     int64 // of these; as much as is reserved for them
+	Blobs     int64 // complete or arriving now
+	Bytes     int64 // reserved for these
 	Limit     int64 // for Bytes
 }
 
-// entry is a blob that is there, or on its way. All is guarded by Cache.mu.
+// entry is a blob that is complete or arriving. Cache.mu guards all fields.
 type entry struct {
 	digest  digest.Digest
 	size    int64
 	state   state
-	written int64    // while it is on its way
-	file    *os.File // while it is on its way, and until nobody reads it any more
+	written int64    // bytes that have arrived
+	file    *os.File // while it arrives, and until its last reader leaves
 	err     error    // why it is lost
 	users   int
 	idle    *list.Element
 	touched time.Time
-	changed chan struct{} // closed when there is something new; nil if nobody waits
+	changed chan struct{} // closed at the next change; nil if nobody waits
 }
 
 type state int
@@ -86,8 +86,8 @@ const (
 	lost // it failed
 )
 
-// Open returns the cache in a directory, which is created if it is not there, and locked. It keeps at most limit
-// bytes there. The caller must close it.
+// Open opens the cache in a directory. It creates the directory if need be, locks it, and keeps at most limit bytes
+// in it. The caller must close the cache.
 func Open(dir string, limit int64) (*Cache, error) {
 	c := &Cache{dir: dir, limit: limit, stats: Stats{Limit: limit}, entries: map[digest.Digest]*entry{}, idle: list.New()}
 	var err error
@@ -104,18 +104,18 @@ func Open(dir string, limit int64) (*Cache, error) {
 	return c, nil
 }
 
-// Close ends what is being fetched. Blobs that are being read may be read on. It may be called more than once.
+// Close ends all fetches. Complete blobs that are being read may be read on. It may be called more than once.
 func (c *Cache) Close() error { return c.close() }
 
 func (c *Cache) shut() error {
-	c.mu.Lock() // Nothing begins after that.
+	c.mu.Lock() // No fetch begins after that.
 	c.end()
 	c.mu.Unlock()
 	c.work.Wait()
 	return c.lock.Close()
 }
 
-// Stats returns what has happened.
+// Stats returns the current counts.
 func (c *Cache) Stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -124,8 +124,8 @@ func (c *Cache) Stats() Stats {
 	return s
 }
 
-// Get returns a blob that is there or on its way, nil if it is neither. A blob of an earlier run is verified
-// first. The caller must close it.
+// Get returns a blob that is complete or arriving, else nil. It first verifies a blob of an earlier run. The caller
+// must close the blob.
 func (c *Cache) Get(ctx context.Context, d digest.Digest) (*Blob, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -148,7 +148,7 @@ func (c *Cache) Get(ctx context.Context, d digest.Digest) (*Blob, error) {
 		err := e.err
 		c.leave(e)
 		if errors.Is(err, ErrDisk) {
-			err = nil // It may be somewhere else.
+			err = nil // The source may have it.
 		}
 		return nil, err
 	}
@@ -161,8 +161,9 @@ func (c *Cache) Get(ctx context.Context, d digest.Digest) (*Blob, error) {
 	return b, err
 }
 
-// Fetch has a blob come, unless it does already, and returns it when it has begun to come. open is called with a
-// context that does not end with ctx: others may want the blob, too. The caller must close the blob.
+// Fetch begins to fetch a blob, unless it is complete or arriving, and returns it when its first bytes have arrived.
+// It calls open with a context that does not end with ctx: others may want the blob, too. The caller must close the
+// blob.
 func (c *Cache) Fetch(ctx context.Context, d digest.Digest, size int64, open func(context.Context) (io.ReadCloser, error)) (*Blob, error) {
 	for {
 		b, err := c.Get(ctx, d)
@@ -172,7 +173,7 @@ func (c *Cache) Fetch(ctx context.Context, d digest.Digest, size int64, open fun
 		c.mu.Lock()
 		if c.entries[d] != nil && c.ctx.Err() == nil {
 			c.mu.Unlock()
-			continue // Somebody else was faster.
+			continue // Another caller was faster.
 		}
 		e, err := c.begin(d, size)
 		if err != nil {
@@ -187,8 +188,7 @@ func (c *Cache) Fetch(ctx context.Context, d digest.Digest, size int64, open fun
 	}
 }
 
-// begun returns a blob when its first byte has come. It must be called with c.mu held, as must be the methods that
-// follow.
+// begun returns a blob when its first byte has arrived. It must be called with c.mu held, like the methods below.
 func (c *Cache) begun(ctx context.Context, e *entry) (*Blob, error) {
 	for e.state == coming && e.written == 0 {
 		if err := c.wait(ctx, e); err != nil {
@@ -220,7 +220,7 @@ func (c *Cache) begin(d digest.Digest, size int64) (*entry, error) {
 	return e, nil
 }
 
-// makeRoom removes blobs until there is room for so many bytes. It reports whether there is.
+// makeRoom evicts blobs until there is room for so many bytes. It reports whether that succeeded.
 func (c *Cache) makeRoom(size int64) bool {
 	if size > c.limit {
 		return false
@@ -235,24 +235,24 @@ func (c *Cache) makeRoom(size int64) bool {
 	return true
 }
 
-// evict removes a blob that nobody reads.
+// evict removes a blob without readers to make room.
 func (c *Cache) evict(e *entry) {
 	c.stats.Evictions++
 	c.remove(e)
 }
 
-// remove removes a complete blob that nobody reads.
+// remove removes a complete blob without readers.
 func (c *Cache) remove(e *entry) {
 	c.idle.Remove(e.idle)
 	e.idle = nil
 	delete(c.entries, e.digest)
 	c.stats.Bytes -= e.size
 	if err := os.Remove(c.path(e.digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		c.stats.Bytes += e.size // It takes its room on, until the next run finds it.
+		c.stats.Bytes += e.size // The file keeps its room until the next run finds it.
 	}
 }
 
-// join counts a reader.
+// join counts a new reader.
 func (c *Cache) join(e *entry) {
 	if e.users++; e.idle != nil {
 		c.idle.Remove(e.idle)
@@ -260,13 +260,13 @@ func (c *Cache) join(e *entry) {
 	}
 }
 
-// leave is for a reader that ends.
+// leave counts a reader that ends.
 func (c *Cache) leave(e *entry) {
 	if e.users--; e.users > 0 {
 		return
 	}
 	if e.file != nil && e.state != coming {
-		_ = e.file.Close() // It has been written, or is lost.
+		_ = e.file.Close() // It is complete or lost.
 		e.file = nil
 	}
 	switch e.state {
@@ -281,10 +281,10 @@ func (c *Cache) leave(e *entry) {
 	}
 }
 
-// touchInterval is how often a use of a blob is written to disk.
+// touchInterval is how often, at most, a use of a blob is written to disk.
 const touchInterval = time.Minute
 
-// settle has a blob that nobody reads wait for its next use.
+// settle puts a blob without readers among the idle ones, or forgets it if it is lost.
 func (c *Cache) settle(e *entry) {
 	if e.users == 0 {
 		e.users++
@@ -292,7 +292,7 @@ func (c *Cache) settle(e *entry) {
 	}
 }
 
-// wait waits until there is something new, without c.mu.
+// wait waits for the next change of an entry. It releases c.mu meanwhile.
 func (c *Cache) wait(ctx context.Context, e *entry) error {
 	if e.changed == nil {
 		e.changed = make(chan struct{})
@@ -308,7 +308,7 @@ func (c *Cache) wait(ctx context.Context, e *entry) error {
 	}
 }
 
-// tell wakes who waits.
+// tell wakes all who wait.
 func (e *entry) tell() {
 	if e.changed != nil {
 		close(e.changed)

@@ -27,7 +27,7 @@ func openCache(t *testing.T, dir string, limit int64) *Cache {
 	return c
 }
 
-// content returns size bytes that are others for each seed.
+// content returns size bytes that differ with the seed.
 func content(seed byte, size int) []byte {
 	return bytes.Repeat([]byte{seed, 1, 2, seed, 3}, size/5+1)[:size]
 }
@@ -47,7 +47,7 @@ func read(t *testing.T, c *Cache, data []byte) {
 	require.NoError(t, b.Close())
 }
 
-// has reports whether a blob is there, and right.
+// has reports whether a blob is in the cache, and right.
 func has(t *testing.T, c *Cache, data []byte) bool {
 	t.Helper()
 	b, err := c.Get(t.Context(), digest.FromBytes(data))
@@ -77,7 +77,7 @@ func files(t *testing.T, dir string) (names []string, size int64) {
 	return names, size
 }
 
-// Many who ask at the same time get one blob, while it comes, from one fetch.
+// Many readers at the same time share one fetch, and read the blob while it arrives.
 func TestOneFetch(t *testing.T) {
 	c, data := openCache(t, t.TempDir(), 10<<20), content(1, 3<<20)
 	r, w := io.Pipe()
@@ -124,7 +124,7 @@ func TestOneFetch(t *testing.T) {
 	assert.EqualValues(t, len(data), s.Bytes)
 }
 
-// A blob that is not what its digest says is never read to its end, and never kept.
+// A blob with a wrong digest is never read to its end, and never kept.
 func TestWrong(t *testing.T) {
 	dir := t.TempDir()
 	c, data := openCache(t, dir, 10<<20), content(1, 1<<20)
@@ -147,7 +147,7 @@ func TestWrong(t *testing.T) {
 	read(t, c, data)
 }
 
-// A fetch that fails fails for all who wait, and the next one tries anew.
+// A failed fetch fails for all who wait, and the next reader tries anew.
 func TestFails(t *testing.T) {
 	c, data := openCache(t, t.TempDir(), 10<<20), content(1, 1<<20)
 	failure := errors.New("the store is away")
@@ -168,8 +168,7 @@ func TestFails(t *testing.T) {
 	read(t, c, data)
 }
 
-// The blobs that nobody has used for longest go, and never those that are read. Nothing is larger than the limit
-// at any time.
+// The least recently used blobs are evicted, and never one that is being read. The cache never exceeds its limit.
 func TestEviction(t *testing.T) {
 	dir := t.TempDir()
 	const size = 100_000
@@ -198,7 +197,7 @@ func TestEviction(t *testing.T) {
 	assert.LessOrEqual(t, c.Stats().Bytes, int64(3*size))
 }
 
-// While blobs come that fill the cache, others have no room.
+// While arriving blobs fill the cache, others have no room.
 func TestFull(t *testing.T) {
 	dir := t.TempDir()
 	c, a, b := openCache(t, dir, 150_000), content(1, 100_000), content(2, 100_000)
@@ -217,8 +216,7 @@ func TestFull(t *testing.T) {
 	assert.False(t, has(t, c, a))
 }
 
-// Blobs survive a restart, in the order of their use. What is damaged in the meantime, or was not complete, is
-// not believed.
+// Blobs survive a restart, in the order of their use. Blobs that were damaged meanwhile, or incomplete, do not.
 func TestRestart(t *testing.T) {
 	dir := t.TempDir()
 	c := openCache(t, dir, 1<<20)
@@ -254,7 +252,7 @@ func TestRestart(t *testing.T) {
 	read(t, c, b)
 }
 
-// A file that somebody removes is fetched again, and a directory that cannot be written is said.
+// A file that another program removes is fetched again. A directory that cannot be written is an error.
 func TestDisk(t *testing.T) {
 	dir := t.TempDir()
 	c, data := openCache(t, dir, 1<<20), content(1, 100_000)
@@ -277,7 +275,7 @@ func mineFile(t *testing.T) string {
 	return path
 }
 
-// A reader whose client has gone waits no longer, and Close ends what comes.
+// A reader whose client has gone does not wait any longer, and Close ends all fetches.
 func TestEnds(t *testing.T) {
 	c, data := openCache(t, t.TempDir(), 1<<20), content(1, 1000)
 	hang := func(ctx context.Context) (io.ReadCloser, error) {
@@ -310,7 +308,7 @@ func TestEnds(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoRoom)
 }
 
-// Many readers of many blobs in a small cache get what is right, or no room.
+// Many readers of many blobs in a small cache get the right bytes, or ErrNoRoom.
 func TestConcurrent(t *testing.T) {
 	dir := t.TempDir()
 	c := openCache(t, dir, 250_000)
@@ -340,7 +338,7 @@ func TestConcurrent(t *testing.T) {
 	assert.Equal(t, c.Stats().Bytes, size, fmt.Sprint(c.Stats()))
 }
 
-// An empty blob is one, too.
+// An empty blob is cached, too.
 func TestEmpty(t *testing.T) {
 	c := openCache(t, t.TempDir(), 10)
 	read(t, c, nil)

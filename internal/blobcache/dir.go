@@ -17,12 +17,12 @@ import (
 const (
 	partialSuffix = ".partial"
 	lockName      = "lock"
-	// tagName and tag tell backup programs that they need not read the directory (bford.info/cachedir).
+	// tagName and tag tell backup programs to skip the directory (bford.info/cachedir).
 	tagName = "CACHEDIR.TAG"
 	tag     = "Signature: 8a477f597d28d172789f06886806bc55\n# Blobs that docker-archive serves. They are fetched again if they are missing.\n"
 )
 
-// lockDir makes the directory, and locks it until the returned file is closed.
+// lockDir creates the directory, and locks it until the returned file is closed.
 func lockDir(dir string) (*os.File, error) {
 	if !local.HasLocks {
 		return nil, errors.New("caches are not supported on this system, which has no locks of files")
@@ -47,7 +47,7 @@ func lockDir(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// scan finds the blobs of earlier runs, and removes those that did not come to their end. Other files stay.
+// scan finds the blobs of earlier runs, and removes incomplete ones. Other files stay.
 func (c *Cache) scan() error {
 	files, err := os.ReadDir(c.dir)
 	if err != nil {
@@ -86,7 +86,7 @@ func (c *Cache) scan() error {
 	return nil
 }
 
-// digestOf returns the digest that a file is called by.
+// digestOf returns the digest in a file's name.
 func digestOf(name string) (digest.Digest, bool) {
 	algorithm, encoded, _ := strings.Cut(name, "-")
 	d, err := digest.Parse(algorithm + ":" + encoded)

@@ -13,7 +13,7 @@ import (
 // pieceSize is how many bytes are written at once.
 const pieceSize = 256 << 10
 
-// fetch writes a blob to its file, for readers that follow.
+// fetch writes a blob to its file, while readers follow.
 func (c *Cache) fetch(e *entry, open func(context.Context) (io.ReadCloser, error)) {
 	err := c.copyAll(e, open)
 	c.mu.Lock()
@@ -32,16 +32,16 @@ func (c *Cache) fetch(e *entry, open func(context.Context) (io.ReadCloser, error
 	c.settle(e)
 }
 
-// lose notes that a blob that is not there will not come. It must be called with c.mu held.
+// lose notes that a blob will not arrive. It must be called with c.mu held.
 func (c *Cache) lose(e *entry, err error) {
 	e.state, e.err = lost, err
 	delete(c.entries, e.digest)
-	_ = os.Remove(c.partial(e.digest)) // If it cannot be, the next run does.
+	_ = os.Remove(c.partial(e.digest)) // If that fails, the next run removes it.
 	if errors.Is(err, ErrWrong) {
 		c.stats.Wrong++
 	}
 	if errors.Is(err, ErrDisk) {
-		// Others may have filled the disk.
+		// Make room: other programs may have filled the disk.
 		for room := e.size; room > 0 && c.idle.Len() > 0; {
 			first := c.idle.Front().Value.(*entry)
 			room -= first.size
@@ -104,7 +104,7 @@ func (c *Cache) check(e *entry) {
 		e.state = found
 		c.giveUp(e, context.Cause(c.ctx))
 	default:
-		_ = os.Remove(c.path(e.digest)) // If it cannot be, the next run tries again.
+		_ = os.Remove(c.path(e.digest)) // If that fails, the next run tries again.
 		c.giveUp(e, fmt.Errorf("%w: %w", ErrDisk, err))
 		c.stats.Wrong++
 	}
@@ -112,7 +112,7 @@ func (c *Cache) check(e *entry) {
 	c.settle(e)
 }
 
-// giveUp has nobody find a blob any more. It must be called with c.mu held.
+// giveUp makes a blob unfindable. It must be called with c.mu held.
 func (c *Cache) giveUp(e *entry, err error) {
 	e.state, e.err = lost, err
 	delete(c.entries, e.digest)

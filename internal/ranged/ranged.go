@@ -41,11 +41,11 @@ type Reader struct {
 	windows []*window // the one that was used last comes first
 	kept    int64     // bytes of them
 	flights []*flight // what is being asked for
-	runs    []*run    // the one that was used last comes first
-	err     error     // that of another version, or of Close: nothing is read any more
+	runs    []*run    // the last used first
+	err     error     // ErrChanged or that of Close: nothing is read any more
 }
 
-// flight is a part that somebody is asking for. Others wait for it.
+// flight is a range that one reader has requested. Others wait for it.
 type flight struct {
 	off, end int64
 	done     chan struct{}
@@ -105,7 +105,7 @@ func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
 	return done, nil
 }
 
-// readSome reads at least a byte, or waits for somebody else who asks for it.
+// readSome reads at least one byte, or waits for another reader's request of it.
 func (r *Reader) readSome(p []byte, off int64) (int, error) {
 	n, other, err := r.fromWindow(p, off)
 	if n > 0 || err != nil {
@@ -131,10 +131,10 @@ func (r *Reader) readSome(p []byte, off int64) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return copy(p, data), nil // Onto itself, where nothing is kept.
+	return copy(p, data), nil // data is p itself if nothing is kept.
 }
 
-// fromWindow copies bytes that are kept, or returns who is asking for them.
+// fromWindow copies bytes that are kept, or returns the flight that will bring them.
 func (r *Reader) fromWindow(p []byte, off int64) (int, *flight, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -183,7 +183,7 @@ func (r *Reader) fetch(run *run, p []byte, off int64) error {
 	}
 }
 
-// again notes that a request is made again.
+// again counts a repeated request.
 func (r *Reader) again(error) { webclient.MeterOf(r.ctx).Again() }
 
 // failed remembers that there is another version.
@@ -196,7 +196,7 @@ func (r *Reader) failed(err error) error {
 	return err
 }
 
-// ContentRange parses the header of an HTTP answer with a part: to is the offset behind it.
+// ContentRange parses the Content-Range header of an HTTP answer. to is the offset behind the range.
 func ContentRange(header string) (from, to, size int64, ok bool) {
 	var last int64
 	n, err := fmt.Sscanf(header, "bytes %d-%d/%d", &from, &last, &size)

@@ -18,14 +18,14 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/retry"
 )
 
-// source has content, counts the requests and the answers that are open, and breaks some off.
+// source has content, counts requests and open answers, and breaks some answers off.
 type source struct {
 	data   []byte
 	delay  time.Duration
 	breaks int64 // after so many bytes; 0: never
 
 	mu       sync.Mutex
-	requests []int64 // how much each asks for
+	requests []int64 // bytes that each wants
 	open     atomic.Int32
 	err      atomic.Pointer[error]
 }
@@ -85,8 +85,8 @@ func sequentially(t *testing.T, r *Reader, want []byte, off int64, buffer int) {
 	}
 }
 
-// Reading in order takes few requests, however large the buffer is, also where several places are read in turns
-// and where answers break off.
+// Reading in order takes few requests, however large the buffer is. So does reading several places in turns, and
+// reading when answers break off.
 func TestInOrder(t *testing.T) {
 	const size = 20 << 20
 	s := newSource(size)
@@ -109,7 +109,7 @@ func TestInOrder(t *testing.T) {
 	assert.LessOrEqual(t, len(s.requests), 4*10, s.requests)
 }
 
-// Many who want the same at once ask once.
+// Many readers that want the same bytes at once share one request.
 func TestTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSource(1 << 20)
@@ -125,7 +125,7 @@ func TestTogether(t *testing.T) {
 	})
 }
 
-// Reading here and there asks for little more than is wanted.
+// Reading at scattered places requests little more than is wanted.
 func TestHereAndThere(t *testing.T) {
 	s := newSource(50 << 20)
 	r := s.reader(t)
@@ -166,7 +166,7 @@ func TestAnywhere(t *testing.T) {
 	group.Wait()
 }
 
-// An error ends the wait of all who wanted the same.
+// An error ends the wait of all who wanted the same bytes.
 func TestTogetherFails(t *testing.T) {
 	s := newSource(1 << 20)
 	refused := errors.New("refused")

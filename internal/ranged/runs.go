@@ -8,35 +8,35 @@ import (
 )
 
 const (
-	// minWindow and maxWindow bound how much is kept of what is asked for if little is wanted: the next bytes are
-	// likely to be wanted next, and more so the longer reading goes on in order.
+	// minWindow and maxWindow bound the read-ahead that is kept: the next bytes are likely to be wanted next, and
+	// more so the longer reading goes on in order.
 	minWindow = 64 << 10
 	maxWindow = 4 << 20
-	// maxRequest bounds a request for what is read in order. It is longer than what is kept: the answer
-	// stays open, and is taken in pieces as they are wanted.
+	// maxRequest bounds a request of a reader that reads in order. It is longer than maxWindow: the answer stays
+	// open, and is read in pieces as they are wanted.
 	maxRequest = 1 << 30
 	// growth is how many times longer each request in order is than the last one.
 	growth = 4
 	piece  = 256 << 10
-	// maxRuns is how many places are read in order at the same time, each with an answer that may be open.
+	// maxRuns is how many runs are remembered, each with an answer that may be open.
 	maxRuns = 16
 )
 
-// run is a place where reading goes on in order. Only one reader has it at a time.
+// run is a place where reading goes on in order. Only one reader uses it at a time.
 type run struct {
-	next  int64         // the offset behind what was read last
+	next  int64         // the offset behind the last bytes read
 	asked int64         // bytes of the last request
-	body  io.ReadCloser // an answer that has more; it goes on at next. nil if there is none
-	left  int64         // bytes that are still in it
+	body  io.ReadCloser // an answer with more bytes, from next on; nil if there is none
+	left  int64         // bytes that are left in it
 }
 
-// take returns the run that goes on at an offset, or a new one, which is the caller's until giveBack, how much to
-// read for somebody who wants so many bytes, and the flight that others wait for.
+// take returns the run that goes on at an offset, or a new one; how many bytes to read for a caller that wants so
+// many; and the flight for which others wait. The run belongs to the caller until giveBack.
 func (r *Reader) take(off, wanted int64) (*run, int64, *flight) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	current := &run{next: off}
-	// The next header of a walk stands behind some content.
+	// A walk from header to header skips the content between them.
 	if i := slices.IndexFunc(r.runs, func(c *run) bool { return off >= c.next && off-c.next < max(c.asked, minWindow) }); i >= 0 {
 		current = r.runs[i]
 		r.runs = slices.Delete(r.runs, i, i+1)
@@ -51,7 +51,7 @@ func (r *Reader) take(off, wanted int64) (*run, int64, *flight) {
 		length = min(max(2*current.asked, minWindow), maxWindow)
 	}
 	end := min(off+max(length, min(wanted, maxWindow)), r.size)
-	for _, f := range r.flights { // Somebody is asking for the bytes from there on.
+	for _, f := range r.flights { // Stop where another reader's request begins.
 		if f.off > off {
 			end = min(end, f.off)
 		}
@@ -61,7 +61,7 @@ func (r *Reader) take(off, wanted int64) (*run, int64, *flight) {
 	return current, end - off, own
 }
 
-// giveBack ends what take has begun. data is kept if it says so.
+// giveBack ends what take has begun. data is kept if keep is set.
 func (r *Reader) giveBack(current *run, own *flight, keep bool, data []byte) {
 	r.mu.Lock()
 	if keep {
@@ -82,7 +82,7 @@ func (r *Reader) giveBack(current *run, own *flight, keep bool, data []byte) {
 	}
 }
 
-// stop gives up an answer that is open.
+// stop closes an open answer.
 func (c *run) stop() {
 	if c.body != nil {
 		_ = c.body.Close() // Nobody wants the rest.
@@ -90,7 +90,7 @@ func (c *run) stop() {
 	}
 }
 
-// read fills p, from the answer that is open or by a request.
+// read fills p, from the open answer or by a request.
 func (c *run) read(ctx context.Context, r *Reader, p []byte, off int64) (n int, err error) {
 	if c.body != nil {
 		gap := off - c.next
@@ -120,7 +120,7 @@ func (c *run) read(ctx context.Context, r *Reader, p []byte, off int64) (n int, 
 	return n, nil
 }
 
-// ask requests at least n bytes: more than that where reading has gone on in order for long.
+// ask requests at least n bytes, and more if reading has gone on in order for long.
 func (c *run) ask(ctx context.Context, r *Reader, n, off int64) error {
 	if c.asked >= maxWindow && c.next == off {
 		n = max(n, min(growth*c.asked, maxRequest, r.size-off))
@@ -133,7 +133,7 @@ func (c *run) ask(ctx context.Context, r *Reader, n, off int64) error {
 	return nil
 }
 
-// broken is the error of an answer that has broken off.
+// broken returns the error of an answer that broke off.
 func broken(err error, n, wanted, off int64) error {
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF

@@ -9,9 +9,9 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/retry"
 )
 
-// Stream returns n bytes from an offset on, which one request asks for. If the answer breaks off, another request
-// asks for the rest. Nothing is kept. It ends with ctx and with that of the Reader. The caller must close it. A
-// failure to begin is an error of Stream already.
+// Stream returns n bytes from an offset on, by one request. If the answer breaks off, another request brings the
+// rest. Nothing is kept. The stream ends with ctx and with the context of the Reader. The caller must close it.
+// Stream itself fails if the request does.
 func (r *Reader) Stream(ctx context.Context, off, n int64) (io.ReadCloser, error) {
 	if off < 0 || n < 0 || off > r.size-n {
 		return nil, fmt.Errorf("%d bytes at offset %d are not all within the %d that there are", n, off, r.size)
@@ -32,12 +32,12 @@ type stream struct {
 	ctx       context.Context
 	end       func()
 	off, left int64
-	body      io.ReadCloser // nil if the rest has to be asked for
+	body      io.ReadCloser // nil if the rest has to be requested
 	backoff   *retry.Backoff
 	err       error
 }
 
-// open asks for the rest, until there is an answer.
+// open requests the rest, until there is an answer.
 func (s *stream) open() error {
 	for s.body == nil && s.left > 0 {
 		body, err := s.reader.source.Range(s.ctx, s.off, s.left)
@@ -73,7 +73,7 @@ func (s *stream) Read(p []byte) (n int, err error) {
 		n, err = s.body.Read(p[:min(int64(len(p)), s.left)])
 		s.off, s.left = s.off+int64(n), s.left-int64(n)
 		if n > 0 {
-			s.backoff = s.reader.policy.Backoff() // It goes on, so nobody gives up.
+			s.backoff = s.reader.policy.Backoff() // Bytes arrive, so the attempts count anew.
 		}
 		if err != nil && s.left > 0 {
 			s.err = s.broken(err)
@@ -82,7 +82,7 @@ func (s *stream) Read(p []byte) (n int, err error) {
 	return n, s.err
 }
 
-// broken closes an answer that broke off, and returns nil if the rest is to be asked for.
+// broken closes an answer that broke off, and returns nil if the rest is to be requested.
 func (s *stream) broken(err error) error {
 	_ = s.body.Close() // It has failed already.
 	s.body = nil

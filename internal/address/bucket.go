@@ -22,7 +22,7 @@ func Object(path string) (bucket, key string, err error) {
 	return bucket, key, err
 }
 
-// Bucket is Object, and takes s3://BUCKET and s3://BUCKET/ as well, whose key is empty.
+// Bucket is like Object, but also takes s3://BUCKET and s3://BUCKET/, with an empty key.
 func Bucket(path string) (bucket, key string, err error) {
 	const scheme = "s3://"
 	if name, ok := naming.Scheme(path); !ok || name != "s3" {
@@ -36,15 +36,15 @@ func Bucket(path string) (bucket, key string, err error) {
 		return "", "", fmt.Errorf("the key has a percent sign that is no escape; write it %%25: %w", err)
 	}
 	for part := range strings.SplitSeq(key, "/") {
-		if part == "." || part == ".." { // Some stores would take another key.
+		if part == "." || part == ".." { // Some stores would use another key.
 			return "", "", fmt.Errorf("the key has %q between slashes, which not all stores take as it is", part)
 		}
 	}
 	return bucket, key, nil
 }
 
-// ObjectPath returns the path of an object: the one of those that Object takes which escapes nothing but percent
-// signs, colons and what does not print.
+// ObjectPath returns the path of an object. It escapes only percent signs, colons, spaces and control characters, so
+// each object has one such path.
 func ObjectPath(bucket, key string) string {
 	var b strings.Builder
 	b.WriteString("s3://" + bucket + "/")

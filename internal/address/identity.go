@@ -1,5 +1,5 @@
-// Package address reads the addresses of archives in buckets and on servers: which object that is, and what
-// signature policies call it.
+// Package address parses addresses of archives in buckets and on servers: the object of an address, and its scopes in
+// signature policies.
 package address
 
 import (
@@ -10,10 +10,10 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/naming"
 )
 
-// Identity returns what a signature policy calls the archive at an address, and the wider scopes that it is in,
-// the narrowest first: s3://BUCKET/DIR/KEY, s3://BUCKET/DIR and s3://BUCKET, and https://HOST/DIR/FILE and so on.
-// Addresses of one archive have one identity: it is without a query string, and escaped as little as possible.
-// "" is for a path of this machine, which says nothing about its makers.
+// Identity returns the scope of the archive at an address in signature policies, and the wider scopes around it, the
+// narrowest first: s3://BUCKET/DIR/KEY, s3://BUCKET/DIR and s3://BUCKET, and https://HOST/DIR/FILE and so on. All
+// addresses of one archive have the same identity: it has no query string, and is escaped as little as possible. A
+// path of this machine has the identity "", because it says nothing about who made the archive.
 func Identity(archive string) (identity string, wider []string) {
 	scheme, _ := naming.Scheme(archive)
 	switch scheme {
@@ -29,7 +29,7 @@ func Identity(archive string) (identity string, wider []string) {
 			return "", nil
 		}
 		host := strings.TrimSuffix(strings.ToLower(u.Host), ":443")
-		// A server may take dots away, so they must not lead out of a scope.
+		// A server may resolve dots, so they must not lead out of a scope.
 		clean := url.URL{Scheme: "https", Host: host, Path: path.Clean("/" + u.Path)}
 		identity = strings.TrimSuffix(clean.String(), "/")
 	default:

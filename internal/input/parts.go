@@ -185,7 +185,7 @@ func refusePart(address string, file *io.SectionReader) error {
 	}
 	list, err := parts.Read(file, file.Size())
 	if list == nil && err == nil && isWhole(file) {
-		return nil // It is only called like one.
+		return nil // It only has the name of a part.
 	}
 	return fmt.Errorf("it is a part of an archive, and parts are read as local files only: join them (cat %s.[0-9]*)", path.Base(archive))
 }

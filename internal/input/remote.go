@@ -18,7 +18,7 @@ type Access struct {
 	SkipVerify bool
 	// UserAgent is what the client calls itself; "" is the library's own name.
 	UserAgent string
-	// Retries is how often a request that fails for a reason that may pass is made again; 0 is 5 times.
+	// Retries is how often, at most, a request that fails for a passing reason is repeated; 0 means 5 times.
 	Retries int
 }
 
@@ -30,17 +30,17 @@ type Remote interface {
 	Size() int64
 }
 
-// Store is a server or a bucket of which files are looked up and opened for as long as a program runs, with
-// the same connections and credentials. Its methods may be called concurrently, but for Close.
+// Store is a server or a bucket. It looks up and opens files with the same connections and credentials for as long
+// as a program runs. Its methods, except Close, may be called concurrently.
 type Store interface {
 	// Stat describes the file at an address. The error wraps fs.ErrNotExist if there is none.
 	Stat(ctx context.Context, address string) (Info, error)
 	// List describes all files below an address, ordered by their addresses. The error wraps errors.ErrUnsupported
 	// if the server has no lists.
 	List(ctx context.Context, address string) ([]Info, error)
-	// Open is that of a Scheme.
+	// Open opens a file, as Scheme.Open does.
 	Open(ctx context.Context, address string) (Remote, error)
-	// Close ends its connections, when all that was opened is closed.
+	// Close ends the connections. All files must be closed before.
 	Close()
 }
 
@@ -48,7 +48,7 @@ type Store interface {
 type Info struct {
 	Address string
 	Size    int64  // in bytes; -1 if that is not known
-	Version string // another one if the content is another one, as far as the server tells
+	Version string // differs if the content differs, as far as the server tells
 }
 
 // Stream is returned, as an error, by a Scheme for a file that cannot be read by ranges.
@@ -64,7 +64,7 @@ func (s *Stream) Error() string { return s.Reason }
 // Scheme opens files that are elsewhere. A file that it returns ends with ctx, the reader's.
 type Scheme struct {
 	Open func(ctx context.Context, address string, access Access) (Remote, error)
-	// Store returns the store that has an address.
+	// Store returns the store of an address.
 	Store func(ctx context.Context, address string, access Access) (Store, error)
 	// Copied, if not nil, is told that something has been copied because it cannot be read by ranges.
 	Copied func(address, reason string)
@@ -97,7 +97,7 @@ func schemeOf(name, address string) (Scheme, error) {
 	return scheme, nil
 }
 
-// OpenStore returns the store that has an address of a scheme. The caller must close it.
+// OpenStore returns the store of an address with the scheme name. The caller must close it.
 func OpenStore(ctx context.Context, name, address string, access Access) (Store, error) {
 	scheme, err := schemeOf(name, address)
 	if err != nil {

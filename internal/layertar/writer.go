@@ -64,7 +64,7 @@ func (w *Writer) Write(h *tar.Header, content io.Reader) error {
 	return nil
 }
 
-// Flush writes what has been buffered, up to the end of the last entry.
+// Flush writes the buffered bytes, up to the end of the last entry.
 func (w *Writer) Flush() error {
 	if err := w.tar.Flush(); err != nil {
 		return fmt.Errorf("write layer: %w", err)

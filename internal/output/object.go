@@ -11,46 +11,46 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/naming"
 )
 
-// Object is an archive in an object store that is written from its start to its end. It
-// appears at its address when it is committed, whole, or not at all. Commit or Abort must
-// be called once; Abort may be called while something is written, which then fails.
+// Object writes an archive in an object store from start to end. Commit makes it appear at its
+// address, whole or not at all. Commit or Abort must be called once. Abort may be called during
+// a Write, which then fails.
 type Object interface {
 	io.Writer
-	// Expect says how many bytes will come, at least. It is a hint, given before anything is
-	// written.
+	// Expect says how many bytes, at least, will be written. It is a hint, given before the
+	// first Write.
 	Expect(size int64)
 	Commit(ctx context.Context) error
 	Abort() error
 }
 
-// ChangedObject is the next version of an object that is there. It takes the place of the one
-// that was read, and of no other: else the error is ErrChanged.
+// ChangedObject writes the next version of an existing object. It replaces only the version that
+// was read: if there is another one by then, the error is ErrChanged.
 type ChangedObject interface {
 	Object
-	// ReaderAt reads the object that is there.
+	// ReaderAt reads the existing object.
 	io.ReaderAt
-	// Size returns how many bytes that has.
+	// Size returns the size of the existing object in bytes.
 	Size() int64
-	// Keep has the next version begin with the first n bytes of the object that is there. The
-	// store copies them. It is called at most once, before anything is written.
+	// Keep makes the next version begin with the first n bytes of the existing object. The
+	// store copies them. It is called at most once, before the first Write.
 	Keep(n int64) error
 }
 
-// RemoteOptions are how archives are written to object stores.
+// RemoteOptions say how archives are written to object stores.
 type RemoteOptions struct {
-	// Force has an object replaced that is there when the writing begins.
+	// Force replaces an object that exists when the writing begins.
 	Force bool
-	// Unconditional allows stores that complete an upload without looking at its conditions.
+	// Unconditional allows stores that ignore the conditions of completions.
 	Unconditional bool
-	// Resume keeps the parts that have been sent after a failure, and goes on with them.
+	// Resume keeps the sent parts after a failure, and continues such an upload.
 	Resume bool
-	// AbortUpload is an unfinished upload of the same object that is given up first.
+	// AbortUpload is the ID of an unfinished upload of the same object to abort first.
 	AbortUpload string
 }
 
 type remoteKey struct{}
 
-// WithRemote returns a context for Create and the other functions with other options.
+// WithRemote returns a context with changed options for Create and the other functions.
 func WithRemote(ctx context.Context, set func(*RemoteOptions)) context.Context {
 	o := remoteOptions(ctx)
 	set(&o)
@@ -62,10 +62,10 @@ func remoteOptions(ctx context.Context) RemoteOptions {
 	return o
 }
 
-// Scheme writes archives that are elsewhere.
+// Scheme writes archives at the addresses of one scheme.
 type Scheme struct {
-	// Create begins an object. Its error is ErrNotEmpty for one that is there, unless that may
-	// be replaced.
+	// Create begins an object. The error is ErrNotEmpty if the object exists and may not be
+	// replaced.
 	Create func(ctx context.Context, address string, o RemoteOptions) (Object, error)
 	// Open begins the next version of an object.
 	Open func(ctx context.Context, address string, o RemoteOptions) (ChangedObject, error)
@@ -86,10 +86,10 @@ func Register(name string, s Scheme) {
 	registered.schemes[name] = s
 }
 
-// ErrRemote is returned, wrapped, for an address of a kind that is only read.
+// ErrRemote is returned, wrapped, for an address that cannot be written.
 var ErrRemote = errors.New("writing archives there is not supported")
 
-// IsRemote reports whether a path is the address of something that is elsewhere.
+// IsRemote reports whether a path is an address.
 func IsRemote(path string) bool {
 	_, ok := naming.Scheme(path)
 	return ok
@@ -117,7 +117,7 @@ func schemeOf(path string) (s Scheme, ok bool, err error) {
 type remote struct {
 	path   string
 	object Object
-	old    ChangedObject // the same object if there is one that is changed, else nil
+	old    ChangedObject // the same as object if an existing one is changed, else nil
 
 	grow    func() error // at the first write; nil if there is nothing to do
 	written bool
@@ -159,7 +159,7 @@ func (r *remote) commit(ctx context.Context) error {
 	return err
 }
 
-// changedError is an error that passes: whoever does it all once more adds to the new version.
+// changedError is an error that passes: another attempt adds to the new version.
 type changedError struct{ error }
 
 // Unwrap returns the error.
@@ -194,9 +194,9 @@ func (o *Output) Expect(size int64) {
 	}
 }
 
-// Grow has an opened archive in an object store begin with the bytes that it has before the
-// offset from, but for a block at another offset, of 512 bytes. The bytes that are written
-// follow. Nothing is sent before they come.
+// Grow makes the next version of an opened archive in an object store begin with its bytes
+// before the offset from, except that block, of 512 bytes, replaces those at the offset at. The
+// bytes that are written follow. Nothing is sent before the first Write.
 func (o *Output) Grow(block []byte, at, from int64) {
 	r := o.remote
 	r.grow = func() error {

@@ -25,8 +25,9 @@ const (
 // the change; without that call Commit leaves the archive as it was, as Abort does.
 // Restore then says how much of the file to keep.
 //
-// An object in a store is not locked. Its next version is written as a stream, after Grow, and
-// takes its place at Commit unless another one has; Restore and Supersede are not for it.
+// An object in a store is not locked. Its next version is written as a stream, after Grow.
+// Commit puts that in its place unless another version is there by then. Restore and Supersede
+// are not for objects.
 func Open(ctx context.Context, path string, wait bool) (*Output, error) {
 	scheme, elsewhere, err := schemeOf(path)
 	if elsewhere && err == nil {

@@ -54,13 +54,13 @@ type Output struct {
 	writer io.Writer // nil if it is a file
 	dir    string
 	stream bool
-	// appears is set of a stream that appears at its path all the same: a compressed file, an
+	// appears is set for a stream that appears at its path at Commit: a compressed file or an
 	// object.
 	appears bool
 	remote  *remote // nil unless it is in an object store
 	noSync  bool
-	change  *change                     // nil for an archive that is new
-	partial string                      // the name of the file while it is not complete, if it stays then
+	change  *change                     // nil for a new archive
+	partial string                      // the name of the file while it is incomplete, if it may stay so
 	finish  func(context.Context) error // makes the file appear at its path; closes it
 	undo    func() error                // leaves the path as it was; closes the file
 }

@@ -22,8 +22,8 @@ const renewedSuffix = ".new"
 // or could not be synced. It is locked: the error is ErrBusy if somebody else writes to it,
 // and errors.ErrUnsupported where there are no locks.
 //
-// In an object store the parts that have been sent stay instead, and are compared with those
-// that would be sent again.
+// In an object store the sent parts stay instead. A part is not sent again if the store has the
+// same.
 //
 // Streams have no such file, and an archive at the path, which must be a regular file,
 // is not replaced.

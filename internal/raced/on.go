@@ -2,5 +2,5 @@
 
 package raced
 
-// Enabled is whether the race detector watches.
+// Enabled says whether the race detector is on.
 const Enabled = true

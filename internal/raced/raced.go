@@ -1,10 +1,10 @@
-// Package raced lets tests do less under the race detector. It makes the work of a single goroutine, such as
-// unpacking, ten times slower and finds nothing in it. Everything is done without it, by make test-long.
+// Package raced lets tests do less under the race detector. The detector makes the work of a single goroutine, such
+// as unpacking, ten times slower and finds nothing in it. make test-long does all of that work without it.
 package raced
 
 import "testing"
 
-// Rounds returns how much of something a test does: all of it, or some under the race detector.
+// Rounds returns how many rounds a test does: all, or some under the race detector.
 func Rounds(t testing.TB, some, all int) int {
 	t.Helper()
 	if Enabled {

@@ -5,8 +5,8 @@ import (
 	"net/http"
 )
 
-// Client sends requests that end, and fail, when nothing moves: neither their body nor the answer. It is used
-// in the place of an http.Client, and may be used concurrently.
+// Client sends requests like an http.Client, and ends a request with an error when neither its body nor the answer
+// moves. It may be used concurrently.
 type Client struct{ HTTP *http.Client }
 
 // Do sends a request as http.Client.Do does. The caller must close the body of the answer.
@@ -15,7 +15,7 @@ func (c Client) Do(request *http.Request) (*http.Response, error) {
 	request = request.WithContext(ctx)
 	if content := request.Body; content != nil && content != http.NoBody {
 		request.Body = watchedContent{w.Sent(content), content}
-		if again := request.GetBody; again != nil { // After a connection that had ended already.
+		if again := request.GetBody; again != nil { // It is called if a kept connection had ended already.
 			request.GetBody = func() (io.ReadCloser, error) {
 				content, err := again()
 				if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/stall"
 )
 
-// A request ends if no answer begins, and if one stops. Whoever is slow with the content of a request has all time.
+// A request ends if no answer begins, or if the answer stops. A slow body of a request may take any time.
 func TestClient(t *testing.T) {
 	const half = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf"
 	for name, c := range map[string]struct {

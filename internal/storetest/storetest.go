@@ -1,5 +1,5 @@
-// Package storetest serves objects to tests, as an S3-compatible store in one process or as a server for https,
-// counts the requests, and fails as it is told. It reads no signatures.
+// Package storetest serves objects to tests, as an S3-compatible store or as a server for https, in the process of
+// the test. It counts requests, and fails on demand. It ignores signatures.
 package storetest
 
 import (
@@ -21,14 +21,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Bucket is what tests call theirs.
+// Bucket is the name of the tests' bucket.
 const Bucket = "images"
 
 // Server has objects. It may be used concurrently.
 type Server struct {
-	// URL is where it is. That of an object of a store has the bucket in its path.
+	// URL is the server's address. URLs of a store's objects have the bucket in the path.
 	URL string
-	// CertDir has the certificate to trust, of a server for https.
+	// CertDir has the certificate of a server for https.
 	CertDir string
 
 	mu       sync.Mutex
@@ -49,7 +49,7 @@ type object struct {
 	etag string
 }
 
-// NewS3 returns a store that programs find by the environment, which it sets. It ends with the test.
+// NewS3 returns a store, and sets the environment so that programs find it. It ends with the test.
 func NewS3(t testing.TB) *Server {
 	t.Helper()
 	s := &Server{objects: map[string]object{}, s3: true}
@@ -78,7 +78,7 @@ func NewHTTPS(t testing.TB) *Server {
 	return s
 }
 
-// Put stores an object, as another version if there is one. It returns the path of it that commands take.
+// Put stores an object, or a new version of it. It returns its path for commands.
 func (s *Server) Put(key string, data []byte) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,15 +90,15 @@ func (s *Server) Put(key string, data []byte) string {
 	return s.URL + "/" + key
 }
 
-// Before has f called with each request. It reports whether it has answered. nil ends that.
+// Before makes the server call f first for each request. f reports whether it has answered. nil ends that.
 func (s *Server) Before(f func(http.ResponseWriter, *http.Request) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.before = f
 }
 
-// Count returns the requests since the last call, each as its method and range, and how many bytes of
-// objects they have been answered.
+// Count returns the requests since the last call, each as its method and range, and how many bytes of objects the
+// server sent for them.
 func (s *Server) Count() (requests []string, sent int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,7 +140,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // pageSize is how many keys a list has at most.
 const pageSize = 3
 
-// list answers with a page of the keys.
+// list answers with one page of keys.
 func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 	type item struct {
 		Key, ETag string

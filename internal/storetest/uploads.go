@@ -20,10 +20,10 @@ import (
 	"time"
 )
 
-// minPart is the least size of a part, but for the last one.
+// minPart is the least size of every part but the last.
 const minPart = 5 << 20
 
-// upload is a multipart upload that is not complete.
+// upload is an unfinished multipart upload.
 type upload struct {
 	key       string
 	checksums bool // its parts have checksums
@@ -39,7 +39,7 @@ func (p part) md5() [md5.Size]byte { return md5.Sum(p.data) }
 
 func (p part) etag() string { return fmt.Sprintf(`"%x"`, p.md5()) }
 
-// Unconditional has a store complete uploads whatever their conditions are.
+// Unconditional makes a store ignore the conditions of completions.
 func (s *Server) Unconditional() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -60,7 +60,7 @@ func (s *Server) Keys() []string {
 	return slices.Sorted(maps.Keys(s.objects))
 }
 
-// Uploads returns the IDs of the uploads that are not complete, each with the numbers of its parts.
+// Uploads returns the IDs of the unfinished uploads, each with the numbers of its parts.
 func (s *Server) Uploads() map[string][]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,14 +71,14 @@ func (s *Server) Uploads() map[string][]int {
 	return all
 }
 
-// Received returns how many bytes of parts the store has been sent, without those that it has copied.
+// Received returns how many bytes of parts the store has received. Copied bytes do not count.
 func (s *Server) Received() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.received
 }
 
-// write answers a request that is about uploads, or changes an object. It reports whether it was one.
+// write answers requests that concern uploads or change an object. It reports whether this was one.
 func (s *Server) write(w http.ResponseWriter, r *http.Request, key string) bool {
 	query := r.URL.Query()
 	id, isPart := query.Get("uploadId"), query.Has("partNumber")
@@ -261,5 +261,5 @@ func answer(w http.ResponseWriter, v any) {
 		Refuse(w, http.StatusInternalServerError, "InternalError", err.Error())
 		return
 	}
-	_, _ = w.Write(data) // A client that is gone does not want it.
+	_, _ = w.Write(data) // It fails only if the client is gone.
 }

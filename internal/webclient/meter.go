@@ -7,17 +7,17 @@ import (
 	"sync/atomic"
 )
 
-// Meter counts what goes over connections. A nil Meter counts nothing. It may be used concurrently.
+// Meter counts requests and bytes. A nil Meter counts nothing. It may be used concurrently.
 type Meter struct {
 	Requests atomic.Int64 // that were sent
-	Failed   atomic.Int64 // of those: without an answer, refused as a server does that fails, or broken off
-	Retries  atomic.Int64 // of the requests that were made again, or went on with the rest of an answer
+	Failed   atomic.Int64 // of those: without an answer, answered with 429 or 5xx, or broken off
+	Retries  atomic.Int64 // of those: repeated, or for the rest of an answer
 	Bytes    atomic.Int64 // of the bodies of answers
 }
 
 type meterKey struct{}
 
-// WithMeter has the requests with a context, or with one that comes from it, counted.
+// WithMeter returns a context whose requests m counts.
 func WithMeter(ctx context.Context, m *Meter) context.Context {
 	return context.WithValue(ctx, meterKey{}, m)
 }
@@ -28,14 +28,14 @@ func MeterOf(ctx context.Context) *Meter {
 	return m
 }
 
-// Again counts a request that is made again.
+// Again counts a repeated request.
 func (m *Meter) Again() {
 	if m != nil {
 		m.Retries.Add(1)
 	}
 }
 
-// Counted counts the requests of a transport by the Meter of their contexts.
+// Counted is a transport that counts each request in the Meter of its context.
 type Counted struct{ http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.
@@ -57,7 +57,7 @@ func (c Counted) RoundTrip(request *http.Request) (*http.Response, error) {
 	return answer, nil
 }
 
-// failed counts a request, unless the client has ended it.
+// failed counts a failed request, unless the client has ended it.
 func (m *Meter) failed(ctx context.Context) {
 	if ctx.Err() == nil {
 		m.Failed.Add(1)

@@ -1,5 +1,5 @@
-// Package webclient makes the connections to servers with archives: with the certificates that a
-// caller names, through the proxies of the environment. It knows no protocol above them.
+// Package webclient makes connections to servers with archives: with the certificates that a caller
+// names, and through the proxies of the environment. It does not know the protocol above them.
 package webclient
 
 import (
@@ -15,15 +15,15 @@ import (
 // idle is how many connections to a server are kept for the next requests.
 const idle = 16
 
-// Transport returns a transport that goes through the proxies of the environment, and that Configure has set up.
+// Transport returns a transport that Configure has set up and that uses the proxies of the environment.
 func Transport(certDir string, skipVerify bool) (*http.Transport, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	return transport, Configure(transport, certDir, skipVerify)
 }
 
-// Configure has a transport, which must not be in use, take content as it is sent and keep its connections. It
-// adds the certificates of a directory, *.crt of authorities and *.cert with *.key of this client; "" has none.
-// skipVerify has no certificate verified.
+// Configure makes a transport take content as it is sent and keep its connections. The transport must not be in use.
+// certDir, unless it is "", has certificates: *.crt of authorities, and *.cert with *.key of this client. With
+// skipVerify, the transport verifies no certificate.
 func Configure(transport *http.Transport, certDir string, skipVerify bool) error {
 	transport.DisableCompression = true
 	transport.MaxIdleConnsPerHost = idle

@@ -66,7 +66,7 @@ func (s *Server) blob(w http.ResponseWriter, r *request, reference string) {
 type ready struct {
 	content    io.ReadSeeker
 	size       int64
-	archive    string // the path, or where else it comes from
+	archive    string // the path, or another name of the source, for the log
 	done       func() // must be called after use
 	from       *image
 	unverified *archive.Blob // to be verified when it has been sent; nil if it is before
@@ -80,7 +80,7 @@ func (s *Server) cacheable() string {
 	return "public"
 }
 
-// openBlob returns a blob that a request wants.
+// openBlob returns the blob of a request.
 func (s *Server) openBlob(r *request, d digest.Digest) (*ready, error) {
 	owners := r.view.owners(r.repository, d)
 	if len(owners) > 0 && s.cache != nil {
@@ -127,7 +127,7 @@ type watchedReader struct {
 	err error
 }
 
-// expect passes on how much will be read.
+// expect announces how many bytes will be read.
 func (r *watchedReader) expect(n int64) {
 	if from, ok := r.ReadSeeker.(expecting); ok {
 		from.expect(n)

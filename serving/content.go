@@ -229,8 +229,8 @@ func (v *snapshot) owners(r *repository, d digest.Digest) (owners []*document) {
 	return owners
 }
 
-// blob finds a blob in the archives of its owners, and an image that it is of. It can be read until done is
-// called. The error wraps fs.ErrNotExist if there is none of this digest.
+// blob finds a blob, with one of its images, in the archives of its owners. It can be read until done is called. The
+// error wraps fs.ErrNotExist if no archive has the digest.
 func (v *snapshot) blob(ctx context.Context, owners []*document, d digest.Digest) (b *archive.Blob, of *image, done func(), err error) {
 	failed := error(fs.ErrNotExist)
 	for _, owner := range owners {

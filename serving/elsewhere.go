@@ -17,23 +17,24 @@ import (
 )
 
 const (
-	// maxAlone is how many bytes a client may want so that they are not worth fetching the whole blob: programs
-	// that pull lazily want a few files.
+	// maxAlone is the size in bytes from which on a range makes the cache fetch the whole blob. Programs that pull
+	// lazily want smaller ranges, of a few files.
 	maxAlone = 4 << 20
-	// maxAhead is how far behind the place that a client wants a fetch may be that the client waits for it.
+	// maxAhead bounds the bytes that a client waits for: one that wants a place further ahead of a running fetch gets
+	// a request of its own.
 	maxAhead = 256 << 20
 )
 
-// fetcher asks a store for n bytes of a blob from an offset on.
+// fetcher requests n bytes of a blob from a store, from an offset on.
 type fetcher func(ctx context.Context, off, n int64) (io.ReadCloser, error)
 
-// fetchFrom returns how to get a blob from a store, nil if it is in a file here.
+// fetchFrom returns the fetcher of a blob in a store, nil if the blob is in a local file.
 func fetchFrom(b *archive.Blob, img *image) fetcher {
 	if b.IsBorrowed() || !img.from.elsewhere() {
 		return nil
 	}
 	section := b.Section()
-	if section == nil { // It has another form there.
+	if section == nil { // The archive has the blob in another form.
 		return func(ctx context.Context, off, _ int64) (io.ReadCloser, error) {
 			stream, err := b.Open(ctx)
 			if err != nil {
@@ -50,7 +51,7 @@ func fetchFrom(b *archive.Blob, img *image) fetcher {
 		Stream(ctx context.Context, off, n int64) (io.ReadCloser, error)
 	})
 	if !ok {
-		return nil // It has been copied to a temporary file.
+		return nil // The archive has been copied to a temporary file.
 	}
 	return func(ctx context.Context, off, n int64) (io.ReadCloser, error) {
 		if size != b.Size {
@@ -60,7 +61,7 @@ func fetchFrom(b *archive.Blob, img *image) fetcher {
 	}
 }
 
-// wanted returns which bytes of a blob a request is for, in one range.
+// wanted returns the range of a blob that a request wants: the whole blob if it wants several ranges.
 func wanted(r *http.Request, size int64) (off, n int64) {
 	asked, ok := strings.CutPrefix(r.Header.Get("Range"), "bytes=")
 	if !ok || strings.Contains(asked, ",") {
@@ -75,8 +76,8 @@ func wanted(r *http.Request, size int64) (off, n int64) {
 	return off, min(number(to, size-1), size-1) + 1 - off
 }
 
-// openElsewhere returns a blob that a store has: from the cache, or as it comes. It calls closeArchive when the blob
-// is not needed any more, or if it fails.
+// openElsewhere returns a blob of a store: from the cache, or as it arrives. It calls closeArchive when the blob is
+// not needed any more, or if it fails.
 func (s *Server) openElsewhere(r *request, b *archive.Blob, img *image, closeArchive func(), fetch fetcher) (*ready, error) {
 	out := &ready{size: b.Size, archive: img.from.path, done: closeArchive}
 	explained := func(ctx context.Context, off, n int64) (io.ReadCloser, error) {
@@ -105,7 +106,7 @@ func (s *Server) openElsewhere(r *request, b *archive.Blob, img *image, closeArc
 			closeArchive()
 			return nil, err
 		case kept.File() == nil && off > kept.Come()+maxAhead:
-			_ = kept.Close() // The fetch goes on.
+			_ = kept.Close() // The fetch goes on without this client.
 		default:
 			s.follow(out, kept, passed)
 			return out, nil
@@ -119,7 +120,7 @@ func (s *Server) openElsewhere(r *request, b *archive.Blob, img *image, closeArc
 	return out, nil
 }
 
-// fetchWhole returns a function that opens all of a blob for the cache, whoever waits for it.
+// fetchWhole returns a function that opens a whole blob for the cache, independently of the client that asks.
 func (s *Server) fetchWhole(img *image, d digest.Digest) func(context.Context) (io.ReadCloser, error) {
 	return func(ctx context.Context) (io.ReadCloser, error) {
 		ctx = webclient.WithMeter(ctx, s.stores.meter)
@@ -130,7 +131,7 @@ func (s *Server) fetchWhole(img *image, d digest.Digest) func(context.Context) (
 		var body io.ReadCloser
 		if fetch := fetchFrom(b, img); fetch != nil {
 			body, err = fetch(ctx, 0, b.Size)
-		} else { // It has been copied here meanwhile.
+		} else { // The archive has been copied to a local file meanwhile.
 			body, err = b.Open(ctx)
 		}
 		if err != nil {
@@ -141,7 +142,7 @@ func (s *Server) fetchWhole(img *image, d digest.Digest) func(context.Context) (
 	}
 }
 
-// explainedBody is a blob that comes from an archive.
+// explainedBody is a blob from an archive, with errors of opened.explain.
 type explainedBody struct {
 	io.ReadCloser
 	from *opened
@@ -163,7 +164,7 @@ func (b *explainedBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// cached returns a blob that the cache has, or that comes and is worth waiting for; else nil.
+// cached returns a blob that is in the cache, or arriving and worth waiting for; else nil.
 func (s *Server) cached(r *request, d digest.Digest) *ready {
 	b, err := s.cache.Get(r.Context(), d)
 	if err != nil {
@@ -174,7 +175,7 @@ func (s *Server) cached(r *request, d digest.Digest) *ready {
 		return nil
 	}
 	if off, n := wanted(r.Request, b.Size()); b.File() == nil && (off > b.Come()+maxAhead || n < maxAlone && off+n > b.Come()) {
-		_ = b.Close() // Others wait for it.
+		_ = b.Close() // It is too far away for this client.
 		return nil
 	}
 	out := &ready{size: b.Size(), archive: "cache", done: func() {}}
@@ -182,7 +183,7 @@ func (s *Server) cached(r *request, d digest.Digest) *ready {
 	return out
 }
 
-// follow has a blob of the cache sent. If the cache fails, instead is sent, unless it is nil.
+// follow makes out send a blob of the cache. If the cache fails, out sends instead, unless that is nil.
 func (s *Server) follow(out *ready, b *blobcache.Blob, instead *passing) {
 	done := out.done
 	out.done = func() {
@@ -201,7 +202,7 @@ func (s *Server) follow(out *ready, b *blobcache.Blob, instead *passing) {
 	out.content = &following{Blob: b, instead: instead, note: s.noteDisk}
 }
 
-// following is a blob that the cache fetches.
+// following is a blob that the cache is fetching.
 type following struct {
 	*blobcache.Blob
 	instead *passing
@@ -239,8 +240,8 @@ func (s *Server) noteDisk(err error) {
 	}
 }
 
-// passing is a blob that is passed on as it comes from a store. If all of it is read in order, it is verified, and
-// the last bytes come only if it is right.
+// passing passes a blob on as it arrives from a store. If a client reads all of it in order, passing verifies it, and
+// hands out the last bytes only if it is right.
 type passing struct {
 	ctx      context.Context
 	fetch    fetcher
@@ -249,11 +250,11 @@ type passing struct {
 	pos      int64
 	expected int64 // how many bytes will be read from pos on
 	stream   io.ReadCloser
-	at       int64 // where the stream is
+	at       int64 // the offset of the stream
 	verifier digest.Verifier
 }
 
-// begin asks for n bytes at an offset.
+// begin requests n bytes at an offset.
 func (p *passing) begin(off, n int64) (err error) {
 	p.pos, p.expected = off, n
 	return p.open()

@@ -26,7 +26,7 @@ var tarName = regexp.MustCompile(`(?i)^[^.].*\.(?:tar|tgz|tzst|txz|tbz2?|tar\.[a
 type stamp struct {
 	info    fs.FileInfo
 	parts   string // of the other files, if this is the first part of an archive
-	version string // of an object in a store, which has no info
+	version string // of an object in a store; info is nil then
 }
 
 func (s stamp) same(other stamp) bool {
@@ -57,7 +57,7 @@ type file struct {
 	named bool // not found in a directory
 }
 
-// refresh opens new archives. Stores are looked into unless that was done within age. An
+// refresh opens new archives. It checks stores unless their last check is younger than age. An
 // error is returned only if strict, for the first file named that cannot be opened.
 func (s *Server) refresh(ctx context.Context, age time.Duration, strict bool) error {
 	s.refreshing.Lock()
@@ -99,7 +99,7 @@ func (s *Server) refresh(ctx context.Context, age time.Duration, strict bool) er
 	if len(added) > 0 || len(old) > 0 {
 		next := newSnapshot(s, archives)
 		if len(s.locations) > 0 {
-			// A store may be away when the first client asks.
+			// The store may be unreachable when the first client asks.
 			next.byDigest()
 		}
 		s.swap(next)
@@ -107,7 +107,7 @@ func (s *Server) refresh(ctx context.Context, age time.Duration, strict bool) er
 	return nil
 }
 
-// openAll opens files, some at a time if they are in stores, which takes several answers of theirs.
+// openAll opens files, several at a time if there are stores: opening waits for answers of theirs.
 func (s *Server) openAll(ctx context.Context, files []file, old map[string]*opened) (found []*opened, failed []error) {
 	found, failed = make([]*opened, len(files)), make([]error, len(files))
 	var group errgroup.Group
@@ -121,7 +121,7 @@ func (s *Server) openAll(ctx context.Context, files []file, old map[string]*open
 			return nil
 		})
 	}
-	_ = group.Wait() // It is nil.
+	_ = group.Wait() // Always nil.
 	return found, failed
 }
 
@@ -142,7 +142,7 @@ func (s *Server) open(ctx context.Context, f file, old *opened) (*opened, error)
 	if err != nil {
 		if ctx.Err() == nil {
 			switch {
-			case tooManyFiles(err): // It may be read next time.
+			case tooManyFiles(err): // The next refresh tries again.
 			case isElsewhere(f.path) && !errors.Is(err, errdef.ErrDamaged) && !errors.Is(err, errdef.ErrNoImageArchive) && !errors.Is(err, errdef.ErrLimit):
 				s.refused.add(f, time.Now().Add(reopenInterval))
 			default:
@@ -162,10 +162,10 @@ func (s *Server) open(ctx context.Context, f file, old *opened) (*opened, error)
 	return o, nil
 }
 
-// reopenInterval is how often an archive is opened that a store does not give.
+// reopenInterval is how often, at most, a failed archive of a store is opened again.
 const reopenInterval = 30 * time.Second
 
-// refusals are files that could not be read, as they were.
+// refusals are files that could not be read, with their stamps.
 type refusals struct {
 	mu  sync.Mutex
 	all map[string]refusal
@@ -173,7 +173,7 @@ type refusals struct {
 
 type refusal struct {
 	stamp
-	until time.Time // zero: for good
+	until time.Time // zero: until the file changes
 }
 
 func (r *refusals) has(f file) bool {

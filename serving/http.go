@@ -133,7 +133,7 @@ func (w *responseWriter) ReadFrom(r io.Reader) (int64, error) {
 	return total, nil
 }
 
-// expecting is a reader that asks for as many bytes as it is told will be read.
+// expecting is a reader that requests as many bytes as expect announces.
 type expecting interface{ expect(n int64) }
 
 func (w *responseWriter) begin() {

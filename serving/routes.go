@@ -45,10 +45,9 @@ const (
 // attempt is an attempt to answer a request.
 type attempt struct {
 	last bool
-	// again is set to have another one, after looking for archives: an archive is not there any more, or one that
-	// is not known may be.
+	// again is set to request another attempt after a refresh: an archive is gone, or there may be a new one.
 	again bool
-	age   time.Duration // how old the last look into stores may be
+	age   time.Duration // how old the last check of stores may be
 }
 
 // request is a request for something in a repository.
@@ -171,8 +170,8 @@ func digestOf(w http.ResponseWriter, r *request, reference string) (d digest.Dig
 	return d, err == nil
 }
 
-// lookAgain has a request tried again after a look into the stores: another replica may have told the client of
-// a digest that is new there.
+// lookAgain requests another attempt after a check of the stores: another replica may have told the client a new
+// digest.
 func (s *Server) lookAgain(a *attempt) bool {
 	a.again, a.age = !a.last && len(s.locations) > 0, askedInterval
 	return a.again

@@ -29,10 +29,10 @@
 //
 // A path may be the address of an archive, or of a folder in a bucket, if the program imports the package of its
 // scheme, such as store/s3. All archives below a folder are served, in the order of their addresses. Blobs are
-// passed on as they come, and a client is cut off before the last byte of one that is not right. An object that is
-// replaced while it is sent ends the answer. With Options.CacheDir, blobs are kept on disk when they have been
-// verified: each is fetched once for all clients that want it at the same time. Servers have no other state, so any
-// number of them can serve the same archives, with the same digests.
+// passed on as they arrive; a client of a wrong blob is cut off before the last byte. If an object is replaced while
+// it is sent, the answer breaks off. With Options.CacheDir, verified blobs are kept on disk, and clients that want a
+// blob at the same time share one fetch. Servers have no other state, so any number of them can serve the same
+// archives, with the same digests.
 //
 // # Trust
 //
@@ -78,10 +78,10 @@ type Options struct {
 	// Bases, if not nil, have layers that archives leave out. Layers that deltas make are made
 	// once, and kept as far as BasesOptions.Keep goes.
 	Bases *archive.Bases
-	// Stores is how archives are reached whose paths are addresses.
+	// Stores is how to reach archives at addresses.
 	Stores archive.Access
-	// CacheDir, unless it is "", is a directory where blobs of archives in stores are kept, CacheSize bytes at
-	// most: see package documentation.
+	// CacheDir, unless it is "", is a directory that keeps blobs of archives in stores, at most CacheSize bytes. See
+	// the package documentation.
 	CacheDir  string
 	CacheSize int64
 }
@@ -154,8 +154,7 @@ func New(ctx context.Context, paths []string, o Options) (*Server, error) {
 	return s, nil
 }
 
-// Watch calls Refresh at every interval until ctx ends. Stores are looked into every ten
-// seconds at most.
+// Watch calls Refresh at every interval until ctx ends, but checks stores only every ten seconds.
 func (s *Server) Watch(ctx context.Context, interval time.Duration) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
@@ -247,7 +246,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// answer answers a request, unless it wants the attempt to be made again.
+// answer answers a request, unless it sets a.again for another attempt.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, a *attempt) {
 	view := s.acquire()
 	if view == nil {

@@ -22,17 +22,17 @@ import (
 )
 
 const (
-	// storeInterval is how often Watch looks into a store: each look is a request or more.
+	// storeInterval is how often Watch checks a store: each check takes at least one request.
 	storeInterval = 10 * time.Second
-	// askedInterval is how often one is looked into because clients ask for something unknown.
+	// askedInterval is how often, at most, a store is checked because clients want something unknown.
 	askedInterval = time.Second
-	// lookPatience is how long a look may take while archives are served.
+	// lookPatience is how long a check may take while archives are served.
 	lookPatience = 30 * time.Second
-	// storeRetries is how often a request to a store is made again: for a minute and a half.
+	// storeRetries is how often a request to a store is repeated: for a minute and a half.
 	storeRetries = 7
 )
 
-// stores are those of the addresses that are served.
+// stores are the stores of all addresses that are served.
 type stores struct {
 	access archive.Access
 	meter  *webclient.Meter
@@ -72,14 +72,14 @@ func (s *stores) close() {
 	}
 }
 
-// location is an address that is served. All but failed belongs to who refreshes.
+// location is an address that is served. Server.refreshing guards all fields but failed.
 type location struct {
 	address string
 	scheme  string
-	folder  bool // it has been one
+	folder  bool // whether it was a folder at the last check
 	looked  time.Time
 	found   []file
-	failed  string // why the last look failed, ""; guarded by Server.mu
+	failed  string // why the last check failed, or ""; guarded by Server.mu
 }
 
 func (s *Server) addLocations() {
@@ -90,7 +90,7 @@ func (s *Server) addLocations() {
 	}
 }
 
-// locationOf returns the location of a path, nil for one of this machine.
+// locationOf returns the location of an address, nil for a local path.
 func (s *Server) locationOf(path string) *location {
 	i := slices.IndexFunc(s.locations, func(l *location) bool { return l.address == path })
 	if i < 0 {
@@ -99,8 +99,8 @@ func (s *Server) locationOf(path string) *location {
 	return s.locations[i]
 }
 
-// findAt returns the archives of an address as they are, or as they were at most age ago. The error is for callers
-// that begin; when archives are served already, those that were found before stay.
+// findAt returns the archives of an address, as they are or as they were at most age ago. If it fails, it returns the
+// archives of the last successful check along with the error: only a Server that starts reports that.
 func (s *Server) findAt(ctx context.Context, l *location, age time.Duration, strict bool) ([]file, error) {
 	if !strict && time.Since(l.looked) < age {
 		return l.found, nil
@@ -112,7 +112,7 @@ func (s *Server) findAt(ctx context.Context, l *location, age time.Duration, str
 	}
 	found, err := s.look(webclient.WithMeter(ctx, s.stores.meter), l)
 	l.looked = time.Now()
-	if errors.Is(err, context.Canceled) { // The client that wanted it has gone.
+	if errors.Is(err, context.Canceled) { // The client that wanted the check has gone.
 		l.looked = time.Time{}
 		return l.found, err
 	}
@@ -154,14 +154,14 @@ func (s *Server) look(ctx context.Context, l *location) ([]file, error) {
 	}
 	infos, err := store.List(ctx, l.address)
 	switch {
-	case errors.Is(err, errors.ErrUnsupported) && len(l.found) > 0: // It is gone.
+	case errors.Is(err, errors.ErrUnsupported) && len(l.found) > 0: // The file is gone.
 		return nil, nil
 	case errors.Is(err, errors.ErrUnsupported):
 		return nil, missing
 	case err != nil:
 		return nil, err
 	case len(infos) == 0 && len(l.found) == 0 && tarName.MatchString(path.Base(l.address)):
-		return nil, missing // No folder is called so.
+		return nil, missing // The name is that of an archive, not of a folder.
 	}
 	l.folder = len(infos) > 0
 	var files []file
@@ -173,7 +173,7 @@ func (s *Server) look(ctx context.Context, l *location) ([]file, error) {
 	return files, nil
 }
 
-// stampOf describes the file at a path, here or in a store.
+// stampOf describes the file at a path or an address.
 func (s *stores) stampOf(ctx context.Context, path string) (stamp, error) {
 	scheme, ok := naming.Scheme(path)
 	if !ok {
@@ -187,7 +187,7 @@ func (s *stores) stampOf(ctx context.Context, path string) (stamp, error) {
 	return stamp{version: info.Version}, err
 }
 
-// openArchive opens the archive at a path, here or in a store. It is read until it is closed.
+// openArchive opens the archive at a path or an address. It can be read until it is closed, even after ctx has ended.
 func (s *stores) openArchive(ctx context.Context, opener archive.Opener, path string) (*archiveFile, error) {
 	scheme, ok := naming.Scheme(path)
 	if !ok {
@@ -201,7 +201,7 @@ func (s *stores) openArchive(ctx context.Context, opener archive.Opener, path st
 	if err != nil {
 		return nil, err
 	}
-	// Others read it when the request that opens it has ended.
+	// Other requests read it after the request that opens it has ended.
 	reading, end := context.WithCancel(webclient.WithMeter(context.WithoutCancel(ctx), s.meter))
 	defer context.AfterFunc(ctx, end)()
 	remote, err := store.Open(reading, path)
@@ -223,10 +223,10 @@ func (s *stores) openArchive(ctx context.Context, opener archive.Opener, path st
 	return &archiveFile{Archive: a, remote: remote}, nil
 }
 
-// archiveFile is an archive that is open, with what it is read from.
+// archiveFile is an open archive with its source.
 type archiveFile struct {
 	*archive.Archive
-	remote io.Closer // nil if that is a file
+	remote io.Closer // nil if the source is a local file
 }
 
 // Close closes both.
@@ -238,7 +238,7 @@ func (a *archiveFile) Close() error {
 	return err
 }
 
-// storeError is why something in a store cannot be read: that may pass.
+// storeError is an error of reading from a store. It may pass.
 type storeError struct {
 	path string
 	err  error
@@ -247,10 +247,10 @@ type storeError struct {
 // Error names the archive.
 func (e *storeError) Error() string { return fmt.Sprintf("reading %s: %v", e.path, e.err) }
 
-// Unwrap returns the reason.
+// Unwrap returns the cause.
 func (e *storeError) Unwrap() error { return e.err }
 
-// explain returns an error of reading the archive so that it can be told what to do about it.
+// explain classifies an error of reading the archive: a storeError may pass, ErrReplaced needs the new archive.
 func (o *opened) explain(err error) error {
 	var known *storeError
 	switch {
@@ -272,7 +272,7 @@ func isElsewhere(path string) bool {
 	return ok
 }
 
-// mayPass reports whether something that cannot be read may be read the next time.
+// mayPass reports whether reading again may succeed.
 func mayPass(err error) bool {
 	var away *storeError
 	return errors.Is(err, ErrReplaced) || tooManyFiles(err) || errors.As(err, &away)

@@ -13,8 +13,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/layertar"
 )
 
-// Sort sorts files in the order in which Contents reads them: those of the highest layer
-// first, and each layer's in its order.
+// Sort sorts files in the order in which Contents reads them: from the highest layer down, and in a
+// layer by their places in it.
 func Sort(files []*File) {
 	slices.SortFunc(files, func(a, b *File) int {
 		return cmp.Or(cmp.Compare(b.layer, a.layer), cmp.Compare(a.index, b.index))

@@ -10,9 +10,9 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/layertar"
 )
 
-// Squash writes all files as the tar of one layer, in the order of Visit. Its bytes depend on
-// nothing but the tree. A directory that no entry speaks of has one here: some engines would make
-// it 0600.
+// Squash writes all files as the tar of one layer, in the order of Visit. Its bytes depend only on
+// the tree. A directory without an entry gets one here, because some engines would give it mode
+// 0600.
 func (t *Tree) Squash(ctx context.Context, w io.Writer, rewriting layertar.Rewriting) error {
 	root, err := t.Root(ctx)
 	if err != nil {
@@ -32,15 +32,15 @@ type Rewinder interface {
 	Mark() (rewind func() error, err error)
 }
 
-// Export writes what a path leads to and all that is below it as one tar, with paths from the root
-// of the image. Its bytes depend on nothing but the tree: first files with content, in the order
-// of Sort; then all that has none, in the order of Walk; then hard links. Each layer is
-// verified by then, or it is an error at the end.
+// Export writes the entry at a path and everything below it as one tar, with paths from the root of
+// the image. Its bytes depend only on the tree: first files with content, in the order of Sort;
+// then everything without content, in the order of Walk; then hard links. Each layer is verified
+// before Export returns without an error.
 //
 // In that order, the whole image can be written while its layers are read for the first time, from
-// the highest down: the layers above have been read, so it is known what they hide. A later entry
-// of the same layer may still replace a file; a Rewinder takes it back then. To any other output,
-// layers that have not been read before are read twice.
+// the highest down: the layers above are known, and so are the files that they hide. A later entry
+// of the same layer may still replace a file; a Rewinder takes the file back then. For any other
+// output, layers that have not been read before are read twice.
 func (t *Tree) Export(ctx context.Context, w io.Writer, path string) error {
 	x := exporter{layertar.NewWriter(ctx, w), &layertar.Rewriting{}}
 	var early []written
@@ -83,16 +83,16 @@ func (t *Tree) Export(ctx context.Context, w io.Writer, path string) error {
 	return x.out.Close()
 }
 
-// written is what has been written of a layer when it was read.
+// written lists the files of a layer that were written while it was read.
 type written struct {
 	layer  int
 	nodes  []*node
 	files  []*File
-	rewind func() error // takes back this layer and all that follows
+	rewind func() error // takes back this layer and all later ones
 }
 
-// exportReading writes the files of all layers with content that layers above do not take away,
-// while it reads the layers.
+// exportReading reads all layers, and meanwhile writes those files with content that no layer above
+// hides.
 func (t *Tree) exportReading(ctx context.Context, w Rewinder, out *layertar.Writer) ([]written, error) {
 	var all []written
 	for i := t.to - 1; i >= t.lowest; i-- {
@@ -120,15 +120,15 @@ func (t *Tree) exportReading(ctx context.Context, w Rewinder, out *layertar.Writ
 	return all, out.Flush()
 }
 
-// above is what layers say of the one below them that is being read.
+// above tells what layers hide in the layer below them, which is being read.
 type above struct {
 	view
-	way    []*node // in that layer: directories from the root to the one that was asked for last
-	theirs []dir   // what the layers have of those
-	spare  []*node // room for the next way
+	way    []*node // in the layer below: directories from the root to the last one that hide was given
+	theirs []dir   // the same directories in the layers above
+	spare  []*node // memory for the next way
 }
 
-// hide reports whether the layers take away what the layer below them has.
+// hide reports whether the layers hide a node of the layer below them.
 func (a *above) hide(n *node) bool {
 	way := a.spare[:0]
 	for up := n.parent; up != nil; up = up.parent {
@@ -146,11 +146,11 @@ func (a *above) hide(n *node) bool {
 	a.way, a.spare = way, a.way
 	d := a.theirs[len(way)-1]
 	_, _, err := d.child(n.base)
-	return err == nil // The error is that the layers have nothing there.
+	return err == nil // An error means that the layers have nothing there.
 }
 
-// over returns what the layers have of a directory of the layer below: it is open if they do
-// not take away what that has in it.
+// over returns a directory of the layer below as the layers above have it: it is open if they do
+// not hide its content.
 func (a *above) over(n *node) dir {
 	if n.parent == nil {
 		return a.root()
@@ -158,7 +158,7 @@ func (a *above) over(n *node) dir {
 	up := a.theirs[len(a.theirs)-1]
 	f, sub, err := up.child(n.base)
 	switch {
-	case err != nil: // They have nothing there.
+	case err != nil: // The layers have nothing there.
 		return dir{open: true}
 	case f == nil || !f.IsDir():
 		return dir{}
@@ -166,8 +166,8 @@ func (a *above) over(n *node) dir {
 	return sub
 }
 
-// left returns which of the planned files are left to be written, and a function that takes
-// back those that must not stay, nil if all may.
+// left returns the planned files that are left to be written, and a function that takes back written
+// files which must not stay, nil if all may stay.
 func (p *plan) left(early []written) ([]*File, func() error) {
 	left := p.files
 	for _, w := range early {
@@ -187,7 +187,7 @@ func (p *plan) left(early []written) ([]*File, func() error) {
 	return left, nil
 }
 
-// exporter writes what it is told of as a tar.
+// exporter is a Visitor that writes a tar.
 type exporter struct {
 	out       *layertar.Writer
 	rewriting *layertar.Rewriting

@@ -32,8 +32,8 @@ func (r *rewound) Mark() (func() error, error) {
 	}, nil
 }
 
-// exports exports layers in one pass and in two, and returns the bytes and how often something
-// was taken back.
+// exports exports layers in one pass and in two, and returns the bytes and how often output was
+// taken back.
 func exports(t *testing.T, layers ...[]*tar.Header) (data []byte, times int) {
 	t.Helper()
 	var one rewound
@@ -47,8 +47,8 @@ func exports(t *testing.T, layers ...[]*tar.Header) (data []byte, times int) {
 	return two.Bytes(), one.times
 }
 
-// Export writes the same to an output that can be rewound as to one that cannot, and rewinds only
-// if a layer replaces its own files, or a file is there by a hard link alone.
+// Export writes the same bytes to a Rewinder as to any other output, and rewinds only if a layer
+// replaces its own files, or if the image has a file by a hard link alone.
 func TestExportReading(t *testing.T) {
 	lower := []*tar.Header{directory("./"), directory("d"), file("d/a", "1"), hardlink("d/b", "d/a"), file("d/c", "3"), file("z", "26")}
 	for name, test := range map[string]struct {

@@ -21,7 +21,7 @@ type Entry struct {
 	Path string
 	*File
 	dir    dir
-	link   bool   // another path has the entry of the file
+	link   bool   // the entry of the file has another path
 	origin string // the layer that it is from, for Compare
 }
 

@@ -33,7 +33,7 @@ type node struct {
 	there    bool  // it is more than a whiteout
 	hides    bool  // a whiteout says that lower layers have nothing of this name
 	opaque   bool  // lower layers have nothing in it
-	link     bool  // file is the entry of another path
+	link     bool  // the entry of the file has another path
 }
 
 // isDir reports whether the layer has a directory there.

@@ -32,10 +32,10 @@ type limits struct {
 	maxEntries, maxBytes int64
 }
 
-// size is what a layer takes of them.
+// size is the share of a layer in the limits.
 type size struct{ entries, bytes int64 }
 
-// taking is what a layer that is being read takes of them.
+// taking counts the share of a layer that is being read.
 type taking struct {
 	*limits
 	size
@@ -47,7 +47,7 @@ func (l *limits) giveBack(s size) {
 	l.bytes.Add(s.bytes)
 }
 
-// count takes as much as a layer did that has been read.
+// count takes the share of a layer that another tree has read.
 func (l *limits) count(s size) error {
 	entries, bytes := l.entries.Add(-s.entries), l.bytes.Add(-s.bytes)
 	if entries < 0 || bytes < 0 {
@@ -83,8 +83,8 @@ type place struct {
 	index int32
 }
 
-// found is told where a layer that is being read has a file with content. A later entry may
-// replace it.
+// found is called for each file with content in a layer that is being read. A later entry may
+// replace the file.
 type found func(n *node, f *File, content io.Reader) error
 
 // scanner reads a layer's tar.
@@ -153,7 +153,7 @@ func contentSize(h *tar.Header) int64 {
 	return h.Size
 }
 
-// entry notes an entry. It returns where it is in the tree, nil for a whiteout.
+// entry notes an entry. It returns the entry's node, nil for a whiteout.
 func (s *scanner) entry(h *tar.Header, at place, sparse bool) (*node, error) {
 	if err := s.take(h); err != nil {
 		return nil, err

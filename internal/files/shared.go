@@ -9,16 +9,17 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Shared are layers that several trees have, those of images in one archive: each is read once
-// for all of them. The zero value is ready for use. It must not be copied, and its methods may
-// be called concurrently. All trees that share layers must have the same Options.
+// Shared has the layers that several trees share, for images in one archive: each layer is read once
+// for all trees. The zero value is ready for use. It must not be copied, and its methods may be
+// called concurrently. All trees that share layers must have the same Options.
 type Shared struct {
 	mutex  sync.Mutex
 	layers map[same]*lazy
 }
 
-// same tells that two layers are one: the same bytes of the same file, which should have the
-// same digests. Entries know the index of their layer, so that is the same too.
+// same is the key of a shared layer. Two layers are one if they are the same bytes of the same file
+// and should have the same digests. Entries know the index of their layer, so the index is part of
+// the key.
 type same struct {
 	index          int
 	file           io.ReaderAt
@@ -26,14 +27,14 @@ type same struct {
 	digest, diffID digest.Digest
 }
 
-// sharing is what several trees know of a layer.
+// sharing says how several trees share a layer.
 type sharing struct {
-	of    *Shared // nil if it is a layer of one tree only
+	of    *Shared // nil if only one tree has the layer
 	same  same
 	users int // guarded by of.mutex
 }
 
-// share returns the layer that trees have there already, or this one.
+// share returns the shared layer with the key of l, which becomes that if there is none.
 func (s *Shared) share(index int, l *lazy) *lazy {
 	if s == nil || l.At == nil {
 		return l
@@ -62,7 +63,7 @@ func (s *Shared) share(index int, l *lazy) *lazy {
 	return l
 }
 
-// release reports whether no tree has the layer any more.
+// release notes that a tree does not use the layer any more, and reports whether no tree does.
 func (l *lazy) release() bool {
 	if l.of == nil {
 		return true

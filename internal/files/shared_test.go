@@ -104,7 +104,7 @@ func TestShared(t *testing.T) {
 	})
 }
 
-// What one tree does not read to the end, another does.
+// If one tree does not read a layer to the end, another does.
 func TestSharedAndCancelled(t *testing.T) {
 	from, _ := sections(gzipped(t, tarOf(t, file("a", "1"))), tarOf(t, file("b", "2")))
 	var shared Shared

@@ -28,7 +28,7 @@ type Source struct {
 	// be empty.
 	Digest, DiffID digest.Digest
 	// At returns the layer as it is stored, compressed or not, for reading anywhere and
-	// concurrently; nil if it cannot. An io.SectionReader may be shared: see Shared.
+	// concurrently; nil if it cannot. Trees may share an io.SectionReader: see Shared.
 	At func(ctx context.Context) (io.ReaderAt, int64, error)
 	// Open returns the layer as it is stored. It is for a Source without At. It is called
 	// once, and the layer kept in a temporary file, unless Again says that it may be called

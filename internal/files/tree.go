@@ -31,7 +31,7 @@ type Options struct {
 	Entries bool
 	// TempDir is where layers are kept that cannot be read twice.
 	TempDir string
-	// Shared has other trees read the layers that they have in common. It may be nil.
+	// Shared, if not nil, lets trees read the layers that they share once.
 	Shared *Shared
 }
 
@@ -58,7 +58,7 @@ type image struct {
 	options Options
 	limits  limits
 	layers  []*lazy // the lowest first
-	counted []bool  // layers that the limits have been told of; of each guarded by its reading
+	counted []bool  // layers whose share the limits have counted; each guarded by the reading of its layer
 	steps   atomic.Int64
 }
 
@@ -74,7 +74,7 @@ type lazy struct {
 	done    bool
 	took    size
 	content content
-	sharing // by several trees
+	sharing
 }
 
 // New returns the files of an image with these layers, the lowest first. The caller must
@@ -109,7 +109,7 @@ func (t *Tree) Layers() int { return t.to - t.lowest }
 // closed.
 func (t *Tree) Below(n int) *Tree { return &Tree{image: t.image, lowest: t.lowest, to: t.lowest + n} }
 
-// Layer returns the tree of one layer on its own: what it has, without what it takes away.
+// Layer returns the tree of one layer on its own: its files, without its whiteouts.
 // It shares everything with t, and must not be closed.
 func (t *Tree) Layer(i int) *Tree { return &Tree{t.image, i, i + 1, true} }
 
@@ -138,7 +138,8 @@ func (t *Tree) largestFirst() []int {
 	return order
 }
 
-// load reads a layer that has not been read yet. If f is not nil, it is told of the contents.
+// load reads a layer that has not been read yet. If f is not nil, it is called for each file with
+// content.
 func (t *image) load(ctx context.Context, i int, f found) error {
 	l := t.layers[i]
 	select {

@@ -5,22 +5,22 @@ import (
 	"io"
 )
 
-// plan is what of a tree is written after all that has no content.
+// plan lists files with content and hard links of a tree, in the order of Visit.
 type plan struct {
 	files []*File         // with content, as Sort sorts them
-	first map[*File]first // of all but directories
+	first map[*File]first // for everything but directories
 	links []*Entry        // other paths of files
 }
 
-// first is the path under which a file is written as a file: with content, that of its own
-// entry, if the tree has it.
+// first is the path under which a file is written as a file, not as a link. For a file with content
+// it is the path of its own entry, if the tree has that.
 type first struct {
 	path string
 	link bool
 }
 
-// plan calls a function for each file without content, and plans the others. A root
-// without an entry is left out.
+// plan calls empty for each entry without content, and plans the others. A root without an entry
+// is left out.
 func (t *Tree) plan(ctx context.Context, from *Entry, empty func(*Entry) error) (*plan, error) {
 	p := &plan{first: map[*File]first{}}
 	for e, err := range t.Walk(ctx, from) {
@@ -56,22 +56,21 @@ func (t *Tree) plan(ctx context.Context, from *Entry, empty func(*Entry) error) 
 	return p, nil
 }
 
-// Visitor gets an entry and all that is below it, in an order in which contents can be read at
-// once.
+// Visitor gets an entry and everything below it, in an order that reads the content of each layer
+// in one pass.
 type Visitor interface {
-	// Empty is told of directories before what is in them, and of all else that has no
-	// content.
+	// Empty gets a directory, before its content, or another entry without content.
 	Empty(e *Entry) error
 	// Regular gets a file with content, under the path of its own entry or, if the tree does
-	// not have that, the first of its links.
+	// not have that path, under its first link.
 	Regular(path string, f *File, content io.Reader) error
-	// Link gets another path of a file, when the first is there.
+	// Link gets another path of a file, after the first.
 	Link(first string, e *Entry) error
 }
 
-// Visit gives a visitor an entry and all that is below it: first directories and all else that
-// has no content, in the order of Walk; then files with content, in the order of Sort; then
-// hard links. Each layer is verified by then, or it is an error at the end.
+// Visit gives a visitor an entry and everything below it: first directories and everything else
+// without content, in the order of Walk; then files with content, in the order of Sort; then hard
+// links. Each layer is verified before Visit returns without an error.
 func (t *Tree) Visit(ctx context.Context, from *Entry, v Visitor) error {
 	plan, err := t.plan(ctx, from, v.Empty)
 	if err != nil {

@@ -20,7 +20,7 @@ func (t *Tree) Root(ctx context.Context) (*Entry, error) {
 
 func (t *Tree) whole() *view { return &view{t.image, t.lowest, t.to, t.lowest, t.alone, false} }
 
-// Children returns what is in a directory, sorted by name. All layers are read.
+// Children returns the entries of a directory, sorted by name. All layers are read.
 func (t *Tree) Children(ctx context.Context, e *Entry) ([]*Entry, error) {
 	if err := t.Load(ctx); err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func (v *view) children(e *Entry) ([]*Entry, error) {
 	return all, nil
 }
 
-// each yields what is in a directory, sorted by name. After an error it ends.
+// each yields the entries of a directory, sorted by name. It ends after an error.
 func (v *view) each(e *Entry) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
 		for base, nodes := range e.dir.each() {
@@ -64,9 +64,8 @@ func (v *view) each(e *Entry) iter.Seq2[*Entry, error] {
 	}
 }
 
-// Walk yields an entry and all that is below it, a directory before what is in it, and
-// that sorted: in the order of layertar.Compare. All layers are read. After an error it
-// ends.
+// Walk yields an entry and everything below it, in the order of layertar.Compare: a directory
+// before its content, and that sorted. All layers are read. It ends after an error.
 func (t *Tree) Walk(ctx context.Context, from *Entry) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
 		if err := t.Load(ctx); err != nil {

@@ -59,7 +59,7 @@ type Pages struct {
 	mux     *http.ServeMux
 	library library
 	cache   *cache
-	shared  files.Shared // layers of images that are read or kept
+	shared  files.Shared // layers of all images that are being read or kept
 }
 
 // New returns the pages about a server's archives.

@@ -64,7 +64,7 @@ func (s *site) get(status int, path string) (string, http.Header) {
 
 var links = regexp.MustCompile(`(?:href|src|action)="([^"]*)"`)
 
-// crawl returns all pages that links lead to, by their paths; none with a part of without in its path.
+// crawl returns all pages that links lead to, by path. It skips paths that contain a part of without.
 func (s *site) crawl(without ...string) map[string]string {
 	s.t.Helper()
 	found := map[string]string{}

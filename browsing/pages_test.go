@@ -87,7 +87,7 @@ func TestPagesOfAnImage(t *testing.T) {
 func TestPackages(t *testing.T) {
 	s := newSite(t, Options{}, map[string][]byte{"shop.tar": showcase.Shop(t)})
 	var without []string
-	if raced.Enabled { // They are unpacked, which takes a minute.
+	if raced.Enabled { // Unpacking them takes a minute.
 		without = []string{"/files/", "/raw/"}
 	}
 	var all strings.Builder

@@ -31,7 +31,7 @@ func readBytes(t *testing.T) int64 {
 	return n
 }
 
-// noise returns a layer of n files of a MiB that nothing compresses.
+// noise returns a layer of n incompressible files of 1 MiB.
 func noise(t *testing.T, n int) showcase.Packed {
 	t.Helper()
 	var diff bytes.Buffer
@@ -48,7 +48,7 @@ func noise(t *testing.T, n int) showcase.Packed {
 	return showcase.Pack(t, diff.Bytes())
 }
 
-// sent bounds the bytes that pages themselves take: the test is their client too.
+// sent bounds the bytes of the pages themselves: the process of the test reads them, too.
 const sent = 1 << 20
 
 // However many ask, a layer is read once; and a file costs one restart interval after that.
@@ -85,7 +85,7 @@ func TestWhatIsRead(t *testing.T) {
 	assert.Less(t, readBytes(t)-begun, int64(restartInterval+1<<20+1<<20+sent), "and what is sent and received")
 }
 
-// A layer that two images of an archive have is read once, whether their files are asked for at the
+// A layer that two images of an archive share is read once, whether their files are requested at the
 // same time, later, or compared.
 func TestSharedLayerIsReadOnce(t *testing.T) {
 	const files = 16

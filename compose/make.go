@@ -175,7 +175,7 @@ func (m *maker) rebase(ctx context.Context) (*baseImage, error) {
 	return m.base.rebase(old, on)
 }
 
-// layers makes the new layers, and returns the diff IDs of all.
+// layers makes the new layers, and returns the diff IDs of all layers.
 func (m *maker) layers(ctx context.Context, made *Made) ([]digest.Digest, error) {
 	if m.image.Squash {
 		if err := m.sink.PutBase(ctx, nil, nil); err != nil {

@@ -157,7 +157,7 @@ func unzstd(r io.Reader, w io.Writer) error {
 	return err
 }
 
-// inflateGzip writes the text of a gzip file, which must be all of r.
+// inflateGzip writes the text of a gzip file. r must end with the file.
 func inflateGzip(r io.Reader, w io.Writer) error {
 	z, err := inflate.NewReader(r)
 	if err != nil {

@@ -16,7 +16,7 @@ type chainModel struct {
 	rules chainRules
 	places
 	head    []int32            // by hash: the last place
-	prev    [historySize]int32 // by place modulo its size: the one before with the same hash
+	prev    [historySize]int32 // by place modulo its size: the previous place with the same hash
 	pos     int64
 	base    int64 // positions before it are forgotten
 	length  int   // of the match found at pos-1
@@ -85,8 +85,8 @@ func (m *chainModel) predict(text *window, last bool, tokens []deflate.Token) ([
 	return tokens, nil
 }
 
-// insert notes a place, at which the text is p, and returns the last one before with the
-// same hash.
+// insert notes a place, at which the text is p, and returns the previous place with the same
+// hash.
 func (m *chainModel) insert(p []byte, place int32) int32 {
 	var h uint32
 	if m.rules.least == 4 {

@@ -43,18 +43,18 @@ func load4(src []byte, i int) uint32 { return binary.LittleEndian.Uint32(src[i:]
 func (c *chunkText) reaches(i int, place int32) bool { return int32(i)+c.shift-place < pairReach }
 
 // matches reports whether a match of four bytes at i may begin at a place, and returns the
-// index of that.
+// place's index.
 func (c *chunkText) matches(i int, place int32) (from int, ok bool) {
 	from = int(place - c.shift)
 	return from, c.reaches(i, place) && load4(c.src, i) == load4(c.src, from)
 }
 
-// length returns how long the match is, if that matters at most up to a single match.
+// length returns the length of the match, at most that of a single token.
 func (c *chunkText) length(at, from int) int {
 	return matchLen(c.src[at:min(len(c.src), at+deflate.MaxMatch)], c.src[from:])
 }
 
-// extend makes a match as long as possible. It is known to have so many bytes.
+// extend makes a match as long as possible. Its first known bytes are known to match.
 func (c *chunkText) extend(at, from, known int) pairMatch {
 	return pairMatch{at, from, known + matchLen(c.src[at+known:], c.src[from+known:])}
 }

@@ -119,7 +119,7 @@ func TestSmall(t *testing.T) {
 		h, file := roundTrip(t, target, old)
 		require.NotNil(t, h)
 		share := 12
-		if raced.Enabled { // pair is smaller, and constant parts weigh more.
+		if raced.Enabled { // pair is smaller then, so constant parts weigh more.
 			share = 6
 		}
 		assert.Less(t, len(file), len(target)/share, kind)

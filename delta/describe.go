@@ -177,7 +177,7 @@ func difference(a, b []byte) []byte {
 	return d
 }
 
-// tokens writes those that are not as predicted.
+// tokens writes the tokens that are not as predicted.
 func (d *describer) tokens(tokens []deflate.Token) error {
 	for len(tokens) > 0 {
 		if d.p.pos == d.p.predicted {

@@ -17,7 +17,7 @@ type goFastSearch struct {
 
 func (g *goFastSearch) restart(int64) { forget(g.table[:]) }
 
-// enter notes the place of index i and returns the index of the one before with the same
+// enter notes the place of index i. It returns the index of the previous place with the same
 // hash, and whether a match may begin there.
 func (g *goFastSearch) enter(src []byte, shift int32, i int) (from int, ok bool) {
 	x := load4(src, i)

@@ -115,7 +115,7 @@ func mutateStream(t testing.TB, d *Delta, i int, change func([]byte) []byte) []b
 	return append(h.encode(), out.Bytes()...)
 }
 
-// A delta that gets too large ends with an error, however much is written at once.
+// Making a delta that gets too large ends with an error, however much is written at once.
 func TestStreamsAreLimited(t *testing.T) {
 	const limit = 100_000
 	w, err := newStreamWriter(t.TempDir(), limit)

@@ -19,8 +19,8 @@ const (
 	// certain is the share, one in so many tokens, up to which no other model is
 	// tried.
 	certain = 2000
-	// hopeless is the share, one in so many of the first tokens, from which on a model is not
-	// tried further.
+	// hopeless is the share of wrong predictions, one in so many of the first tokens, above which
+	// a model is given up.
 	hopeless       = 10
 	hopelessTokens = 1 << 15
 )
@@ -93,7 +93,7 @@ func (c *sampler) block(b *deflate.Block, tokens []deflate.Token, text []byte) e
 		tokens = tokens[1:]
 	}
 	if c.all > hopelessTokens && c.wrong > c.all/hopeless && c.pos < sampleSize {
-		// As if the rest was like this.
+		// Count as if the rest were like this.
 		c.wrong, c.all = c.wrong*sampleSize/c.pos, c.all*sampleSize/c.pos
 		return errSampled
 	}

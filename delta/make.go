@@ -39,7 +39,7 @@ func Make(ctx context.Context, w io.Writer, target Source, bases []Source, o *Ma
 	}
 	m := maker{target: target, dir: spool.Dir(o.TempDir), textOnly: o.TextOnly}
 	h, err := m.make(ctx, w, bases)
-	if errors.Is(err, deflate.ErrFormat) { // A valid gzip file, but none that a delta describes.
+	if errors.Is(err, deflate.ErrFormat) { // It is a valid gzip file, but a delta cannot describe it as one.
 		m.plain = true
 		h, err = m.make(ctx, w, bases)
 	}
@@ -54,7 +54,7 @@ type maker struct {
 	target   Source
 	dir      string
 	textOnly bool
-	plain    bool // however the target looks
+	plain    bool // treat the target as plain, even if it looks compressed
 
 	bases []*base
 	text  *base // the target
@@ -110,7 +110,7 @@ func (m *maker) make(ctx context.Context, w io.Writer, bases []Source) (*Header,
 	return h, m.write(ctx, w, h)
 }
 
-// openTarget makes the target ready. Unless it is a gzip file, it is plain.
+// openTarget makes the target ready: as a gzip file if it is one, else as plain.
 func (m *maker) openTarget(ctx context.Context) (*base, error) {
 	if f, err := form(m.target); err != nil {
 		return nil, err
@@ -120,7 +120,7 @@ func (m *maker) openTarget(ctx context.Context) (*base, error) {
 	return m.open(ctx, m.target, Plain, false)
 }
 
-// open makes a blob of a form ready. A blob that only looks compressed is plain.
+// open makes a blob of a form ready. If it only looks compressed, it is plain.
 func (m *maker) open(ctx context.Context, s Source, f Form, tokens bool) (*base, error) {
 	b, err := openBase(ctx, s, f, tokens, sizeLimit, m.dir)
 	if errors.Is(err, ErrDamagedBase) {

@@ -73,7 +73,7 @@ func (s *seeds) fill(ctx context.Context, old io.ReaderAt, size int64) error {
 		for ; i+s.width <= have; i += s.step {
 			slot, check := s.hash(buf[i:])
 			entry, piece := s.table[slot], number<<checkBits|check
-			if entry == 0 { // Compiled to no branch, which would wait for the table: that is in no cache.
+			if entry == 0 { // Compiled without a branch, which would wait for the table: it fits no cache.
 				entry = piece
 			}
 			s.table[slot] = entry

@@ -1,6 +1,6 @@
 //go:build !race
 
-// A model is arithmetic of one goroutine: the race detector finds nothing in it, and takes minutes.
+// A model computes in one goroutine: the race detector would take minutes and find nothing.
 
 package delta
 

@@ -11,7 +11,7 @@ const pairBits = 15
 type pairSearch struct {
 	six   bool                 // level 6
 	short [1 << pairBits]int32 // by the hash of four bytes: the last place
-	long  [2 << pairBits]int32 // by that of seven: the last two places
+	long  [2 << pairBits]int32 // by the hash of seven bytes: the last two places
 	chunkText
 	repeat int // distance of the last match
 }
@@ -100,8 +100,8 @@ func (p *pairSearch) find(s int) (m pairMatch, next int, ok bool) {
 	}
 }
 
-// longer chooses between two matches at s, the second of which begins at a place and
-// perhaps does not match.
+// longer returns the longer of two matches at s: the one from index from, and the one from place,
+// which may not match.
 func (p *pairSearch) longer(s, from int, place int32) pairMatch {
 	n := p.length(s, from)
 	if other, ok := p.matches(s, place); ok {
@@ -112,7 +112,7 @@ func (p *pairSearch) longer(s, from int, place int32) pairMatch {
 	return p.extend(s, from, n)
 }
 
-// lazy chooses between the match of a short hash and those at the next index.
+// lazy chooses between the match by a short hash and the matches at the next index.
 func (p *pairSearch) lazy(s, from, next int) pairMatch {
 	best := p.length(s, from)
 	x := load(p.src, next)

@@ -75,7 +75,7 @@ func compress(t testing.TB, kind string, level int, text []byte) []byte {
 	return buf.Bytes()
 }
 
-// program compresses by a program, or by gzip where there is none.
+// program compresses by a program, or by gzip if that is missing.
 func program(t testing.TB, name string, level int, text []byte) []byte {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
@@ -104,8 +104,8 @@ func sizeOfPair(r *rand.Rand, n, pairs int) int {
 	}
 }
 
-// Pairs of blobs of every kind and level, chosen at random, are rebuilt to the byte. A hundred
-// of them are a test: -run RandomPairs/0300.
+// Random pairs of blobs of every kind and level are rebuilt to the byte. Each subtest has a hundred
+// of them: -run RandomPairs/0300.
 func TestRandomPairs(t *testing.T) {
 	pairs := rounds(t, 30, 2000)
 	for first := 0; first < pairs; first += 100 {

@@ -152,7 +152,7 @@ func (p *prediction) feed() error {
 	return err
 }
 
-// follow goes along tokens for as long as they are as predicted, and returns how many are.
+// follow takes tokens for as long as they are as predicted, and returns their number.
 func (p *prediction) follow(tokens []deflate.Token) (n int, err error) {
 	for p.pos == p.predicted && n < len(tokens) {
 		if _, err := p.peek(); err != nil {

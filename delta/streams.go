@@ -101,7 +101,8 @@ func (w *streamWriter) int(stream int, v int64) {
 	w.bytes(stream, binary.AppendVarint(w.number[:0], v))
 }
 
-// spill empties the buffer of a stream, also after an error: more may come before that is seen.
+// spill empties the buffer of a stream, even after an error: the caller may write more before it
+// sees the error.
 func (w *streamWriter) spill(s *rawStream) {
 	b := s.buf
 	s.buf = s.buf[:0]

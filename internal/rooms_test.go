@@ -86,7 +86,7 @@ var rooms = []struct{ name, mayImport string }{
 
 	{"archive", "errdef imageinfo internal/bases internal/catalog internal/files internal/image internal/input internal/naming internal/tarfile internal/verify"},
 
-	// Blobs on disk, from anywhere. It knows their digests only.
+	// Blobs on disk, from any source. It knows only their digests.
 	{"internal/blobcache", "internal/local"},
 
 	// A registry of archives that are read.

@@ -109,7 +109,8 @@ func validCode(lens []uint8) bool {
 	return used <= 1<<maxBits
 }
 
-// weight is a symbol that occurs, below its count: they sort by count, then by symbol.
+// weight is the count of a symbol, with the symbol in the low 16 bits: weights sort by count, then
+// by symbol.
 type weight uint64
 
 func (w weight) symbol() int { return int(w & 0xffff) }

@@ -110,7 +110,7 @@ func (w *Writer) Tokens(tokens []Token) error {
 	o := &w.out
 	lits, dists := w.lits[:numLits+2], w.dists[:numDists]
 	bits, n := o.bits, o.n
-	missing := uint32(0) // its high bit is set by a code of no bits
+	missing := uint32(0) // a code of no bits sets the high bit
 	for _, t := range tokens {
 		if n > 15 { // A match takes up to 48 bits.
 			if o.end > inputSize-8 {

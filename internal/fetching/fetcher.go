@@ -59,8 +59,8 @@ type Options struct {
 	// RangeSize is the size of these ranges, in bytes; 0 means the constant. With many
 	// jobs it is smaller, so that all ranges together take no more memory than those of six.
 	RangeSize int
-	// Buffers is how many ranges are kept that came before their turn, next to the one
-	// that each blob has for itself; 0 means four more than jobs, but no more than 16.
+	// Buffers is how many ranges are kept before their turn, besides the one that each blob
+	// has for itself; 0 means four more than jobs, but no more than 16.
 	Buffers int
 	// Busy, if not nil, reports whether an error asks for fewer requests at once.
 	Busy func(error) bool

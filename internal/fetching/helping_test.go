@@ -59,7 +59,7 @@ const total = 40 * lineRate
 func TestHelpWhereEachLineIsSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, first, second := helped(t, 6, func(*server) {})
-		// Ranges are asked for while those before them come, so that no line waits for answers.
+		// Ranges are requested while the ranges before them arrive, so that no line waits for answers.
 		assert.Less(t, first, 30*time.Second/6*5/4)
 		assert.Less(t, second, 10*time.Second/6*3/2)
 		assert.Equal(t, total, s.sent)

@@ -24,8 +24,8 @@ func (p *piece) end() int64 { return p.offset + int64(p.want) }
 
 // fetch fills pieces that follow each other. After an error that may pass it goes on
 // where it was: at once if that was worthwhile, for a server that breaks off now and then
-// gives most over a new connection. It returns false if it could not. It calls ending when
-// another request would be answered just as the last byte comes, or not.
+// gives most over a new connection. It returns false if it failed. It may call ending, at the
+// time when a new request would be answered just as the last byte arrives.
 func (g *ranges) fetch(run []*piece, ending func()) bool {
 	defer func() { // Pieces that were claimed and are not ready have no owner any more.
 		g.mu.Lock()
@@ -127,8 +127,8 @@ func (p *piece) readTo(body io.Reader, n int) error {
 	return err
 }
 
-// readLast reads the last piece of an answer. It calls ending as long before its end as that
-// answer took to begin, at the rate of its first quarter.
+// readLast reads the last piece of an answer. It calls ending before the end, as long as the answer
+// took to begin; the rate of the piece's first quarter tells when that is.
 func (p *piece) readLast(body io.Reader, late time.Duration, ending func()) error {
 	start, before := time.Now(), p.n
 	if err := p.readTo(body, p.n+(p.want-p.n)/4); err != nil {

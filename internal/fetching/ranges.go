@@ -26,9 +26,9 @@ type RangeSource interface {
 var ErrNoRanges = errors.New("no ranges of it can be read")
 
 const (
-	// RangeSize is the size of a range, in bytes, unless Options set it. A line of 20 MB/s
-	// takes longer to bring it than to ask for the next, which is asked for meanwhile, and it
-	// is small enough to be kept until its turn.
+	// RangeSize is the size of a range, in bytes, unless Options set it. A line of 20 MB/s takes
+	// longer to bring a range than to request the next one, which happens meanwhile. A range is
+	// also small enough to be kept until its turn.
 	RangeSize = 3 << 19
 	// runLength is how many ranges that follow each other are asked for at once where
 	// nobody helps: fewer questions for the same bytes.
@@ -36,10 +36,10 @@ const (
 	// worthwhile is the divisor of the part of a range that an attempt must bring, so that
 	// the next follows at once and has as many retries as the first had.
 	worthwhile = 4
-	// early is how many ranges are kept that came before their turn, or are asked for while those
-	// before them end, next to the one that each line brings. More of them bring nothing.
+	// early is how many ranges, besides the one that each line brings, are kept before their turn
+	// or requested while the ranges before them end. More would gain nothing.
 	early = 4
-	// maxBuffers is where more lines have no more buffers: 24 MiB.
+	// maxBuffers bounds the buffers, however many lines there are: 24 MiB.
 	maxBuffers = 16
 	// rangesMemory is how many bytes all ranges together may take: those of maxBuffers
 	// and of six blobs.

@@ -110,7 +110,7 @@ type serverLine struct {
 	s      *server
 	ctx    context.Context
 	ranged bool
-	left   int64 // bytes of a range until it counts as open no more
+	left   int64 // bytes of a range that are left until it does not count as open
 	began  time.Time
 }
 
@@ -170,7 +170,7 @@ func (l *serverLine) wait(d time.Duration) error {
 	}
 }
 
-// came notes bytes that are on their way. While the last quarter comes, the next range may begin.
+// came notes bytes that were sent. During the last quarter of a range, the next range may begin.
 func (l *serverLine) came(n int) {
 	if l.left > 0 {
 		if l.left -= int64(n); l.left <= 0 {

@@ -12,7 +12,7 @@ import (
 // not be concurrent.
 type pipe struct {
 	w   io.Writer
-	buf []byte       // bytes being written; stays with the write that was given up
+	buf []byte       // bytes being written; an abandoned write keeps it
 	n   atomic.Int64 // bytes that have been written
 
 	once sync.Once

@@ -50,8 +50,8 @@ type Writer interface {
 	// Drop gives up an entry that will never be sealed.
 	Drop(e *Entry)
 
-	// Sealed returns the offset up to which everything is final, from the first byte that this
-	// Writer writes, on a stream, or from the start of the file.
+	// Sealed returns the offset up to which everything is final: from the start of the file or, on a
+	// stream, from the first byte that this Writer writes.
 	Sealed() int64
 
 	// Close writes the end-of-archive marker. Blobs that were not sealed are not

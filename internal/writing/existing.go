@@ -179,7 +179,7 @@ func (e *Existing) findEnd(size int64) error {
 
 // begin says that the archive is going to be written to.
 func (e *Existing) begin() error {
-	if e.from <= e.tail.End { // Else only padding is overwritten.
+	if e.from <= e.tail.End { // Otherwise only padding is overwritten.
 		e.warnOfTrailing()
 	}
 	switch {
@@ -358,7 +358,7 @@ func (e *Existing) supersede() ([]byte, error) {
 	return e.tail.Supersede(number, e.from)
 }
 
-// change has the output take the archive from its old tail to its new one.
+// change makes the output replace the archive's old tail by the new one.
 func (e *Existing) change() error {
 	if e.out.Stream() {
 		return nil // It begins with the block.

@@ -474,7 +474,7 @@ func (a *Archive) writeFiles(ctx context.Context, end *tarfile.Slot, content *im
 		if !ok {
 			return fmt.Errorf("blob %s has not been written", b.Received)
 		}
-		if e := blob.stored.entry; e != nil { // Else an archive that is added to has it.
+		if e := blob.stored.entry; e != nil { // Otherwise the archive that is added to has the blob.
 			entries = append(entries, e)
 		}
 	}

@@ -68,7 +68,7 @@ type Archive struct {
 	inOrder bool                            // images are sealed in order, not as they are committed
 	old     *Existing                       // nil for a new archive
 	adopted bool                            // blobs that were left in the file
-	begun   int64                           // what tar had sealed when it began
+	begun   int64                           // tar.Sealed() at the beginning
 	readEnd func(ctx context.Context, d digest.Digest, n int) ([]byte, error)
 	unpack  func(io.Reader, compression.Algorithm) (io.ReadCloser, error)
 

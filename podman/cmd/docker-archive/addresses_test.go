@@ -37,7 +37,7 @@ func put(t *testing.T, s *storetest.Server, key, file string) string {
 	return s.Put(key, data)
 }
 
-// Every command that reads an archive reads one at an address, in place, with the same result.
+// Every command that reads an archive reads one at an address in place, with the same result.
 func TestReadAddresses(t *testing.T) {
 	for name, start := range remotes {
 		t.Run(name, func(t *testing.T) {
@@ -124,7 +124,7 @@ func TestAddressChanges(t *testing.T) {
 	}
 }
 
-// A part of an archive at an address is an error that says so; a whole archive may be called like one.
+// A part of an archive at an address is an error that says so. A whole archive may have the name of a part.
 func TestPartsAtAddresses(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "app.tar")
@@ -154,7 +154,7 @@ func TestPolicyOfAddresses(t *testing.T) {
 	}
 }
 
-// An archive of 500 images is opened by few requests. Listing it takes two more for each, some at a time.
+// Opening an archive of 500 images takes few requests. Listing it takes two more for each image, several at a time.
 func TestListOfManyImages(t *testing.T) {
 	const count = 500
 	path := filepath.Join(t.TempDir(), "many.tar")
@@ -174,7 +174,7 @@ func TestListOfManyImages(t *testing.T) {
 	assert.LessOrEqual(t, len(requests), 6, requests)
 	assert.LessOrEqual(t, sent, int64(2<<20))
 
-	// The first request is answered when there is a second one.
+	// The first request is answered only when a second one has arrived.
 	waiting := make(chan struct{})
 	var first atomic.Bool
 	var once sync.Once

@@ -8,7 +8,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/output"
 )
 
-// registerBucket makes the flags of a command that may write to a bucket.
+// registerBucket adds the flags of a command that may write to a bucket.
 func registerBucket(cmd *cobra.Command) {
 	var unconditional bool
 	var abort string
@@ -23,10 +23,10 @@ func registerBucket(cmd *cobra.Command) {
 	}
 }
 
-// replacing returns the path to write to when the archive at a path is to be replaced, a context
-// to do so with, and what puts the new archive in the place of the old one.
+// replacing prepares to replace the archive at a path. It returns a context and a path for writing
+// the new archive, and a function that then puts it in the place of the old one.
 func replacing(ctx context.Context, path string) (context.Context, string, func(error) error, error) {
-	if output.IsRemote(path) { // The new object takes the place of the old one at once.
+	if output.IsRemote(path) { // The commit of the new object replaces the old one.
 		ctx = output.WithRemote(ctx, func(o *output.RemoteOptions) { o.Force = true })
 		return ctx, path, func(err error) error { return err }, nil
 	}

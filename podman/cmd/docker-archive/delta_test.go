@@ -209,7 +209,7 @@ func TestSaveDeltaOfUnknownEncoder(t *testing.T) {
 	_, errOut := m.run(t, exitFailure, "save", "--base", docker, "-o", m.path("none.tar"), "image-archive:"+m.delta)
 	assert.Contains(t, errOut, "made from compressed layers of")
 
-	// A daemon has no compressed layers: nothing is sent to one then.
+	// A daemon has no compressed layers, so it cannot be the base of such a delta: load sends nothing.
 	t.Setenv("DOCKER_HOST", imagetest.Daemon(t, map[string][]byte{"example.com/app:1": imagetest.ReadFile(t, docker)}))
 	to := imagetest.NewLoadDaemon(t)
 	var sent atomic.Int32

@@ -30,7 +30,7 @@ type diffOptions struct {
 	times bool
 	stat  bool
 	quiet bool
-	both  files.Shared // layers of both images
+	both  files.Shared // shared by both images
 }
 
 // diffJSON is the result of diff.

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A compressed layer that two images of an archive have is read once to compare them.
+// diff reads a compressed layer that two images of an archive share once.
 func TestDiffReadsSharedLayersOnce(t *testing.T) {
 	noise := make([]byte, 4<<20)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(noise) // Never fails.

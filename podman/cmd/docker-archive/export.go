@@ -125,7 +125,7 @@ func (o *exportOptions) exportToFile(ctx context.Context, path string, img *insi
 	return result, out.Commit(ctx)
 }
 
-// exportTo writes the tar, and describes it.
+// exportTo writes the tar, and returns its description.
 func (o *exportOptions) exportTo(ctx context.Context, w exported, img *inside) (*exportJSON, error) {
 	if o.json {
 		w.tar().hash = sha256.New().(hash.Cloner)
@@ -140,13 +140,13 @@ func (o *exportOptions) exportTo(ctx context.Context, w exported, img *inside) (
 	return result, nil
 }
 
-// exported is where the tar is written to.
+// exported is the destination of the tar.
 type exported interface {
 	io.Writer
 	tar() *tarSum
 }
 
-// tarSum is what the tar has, before it is compressed.
+// tarSum is the size and the hash of the tar, before compression.
 type tarSum struct {
 	size int64
 	hash hash.Cloner // nil unless it is wanted
@@ -161,7 +161,7 @@ func (s *tarSum) add(p []byte) {
 	}
 }
 
-// exportedStream is a tar on its way to somewhere.
+// exportedStream is a tar that is written to a stream.
 type exportedStream struct {
 	tarSum
 	w io.Writer
@@ -174,7 +174,7 @@ func (s *exportedStream) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// exportedFile is a tar in a file, whose end can be taken back: a files.Rewinder.
+// exportedFile is a tar in a file. It is a files.Rewinder: its end can be taken back.
 type exportedFile struct {
 	tarSum
 	file *local.File

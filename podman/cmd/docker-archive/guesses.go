@@ -20,7 +20,7 @@ type guessError struct {
 // Unwrap returns the error.
 func (e guessError) Unwrap() error { return e.error }
 
-// hintedError is an error with what the user can do about it.
+// hintedError is an error with a hint for the user.
 type hintedError struct {
 	error
 	hint string
@@ -29,8 +29,8 @@ type hintedError struct {
 // Unwrap returns the error.
 func (e hintedError) Unwrap() error { return e.error }
 
-// guess returns the line to use instead of an unknown command, and how many words name that command,
-// or "". The most words that are the name of a command together count.
+// guess returns the line to use instead of an unknown command, or "", and how many words name that
+// command: as many as possible.
 func guess(words []string) (hint string, n int) {
 	for n := min(len(words), 3); n > 0; n-- {
 		if hint, ok := guesses[strings.ToLower(strings.Join(words[:n], " "))]; ok {
@@ -73,17 +73,17 @@ func guessFlag(cmd *cobra.Command, unknown *pflag.NotExistError) string {
 	if name, ok := strings.CutPrefix(hint, "--"); ok && hint != "" {
 		name, _, _ = strings.Cut(strings.FieldsFunc(name, func(r rune) bool { return strings.ContainsRune(" ,;[", r) })[0], "=")
 		if cmd.Flags().Lookup(name) == nil {
-			return otherSide(cmd, "--"+name) // Or there is none of that meaning either.
+			return otherSide(cmd, "--"+name) // It may be "", too.
 		}
 	}
 	return hint
 }
 
-// isArgument is the hint of flags for what is an argument here; an example follows.
+// isArgument is the hint for flags whose value is an argument here; an example follows.
 const isArgument = "no flag is needed: "
 
-// otherSide returns the flag for one side of a copy that a command has for both, or the flags for
-// both sides that a command has instead of one, or "".
+// otherSide returns the flag for both sides of a copy if the command has that instead of a flag for
+// one side, or the flags for the two sides if it has those, or "".
 func otherSide(cmd *cobra.Command, flag string) string {
 	for _, side := range []string{"--src-", "--dest-"} {
 		name, ok := strings.CutPrefix(flag, side)
@@ -124,7 +124,7 @@ func explain(root *cobra.Command, args []string, err error) error {
 	switch {
 	case hint != "" && (n > 1 || !isOwn):
 		return guessError{commandError{usagef("unknown command %q", strings.Join(words[:n], " ")), root.CommandPath()}, hint}
-	case !isOwn && words[0] == args[0]: // It is wrong before its flags are.
+	case !isOwn && words[0] == args[0]: // The command is wrong, so its flags do not matter.
 		return commandError{knownCommand(root, words[:1]), root.CommandPath()}
 	}
 	return err

@@ -18,11 +18,11 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/naming"
 )
 
-// ofStdin are the commands for which - is standard input.
+// ofStdin are the commands that read standard input for -.
 var ofStdin = []string{"list", "inspect", "verify", "files", "layers", "export", "extract"}
 
-// countHint returns the line to use instead of one with too few or too many arguments: what the
-// arguments mean, or else the first example of the command.
+// countHint returns the line to use instead of one with too few or too many arguments. It is a guess
+// from the arguments, or else the first example of the command.
 func countHint(cmd *cobra.Command, args []string) string {
 	name := cmd.Name()
 	switch {
@@ -47,7 +47,7 @@ func countHint(cmd *cobra.Command, args []string) string {
 	return cmp.Or(exampleOf(cmd), cmd.UseLine())
 }
 
-// withArchive returns a complete line of a command that has been given no more than an archive.
+// withArchive completes the line of a command that was given only an archive.
 func withArchive(name, archive string) string {
 	switch name {
 	case "push":
@@ -86,9 +86,9 @@ func pathHint(name, arg string) string {
 	return fmt.Sprintf("docker-archive files %s %s", shortened(archive), shortened(pathIn(arg)))
 }
 
-// noArchiveHint is about a path that is none, where an archive should be: it may be the name of an
-// image, a registry, or a path in an archive. A word is an image only if an argument is all that can be
-// meant: there are other files, such as that of --authfile.
+// noArchiveHint returns the hint for a missing file in the place of an archive: the word may be the
+// name of an image, a registry, or a path in an archive. It counts as an image only if it can only be
+// an argument, because other files, such as that of --authfile, may be missing as well.
 func noArchiveHint(path string, argument bool) string {
 	if in := pathIn(path); in != "" {
 		return pathHint("files", path)
@@ -102,7 +102,7 @@ func noArchiveHint(path string, argument bool) string {
 	return namedHint(path, argument)
 }
 
-// namedHint is about the name of an image in a registry where an archive should be.
+// namedHint returns the hint for the name of an image in a registry in the place of an archive.
 func namedHint(path string, argument bool) string {
 	name := strings.TrimPrefix(path, docker.Transport.Name()+"://")
 	if looksLikeArchive(name) || strings.HasPrefix(name, ".") || filepath.IsAbs(name) {
@@ -124,14 +124,14 @@ func namedHint(path string, argument bool) string {
 	return fmt.Sprintf("This command takes archives. Save the image first: docker-archive save -o app.tar %s; or look at it in the registry: docker-archive inspect %s", name, name)
 }
 
-// isHost reports whether a word is the address of a registry alone, HOST:PORT.
+// isHost reports whether a word is only the address of a registry, HOST:PORT.
 func isHost(word string) bool {
 	host, port, err := net.SplitHostPort(word)
 	_, number := strconv.ParseUint(port, 10, 16)
 	return err == nil && number == nil && !strings.Contains(host, "/") && (host == "localhost" || strings.Contains(host, "."))
 }
 
-// explain adds to the error of an image that is to be saved what the argument seems to mean: the file to
+// explain adds a guess about the argument to the error of an image to be saved: it may be the file to
 // write, or a list of images.
 func (o *saveOptions) explain(args []argument, text string, err error) error {
 	var opened *fs.PathError
@@ -151,7 +151,7 @@ func (o *saveOptions) explain(args []argument, text string, err error) error {
 	return err
 }
 
-// withHint adds a hint to an error, which stays a wrong command line if it is one.
+// withHint adds a hint to an error. An error of the command line stays one.
 func withHint(err error, hint string) error {
 	var usage usageError
 	if errors.As(err, &usage) {

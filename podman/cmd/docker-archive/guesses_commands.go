@@ -1,8 +1,8 @@
 package main
 
-// guesses are the commands of skopeo, crane, regctl, oras, docker, podman and hauler that
-// have another name here, or none, with the line that does the same. Words of two parts
-// go before words of one.
+// guesses are commands of skopeo, crane, regctl, oras, docker, podman and hauler that have
+// another name here, or none. Each has the line that does the same. Names of two words go
+// before names of one.
 var guesses = map[string]string{
 	// From a registry into a file, and back.
 	"pull":          "docker-archive save -o app.tar HOST/app:1",

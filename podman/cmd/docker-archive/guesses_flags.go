@@ -1,7 +1,7 @@
 package main
 
-// flagGuesses are flags of those programs, "COMMAND --flag" before "--flag", with the flag
-// that does the same.
+// flagGuesses are flags of those programs, each with the flag that does the same. "COMMAND --flag"
+// goes before "--flag".
 var flagGuesses = map[string]string{
 	"save --multi-image-archive":           "several images need no flag: docker-archive save -o images.tar HOST/app:1 HOST/app:2",
 	"save -m":                              "several images need no flag: docker-archive save -o images.tar HOST/app:1 HOST/app:2",

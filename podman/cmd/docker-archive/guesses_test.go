@@ -159,8 +159,8 @@ func TestGuessedLines(t *testing.T) {
 	}
 }
 
-// The word that is wrong is told, whatever the flags behind it; no file but an argument is taken for
-// an image.
+// The error names the wrong word, whatever flags follow. Only an argument is taken for an image, and
+// no other file.
 func TestWrongWords(t *testing.T) {
 	inTestdata(t, "archives/podman-multi.tar", "jan.tar")
 	_, errOut, status := command(t, "sav", "-o", "f.tar", "app:1")
@@ -174,7 +174,7 @@ func TestWrongWords(t *testing.T) {
 	assert.NotContains(t, errOut, "hint: ")
 }
 
-// No word of another program is taken for a spelling of one here.
+// No word of another program is taken for a misspelled word of ours.
 func TestWordsOfOthers(t *testing.T) {
 	for _, word := range strings.Fields(wordsOfOthers) {
 		_, errOut, _ := command(t, word)

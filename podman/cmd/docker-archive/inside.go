@@ -32,7 +32,7 @@ type insideFlags struct {
 	json       bool
 }
 
-// openedArchive is an archive that is open for one image in it, or for several.
+// openedArchive is an archive that is open for one or several of its images.
 type openedArchive struct {
 	*archive.Archive
 	users int
@@ -188,7 +188,7 @@ func (o *insideFlags) openArchive(ctx context.Context, sys *types.SystemContext,
 	return i, nil
 }
 
-// useArchive opens an archive unless it is open. done must be called.
+// useArchive returns an archive, which it opens unless it is open. The caller must call done.
 func (o *insideFlags) useArchive(ctx context.Context, sys *types.SystemContext, path string) (_ *archive.Archive, done func(), err error) {
 	a := o.archives[path]
 	if a == nil {

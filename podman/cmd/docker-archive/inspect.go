@@ -267,7 +267,7 @@ func fieldsOf(v any) []string {
 	return names
 }
 
-// tabs are the two escapes that docker and podman take outside of a template's actions too.
+// tabs replaces the two escapes that docker and podman also accept outside of a template's actions.
 var tabs = strings.NewReplacer(`\t`, "\t", `\n`, "\n")
 
 // printFormat prints a structure by a Go template, and a line end.

@@ -225,8 +225,8 @@ func listRows(images []dockerarchive.ImageInfo) []listRow {
 // templateField is a field in a template.
 var templateField = regexp.MustCompile(`\{\{[^.}]*\.(\w+)[^}]*\}\}`)
 
-// printFormatted prints a line for each name of each image; below a heading, if the format begins as
-// that of a table does for docker and podman.
+// printFormatted prints a line for each name of each image. If the format begins with "table ", as for
+// docker and podman, a heading comes first.
 func printFormatted(out io.Writer, format string, images []dockerarchive.ImageInfo) error {
 	if columns, ok := strings.CutPrefix(format, "table "); ok {
 		w := tabwriter.NewWriter(shown(out), 0, 0, 3, ' ', 0)

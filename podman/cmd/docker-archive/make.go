@@ -161,7 +161,7 @@ func (o *makeOptions) run(cmd *cobra.Command, args []string) error {
 	return o.writeDigests(m)
 }
 
-// isContext reports whether a destination is the directory that docker build is given.
+// isContext reports whether a destination is an existing directory, as the last argument of docker build is.
 func isContext(arg string) bool {
 	_, _, transport := cutTransport(arg)
 	info, err := os.Stat(arg)

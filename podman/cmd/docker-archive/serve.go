@@ -132,7 +132,7 @@ func (o *serveOptions) run(ctx context.Context, stdout, stderr io.Writer, args [
 	servers, ctx := errgroup.WithContext(ctx)
 	if metricsListener != nil {
 		fmt.Fprintf(stderr, "docker-archive: metrics at http://%s/metrics\n", metricsListener.Addr())
-		// It is there before all archives are, and until all requests have ended.
+		// It answers before all archives are open, and until all requests have ended.
 		observed, end := context.WithCancel(context.WithoutCancel(ctx))
 		defer end()
 		done := make(chan error, 1)
@@ -161,7 +161,7 @@ func (o *serveOptions) run(ctx context.Context, stdout, stderr io.Writer, args [
 	return servers.Wait()
 }
 
-// servedPaths returns the paths of arguments.
+// servedPaths returns the paths and addresses of the arguments.
 func servedPaths(args []string) []string {
 	paths := make([]string, len(args))
 	for n, arg := range args {
@@ -173,7 +173,7 @@ func servedPaths(args []string) []string {
 	return paths
 }
 
-// stores sets how stores are reached, and what is kept of them.
+// stores sets the options for stores: how to reach them, and their cache.
 func (o *serveOptions) stores(options *serving.Options, paths []string, access archive.Access) error {
 	if o.certDir != "" {
 		access.CertDir = o.certDir

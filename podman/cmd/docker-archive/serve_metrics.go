@@ -74,8 +74,8 @@ func (m serveMetrics) add(s *serving.Server) {
 	}
 }
 
-// health is whether the server is to be sent requests: from when all archives have been found until it is told to
-// end. A store that is away does not matter, for what is known of it is served.
+// health says whether the server is ready: from when all archives have been found until it is told to end. An
+// unreachable store does not matter, because its known archives are still served.
 type health struct {
 	mu     sync.Mutex
 	ctx    context.Context // nil before it is ready
@@ -110,7 +110,7 @@ func (h *health) serveReady(w http.ResponseWriter, _ *http.Request) {
 func sayHealth(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = fmt.Fprintln(w, text) // The client is gone.
+	_, _ = fmt.Fprintln(w, text) // It fails only if the client is gone.
 }
 
 // countErrors returns a log whose errors, such as damaged blobs, are counted.

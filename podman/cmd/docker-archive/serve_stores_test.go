@@ -21,7 +21,7 @@ import (
 // layerOf finds the first layer in a manifest.
 var layerOf = regexp.MustCompile(`"layers":\s*\[\s*\{[^}]*"digest":\s*"([^"]+)"`)
 
-// A bucket is served with a cache, and metrics and health tell of both.
+// serve serves a bucket with a cache, and metrics and health show both.
 func TestServeBucket(t *testing.T) {
 	store := storetest.NewS3(t)
 	store.Put("prod/images.tar", archiveBytes(t))
@@ -67,7 +67,7 @@ func TestServeBucket(t *testing.T) {
 	done.Wait()
 }
 
-// A server is not ready before it has found its archives, and not after it is told to end.
+// A server is not ready before it has found its archives, nor after it is told to end.
 func TestReady(t *testing.T) {
 	h := &health{}
 	status := func() int {

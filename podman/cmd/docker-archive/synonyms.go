@@ -46,11 +46,11 @@ var synonyms = map[string][]string{
 	"manifest fetch-config": {"inspect", "--config"},
 }
 
-// imageWords are how other programs call their commands for images, the first as docker does.
+// imageWords are other programs' names for their commands for images. docker's comes first.
 var imageWords = []string{"image", "images", "i"}
 
-// translate turns a command line of another program into the one here that means the same, and puts
-// flags before a command behind it. Our own lines, and unknown ones, stay as they are.
+// translate turns a command line of another program into ours with the same meaning, and moves flags
+// before a command behind it. Our own lines, and unknown ones, do not change.
 func translate(root *cobra.Command, args []string) []string {
 	if len(args) > 0 && args[0] == "help" {
 		return args
@@ -58,8 +58,8 @@ func translate(root *cobra.Command, args []string) []string {
 	return flagsBehind(root, translateWords(root, args))
 }
 
-// flagsBehind puts flags before a command of ours behind it. Other programs have flags for all their
-// commands; here most flags are a command's own.
+// flagsBehind moves flags before one of our commands behind it. Other programs have flags for all
+// their commands; here most flags belong to one command.
 func flagsBehind(root *cobra.Command, args []string) []string {
 	at := wordsAt(root, args)
 	if len(at) == 0 || at[0] == 0 || slices.Contains(args[:at[0]], "--") {

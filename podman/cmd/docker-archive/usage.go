@@ -67,7 +67,7 @@ func exactArgs(n int, what string) cobra.PositionalArgs { return countedArgs(n, 
 // atLeast demands n arguments or more; what names them: "archives".
 func atLeast(n int, what string) cobra.PositionalArgs { return countedArgs(n, math.MaxInt, what) }
 
-// betweenArgs demands at least some arguments and at most others; what names them.
+// betweenArgs demands a number of arguments between two bounds; what names them.
 func betweenArgs(least, most int, what string) cobra.PositionalArgs {
 	return countedArgs(least, most, what)
 }
@@ -84,7 +84,7 @@ func countedArgs(least, most int, what string) cobra.PositionalArgs {
 	})
 }
 
-// countError is a command line with too few or too many arguments, and what to use instead.
+// countError is the error of a line with too few or too many arguments, with a hint.
 type countError struct {
 	error
 	example string

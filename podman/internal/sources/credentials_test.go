@@ -11,7 +11,7 @@ import (
 	_ "github.com/dockerarchive/dockerarchive/podman/register"
 )
 
-// A password goes to one registry or server. Buckets, which have credentials of their own, do not count.
+// A password goes to one registry or server. Buckets do not count: they have credentials of their own.
 func TestHosts(t *testing.T) {
 	sys := &types.SystemContext{DockerAuthConfig: &types.DockerAuthConfig{Username: "me", Password: "secret"}}
 	for _, c := range []struct {

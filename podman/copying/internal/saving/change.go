@@ -32,15 +32,15 @@ func Add(ctx context.Context, path string, images []selecting.Wanted, o Options,
 	return results, err
 }
 
-// changes is how often the change of an object in a store is made once more because another
-// program has changed it meanwhile. The images are read again for that.
+// changes says how often a change of an object in a store is repeated because another program has
+// changed the object meanwhile. Each attempt reads the images again.
 var changes = retry.Policy{Times: 10, FirstDelay: 200 * time.Millisecond, Classifiers: []retry.Classifier{
 	func(err error) (retry.Verdict, bool) {
 		return retry.Verdict{Retry: errors.Is(err, output.ErrChanged)}, true
 	},
 }}
 
-// again makes a change. Files are locked, so that it is made once; objects are not.
+// again makes a change, and repeats it for an object. Files are locked, so one attempt suffices.
 func again(ctx context.Context, path string, change func() error) error {
 	if !output.IsRemote(path) {
 		return change()

@@ -17,8 +17,9 @@ import (
 
 func init() { helpers["upgrade"] = upgradeLayer }
 
-// compareImage prints how large the delta of an upgraded image is, made by the command from the
-// archive of the image, and how long it takes to make, and to save the whole image from it.
+// compareImage prints the size of the delta that the command makes of an upgraded image, from the
+// archive of the old one. It also prints how long it takes to make the delta, and to save the whole
+// image from it.
 func (r *runner) compareImage(ctx context.Context, data string) error {
 	if err := os.MkdirAll(r.data, 0o755); err != nil {
 		return err
@@ -63,9 +64,9 @@ func (r *runner) compareImage(ctx context.Context, data string) error {
 }
 
 // upgradeLayer writes the layer OLD, a tar, to NEW as it may be after an upgrade, compressed as by
-// docker: every twentieth file is of another version. A third of these have new text in the
-// middle, as sources do; in the others two bytes of every 512 differ, as addresses in
-// programs do.
+// docker. Every twentieth file is of another version. A third of these have new text in the
+// middle, like sources. In the others two bytes of every 512 differ, like addresses in
+// programs.
 func upgradeLayer(_ context.Context, args []string) error {
 	in, err := os.Open(args[0])
 	if err != nil {

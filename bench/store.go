@@ -13,9 +13,9 @@ import (
 	"strconv"
 )
 
-// serveStore serves the data as an object store does, as far as reading needs it: the bucket "data" has the archive
-// packed.tar, and /blobs/ has those of the layout. All clients together get so many MiB a second, or all that there is.
-// It writes the address at which it listens to a file.
+// serveStore serves the data like an object store, as far as reading needs that: the bucket "data" has the archive
+// packed.tar, and /blobs/ has the blobs of the layout. The second argument limits all clients together to so many MiB
+// a second; 0 is no limit. It writes its address to the file of the third argument.
 func serveStore(ctx context.Context, args []string) error {
 	address, file := args[0], args[2]
 	rate, err := strconv.ParseInt(args[1], 10, 64)
@@ -44,7 +44,7 @@ func serveStore(ctx context.Context, args []string) error {
 		_ = xml.NewEncoder(w).Encode(struct {
 			XMLName xml.Name `xml:"Error"`
 			Code    string
-		}{Code: "NoSuchKey"}) // The client is gone.
+		}{Code: "NoSuchKey"}) // It fails only if the client is gone.
 	})
 	server := &http.Server{Handler: mux}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })() // It has only been read.
@@ -60,7 +60,7 @@ func serveStore(ctx context.Context, args []string) error {
 	return nil
 }
 
-// serveStored serves the archive of a store of so many MiB a second, with an empty cache.
+// serveStored serves the archive in a store that sends rate MiB a second, with an empty cache.
 func serveStored(rate string) side {
 	return side{run: read("layers", "/v2/app/"+kind("layers")+"/"), server: `rm -rf $TMPDIR/store $TMPDIR/cache
 bench store ` + anyPort + ` ` + rate + ` $TMPDIR/store & store=$!
@@ -71,13 +71,13 @@ trap 'kill $serve; wait $serve; kill $store; wait $store || true; exit 0' TERM
 wait $serve`}
 }
 
-// warm reads all before it is measured.
+// warm reads everything once before the measurement.
 func warm(s side) side {
 	s.prepare = s.run
 	return s
 }
 
-// line reads what the store has, once, as fast as the store sends it.
+// line reads all blobs of the store once, as fast as the store sends them.
 func line(rate string) side {
 	return side{run: "bench read $ADDRESS /blobs/sha256/ 1 layers", server: "exec bench store $ADDRESS " + rate + " $TMPDIR/store"}
 }

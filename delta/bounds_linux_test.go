@@ -85,7 +85,7 @@ func TestBounds(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			old, target, texts := boundedPair(t, kind, size)
 			debug.FreeOSMemory()
-			debug.FreeOSMemory() // Pools of compressors keep their content once.
+			debug.FreeOSMemory() // Pools keep compressors over one collection.
 			g := &gauge{Context: t.Context(), t: t, dir: t.TempDir()}
 			file, err := os.Create(filepath.Join(t.TempDir(), "delta"))
 			require.NoError(t, err)

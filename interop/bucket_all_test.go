@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestReadMinIO is TestReadBucket with another store.
+// TestReadMinIO is TestReadBucket with MinIO.
 func TestReadMinIO(t *testing.T) {
 	t.Parallel()
 	readStore(t, startMinIO(t))

@@ -17,8 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestKillBucket kills save and add, 200 times, while they write to a bucket: the object is the old one or the new
-// one, and the next run aborts each upload that is left, or lists it.
+// TestKillBucket kills save and add 200 times while they write to a bucket. The object is always the old or the new
+// one, and the next run aborts or lists each upload that is left.
 func TestKillBucket(t *testing.T) {
 	store := startVersitygw(t)
 	dir := t.TempDir()

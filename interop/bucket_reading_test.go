@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// TestReadBucket has each command that reads an archive read one in a bucket, with the result of reading the file.
+// TestReadBucket reads an archive in a bucket with each command that reads archives, and compares the results with
+// those of the file.
 func TestReadBucket(t *testing.T) {
 	t.Parallel()
 	readStore(t, startVersitygw(t))

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestWriteBucket has each command that writes an archive write one in a bucket: it has the bytes of the file that
-// the same commands make.
+// TestWriteBucket writes archives to a bucket with each command that writes archives. They have the bytes of the
+// files that the same commands make.
 func TestWriteBucket(t *testing.T) {
 	t.Parallel()
 	writeStore(t, startVersitygw(t))
@@ -62,7 +62,7 @@ func writeStore(t *testing.T, store objectStore) {
 	assert.Empty(t, store.uploads(t))
 }
 
-// addAtOnce has several processes add to one archive at the same time. None loses anything.
+// addAtOnce adds to one archive with several processes at the same time. No image gets lost.
 func addAtOnce(t *testing.T, store objectStore, command program) {
 	command.run(t, "save", "-q", "--insecure-policy", "-o", store.path("a.tar"), "--name", "app:0", "oci:../testdata/oci:one")
 	var group sync.WaitGroup
@@ -88,7 +88,7 @@ func (s objectStore) remove(t *testing.T, key string) {
 	require.NoError(t, err)
 }
 
-// uploads returns the uploads that are not complete, as their IDs.
+// uploads returns the IDs of the unfinished uploads.
 func (s objectStore) uploads(t *testing.T) (ids []string) {
 	t.Helper()
 	bucket := storeBucket

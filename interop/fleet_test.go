@@ -19,7 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// fleetBlock returns a block of docs/fleet.md in a language.
+// fleetBlock returns the first block of docs/fleet.md in a language.
 func fleetBlock(t *testing.T, language string) string {
 	t.Helper()
 	page, err := os.ReadFile("../docs/fleet.md")
@@ -31,8 +31,8 @@ func fleetBlock(t *testing.T, language string) string {
 	return block
 }
 
-// TestFleetManifests decodes the manifests of docs/fleet.md with the types of Kubernetes, which must know every field,
-// and runs the command with its flags.
+// TestFleetManifests decodes the manifests of docs/fleet.md with the types of Kubernetes, which must have every field,
+// and runs the command with their flags.
 func TestFleetManifests(t *testing.T) {
 	t.Parallel()
 	var deployment apps.Deployment

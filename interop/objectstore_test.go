@@ -22,7 +22,7 @@ const storeBucket = "images"
 // An objectStore is a real S3-compatible store on this machine, with a bucket.
 type objectStore struct {
 	endpoint string
-	env      []string // by which programs find it
+	env      []string // for programs to find it
 	client   *s3.Client
 	daemon   *daemon
 }
@@ -35,7 +35,7 @@ func startVersitygw(t *testing.T) objectStore {
 		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o755))
 	}
 	return startObjectStore(t, dir, func(address string) program {
-		// Not every file system of a temporary directory has attributes for its metadata.
+		// A temporary directory's file system may lack extended attributes, where versitygw keeps metadata.
 		return built(t, "versitygw").with("--port", address, "--access", "interop", "--secret", "interop-secret", "--quiet", "--keep-alive",
 			"posix", "--sidecar", filepath.Join(dir, "metadata"), filepath.Join(dir, "data"))
 	})
@@ -65,10 +65,10 @@ func startObjectStore(t *testing.T, dir string, server func(address string) prog
 	return s
 }
 
-// command is the command under test, with this store.
+// command returns the command under test, set up for this store.
 func (s objectStore) command(t *testing.T) program { return dockerArchive(t).withEnv(s.env...) }
 
-// path is how the command calls an object.
+// path returns the path of an object for the command.
 func (s objectStore) path(key string) string { return "s3://" + storeBucket + "/" + key }
 
 // put stores a file.

@@ -48,7 +48,7 @@ func TestCommandsOfPages(t *testing.T) {
 		p       program
 		there   []string // prints the images
 		remove  []string
-		clients []string // as pages call them
+		clients []string // names of the client on the pages
 	}{
 		"docker":     {docker.docker, ids, []string{"rmi", "-f"}, []string{"docker", "any"}},
 		"containerd": {ctr.ctr, []string{"images", "ls", "-q"}, []string{"images", "rm", "--sync"}, []string{"containerd"}},

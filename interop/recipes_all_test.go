@@ -15,9 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestRecipes runs the recipes of docs/works-with.md one after the other, as a reader types them, but
-// for that of BuildKit, which TestBuildKit runs. registry.example has a signed image, inner.example is
-// empty.
+// TestRecipes runs the recipes of docs/works-with.md one after the other, as a reader types them, except
+// BuildKit's, which TestBuildKit runs. registry.example has a signed image, inner.example is empty.
 func TestRecipes(t *testing.T) {
 	page, err := os.ReadFile("../docs/works-with.md")
 	require.NoError(t, err)
@@ -73,7 +72,7 @@ func recipeImage(t *testing.T, dir, registry string) string {
 	return digest
 }
 
-// recipe runs lines in a directory, with the programs of another one first, and returns their output.
+// recipe runs lines in a directory, with another directory first in PATH, and returns their output.
 func recipe(t *testing.T, dir, bin, lines string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "sh", "-ec", lines)

@@ -23,8 +23,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// TestReplicas has docker, containerd and skopeo pull 60 images of 8 MB through nginx from three replicas of serve,
-// which have no more than a bucket. One replica is killed while it sends.
+// TestReplicas pulls 60 images of 8 MB with docker, containerd and skopeo, through nginx, from three replicas of serve
+// that share only a bucket. One replica is killed while it sends.
 func TestReplicas(t *testing.T) {
 	const images, killAt = 60, 15
 	store, dir := startVersitygw(t), t.TempDir()
@@ -102,7 +102,8 @@ func TestReplicas(t *testing.T) {
 	t.Logf("%d pulls of 8 MiB in %v", images, time.Since(start).Round(time.Millisecond))
 }
 
-// startNginx starts Debian's nginx before replicas, which it sends 8 MB a second each connection, and returns its address.
+// startNginx starts Debian's nginx before the replicas, and returns its address. It passes on 8 MB a second for each
+// connection.
 func startNginx(t *testing.T, replicas []string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

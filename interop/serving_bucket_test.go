@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// TestServeBucket has containerd and skopeo pull from an archive in a bucket, also while the store is away.
+// TestServeBucket pulls from an archive in a bucket with containerd and skopeo, even while the store is away.
 func TestServeBucket(t *testing.T) {
 	t.Parallel()
 	store, dir := startVersitygw(t), t.TempDir()

@@ -25,13 +25,13 @@ import (
 	_ "github.com/dockerarchive/dockerarchive/store/s3"
 )
 
-// random returns a layer of so many bytes that are others for each seed.
+// randomLayer returns an image with a layer of size bytes, which differ with the seed.
 func randomLayer(t testing.TB, seed, size int) *imagetest.Image {
 	data := bytes.Repeat(fmt.Appendf(nil, "layer %d of a test\n", seed), size/16+1)[:size]
 	return imagetest.NewImage(t, fmt.Sprint(seed), imagetest.NewLayer(data, data, v1.MediaTypeImageLayer))
 }
 
-// impatient has requests to stores made again once.
+// impatient limits the repetitions of requests to stores to one.
 func impatient(o serving.Options) serving.Options {
 	o.Stores = archive.Access{Retries: 1}
 	return o
@@ -44,7 +44,7 @@ func cached(t *testing.T) serving.Options {
 
 func blobOf(m *imagetest.Image) string { return "team/app/blobs/" + m.Layers[0].Digest.String() }
 
-// Archives in a bucket come, change and go, beside those of a directory.
+// Archives in a bucket appear, change and disappear, beside those of a directory.
 func TestBucket(t *testing.T) {
 	store := storetest.NewS3(t)
 	one, two, three := randomLayer(t, 1, 10_000), randomLayer(t, 2, 10_000), randomLayer(t, 3, 10_000)
@@ -57,7 +57,7 @@ func TestBucket(t *testing.T) {
 	assert.Equal(t, http.StatusNotFound, s.status("team/other/manifests/1"))
 
 	store.Put("images/deep/a.tar", newLayout(t).add(one, "team/app:1").bytes())
-	for n := range 5 { // More than a page of the list.
+	for n := range 5 { // These take more than one page of the list.
 		store.Put(fmt.Sprintf("images/b%d.tar", n), newLayout(t).add(two, fmt.Sprintf("team/b%d:1", n)).bytes())
 	}
 	s.Refresh(t.Context())
@@ -69,7 +69,7 @@ func TestBucket(t *testing.T) {
 	assert.Equal(t, one.Layers[0].Blob[100:200], ranged.body)
 
 	store.Put("images/deep/a.tar", newLayout(t).add(two, "team/app:1").bytes())
-	// The old object is not there any more: a client starts over.
+	// The old object is gone: a client starts over.
 	assert.Equal(t, http.StatusNotFound, s.status(blobOf(one)))
 	s.Refresh(t.Context())
 	assert.Equal(t, two.Raw, s.get("team/app/manifests/1"))
@@ -81,7 +81,7 @@ func TestBucket(t *testing.T) {
 	assert.Equal(t, three.Raw, s.get("team/here/manifests/1"))
 }
 
-// A digest that another replica knows already is looked for.
+// serve checks the store for a digest that only another replica knows yet.
 func TestOtherReplicaIsFaster(t *testing.T) {
 	store, one := storetest.NewS3(t), randomLayer(t, 1, 10_000)
 	path := "team/app/manifests/" + one.Digest().String()
@@ -91,7 +91,7 @@ func TestOtherReplicaIsFaster(t *testing.T) {
 	assert.EventuallyWithT(t, func(c *assert.CollectT) { assert.Equal(c, http.StatusOK, s.status(path)) }, 60e9, 50e6)
 }
 
-// A named object, and a file on a server, are served; what is not there is an error.
+// serve serves a named object and a file on a server. A missing one is an error.
 func TestNamedAddresses(t *testing.T) {
 	store, one, two := storetest.NewS3(t), randomLayer(t, 1, 10_000), randomLayer(t, 2, 10_000)
 	web := storetest.NewHTTPS(t)
@@ -112,7 +112,7 @@ func TestNamedAddresses(t *testing.T) {
 	}
 }
 
-// An object that is replaced while it is sent ends the answer, and so does one that is damaged.
+// The answer breaks off if the object is replaced while it is sent, or if it is damaged.
 func TestSwappedWhileSent(t *testing.T) {
 	for name, options := range map[string]func(t *testing.T) serving.Options{
 		"passed on": func(*testing.T) serving.Options { return impatient(serving.Options{}) }, "cached": cached,
@@ -156,8 +156,8 @@ func TestSwappedWhileSent(t *testing.T) {
 	}
 }
 
-// Many clients that want a blob at once have it fetched once, and the cache serves it from then on, also in ranges,
-// after a restart, and while the store is away.
+// Clients that want a blob at once share one fetch. The cache serves the blob from then on, also in ranges, after a
+// restart, and while the store is away.
 func TestCache(t *testing.T) {
 	store, one, two := storetest.NewS3(t), randomLayer(t, 1, 8<<20), randomLayer(t, 2, 5<<20)
 	store.Put("images/a.tar", newLayout(t).add(one, "team/app:1").add(two, "team/app:2").bytes())
@@ -234,7 +234,7 @@ func TestThrottled(t *testing.T) {
 	assert.EqualValues(t, 1, asked.Failed)
 }
 
-// A cache whose directory fails is no reason to serve nothing, nor is one that has no room.
+// serve goes on if the directory of the cache fails, or if the cache has no room.
 func TestCacheFails(t *testing.T) {
 	store, one := storetest.NewS3(t), randomLayer(t, 1, 5<<20)
 	path := store.Put("a.tar", newLayout(t).add(one, "team/app:1").bytes())
@@ -251,7 +251,7 @@ func TestCacheFails(t *testing.T) {
 	require.ErrorContains(t, err, "another process uses this cache")
 }
 
-// Replicas that found the archives in another order answer the same bytes.
+// Replicas that found the archives in different orders answer the same bytes.
 func TestReplicas(t *testing.T) {
 	store := storetest.NewS3(t)
 	subject := randomLayer(t, 0, 1000)
@@ -271,7 +271,7 @@ func TestReplicas(t *testing.T) {
 	}
 }
 
-// A client that goes away ends what it wanted from the store, unless that is for the cache.
+// When a client goes away, its request to the store ends, unless the cache fetches the blob.
 func TestClientGoes(t *testing.T) {
 	store, one := storetest.NewS3(t), randomLayer(t, 1, 32<<20)
 	path := store.Put("a.tar", newLayout(t).add(one, "team/app:1").bytes())

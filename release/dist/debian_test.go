@@ -90,8 +90,8 @@ func TestInBareDebian(t *testing.T) {
 	run("chroot", root, "bash", "/play")
 }
 
-// checkRpm has rpm check a package, install it in a root of its own, compare the files there with what
-// the package says of them, and remove it. Requirements are not checked: that root has no packages.
+// checkRpm makes rpm check a package, install it in a root of its own, verify the installed files
+// against the package, and remove it. Requirements are not checked: that root has no packages.
 func checkRpm(t *testing.T, run func(name string, args ...string), dist, root string) {
 	t.Helper()
 	packages, err := filepath.Glob(filepath.Join(dist, "*.x86_64.rpm"))

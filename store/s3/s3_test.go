@@ -76,7 +76,7 @@ func TestRanges(t *testing.T) {
 	assert.Len(t, requests, 1+int(versions.Load()), "all but the first name the version")
 }
 
-// A key may have any character; what would end it is escaped.
+// A key may have any character; characters that would end it are escaped.
 func TestKeys(t *testing.T) {
 	s := storetest.NewS3(t)
 	for _, key := range []string{"a:b.tar", "100%.tar", "a b.tar", "ä/ö?.tar", "a+b&c=d#e.tar", "%41.tar", "a//b.tar"} {
@@ -89,7 +89,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// Another version is an error, and stays one.
+// Another version is an error, also for later reads.
 func TestChanges(t *testing.T) {
 	for name, change := range map[string]func(*storetest.Server){
 		"another one":   func(s *storetest.Server) { s.Put("x.tar", content(2, 2<<20)) },
@@ -120,7 +120,7 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// A store that is busy, breaks off or closes connections is asked again, and the answer goes on where it broke.
+// A request to a store that is busy, breaks off or closes connections is repeated, and resumes where it broke.
 func TestBreaks(t *testing.T) {
 	s, data := storetest.NewS3(t), content(1, 2<<20)
 	file := mustOpen(t, s.Put("x.tar", data))
@@ -152,7 +152,7 @@ func TestBreaks(t *testing.T) {
 	assert.Greater(t, count.Load(), int32(6))
 }
 
-// A store that stays busy is given up after six requests, and the error says what it answers.
+// A store that stays busy gets six requests. Then the error has its answer.
 func TestBusy(t *testing.T) {
 	s := storetest.NewS3(t)
 	s.Before(func(w http.ResponseWriter, _ *http.Request) bool {
@@ -165,7 +165,7 @@ func TestBusy(t *testing.T) {
 	assert.Len(t, requests, 6)
 }
 
-// Errors say what is wrong, and are not tried again.
+// Errors name the cause, and such requests are not repeated.
 func TestRefusals(t *testing.T) {
 	s := storetest.NewS3(t)
 	_, err := openPath(t, "s3://images/none.tar")
@@ -204,7 +204,7 @@ func TestSettings(t *testing.T) {
 	const signed = "AWS4-HMAC-SHA256 Credential=%s/"
 	for name, c := range map[string]struct {
 		env  map[string]string
-		want string // the Authorization begins so
+		want string // how the Authorization header begins
 	}{
 		"environment": {map[string]string{}, fmt.Sprintf(signed, "test")},
 		"anonymous":   {map[string]string{noSignRequest: "true", "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, ""},
@@ -219,7 +219,7 @@ func TestSettings(t *testing.T) {
 			for name, value := range c.env {
 				t.Setenv(name, value)
 			}
-			// The endpoint for S3 alone goes first.
+			// The endpoint for S3 alone takes precedence.
 			t.Setenv("AWS_ENDPOINT_URL_S3", s.URL)
 			t.Setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
 			t.Setenv("AWS_REGION", "")
@@ -238,7 +238,7 @@ func TestSettings(t *testing.T) {
 	require.ErrorContains(t, err, `AWS_NO_SIGN_REQUEST is "perhaps"`)
 }
 
-// Without credentials the error says where they could come from.
+// Without credentials the error says how to do without.
 func TestNoCredentials(t *testing.T) {
 	storetest.NewS3(t)
 	t.Setenv("AWS_ACCESS_KEY_ID", "")

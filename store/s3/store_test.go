@@ -25,7 +25,7 @@ func openStore(t *testing.T, path string) input.Store {
 	return s
 }
 
-// A list has all pages of what is below an address, also after a page that failed.
+// A list has all objects below an address, from all pages, even after a page that failed.
 func TestList(t *testing.T) {
 	server := storetest.NewS3(t)
 	var want []string
@@ -78,7 +78,7 @@ func TestStat(t *testing.T) {
 	}
 }
 
-// A stream is one request, goes on where an answer broke off, and ends when there is another version.
+// A stream is one request. It resumes where an answer broke off, and ends when there is another version.
 func TestStream(t *testing.T) {
 	server, data := storetest.NewS3(t), content(1, 5<<20)
 	path := server.Put("x.tar", data)

@@ -26,7 +26,7 @@ import (
 
 const path = "s3://" + storetest.Bucket + "/dir/x.tar"
 
-// newStore returns a store, and gives this test records of its own.
+// newStore returns a store, and gives the test its own directory of records.
 func newStore(t *testing.T) *storetest.Server {
 	t.Helper()
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
@@ -55,7 +55,7 @@ func force(ctx context.Context) context.Context {
 	return output.WithRemote(ctx, func(o *output.RemoteOptions) { o.Force = true })
 }
 
-// answering has a test answer some requests.
+// answering makes a test answer some requests itself.
 func answering(s *storetest.Server, which func(*http.Request) bool, answer func(http.ResponseWriter, *http.Request)) {
 	s.Before(func(w http.ResponseWriter, r *http.Request) bool {
 		if !which(r) {
@@ -80,7 +80,7 @@ func isCompletion(r *http.Request) bool {
 
 func isArchive(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/dir/x.tar") }
 
-// An object appears when it is committed, with all its bytes; nothing else is left.
+// An object appears at Commit, with all its bytes. Nothing else is left.
 func TestUpload(t *testing.T) {
 	for name, size := range map[string]int{"small": 1000, "one part": firstPart, "several parts": 3*firstPart + 12345} {
 		t.Run(name, func(t *testing.T) {
@@ -94,7 +94,7 @@ func TestUpload(t *testing.T) {
 	}
 }
 
-// records returns the files that say which uploads are this user's.
+// records returns the files that record this user's uploads.
 func records(t *testing.T) []string {
 	t.Helper()
 	dir, err := os.UserCacheDir()
@@ -108,7 +108,7 @@ func records(t *testing.T) []string {
 func TestPartsInFlight(t *testing.T) {
 	s, data := newStore(t), content(1, 10*firstPart)
 	var now, most atomic.Int32
-	full := make(chan struct{}) // closed when as many as may be are in flight
+	full := make(chan struct{}) // closed when inFlight parts are on their way
 	s.Before(func(_ http.ResponseWriter, r *http.Request) bool {
 		if !isPart(r) {
 			return false
@@ -132,7 +132,7 @@ func TestPartsInFlight(t *testing.T) {
 	assert.True(t, bytes.Equal(data, s.Object("dir/x.tar")))
 }
 
-// An object that is there, or appears meanwhile, is left as it is.
+// An object that exists, or appears meanwhile, is not replaced.
 func TestPlaceIsTaken(t *testing.T) {
 	s := newStore(t)
 	s.Put("dir/x.tar", []byte("other"))
@@ -150,7 +150,7 @@ func TestPlaceIsTaken(t *testing.T) {
 	assert.Empty(t, s.Uploads())
 }
 
-// Force replaces the version that was there when the writing began, and no other.
+// Force replaces only the version at the beginning of the writing.
 func TestForce(t *testing.T) {
 	s, data := newStore(t), content(1, 1000)
 	s.Put("dir/x.tar", []byte("other"))
@@ -165,7 +165,7 @@ func TestForce(t *testing.T) {
 	assert.Equal(t, "a third one", string(s.Object("dir/x.tar")))
 }
 
-// A store that throttles, fails or breaks off gets parts again. One that refuses ends the upload, which leaves nothing.
+// Parts are sent again to a store that throttles, fails or breaks off. A refusal ends the upload, which leaves nothing.
 func TestPartsFail(t *testing.T) {
 	s, data := newStore(t), content(1, 3*firstPart)
 	var count atomic.Int32
@@ -200,7 +200,7 @@ func TestPartsFail(t *testing.T) {
 	assert.Empty(t, records(t))
 }
 
-// A part that arrives otherwise than it was sent is sent again.
+// A part that arrives damaged is sent again.
 func TestPartIsChanged(t *testing.T) {
 	s, data := newStore(t), content(1, 2*firstPart)
 	answering(s, isPart, func(w http.ResponseWriter, r *http.Request) {
@@ -214,7 +214,7 @@ func TestPartIsChanged(t *testing.T) {
 	assert.True(t, bytes.Equal(data, s.Object("dir/x.tar")))
 }
 
-// Whether a completion whose answer is lost has been made is found out.
+// If the answer to a completion is lost, the upload finds out whether the object was made.
 func TestLostCompletion(t *testing.T) {
 	for name, made := range map[string]bool{"made": true, "not made": false} {
 		t.Run(name, func(t *testing.T) {
@@ -245,7 +245,7 @@ func TestLostCompletion(t *testing.T) {
 	})
 }
 
-// A store that does not look at conditions is found out before it is needed, and used only if that is wanted.
+// The probe detects a store that ignores conditions before the completion. Only Unconditional writes there.
 func TestUnconditionalStore(t *testing.T) {
 	s, data := newStore(t), content(1, 1000)
 	s.Unconditional()
@@ -259,7 +259,7 @@ func TestUnconditionalStore(t *testing.T) {
 	require.ErrorIs(t, write(ctx, data, output.Create), output.ErrNotEmpty)
 }
 
-// What is given up, or whose context ends, leaves nothing.
+// An upload that is aborted, or whose context ends, leaves nothing.
 func TestGivenUp(t *testing.T) {
 	s := newStore(t)
 	o, err := output.Create(t.Context(), path)
@@ -274,7 +274,7 @@ func TestGivenUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	answering(s, isPart, func(_ http.ResponseWriter, r *http.Request) {
 		cancel()
-		_, _ = io.Copy(io.Discard, r.Body) // The server sees only then that the client has gone.
+		_, _ = io.Copy(io.Discard, r.Body) // Only then the server notices that the client has gone.
 		<-r.Context().Done()
 	})
 	require.ErrorIs(t, write(ctx, content(1, 2*firstPart), output.Create), context.Canceled)
@@ -283,7 +283,7 @@ func TestGivenUp(t *testing.T) {
 	assert.Empty(t, s.Uploads())
 }
 
-// killed begins an upload and forgets it, as a process that is killed does.
+// killed begins an upload and abandons it, like a killed process.
 func killed(t *testing.T, ctx context.Context, data []byte) string {
 	t.Helper()
 	target, err := newTarget(ctx, path)
@@ -292,12 +292,12 @@ func killed(t *testing.T, ctx context.Context, data []byte) string {
 	_, err = u.Write(data)
 	require.NoError(t, err)
 	u.group.Wait()
-	u.record.release() // As the system does when a process ends.
+	u.record.release() // The system does that when a process ends.
 	target.client.close()
 	return u.id
 }
 
-// The next run aborts what a killed one has left, tells of the uploads of others, and leaves those that go on.
+// The next run aborts the uploads of killed runs, warns of the uploads of others, and leaves running ones alone.
 func TestLeftovers(t *testing.T) {
 	logs := logrustest.NewGlobal()
 	t.Cleanup(func() { logrus.StandardLogger().ReplaceHooks(logrus.LevelHooks{}) })
@@ -333,12 +333,12 @@ func TestLeftovers(t *testing.T) {
 	require.NoError(t, busy.Abort())
 }
 
-// Resuming sends only the parts that the store does not have, or has otherwise.
+// Resuming sends only parts that the store lacks, or has with other bytes.
 func TestResume(t *testing.T) {
 	s, data := newStore(t), content(1, 4*firstPart+1000)
 	answering(s, func(r *http.Request) bool { return isPart(r) && r.URL.Query().Get("partNumber") == "4" }, func(w http.ResponseWriter, r *http.Request) {
 		for len(s.Uploads()[r.URL.Query().Get("uploadId")]) == 0 {
-			runtime.Gosched() // A part is to be there.
+			runtime.Gosched() // Wait for a part.
 		}
 		refuse(w, r, http.StatusForbidden, "AccessDenied", "Access Denied")
 	})
@@ -352,7 +352,7 @@ func TestResume(t *testing.T) {
 		}
 		return false
 	})
-	data[len(data)-1] ^= 1 // The last part is another one by now.
+	data[len(data)-1] ^= 1 // The last part differs now.
 	require.NoError(t, write(t.Context(), data, output.CreatePartial))
 	assert.True(t, bytes.Equal(data, s.Object("dir/x.tar")))
 	for _, parts := range there {
@@ -366,7 +366,7 @@ func TestResume(t *testing.T) {
 	assert.Empty(t, records(t))
 }
 
-// The next version of an object has the bytes of the old one copied in the store.
+// For the next version of an object, the store copies the bytes of the old one.
 func TestSuccessor(t *testing.T) {
 	copiedPart = 8 << 20
 	t.Cleanup(func() { copiedPart = 128 << 20 })
@@ -406,7 +406,7 @@ func TestSuccessor(t *testing.T) {
 	}
 }
 
-// 10,000 parts suffice for 5 TB, whether that is expected or not, and are no larger than must be.
+// 10,000 parts suffice for 5 TB, whether the size is known or not, and are no larger than necessary.
 func TestSizes(t *testing.T) {
 	const most = 5 << 40
 	for _, expects := range []int64{0, 1, 1 << 30, 60 << 30, 100 << 30, 1 << 40, most} {

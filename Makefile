@@ -37,7 +37,7 @@ pictures: build
 	docs/pictures/session.sh
 	docs/pictures/speed.sh
 
-# TEST is go test with the race detector, where it works: with a C compiler and its headers. make lint vets.
+# TEST is go test, with the race detector if there is a C compiler with its headers. It does not vet: make lint does.
 TEST = $$(if $(GO) build -race net 2>/dev/null; then echo $(GO) test -vet=off -race -timeout 20m; else \
 	echo 'Testing without the race detector, which needs a C compiler.' >&2; \
 	echo env $(STATIC) test -vet=off -timeout 20m; fi)
@@ -46,8 +46,8 @@ TEST = $$(if $(GO) build -race net 2>/dev/null; then echo $(GO) test -vet=off -r
 # start hundreds of them.
 test: export GORACE ?= atexit_sleep_ms=0
 
-# FRONT are the packages whose code and tests the module podman generates from the root's. Each test of
-# theirs runs once with the race detector, in the root, and once in long campaigns, in the module podman.
+# FRONT are the packages whose code and tests the module podman generates from the root's. Their tests
+# run with the race detector in the root, and in long campaigns in the module podman.
 FRONT = . ./e2e ./register
 
 # test tests both modules. It needs Go, but no C compiler, daemon, network or root.
@@ -61,12 +61,12 @@ CRASHES ?= 34
 crash:
 	cd podman && DOCKERARCHIVE_TEST_LONG=1 $(GO) test -tags $(TAGS) -timeout 120m -count $(CRASHES) -v -run 'TestKilled' ./e2e
 
-# CAMPAIGNS are the test files that do more by DOCKERARCHIVE_TEST_LONG or without the race detector.
+# CAMPAIGNS lists the test files that do more with DOCKERARCHIVE_TEST_LONG or without the race detector.
 CAMPAIGNS = git grep -lE 'imagetest\.Rounds|raced\.|go:build !race' --
 FOLDERS   = xargs -n1 dirname | sort -u | sed 's|^|./|'
 
-# test-long runs the packages of CAMPAIGNS without C, and so without the race detector, for more rounds;
-# of the large package copying only those files. It also tests the modules that make test leaves out.
+# test-long runs the packages of CAMPAIGNS without C, and so without the race detector, for more rounds.
+# In the large package copying, it runs only those files. It also tests the modules that make test leaves out.
 test-long: export DOCKERARCHIVE_TEST_LONG = 1
 test-long: LONG = $(STATIC) test -vet=off -timeout 60m -tags $(TAGS)
 test-long:
@@ -116,8 +116,8 @@ dist:
 dist-check:
 	cd release && $(STATIC) test -tags interop -count 1 -timeout 60m -run '^TestSameBytes$$' ./dist
 
-# dist-test installs the Debian package in a bare Debian and uses it there, and has rpm install its own.
-# It needs root, debootstrap, rpm and a mirror.
+# dist-test installs the Debian package in a bare Debian and uses it there. It also installs the .rpm with
+# rpm. It needs root, debootstrap, rpm and a mirror.
 dist-test:
 	cd release && $(STATIC) test -tags interop -count 1 -timeout 20m -run '^TestInBareDebian$$' ./dist
 

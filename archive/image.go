@@ -120,7 +120,7 @@ func (i *Image) ForPlatform(ctx context.Context, p imgspecv1.Platform) (*Manifes
 		}
 	}
 	if missing != nil {
-		return i.Instance(ctx, missing.Digest) // Which says what is wrong with it.
+		return i.Instance(ctx, missing.Digest) // Its error says what is wrong.
 	}
 	return nil, i.fail(&errdef.NoPlatformError{Wanted: image.PlatformString(&p), Available: available})
 }

@@ -61,7 +61,7 @@ func kind(what string) string {
 const dockerNeeds = "docker dockerd containerd containerd-shim-runc-v2 runc"
 
 // dockerSide loads into a daemon that has the first image, with the containerd store or
-// without. That image stays when the second gets its name.
+// without. The first image stays when the second gets its name.
 func dockerSide(containerdStore, run string) side {
 	return side{run: run, prepare: "docker load --quiet --input packed.tar; docker tag example.com/app:v0 first:1", server: `cat >$TMPDIR/containerd.toml <<END
 version = 2

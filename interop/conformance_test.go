@@ -77,7 +77,7 @@ func TestServeConformsWithItsImages(t *testing.T) {
 	dir := t.TempDir()
 	registry := startDistribution(t)
 	_, err := conformance(t, registry, "conformance/one").try(t)
-	require.Error(t, err) // That registry does not implement all of the specification.
+	require.Error(t, err) // The registry does not implement all of the specification.
 
 	crane := built(t, "crane").withEnv("HOME=" + dir)
 	regctl := regctlFor(t, registry)

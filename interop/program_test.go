@@ -110,7 +110,7 @@ func (p program) run(t *testing.T, args ...string) string {
 	return output
 }
 
-// try runs the program and returns its standard output, also with an error. That names the
+// try runs the program and returns its standard output, even with an error. The error names the
 // program, its arguments and all of its output.
 func (p program) try(t *testing.T, args ...string) (string, error) {
 	t.Helper()

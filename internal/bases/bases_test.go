@@ -139,7 +139,7 @@ func TestLend(t *testing.T) {
 	outer := func(loan *catalog.Loan) io.ReaderAt { r, _, _ := loan.Outer(); return r }
 	assert.Same(t, outer(first), outer(second))
 	first.Return()
-	first.Return() // Which is one return.
+	first.Return() // It counts as one return.
 	got, err = io.ReadAll(second)
 	require.NoError(t, err)
 	assert.Equal(t, blob, got)

@@ -20,7 +20,7 @@ import (
 )
 
 // An archive may be without layers that another archive has, and say so in index.json.
-// That is believed for layers only, and only if they are not there.
+// We believe that only for layers, and only if they are missing.
 
 // readLeftOut reads the list of left-out layers in index.json. A list that cannot be read
 // counts as none; verifying the archive reports it.

@@ -451,7 +451,7 @@ func (m *merging) add(item manifestItem) *Image {
 		return nil // The config is not there, and both files say the same.
 	}
 	item.RepoTags = tags
-	return m.catalog.dockerImage(item) // Which says what is wrong when it is opened.
+	return m.catalog.dockerImage(item) // Opening it reports what is wrong.
 }
 
 // rival is an image that manifest.json has under a name for which index.json has another.

@@ -16,7 +16,7 @@ import (
 // Export returns an archive of an image, by its name or ID, as docker save writes it: where
 // containerd keeps the images, an OCI layout with all platforms that are there. The caller
 // closes it. whole is the digest of the image if the daemon may send parts of it only, else "".
-// That there is no such image is a *RefusedError.
+// The error is a *RefusedError if there is no such image.
 func (d *Daemon) Export(ctx context.Context, image string) (archive io.ReadCloser, whole digest.Digest, err error) {
 	archive, err = d.export(ctx, image, nil)
 	var refused *RefusedError

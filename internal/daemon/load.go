@@ -156,7 +156,7 @@ func (i *Inspected) LacksBlobs(d digest.Digest) bool {
 }
 
 // Inspect asks for an image by its name or ID, for a platform of it unless that is nil.
-// That there is none is a *RefusedError.
+// The error is a *RefusedError if there is none.
 func (d *Daemon) Inspect(ctx context.Context, image string, platform *imgspecv1.Platform) (*Inspected, error) {
 	query := "?manifests=1" // Both together are refused.
 	if platform != nil {

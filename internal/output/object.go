@@ -121,6 +121,7 @@ type remote struct {
 
 	grow    func() error // at the first write; nil if there is nothing to do
 	written bool
+	err     error // of a Write: what follows would not be the archive
 }
 
 // createRemote is Create for an address.
@@ -149,10 +150,15 @@ func (r *remote) output() *Output {
 }
 
 func (r *remote) commit(ctx context.Context) error {
-	if r.old != nil && !r.written {
-		return r.object.Abort() // Nothing changes.
+	var err error
+	switch {
+	case r.err != nil:
+		err = errors.Join(r.err, r.object.Abort())
+	case r.old != nil && !r.written: // Nothing changes.
+		return r.object.Abort()
+	default:
+		err = r.object.Commit(ctx)
 	}
-	err := r.object.Commit(ctx)
 	if errors.Is(err, ErrChanged) {
 		err = &changedError{err}
 	}
@@ -169,19 +175,22 @@ func (e *changedError) Unwrap() error { return e.error }
 func (e *changedError) RetryAfter() time.Duration { return 0 }
 
 // Write implements io.Writer.
-func (r *remote) Write(p []byte) (int, error) {
+func (r *remote) Write(p []byte) (n int, err error) {
+	if r.err != nil {
+		return 0, r.err
+	}
 	if grow := r.grow; grow != nil {
 		r.grow = nil
-		if err := grow(); err != nil {
-			return 0, &Error{Op: "write", Path: r.path, Err: err}
-		}
+		err = grow()
 	}
-	r.written = true
-	n, err := r.object.Write(p)
+	if err == nil {
+		r.written = true
+		n, err = r.object.Write(p)
+	}
 	if err != nil {
-		err = &Error{Op: "write", Path: r.path, Err: err}
+		r.err = &Error{Op: "write", Path: r.path, Err: err}
 	}
-	return n, err
+	return n, r.err
 }
 
 // Remote reports whether the output is in an object store.

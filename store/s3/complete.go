@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"net/http"
 	"strings"
 
@@ -20,32 +21,49 @@ import (
 
 // complete makes the object from the parts, if the key has not changed meanwhile.
 func (u *upload) complete(ctx context.Context) error {
-	if u.options.Unconditional { // The store ignores conditions: checking just before is the best that we can do.
-		if err := u.checkPlace(ctx); err != nil {
-			return err
+	lost, err := u.tryComplete(ctx)
+	if !lost || err != nil && u.options.Resume {
+		return err
+	}
+	// The store may be at it still. What it has forgotten is complete by now, or never will be. If the object has
+	// been there before, of the same bytes, the upload may not be complete.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
+	defer cancel()
+	if abortErr := u.abort(ctx, u.id); err != nil && abortErr == nil {
+		if done, headErr := u.isThere(ctx); headErr == nil && done {
+			return nil
 		}
 	}
-	lost := false // whether an earlier attempt may have succeeded although its answer was lost
+	return err
+}
+
+// tryComplete is complete without a last look. lost says that there was an attempt whose end is not known.
+func (u *upload) tryComplete(ctx context.Context) (lost bool, err error) {
 	for backoff := policy.Backoff(); ; {
+		if u.options.Unconditional { // The store would not look: this is the best that can be done.
+			if err := u.checkPlace(ctx); err != nil {
+				return lost, err
+			}
+		}
 		err := u.completeOnce(ctx)
 		if err == nil {
-			return nil
+			return false, nil
 		}
 		var refused *storeError
 		if lost = lost || !errors.As(err, &refused) || refused.status >= http.StatusInternalServerError; lost {
 			done, headErr := u.isThere(ctx)
 			if done {
-				return nil
+				return true, nil
 			}
 			if headErr != nil {
-				return fmt.Errorf("completing the upload: %w; whether it is complete is not known: %w", err, headErr)
+				return true, fmt.Errorf("completing the upload: %w; whether it is complete is not known: %w", err, headErr)
 			}
 		}
 		if err := u.conflict(ctx, err); err != nil {
-			return err
+			return lost, err
 		}
 		if err := backoff.Next(ctx, err, nil); err != nil {
-			return fmt.Errorf("completing the upload: %w", err)
+			return lost, fmt.Errorf("completing the upload: %w", err)
 		}
 	}
 }
@@ -62,7 +80,10 @@ func (u *upload) completeOnce(ctx context.Context) error {
 	default:
 		in.IfNoneMatch = aws.String("*")
 	}
-	_, err := u.client.CompleteMultipartUpload(ctx, in, whenRequired)
+	answer, err := u.client.CompleteMultipartUpload(ctx, in, whenRequired)
+	if err == nil && text(answer.ETag) == "" { // It begins before the object is complete.
+		err = fmt.Errorf("the store's answer has no ETag of the object: %w", io.ErrUnexpectedEOF)
+	}
 	return failed(err)
 }
 
@@ -73,7 +94,7 @@ func (u *upload) conflict(ctx context.Context, err error) error {
 		return nil
 	}
 	switch {
-	case refused.status == http.StatusPreconditionFailed,
+	case refused.unmet(),
 		refused.status == http.StatusConflict && refused.code == "ConditionalRequestConflict",
 		u.replaces != "" && refused.status == http.StatusNotFound && refused.code == "NoSuchKey":
 	default:
@@ -83,7 +104,7 @@ func (u *upload) conflict(ctx context.Context, err error) error {
 		return output.ErrChanged
 	}
 	if refused.status == http.StatusConflict { // Another writer is at it, and may still fail.
-		if etag, headErr := u.head(ctx); headErr == nil && etag == "" {
+		if etag, headErr := u.head(ctx); headErr != nil || etag == "" {
 			return fmt.Errorf("another program is writing to it: %w", err)
 		}
 	}

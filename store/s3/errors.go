@@ -52,6 +52,12 @@ func (e *storeError) Error() string {
 	return text
 }
 
+// unmet reports whether the condition of a request does not hold. A completion that takes a time may say so when it
+// has answered 200 already.
+func (e *storeError) unmet() bool {
+	return e.status == http.StatusPreconditionFailed || e.code == "PreconditionFailed"
+}
+
 // Is makes it fs.ErrNotExist or fs.ErrPermission by its status.
 func (e *storeError) Is(target error) bool {
 	return target == fs.ErrNotExist && e.status == http.StatusNotFound ||

@@ -140,7 +140,7 @@ func (s *Server) putPart(w http.ResponseWriter, r *http.Request, u *upload, numb
 	}
 	source := r.Header.Get("X-Amz-Copy-Source")
 	if source != "" {
-		source, _ = url.PathUnescape(source)
+		source, _ = url.QueryUnescape(source) // S3 takes a plus sign for a space.
 		o := s.objects[strings.TrimPrefix(source, Bucket+"/")]
 		if match := r.Header.Get("X-Amz-Copy-Source-If-Match"); match != "" && match != o.etag {
 			Refuse(w, http.StatusPreconditionFailed, "PreconditionFailed", "another version")

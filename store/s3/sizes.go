@@ -26,13 +26,14 @@ type sizes struct {
 	steady int
 }
 
-// sizesFor returns the sizes of the parts of an object of n bytes. n is 0 if the size is not known.
-func sizesFor(n int64) sizes {
-	s := sizes{base: firstPart, steady: unexpected}
-	for n > s.base*expected {
+// sizesFor returns the sizes of parts for n bytes, 0 if that is not known, which follow a number of parts that are
+// copied.
+func sizesFor(n int64, copied int) sizes {
+	s := sizes{base: firstPart}
+	for n > s.base*int64(expected-copied) {
 		s.base *= 2
 	}
-	s.steady = max(s.steady, int((n+s.base-1)/s.base)+1)
+	s.steady = copied + max(unexpected, int((n+s.base-1)/s.base)+1)
 	return s
 }
 

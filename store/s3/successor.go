@@ -58,8 +58,8 @@ func (s *successor) Size() int64 { return s.old.Size() }
 
 // Keep implements output.ChangedObject.
 func (s *successor) Keep(n int64) error {
-	if n < minPart { // Only the last part may be so small.
-		_, err := io.Copy(s.upload, io.NewSectionReader(s.old, 0, n))
+	if n < minPart { // No part but the last may be so small.
+		_, err := io.Copy(s.upload, io.NewSectionReader(s, 0, n))
 		return err
 	}
 	if err := s.begin(); err != nil {
@@ -67,6 +67,7 @@ func (s *successor) Keep(n int64) error {
 	}
 	pieces := (n + copiedPart - 1) / copiedPart
 	pieces = min(pieces, maxParts/2)
+	s.sizes = sizesFor(s.expects, int(pieces))
 	for i := range pieces {
 		from, to := n*i/pieces, n*(i+1)/pieces
 		if err := s.next(to-from, func(number int32) (types.CompletedPart, error) { return s.copyPart(number, from, to) }); err != nil {
@@ -76,11 +77,14 @@ func (s *successor) Keep(n int64) error {
 	return nil
 }
 
-// copyPart lets the store copy the bytes between two offsets of the old version.
+// escaped takes a key from the form of a query to that of a copy's source, in which S3 takes a plus sign for a space.
+var escaped = strings.NewReplacer("+", "%20", "%2F", "/")
+
+// copyPart has the store copy the bytes between two offsets of the old version.
 func (s *successor) copyPart(number int32, from, to int64) (types.CompletedPart, error) {
 	in := &s3.UploadPartCopyInput{
 		Bucket: &s.bucket, Key: &s.key, UploadId: &s.id, PartNumber: &number,
-		CopySource:        aws.String(s.bucket + "/" + strings.ReplaceAll(url.PathEscape(s.key), "%2F", "/")),
+		CopySource:        aws.String(s.bucket + "/" + escaped.Replace(url.QueryEscape(s.key))),
 		CopySourceRange:   aws.String(fmt.Sprintf("bytes=%d-%d", from, to-1)),
 		CopySourceIfMatch: &s.replaces,
 	}

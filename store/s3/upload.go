@@ -90,7 +90,7 @@ func (u *upload) begin() error {
 	if err := context.Cause(u.ctx); err != nil || u.id != "" {
 		return err
 	}
-	u.sizes = sizesFor(u.expects)
+	u.sizes = sizesFor(u.expects, 0)
 	if u.options.Resume {
 		if err := u.resume(); err != nil {
 			return err

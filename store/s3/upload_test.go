@@ -410,7 +410,7 @@ func TestSuccessor(t *testing.T) {
 func TestSizes(t *testing.T) {
 	const most = 5 << 40
 	for _, expects := range []int64{0, 1, 1 << 30, 60 << 30, 100 << 30, 1 << 40, most} {
-		s := sizesFor(expects)
+		s := sizesFor(expects, 0)
 		total, first := int64(0), s.of(1)
 		for number := 1; number <= maxParts; number++ {
 			size := s.of(number)
@@ -422,6 +422,6 @@ func TestSizes(t *testing.T) {
 		}
 		assert.GreaterOrEqual(t, total, int64(most), expects)
 	}
-	assert.Equal(t, int64(firstPart), sizesFor(60<<30).base)
-	assert.Equal(t, int64(2*firstPart), sizesFor(100<<30).base)
+	assert.Equal(t, int64(firstPart), sizesFor(60<<30, 0).base)
+	assert.Equal(t, int64(2*firstPart), sizesFor(100<<30, 0).base)
 }

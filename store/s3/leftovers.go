@@ -22,11 +22,14 @@ import (
 func (u *upload) clear(ctx context.Context) error {
 	uploads, err := u.unfinished(ctx)
 	if named := u.options.AbortUpload; named != "" {
-		key := u.key
+		key, listed := u.key, false
 		for _, left := range uploads {
 			if text(left.UploadId) == named {
-				key = text(left.Key)
+				key, listed = text(left.Key), true
 			}
+		}
+		if err == nil && !listed {
+			logrus.Warnf("%s: there is no unfinished upload %s that could be aborted", u.shown, named)
 		}
 		t := u.at(key)
 		if err := t.abort(ctx, named); err != nil {
@@ -49,11 +52,11 @@ func (u *upload) clear(ctx context.Context) error {
 		case own == nil:
 			logrus.Warnf("%s: there is an unfinished upload, begun %s, that no earlier run here is known to have left. hint: %s aborts it",
 				u.shown, aws.ToTime(left.Initiated).UTC().Format(time.RFC3339), abortHint(id))
-		case u.options.Resume && t.key == u.key:
-			own.release() // resume locks it again at the first part.
+		case u.options.Resume && t.key == u.key && own.Base > 0:
+			own.release() // Until the first part.
 		default:
 			err := t.abort(ctx, id)
-			if err == nil && t.key != u.key {
+			if err == nil && t.key != u.key && own.Base == 0 { // It is a probe's.
 				err = t.remove(ctx)
 			}
 			if err != nil {
@@ -67,6 +70,9 @@ func (u *upload) clear(ctx context.Context) error {
 	}
 	return nil
 }
+
+// errListEnds is returned where asking for the rest of a list would never end.
+var errListEnds = errors.New("the store says that its list goes on, and not where")
 
 func abortHint(id string) string { return "--abort-upload " + id }
 
@@ -83,12 +89,15 @@ func (t *target) unfinished(ctx context.Context) (found []types.MultipartUpload,
 			return nil, err
 		}
 		for _, u := range answer.Uploads {
-			if key := text(u.Key); key == t.key || strings.HasPrefix(key, t.key+probeSuffix) {
+			if rest, ok := strings.CutPrefix(text(u.Key), t.key); ok && (rest == "" || probeRest.MatchString(rest)) {
 				found = append(found, u)
 			}
 		}
 		if !aws.ToBool(answer.IsTruncated) {
 			return found, nil
+		}
+		if text(answer.NextKeyMarker) == text(in.KeyMarker) && text(answer.NextUploadIdMarker) == text(in.UploadIdMarker) {
+			return nil, errListEnds
 		}
 		in.KeyMarker, in.UploadIdMarker = answer.NextKeyMarker, answer.NextUploadIdMarker
 	}
@@ -137,10 +146,11 @@ func (u *upload) resume() error {
 		if own == nil {
 			continue
 		}
-		u.id, u.record = text(left.UploadId), own
-		if own.Base > 0 {
-			u.sizes = sizes{own.Base, own.Steady}
+		if own.Base <= 0 { // A change of the object: its parts have no checksums, and the store wants none.
+			own.release()
+			continue
 		}
+		u.id, u.record, u.sizes = text(left.UploadId), own, sizes{own.Base, own.Steady}
 		u.there, err = u.listParts(u.ctx)
 		return err
 	}
@@ -166,6 +176,9 @@ func (u *upload) listParts(ctx context.Context) (map[int32]there, error) {
 		}
 		if !aws.ToBool(answer.IsTruncated) {
 			return found, nil
+		}
+		if text(answer.NextPartNumberMarker) == text(in.PartNumberMarker) {
+			return nil, fmt.Errorf("listing the parts that are there: %w", errListEnds)
 		}
 		in.PartNumberMarker = answer.NextPartNumberMarker
 	}

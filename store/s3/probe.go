@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -68,6 +69,9 @@ func (u *upload) probe(ctx context.Context) (err error) {
 
 // probeSuffix follows the key of the archive in the keys of its probes.
 const probeSuffix = ".probe-"
+
+// probeRest matches what is behind the key of the archive in those of its probes.
+var probeRest = regexp.MustCompile(`^` + regexp.QuoteMeta(probeSuffix) + `[0-9a-f]{16}$`)
 
 // remove deletes the object, if there is one.
 func (t *target) remove(ctx context.Context) error {

@@ -18,7 +18,7 @@ import (
 // directory, or without locks, uploads that were left are listed, but not aborted.
 type record struct {
 	Bucket, Key, Upload string
-	// Base and Steady are the sizes of the parts.
+	// Base and Steady are the sizes of the parts, 0 if nobody can go on with the upload.
 	Base   int64
 	Steady int
 

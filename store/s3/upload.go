@@ -124,7 +124,11 @@ func (u *upload) create() error {
 	if u.id = text(answer.UploadId); u.id == "" {
 		return errors.New("the store begins an upload without an ID")
 	}
-	u.record = u.newRecord(u.id, u.sizes)
+	recorded := u.sizes
+	if u.copies { // Nobody goes on with it.
+		recorded = sizes{}
+	}
+	u.record = u.newRecord(u.id, recorded)
 	return nil
 }
 

@@ -3,6 +3,7 @@ package s3
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"sync/atomic"
 	"testing"
 
@@ -35,6 +36,35 @@ func leave(t *testing.T, u *upload) {
 
 func beginsUpload(r *http.Request) bool {
 	return r.Method == http.MethodPost && r.URL.Query().Has("uploads")
+}
+
+// An upload that begins while it is given up is given up too.
+func TestAbortWhileBeginning(t *testing.T) {
+	s := newStore(t)
+	begun, answer := make(chan struct{}), make(chan struct{})
+	answering(s, beginsUpload, func(w http.ResponseWriter, r *http.Request) {
+		s.Before(nil)
+		made := httptest.NewRecorder()
+		s.ServeHTTP(made, r)
+		close(begun)
+		<-answer
+		_, _ = w.Write(made.Body.Bytes())
+	})
+	u := begin(t, "dir/x.tar", output.RemoteOptions{})
+	written, aborted := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := u.Write(content(1, 1000))
+		written <- err
+	}()
+	<-begun
+	go func() { aborted <- u.Abort() }()
+	<-u.ctx.Done()
+	close(answer)
+	require.NoError(t, <-aborted)
+	require.ErrorIs(t, <-written, errAborted)
+	assert.Empty(t, s.Uploads())
+	assert.Empty(t, s.Keys())
+	assert.Empty(t, records(t))
 }
 
 // An archive whose key looks like that of a probe is none.

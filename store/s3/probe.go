@@ -60,7 +60,7 @@ func (u *upload) probe(ctx context.Context) (err error) {
 		if err := context.Cause(ended); err != nil {
 			return err
 		}
-		if err := t.probeOne(ctx, condition); err != nil {
+		if err := policy.Do(ended, nil, func() error { return t.probeOne(ctx, condition) }); err != nil {
 			return err
 		}
 	}
@@ -116,7 +116,7 @@ func (t *target) probeOne(ctx context.Context, condition func(*s3.CompleteMultip
 	switch {
 	case err == nil:
 		return errUnconditional
-	case errors.As(err, &refused) && refused.status == http.StatusPreconditionFailed:
+	case errors.As(err, &refused) && refused.unmet():
 		return nil
 	case errors.As(err, &refused) && refused.status == http.StatusNotImplemented:
 		return errUnconditional

@@ -62,6 +62,8 @@ func (s *successor) Keep(n int64) error {
 		_, err := io.Copy(s.upload, io.NewSectionReader(s, 0, n))
 		return err
 	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	if err := s.begin(); err != nil {
 		return err
 	}

@@ -36,6 +36,9 @@ type upload struct {
 	ctx    context.Context // of all requests for parts
 	cancel context.CancelCauseFunc
 
+	// writing is held while something is written or ended. Abort waits for a Write that nobody waits for any
+	// more: it may be about to get an ID, which has to be given up.
+	writing sync.Mutex
 	expects int64
 	sizes   sizes
 	id      string // "" before the first part
@@ -64,6 +67,8 @@ func (u *upload) Expect(size int64) { u.expects = size }
 
 // Write implements output.Object.
 func (u *upload) Write(p []byte) (int, error) {
+	u.writing.Lock()
+	defer u.writing.Unlock()
 	written := 0
 	for len(p) > 0 {
 		if err := u.begin(); err != nil {
@@ -101,13 +106,25 @@ func (u *upload) begin() error {
 			return err
 		}
 	}
+	if err := context.Cause(u.ctx); err != nil {
+		return err
+	}
 	if u.needsProbe() {
-		u.probed = make(chan error, 1)
-		go func() { u.probed <- u.probe(u.ctx) }()
+		probed := make(chan error, 1)
+		u.probed = probed
+		go func() {
+			err := u.probe(u.ctx)
+			if err != nil {
+				u.cancel(err) // Nothing more is sent in vain.
+			}
+			probed <- err
+		}()
 	}
 	return nil
 }
 
+// create has the store begin an upload. The request does not end with the upload's context: a store may well carry
+// one out that nobody waits for, and nobody would know the ID then.
 func (u *upload) create() error {
 	in := &s3.CreateMultipartUploadInput{Bucket: &u.bucket, Key: &u.key, ContentType: aws.String(contentType)}
 	if !u.copies {
@@ -115,7 +132,9 @@ func (u *upload) create() error {
 	}
 	var answer *s3.CreateMultipartUploadOutput
 	err := policy.Do(u.ctx, nil, func() (err error) {
-		answer, err = u.client.CreateMultipartUpload(u.ctx, in, whenRequired)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(u.ctx), abortTime)
+		defer cancel()
+		answer, err = u.client.CreateMultipartUpload(ctx, in, whenRequired)
 		return failed(err)
 	})
 	if err != nil {
@@ -158,13 +177,14 @@ func (u *upload) buffer(size int64) []byte {
 func (u *upload) flush() error {
 	data := u.buf
 	u.buf = nil
-	return u.next(int64(len(data)), func(number int32) (types.CompletedPart, error) {
-		part, err := u.sendPart(number, data)
-		u.mu.Lock()
-		defer u.mu.Unlock()
-		u.free = append(u.free, data)
-		return part, err
-	})
+	return u.next(int64(len(data)), func(number int32) (types.CompletedPart, error) { return u.sendPart(number, data) })
+}
+
+// reuse lets a buffer be filled again.
+func (u *upload) reuse(data []byte) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.free = append(u.free, data)
 }
 
 // next calls send for the next part, of size bytes, as soon as fewer than inFlight parts are on their way.
@@ -212,10 +232,13 @@ func (u *upload) sendPart(number int32, data []byte) (types.CompletedPart, error
 		in.ChecksumCRC32C = aws.String(base64.StdEncoding.EncodeToString(sum))
 	}
 	if old, ok := u.there[number]; ok && old.is(data, text(in.ChecksumCRC32C)) {
+		u.reuse(data)
 		return types.CompletedPart{PartNumber: &number, ETag: &old.etag, ChecksumCRC32C: in.ChecksumCRC32C}, nil
 	}
 	var answer *s3.UploadPartOutput
+	attempts := 0
 	err := policy.Do(u.ctx, nil, func() (err error) {
+		attempts++
 		in.Body = bytes.NewReader(data)
 		answer, err = u.client.UploadPart(u.ctx, in, whenRequired)
 		return failed(err)
@@ -226,6 +249,9 @@ func (u *upload) sendPart(number int32, data []byte) (types.CompletedPart, error
 	if text(answer.ETag) == "" {
 		return types.CompletedPart{}, errors.New("the store names no ETag of it")
 	}
+	if attempts == 1 { // A request that has failed may go on reading the buffer.
+		u.reuse(data)
+	}
 	return types.CompletedPart{PartNumber: &number, ETag: answer.ETag, ChecksumCRC32C: in.ChecksumCRC32C}, nil
 }
 
@@ -235,6 +261,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 func (u *upload) Commit(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { u.cancel(context.Cause(ctx)) })
 	defer stop()
+	u.writing.Lock()
+	defer u.writing.Unlock()
 	err := u.begin()
 	if err == nil && len(u.buf) > 0 {
 		err = u.flush()
@@ -264,6 +292,9 @@ func (u *upload) Commit(ctx context.Context) error {
 
 // Abort implements output.Object.
 func (u *upload) Abort() error {
+	u.cancel(errAborted) // A Write that is going on fails.
+	u.writing.Lock()
+	defer u.writing.Unlock()
 	return u.discard(errAborted)
 }
 
@@ -272,7 +303,8 @@ var errAborted = errors.New("the upload was given up")
 // abortTime is how long aborting an upload may take after its context has ended.
 const abortTime = 30 * time.Second
 
-// discard ends the upload because of an error. It aborts the upload at the store, unless it is to be resumed.
+// discard ends the upload because of an error. The store forgets it, unless its parts may be of use. The caller holds
+// writing.
 func (u *upload) discard(cause error) error {
 	u.cancel(cause)
 	u.group.Wait()

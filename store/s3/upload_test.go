@@ -425,3 +425,22 @@ func TestSizes(t *testing.T) {
 	assert.Equal(t, int64(firstPart), sizesFor(60<<30, 0).base)
 	assert.Equal(t, int64(2*firstPart), sizesFor(100<<30, 0).base)
 }
+
+// A buffer that a failed request may still be reading is not filled again.
+func TestBuffers(t *testing.T) {
+	s := newStore(t)
+	u := begin(t, "dir/x.tar", output.RemoteOptions{Unconditional: true})
+	_, err := u.Write(content(1, firstPart))
+	require.NoError(t, err)
+	u.group.Wait()
+	assert.Len(t, u.free, 1)
+	answering(s, isPart, func(w http.ResponseWriter, r *http.Request) {
+		s.Before(nil)
+		refuse(w, r, http.StatusServiceUnavailable, "SlowDown", "Please reduce your request rate.")
+	})
+	_, err = u.Write(content(1, firstPart))
+	require.NoError(t, err)
+	u.group.Wait()
+	assert.Empty(t, u.free)
+	require.NoError(t, u.Abort())
+}

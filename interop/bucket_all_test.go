@@ -13,6 +13,12 @@ func TestReadMinIO(t *testing.T) {
 	readStore(t, startMinIO(t))
 }
 
+// TestWriteMinIO is TestWriteBucket with MinIO.
+func TestWriteMinIO(t *testing.T) {
+	t.Parallel()
+	writeStore(t, startMinIO(t))
+}
+
 // startMinIO starts MinIO on an empty directory.
 func startMinIO(t *testing.T) objectStore {
 	t.Helper()

@@ -82,6 +82,7 @@ func (r *remote) Close() error {
 }
 
 func checkRedirect(next *http.Request, via []*http.Request) error {
+	next.Header.Del("Referer") // It has the query string.
 	switch {
 	case next.URL.Scheme != "https":
 		return errors.New("the server redirects to an address that is not https")

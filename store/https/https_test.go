@@ -234,6 +234,7 @@ func TestCredentials(t *testing.T) {
 	other := newServer(t, 1000)
 	other.before = func(_ http.ResponseWriter, r *http.Request) bool {
 		assert.Empty(t, r.Header.Get("Authorization"))
+		assert.Empty(t, r.Header.Get("Referer"))
 		return false
 	}
 	s := newServer(t, 1000)
@@ -258,7 +259,7 @@ func TestCredentials(t *testing.T) {
 	_, err = s.open(t, "/x.tar")
 	require.NoError(t, err)
 	s.access.SkipVerify = true // The other server is called by another name.
-	_, err = s.open(t, "/elsewhere")
+	_, err = s.open(t, "/elsewhere?sig=hidden")
 	require.NoError(t, err)
 	_, err = s.open(t, "/plain")
 	require.ErrorContains(t, err, "not https")

@@ -49,6 +49,7 @@ type Reader struct {
 type flight struct {
 	off, end int64
 	done     chan struct{}
+	err      error // why nothing has come, when it is done
 }
 
 // window is a part that is kept.
@@ -114,7 +115,7 @@ func (r *Reader) readSome(p []byte, off int64) (int, error) {
 	if other != nil {
 		select {
 		case <-other.done:
-			return 0, nil
+			return 0, other.err // Each asking for as long as the policy has it would take all of them too long.
 		case <-r.ctx.Done():
 			return 0, context.Cause(r.ctx)
 		}
@@ -127,6 +128,7 @@ func (r *Reader) readSome(p []byte, off int64) (int, error) {
 		data, kept = make([]byte, length), true
 	}
 	err = r.fetch(run, data, off)
+	own.err = err
 	r.giveBack(run, own, kept && err == nil, data)
 	if err != nil {
 		return 0, err

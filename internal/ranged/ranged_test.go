@@ -166,18 +166,24 @@ func TestAnywhere(t *testing.T) {
 	group.Wait()
 }
 
-// An error ends the wait of all who wanted the same bytes.
+// An error ends the wait of all who wanted the same bytes. The next one asks anew.
 func TestTogetherFails(t *testing.T) {
-	s := newSource(1 << 20)
-	refused := errors.New("refused")
-	s.err.Store(&refused)
-	r := s.reader(t)
-	var group sync.WaitGroup
-	for range 5 {
-		group.Go(func() {
-			_, err := r.ReadAt(make([]byte, 10), 100)
-			assert.ErrorIs(t, err, refused)
-		})
-	}
-	group.Wait()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSource(1 << 20)
+		s.delay = time.Second
+		refused := errors.New("refused")
+		s.err.Store(&refused)
+		r := s.reader(t)
+		var group sync.WaitGroup
+		for range 5 {
+			group.Go(func() {
+				_, err := r.ReadAt(make([]byte, 10), 100)
+				assert.ErrorIs(t, err, refused)
+			})
+		}
+		group.Wait()
+		assert.Len(t, s.requests, 1)
+		s.err.Store(nil)
+		sequentially(t, r, s.data[100:][:10], 100, 10)
+	})
 }

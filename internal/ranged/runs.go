@@ -56,7 +56,7 @@ func (r *Reader) take(off, wanted int64) (*run, int64, *flight) {
 			end = min(end, f.off)
 		}
 	}
-	own := &flight{off, end, make(chan struct{})}
+	own := &flight{off: off, end: end, done: make(chan struct{})}
 	r.flights = append(r.flights, own)
 	return current, end - off, own
 }

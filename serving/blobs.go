@@ -82,13 +82,13 @@ func (s *Server) cacheable() string {
 
 // openBlob returns the blob of a request.
 func (s *Server) openBlob(r *request, d digest.Digest) (*ready, error) {
-	owners := r.view.owners(r.repository, d)
-	if len(owners) > 0 && s.cache != nil {
-		if b := s.cached(r, d); b != nil {
+	own, others := r.view.owners(r.repository, d)
+	if len(own)+len(others) > 0 && s.cache != nil {
+		if b := s.cached(r, own, d); b != nil {
 			return b, nil
 		}
 	}
-	b, img, closeArchive, err := r.view.blob(r.Context(), owners, d)
+	b, img, closeArchive, err := r.view.blob(r.Context(), append(own, others...), d)
 	if err != nil {
 		return nil, err
 	}

@@ -217,34 +217,40 @@ func (v *snapshot) manifest(ctx context.Context, r *repository, d digest.Digest)
 	return nil, failed
 }
 
-// owners returns the documents of a repository that have a blob.
-func (v *snapshot) owners(r *repository, d digest.Digest) (owners []*document) {
+// owners returns the images with a blob that a repository has: its own, and those of other repositories that say
+// that they have the same.
+func (v *snapshot) owners(r *repository, d digest.Digest) (own, others []*image) {
 	c := v.byDigest()
 	members := c.of(r)
 	for _, owner := range c.owners[d] {
-		if members.has(owner) {
-			owners = append(owners, owner)
+		if !members.has(owner) {
+			continue
+		}
+		for _, img := range owner.images {
+			if r.images[img] {
+				own = append(own, img)
+			} else {
+				others = append(others, img)
+			}
 		}
 	}
-	return owners
+	return own, others
 }
 
 // blob finds a blob, with one of its images, in the archives of its owners. It can be read until done is called. The
 // error wraps fs.ErrNotExist if no archive has the digest.
-func (v *snapshot) blob(ctx context.Context, owners []*document, d digest.Digest) (b *archive.Blob, of *image, done func(), err error) {
+func (v *snapshot) blob(ctx context.Context, owners []*image, d digest.Digest) (b *archive.Blob, of *image, done func(), err error) {
 	failed := error(fs.ErrNotExist)
-	for _, owner := range owners {
-		for _, img := range owner.images {
-			err := img.from.checked.of(d)
-			if err == nil {
-				b, done, err = img.blob(ctx, d)
-			}
-			if err == nil {
-				return b, img, done, nil
-			}
-			if errors.Is(failed, fs.ErrNotExist) {
-				failed = err
-			}
+	for _, img := range owners {
+		err := img.from.checked.of(d)
+		if err == nil {
+			b, done, err = img.blob(ctx, d)
+		}
+		if err == nil {
+			return b, img, done, nil
+		}
+		if errors.Is(failed, fs.ErrNotExist) {
+			failed = err
 		}
 	}
 	return nil, nil, nil, failed

@@ -94,13 +94,13 @@ func (s *Server) openElsewhere(r *request, b *archive.Blob, img *image, closeArc
 		return out, nil
 	}
 	if s.cache != nil && (n >= maxAlone || n == b.Size) {
-		kept, err := s.cache.Fetch(r.Context(), b.Digest, b.Size, s.fetchWhole(img, b.Digest))
+		kept, err := s.cache.Fetch(r.Context(), b.Digest, b.Size, img.from, s.fetchWhole(img, b.Digest))
 		switch {
 		case errors.Is(err, blobcache.ErrWrong), errors.Is(err, errdef.ErrDamaged):
 			closeArchive()
 			passed.damaged(err)
 			return nil, &damagedError{err}
-		case errors.Is(err, blobcache.ErrNoRoom), errors.Is(err, blobcache.ErrDisk):
+		case errors.Is(err, blobcache.ErrNoRoom), errors.Is(err, blobcache.ErrOther), errors.Is(err, blobcache.ErrDisk):
 			s.noteDisk(err)
 		case err != nil:
 			closeArchive()
@@ -164,9 +164,13 @@ func (b *explainedBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// cached returns a blob that is in the cache, or arriving and worth waiting for; else nil.
-func (s *Server) cached(r *request, d digest.Digest) *ready {
-	b, err := s.cache.Get(r.Context(), d)
+// cached returns a blob that is in the cache, or arriving from an archive of its owners and worth waiting for; else nil.
+func (s *Server) cached(r *request, owners []*image, d digest.Digest) *ready {
+	origins := make([]any, len(owners))
+	for n, img := range owners {
+		origins[n] = img.from
+	}
+	b, err := s.cache.Get(r.Context(), d, origins...)
 	if err != nil {
 		s.noteDisk(err)
 		return nil // The archive may have it.

@@ -285,3 +285,47 @@ func TestClientGoes(t *testing.T) {
 	_, sent := store.Count()
 	assert.Less(t, sent, int64(32<<20))
 }
+
+// An archive that says that it has the blobs of another one does not come between that one and its clients.
+func TestOtherArchiveIsWrong(t *testing.T) {
+	store, one := storetest.NewS3(t), randomLayer(t, 1, 8<<20)
+	wrong := newLayout(t).add(one, "team/wrong:1")
+	wrong.file(blobPath(one.Layers[0].Digest), randomLayer(t, 2, 8<<20).Layers[0].Blob)
+	store.Put("images/1.tar", wrong.bytes()) // The first one.
+	store.Put("images/2.tar", newLayout(t).add(one, "team/app:1").bytes())
+	s := serveWith(t, cached(t), "s3://images/images")
+	half, goOn := make(chan struct{}), make(chan struct{})
+	end := sync.OnceFunc(func() { close(goOn) })
+	defer end()
+	store.Before(func(w http.ResponseWriter, r *http.Request) bool {
+		var from, to int
+		_, _ = fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &from, &to)
+		if !strings.HasSuffix(r.URL.Path, "1.tar") || to-from != 8<<20-1 {
+			return false
+		}
+		data := wrong.bytes()
+		w.Header().Set("ETag", r.Header.Get("If-Match"))
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to, len(data)))
+		w.Header().Set("Content-Length", fmt.Sprint(8<<20))
+		w.WriteHeader(http.StatusPartialContent)
+		_, _ = w.Write(data[from:][:4<<20])
+		w.(http.Flusher).Flush()
+		close(half)
+		<-goOn
+		_, _ = w.Write(data[from:][4<<20 : 8<<20])
+		return true
+	})
+	var others sync.WaitGroup
+	others.Go(func() {
+		a := s.do(http.MethodGet, "/v2/"+strings.Replace(blobOf(one), "app", "wrong", 1))
+		assert.Error(t, a.err)
+	})
+	<-half
+	ranged := s.do(http.MethodGet, "/v2/"+blobOf(one), "Range", "bytes=0-999")
+	require.Equal(t, http.StatusPartialContent, ranged.StatusCode)
+	require.Equal(t, string(one.Layers[0].Blob[:1000]), string(ranged.body))
+	require.True(t, bytes.Equal(one.Layers[0].Blob, s.get(blobOf(one))))
+	end()
+	others.Wait()
+	require.True(t, bytes.Equal(one.Layers[0].Blob, s.get(blobOf(one))))
+}

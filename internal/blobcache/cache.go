@@ -1,10 +1,11 @@
 // Package blobcache keeps blobs in a directory, so that each is fetched from a remote source once. It knows blobs by
 // their digests, and does not know their sources.
 //
-// All readers that want a blob at the same time share one fetch: they read the blob while it arrives. A blob stays
-// only if its digest is right; no reader gets the last byte before that is known. Blobs of earlier runs are verified
-// before they are read again, so a process may be killed at any time. A new blob evicts the least recently used
-// blobs, except those that are being read.
+// All readers that want a blob at the same time, and would fetch it from the same origin, share one fetch: they read
+// the blob while it arrives. Readers of other origins do not, for nobody knows yet whether that origin has the right
+// content. A blob stays only if its digest is right; no reader gets the last byte before that is known. Blobs of
+// earlier runs are verified before they are read again, so a process may be killed at any time. A new blob evicts the
+// least recently used blobs, except those that are being read.
 package blobcache
 
 import (
@@ -16,6 +17,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,8 +25,11 @@ import (
 )
 
 var (
-	// ErrNoRoom means that a blob cannot be kept: it is larger than the cache, or all other blobs are being read.
+	// ErrNoRoom means that a blob cannot be kept: it is larger than the cache, all other blobs are being read, or too
+	// many are arriving.
 	ErrNoRoom = errors.New("the cache has no room")
+	// ErrOther means that a blob is arriving from another origin.
+	ErrOther = errors.New("the blob comes from elsewhere")
 	// ErrDisk means that the directory failed, not the source of the blob.
 	ErrDisk = errors.New("the directory of the cache fails")
 	// ErrWrong means that the fetched content does not match its digest.
@@ -33,10 +38,20 @@ var (
 	ErrInUse = errors.New("another process uses this cache")
 )
 
+const (
+	// maxComing is how many blobs come at the same time: they go on when their readers have left, and each takes
+	// two files.
+	maxComing = 128
+	// A file takes more than its bytes. There may be as many blobs as if all had this size, and fewBlobs at least.
+	usualSize = 64 << 10
+	fewBlobs  = 1024
+)
+
 // Cache keeps blobs. Its methods may be called concurrently.
 type Cache struct {
 	dir   string
 	limit int64
+	most  int // blobs
 	lock  *os.File
 	ctx   context.Context // of all fetches
 	end   context.CancelFunc
@@ -46,6 +61,7 @@ type Cache struct {
 	mu      sync.Mutex
 	stats   Stats
 	entries map[digest.Digest]*entry
+	coming  int        // of them
 	idle    *list.List // of complete *entry without readers, the least recently used first
 }
 
@@ -67,6 +83,7 @@ type entry struct {
 	digest  digest.Digest
 	size    int64
 	state   state
+	origin  any      // while it arrives
 	written int64    // bytes that have arrived
 	file    *os.File // while it arrives, and until its last reader leaves
 	err     error    // why it is lost
@@ -89,7 +106,7 @@ const (
 // Open opens the cache in a directory. It creates the directory if need be, locks it, and keeps at most limit bytes
 // in it. The caller must close the cache.
 func Open(dir string, limit int64) (*Cache, error) {
-	c := &Cache{dir: dir, limit: limit, stats: Stats{Limit: limit}, entries: map[digest.Digest]*entry{}, idle: list.New()}
+	c := &Cache{dir: dir, limit: limit, most: int(max(limit/usualSize, fewBlobs)), stats: Stats{Limit: limit}, entries: map[digest.Digest]*entry{}, idle: list.New()}
 	var err error
 	if c.lock, err = lockDir(dir); err == nil {
 		if err = c.scan(); err != nil {
@@ -124,13 +141,13 @@ func (c *Cache) Stats() Stats {
 	return s
 }
 
-// Get returns a blob that is complete or arriving, else nil. It first verifies a blob of an earlier run. The caller
-// must close the blob.
-func (c *Cache) Get(ctx context.Context, d digest.Digest) (*Blob, error) {
+// Get returns a blob that is complete, or arriving from one of the origins, else nil. It first verifies a blob of an
+// earlier run. The caller must close the blob.
+func (c *Cache) Get(ctx context.Context, d digest.Digest, origins ...any) (*Blob, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := c.entries[d]
-	if e == nil || c.ctx.Err() != nil {
+	if e == nil || c.ctx.Err() != nil || e.state == coming && !slices.Contains(origins, e.origin) {
 		return nil, nil
 	}
 	c.join(e)
@@ -161,21 +178,25 @@ func (c *Cache) Get(ctx context.Context, d digest.Digest) (*Blob, error) {
 	return b, err
 }
 
-// Fetch begins to fetch a blob, unless it is complete or arriving, and returns it when its first bytes have arrived.
-// It calls open with a context that does not end with ctx: others may want the blob, too. The caller must close the
-// blob.
-func (c *Cache) Fetch(ctx context.Context, d digest.Digest, size int64, open func(context.Context) (io.ReadCloser, error)) (*Blob, error) {
+// Fetch begins to fetch a blob from an origin, a value that can be compared, unless it is complete or arriving from
+// there, and returns it when its first bytes have arrived. It calls open with a context that does not end with ctx:
+// others may want the blob, too. The caller must close the blob. An error is about this origin, or about the cache.
+func (c *Cache) Fetch(ctx context.Context, d digest.Digest, size int64, origin any, open func(context.Context) (io.ReadCloser, error)) (*Blob, error) {
 	for {
-		b, err := c.Get(ctx, d)
+		b, err := c.Get(ctx, d, origin)
 		if b != nil || err != nil {
 			return b, err
 		}
 		c.mu.Lock()
-		if c.entries[d] != nil && c.ctx.Err() == nil {
+		if e := c.entries[d]; e != nil && c.ctx.Err() == nil {
+			other := e.state == coming && e.origin != origin
 			c.mu.Unlock()
+			if other {
+				return nil, ErrOther
+			}
 			continue // Another caller was faster.
 		}
-		e, err := c.begin(d, size)
+		e, err := c.begin(d, size, origin)
 		if err != nil {
 			c.mu.Unlock()
 			return nil, err
@@ -204,18 +225,19 @@ func (c *Cache) begun(ctx context.Context, e *entry) (*Blob, error) {
 }
 
 // begin makes room for a blob. The caller is its first reader.
-func (c *Cache) begin(d digest.Digest, size int64) (*entry, error) {
-	if c.ctx.Err() != nil || size < 0 || !c.makeRoom(size) {
+func (c *Cache) begin(d digest.Digest, size int64, origin any) (*entry, error) {
+	if c.ctx.Err() != nil || size < 0 || c.coming == maxComing || !c.makeRoom(size) {
 		c.stats.Refused++
 		return nil, ErrNoRoom
 	}
-	e := &entry{digest: d, size: size, users: 1}
+	e := &entry{digest: d, size: size, origin: origin, users: 1}
 	f, err := os.OpenFile(c.partial(d), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDisk, err)
 	}
 	e.file = f
 	c.entries[d] = e
+	c.coming++
 	c.stats.Bytes += size
 	return e, nil
 }
@@ -225,7 +247,7 @@ func (c *Cache) makeRoom(size int64) bool {
 	if size > c.limit {
 		return false
 	}
-	for c.stats.Bytes > c.limit-size {
+	for c.stats.Bytes > c.limit-size || len(c.entries) >= c.most {
 		first := c.idle.Front()
 		if first == nil {
 			return false

@@ -39,7 +39,7 @@ func from(data []byte) func(context.Context) (io.ReadCloser, error) {
 // read fetches a blob and reads all of it.
 func read(t *testing.T, c *Cache, data []byte) {
 	t.Helper()
-	b, err := c.Fetch(t.Context(), digest.FromBytes(data), int64(len(data)), from(data))
+	b, err := c.Fetch(t.Context(), digest.FromBytes(data), int64(len(data)), "here", from(data))
 	require.NoError(t, err)
 	got, err := io.ReadAll(b)
 	require.NoError(t, err)
@@ -87,7 +87,7 @@ func TestOneFetch(t *testing.T) {
 	half := make(chan struct{}, 50)
 	for n := range 50 {
 		readers.Go(func() {
-			b, err := c.Fetch(t.Context(), d, int64(len(data)), func(context.Context) (io.ReadCloser, error) {
+			b, err := c.Fetch(t.Context(), d, int64(len(data)), "here", func(context.Context) (io.ReadCloser, error) {
 				opened.Add(1)
 				return r, nil
 			})
@@ -130,7 +130,7 @@ func TestWrong(t *testing.T) {
 	c, data := openCache(t, dir, 10<<20), content(1, 1<<20)
 	for name, wrong := range map[string][]byte{"other": content(2, 1<<20), "short": data[:1<<19], "long": append(bytes.Clone(data), 0), "empty": nil} {
 		t.Run(name, func(t *testing.T) {
-			b, err := c.Fetch(t.Context(), digest.FromBytes(data), int64(len(data)), from(wrong))
+			b, err := c.Fetch(t.Context(), digest.FromBytes(data), int64(len(data)), "here", from(wrong))
 			if err == nil {
 				var got []byte
 				got, err = io.ReadAll(b)
@@ -152,14 +152,14 @@ func TestFails(t *testing.T) {
 	c, data := openCache(t, t.TempDir(), 10<<20), content(1, 1<<20)
 	failure := errors.New("the store is away")
 	d := digest.FromBytes(data)
-	_, err := c.Fetch(t.Context(), d, int64(len(data)), func(context.Context) (io.ReadCloser, error) { return nil, failure })
+	_, err := c.Fetch(t.Context(), d, int64(len(data)), "here", func(context.Context) (io.ReadCloser, error) { return nil, failure })
 	require.ErrorIs(t, err, failure)
 	r, w := io.Pipe()
 	go func() {
 		_, _ = w.Write(data[:1000])
 		_ = w.CloseWithError(failure)
 	}()
-	b, err := c.Fetch(t.Context(), d, int64(len(data)), func(context.Context) (io.ReadCloser, error) { return r, nil })
+	b, err := c.Fetch(t.Context(), d, int64(len(data)), "here", func(context.Context) (io.ReadCloser, error) { return r, nil })
 	if err == nil { // It may have failed before.
 		_, err = io.ReadAll(b)
 		require.NoError(t, b.Close())
@@ -188,9 +188,9 @@ func TestEviction(t *testing.T) {
 		assert.LessOrEqual(t, on, int64(3*size))
 	}
 	assert.True(t, has(t, c, a))
-	_, err = c.Fetch(t.Context(), digest.FromBytes(b), 2*size+1, from(b))
+	_, err = c.Fetch(t.Context(), digest.FromBytes(b), 2*size+1, "here", from(b))
 	require.ErrorIs(t, err, ErrNoRoom)
-	_, err = c.Fetch(t.Context(), digest.FromBytes(b), 3*size+1, from(b))
+	_, err = c.Fetch(t.Context(), digest.FromBytes(b), 3*size+1, "here", from(b))
 	require.ErrorIs(t, err, ErrNoRoom)
 	require.NoError(t, reading.Close())
 	assert.EqualValues(t, 2, c.Stats().Refused)
@@ -203,9 +203,9 @@ func TestFull(t *testing.T) {
 	c, a, b := openCache(t, dir, 150_000), content(1, 100_000), content(2, 100_000)
 	r, w := io.Pipe()
 	go func() { _, _ = w.Write(a[:1000]) }()
-	first, err := c.Fetch(t.Context(), digest.FromBytes(a), 100_000, func(context.Context) (io.ReadCloser, error) { return r, nil })
+	first, err := c.Fetch(t.Context(), digest.FromBytes(a), 100_000, "here", func(context.Context) (io.ReadCloser, error) { return r, nil })
 	require.NoError(t, err)
-	_, err = c.Fetch(t.Context(), digest.FromBytes(b), 100_000, from(b))
+	_, err = c.Fetch(t.Context(), digest.FromBytes(b), 100_000, "here", from(b))
 	require.ErrorIs(t, err, ErrNoRoom)
 	require.NoError(t, first.Close()) // Nobody reads it any more: it comes all the same.
 	_, err = w.Write(a[1000:])
@@ -263,7 +263,7 @@ func TestDisk(t *testing.T) {
 	assert.Zero(t, c.Stats().Bytes)
 	read(t, c, data)
 	require.NoError(t, os.RemoveAll(dir))
-	_, err = c.Fetch(t.Context(), digest.FromBytes(content(2, 10)), 10, from(content(2, 10)))
+	_, err = c.Fetch(t.Context(), digest.FromBytes(content(2, 10)), 10, "here", from(content(2, 10)))
 	require.ErrorIs(t, err, ErrDisk)
 	_, err = Open(filepath.Join(mineFile(t), "x"), 1)
 	require.Error(t, err)
@@ -284,12 +284,12 @@ func TestEnds(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(time.Millisecond, cancel)
-	_, err := c.Fetch(ctx, digest.FromBytes(data), 1000, hang)
+	_, err := c.Fetch(ctx, digest.FromBytes(data), 1000, "here", hang)
 	require.ErrorIs(t, err, context.Canceled)
 	var waiting sync.WaitGroup
 	for range 3 {
 		waiting.Go(func() {
-			_, err := c.Get(t.Context(), digest.FromBytes(data))
+			_, err := c.Get(t.Context(), digest.FromBytes(data), "here")
 			assert.ErrorIs(t, err, context.Canceled)
 		})
 	}
@@ -304,7 +304,7 @@ func TestEnds(t *testing.T) {
 	b, err := c.Get(t.Context(), digest.FromBytes(data))
 	require.NoError(t, err)
 	assert.Nil(t, b)
-	_, err = c.Fetch(t.Context(), digest.FromBytes(data), 1000, hang)
+	_, err = c.Fetch(t.Context(), digest.FromBytes(data), 1000, "here", hang)
 	require.ErrorIs(t, err, ErrNoRoom)
 }
 
@@ -317,7 +317,7 @@ func TestConcurrent(t *testing.T) {
 		readers.Go(func() {
 			for i := range 30 {
 				data := content(byte((n*7+i*3)%9), 50_000+1000*((n+i)%9))
-				b, err := c.Fetch(t.Context(), digest.FromBytes(data), int64(len(data)), from(data))
+				b, err := c.Fetch(t.Context(), digest.FromBytes(data), int64(len(data)), "here", from(data))
 				if errors.Is(err, ErrNoRoom) {
 					continue
 				}
@@ -343,4 +343,57 @@ func TestEmpty(t *testing.T) {
 	c := openCache(t, t.TempDir(), 10)
 	read(t, c, nil)
 	assert.True(t, has(t, c, nil))
+}
+
+// Nobody gets bytes, or an error, of an origin that is not theirs before the blob is known to be right.
+func TestOrigins(t *testing.T) {
+	c, data := openCache(t, t.TempDir(), 10<<20), content(1, 1000)
+	d := digest.FromBytes(data)
+	r, w := io.Pipe()
+	go func() { _, _ = w.Write(content(2, 500)) }()
+	theirs, err := c.Fetch(t.Context(), d, 1000, "theirs", func(context.Context) (io.ReadCloser, error) { return r, nil })
+	require.NoError(t, err)
+	b, err := c.Get(t.Context(), d, "mine", "here")
+	require.NoError(t, err)
+	assert.Nil(t, b)
+	_, err = c.Fetch(t.Context(), d, 1000, "mine", from(data))
+	require.ErrorIs(t, err, ErrOther)
+	b, err = c.Get(t.Context(), d, "mine", "theirs")
+	require.NoError(t, err)
+	require.NoError(t, b.Close())
+	require.NoError(t, w.Close())
+	_, err = io.ReadAll(theirs)
+	require.ErrorIs(t, err, ErrWrong)
+	require.NoError(t, theirs.Close())
+	read(t, c, data)
+	b, err = c.Get(t.Context(), d)
+	require.NoError(t, err)
+	assert.NotNil(t, b.File(), "what is right is for all")
+	require.NoError(t, b.Close())
+}
+
+// Clients that go at once cannot have any number of blobs come, nor can small blobs take more room than they should.
+func TestMany(t *testing.T) {
+	c := openCache(t, t.TempDir(), 10<<20)
+	hang := func(ctx context.Context) (io.ReadCloser, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for n := range maxComing {
+		_, err := c.Fetch(gone, digest.FromString(fmt.Sprint(n)), 1, "here", hang)
+		require.ErrorIs(t, err, context.Canceled)
+	}
+	_, err := c.Fetch(gone, digest.FromString("one more"), 1, "here", hang)
+	assert.ErrorIs(t, err, ErrNoRoom)
+	require.NoError(t, c.Close())
+
+	dir := t.TempDir()
+	c = openCache(t, dir, 10<<20)
+	for n := range fewBlobs + 10 {
+		read(t, c, fmt.Append(nil, n))
+	}
+	names, _ := files(t, dir)
+	assert.Len(t, names, fewBlobs)
 }

@@ -23,6 +23,8 @@ func (c *Cache) fetch(e *entry, open func(context.Context) (io.ReadCloser, error
 			err = fmt.Errorf("%w: %w", ErrDisk, failed)
 		}
 	}
+	c.coming--
+	e.origin = nil
 	if err == nil {
 		e.state = ready
 	} else {

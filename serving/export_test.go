@@ -22,3 +22,10 @@ func (s *Server) KeepOpen(limit int) {
 	defer s.pool.mu.Unlock()
 	s.pool.limit = limit
 }
+
+// Found returns how many archives the last look into the first address has found.
+func (s *Server) Found() int {
+	s.refreshing <- struct{}{}
+	defer func() { <-s.refreshing }()
+	return len(s.locations[0].found)
+}

@@ -58,10 +58,15 @@ type file struct {
 }
 
 // refresh opens new archives. It checks stores unless their last check is younger than age. An
-// error is returned only if strict, for the first file named that cannot be opened.
+// error is returned only if strict, for the first file named that cannot be opened, or if ctx
+// ends while others refresh.
 func (s *Server) refresh(ctx context.Context, age time.Duration, strict bool) error {
-	s.refreshing.Lock()
-	defer s.refreshing.Unlock()
+	select {
+	case s.refreshing <- struct{}{}:
+		defer func() { <-s.refreshing }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	before := s.acquire()
 	if before == nil {
 		return nil

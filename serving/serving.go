@@ -111,7 +111,7 @@ type Server struct {
 	sending atomic.Int64  // how many blobs are being sent
 	quiet   chan struct{} // has something when that has become none
 
-	refreshing sync.Mutex
+	refreshing chan struct{} // held by who refreshes
 	refused    refusals
 	locations  []*location
 	stores     *stores
@@ -134,7 +134,7 @@ func New(ctx context.Context, paths []string, o Options) (*Server, error) {
 	if o.Patience == 0 {
 		o.Patience = 30 * time.Second
 	}
-	s := &Server{options: o, paths: make([]string, len(paths)), stores: newStores(o.Stores), checker: make(chan struct{}, 1), quiet: make(chan struct{}, 1)}
+	s := &Server{options: o, paths: make([]string, len(paths)), stores: newStores(o.Stores), refreshing: make(chan struct{}, 1), checker: make(chan struct{}, 1), quiet: make(chan struct{}, 1)}
 	for n, path := range paths {
 		s.paths[n] = naming.HideQuery(path)
 	}

@@ -100,20 +100,22 @@ func (s *Server) locationOf(path string) *location {
 }
 
 // findAt returns the archives of an address, as they are or as they were at most age ago. If it fails, it returns the
-// archives of the last successful check along with the error: only a Server that starts reports that.
+// archives of the last successful check along with the error: only a Server that starts reports that. A check does not
+// end with the client that wants it: others want it, too, and clients that leave at once would cause any number of
+// checks.
 func (s *Server) findAt(ctx context.Context, l *location, age time.Duration, strict bool) ([]file, error) {
 	if !strict && time.Since(l.looked) < age {
 		return l.found, nil
 	}
 	if !strict {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, lookPatience)
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), lookPatience)
 		defer cancel()
+		defer context.AfterFunc(s.ctx, cancel)()
 	}
 	found, err := s.look(webclient.WithMeter(ctx, s.stores.meter), l)
 	l.looked = time.Now()
-	if errors.Is(err, context.Canceled) { // The client that wanted the check has gone.
-		l.looked = time.Time{}
+	if errors.Is(err, context.Canceled) { // The Server is being closed.
 		return l.found, err
 	}
 	said := ""

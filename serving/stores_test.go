@@ -2,6 +2,7 @@ package serving_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -328,4 +330,38 @@ func TestOtherArchiveIsWrong(t *testing.T) {
 	end()
 	others.Wait()
 	require.True(t, bytes.Equal(one.Layers[0].Blob, s.get(blobOf(one))))
+}
+
+// A client that goes does not end a look that others want as well, and waits for no other one.
+func TestLooksGoOn(t *testing.T) {
+	store := storetest.NewS3(t)
+	s := serveWith(t, impatient(serving.Options{}), "s3://images/images/")
+	store.Put("images/new.tar", newLayout(t).add(randomLayer(t, 1, 10), "team/app:1").bytes())
+	gone, cancel := context.WithCancel(t.Context())
+	asked, goOn := make(chan struct{}), make(chan struct{})
+	first := sync.OnceFunc(func() {
+		cancel()
+		close(asked)
+		<-goOn
+	})
+	store.Before(func(http.ResponseWriter, *http.Request) bool {
+		first()
+		return false
+	})
+	var looks sync.WaitGroup
+	looks.Go(func() { s.Refresh(gone) })
+	<-asked
+	second := make(chan struct{})
+	looks.Go(func() {
+		s.Refresh(gone)
+		close(second)
+	})
+	select {
+	case <-second:
+	case <-time.After(10 * time.Second):
+		t.Error("it waits although it wants nothing any more")
+	}
+	close(goOn)
+	looks.Wait()
+	assert.Equal(t, 1, s.Found())
 }

@@ -136,7 +136,7 @@ const maxOpening = 8
 // open returns the archive at a path. It returns old if that is still there, or if
 // its replacement cannot be read. It is nil if there is none.
 func (s *Server) open(ctx context.Context, f file, old *opened) (*opened, error) {
-	if old != nil && old.stamp.same(f.stamp) {
+	if old != nil && old.stamp.same(f.stamp) && !old.changed.Load() {
 		return old, nil
 	}
 	if s.refused.has(f) {

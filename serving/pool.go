@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/dockerarchive/dockerarchive/archive"
 )
@@ -40,6 +41,7 @@ type opened struct {
 	stamp   stamp      // of the file, before it was opened
 	images  [][]string // the names of each
 	checked verdicts
+	changed atomic.Bool // it cannot be read on, because the store had another one meanwhile
 	pool    *pool
 
 	views int // that have it; guarded by Server.mu

@@ -31,8 +31,8 @@
 // scheme, such as store/s3. All archives below a folder are served, in the order of their addresses. Blobs are
 // passed on as they arrive; a client of a wrong blob is cut off before the last byte. If an object is replaced while
 // it is sent, the answer breaks off. With Options.CacheDir, verified blobs are kept on disk, and clients that want a
-// blob at the same time share one fetch. Servers have no other state, so any number of them can serve the same
-// archives, with the same digests.
+// blob of an archive at the same time share one fetch. Servers have no other state, so any number of them can serve
+// the same archives, with the same digests.
 //
 // # Trust
 //

@@ -259,6 +259,7 @@ func (o *opened) explain(err error) error {
 	case err == nil || !o.elsewhere() || errors.As(err, &known) || errors.Is(err, ErrReplaced) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, context.Canceled):
 		return err
 	case errors.Is(err, ranged.ErrChanged):
+		o.changed.Store(true)
 		return fmt.Errorf("%w: %w", ErrReplaced, err)
 	case errors.Is(err, errdef.ErrDamaged), errors.Is(err, errdef.ErrLimit):
 		return err

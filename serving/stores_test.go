@@ -365,3 +365,29 @@ func TestLooksGoOn(t *testing.T) {
 	looks.Wait()
 	assert.Equal(t, 1, s.Found())
 }
+
+// An object that was another one for a moment, between two looks, is opened again.
+func TestChangedForAMoment(t *testing.T) {
+	store := storetest.NewS3(t)
+	layer := imagetest.Plain(1, 300_000)
+	compressed, plain := imagetest.NewImage(t, "compressed", layer), imagetest.NewImage(t, "plain", imagetest.Plain(2, 300_000))
+	l := newLayout(t)
+	l.file("1.tar", imagetest.Gzipped(layer.Diff))
+	l.file("2.tar", plain.Layers[0].Blob)
+	l.file("1.json", compressed.Config)
+	l.file("2.json", plain.Config)
+	l.file("manifest.json", []byte(`[{"Config":"1.json","RepoTags":["team/app:1"],"Layers":["1.tar"]},{"Config":"2.json","RepoTags":["team/app:2"],"Layers":["2.tar"]}]`))
+	s := serveWith(t, impatient(serving.Options{}), store.Put("a.tar", l.bytes()))
+	assert.Equal(t, layer.Diff, s.get(blobOf(compressed)))
+	var changed atomic.Bool
+	store.Before(func(w http.ResponseWriter, r *http.Request) bool {
+		first := r.Method == http.MethodGet && changed.CompareAndSwap(false, true)
+		if first {
+			storetest.Refuse(w, http.StatusPreconditionFailed, "PreconditionFailed", "It is another one.")
+		}
+		return first
+	})
+	assert.Equal(t, plain.Layers[0].Blob, s.get(blobOf(plain)))
+	assert.True(t, changed.Load())
+	assert.Equal(t, layer.Diff, s.get(blobOf(compressed)), "which is read by other requests")
+}

@@ -61,7 +61,8 @@ func (img *Image) SettleInstance(ctx context.Context, instance digest.Digest) (w
 }
 
 // settle settles the image, or a manifest that its index lists. It returns an
-// error of its own only if ctx ended before it was done.
+// error of its own only if ctx ended before it was done, or the archive could not be
+// read: that says nothing about what is right.
 func (i *ociImage) settle(ctx context.Context, d v1.Descriptor) (*settled, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -69,6 +70,7 @@ func (i *ociImage) settle(ctx context.Context, d v1.Descriptor) (*settled, error
 		return s, nil
 	}
 	s := &settled{}
+	failures, _ := i.files.Failures()
 	_, doc, err := readDocument(i.files, d)
 	switch {
 	case err != nil && d.Digest == i.descriptor.Digest && i.namesake != nil:
@@ -82,6 +84,9 @@ func (i *ociImage) settle(ctx context.Context, d v1.Descriptor) (*settled, error
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	if n, err := i.files.Failures(); n > failures {
+		return nil, fmt.Errorf("reading the archive: %w", err)
 	}
 	if s.instead != nil && d.Digest != i.descriptor.Digest {
 		s.instead, s.err = nil, errdef.Errorf(errdef.ErrDamaged, "manifest %s of the index cannot be taken: %s", d.Digest, s.warnings[0])

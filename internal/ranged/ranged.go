@@ -37,12 +37,14 @@ type Reader struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	mu      sync.Mutex
-	windows []*window // the one that was used last comes first
-	kept    int64     // bytes of them
-	flights []*flight // what is being asked for
-	runs    []*run    // the last used first
-	err     error     // ErrChanged or that of Close: nothing is read any more
+	mu       sync.Mutex
+	windows  []*window // the one that was used last comes first
+	kept     int64     // bytes of them
+	flights  []*flight // what is being asked for
+	runs     []*run    // the last used first
+	err      error     // ErrChanged or that of Close: nothing is read any more
+	failures int       // how often reading has failed
+	last     error     // the error of the last time
 }
 
 // flight is a range that one reader has requested. Others wait for it.
@@ -188,14 +190,23 @@ func (r *Reader) fetch(run *run, p []byte, off int64) error {
 // again counts a repeated request.
 func (r *Reader) again(error) { webclient.MeterOf(r.ctx).Again() }
 
-// failed remembers that there is another version.
+// failed counts an error, and remembers that there is another version.
 func (r *Reader) failed(err error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failures, r.last = r.failures+1, err
 	if errors.Is(err, ErrChanged) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
 		r.err = err
 	}
 	return err
+}
+
+// Failures returns how often something could not be read, and the error of the last time. An error that is the same
+// for all further reads is counted once.
+func (r *Reader) Failures() (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failures, r.last
 }
 
 // ContentRange parses the Content-Range header of an HTTP answer. to is the offset behind the range.

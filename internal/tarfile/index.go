@@ -44,6 +44,21 @@ type record struct {
 	kind         byte   // a Typeflag of archive/tar
 }
 
+// Failures returns how often the archive could not be read, and the error of the last time, if its reader counts
+// failures. A caller that goes on after an error learns by it whether the archive's content was the reason.
+func (x *Index) Failures() (int, error) {
+	r := x.r
+	if section, ok := r.(interface {
+		Outer() (io.ReaderAt, int64, int64)
+	}); ok {
+		r, _, _ = section.Outer()
+	}
+	if counts, ok := r.(interface{ Failures() (int, error) }); ok {
+		return counts.Failures()
+	}
+	return 0, nil
+}
+
 // Member is the content of a regular file in an archive.
 type Member struct {
 	Name   string // the cleaned name of the entry that holds the content

@@ -43,6 +43,10 @@ func (i *image) open(ctx context.Context) (img *archive.Image, done func(), err 
 	if err != nil {
 		return nil, nil, i.from.explain(err)
 	}
+	if i.position >= len(a.All()) { // It has been replaced and opened again.
+		done()
+		return nil, nil, ErrReplaced
+	}
 	return a.All()[i.position], done, nil
 }
 

@@ -277,8 +277,11 @@ func left(path string, resume bool) string {
 	if _, err := os.Stat(path + ".partial"); err == nil && resume {
 		return "what has been fetched is in " + path + ".partial; --resume goes on with it"
 	}
-	if output.IsRemote(path) {
-		return path + " is what it was before, if it was there"
+	switch {
+	case output.IsRemote(path) && resume:
+		return path + " has not changed; --resume goes on with the parts that the store has"
+	case output.IsRemote(path):
+		return path + " has not changed"
 	}
 	if path == standardOutput {
 		return "what has gone to standard output is not a complete archive"

@@ -27,9 +27,9 @@ func upload(ctx context.Context, args []string) error {
 	return err
 }
 
-// bucket has a side write to the bucket "out", whose files are in $OUT, of a store on this machine.
+// bucket has a side write to the bucket "images" of a store on this machine.
 func bucket(run string) side {
 	const account = "export AWS_ENDPOINT_URL=http://$ADDRESS AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=bench AWS_SECRET_ACCESS_KEY=bench-secret\n"
-	return side{run: account + run, server: `mkdir -p $OUT $TMPDIR/metadata
-exec versitygw --port $ADDRESS --access bench --secret bench-secret --quiet --keep-alive posix --sidecar $TMPDIR/metadata $TMPDIR`}
+	return side{run: account + run, server: `rm -rf $TMPDIR/store $TMPDIR/metadata; mkdir -p $TMPDIR/store/images $TMPDIR/metadata
+exec versitygw --port $ADDRESS --access bench --secret bench-secret --quiet --keep-alive posix --sidecar $TMPDIR/metadata $TMPDIR/store`}
 }

@@ -65,7 +65,7 @@ func (r *Reader) Images(ctx context.Context) ([]ImageInfo, error) {
 	return infos, nil
 }
 
-// describe describes an image. Its error is only that ctx has ended.
+// describe describes an image. It fails only if ctx has ended.
 func (r *Reader) describe(ctx context.Context, img *catalog.Image) (ImageInfo, error) {
 	d, err := r.catalog.Describe(ctx, img)
 	if ctx.Err() != nil {

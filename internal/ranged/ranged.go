@@ -43,7 +43,7 @@ type Reader struct {
 	flights  []*flight // what is being asked for
 	runs     []*run    // the last used first
 	err      error     // ErrChanged or that of Close: nothing is read any more
-	failures int       // how often reading has failed
+	failures int       // how often ReadAt has failed
 	last     error     // the error of the last time
 }
 
@@ -102,6 +102,9 @@ func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
 		n, err := r.readSome(p[done:], at)
 		done += n
 		if err != nil {
+			r.mu.Lock()
+			r.failures, r.last = r.failures+1, err
+			r.mu.Unlock()
 			return done, err
 		}
 	}
@@ -190,19 +193,17 @@ func (r *Reader) fetch(run *run, p []byte, off int64) error {
 // again counts a repeated request.
 func (r *Reader) again(error) { webclient.MeterOf(r.ctx).Again() }
 
-// failed counts an error, and remembers that there is another version.
+// failed remembers that there is another version.
 func (r *Reader) failed(err error) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.failures, r.last = r.failures+1, err
 	if errors.Is(err, ErrChanged) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		r.err = err
 	}
 	return err
 }
 
-// Failures returns how often something could not be read, and the error of the last time. An error that is the same
-// for all further reads is counted once.
+// Failures returns how often ReadAt has failed, and the error of the last time.
 func (r *Reader) Failures() (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -187,3 +187,24 @@ func TestTogetherFails(t *testing.T) {
 		sequentially(t, r, s.data[100:][:10], 100, 10)
 	})
 }
+
+// Each read that fails is counted, also of something that is known to be another version. One that ends is not.
+func TestFailures(t *testing.T) {
+	s := newSource(1000)
+	r := s.reader(t)
+	for n, err := range []error{errors.New("refused"), ErrChanged} {
+		s.err.Store(&err)
+		_, got := r.ReadAt(make([]byte, 10), 100)
+		require.ErrorIs(t, got, err)
+		count, last := r.Failures()
+		assert.Equal(t, n+1, count)
+		assert.ErrorIs(t, last, err)
+	}
+	s.err.Store(nil)
+	_, err := r.ReadAt(make([]byte, 10), 100)
+	require.ErrorIs(t, err, ErrChanged)
+	_, err = r.ReadAt(make([]byte, 10), 1000)
+	require.ErrorIs(t, err, io.EOF)
+	count, _ := r.Failures()
+	assert.Equal(t, 3, count)
+}

@@ -102,7 +102,7 @@ func (s *successor) copyPart(number int32, from, to int64) (types.CompletedPart,
 	case err != nil:
 		return types.CompletedPart{}, err
 	case answer.CopyPartResult == nil || text(answer.CopyPartResult.ETag) == "":
-		return types.CompletedPart{}, errors.New("the store names no ETag of what it has copied")
+		return types.CompletedPart{}, errors.New("the store names no ETag of the copied part")
 	}
 	return types.CompletedPart{PartNumber: &number, ETag: answer.CopyPartResult.ETag}, nil
 }

@@ -247,7 +247,7 @@ func (u *upload) sendPart(number int32, data []byte) (types.CompletedPart, error
 		return types.CompletedPart{}, err
 	}
 	if text(answer.ETag) == "" {
-		return types.CompletedPart{}, errors.New("the store names no ETag of it")
+		return types.CompletedPart{}, errors.New("the store names no ETag of the part")
 	}
 	if attempts == 1 { // A request that has failed may go on reading the buffer.
 		u.reuse(data)

@@ -31,7 +31,7 @@ var bucketReaders = []bucketCommand{
 	{"save", "save -q --insecure-policy -o OUT ARCHIVE"},
 	{"without", "save -q --insecure-policy -o OUT LOCAL --without ARCHIVE"},
 	{"push", "push -q --tls-verify=false ARCHIVE REGISTRY"},
-	{"load", "load -q --insecure-policy --to STORAGE ARCHIVE"},
+	{"load", "load --insecure-policy --to STORAGE ARCHIVE"},
 }
 
 // faultsBench has what tests of faults share: a store with an archive of each version, the same archives in files, and

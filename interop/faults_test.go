@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -21,7 +22,8 @@ import (
 // A fault is how one request to a store goes wrong. Its zero value is none.
 type fault struct {
 	refuse int           // the status of an answer that the store has not given
-	after  int           // seconds, for the Retry-After of that
+	code   string        // of that answer; "" is SlowDown
+	after  int           // seconds, for the Retry-After of that answer
 	delay  time.Duration // before anything else
 	before func()        // called before the store gets the request
 	upload bool          // the connection breaks when the store should get the request
@@ -65,7 +67,7 @@ func (s objectStore) faulty(t *testing.T, script script) objectStore {
 				w.Header().Set("Retry-After", fmt.Sprint(f.after))
 			}
 			w.WriteHeader(f.refuse)
-			_, _ = io.WriteString(w, "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>")
+			fmt.Fprintf(w, "<Error><Code>%s</Code><Message>as the test wants it</Message></Error>", cmp.Or(f.code, "SlowDown"))
 			return
 		}
 		proxy.ServeHTTP(&faultyWriter{ResponseWriter: w, fault: f, left: f.bytes}, r)
@@ -158,9 +160,9 @@ func inTurn(n int64, matches func(*http.Request) bool, faults ...fault) script {
 // reads matches requests that read an object.
 func reads(r *http.Request) bool { return r.Method == http.MethodGet && r.Header.Get("Range") != "" }
 
-// parts matches requests that send or copy a part of an object.
+// parts matches requests that send or copy a part of an archive.
 func parts(r *http.Request) bool {
-	return r.Method == http.MethodPut && r.URL.Query().Has("partNumber")
+	return r.Method == http.MethodPut && r.URL.Query().Has("partNumber") && !strings.Contains(r.URL.Path, ".probe-")
 }
 
 // completions matches requests that complete an upload of an archive.

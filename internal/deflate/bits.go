@@ -48,18 +48,6 @@ func (r *bitReader) need() {
 	r.n |= 56
 }
 
-// more48 is need for a caller that has the bits: it makes at least 56 available.
-func (r *bitReader) more48(bits uint64, n uint) (uint64, uint) {
-	if r.end-r.pos >= 8 {
-		bits |= binary.LittleEndian.Uint64(r.buf[r.pos:]) << (n & 63)
-		r.pos += int(63-n) >> 3
-		return bits, n | 56
-	}
-	r.bits, r.n = bits, n
-	r.need()
-	return r.bits, r.n
-}
-
 func (r *bitReader) needSlowly() {
 	r.bits &= 1<<r.n - 1
 	for r.n < 56 {

@@ -223,7 +223,15 @@ func (r *Reader) decode() ([]Token, bool, error) {
 	bits, have := in.bits, in.n
 	for out < textSize && n < batchTokens {
 		if have < 48 { // A match takes no more.
-			bits, have = in.more48(bits, have)
+			if in.end-in.pos >= 8 { // need, without its calls
+				bits |= binary.LittleEndian.Uint64(in.buf[in.pos&(inputSize-1):]) << (have & 63)
+				in.pos += int(63-have) >> 3
+				have |= 56
+			} else {
+				in.bits, in.n = bits, have
+				in.need()
+				bits, have = in.bits, in.n
+			}
 		}
 		e := r.lits.primary[bits&(1<<primaryBits-1)]
 		sym, length := int(e>>4), uint(e&15)

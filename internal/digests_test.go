@@ -18,6 +18,8 @@ import (
 // digests, and why they may.
 var decoders = map[string]string{
 	"internal/image/decode.go":                     "is image.Decode",
+	"internal/image/plain.go":                      "a part of image.Decode",
+	"internal/layout/kept.go":                      "a part of image.Decode, for types with own JSON; or fields that are written again as they are",
 	"internal/image/image.go":                      "fields of a platform, which has no digests",
 	"internal/catalog/legacy.go":                   "a map of raw fields",
 	"internal/catalog/leftout.go":                  "one string, for image.ParseLeftOut",
@@ -41,7 +43,7 @@ var decoders = map[string]string{
 }
 
 // TestDigestsAreParsed holds the code against one rule: a string from outside becomes a
-// digest.Digest in digest.Parse or image.Decode and nowhere else, because the methods of
+// digest.Digest in digest.Parse, image.ParseDigest or image.Decode and nowhere else, because the methods of
 // one that is none panic.
 func TestDigestsAreParsed(t *testing.T) {
 	used := map[string]bool{}
@@ -72,7 +74,7 @@ func TestDigestsAreParsed(t *testing.T) {
 			}
 			switch called := selector(call.Fun); called {
 			case "digest.Digest", "digest.NewDigestFromEncoded", "digest.NewDigestFromHex", "digest.NewDigestFromBytes":
-				if _, constant := call.Args[0].(*ast.BasicLit); !constant {
+				if _, constant := call.Args[0].(*ast.BasicLit); !constant && name != "internal/image/digests.go" {
 					assert.Fail(t, "a digest that is not parsed", "%s: use digest.Parse instead of %s", files.Position(call.Pos()), called)
 				}
 			case "json.Unmarshal", "json.NewDecoder":

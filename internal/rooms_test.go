@@ -78,7 +78,7 @@ var rooms = []struct{ name, mayImport string }{
 	{"internal/loadable", "errdef internal/compression internal/image internal/printable internal/tarfile"},
 
 	// An archive that is read. It does not know how one is written.
-	{"internal/catalog", "errdef imageinfo internal/async internal/compression internal/image internal/printable internal/tarfile"},
+	{"internal/catalog", "errdef imageinfo internal/async internal/compression internal/image internal/naming internal/printable internal/tarfile"},
 	{"internal/verify", "delta errdef internal/async internal/catalog internal/compression internal/image internal/printable internal/tarfile"},
 
 	// Layers that archives leave out. It knows no images.

@@ -2,7 +2,7 @@ package image
 
 import (
 	"crypto/sha256"
-	"fmt"
+	"encoding/hex"
 	"reflect"
 	"slices"
 	"strings"
@@ -19,11 +19,20 @@ import (
 
 // Most methods of digest.Digest panic for a string that is no digest. Such a string never
 // becomes one here: JSON documents are read by Decode, which looks at every digest in them,
-// and everything else by digest.Parse. A test finds conversions of other kinds.
+// and everything else by digest.Parse or ParseDigest. A test finds conversions of other kinds.
+
+// ParseDigest is digest.Parse, without a regular expression for digests of the usual kind: a
+// table of contents has thousands.
+func ParseDigest(s string) (digest.Digest, error) {
+	if isSHA256(s) {
+		return digest.Digest(s), nil
+	}
+	return digest.Parse(s)
+}
 
 // SHA256 returns the digest that a hash is.
 func SHA256(sum [sha256.Size]byte) digest.Digest {
-	d, _ := digest.Parse(fmt.Sprintf("sha256:%x", sum)) // It is one.
+	d, _ := ParseDigest("sha256:" + hex.EncodeToString(sum[:])) // It is one.
 	return d
 }
 

@@ -51,7 +51,10 @@ func ParseDigestTag(name string) (subject digest.Digest, kind string, ok bool) {
 	if hasKind {
 		kind = rest[len(hex):]
 	}
-	subject, err := digest.Parse(algorithm + ":" + hex)
+	if algorithm == tag { // As most names.
+		return "", "", false
+	}
+	subject, err := ParseDigest(algorithm + ":" + hex)
 	if err != nil || !slices.Contains([]string{TagReferrers, TagSignature, TagAttestation, TagSBOM}, kind) {
 		return "", "", false
 	}

@@ -89,11 +89,7 @@ func ParseTrees(data []byte) map[digest.Digest]Tree {
 		}
 		all := make([]digest.Digest, count)
 		for i := range all {
-			d, err := digest.Parse("sha256:" + hex.EncodeToString(data[:sha256.Size]))
-			if err != nil {
-				return trees
-			}
-			all[i] = d
+			all[i] = SHA256([sha256.Size]byte(data))
 			data = data[sha256.Size:]
 		}
 		trees[all[0]] = Tree{Documents: all[1 : 1+documents], Configs: all[1+documents:]}

@@ -1,6 +1,10 @@
 package delta
 
-import "github.com/dockerarchive/dockerarchive/internal/deflate"
+import (
+	"encoding/binary"
+
+	"github.com/dockerarchive/dockerarchive/internal/deflate"
+)
 
 const (
 	// pairReach is the distance that matches are less than.
@@ -15,8 +19,7 @@ type chunkText struct {
 	places
 	origin int64 // nothing before this position of the text is known
 
-	all     *windowText
-	src     []byte // the part of it that ends with the chunk
+	src     []byte // ends with the chunk
 	shift   int32  // the place of index 0
 	first   int    // index of origin, or 0
 	limit   int    // of the search
@@ -27,10 +30,14 @@ type chunkText struct {
 type pairMatch struct{ at, from, length int }
 
 func (c *chunkText) begin(text *window, begin, end int64) {
-	c.all, c.src, c.shift = text.all, text.buf[:end-text.begin], c.place(text.begin)
+	c.src, c.shift = text.buf[:end-text.begin], c.place(text.begin)
 	c.first, c.emitted = int(max(c.origin-text.begin, 0)), int(begin-text.begin)
 	c.limit = len(c.src) - pairMargin
 }
+
+func load(src []byte, i int) uint64 { return binary.LittleEndian.Uint64(src[i:]) }
+
+func load4(src []byte, i int) uint32 { return binary.LittleEndian.Uint32(src[i:]) }
 
 // reaches reports whether a place is near enough for a match at i.
 func (c *chunkText) reaches(i int, place int32) bool { return int32(i)+c.shift-place < pairReach }
@@ -39,17 +46,17 @@ func (c *chunkText) reaches(i int, place int32) bool { return int32(i)+c.shift-p
 // place's index.
 func (c *chunkText) matches(i int, place int32) (from int, ok bool) {
 	from = int(place - c.shift)
-	return from, c.reaches(i, place) && c.all.load4(i) == c.all.load4(from)
+	return from, c.reaches(i, place) && load4(c.src, i) == load4(c.src, from)
 }
 
 // length returns the length of the match, at most that of a single token.
 func (c *chunkText) length(at, from int) int {
-	return c.all.same(at, from, min(len(c.src)-at, deflate.MaxMatch))
+	return matchLen(c.src[at:min(len(c.src), at+deflate.MaxMatch)], c.src[from:])
 }
 
 // extend makes a match as long as possible. Its first known bytes are known to match.
 func (c *chunkText) extend(at, from, known int) pairMatch {
-	return pairMatch{at, from, known + c.all.same(at+known, from+known, len(c.src)-at-known)}
+	return pairMatch{at, from, known + matchLen(c.src[at+known:], c.src[from+known:])}
 }
 
 // extendBack begins a match as early as possible.

@@ -96,13 +96,11 @@ func (o *oldTokens) predict(text *window, last bool, tokens []deflate.Token) ([]
 				tokens = o.literals(min(begin, until), tokens)
 				continue
 			}
-			if dist == 0 {
-				k := o.in.skipLiterals(min(end, until) - o.pos)
-				tokens = literals(tokens, k)
-				o.pos += int64(k)
-				continue
+			t := deflate.Token(0)
+			if dist > 0 {
+				t = deflate.Match(n, o.translate(n, dist))
 			}
-			tokens = append(tokens, deflate.Match(n, o.translate(n, dist)))
+			tokens = append(tokens, t)
 			o.pos += int64(n)
 			o.in.skip()
 		case o.current.size == 0: // behind the last copy
@@ -118,9 +116,8 @@ func (o *oldTokens) predict(text *window, last bool, tokens []deflate.Token) ([]
 
 // literals predicts literals up to a position.
 func (o *oldTokens) literals(until int64, tokens []deflate.Token) []deflate.Token {
-	if o.pos < until {
-		tokens = literals(tokens, int(until-o.pos))
-		o.pos = until
+	for ; o.pos < until; o.pos++ {
+		tokens = append(tokens, 0)
 	}
 	return tokens
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/naming"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
@@ -170,6 +171,9 @@ func (c *Catalog) Images() []*Image { return c.images }
 // Normalize returns the full form of a name, domain and tag or digest included. ok
 // is false for what cannot be a name.
 func Normalize(name string) (normalized string, ok bool) {
+	if _, _, full := naming.SplitFull(name); full {
+		return name, true
+	}
 	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {
 		return "", false

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"regexp"
+	"strings"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -20,15 +20,20 @@ import (
 const manifestJSON = "manifest.json"
 
 // manifestItem is one image of manifest.json.
-type manifestItem struct {
-	Config   string
-	RepoTags []string
-	Layers   []string
-	// Parent is the digest of the config of the image that this one was built on. It need
-	// not be one: nothing depends on it.
-	Parent string
-	// LayerSources are layers that have URLs, by diff ID. They need not be there.
-	LayerSources map[digest.Digest]v1.Descriptor
+type manifestItem = image.Item
+
+// manifestItems is manifest.json.
+type manifestItems []manifestItem
+
+// ReadPlain implements image.PlainReader.
+func (items *manifestItems) ReadPlain(p *image.Plain) bool {
+	*items = manifestItems{}
+	return p.Array(func() bool {
+		var item manifestItem
+		_, _, ok := p.Value(&item, func() bool { return p.Item(&item) })
+		*items = append(*items, item)
+		return ok
+	})
 }
 
 // loadManifestJSON returns the items of manifest.json, none if there is no such
@@ -41,7 +46,7 @@ func (c *Catalog) loadManifestJSON() ([]manifestItem, error) {
 	if err != nil {
 		return nil, err
 	}
-	var items []manifestItem
+	var items manifestItems
 	if err := image.Decode(manifestJSON, data, &items); err != nil {
 		return nil, err
 	}
@@ -206,8 +211,6 @@ func (i *dockerImage) Blob(ctx context.Context, d digest.Digest) (Blob, error) {
 	return Blob{Digest: d, Size: l.size, file: l.stored}, nil
 }
 
-var sha256Name = regexp.MustCompile(`^(?:sha256:)?([0-9a-f]{64})(?:\.[a-z.]+)?$`)
-
 // digestInName returns the digest that the name of an entry says its content
 // has: <hex>, <hex>.json, sha256:<hex> or blobs/<algorithm>/<hex>.
 func digestInName(name string) (digest.Digest, bool) {
@@ -215,15 +218,22 @@ func digestInName(name string) (digest.Digest, bool) {
 	if algorithm, ok := blobDir(dir); ok {
 		return parsed(algorithm + ":" + base)
 	}
-	if m := sha256Name.FindStringSubmatch(base); m != nil {
-		return parsed("sha256:" + m[1])
+	const digits = 64
+	base = strings.TrimPrefix(base, "sha256:")
+	if len(base) < digits {
+		return "", false
 	}
-	return "", false
+	switch suffix := base[digits:]; {
+	case suffix == "":
+	case len(suffix) == 1, suffix[0] != '.', strings.Trim(suffix, ".abcdefghijklmnopqrstuvwxyz") != "":
+		return "", false
+	}
+	return parsed("sha256:" + base[:digits])
 }
 
 // parsed returns a digest, if s is one.
 func parsed(s string) (d digest.Digest, ok bool) {
-	d, err := digest.Parse(s)
+	d, err := image.ParseDigest(s)
 	return d, err == nil
 }
 

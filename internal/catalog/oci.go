@@ -35,7 +35,7 @@ func blobDir(dir string) (algorithm string, ok bool) {
 
 // blobName returns where an OCI layout has a blob.
 func blobName(d digest.Digest) (string, error) {
-	if err := d.Validate(); err != nil {
+	if _, err := image.ParseDigest(d.String()); err != nil {
 		return "", errdef.Errorf(errdef.ErrDamaged, "digest %q: %w", d, err)
 	}
 	return v1.ImageBlobsDir + "/" + d.Algorithm().String() + "/" + d.Encoded(), nil
@@ -57,6 +57,43 @@ type ociImage struct {
 	settled map[digest.Digest]*settled // documents that have been looked at
 }
 
+// indexFile is index.json.
+type indexFile struct {
+	image.Fields
+	plain       bool   // read by ReadPlain
+	annotations []byte // then: an object with no more than these
+}
+
+// ReadPlain implements image.PlainReader.
+func (f *indexFile) ReadPlain(p *image.Plain) bool {
+	f.plain, f.annotations = true, []byte("{}")
+	byJSON := func() bool { return false }
+	return p.Object(func(name string) (ok bool) {
+		switch name {
+		case "schemaVersion":
+			_, _, ok = p.Value(&f.SchemaVersion, byJSON)
+		case "mediaType":
+			ok = image.ReadText(p, &f.MediaType)
+		case "artifactType":
+			ok = image.ReadText(p, &f.ArtifactType)
+		case "manifests":
+			ok = p.Array(func() bool {
+				var d v1.Descriptor
+				_, _, ok := p.Value(&d, func() bool { return p.Descriptor(&d) })
+				f.Manifests = append(f.Manifests, d)
+				return ok
+			})
+		case "subject":
+			_, _, ok = p.Value(&f.Subject, byJSON)
+		case "annotations":
+			var raw string
+			raw, _, ok = p.Value(new(any), byJSON)
+			f.annotations = []byte(`{"annotations":` + raw + `}`)
+		}
+		return ok
+	})
+}
+
 // loadOCI returns the images of index.json, none if there is no such file. It
 // has one descriptor per name; they are grouped by what they describe.
 func (c *Catalog) loadOCI() ([]*Image, error) {
@@ -67,9 +104,12 @@ func (c *Catalog) loadOCI() ([]*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	var index image.Fields
+	var index indexFile
 	if err := image.Decode(indexJSON, data, &index); err != nil {
 		return nil, err
+	}
+	if index.plain {
+		data = index.annotations
 	}
 	c.readLeftOut(data)
 	c.unlisted = image.CosignUnlisted(index.Manifests, c.files.Names(), func(path string) []byte {

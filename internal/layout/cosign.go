@@ -19,7 +19,7 @@ var cosignKinds = map[string]string{
 // one image with its referrers: with more images, or without referrers, nothing is marked.
 // Nor is a table changed for that alone.
 func (t *ociTable) markForCosign() {
-	if !slices.ContainsFunc(t.contents.value.Manifests, func(d *kept[v1.Descriptor]) bool { return d.raw == nil }) {
+	if !slices.ContainsFunc(t.contents.value.Manifests, func(d *kept[v1.Descriptor]) bool { return d.raw == "" }) {
 		return
 	}
 	referrers, images := t.referrers()

@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
 // kept is a part of a table of contents that may come from an archive. An
@@ -15,8 +17,9 @@ import (
 // fields.
 type kept[T any] struct {
 	value   T
-	raw     json.RawMessage // as it was read; nil for a new one
-	changed bool            // value differs from raw
+	raw     string // as it was read; "" for a new one
+	plain   bool   // raw has no unknown fields, and is what encoding/json writes
+	changed bool   // value differs from raw
 }
 
 // change returns the value, to be changed.
@@ -25,23 +28,66 @@ func (k *kept[T]) change() *T {
 	return &k.value
 }
 
+// readKept reads an element of a list.
+func readKept[T any](p *image.Plain, list *[]*kept[T], read func(*image.Plain, *T) bool) bool {
+	element, other := &kept[T]{}, (*kept[T])(nil)
+	raw, plain, ok := p.Value(&other, func() bool { return read(p, &element.value) })
+	if plain {
+		element.raw, element.plain = raw, true
+	} else {
+		element = other
+	}
+	*list = append(*list, element)
+	return ok
+}
+
 // UnmarshalJSON implements json.Unmarshaler.
 func (k *kept[T]) UnmarshalJSON(data []byte) error {
-	k.raw = bytes.Clone(data)
+	k.raw = string(data)
 	return json.Unmarshal(data, &k.value)
+}
+
+// append appends the JSON.
+func (k *kept[T]) append(b []byte) ([]byte, error) {
+	if k.plain && !k.changed {
+		return append(b, k.raw...), nil
+	}
+	data, err := json.Marshal(k)
+	return append(b, data...), err
+}
+
+// appendList appends the JSON of a list.
+func appendList[T any](b []byte, list []*kept[T]) (_ []byte, err error) {
+	if list == nil {
+		return append(b, "null"...), nil
+	}
+	size := len("[]")
+	for _, k := range list {
+		size += len(k.raw) + len(",")
+	}
+	b = append(slices.Grow(b, size), '[')
+	for i, k := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if b, err = k.append(b); err != nil {
+			return nil, err
+		}
+	}
+	return append(b, ']'), nil
 }
 
 // MarshalJSON implements json.Marshaler.
 func (k kept[T]) MarshalJSON() ([]byte, error) {
-	if k.raw != nil && !k.changed {
-		return k.raw, nil
+	if k.raw != "" && !k.changed {
+		return []byte(k.raw), nil
 	}
 	object, err := json.Marshal(k.value)
-	if err != nil || k.raw == nil {
+	if err != nil || k.raw == "" || k.plain {
 		return object, err
 	}
 	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(k.raw, &fields); err != nil {
+	if err := json.Unmarshal([]byte(k.raw), &fields); err != nil {
 		return nil, err
 	}
 	object = bytes.TrimSuffix(object, []byte("}"))
@@ -64,6 +110,9 @@ func (k kept[T]) MarshalJSON() ([]byte, error) {
 // hasField reports whether T has a field, as encoding/json sees it: in any case.
 func hasField[T any](field string) bool {
 	for _, known := range reflect.VisibleFields(reflect.TypeFor[T]()) {
+		if known.Anonymous { // Its fields are visible themselves.
+			continue
+		}
 		name, _, _ := strings.Cut(known.Tag.Get("json"), ",")
 		if strings.EqualFold(cmp.Or(name, known.Name), field) {
 			return true

@@ -82,7 +82,7 @@ func (l OCI) LeftOut(img *image.Image) string {
 func (l OCI) NewTable() Table {
 	return &ociTable{
 		layout: l, index: newTagIndex(l.Metadata), names: names{}, known: map[string]struct{}{}, directories: newDirectories(),
-		contents: kept[indexFile]{value: indexFile{SchemaVersion: 2, MediaType: v1.MediaTypeImageIndex}}, added: map[digest.Digest]*image.Fields{}, trees: map[digest.Digest]image.Tree{},
+		contents: contents{kept[indexFile]{value: indexFile{indexHead: indexHead{SchemaVersion: 2, MediaType: v1.MediaTypeImageIndex}}}}, added: map[digest.Digest]*image.Fields{}, trees: map[digest.Digest]image.Tree{},
 	}
 }
 
@@ -149,7 +149,7 @@ type ociTable struct {
 	index       tagIndex
 	names       names
 	tagged      map[string][]string // by tag, the names with it, also such as are none any more; nil if it is to be made of names
-	contents    kept[indexFile]
+	contents    contents
 	known       map[string]struct{} // digests and names in contents
 	directories directories
 	leftOut     image.LeftOut
@@ -158,16 +158,6 @@ type ociTable struct {
 	removed     []digest.Digest                 // listed in old, and not here any more
 	added       map[digest.Digest]*image.Fields // manifests and indexes that old need not have
 	trees       map[digest.Digest]image.Tree    // of the complete images in added
-}
-
-// indexFile is index.json, its fields in the order of the specification.
-type indexFile struct {
-	SchemaVersion int                    `json:"schemaVersion"`
-	MediaType     string                 `json:"mediaType,omitempty"`
-	ArtifactType  string                 `json:"artifactType,omitempty"`
-	Manifests     []*kept[v1.Descriptor] `json:"manifests"`
-	Subject       *v1.Descriptor         `json:"subject,omitempty"`
-	Annotations   map[string]string      `json:"annotations,omitempty"`
 }
 
 // Notes implements Table. They are the trees of the images, in the order of index.json.
@@ -460,7 +450,11 @@ func (t *ociTable) manifestItem(img *image.Image, m *image.Document) (*dockerIte
 // Tail implements Table.
 func (t *ociTable) Tail() ([]tarfile.Small, error) {
 	t.markForCosign()
-	index, err := t.layout.Metadata.jsonFile(v1.ImageIndexFile, t.contents)
+	data, err := t.contents.encode()
+	if err != nil {
+		return nil, err
+	}
+	index, err := t.layout.Metadata.small(v1.ImageIndexFile, data)
 	if err != nil {
 		return nil, err
 	}

@@ -36,6 +36,9 @@ func (p *parents) forget(item *kept[tagItem]) { delete(p.wanted, item) }
 
 // link fills in the parents that are there and that Docker accepts.
 func (p *parents) link(items []*kept[tagItem]) {
+	if len(p.wanted) == 0 {
+		return
+	}
 	byID := map[digest.Digest]*kept[tagItem]{}
 	for _, item := range items {
 		if id, ok := configDigest(item.value.Config); ok && byID[id] == nil {
@@ -44,7 +47,7 @@ func (p *parents) link(items []*kept[tagItem]) {
 	}
 	parentOf := map[*kept[tagItem]]*kept[tagItem]{}
 	for _, item := range items {
-		id, _ := digest.Parse(item.value.Parent)
+		id, _ := image.ParseDigest(item.value.Parent)
 		parent := byID[id]
 		if wanted, ok := p.wanted[item]; ok {
 			if parent = byID[wanted]; parent != nil && !p.descends(item, parent) {

@@ -8,6 +8,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/naming"
 )
 
 // SameTags implements Table. An index.json has the tag alone as the name that the
@@ -60,6 +61,9 @@ func (t *ociTable) noteTags(names []string) {
 func refName(name string) string {
 	if _, _, ok := image.ParseDigestTag(name); ok {
 		return ""
+	}
+	if _, tag, ok := naming.SplitFull(name); ok {
+		return tag
 	}
 	return annotations(name)[v1.AnnotationRefName]
 }

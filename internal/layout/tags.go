@@ -2,16 +2,17 @@ package layout
 
 import (
 	"cmp"
+	"maps"
 	"path"
 	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/image"
+	"github.com/dockerarchive/dockerarchive/internal/naming"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
@@ -25,21 +26,63 @@ const (
 const layerFile = "layer.tar"
 
 // tagItem is an element of manifest.json.
-type tagItem struct {
-	Config       string
-	RepoTags     []string
-	Layers       []string
-	Parent       string                          `json:",omitempty"` // ID of the image that this one was built on
-	LayerSources map[digest.Digest]v1.Descriptor `json:",omitempty"` // of layers that have URLs, by diff ID
+type tagItem = image.Item
+
+// tagItems is manifest.json.
+type tagItems []*kept[tagItem]
+
+// ReadPlain implements image.PlainReader.
+func (items *tagItems) ReadPlain(p *image.Plain) bool {
+	*items = tagItems{}
+	return p.Array(func() bool { return readKept(p, (*[]*kept[tagItem])(items), (*image.Plain).Item) })
+}
+
+// repositories is the file of that name: name, tag, ID of the top legacy layer.
+type repositories map[string]map[string]string
+
+// ReadPlain implements image.PlainReader.
+func (r *repositories) ReadPlain(p *image.Plain) bool {
+	*r = repositories{}
+	return image.ReadMap(p, func(name string) bool {
+		var tags map[string]string
+		ok := p.TextMap(&tags)
+		(*r)[name] = tags
+		return ok
+	})
+}
+
+// encode returns the JSON, as encoding/json writes it.
+func (r repositories) encode() []byte {
+	data := []byte{'{'}
+	for _, name := range slices.Sorted(maps.Keys(r)) {
+		if len(data) > 1 {
+			data = append(data, ',')
+		}
+		data = append(image.AppendText(data, name), ':')
+		tags := r[name]
+		if tags == nil {
+			data = append(data, "null"...)
+			continue
+		}
+		data = append(data, '{')
+		for i, tag := range slices.Sorted(maps.Keys(tags)) {
+			if i > 0 {
+				data = append(data, ',')
+			}
+			data = image.AppendText(append(image.AppendText(data, tag), ':'), tags[tag])
+		}
+		data = append(data, '}')
+	}
+	return append(data, '}')
 }
 
 // tagIndex is the content of manifest.json and repositories, which archives of both layouts
 // have.
 type tagIndex struct {
 	metadata     Metadata
-	items        []*kept[tagItem] // one per distinct config
+	items        tagItems // one per distinct config
 	byConfig     map[string]*kept[tagItem]
-	repositories map[string]map[string]string // name, tag, ID of the top legacy layer
+	repositories repositories
 	parents      parents
 	// Names of one image may come one at a time, and be tens of thousands.
 	tagged map[itemTag]struct{}         // each element of RepoTags of items
@@ -69,7 +112,7 @@ type dockerItem struct {
 
 func newTagIndex(m Metadata) tagIndex {
 	return tagIndex{
-		metadata: m, byConfig: map[string]*kept[tagItem]{}, repositories: map[string]map[string]string{},
+		metadata: m, byConfig: map[string]*kept[tagItem]{}, repositories: repositories{},
 		tagged: map[itemTag]struct{}{}, tops: map[*kept[tagItem]]topOfItem{},
 	}
 }
@@ -96,7 +139,13 @@ func (x *tagIndex) read(old Archive, manifest, repositories []byte) error {
 	if repositories == nil {
 		return nil
 	}
-	return image.Decode(repositoriesFile, repositories, &x.repositories)
+	if err := image.Decode(repositoriesFile, repositories, &x.repositories); err != nil {
+		return err
+	}
+	if x.repositories == nil { // It is null.
+		x.repositories = map[string]map[string]string{}
+	}
+	return nil
 }
 
 func (x *tagIndex) empty() bool { return len(x.items) == 0 }
@@ -217,7 +266,7 @@ func (x *tagIndex) removeItems(gone map[*kept[tagItem]]bool) {
 
 // configDigest returns the digest of a config, which is in the name of its file.
 func configDigest(file string) (digest.Digest, bool) {
-	d, err := digest.Parse("sha256:" + strings.TrimSuffix(path.Base(file), ".json"))
+	d, err := image.ParseDigest("sha256:" + strings.TrimSuffix(path.Base(file), ".json"))
 	return d, err == nil
 }
 
@@ -225,6 +274,9 @@ func configDigest(file string) (digest.Digest, bool) {
 // tag: Docker's format knows no other names. Neither do podman, skopeo and Docker before 29
 // know IPv6 addresses in names, and refuse an archive that has one.
 func splitTag(name string) (repository, tag string, ok bool) {
+	if repository, tag, ok := naming.SplitFull(name); ok {
+		return repository, tag, true
+	}
 	ref, err := reference.Parse(name)
 	if err != nil || strings.HasPrefix(name, "[") {
 		return "", "", false
@@ -240,7 +292,11 @@ func splitTag(name string) (repository, tag string, ok bool) {
 // says something.
 func (x *tagIndex) files(always bool) ([]tarfile.Small, error) {
 	x.parents.link(x.items)
-	manifest, err := x.metadata.jsonFile(manifestFile, x.items)
+	items, err := appendList(nil, x.items)
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := x.metadata.small(manifestFile, items)
 	if err != nil {
 		return nil, err
 	}
@@ -248,6 +304,6 @@ func (x *tagIndex) files(always bool) ([]tarfile.Small, error) {
 	if len(x.repositories) == 0 && !always {
 		return files, nil
 	}
-	repositories, err := x.metadata.jsonFile(repositoriesFile, x.repositories)
+	repositories, err := x.metadata.small(repositoriesFile, x.repositories.encode())
 	return append(files, repositories), err
 }

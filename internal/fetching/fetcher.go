@@ -48,6 +48,49 @@ type Blob struct {
 	err  error
 }
 
+// StoredSource is a Source that knows where blobs are stored.
+type StoredSource interface {
+	// Stored returns the bytes that Open returns, in their place; nil if they are in none.
+	Stored(ctx context.Context, d digest.Digest) *io.SectionReader
+}
+
+// Stored returns a file that has the blob at an offset, if all images get it from there, else nil.
+func (b *Blob) Stored(ctx context.Context) (file io.ReaderAt, off int64) {
+	for i, img := range b.images {
+		source, ok := img.source.(StoredSource)
+		if !ok {
+			return nil, 0
+		}
+		at := source.Stored(ctx, b.Digest)
+		if at == nil {
+			return nil, 0
+		}
+		f, o := outermost(at)
+		if i > 0 && (f != file || o != off) {
+			return nil, 0
+		}
+		file, off = f, o
+	}
+	return file, off
+}
+
+// outermost returns the file that a section is of, and where it begins.
+func outermost(at *io.SectionReader) (file io.ReaderAt, off int64) {
+	type section interface {
+		Outer() (io.ReaderAt, int64, int64)
+	}
+	file, off, _ = at.Outer()
+	for {
+		inner, ok := file.(section)
+		if !ok {
+			return file, off
+		}
+		var begins int64
+		file, begins, _ = inner.Outer()
+		off += begins
+	}
+}
+
 // Options are how blobs are fetched.
 type Options struct {
 	// Jobs is how many blobs are read at the same time, or ranges of them: a blob that

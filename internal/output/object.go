@@ -16,6 +16,9 @@ import (
 // a Write, which then fails.
 type Object interface {
 	io.Writer
+	// WriteFrom is Write of bytes that a file, opened by input.Open, has at an offset. If Copies is
+	// set, and the file is the object that is replaced, the store may copy them.
+	WriteFrom(p []byte, file io.ReaderAt, off int64) (int, error)
 	// Expect says how many bytes, at least, will be written. It is a hint, given before the
 	// first Write.
 	Expect(size int64)
@@ -40,6 +43,8 @@ type ChangedObject interface {
 type RemoteOptions struct {
 	// Force replaces an object that exists when the writing begins.
 	Force bool
+	// Copies says that much of the new object is likely to be in the old one.
+	Copies bool
 	// Unconditional allows stores that ignore the conditions of completions.
 	Unconditional bool
 	// Resume keeps the sent parts after a failure, and continues such an upload.
@@ -175,7 +180,14 @@ func (e *changedError) Unwrap() error { return e.error }
 func (e *changedError) RetryAfter() time.Duration { return 0 }
 
 // Write implements io.Writer.
-func (r *remote) Write(p []byte) (n int, err error) {
+func (r *remote) Write(p []byte) (int, error) { return r.write(p, r.object.Write) }
+
+// WriteFrom implements tarfile.Copier.
+func (r *remote) WriteFrom(p []byte, file io.ReaderAt, off int64) (int, error) {
+	return r.write(p, func(p []byte) (int, error) { return r.object.WriteFrom(p, file, off) })
+}
+
+func (r *remote) write(p []byte, write func([]byte) (int, error)) (n int, err error) {
 	if r.err != nil {
 		return 0, r.err
 	}
@@ -185,7 +197,7 @@ func (r *remote) Write(p []byte) (n int, err error) {
 	}
 	if err == nil {
 		r.written = true
-		n, err = r.object.Write(p)
+		n, err = write(p)
 	}
 	if err != nil {
 		r.err = &Error{Op: "write", Path: r.path, Err: err}

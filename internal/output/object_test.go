@@ -25,6 +25,8 @@ func (o *brokenObject) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+func (o *brokenObject) WriteFrom(p []byte, _ io.ReaderAt, _ int64) (int, error) { return o.Write(p) }
+
 func (o *brokenObject) Expect(int64) {}
 
 func (o *brokenObject) Commit(context.Context) error {

@@ -209,12 +209,13 @@ func (c *change) write(file *local.File, noSync bool) error {
 
 // Replace prepares to put another archive in the place of the one at path, which is
 // there until Commit, with its mode and owner. Nobody else changes it meanwhile, as
-// with Open. The error of Commit wraps ErrChanged if another file is there by then.
+// with Open. The error of Commit wraps ErrChanged if another file is there by then. An object in a
+// store is not locked: what is written then may fail with ErrChanged, too.
 func Replace(ctx context.Context, path string, wait bool) (*Output, error) {
 	scheme, elsewhere, err := schemeOf(path)
 	if elsewhere && err == nil {
 		options := remoteOptions(ctx)
-		options.Force = true
+		options.Force, options.Copies = true, true
 		var o *Output
 		if o, err = createRemote(ctx, scheme, path, options); err == nil {
 			return o, nil

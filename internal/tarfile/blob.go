@@ -27,7 +27,12 @@ type Blob struct {
 	sent    bool        // part of it is on a stream
 	spool   *local.File
 	pace    pace
+	origin  place
 }
+
+// From says, before anything is written, that the content is also in a file at an offset. A stream
+// that is a Copier may copy it from there.
+func (b *Blob) From(file io.ReaderAt, off int64) { b.origin = place{file, off} }
 
 // SourceWaits tells whether the data that comes next is being waited for. While
 // the source of the first blob in line is slow, blobs behind it use the time and
@@ -205,7 +210,7 @@ func (b *Blob) complete(ctx context.Context) (*Entry, error) {
 	if b.slot.off >= 0 && !b.inPlace {
 		return nil, nil
 	}
-	e := &Entry{name: b.name, size: b.n, span: spanOf(b.head, b.n), slot: b.slot, spool: b.spool}
+	e := &Entry{name: b.name, size: b.n, span: spanOf(b.head, b.n), slot: b.slot, spool: b.spool, origin: b.origin}
 	b.spool = nil
 	b.slot.size = b.n
 	b.slot.blob = nil

@@ -7,6 +7,21 @@ import (
 	"sync/atomic"
 )
 
+// Copier is a stream that can copy bytes by itself from some files.
+type Copier interface {
+	// WriteFrom is Write of bytes that a file has at an offset.
+	WriteFrom(p []byte, file io.ReaderAt, off int64) (int, error)
+}
+
+// place is where a file has the bytes of a blob; the zero value is nowhere.
+type place struct {
+	file io.ReaderAt
+	off  int64
+}
+
+// behind returns the place n bytes further on.
+func (p place) behind(n int64) place { return place{p.file, p.off + n} }
+
 // pipe writes to a stream, whose reader may stop reading for as long as it
 // likes, so that nobody has to wait for it any longer than wanted. Writes must
 // not be concurrent.
@@ -31,8 +46,8 @@ func (p *pipe) interrupt(err error) {
 	})
 }
 
-// write writes data. If ctx ends meanwhile, the pipe is interrupted.
-func (p *pipe) write(ctx context.Context, data []byte) error {
+// write writes data, which may also be at a place. If ctx ends meanwhile, the pipe is interrupted.
+func (p *pipe) write(ctx context.Context, data []byte, at place) error {
 	select {
 	case <-p.quit:
 		return p.err
@@ -44,8 +59,7 @@ func (p *pipe) write(ctx context.Context, data []byte) error {
 	p.buf = append(p.buf[:0], data...)
 	done := make(chan error, 1)
 	go func(data []byte) {
-		_, err := p.w.Write(data)
-		done <- err
+		done <- p.writeNow(data, at)
 	}(p.buf)
 	select {
 	case err := <-done:
@@ -62,4 +76,13 @@ func (p *pipe) write(ctx context.Context, data []byte) error {
 		p.interrupt(context.Cause(ctx))
 		return p.err
 	}
+}
+
+func (p *pipe) writeNow(data []byte, at place) (err error) {
+	if c, ok := p.w.(Copier); ok && at.file != nil {
+		_, err = c.WriteFrom(data, at.file, at.off)
+	} else {
+		_, err = p.w.Write(data)
+	}
+	return err
 }

@@ -116,12 +116,12 @@ func (w *StreamWriter) sendLocked(ctx context.Context, entries []*Entry, tail fu
 	w.mu.Unlock()
 	var err error
 	for _, e := range spooled {
-		if err = w.copySpool(ctx, e.spool, e.span); err != nil {
+		if err = w.copySpool(ctx, e); err != nil {
 			break
 		}
 	}
 	if err == nil && tail != nil {
-		err = tail(writerFunc(func(p []byte) (int, error) { return len(p), w.pipe.write(ctx, p) }))
+		err = tail(writerFunc(func(p []byte) (int, error) { return len(p), w.pipe.write(ctx, p, place{}) }))
 	}
 	w.mu.Lock()
 	return w.sentLocked(spooled, err)
@@ -149,11 +149,30 @@ func (w *StreamWriter) sentLocked(spooled []*Entry, err error) error {
 	return nil
 }
 
-// copySpool sends the first n bytes of spool.
-func (w *StreamWriter) copySpool(ctx context.Context, spool io.ReaderAt, n int64) error {
-	to := writerFunc(func(p []byte) (int, error) { return len(p), w.pipe.write(ctx, p) })
-	_, err := io.CopyBuffer(to, io.NewSectionReader(spool, 0, n), make([]byte, min(n, copyBufferSize)))
-	return err
+// copySpool sends an entry that is in spool.
+func (w *StreamWriter) copySpool(ctx context.Context, e *Entry) error {
+	buf := make([]byte, min(e.span, copyBufferSize))
+	send := func(off, n int64, at place) error {
+		to := writerFunc(func(p []byte) (int, error) {
+			err := w.pipe.write(ctx, p, at)
+			at = at.behind(int64(len(p)))
+			return len(p), err
+		})
+		_, err := io.CopyBuffer(to, io.NewSectionReader(e.spool, off, n), buf)
+		return err
+	}
+	if e.origin.file == nil {
+		return send(0, e.span, place{})
+	}
+	end := e.span - padding(e.size)
+	head := end - e.size
+	if err := send(0, head, place{}); err != nil {
+		return err
+	}
+	if err := send(head, e.size, e.origin); err != nil {
+		return err
+	}
+	return send(end, e.span-end, place{})
 }
 
 type writerFunc func(p []byte) (int, error)
@@ -174,7 +193,7 @@ func (w *StreamWriter) settleLocked(s *Slot) (bool, error) {
 	if !w.sending {
 		w.sending, e.sending = true, true
 		go func() {
-			err := w.copySpool(context.Background(), e.spool, e.span)
+			err := w.copySpool(context.Background(), e)
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			if w.sentLocked([]*Entry{e}, err) == nil {
@@ -205,25 +224,28 @@ func (w *StreamWriter) admitLocked(b *Blob) (bool, error) {
 }
 
 func (w *StreamWriter) write(ctx context.Context, b *Blob, p []byte) error {
-	if err := ctx.Err(); err != nil {
+	if err := w.begin(ctx, b); err != nil {
 		return err
 	}
-	if !b.sent {
-		header, err := encodeHeader(b.header, b.size)
-		if err != nil {
-			return err
-		}
-		b.sent = true
-		if err := w.send(ctx, header); err != nil {
-			return err
-		}
+	return w.send(ctx, p, b.origin.behind(b.n))
+}
+
+// begin sends the header of a blob unless it has been sent.
+func (w *StreamWriter) begin(ctx context.Context, b *Blob) error {
+	if err := ctx.Err(); err != nil || b.sent {
+		return err
 	}
-	return w.send(ctx, p)
+	header, err := encodeHeader(b.header, b.size)
+	if err != nil {
+		return err
+	}
+	b.sent = true
+	return w.send(ctx, header, place{})
 }
 
 // send writes to the stream, which is of no use any more if that fails.
-func (w *StreamWriter) send(ctx context.Context, p []byte) error {
-	err := w.pipe.write(ctx, p)
+func (w *StreamWriter) send(ctx context.Context, p []byte, at place) error {
+	err := w.pipe.write(ctx, p, at)
 	if err != nil {
 		w.fail(err)
 	}
@@ -231,7 +253,10 @@ func (w *StreamWriter) send(ctx context.Context, p []byte) error {
 }
 
 func (w *StreamWriter) frame(ctx context.Context, b *Blob, _, pad []byte) error {
-	return w.write(ctx, b, pad) // The header has been sent, or is that of Create.
+	if err := w.begin(ctx, b); err != nil { // The header is that of Create.
+		return err
+	}
+	return w.send(ctx, pad, place{})
 }
 
 // completeLocked implements output. Entries are listed as they are sent.

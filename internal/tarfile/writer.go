@@ -82,6 +82,7 @@ type Entry struct {
 	place   *extent     // where it is in a file; nil elsewhere
 	spool   *local.File // nil if the entry is in the archive
 	sending bool        // from spool to a stream: the spool is in use
+	origin  place       // of the content, for a stream
 }
 
 var (

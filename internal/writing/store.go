@@ -41,6 +41,12 @@ func (a *Archive) Put(ctx context.Context, owner Owner, r io.Reader, d digest.Di
 	if d == "" {
 		return a.putUnknown(ctx, owner, r, in)
 	}
+	return a.put(ctx, owner, r, in)
+}
+
+// put is Put for a blob whose digest is known.
+func (a *Archive) put(ctx context.Context, owner Owner, r io.Reader, in received) (digest.Digest, int64, error) {
+	d := in.digest
 	if err := d.Validate(); err != nil {
 		return "", 0, err
 	}
@@ -64,6 +70,13 @@ func (a *Archive) Put(ctx context.Context, owner Owner, r io.Reader, d digest.Di
 // plan under place instead.
 func (a *Archive) PutPlanned(ctx context.Context, owner Owner, r io.Reader, place digest.Digest) (digest.Digest, int64, error) {
 	return a.putUnknown(ctx, owner, r, received{size: -1, place: place})
+}
+
+// PutStored is Put for a blob that a file, if it is not nil, has at an offset, with the bytes that come from r.
+// An archive in an object store may copy it from there.
+func (a *Archive) PutStored(ctx context.Context, owner Owner, r io.Reader, d digest.Digest, size int64, file io.ReaderAt, off int64) error {
+	_, _, err := a.put(ctx, owner, r, received{digest: d, size: size, place: d, file: file, off: off})
+	return err
 }
 
 // putUnknown is Put for a blob whose digest is not known.
@@ -141,6 +154,9 @@ func (a *Archive) store(ctx context.Context, stream io.Reader, info received) (r
 	}
 	defer b.blob.Abort() // Does nothing once the blob is finished.
 	ahead.OnWait(b.blob.SourceWaits)
+	if algorithm == compression.None {
+		b.blob.From(info.file, info.off)
+	}
 	if algorithm != compression.None {
 		var stop func()
 		b.sizes, stop = a.guess(ctx, info, algorithm, prefix)
@@ -179,6 +195,8 @@ type received struct {
 	digest digest.Digest // "" if unknown
 	size   int64         // in bytes, -1 if unknown
 	place  digest.Digest // under which the blob is planned
+	file   io.ReaderAt   // has the same bytes at off; nil if no file is known to
+	off    int64
 }
 
 // String is for messages.

@@ -62,18 +62,19 @@ func open(ctx context.Context, path string, access input.Access) (input.Remote, 
 	if err != nil {
 		return nil, err
 	}
-	r, _, err := client.open(ctx, key)
+	r, etag, err := client.open(ctx, key)
 	if err != nil {
 		client.close()
 		return nil, err
 	}
-	return &remote{r, client}, nil
+	return &remote{r, client, key, etag}, nil
 }
 
-// remote is a Reader that also closes the connections.
+// remote is a Reader of a version of an object that also closes the connections.
 type remote struct {
 	*ranged.Reader
-	client *bucketClient
+	client    *bucketClient
+	key, etag string
 }
 
 // Close ends all requests.

@@ -5,21 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
-	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/dockerarchive/dockerarchive/internal/output"
 	"github.com/dockerarchive/dockerarchive/internal/ranged"
 )
-
-// copiedPart is how many bytes of an object the store copies in one request, unless that would take too many
-// requests. It is a variable so that tests need not copy much.
-var copiedPart int64 = 128 << 20
 
 // successor is the next version of an object. It implements output.ChangedObject.
 type successor struct{ *upload }
@@ -31,8 +22,7 @@ func openSuccessor(ctx context.Context, path string, o output.RemoteOptions) (ou
 		return nil, err
 	}
 	s := &successor{newUpload(ctx, t, o)}
-	s.copies = true
-	s.options.Resume = false
+	s.setCopies()
 	s.old, s.replaces, err = t.client.open(s.ctx, t.key)
 	if err == nil {
 		err = s.clear(ctx)
@@ -77,32 +67,4 @@ func (s *successor) Keep(n int64) error {
 		}
 	}
 	return nil
-}
-
-// escaped takes a key from the form of a query to that of a copy's source, in which S3 takes a plus sign for a space.
-var escaped = strings.NewReplacer("+", "%20", "%2F", "/")
-
-// copyPart has the store copy the bytes between two offsets of the old version.
-func (s *successor) copyPart(number int32, from, to int64) (types.CompletedPart, error) {
-	in := &s3.UploadPartCopyInput{
-		Bucket: &s.bucket, Key: &s.key, UploadId: &s.id, PartNumber: &number,
-		CopySource:        aws.String(s.bucket + "/" + escaped.Replace(url.QueryEscape(s.key))),
-		CopySourceRange:   aws.String(fmt.Sprintf("bytes=%d-%d", from, to-1)),
-		CopySourceIfMatch: &s.replaces,
-	}
-	var answer *s3.UploadPartCopyOutput
-	err := policy.Do(s.ctx, nil, func() (err error) {
-		answer, err = s.client.UploadPartCopy(s.ctx, in)
-		return failed(err)
-	})
-	var refused *storeError
-	switch {
-	case errors.As(err, &refused) && (refused.status == http.StatusPreconditionFailed || refused.code == "NoSuchKey"):
-		return types.CompletedPart{}, output.ErrChanged
-	case err != nil:
-		return types.CompletedPart{}, err
-	case answer.CopyPartResult == nil || text(answer.CopyPartResult.ETag) == "":
-		return types.CompletedPart{}, errors.New("the store names no ETag of the copied part")
-	}
-	return types.CompletedPart{PartNumber: &number, ETag: answer.CopyPartResult.ETag}, nil
 }

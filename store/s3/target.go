@@ -44,6 +44,9 @@ func create(ctx context.Context, path string, o output.RemoteOptions) (output.Ob
 	}
 	u := newUpload(ctx, t, o)
 	u.replaces, err = t.head(ctx)
+	if o.Copies {
+		u.setCopies()
+	}
 	if err == nil && u.replaces != "" && !o.Force {
 		err = errdef.ErrNotEmpty
 	}

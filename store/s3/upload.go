@@ -45,6 +45,7 @@ type upload struct {
 	record  *record
 	probed  chan error // gets the result of the probe; nil without a probe
 	buf     []byte     // the part that is being filled
+	copying copying
 	slots   chan struct{}
 	group   sync.WaitGroup
 
@@ -80,6 +81,7 @@ func (u *upload) Write(p []byte) (int, error) {
 		}
 		n := min(int(size)-len(u.buf), len(p))
 		u.buf = append(u.buf, p[:n]...)
+		u.copying.fresh += n
 		p, written = p[n:], written+n
 		if len(u.buf) == int(size) {
 			if err := u.flush(); err != nil {
@@ -173,8 +175,11 @@ func (u *upload) buffer(size int64) []byte {
 	return make([]byte, 0, size)
 }
 
-// flush sends the collected bytes as the next part.
+// flush sends the collected bytes as the next part, after those that are to be copied.
 func (u *upload) flush() error {
+	if err := u.endCopying(); err != nil || len(u.buf) == 0 {
+		return err
+	}
 	data := u.buf
 	u.buf = nil
 	return u.next(int64(len(data)), func(number int32) (types.CompletedPart, error) { return u.sendPart(number, data) })
@@ -264,7 +269,7 @@ func (u *upload) Commit(ctx context.Context) error {
 	u.writing.Lock()
 	defer u.writing.Unlock()
 	err := u.begin()
-	if err == nil && len(u.buf) > 0 {
+	if err == nil {
 		err = u.flush()
 	}
 	u.group.Wait()

@@ -15,6 +15,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/input"
 	"github.com/dockerarchive/dockerarchive/internal/layout"
 	"github.com/dockerarchive/dockerarchive/internal/output"
+	"github.com/dockerarchive/dockerarchive/internal/ranged"
 	"github.com/dockerarchive/dockerarchive/internal/retry"
 	"github.com/dockerarchive/dockerarchive/internal/writing"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
@@ -36,7 +37,7 @@ func Add(ctx context.Context, path string, images []selecting.Wanted, o Options,
 // changed the object meanwhile. Each attempt reads the images again.
 var changes = retry.Policy{Times: 10, FirstDelay: 200 * time.Millisecond, Classifiers: []retry.Classifier{
 	func(err error) (retry.Verdict, bool) {
-		return retry.Verdict{Retry: errors.Is(err, output.ErrChanged)}, true
+		return retry.Verdict{Retry: errors.Is(err, output.ErrChanged) || errors.Is(err, ranged.ErrChanged)}, true
 	},
 }}
 
@@ -107,6 +108,10 @@ func Tag(ctx context.Context, path, image, name string, rename bool, o ChangeOpt
 
 // Compact writes the archive at path again, in its place.
 func Compact(ctx context.Context, policy *signature.PolicyContext, path string, o ChangeOptions) error {
+	return again(ctx, path, func() error { return compactOnce(ctx, policy, path, o) })
+}
+
+func compactOnce(ctx context.Context, policy *signature.PolicyContext, path string, o ChangeOptions) error {
 	out, err := output.Replace(ctx, path, o.Wait)
 	if err != nil {
 		return err

@@ -117,7 +117,12 @@ func (s *saver) fetchOrder() []*fetching.Blob {
 
 // store has a layer arrive in the archive.
 func (s *saver) store(ctx context.Context, blob *fetching.Blob, r io.Reader) error {
-	if _, _, err := s.archive.Put(ctx, s, r, blob.Digest, blob.Size); err != nil {
+	var file io.ReaderAt
+	var off int64
+	if s.archive.Stream() && s.kept(ctx, blob) == nil { // Else the bytes do not come from the images.
+		file, off = blob.Stored(ctx)
+	}
+	if err := s.archive.PutStored(ctx, s, r, blob.Digest, blob.Size, file, off); err != nil {
 		return fmt.Errorf("writing layer %s to %s: %w", blob.Digest, s.archive.Path(), err)
 	}
 	return nil

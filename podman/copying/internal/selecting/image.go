@@ -38,6 +38,7 @@ type Image struct {
 	fetched *fetching.Image
 	origins origins   // nil if src has none
 	partial partial   // nil if src is no archive
+	placed  placed    // likewise
 	about   *referrer // nil of an image that is asked for
 	// exported is set for an image that a daemon has sent: a daemon that has pulled one
 	// platform keeps the whole index.
@@ -68,12 +69,29 @@ type partial interface {
 	Missing(ctx context.Context, d digest.Digest) error
 }
 
+// placed are sources that know where in a file a layer is, and the digest of what is there.
+type placed interface {
+	Stored(ctx context.Context, d digest.Digest) (*io.SectionReader, digest.Digest, error)
+}
+
 // exported are sources of images that a daemon has sent as it has them.
 type exported interface{ Exported() bool }
 
 // Open implements fetching.Source.
 func (i *Image) Open(ctx context.Context, blob imgspecv1.Descriptor, offset int64) (io.ReadCloser, error) {
 	return i.blobs.Open(ctx, blob, offset)
+}
+
+// Stored implements fetching.StoredSource.
+func (i *Image) Stored(ctx context.Context, d digest.Digest) *io.SectionReader {
+	if i.placed == nil {
+		return nil
+	}
+	at, stored, err := i.placed.Stored(ctx, d)
+	if err != nil || stored != d { // Open reports the error.
+		return nil
+	}
+	return at
 }
 
 // ReadEnd implements fetching.EndSource.

@@ -50,6 +50,7 @@ func (r *reading) resolve(ctx context.Context) error {
 		if err == nil {
 			r.img.origins, _ = src.(origins)
 			r.img.partial, _ = src.(partial)
+			r.img.placed, _ = src.(placed)
 			_, r.img.exported = src.(exported)
 			r.img.src = sources.Concurrently(sources.Truthful(ctx, src))
 		}

@@ -13,7 +13,8 @@ func newCompactCommand(g *globalOptions) *cobra.Command {
 		Short: "Write an archive again, without what no image needs",
 		Long: `Write an archive again, without the blobs that removed images left behind, as
 one 'docker-archive save' of its images would. The new archive replaces the old
-one when it is complete, so the disk must have room for both.`,
+one when it is complete, so the disk must have room for both. In a bucket, the
+store copies the layers, and the command only reads them.`,
 		Example: `  docker-archive compact images.tar`,
 		Args:    exactArgs(1, "one archive"),
 		RunE: func(cmd *cobra.Command, args []string) error {

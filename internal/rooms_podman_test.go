@@ -31,7 +31,7 @@ var upstairs = []struct{ name, mayImport, engine string }{
 	// First the choice of images and their parts, then their use. Saving, pushing and copying
 	// know nothing of each other; only archives are loaded.
 	{"copying/internal/selecting", "front internal/registries internal/sources", "archive errdef internal/async internal/daemon internal/fetching internal/image internal/layout internal/local internal/naming internal/printable internal/retry internal/stall progress"},
-	{"copying/internal/saving", "front copying/internal/selecting internal/layouts internal/sources", "archive errdef internal/compression internal/fetching internal/image internal/input internal/layout internal/local internal/output internal/retry internal/spool internal/tarfile internal/writing progress"},
+	{"copying/internal/saving", "front copying/internal/selecting internal/layouts internal/sources", "archive errdef internal/compression internal/fetching internal/image internal/input internal/layout internal/local internal/output internal/ranged internal/retry internal/spool internal/tarfile internal/writing progress"},
 	{"copying/internal/pushing", "copying/internal/selecting internal/layouts internal/registries internal/sources", "errdef internal/image internal/local internal/spool internal/stall progress"},
 	{"copying/internal/imagecopy", "front copying/internal/selecting internal/answers internal/registries internal/sources", "internal/fetching internal/image internal/retry internal/stall progress"},
 	{"copying/internal/loading", "copying/internal/imagecopy copying/internal/saving copying/internal/selecting internal/layouts internal/sources", "internal/daemon internal/image internal/naming internal/printable progress"},

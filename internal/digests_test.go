@@ -18,11 +18,10 @@ import (
 // digests, and why they may.
 var decoders = map[string]string{
 	"internal/image/decode.go":                     "is image.Decode",
-	"internal/image/plain.go":                      "a part of image.Decode",
-	"internal/layout/kept.go":                      "a part of image.Decode, for types with own JSON; or fields that are written again as they are",
+	"internal/layout/kept.go":                      "a part of image.Decode, or fields that are written again as they are",
 	"internal/image/image.go":                      "fields of a platform, which has no digests",
 	"internal/catalog/legacy.go":                   "a map of raw fields",
-	"internal/catalog/leftout.go":                  "one string, for image.ParseLeftOut",
+	"internal/catalog/oci.go":                      "one string, for image.ParseLeftOut",
 	"internal/loadable/unambiguous.go":             "keys only",
 	"internal/parts/list.go":                       "every digest is checked by List.check; parts know no images",
 	"internal/writing/partial.go":                  "every digest is checked behind it; one that is bad is passed over",

@@ -35,6 +35,9 @@ type Catalog struct {
 	hints  map[digest.Digest]image.Tree // of images, as the listing of the entries has them
 	trees  map[digest.Digest]image.Tree // of images that are all there, as far as that is known
 
+	index    *image.Index                // index.json, nil for Load and if it is not as usual
+	elements []image.Element[image.Item] // manifest.json, likewise
+
 	unlisted []v1.Descriptor // what cosign saved without listing it
 
 	leftOut    image.LeftOut // as index.json says
@@ -75,6 +78,15 @@ type tagged struct {
 // errdef.ErrNoImageArchive if there is none, ErrDamaged or ErrLimit if it is at
 // fault.
 func Load(ctx context.Context, files *tarfile.Index) (*Catalog, error) {
+	c, err := LoadToChange(ctx, files)
+	if err == nil {
+		c.index, c.elements = nil, nil
+	}
+	return c, err
+}
+
+// LoadToChange is Load, and keeps what Tables returns.
+func LoadToChange(ctx context.Context, files *tarfile.Index) (*Catalog, error) {
 	c := &Catalog{files: files, byName: map[string][]tagged{}, exact: map[string][]*Image{}}
 	c.layers = newLayerCache(files)
 	c.hints = image.ParseTrees(files.Notes())
@@ -163,6 +175,10 @@ func (c *Catalog) areOneIndex(images []*Image) bool {
 // Unlisted returns what is among the images although index.json does not list it, since cosign
 // does not. The caller must not change it.
 func (c *Catalog) Unlisted() []v1.Descriptor { return c.unlisted }
+
+// Tables returns index.json and manifest.json, each nil if it is not there, not as usual, or has
+// not been kept.
+func (c *Catalog) Tables() (*image.Index, []image.Element[image.Item]) { return c.index, c.elements }
 
 // Images returns all images in the order of the archive. The caller must not
 // change them.

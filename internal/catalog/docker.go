@@ -22,20 +22,6 @@ const manifestJSON = "manifest.json"
 // manifestItem is one image of manifest.json.
 type manifestItem = image.Item
 
-// manifestItems is manifest.json.
-type manifestItems []manifestItem
-
-// ReadPlain implements image.PlainReader.
-func (items *manifestItems) ReadPlain(p *image.Plain) bool {
-	*items = manifestItems{}
-	return p.Array(func() bool {
-		var item manifestItem
-		_, _, ok := p.Value(&item, func() bool { return p.Item(&item) })
-		*items = append(*items, item)
-		return ok
-	})
-}
-
 // loadManifestJSON returns the items of manifest.json, none if there is no such
 // file.
 func (c *Catalog) loadManifestJSON() ([]manifestItem, error) {
@@ -46,7 +32,15 @@ func (c *Catalog) loadManifestJSON() ([]manifestItem, error) {
 	if err != nil {
 		return nil, err
 	}
-	var items manifestItems
+	if elements, ok := image.ReadItems(data); ok {
+		c.elements = elements
+		items := make([]manifestItem, len(elements))
+		for i, e := range elements {
+			items[i] = e.Value
+		}
+		return items, nil
+	}
+	var items []manifestItem
 	if err := image.Decode(manifestJSON, data, &items); err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -24,19 +23,16 @@ import (
 
 // readLeftOut reads the list of left-out layers in index.json. A list that cannot be read
 // counts as none; verifying the archive reports it.
-func (c *Catalog) readLeftOut(indexFile []byte) {
-	var raw struct{ Annotations map[string]json.RawMessage }
-	var value string
-	if json.Unmarshal(indexFile, &raw) != nil || raw.Annotations[image.AnnotationLeftOut] == nil {
-		return // Annotations of others may be anything.
+func (c *Catalog) readLeftOut(value string) {
+	var err error
+	if c.leftOut, err = image.ParseLeftOut(value); err != nil {
+		c.noLeftOut(err)
 	}
-	err := json.Unmarshal(raw.Annotations[image.AnnotationLeftOut], &value)
-	if err == nil {
-		c.leftOut, err = image.ParseLeftOut(value)
-	}
-	if err != nil {
-		c.leftOutErr = errdef.Errorf(errdef.ErrDamaged, "%s does not say what is left out: %w", indexJSON, err)
-	}
+}
+
+// noLeftOut notes that there is no such list because of an error.
+func (c *Catalog) noLeftOut(err error) {
+	c.leftOutErr = errdef.Errorf(errdef.ErrDamaged, "%s does not say what is left out: %w", indexJSON, err)
 }
 
 // LeftOut returns where a layer is, as the archive says, which has it not, nor can borrow

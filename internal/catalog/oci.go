@@ -3,6 +3,7 @@ package catalog
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -57,43 +58,6 @@ type ociImage struct {
 	settled map[digest.Digest]*settled // documents that have been looked at
 }
 
-// indexFile is index.json.
-type indexFile struct {
-	image.Fields
-	plain       bool   // read by ReadPlain
-	annotations []byte // then: an object with no more than these
-}
-
-// ReadPlain implements image.PlainReader.
-func (f *indexFile) ReadPlain(p *image.Plain) bool {
-	f.plain, f.annotations = true, []byte("{}")
-	byJSON := func() bool { return false }
-	return p.Object(func(name string) (ok bool) {
-		switch name {
-		case "schemaVersion":
-			_, _, ok = p.Value(&f.SchemaVersion, byJSON)
-		case "mediaType":
-			ok = image.ReadText(p, &f.MediaType)
-		case "artifactType":
-			ok = image.ReadText(p, &f.ArtifactType)
-		case "manifests":
-			ok = p.Array(func() bool {
-				var d v1.Descriptor
-				_, _, ok := p.Value(&d, func() bool { return p.Descriptor(&d) })
-				f.Manifests = append(f.Manifests, d)
-				return ok
-			})
-		case "subject":
-			_, _, ok = p.Value(&f.Subject, byJSON)
-		case "annotations":
-			var raw string
-			raw, _, ok = p.Value(new(any), byJSON)
-			f.annotations = []byte(`{"annotations":` + raw + `}`)
-		}
-		return ok
-	})
-}
-
 // loadOCI returns the images of index.json, none if there is no such file. It
 // has one descriptor per name; they are grouped by what they describe.
 func (c *Catalog) loadOCI() ([]*Image, error) {
@@ -104,18 +68,14 @@ func (c *Catalog) loadOCI() ([]*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	var index indexFile
-	if err := image.Decode(indexJSON, data, &index); err != nil {
+	listed, err := c.readIndex(data)
+	if err != nil {
 		return nil, err
 	}
-	if index.plain {
-		data = index.annotations
-	}
-	c.readLeftOut(data)
-	c.unlisted = image.CosignUnlisted(index.Manifests, c.files.Names(), func(path string) []byte {
+	c.unlisted = image.CosignUnlisted(listed, c.files.Names(), func(path string) []byte {
 		return c.files.ReadPrefixed(path, "{", image.MaxDocument)
 	})
-	index.Manifests = append(index.Manifests, c.unlisted...)
+	listed = append(listed, c.unlisted...)
 	var images []*Image
 	byDigest := map[digest.Digest]*Image{}
 	type called struct {
@@ -123,8 +83,8 @@ func (c *Catalog) loadOCI() ([]*Image, error) {
 		name  string
 	}
 	known := map[called]bool{} // An image may have thousands of names.
-	cosign := image.CosignSubject(index.Manifests)
-	for _, d := range index.Manifests {
+	cosign := image.CosignSubject(listed)
+	for _, d := range listed {
 		img, ok := byDigest[d.Digest]
 		if !ok {
 			img = &Image{contents: &ociImage{files: c.files, layers: c.layers, catalog: c, descriptor: d, items: map[digest.Digest]*manifestItem{}}}
@@ -150,6 +110,33 @@ func (c *Catalog) loadOCI() ([]*Image, error) {
 		}
 	}
 	return withoutParts(c.files, images, c.hints), nil
+}
+
+// readIndex reads index.json.
+func (c *Catalog) readIndex(data []byte) (listed []v1.Descriptor, err error) {
+	if index, ok := image.ReadIndex(data); ok {
+		c.index = index
+		c.readLeftOut(index.Annotations[image.AnnotationLeftOut])
+		listed = make([]v1.Descriptor, len(index.Manifests))
+		for i, e := range index.Manifests {
+			listed[i] = e.Value
+		}
+		return listed, nil
+	}
+	var fields image.Fields
+	if err := image.Decode(indexJSON, data, &fields); err != nil {
+		return nil, err
+	}
+	var raw struct{ Annotations map[string]json.RawMessage }
+	if json.Unmarshal(data, &raw) == nil && raw.Annotations[image.AnnotationLeftOut] != nil { // Annotations of others may be anything.
+		var value string
+		if err := json.Unmarshal(raw.Annotations[image.AnnotationLeftOut], &value); err != nil {
+			c.noLeftOut(err)
+		} else {
+			c.readLeftOut(value)
+		}
+	}
+	return fields.Manifests, nil
 }
 
 // withoutParts returns the images that index.json lists, without parts of other images:
@@ -411,9 +398,10 @@ func (m *merging) walk(img *Image, top v1.Descriptor) (t image.Tree) {
 // of index.json, with all its names. Then it notes which item is of which image. Hints are
 // only believed that far: all else is found out from the manifests.
 func (m *merging) agrees(items []manifestItem) bool {
-	owners := make([][]*Image, len(items))
+	owners, configs := make([][]*Image, len(items)), make([]digest.Digest, len(items))
 	for n, item := range items {
 		d, ok := digestInName(item.Config)
+		configs[n] = d
 		if owners[n] = m.byConfig[d]; !ok || len(owners[n]) == 0 {
 			return false
 		}
@@ -424,9 +412,8 @@ func (m *merging) agrees(items []manifestItem) bool {
 		}
 	}
 	for n := range items {
-		d, _ := digestInName(items[n].Config)
 		for _, img := range owners[n] {
-			img.contents.(*ociImage).items[d] = &items[n]
+			img.contents.(*ociImage).items[configs[n]] = &items[n]
 		}
 	}
 	return true

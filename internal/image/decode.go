@@ -33,17 +33,9 @@ func Decode(name string, data []byte, v any) error {
 	if err := CheckDocument(data); err != nil {
 		return fmt.Errorf("decoding %s: %w", printable.String(name), err)
 	}
-	if readPlain(data, v) {
-		return checkDecoded(name, v)
-	}
 	if err := json.Unmarshal(data, v); err != nil {
 		return errdef.Errorf(errdef.ErrDamaged, "decoding %s: %w", printable.String(name), err)
 	}
-	return checkDecoded(name, v)
-}
-
-// checkDecoded checks the digests in a value.
-func checkDecoded(name string, v any) error {
 	if err := checkDigests(reflect.ValueOf(v)); err != nil {
 		return fmt.Errorf("decoding %s: %w", printable.String(name), err)
 	}

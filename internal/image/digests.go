@@ -32,8 +32,7 @@ func ParseDigest(s string) (digest.Digest, error) {
 
 // SHA256 returns the digest that a hash is.
 func SHA256(sum [sha256.Size]byte) digest.Digest {
-	d, _ := ParseDigest("sha256:" + hex.EncodeToString(sum[:])) // It is one.
-	return d
+	return digest.Digest("sha256:" + hex.EncodeToString(sum[:]))
 }
 
 var (
@@ -107,12 +106,20 @@ func isSHA256(s string) bool {
 		return false
 	}
 	for i := range len(encoded) {
-		if c := encoded[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+		if !isDigit[encoded[i]] {
 			return false
 		}
 	}
 	return true
 }
+
+// isDigit has the hexadecimal digits of digests.
+var isDigit = func() (table [256]bool) {
+	for _, c := range []byte("0123456789abcdef") {
+		table[c] = true
+	}
+	return table
+}()
 
 // holders remembers which types hold digests: a document may have 100,000 descriptors.
 var holders sync.Map // of bool, by reflect.Type

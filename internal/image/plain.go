@@ -2,52 +2,23 @@ package image
 
 import (
 	"encoding/json"
-	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// A table of contents is read and written whenever an archive changes, and may list thousands
-// of images. encoding/json takes most of the time of a change then. So documents in the form
-// that programs write are read by Plain: without spaces and escapes, each field once and
-// spelled exactly as it is called. encoding/json reads all others.
-
-// PlainReader is implemented by what Decode can read by Plain.
-type PlainReader interface {
-	// ReadPlain reads the value, which is zero. It reports whether it could: else it becomes
-	// zero again, and encoding/json reads the document.
-	ReadPlain(p *Plain) bool
-}
-
-// Plain reads a JSON document in its simplest form. Its methods report whether they could; if
-// not, the place in the document is undefined. What they read is what encoding/json reads.
-type Plain struct {
+// plain reads a JSON document in the form in which programs write it: without spaces and escapes,
+// each field once and called exactly as it should be. Its methods report whether they could; if
+// not, the place in the document is undefined. What they read is what encoding/json reads, but
+// for the digests, which are checked as well.
+type plain struct {
 	data string
 	at   int
 }
 
-// readPlain reports whether v can be read by Plain, and has been.
-func readPlain(data []byte, v any) bool {
-	r, ok := v.(PlainReader)
-	if !ok {
-		return false
-	}
-	p := &Plain{data: string(data)}
-	if r.ReadPlain(p) && p.at == len(p.data) {
-		return true
-	}
-	reflect.ValueOf(v).Elem().SetZero() // It may have a part.
-	return false
-}
-
-// Document returns all of the document.
-func (p *Plain) Document() string { return p.data }
-
 // skip goes over a byte.
-func (p *Plain) skip(c byte) bool {
+func (p *plain) skip(c byte) bool {
 	if p.at < len(p.data) && p.data[p.at] == c {
 		p.at++
 		return true
@@ -56,7 +27,7 @@ func (p *Plain) skip(c byte) bool {
 }
 
 // null goes over a null.
-func (p *Plain) null() bool {
+func (p *plain) null() bool {
 	ok := strings.HasPrefix(p.data[p.at:], "null")
 	if ok {
 		p.at += len("null")
@@ -64,12 +35,12 @@ func (p *Plain) null() bool {
 	return ok
 }
 
-// Object reads an object. field reads the value of a field; it is called once for a name.
-func (p *Plain) Object(field func(name string) bool) bool {
+// object reads an object. field reads the value of a field; it is called once for a name.
+func (p *plain) object(field func(name string) bool) bool {
 	const most = 16
 	var names [most]string
 	n := 0
-	return ReadMap(p, func(name string) bool {
+	return readMap(p, func(name string) bool {
 		if n == most || slices.Contains(names[:n], name) {
 			return false
 		}
@@ -79,9 +50,9 @@ func (p *Plain) Object(field func(name string) bool) bool {
 	})
 }
 
-// ReadMap reads an object of any number of fields. value reads the value of one, and of several
+// readMap reads an object of any number of fields. value reads the value of one, and of several
 // with the same key the last one counts.
-func ReadMap[K ~string](p *Plain, value func(key K) bool) bool {
+func readMap[K ~string](p *plain, value func(key K) bool) bool {
 	if !p.skip('{') {
 		return false
 	}
@@ -90,7 +61,7 @@ func ReadMap[K ~string](p *Plain, value func(key K) bool) bool {
 	}
 	for {
 		var key K
-		if !ReadText(p, &key) || !p.skip(':') || !value(key) {
+		if !readText(p, &key) || !p.skip(':') || !value(key) {
 			return false
 		}
 		if !p.skip(',') {
@@ -99,8 +70,8 @@ func ReadMap[K ~string](p *Plain, value func(key K) bool) bool {
 	}
 }
 
-// Array reads an array, whose elements element reads.
-func (p *Plain) Array(element func() bool) bool {
+// array reads an array, whose elements element reads.
+func (p *plain) array(element func() bool) bool {
 	if !p.skip('[') {
 		return false
 	}
@@ -126,8 +97,8 @@ var unusual = func() (table [256]bool) {
 	return table
 }()
 
-// ReadText reads a string of printable ASCII without escapes.
-func ReadText[T ~string](p *Plain, to *T) bool {
+// readText reads a string of printable ASCII without escapes.
+func readText[T ~string](p *plain, to *T) bool {
 	if !p.skip('"') {
 		return false
 	}
@@ -139,35 +110,40 @@ func ReadText[T ~string](p *Plain, to *T) bool {
 	return p.skip('"')
 }
 
-// Texts reads an array of strings, or null.
-func (p *Plain) Texts(to *[]string) bool {
+// digest reads a digest.
+func (p *plain) digest(to *digest.Digest) bool {
+	return readText(p, to) && checkDigest(to.String()) == nil
+}
+
+// texts reads an array of strings, or null.
+func (p *plain) texts(to *[]string) bool {
 	*to = nil
 	if p.null() {
 		return true
 	}
 	*to = []string{}
-	return p.Array(func() bool {
+	return p.array(func() bool {
 		var s string
-		ok := ReadText(p, &s)
+		ok := readText(p, &s)
 		*to = append(*to, s)
 		return ok
 	})
 }
 
-// TextMap reads an object of strings.
-func (p *Plain) TextMap(to *map[string]string) bool {
+// textMap reads an object of strings.
+func (p *plain) textMap(to *map[string]string) bool {
 	texts := map[string]string{}
 	*to = texts
-	return ReadMap(p, func(key string) bool {
+	return readMap(p, func(key string) bool {
 		var s string
-		ok := ReadText(p, &s)
+		ok := readText(p, &s)
 		texts[key] = s
 		return ok
 	})
 }
 
-// Number reads a number that is not negative.
-func (p *Plain) Number(to *int64) bool {
+// number reads a number that is not negative.
+func (p *plain) number(to *int64) bool {
 	const most = 18 // digits, which fit
 	start := p.at
 	n := int64(0)
@@ -180,106 +156,8 @@ func (p *Plain) Number(to *int64) bool {
 	return digits == 1 || digits > 1 && p.data[start] != '0'
 }
 
-// Descriptor reads a descriptor.
-func (p *Plain) Descriptor(d *v1.Descriptor) bool {
-	*d = v1.Descriptor{}
-	return p.Object(func(name string) bool {
-		switch name {
-		case "mediaType":
-			return ReadText(p, &d.MediaType)
-		case "digest":
-			return ReadText(p, &d.Digest)
-		case "size":
-			return p.Number(&d.Size)
-		case "urls":
-			return p.Texts(&d.URLs)
-		case "annotations":
-			return p.TextMap(&d.Annotations)
-		case "platform":
-			d.Platform = &v1.Platform{}
-			return p.platform(d.Platform)
-		case "artifactType":
-			return ReadText(p, &d.ArtifactType)
-		}
-		return false
-	})
-}
-
-func (p *Plain) platform(to *v1.Platform) bool {
-	return p.Object(func(name string) bool {
-		switch name {
-		case "architecture":
-			return ReadText(p, &to.Architecture)
-		case "os":
-			return ReadText(p, &to.OS)
-		case "os.version":
-			return ReadText(p, &to.OSVersion)
-		case "os.features":
-			return p.Texts(&to.OSFeatures)
-		case "variant":
-			return ReadText(p, &to.Variant)
-		}
-		return false
-	})
-}
-
-// Item is an element of manifest.json, which is Docker's.
-type Item struct {
-	Config   string
-	RepoTags []string
-	Layers   []string
-	// Parent is the digest of the config of the image that this one was built on. It need
-	// not be one: nothing depends on it.
-	Parent string `json:",omitempty"`
-	// LayerSources are layers that have URLs, by diff ID. They need not be there.
-	LayerSources map[digest.Digest]v1.Descriptor `json:",omitempty"`
-}
-
-// Item reads an element of manifest.json.
-func (p *Plain) Item(to *Item) bool {
-	*to = Item{}
-	return p.Object(func(name string) bool {
-		switch name {
-		case "Config":
-			return ReadText(p, &to.Config)
-		case "RepoTags":
-			return p.Texts(&to.RepoTags)
-		case "Layers":
-			return p.Texts(&to.Layers)
-		case "Parent":
-			return ReadText(p, &to.Parent)
-		case "LayerSources":
-			return p.layerSources(to)
-		}
-		return false
-	})
-}
-
-func (p *Plain) layerSources(to *Item) bool {
-	to.LayerSources = map[digest.Digest]v1.Descriptor{}
-	return ReadMap(p, func(diffID digest.Digest) bool {
-		var d v1.Descriptor
-		ok := p.Descriptor(&d)
-		to.LayerSources[diffID] = d
-		return ok
-	})
-}
-
-// Value reads a value into v by read or, if that cannot, by encoding/json. It returns the bytes of the value, and whether read could.
-func (p *Plain) Value(v any, read func() bool) (raw string, plain, ok bool) {
-	start := p.at
-	if read() {
-		return p.data[start:p.at], true, true
-	}
-	p.at = start
-	p.pass()
-	raw = p.data[start:p.at]
-	reflect.ValueOf(v).Elem().SetZero()
-	return raw, false, json.Unmarshal([]byte(raw), v) == nil
-}
-
 // pass goes to the end of a value, if it is a valid one.
-func (p *Plain) pass() {
+func (p *plain) pass() {
 	for depth := 0; p.at < len(p.data); p.at++ {
 		switch p.data[p.at] {
 		case '"':

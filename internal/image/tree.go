@@ -54,18 +54,28 @@ func (t *Tree) Add(top, document digest.Digest, config *v1.Descriptor) {
 // AppendTree appends a tree in the form that ParseTrees reads. A tree with other digests than
 // SHA-256 is left out.
 func AppendTree(b []byte, top digest.Digest, t Tree) []byte {
-	all := slices.Concat([]digest.Digest{top}, t.Documents, t.Configs)
-	packed := make([]byte, 0, len(all)*sha256.Size)
-	for _, d := range all {
-		hash, err := hex.DecodeString(d.Encoded())
-		if d.Algorithm() != digest.SHA256 || err != nil {
-			return b
-		}
-		packed = append(packed, hash...)
-	}
+	start := len(b)
 	b = binary.AppendUvarint(b, uint64(len(t.Documents)))
 	b = binary.AppendUvarint(b, uint64(len(t.Configs)))
-	return append(b, packed...)
+	var ok bool
+	for _, all := range [][]digest.Digest{{top}, t.Documents, t.Configs} {
+		for _, d := range all {
+			if b, ok = appendHash(b, d); !ok {
+				return b[:start]
+			}
+		}
+	}
+	return b
+}
+
+// appendHash appends the hash in a SHA-256 digest.
+func appendHash(b []byte, d digest.Digest) (_ []byte, ok bool) {
+	s := d.String()
+	if !isSHA256(s) {
+		return b, false
+	}
+	b, err := hex.AppendDecode(b, []byte(s[len("sha256:"):]))
+	return b, err == nil
 }
 
 // ParseTrees returns the trees in data, by the digests of their images. A tree that cannot be

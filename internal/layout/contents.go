@@ -2,6 +2,7 @@ package layout
 
 import (
 	"encoding/json"
+	"maps"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -31,34 +32,23 @@ type indexTail struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-// ReadPlain implements image.PlainReader.
-func (c *contents) ReadPlain(p *image.Plain) bool {
-	c.raw, c.plain = p.Document(), true
-	return c.readFields(p)
-}
-
-func (c *contents) readFields(p *image.Plain) bool {
-	f := &c.value
-	return p.Object(func(name string) (ok bool) {
-		switch name {
-		case "schemaVersion":
-			var version int64
-			ok = p.Number(&version)
-			f.SchemaVersion = int(version)
-		case "mediaType":
-			ok = image.ReadText(p, &f.MediaType)
-		case "artifactType":
-			ok = image.ReadText(p, &f.ArtifactType)
-		case "manifests":
-			f.Manifests = []*kept[v1.Descriptor]{}
-			ok = p.Array(func() bool { return readKept(p, &f.Manifests, (*image.Plain).Descriptor) })
-		case "subject":
-			_, _, ok = p.Value(&f.Subject, func() bool { return false })
-		case "annotations": // Those of left-out layers have escapes.
-			_, _, ok = p.Value(&f.Annotations, func() bool { return p.TextMap(&f.Annotations) })
+// readContents returns the index.json of an archive.
+func readContents(old Archive) (c contents, err error) {
+	index, _ := old.Tables()
+	if index == nil {
+		data, err := old.ReadTable(v1.ImageIndexFile)
+		if err == nil {
+			err = image.Decode(v1.ImageIndexFile, data, &c)
 		}
-		return ok
-	})
+		return c, err
+	}
+	c.raw, c.plain = index.Raw, true
+	c.value = indexFile{
+		indexHead{index.SchemaVersion, index.MediaType, index.ArtifactType},
+		keep(index.Manifests),
+		indexTail{index.Subject, maps.Clone(index.Annotations)},
+	}
+	return c, nil
 }
 
 // encode returns the JSON.

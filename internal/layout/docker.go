@@ -71,19 +71,11 @@ func (l Docker) NewTable() Table {
 
 // ReadTable implements Layout.
 func (l Docker) ReadTable(old Archive) (Table, error) {
-	manifest, err := readTable(old, manifestFile)
-	if err != nil {
-		return nil, err
-	}
-	if manifest == nil || old.Has(v1.ImageIndexFile) {
+	if !old.Has(manifestFile) || old.Has(v1.ImageIndexFile) {
 		return nil, ErrOther
 	}
-	repositories, err := readTable(old, repositoriesFile)
-	if err != nil {
-		return nil, err
-	}
 	t := &dockerTable{layout: l, index: newTagIndex(l.Metadata), names: names{}, legacyIDs: map[string]struct{}{}, old: old}
-	if err := t.index.read(old, manifest, repositories); err != nil {
+	if err := t.index.read(old); err != nil {
 		return nil, err
 	}
 	for _, item := range t.index.items {

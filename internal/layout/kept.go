@@ -28,17 +28,19 @@ func (k *kept[T]) change() *T {
 	return &k.value
 }
 
-// readKept reads an element of a list.
-func readKept[T any](p *image.Plain, list *[]*kept[T], read func(*image.Plain, *T) bool) bool {
-	element, other := &kept[T]{}, (*kept[T])(nil)
-	raw, plain, ok := p.Value(&other, func() bool { return read(p, &element.value) })
-	if plain {
-		element.raw, element.plain = raw, true
-	} else {
-		element = other
+// keep returns a list that was read.
+func keep[T any](elements []image.Element[T]) []*kept[T] {
+	if elements == nil {
+		return nil
 	}
-	*list = append(*list, element)
-	return ok
+	all, list := make([]kept[T], len(elements)), make([]*kept[T], len(elements))
+	for i, e := range elements {
+		if !e.Null {
+			all[i] = kept[T]{value: e.Value, raw: e.Raw, plain: e.Plain}
+			list[i] = &all[i]
+		}
+	}
+	return list
 }
 
 // UnmarshalJSON implements json.Unmarshaler.

@@ -70,6 +70,9 @@ type Archive interface {
 	// Unlisted returns the images that an OCI layout has but does not list in its table of
 	// contents.
 	Unlisted() []v1.Descriptor
+	// Tables returns index.json and manifest.json as they have been read, each nil if it has
+	// to be read again. Nothing in them must be changed.
+	Tables() (*image.Index, []image.Element[image.Item])
 	// Tree returns everything that an image leads to. ok is false if a part of it is not
 	// there, or has not been looked for.
 	Tree(top digest.Digest) (t image.Tree, ok bool)

@@ -88,28 +88,17 @@ func (l OCI) NewTable() Table {
 
 // ReadTable implements Layout.
 func (l OCI) ReadTable(old Archive) (Table, error) {
-	index, err := readTable(old, v1.ImageIndexFile)
-	if err != nil {
-		return nil, err
-	}
-	if index == nil {
+	if !old.Has(v1.ImageIndexFile) {
 		return nil, ErrOther
 	}
-	manifest, err := readTable(old, manifestFile)
-	if err != nil {
-		return nil, err
-	}
-	repositories, err := readTable(old, repositoriesFile)
-	if err != nil {
-		return nil, err
-	}
-	l.Pure = manifest == nil // Its writer did not want Docker to see a part of it.
+	l.Pure = !old.Has(manifestFile) // Its writer did not want Docker to see a part of it.
 	t := &ociTable{layout: l, index: newTagIndex(l.Metadata), names: names{}, known: map[string]struct{}{}, directories: newDirectories(), old: old, added: map[digest.Digest]*image.Fields{}, trees: map[digest.Digest]image.Tree{}}
 	t.directories.read(old)
-	if err := t.index.read(old, manifest, repositories); err != nil {
+	var err error
+	if err = t.index.read(old); err != nil {
 		return nil, err
 	}
-	if err := image.Decode(v1.ImageIndexFile, index, &t.contents); err != nil {
+	if t.contents, err = readContents(old); err != nil {
 		return nil, err
 	}
 	// An annotation that cannot be read leaves out nothing, and stays as it is.

@@ -36,6 +36,8 @@ func (a oldArchive) Has(name string) bool {
 	return ok
 }
 
+func (oldArchive) Tables() (*image.Index, []image.Element[image.Item]) { return nil, nil }
+
 func (oldArchive) Unlisted() []v1.Descriptor { return nil }
 
 // plainMetadata makes headers with names and sizes only.

@@ -28,28 +28,8 @@ const layerFile = "layer.tar"
 // tagItem is an element of manifest.json.
 type tagItem = image.Item
 
-// tagItems is manifest.json.
-type tagItems []*kept[tagItem]
-
-// ReadPlain implements image.PlainReader.
-func (items *tagItems) ReadPlain(p *image.Plain) bool {
-	*items = tagItems{}
-	return p.Array(func() bool { return readKept(p, (*[]*kept[tagItem])(items), (*image.Plain).Item) })
-}
-
 // repositories is the file of that name: name, tag, ID of the top legacy layer.
 type repositories map[string]map[string]string
-
-// ReadPlain implements image.PlainReader.
-func (r *repositories) ReadPlain(p *image.Plain) bool {
-	*r = repositories{}
-	return image.ReadMap(p, func(name string) bool {
-		var tags map[string]string
-		ok := p.TextMap(&tags)
-		(*r)[name] = tags
-		return ok
-	})
-}
 
 // encode returns the JSON, as encoding/json writes it.
 func (r repositories) encode() []byte {
@@ -80,7 +60,7 @@ func (r repositories) encode() []byte {
 // have.
 type tagIndex struct {
 	metadata     Metadata
-	items        tagItems // one per distinct config
+	items        []*kept[tagItem] // one per distinct config
 	byConfig     map[string]*kept[tagItem]
 	repositories repositories
 	parents      parents
@@ -117,14 +97,14 @@ func newTagIndex(m Metadata) tagIndex {
 	}
 }
 
-// read takes over the documents of an archive. Either may be nil.
-func (x *tagIndex) read(old Archive, manifest, repositories []byte) error {
+// read takes over the documents of an archive. Either may be missing.
+func (x *tagIndex) read(old Archive) error {
 	x.parents.old = old
-	if manifest != nil {
-		if err := image.Decode(manifestFile, manifest, &x.items); err != nil {
-			return err
-		}
+	if err := x.readItems(old); err != nil {
+		return err
 	}
+	x.byConfig = make(map[string]*kept[tagItem], len(x.items))
+	x.tagged = make(map[itemTag]struct{}, len(x.items))
 	for _, item := range x.items {
 		if item == nil {
 			return errdef.Errorf(errdef.ErrDamaged, "%s: an image is null", manifestFile)
@@ -136,14 +116,35 @@ func (x *tagIndex) read(old Archive, manifest, repositories []byte) error {
 			x.tagged[itemTag{item, name}] = struct{}{}
 		}
 	}
-	if repositories == nil {
+	return x.readRepositories(old)
+}
+
+func (x *tagIndex) readItems(old Archive) error {
+	if _, items := old.Tables(); items != nil {
+		x.items = keep(items)
 		return nil
 	}
-	if err := image.Decode(repositoriesFile, repositories, &x.repositories); err != nil {
+	data, err := readTable(old, manifestFile)
+	if err != nil || data == nil {
+		return err
+	}
+	return image.Decode(manifestFile, data, &x.items)
+}
+
+func (x *tagIndex) readRepositories(old Archive) error {
+	data, err := readTable(old, repositoriesFile)
+	if err != nil || data == nil {
+		return err
+	}
+	if all, ok := image.ReadRepositories(data); ok {
+		x.repositories = all
+		return nil
+	}
+	if err := image.Decode(repositoriesFile, data, &x.repositories); err != nil {
 		return err
 	}
 	if x.repositories == nil { // It is null.
-		x.repositories = map[string]map[string]string{}
+		x.repositories = repositories{}
 	}
 	return nil
 }
@@ -230,7 +231,7 @@ func (x *tagIndex) remove(gone map[string]bool, keep bool) {
 			continue
 		}
 		changed := item.change()
-		changed.RepoTags = slices.DeleteFunc(changed.RepoTags, func(name string) bool {
+		changed.RepoTags = slices.DeleteFunc(slices.Clone(changed.RepoTags), func(name string) bool {
 			if gone[name] {
 				delete(x.tagged, itemTag{item, name})
 			}

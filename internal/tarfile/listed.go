@@ -107,16 +107,16 @@ func (x *Index) readTail(end []byte) bool {
 		cached++
 	}
 	from, have := x.entries[cached].start, x.size-int64(len(end))
-	if from >= have {
-		end = bytes.Clone(end[from-have:])
-	} else {
-		before, ok := readEnd(x.r, from, have)
-		if !ok {
+	tail := make([]byte, x.size-from)
+	if before := have - from; before > 0 {
+		if n, _ := x.r.ReadAt(tail[:before], from); n < int(before) { // The reader of the headers reports the error.
 			return false
 		}
-		end = append(before, end...)
+		copy(tail[before:], end)
+	} else {
+		copy(tail, end[-before:])
 	}
-	x.listed.tail, x.listed.tailStart = end, from
+	x.listed.tail, x.listed.tailStart = tail, from
 	block := make([]byte, blockSize)
 	for i := first; i < last; i++ {
 		if n, _ := x.readAt(block, x.entries[i].start); n < len(block) || x.see(i, block) != nil {

@@ -16,6 +16,9 @@ import (
 // through their headers. It is the last one of an archive, and a hint: see NewIndex.
 const ListingName = ".docker-archive-entries"
 
+// smalls is about how many entries a change adds.
+const smalls = 16
+
 // listingMin is the smallest number of entries for which an archive has a listing. The
 // headers of fewer are read quickly, and most archives stay as they are without it.
 const listingMin = 32
@@ -66,7 +69,7 @@ func (l *Listing) add(name string, kind byte, head, size int64) {
 }
 
 func (l *Listing) addLocked(name string, kind byte, head, size int64) {
-	cleaned, err := clean(name)
+	cleaned, err := cleanUnlessPacked(name)
 	if err != nil || cleaned == "." || head != blockSize || kind != tar.TypeReg && kind != tar.TypeDir {
 		l.odd = true
 		return
@@ -100,7 +103,7 @@ func (l *Listing) addSmall(small Smalls) error {
 // Listing returns the entries that the archive has when it goes on at offset from with its
 // tail superseded under a number.
 func (x *Index) Listing(t Tail, number int, from int64) *Listing {
-	l := &Listing{}
+	l := &Listing{entries: make([]listed, 0, len(x.entries)+smalls)}
 	end := int64(0)
 	for _, e := range x.entries {
 		if e.start >= t.Start {
@@ -139,21 +142,51 @@ func (l *Listing) Entry(last []Small, notes []byte) (entry Small, ok bool, err e
 	}, true, nil
 }
 
+// cleanUnlessPacked is clean, but does not look twice at the names of most entries.
+func cleanUnlessPacked(name string) (string, error) {
+	if isPacked(name) {
+		return name, nil
+	}
+	return clean(name)
+}
+
+// isPacked reports whether a name is that of a blob, which is listed by its hash. Such a name is
+// a clean one.
+func isPacked(name string) bool {
+	digits, ok := strings.CutPrefix(name, packedPrefix)
+	if !ok || len(digits) != hex.EncodedLen(sha256.Size) {
+		return false
+	}
+	for i := range len(digits) {
+		if !isDigit[digits[i]] {
+			return false
+		}
+	}
+	return true
+}
+
+// isDigit has the digits in the names of blobs.
+var isDigit = func() (table [256]bool) {
+	for _, c := range []byte("0123456789abcdef") {
+		table[c] = true
+	}
+	return table
+}()
+
 // encode returns the content of the entry: the listing, zeros, and a block with the length of
 // the listing. This is the last block before the end-of-archive marker, so that it is found
 // without anything else.
 func (l *Listing) encode(notes []byte) []byte {
-	data := binary.AppendUvarint(nil, uint64(len(l.entries)))
+	const usual = 40 // bytes an entry
+	data := binary.AppendUvarint(make([]byte, 0, usual*len(l.entries)+len(notes)+2*blockSize), uint64(len(l.entries)))
 	for _, e := range l.entries {
-		digits, isBlob := strings.CutPrefix(e.name, packedPrefix)
-		packed, err := hex.DecodeString(digits)
 		switch {
 		case e.dir:
 			data = append(data, listedDirectory)
 			data = appendString(data, e.name)
-		case isBlob && err == nil && len(packed) == sha256.Size && hex.EncodeToString(packed) == digits:
+		case isPacked(e.name):
 			data = append(data, listedBlob)
-			data = append(data, packed...)
+			data, _ = hex.AppendDecode(data, []byte(e.name[len(packedPrefix):])) // It consists of digits.
 			data = binary.AppendUvarint(data, uint64(e.size))
 		default:
 			data = append(data, listedFile)
@@ -194,6 +227,7 @@ func decodeListing(data []byte) (entries []listed, notes []byte, ok bool) {
 		return nil, nil, false
 	}
 	nameBytes := 0
+	entries = make([]listed, 0, min(count, int64(len(data))/3+2)) // No entry takes less, but for that of this listing.
 	for range count {
 		var e listed
 		switch kind := d.take(1); {
@@ -201,7 +235,9 @@ func decodeListing(data []byte) (entries []listed, notes []byte, ok bool) {
 		case kind[0] == listedDirectory:
 			e.name, e.dir = string(d.take(d.number())), true
 		case kind[0] == listedBlob:
-			e.name = packedPrefix + hex.EncodeToString(d.take(sha256.Size))
+			var name [len(packedPrefix) + 2*sha256.Size]byte
+			hex.Encode(name[copy(name[:], packedPrefix):], d.take(sha256.Size))
+			e.name = string(name[:])
 			e.size = d.number()
 		case kind[0] == listedFile:
 			e.name = string(d.take(d.number()))
@@ -209,7 +245,7 @@ func decodeListing(data []byte) (entries []listed, notes []byte, ok bool) {
 		default:
 			d.bad = true
 		}
-		cleaned, err := clean(e.name)
+		cleaned, err := cleanUnlessPacked(e.name)
 		if nameBytes += len(e.name); d.bad || err != nil || cleaned != e.name || cleaned == "." || e.size > maxSize || nameBytes > maxNameBytes {
 			return nil, nil, false
 		}

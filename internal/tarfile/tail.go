@@ -69,8 +69,8 @@ func (x *Index) Superseded() (int, error) {
 		return 0, fmt.Errorf("%s is there, and not a directory: the archive cannot be changed in place", strings.TrimSuffix(superseded, "/"))
 	}
 	n := 0
-	for name := range x.Names() {
-		if strings.HasPrefix(name, superseded) {
+	for i, e := range x.entries { // As Names has it, without looking up all others.
+		if e.kind != tar.TypeDir && strings.HasPrefix(e.name, superseded) && x.byName[e.name] == int32(i) {
 			n++
 		}
 	}

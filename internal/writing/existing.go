@@ -4,9 +4,9 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"io/fs"
 	"slices"
@@ -37,9 +37,10 @@ type Existing struct {
 	layout  layout.Layout
 	table   layout.Table
 	tail    tarfile.Tail
-	sum     [sha256.Size]byte // of the tail, as it was when it was read
-	from    int64             // where new entries begin
-	fresh   map[string]bool   // names of images that are new
+	seed    maphash.Seed    // of sum: random, so that nobody can foresee it
+	sum     uint64          // of the tail, as it was when it was read
+	from    int64           // where new entries begin
+	fresh   map[string]bool // names of images that are new
 	// keepUntagged keeps an image that loses its last name to another.
 	keepUntagged bool
 }
@@ -71,7 +72,7 @@ func ReadExisting(ctx context.Context, out *output.Output, layouts []layout.Layo
 }
 
 func readExisting(ctx context.Context, out *output.Output, layouts []layout.Layout) (*Existing, error) {
-	e := &Existing{out: out, fresh: map[string]bool{}}
+	e := &Existing{out: out, fresh: map[string]bool{}, seed: maphash.MakeSeed()}
 	return e, e.read(ctx, layouts)
 }
 
@@ -93,7 +94,7 @@ func (e *Existing) read(ctx context.Context, layouts []layout.Layout) error {
 	if e.index, err = tarfile.NewIndex(ctx, file, size); err != nil {
 		return err
 	}
-	if e.catalog, err = catalog.Load(ctx, e.index); err != nil {
+	if e.catalog, err = catalog.LoadToChange(ctx, e.index); err != nil {
 		return err
 	}
 	if e.layout, e.table, err = readTable(e.catalog, layouts); err != nil {
@@ -197,10 +198,11 @@ func (e *Existing) begin() error {
 	return nil
 }
 
-func (e *Existing) sumTail() (sum [sha256.Size]byte, err error) {
-	h := sha256.New()
-	_, err = io.Copy(h, io.NewSectionReader(e.out.Old(), e.tail.Start, e.tail.End-e.tail.Start))
-	return [sha256.Size]byte(h.Sum(nil)), err
+func (e *Existing) sumTail() (uint64, error) {
+	var h maphash.Hash
+	h.SetSeed(e.seed)
+	_, err := io.Copy(&h, io.NewSectionReader(e.out.Old(), e.tail.Start, e.tail.End-e.tail.Start))
+	return h.Sum64(), err
 }
 
 // unchanged fails if somebody has changed the end of the archive.

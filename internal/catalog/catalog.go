@@ -87,7 +87,7 @@ func Load(ctx context.Context, files *tarfile.Index) (*Catalog, error) {
 
 // LoadToChange is Load, and keeps what Tables returns.
 func LoadToChange(ctx context.Context, files *tarfile.Index) (*Catalog, error) {
-	c := &Catalog{files: files, byName: map[string][]tagged{}, exact: map[string][]*Image{}}
+	c := &Catalog{files: files}
 	c.layers = newLayerCache(files)
 	c.hints = image.ParseTrees(files.Notes())
 	var err error
@@ -97,7 +97,9 @@ func LoadToChange(ctx context.Context, files *tarfile.Index) (*Catalog, error) {
 	if c.items, err = c.loadManifestJSON(); err != nil {
 		return nil, err
 	}
-	full := fullNames{}
+	names := len(c.oci) + len(c.items) // at least, as a rule
+	full := make(fullNames, names)
+	c.byName, c.exact = make(map[string][]tagged, names), make(map[string][]*Image, names)
 	images, err := c.merge(ctx, full)
 	if err != nil {
 		return nil, err

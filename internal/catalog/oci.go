@@ -77,12 +77,12 @@ func (c *Catalog) loadOCI() ([]*Image, error) {
 	})
 	listed = append(listed, c.unlisted...)
 	var images []*Image
-	byDigest := map[digest.Digest]*Image{}
+	byDigest := make(map[digest.Digest]*Image, len(listed))
 	type called struct {
 		image *Image
 		name  string
 	}
-	known := map[called]bool{} // An image may have thousands of names.
+	known := make(map[called]bool, len(listed)) // An image may have thousands of names.
 	cosign := image.CosignSubject(listed)
 	for _, d := range listed {
 		img, ok := byDigest[d.Digest]
@@ -351,8 +351,8 @@ type merging struct {
 
 // newMerging reads the manifests of the images, except for those that hints describe.
 func newMerging(c *Catalog, images []*Image, full fullNames, hints map[digest.Digest]image.Tree) *merging {
-	m := &merging{catalog: c, full: full, byName: map[string][]*Image{}, byConfig: map[digest.Digest][]*Image{}, incomplete: map[*Image]bool{}, unreadable: map[*Image]bool{}}
-	c.trees = map[digest.Digest]image.Tree{}
+	m := &merging{catalog: c, full: full, byName: make(map[string][]*Image, len(images)), byConfig: make(map[digest.Digest][]*Image, len(images)), incomplete: map[*Image]bool{}, unreadable: map[*Image]bool{}}
+	c.trees = make(map[digest.Digest]image.Tree, len(images))
 	for _, img := range images {
 		for _, name := range img.Names {
 			if n := full.of(name); n != "" && !slices.Contains(m.byName[n], img) {

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -49,11 +50,7 @@ func CheckDocument(data []byte) error {
 	for i := 0; i < len(data); i++ {
 		switch data[i] {
 		case '"':
-			for i++; i < len(data) && data[i] != '"'; i++ {
-				if data[i] == '\\' {
-					i++
-				}
-			}
+			i = endOfText(data, i+1)
 		case '{', '[':
 			depth++
 			values++
@@ -75,4 +72,18 @@ func CheckDocument(data []byte) error {
 		}
 	}
 	return nil
+}
+
+// endOfText returns where the quote is that ends a string whose text begins at i, the length of
+// data or more if there is none.
+func endOfText(data []byte, i int) int {
+	if n := bytes.IndexByte(data[i:], '"'); n >= 0 && bytes.IndexByte(data[i:i+n], '\\') < 0 {
+		return i + n
+	}
+	for ; i < len(data) && data[i] != '"'; i++ {
+		if data[i] == '\\' {
+			i++
+		}
+	}
+	return i
 }

@@ -63,11 +63,11 @@ func appendList[T any](b []byte, list []*kept[T]) (_ []byte, err error) {
 	if list == nil {
 		return append(b, "null"...), nil
 	}
-	size := len("[]")
+	size := 4 << 10 // That for new ones, and what follows the list.
 	for _, k := range list {
 		size += len(k.raw) + len(",")
 	}
-	b = append(slices.Grow(b, size), '[')
+	b = append(append(make([]byte, 0, len(b)+size), b...), '[')
 	for i, k := range list {
 		if i > 0 {
 			b = append(b, ',')

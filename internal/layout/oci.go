@@ -103,7 +103,7 @@ func (l OCI) ReadTable(old Archive) (Table, error) {
 	}
 	// An annotation that cannot be read leaves out nothing, and stays as it is.
 	t.leftOut, _ = image.ParseLeftOut(t.contents.value.Annotations[image.AnnotationLeftOut])
-	var listed []v1.Descriptor
+	listed := make([]v1.Descriptor, 0, len(t.contents.value.Manifests))
 	for _, d := range t.contents.value.Manifests {
 		if d == nil {
 			return nil, errdef.Errorf(errdef.ErrDamaged, "%s: a descriptor is null", v1.ImageIndexFile)
@@ -114,6 +114,7 @@ func (l OCI) ReadTable(old Archive) (Table, error) {
 	for _, d := range old.Unlisted() { // It would be lost where more than one image is listed.
 		t.contents.value.Manifests = append(t.contents.value.Manifests, &kept[v1.Descriptor]{value: d})
 	}
+	t.known, t.names = make(map[string]struct{}, len(listed)), make(names, len(listed))
 	for _, d := range t.contents.value.Manifests {
 		name := t.nameOf(d.value)
 		t.known[knownAs(d.value.Digest, name)] = struct{}{}

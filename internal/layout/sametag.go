@@ -19,7 +19,7 @@ func (t *ociTable) SameTags(img *image.Image) []string {
 
 func (t *ociTable) sameTags(names []string, id string) []string {
 	if t.tagged == nil {
-		t.tagged = map[string][]string{}
+		t.tagged = make(map[string][]string, len(t.names))
 		t.noteTags(slices.Sorted(maps.Keys(t.names)))
 	}
 	var warnings []string

@@ -145,8 +145,23 @@ func compact(ctx context.Context, policy *signature.PolicyContext, path string, 
 	} else {
 		o.SkipDockerManifest = oci.Pure
 	}
-	_, err = save(ctx, path, images, o, func() (*output.Output, error) { return out, nil })
+	_, err = save(ctx, path, together(images), o, func() (*output.Output, error) { return out, nil })
 	return err
+}
+
+// together returns the images of an archive with those joined that are one image under names
+// that follow one another: an image is read once then, and not for each of thousands of names.
+func together(images []selecting.Wanted) []selecting.Wanted {
+	var joined []selecting.Wanted
+	for _, img := range images {
+		if n := len(joined); n > 0 && img.Name != nil && joined[n-1].Name != nil && img.FreeName == "" && joined[n-1].FreeName == "" &&
+			img.Source.StringWithinTransport() == joined[n-1].Source.StringWithinTransport() {
+			joined[n-1].Names = append(joined[n-1].Names, img.Name)
+			continue
+		}
+		joined = append(joined, img)
+	}
+	return joined
 }
 
 func layoutOf(ctx context.Context, path string, sys *types.SystemContext) (layout.Layout, error) {

@@ -1,8 +1,6 @@
 package selecting
 
 import (
-	"slices"
-
 	"go.podman.io/image/v5/docker/reference"
 )
 
@@ -18,11 +16,13 @@ func (i *Wanted) References() []reference.Named {
 // the archive.
 func (i *Wanted) AllNames() []string {
 	var names []string
+	known := map[string]bool{} // There may be tens of thousands.
 	if i.FreeName != "" {
 		names = append(names, i.FreeName)
 	}
 	for _, named := range i.References() {
-		if name := named.String(); !slices.Contains(names, name) {
+		if name := named.String(); name != i.FreeName && !known[name] {
+			known[name] = true
 			names = append(names, name)
 		}
 	}

@@ -24,6 +24,7 @@ var upstairs = []struct{ name, mayImport, engine string }{
 	{"internal/answers", "", "internal/retry"},
 	{"internal/registries", "", "errdef internal/image internal/retry"},
 	{"internal/layouts", "front", "internal/layout"},
+	{"internal/stores", "", "internal/input internal/output"},
 
 	// Opening images, and reading their blobs. It knows nothing of archives that are written.
 	{"internal/sources", "front internal/answers internal/registries", "archive internal/daemon internal/fetching internal/image internal/naming internal/retry internal/spool internal/stall"},
@@ -31,7 +32,7 @@ var upstairs = []struct{ name, mayImport, engine string }{
 	// First the choice of images and their parts, then their use. Saving, pushing and copying
 	// know nothing of each other; only archives are loaded.
 	{"copying/internal/selecting", "front internal/registries internal/sources", "archive errdef internal/async internal/daemon internal/fetching internal/image internal/layout internal/local internal/naming internal/printable internal/retry internal/stall progress"},
-	{"copying/internal/saving", "front copying/internal/selecting internal/layouts internal/sources", "archive errdef internal/compression internal/fetching internal/image internal/input internal/layout internal/local internal/output internal/ranged internal/retry internal/spool internal/tarfile internal/writing progress"},
+	{"copying/internal/saving", "front copying/internal/selecting internal/layouts internal/sources internal/stores", "archive errdef internal/compression internal/fetching internal/image internal/input internal/layout internal/local internal/output internal/ranged internal/retry internal/spool internal/tarfile internal/writing progress"},
 	{"copying/internal/pushing", "copying/internal/selecting internal/layouts internal/registries internal/sources", "errdef internal/image internal/local internal/spool internal/stall progress"},
 	{"copying/internal/imagecopy", "front copying/internal/selecting internal/answers internal/registries internal/sources", "internal/fetching internal/image internal/retry internal/stall progress"},
 	{"copying/internal/loading", "copying/internal/imagecopy copying/internal/saving copying/internal/selecting internal/layouts internal/sources", "internal/daemon internal/image internal/naming internal/printable progress"},
@@ -41,7 +42,7 @@ var upstairs = []struct{ name, mayImport, engine string }{
 	{"copying", "front copying/internal/imagecopy copying/internal/loading copying/internal/pushing copying/internal/saving copying/internal/selecting copying/internal/signing internal/sources", "archive errdef progress"},
 	{"copying/containerd", "copying", "archive errdef internal/image"},
 
-	{"making", "front internal/layouts internal/sources", "compose errdef internal/async internal/compression internal/fetching internal/image internal/layout internal/local internal/output internal/retry internal/spool internal/stall internal/writing progress"},
+	{"making", "front internal/layouts internal/sources internal/stores", "compose errdef internal/async internal/compression internal/fetching internal/image internal/layout internal/local internal/output internal/retry internal/spool internal/stall internal/writing progress"},
 	{"making/container", "making", "compose"},
 	{"cmd/docker-archive/internal/garbage", "", ""},
 }

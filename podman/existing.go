@@ -28,6 +28,7 @@ func OpenWriter(ctx context.Context, sys *types.SystemContext, path string, opti
 	if options == nil {
 		options = &WriterOptions{}
 	}
+	ctx = reaching(ctx, sys)
 	out, err := output.Open(ctx, path, options.Wait)
 	if err != nil {
 		return nil, err

@@ -151,7 +151,16 @@ func NewWriter(sys *types.SystemContext, path string) (*Writer, error) {
 // ctx ends the wait for a FIFO's reader, and has no effect later. The caller must
 // call Close or Abort.
 func NewWriterContext(ctx context.Context, sys *types.SystemContext, path string, options *WriterOptions) (*Writer, error) {
+	ctx = reaching(ctx, sys)
 	return newWriter(ctx, sys, path, options, nil, func() (*output.Output, error) { return output.CreateSplit(ctx, path, options.split()) })
+}
+
+// reaching returns a context in which an object store is reached as sys says.
+func reaching(ctx context.Context, sys *types.SystemContext) context.Context {
+	access := inputOptions(sys).Access
+	return output.WithRemote(ctx, func(o *output.RemoteOptions) {
+		o.CertDir, o.SkipVerify, o.UserAgent = access.CertDir, access.SkipVerify, access.UserAgent
+	})
 }
 
 // NewWriterTo returns a Writer of an archive that is written to w from start to

@@ -51,6 +51,10 @@ type RemoteOptions struct {
 	Resume bool
 	// AbortUpload is the ID of an unfinished upload of the same object to abort first.
 	AbortUpload string
+	// CertDir, SkipVerify and UserAgent are those of input.Access.
+	CertDir    string
+	SkipVerify bool
+	UserAgent  string
 }
 
 type remoteKey struct{}

@@ -56,6 +56,20 @@ func NewS3(t testing.TB) *Server {
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
 	s.URL = server.URL
+	s.setEnvironment(t)
+	return s
+}
+
+// NewS3TLS is NewS3 for https.
+func NewS3TLS(t testing.TB) *Server {
+	t.Helper()
+	s := NewHTTPS(t)
+	s.s3 = true
+	s.setEnvironment(t)
+	return s
+}
+
+func (s *Server) setEnvironment(t testing.TB) {
 	for name, value := range map[string]string{
 		"AWS_ENDPOINT_URL": s.URL, "AWS_ENDPOINT_URL_S3": "", "AWS_REGION": "us-east-1", "AWS_PROFILE": "",
 		"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "",
@@ -63,7 +77,6 @@ func NewS3(t testing.TB) *Server {
 	} {
 		t.Setenv(name, value)
 	}
-	return s
 }
 
 // NewHTTPS returns a server for https. It ends with the test.

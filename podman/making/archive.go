@@ -21,6 +21,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/writing"
 	"github.com/dockerarchive/dockerarchive/podman/internal/layouts"
 	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
+	"github.com/dockerarchive/dockerarchive/podman/internal/stores"
 	"github.com/dockerarchive/dockerarchive/progress"
 )
 
@@ -33,6 +34,8 @@ type ArchiveOptions struct {
 	Names []reference.Named
 	// Jobs is how many layers of the base are read at the same time; 0 means 6.
 	Jobs int
+	// DestinationCtx has the certificates for a bucket; nothing else of it counts.
+	DestinationCtx *types.SystemContext
 }
 
 // WriteArchive makes an image straight into a new archive at path; see
@@ -58,6 +61,7 @@ func WriteArchive(ctx context.Context, path string, img *compose.Image, o *Archi
 		plain.Compression = compose.Compression{Algorithm: compose.None}
 		img = &plain
 	}
+	ctx = stores.Reaching(ctx, w.options.DestinationCtx)
 	out, err := output.Create(ctx, path)
 	if err != nil {
 		return nil, err

@@ -17,7 +17,7 @@ type successor struct{ *upload }
 
 // openSuccessor implements output.Scheme.
 func openSuccessor(ctx context.Context, path string, o output.RemoteOptions) (output.ChangedObject, error) {
-	t, err := newTarget(ctx, path)
+	t, err := newTarget(ctx, path, o)
 	if err != nil {
 		return nil, err
 	}

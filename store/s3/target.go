@@ -21,12 +21,12 @@ type target struct {
 	shown       string
 }
 
-func newTarget(ctx context.Context, path string) (target, error) {
+func newTarget(ctx context.Context, path string, o output.RemoteOptions) (target, error) {
 	bucket, key, err := address.Object(path)
 	if err != nil {
 		return target{}, err
 	}
-	client, err := newClient(ctx, bucket, input.Access{})
+	client, err := newClient(ctx, bucket, input.Access{CertDir: o.CertDir, SkipVerify: o.SkipVerify, UserAgent: o.UserAgent})
 	return target{client: client, bucket: bucket, key: key, shown: path}, err
 }
 
@@ -38,7 +38,7 @@ func (t target) at(key string) target {
 
 // create implements output.Scheme.
 func create(ctx context.Context, path string, o output.RemoteOptions) (output.Object, error) {
-	t, err := newTarget(ctx, path)
+	t, err := newTarget(ctx, path, o)
 	if err != nil {
 		return nil, err
 	}

@@ -153,7 +153,7 @@ func (o *makeOptions) run(cmd *cobra.Command, args []string) error {
 	if len(args) == 1 {
 		m, err = o.copyTo(cmd, policy, sys, img, args[0])
 	} else {
-		m, err = o.write(cmd, img, names)
+		m, err = o.write(cmd, sys, img, names)
 	}
 	if err != nil {
 		return err
@@ -354,12 +354,12 @@ func (b *openBases) openReference(ctx context.Context, ref types.ImageReference)
 }
 
 // write writes the image straight to an archive, and returns its manifest.
-func (o *makeOptions) write(cmd *cobra.Command, img *compose.Image, names []reference.Named) ([]byte, error) {
+func (o *makeOptions) write(cmd *cobra.Command, sys *types.SystemContext, img *compose.Image, names []reference.Named) ([]byte, error) {
 	path, out := o.output, cmd.OutOrStdout()
 	if path == "-" || path == standardOutput {
 		path, out = standardOutput, cmd.ErrOrStderr()
 	}
-	options := &making.ArchiveOptions{Names: names, Transport: dockerarchive.ImageTransport}
+	options := &making.ArchiveOptions{Names: names, Transport: dockerarchive.ImageTransport, DestinationCtx: sys}
 	if o.layout == "docker" {
 		options.Transport = dockerarchive.Transport
 	}

@@ -15,19 +15,30 @@ func registerWait(f *pflag.FlagSet, wait *bool) {
 }
 
 // changeOptions are the flags of remove, tag, rename and compact.
-type changeOptions struct{ noSync, wait, quiet bool }
+type changeOptions struct {
+	noSync, wait, quiet bool
+	tlsVerify           bool
+	certDir             string
+}
 
 func (o *changeOptions) register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.BoolVar(&o.noSync, "no-sync", false, "do not wait until the archive is on the disk")
 	registerWait(f, &o.wait)
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print errors only")
+	f.BoolVar(&o.tlsVerify, "tls-verify", true, "verify the certificate of a store that has the archive")
+	f.StringVar(&o.certDir, "cert-dir", "", "`DIRECTORY` with certificates (*.crt, *.cert, *.key) for it")
 	registerBucket(cmd)
 }
 
 func (o *changeOptions) options(g *globalOptions) (*copying.ChangeOptions, error) {
 	sys, err := g.systemContext()
-	return &copying.ChangeOptions{Ctx: sys, NoSync: o.noSync, Wait: o.wait}, err
+	if err != nil {
+		return nil, err
+	}
+	sys.DockerCertPath = o.certDir
+	setTLSVerify(sys, o.tlsVerify)
+	return &copying.ChangeOptions{Ctx: sys, NoSync: o.noSync, Wait: o.wait}, nil
 }
 
 func newRemoveCommand(g *globalOptions) *cobra.Command {

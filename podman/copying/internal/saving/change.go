@@ -21,11 +21,13 @@ import (
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
 	"github.com/dockerarchive/dockerarchive/podman/internal/layouts"
+	"github.com/dockerarchive/dockerarchive/podman/internal/stores"
 )
 
 // Add adds images to the archive at path. If wait is set, it waits for other processes
 // that change the archive. An image that loses its last name stays if keepUntagged is.
 func Add(ctx context.Context, path string, images []selecting.Wanted, o Options, wait, keepUntagged bool) (results []Result, err error) {
+	ctx = stores.Reaching(ctx, o.DestinationCtx)
 	err = again(ctx, path, func() (err error) {
 		results, err = add(ctx, path, images, o, wait, keepUntagged)
 		return err
@@ -85,6 +87,7 @@ func Remove(ctx context.Context, path string, names []string, keepReferrers bool
 
 // change opens an archive and changes it.
 func (o ChangeOptions) change(ctx context.Context, path string, change func(*output.Output) error) error {
+	ctx = stores.Reaching(ctx, o.Ctx)
 	return again(ctx, path, func() error {
 		out, err := output.Open(ctx, path, o.Wait)
 		if err != nil {
@@ -108,6 +111,7 @@ func Tag(ctx context.Context, path, image, name string, rename bool, o ChangeOpt
 
 // Compact writes the archive at path again, in its place.
 func Compact(ctx context.Context, policy *signature.PolicyContext, path string, o ChangeOptions) error {
+	ctx = stores.Reaching(ctx, o.Ctx)
 	return again(ctx, path, func() error { return compactOnce(ctx, policy, path, o) })
 }
 
@@ -199,7 +203,7 @@ func openFile(_ context.Context, path string, _ *types.SystemContext) (file, int
 }
 
 func openObject(ctx context.Context, path string, sys *types.SystemContext) (file, int64, error) {
-	var o input.Options
+	o := input.Options{Access: stores.Access(sys)}
 	if sys != nil {
 		o.TempDir = sys.BigFilesTemporaryDir
 	}

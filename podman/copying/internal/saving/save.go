@@ -17,11 +17,13 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/writing"
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
 	"github.com/dockerarchive/dockerarchive/podman/internal/layouts"
+	"github.com/dockerarchive/dockerarchive/podman/internal/stores"
 	"github.com/dockerarchive/dockerarchive/progress"
 )
 
 // Save writes images to a new archive at path.
 func Save(ctx context.Context, path string, images []selecting.Wanted, o Options) ([]Result, error) {
+	ctx = stores.Reaching(ctx, o.DestinationCtx)
 	return save(ctx, path, images, o, func() (*output.Output, error) {
 		if o.Resume && o.Split == 0 {
 			return output.CreatePartial(ctx, path)

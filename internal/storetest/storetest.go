@@ -45,8 +45,9 @@ type Server struct {
 }
 
 type object struct {
-	data []byte
-	etag string
+	data  []byte
+	etag  string
+	token string // its metadata, as far as tests need it
 }
 
 // NewS3 returns a store, and sets the environment so that programs find it. It ends with the test.
@@ -96,7 +97,7 @@ func (s *Server) Put(key string, data []byte) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.objects[key]
-	s.objects[key] = object{data, fmt.Sprintf("%q", fmt.Sprintf("%s+%d", strings.Trim(old.etag, `"`), len(data)))}
+	s.objects[key] = object{data: data, etag: fmt.Sprintf("%q", fmt.Sprintf("%s+%d", strings.Trim(old.etag, `"`), len(data)))}
 	if s.s3 {
 		return "s3://" + Bucket + "/" + key
 	}
@@ -147,6 +148,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("ETag", o.etag)
+	if o.token != "" {
+		w.Header().Set(tokenHeader, o.token)
+	}
 	http.ServeContent(counted{w, s}, r, "", time.Time{}, bytes.NewReader(o.data))
 }
 

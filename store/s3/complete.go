@@ -2,15 +2,12 @@ package s3
 
 import (
 	"context"
-	"crypto/md5"
-	"encoding/base64"
+	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"net/http"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -22,14 +19,13 @@ import (
 // complete makes the object from the parts, if the key has not changed meanwhile.
 func (u *upload) complete(ctx context.Context) error {
 	lost, err := u.tryComplete(ctx)
-	if !lost || err != nil && u.options.Resume {
+	if err == nil || !lost || u.options.Resume {
 		return err
 	}
-	// The store may be at it still. What it has forgotten is complete by now, or never will be. If the object has
-	// been there before, of the same bytes, the upload may not be complete.
+	// The store may be at it still. What it has forgotten is complete by now, or never will be.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
 	defer cancel()
-	if abortErr := u.abort(ctx, u.id); err != nil && abortErr == nil {
+	if u.abort(ctx, u.id) == nil {
 		if done, headErr := u.isThere(ctx); headErr == nil && done {
 			return nil
 		}
@@ -53,7 +49,7 @@ func (u *upload) tryComplete(ctx context.Context) (lost bool, err error) {
 		if lost = lost || !errors.As(err, &refused) || refused.status >= http.StatusInternalServerError; lost {
 			done, headErr := u.isThere(ctx)
 			if done {
-				return true, nil
+				return false, nil
 			}
 			if headErr != nil {
 				return true, fmt.Errorf("completing the upload: %w; whether it is complete is not known: %w", err, headErr)
@@ -129,39 +125,17 @@ func (u *upload) checkPlace(ctx context.Context) error {
 func (u *upload) isThere(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
 	defer cancel()
-	answer, err := u.look(ctx, types.ChecksumModeEnabled)
-	if answer == nil || err != nil {
-		return false, err
-	}
-	if etag := u.etag(); etag != "" && text(answer.ETag) == etag {
-		return true, nil
-	}
-	sum := u.checksum()
-	return sum != "" && text(answer.ChecksumCRC32C) == sum && aws.ToInt64(answer.ContentLength) == u.sent, nil
+	answer, err := u.look(ctx)
+	return answer != nil && answer.Metadata[tokenKey] == u.token, err
 }
 
-// etag returns the ETag that the object must have, "" if the parts' ETags are not MD5s, as with some encryption.
-func (u *upload) etag() string {
-	h := md5.New()
-	for _, p := range u.parts {
-		sum, err := hex.DecodeString(strings.Trim(text(p.ETag), `"`))
-		if err != nil || len(sum) != md5.Size {
-			return ""
-		}
-		h.Write(sum)
-	}
-	return fmt.Sprintf(`"%x-%d"`, h.Sum(nil), len(u.parts))
-}
+// tokenKey is the key of the metadata with the upload's token. A store tells it of the object that the upload has
+// made, and of no other one, however it is encrypted.
+const tokenKey = "docker-archive-upload"
 
-// checksum returns the checksum that the object must have, "" if it has none.
-func (u *upload) checksum() string {
-	h := crc32.New(castagnoli)
-	for _, p := range u.parts {
-		sum, err := base64.StdEncoding.DecodeString(text(p.ChecksumCRC32C))
-		if err != nil || len(sum) != crc32.Size {
-			return ""
-		}
-		h.Write(sum)
-	}
-	return fmt.Sprintf("%s-%d", base64.StdEncoding.EncodeToString(h.Sum(nil)), len(u.parts))
+// newToken returns a token for one upload.
+func newToken() string {
+	random := make([]byte, 16)
+	_, _ = rand.Read(random) // Never fails.
+	return hex.EncodeToString(random)
 }

@@ -201,7 +201,7 @@ func (u *upload) copyRun(all bool) error {
 			return nil
 		}
 		from := c.off
-		if err := u.next(n, func(number int32) (types.CompletedPart, error) { return u.copyPart(number, from, from+n) }); err != nil {
+		if err := u.next(func(number int32) (types.CompletedPart, error) { return u.copyPart(number, from, from+n) }); err != nil {
 			return err
 		}
 		c.off, c.n = c.off+n, c.n-n

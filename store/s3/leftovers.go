@@ -52,7 +52,7 @@ func (u *upload) clear(ctx context.Context) error {
 		case own == nil:
 			logrus.Warnf("%s: there is an unfinished upload, begun %s, that no earlier run here is known to have left. hint: %s aborts it",
 				u.shown, aws.ToTime(left.Initiated).UTC().Format(time.RFC3339), abortHint(id))
-		case u.options.Resume && t.key == u.key && own.Base > 0:
+		case u.options.Resume && t.key == u.key && own.resumable():
 			own.release() // Until the first part.
 		default:
 			err := t.abort(ctx, id)
@@ -146,11 +146,11 @@ func (u *upload) resume() error {
 		if own == nil {
 			continue
 		}
-		if own.Base <= 0 { // A change of the object: its parts have no checksums, and the store wants none.
+		if !own.resumable() {
 			own.release()
 			continue
 		}
-		u.id, u.record, u.sizes = text(left.UploadId), own, sizes{own.Base, own.Steady}
+		u.id, u.token, u.record, u.sizes = text(left.UploadId), own.Token, own, sizes{own.Base, own.Steady}
 		u.there, err = u.listParts(u.ctx)
 		return err
 	}

@@ -19,7 +19,7 @@ import (
 // begin returns an upload of which nothing has been written.
 func begin(t *testing.T, key string, o output.RemoteOptions) *upload {
 	t.Helper()
-	target, err := newTarget(t.Context(), path)
+	target, err := newTarget(t.Context(), path, output.RemoteOptions{})
 	require.NoError(t, err)
 	return newUpload(t.Context(), target.at(key), o)
 }

@@ -89,7 +89,7 @@ func (t *target) probeOne(ctx context.Context, condition func(*s3.CompleteMultip
 	if err != nil {
 		return failed(err)
 	}
-	record := t.newRecord(text(begun.UploadId), sizes{})
+	record := t.newRecord(text(begun.UploadId), "", sizes{})
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
 		defer cancel()

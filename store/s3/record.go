@@ -18,6 +18,7 @@ import (
 // directory, or without locks, uploads that were left are listed, but not aborted.
 type record struct {
 	Bucket, Key, Upload string
+	Token               string // that the object will have, "" for a probe
 	// Base and Steady are the sizes of the parts, 0 if nobody can go on with the upload.
 	Base   int64
 	Steady int
@@ -27,8 +28,8 @@ type record struct {
 }
 
 // newRecord records an upload. It returns nil if that fails.
-func (t *target) newRecord(id string, s sizes) *record {
-	r := &record{Bucket: t.bucket, Key: t.key, Upload: id, Base: s.base, Steady: s.steady}
+func (t *target) newRecord(id, token string, s sizes) *record {
+	r := &record{Bucket: t.bucket, Key: t.key, Upload: id, Token: token, Base: s.base, Steady: s.steady}
 	if err := r.write(); err != nil {
 		logrus.Debugf("the upload %s is not recorded: %v", id, err)
 		return nil
@@ -78,6 +79,9 @@ func recordPath(id string) (string, error) {
 	}
 	return filepath.Join(dir, "docker-archive", "uploads", fmt.Sprintf("%x.json", sha256.Sum256([]byte(id)))), nil
 }
+
+// resumable reports whether another run can go on with the upload: its parts have checksums.
+func (r *record) resumable() bool { return r.Base > 0 && r.Token != "" }
 
 // recordState says whose an upload is, as far as this user's records tell.
 type recordState int

@@ -62,7 +62,7 @@ func (s *successor) Keep(n int64) error {
 	s.sizes = sizesFor(s.expects, int(pieces))
 	for i := range pieces {
 		from, to := n*i/pieces, n*(i+1)/pieces
-		if err := s.next(to-from, func(number int32) (types.CompletedPart, error) { return s.copyPart(number, from, to) }); err != nil {
+		if err := s.next(func(number int32) (types.CompletedPart, error) { return s.copyPart(number, from, to) }); err != nil {
 			return err
 		}
 	}

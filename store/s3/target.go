@@ -6,7 +6,6 @@ import (
 	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/address"
@@ -61,10 +60,10 @@ func create(ctx context.Context, path string, o output.RemoteOptions) (output.Ob
 }
 
 // look requests the object's properties. The answer is nil if there is no object.
-func (t *target) look(ctx context.Context, mode types.ChecksumMode) (*s3.HeadObjectOutput, error) {
+func (t *target) look(ctx context.Context) (*s3.HeadObjectOutput, error) {
 	var answer *s3.HeadObjectOutput
 	err := policy.Do(ctx, nil, func() (err error) {
-		answer, err = t.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &t.bucket, Key: &t.key, ChecksumMode: mode})
+		answer, err = t.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &t.bucket, Key: &t.key})
 		return failed(err)
 	})
 	var refused *storeError
@@ -79,7 +78,7 @@ func (t *target) look(ctx context.Context, mode types.ChecksumMode) (*s3.HeadObj
 
 // head returns the ETag of the object, "" if there is none.
 func (t *target) head(ctx context.Context) (etag string, err error) {
-	answer, err := t.look(ctx, "")
+	answer, err := t.look(ctx)
 	if answer == nil || err != nil {
 		return "", err
 	}

@@ -42,6 +42,7 @@ type upload struct {
 	expects int64
 	sizes   sizes
 	id      string // "" before the first part
+	token   string // in the metadata of the object that this upload makes
 	record  *record
 	probed  chan error // gets the result of the probe; nil without a probe
 	buf     []byte     // the part that is being filled
@@ -51,7 +52,6 @@ type upload struct {
 
 	mu    sync.Mutex
 	parts []types.CompletedPart
-	sent  int64           // bytes in all parts so far
 	free  [][]byte        // buffers
 	there map[int32]there // parts that an earlier run has left
 }
@@ -128,7 +128,10 @@ func (u *upload) begin() error {
 // create has the store begin an upload. The request does not end with the upload's context: a store may well carry
 // one out that nobody waits for, and nobody would know the ID then.
 func (u *upload) create() error {
-	in := &s3.CreateMultipartUploadInput{Bucket: &u.bucket, Key: &u.key, ContentType: aws.String(contentType)}
+	u.token = newToken()
+	in := &s3.CreateMultipartUploadInput{
+		Bucket: &u.bucket, Key: &u.key, ContentType: aws.String(contentType), Metadata: map[string]string{tokenKey: u.token},
+	}
 	if !u.copies {
 		in.ChecksumAlgorithm, in.ChecksumType = types.ChecksumAlgorithmCrc32c, types.ChecksumTypeComposite
 	}
@@ -149,7 +152,7 @@ func (u *upload) create() error {
 	if u.copies { // Nobody goes on with it.
 		recorded = sizes{}
 	}
-	u.record = u.newRecord(u.id, recorded)
+	u.record = u.newRecord(u.id, u.token, recorded)
 	return nil
 }
 
@@ -182,7 +185,7 @@ func (u *upload) flush() error {
 	}
 	data := u.buf
 	u.buf = nil
-	return u.next(int64(len(data)), func(number int32) (types.CompletedPart, error) { return u.sendPart(number, data) })
+	return u.next(func(number int32) (types.CompletedPart, error) { return u.sendPart(number, data) })
 }
 
 // reuse lets a buffer be filled again.
@@ -192,8 +195,8 @@ func (u *upload) reuse(data []byte) {
 	u.free = append(u.free, data)
 }
 
-// next calls send for the next part, of size bytes, as soon as fewer than inFlight parts are on their way.
-func (u *upload) next(size int64, send func(number int32) (types.CompletedPart, error)) error {
+// next calls send for the next part as soon as fewer than inFlight parts are on their way.
+func (u *upload) next(send func(number int32) (types.CompletedPart, error)) error {
 	if len(u.parts) == maxParts {
 		return u.fail(fmt.Errorf("the archive would have more than %d parts", maxParts))
 	}
@@ -204,7 +207,6 @@ func (u *upload) next(size int64, send func(number int32) (types.CompletedPart, 
 	}
 	u.mu.Lock()
 	u.parts = append(u.parts, types.CompletedPart{})
-	u.sent += size
 	number := len(u.parts)
 	u.mu.Unlock()
 	u.group.Go(func() {

@@ -232,6 +232,24 @@ func TestLostCompletion(t *testing.T) {
 			assert.Empty(t, records(t))
 		})
 	}
+	t.Run("encrypted", func(t *testing.T) { // The ETags are no checksums then, and copied parts have none.
+		s, old, fresh := newStore(t), content(1, 6<<20), content(2, 1000)
+		s.Put("dir/x.tar", old)
+		answering(s, isCompletion, func(_ http.ResponseWriter, r *http.Request) {
+			s.Before(nil)
+			s.ServeHTTP(httptest.NewRecorder(), r)
+			s.Encrypt("dir/x.tar")
+			panic(http.ErrAbortHandler)
+		})
+		require.NoError(t, write(t.Context(), fresh, func(ctx context.Context, path string) (*output.Output, error) {
+			o, err := output.Open(ctx, path, false)
+			if err == nil {
+				o.Grow(old[6<<20-512:], 6<<20-512, 6<<20)
+			}
+			return o, err
+		}))
+		assert.True(t, bytes.Equal(append(old, fresh...), s.Object("dir/x.tar")))
+	})
 	t.Run("another one is there", func(t *testing.T) {
 		s := newStore(t)
 		answering(s, isCompletion, func(http.ResponseWriter, *http.Request) {
@@ -286,7 +304,7 @@ func TestGivenUp(t *testing.T) {
 // killed begins an upload and abandons it, like a killed process.
 func killed(t *testing.T, ctx context.Context, data []byte) string {
 	t.Helper()
-	target, err := newTarget(ctx, path)
+	target, err := newTarget(ctx, path, output.RemoteOptions{})
 	require.NoError(t, err)
 	u := newUpload(ctx, target, output.RemoteOptions{Unconditional: true})
 	_, err = u.Write(data)

@@ -17,8 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestKillBucket kills save and add 200 times while they write to a bucket. The object is always the old or the new
-// one, and the next run aborts or lists each upload that is left.
+// TestKillBucket kills save, add and compact 300 times while they write to a bucket. The object is always the old or the
+// new one, and the next run aborts or lists each upload that is left.
 func TestKillBucket(t *testing.T) {
 	store := startVersitygw(t)
 	dir := t.TempDir()
@@ -40,13 +40,23 @@ func TestKillBucket(t *testing.T) {
 	took := time.Since(start)
 	grown := store.get(t, "a.tar")
 
+	command.run(t, "remove", "-q", path, "base:1")
+	holed, compact := store.get(t, "a.tar"), []string{"compact", "-q", "--insecure-policy", path}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "holed"), holed, 0o644))
+	command.run(t, compact...)
+	compacted := store.get(t, "a.tar")
+	require.Less(t, len(compacted), len(holed))
+
 	left, ended := 0, 0
-	for n := range 200 {
-		args := add
-		if n%2 == 0 {
-			args = save
-		} else {
+	for n := range 300 {
+		args, possible := save, [][]byte{saved, grown, holed, compacted}
+		switch n % 3 {
+		case 1:
 			command.run(t, save...) // It ends what the kill before has left.
+			args, possible = add, [][]byte{saved, grown}
+		case 2:
+			store.put(t, "a.tar", filepath.Join(dir, "holed"))
+			args, possible = compact, [][]byte{holed, compacted}
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(mathrand.Int64N(int64(took*5/4))))
 		if _, err := both(ctx, command, args...); err == nil {
@@ -54,7 +64,7 @@ func TestKillBucket(t *testing.T) {
 		}
 		cancel()
 		got := store.get(t, "a.tar")
-		require.True(t, slices.Equal(got, saved) || slices.Equal(got, grown), "after kill %d it is another object, of %d bytes", n, len(got))
+		require.True(t, slices.ContainsFunc(possible, func(want []byte) bool { return slices.Equal(got, want) }), "after kill %d it is another object, of %d bytes", n, len(got))
 		before := store.uploads(t)
 		if left += len(before); len(before) == 0 {
 			continue
@@ -69,7 +79,7 @@ func TestKillBucket(t *testing.T) {
 		}
 		require.Empty(t, store.uploads(t))
 	}
-	t.Logf("200 kills, %d too late, %d uploads were left", ended, left)
+	t.Logf("300 kills, %d too late, %d uploads were left", ended, left)
 }
 
 // both runs a program until ctx kills it, and returns all that it prints.

@@ -50,6 +50,7 @@ func writeStore(t *testing.T, store objectStore) {
 				command.run(t, strings.Fields(line)...)
 			}
 			if place == "object" {
+				assert.Len(t, store.metadata(t, "a.tar")["docker-archive-upload"], 32)
 				require.NoError(t, os.WriteFile(filepath.Join(dir, "object"), store.get(t, "a.tar"), 0o644))
 			}
 		}
@@ -86,6 +87,15 @@ func (s objectStore) remove(t *testing.T, key string) {
 	bucket := storeBucket
 	_, err := s.client.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &bucket, Key: &key})
 	require.NoError(t, err)
+}
+
+// metadata returns the metadata of an object, by which a lost completion is settled.
+func (s objectStore) metadata(t *testing.T, key string) map[string]string {
+	t.Helper()
+	bucket := storeBucket
+	answer, err := s.client.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &bucket, Key: &key})
+	require.NoError(t, err)
+	return answer.Metadata
 }
 
 // uploads returns the IDs of the unfinished uploads.

@@ -135,6 +135,8 @@ func TestModelsOfLongTexts(t *testing.T) {
 		const often = 1 << 16
 		var numbers *places
 		switch m := renewing.(type) {
+		case *igzipModel: // Its table has positions modulo 65536.
+			continue
 		case *chainModel:
 			numbers = &m.places
 		case *chunkModel:
@@ -167,6 +169,7 @@ func TestModelsAreFrozen(t *testing.T) {
 	}
 	assert.Equal(t, map[string]string{
 		"Go -1": "ed48b9c53223ee4c", "Go -6": "aa090082e25b87fc", "Go 1.27 -1": "a16e08745d5a0171", "Go 1.27 -6": "8a1278b812f8e608",
+		"igzip -1": "b1f5944b5bec9c17", "igzip -2": "f675c4f62a5258b6",
 		"klauspost -5": "07d79ca45426149a", "pgzip -5": "081a083227437943", "pgzip -6": "ea081216cc565217",
 		"zlib -6": "5cb87694a7e7cafe", "zlib -9": "dc97992563166237",
 	}, got)

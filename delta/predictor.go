@@ -36,12 +36,15 @@ const (
 	// Go27Level1 is a model of Go's compress/flate at level 1 from Go 1.27 on, and of
 	// klauspost/compress at that level.
 	Go27Level1 Predictor = 10
+	// Igzip2 and Igzip1 are models of igzip at its default level, 2, and at level 1, on x86-64.
+	Igzip2 Predictor = 11
+	Igzip1 Predictor = 12
 )
 
 // models are the predictors that need no tokens of bases, the most usual first.
-var models = []Predictor{Go6, Pgzip5, Zlib6, Go1, Go27, Klauspost5, Zlib9, Pgzip6, Go27Level1}
+var models = []Predictor{Go6, Pgzip5, Zlib6, Go1, Go27, Klauspost5, Zlib9, Pgzip6, Go27Level1, Igzip2, Igzip1}
 
-func (p Predictor) known() bool { return p <= Go27Level1 }
+func (p Predictor) known() bool { return p <= Igzip1 }
 
 // String returns the predictor's name.
 func (p Predictor) String() string {
@@ -68,6 +71,10 @@ func (p Predictor) String() string {
 		return "pgzip -6"
 	case Go27Level1:
 		return "Go 1.27 -1"
+	case Igzip2:
+		return "igzip -2"
+	case Igzip1:
+		return "igzip -1"
 	}
 	return "unknown"
 }
@@ -93,6 +100,10 @@ func (p Predictor) start(copies *spanReader, old *oldText) (predictor, error) {
 		return newChunkModel(new(pairSearch), pgzipPart), nil
 	case Pgzip6:
 		return newChunkModel(&pairSearch{six: true}, pgzipPart), nil
+	case Igzip2:
+		return newIgzipModel(2), nil
+	case Igzip1:
+		return newIgzipModel(1), nil
 	}
 	return newOldTokens(copies, old)
 }

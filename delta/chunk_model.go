@@ -95,8 +95,5 @@ func (m *chunkModel) chunk(text *window, end int64, tokens []deflate.Token) []de
 
 // literals appends n literals.
 func literals(tokens []deflate.Token, n int) []deflate.Token {
-	for range n {
-		tokens = append(tokens, 0)
-	}
-	return tokens
+	return append(tokens, make([]deflate.Token, n)...)
 }

@@ -1,10 +1,6 @@
 package delta
 
-import (
-	"encoding/binary"
-
-	"github.com/dockerarchive/dockerarchive/internal/deflate"
-)
+import "github.com/dockerarchive/dockerarchive/internal/deflate"
 
 const (
 	// pairReach is the distance that matches are less than.
@@ -19,7 +15,8 @@ type chunkText struct {
 	places
 	origin int64 // nothing before this position of the text is known
 
-	src     []byte // ends with the chunk
+	all     *windowText
+	src     []byte // the part of it that ends with the chunk
 	shift   int32  // the place of index 0
 	first   int    // index of origin, or 0
 	limit   int    // of the search
@@ -30,14 +27,10 @@ type chunkText struct {
 type pairMatch struct{ at, from, length int }
 
 func (c *chunkText) begin(text *window, begin, end int64) {
-	c.src, c.shift = text.buf[:end-text.begin], c.place(text.begin)
+	c.all, c.src, c.shift = text.all, text.buf[:end-text.begin], c.place(text.begin)
 	c.first, c.emitted = int(max(c.origin-text.begin, 0)), int(begin-text.begin)
 	c.limit = len(c.src) - pairMargin
 }
-
-func load(src []byte, i int) uint64 { return binary.LittleEndian.Uint64(src[i:]) }
-
-func load4(src []byte, i int) uint32 { return binary.LittleEndian.Uint32(src[i:]) }
 
 // reaches reports whether a place is near enough for a match at i.
 func (c *chunkText) reaches(i int, place int32) bool { return int32(i)+c.shift-place < pairReach }
@@ -46,17 +39,17 @@ func (c *chunkText) reaches(i int, place int32) bool { return int32(i)+c.shift-p
 // place's index.
 func (c *chunkText) matches(i int, place int32) (from int, ok bool) {
 	from = int(place - c.shift)
-	return from, c.reaches(i, place) && load4(c.src, i) == load4(c.src, from)
+	return from, c.reaches(i, place) && c.all.load4(i) == c.all.load4(from)
 }
 
 // length returns the length of the match, at most that of a single token.
 func (c *chunkText) length(at, from int) int {
-	return matchLen(c.src[at:min(len(c.src), at+deflate.MaxMatch)], c.src[from:])
+	return c.all.same(at, from, min(len(c.src)-at, deflate.MaxMatch))
 }
 
 // extend makes a match as long as possible. Its first known bytes are known to match.
 func (c *chunkText) extend(at, from, known int) pairMatch {
-	return pairMatch{at, from, known + matchLen(c.src[at+known:], c.src[from+known:])}
+	return pairMatch{at, from, known + c.all.same(at+known, from+known, len(c.src)-at-known)}
 }
 
 // extendBack begins a match as early as possible.

@@ -20,7 +20,7 @@ func hash5(x uint64) uint32 { return uint32(x << 24 * 889523592379 >> (64 - pair
 
 // enter notes the place of index i and returns the one before with the same hash.
 func (f *fastSearch) enter(i int) (before int32) {
-	e := &f.table[hash5(load(f.src, i))]
+	e := &f.table[hash5(f.all.load(i))]
 	before, *e = *e, int32(i)+f.shift
 	return before
 }
@@ -58,7 +58,7 @@ func (f *fastSearch) tokens(text *window, begin, end int64, out []deflate.Token)
 
 // farthest is matches for the place that matches takes to be one too far.
 func (f *fastSearch) farthest(s int) (from int, ok bool) {
-	return s - pairReach, load4(f.src, s) == load4(f.src, s-pairReach)
+	return s - pairReach, f.all.load4(s) == f.all.load4(s-pairReach)
 }
 
 // find looks for a match at s or later.
@@ -76,7 +76,7 @@ func (f *fastSearch) find(s int) (m pairMatch, ok bool) {
 		f.next++
 		if from, ok := f.matches(s, f.enter(s)); ok {
 			// The place behind is noted under the hash of this one.
-			f.table[hash5(load(f.src, s))] = int32(f.next) + f.shift
+			f.table[hash5(f.all.load(s))] = int32(f.next) + f.shift
 			return pairMatch{at: s, from: from}, true
 		}
 		s = f.next

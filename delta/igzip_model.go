@@ -69,7 +69,7 @@ func (m *igzipModel) hash(v uint32) uint16 {
 }
 
 // hashAt is the hash of the text at a position.
-func (m *igzipModel) hashAt(pos int64) uint16 { return m.hash(load4(m.text.buf, m.index(pos))) }
+func (m *igzipModel) hashAt(pos int64) uint16 { return m.hash(m.text.all.load4(m.index(pos))) }
 
 func (m *igzipModel) index(pos int64) int { return int(pos - m.text.begin) }
 
@@ -155,14 +155,14 @@ func (m *igzipModel) step(limit int64) bool {
 	pos := m.pos
 	dist1, dist2 := m.look(m.first, pos), m.look(m.second, pos+1)
 	i := m.index(pos)
-	b := m.text.buf
-	v := load(b, i)
+	all := m.text.all
+	v := all.load(i)
 	m.first, m.second = m.hash(uint32(v>>16)), m.hash(uint32(v>>24))
-	x := v ^ load(b, i-dist1)
+	x := v ^ all.load(i-dist1)
 	if x == 0 {
 		return m.long(pos, dist1, limit)
 	}
-	y := load(b, i+1) ^ load(b, i+1-dist2)
+	y := all.load(i+1) ^ all.load(i+1-dist2)
 	switch {
 	case y == 0:
 		return m.long(pos+1, dist2, limit)

@@ -96,11 +96,13 @@ func (o *oldTokens) predict(text *window, last bool, tokens []deflate.Token) ([]
 				tokens = o.literals(min(begin, until), tokens)
 				continue
 			}
-			t := deflate.Token(0)
-			if dist > 0 {
-				t = deflate.Match(n, o.translate(n, dist))
+			if dist == 0 {
+				k := o.in.skipLiterals(min(end, until) - o.pos)
+				tokens = literals(tokens, k)
+				o.pos += int64(k)
+				continue
 			}
-			tokens = append(tokens, t)
+			tokens = append(tokens, deflate.Match(n, o.translate(n, dist)))
 			o.pos += int64(n)
 			o.in.skip()
 		case o.current.size == 0: // behind the last copy
@@ -116,8 +118,9 @@ func (o *oldTokens) predict(text *window, last bool, tokens []deflate.Token) ([]
 
 // literals predicts literals up to a position.
 func (o *oldTokens) literals(until int64, tokens []deflate.Token) []deflate.Token {
-	for ; o.pos < until; o.pos++ {
-		tokens = append(tokens, 0)
+	if o.pos < until {
+		tokens = literals(tokens, int(until-o.pos))
+		o.pos = until
 	}
 	return tokens
 }

@@ -67,14 +67,14 @@ func (p *pairSearch) find(s int) (m pairMatch, next int, ok bool) {
 	if p.six {
 		skip = 7
 	}
-	src, shift := p.src, p.shift
+	all, shift, emitted, limit := p.all, p.shift, p.emitted, p.limit
 	for next = s; ; {
 		s = next
-		next = s + 1 + (s-p.emitted)>>skip
-		if next > p.limit {
+		next = s + 1 + (s-emitted)>>skip
+		if next > limit {
 			return m, next, false
 		}
-		x := load(src, s)
+		x := all.load(s)
 		place := int32(s) + shift
 		h, l := hash4(x), hash7(x)<<1
 		short, last, before := p.short[h], p.long[l], p.long[l|1]
@@ -82,18 +82,18 @@ func (p *pairSearch) find(s int) (m pairMatch, next int, ok bool) {
 
 		if place-last < pairReach {
 			from := int(last - shift)
-			if load4(src, from) != uint32(x) {
+			if all.load4(from) != uint32(x) {
 				if from, ok = p.matches(s, before); ok {
-					p.enter(load(src, next), int32(next)+shift)
+					p.enter(all.load(next), int32(next)+shift)
 					return p.extend(s, from, 4), next, true
 				}
 			} else {
-				p.enter(load(src, next), int32(next)+shift)
+				p.enter(all.load(next), int32(next)+shift)
 				return p.longer(s, from, before), next, true
 			}
 		}
 		if place-short < pairReach {
-			if from := int(short - shift); load4(src, from) == uint32(x) {
+			if from := int(short - shift); all.load4(from) == uint32(x) {
 				return p.lazy(s, from, next), next, true
 			}
 		}
@@ -115,7 +115,7 @@ func (p *pairSearch) longer(s, from int, place int32) pairMatch {
 // lazy chooses between the match by a short hash and the matches at the next index.
 func (p *pairSearch) lazy(s, from, next int) pairMatch {
 	best := p.length(s, from)
-	x := load(p.src, next)
+	x := p.all.load(next)
 	h := hash7(x) << 1
 	last, before := p.long[h], p.long[h|1]
 	p.enter(x, int32(next)+p.shift)
@@ -153,7 +153,7 @@ func (p *pairSearch) byEnd(m pairMatch) pairMatch {
 	if end >= p.limit || !p.six && m.length >= 30 {
 		return m
 	}
-	h := hash7(load(p.src, end)) << 1
+	h := hash7(p.all.load(end)) << 1
 	last, before := p.long[h], p.long[h|1]
 	const differ = 2
 	at := m.at + differ
@@ -163,7 +163,7 @@ func (p *pairSearch) byEnd(m pairMatch) pairMatch {
 			return false
 		}
 		if at > from && from >= p.first && at+m.length < len(p.src) && p.src[at+m.length] == p.src[from+m.length] {
-			if n := matchLen(p.src[at:], p.src[from:]); n > m.length {
+			if n := p.all.same(at, from, len(p.src)-at); n > m.length {
 				m = pairMatch{at, from, n}
 			}
 		}
@@ -178,30 +178,30 @@ func (p *pairSearch) byEnd(m pairMatch) pairMatch {
 // enterMatch notes places in a match of so many bytes, after which the search goes on
 // at s.
 func (p *pairSearch) enterMatch(s, length, next int) {
-	src, shift := p.src, p.shift
+	all, size, shift := p.all, len(p.src), p.shift
 	switch {
 	case p.six && s >= p.limit:
-		for i := next + 1; i < len(src)-8; i += 2 {
-			p.enter(load(src, i), int32(i)+shift)
+		for i := next + 1; i < size-8; i += 2 {
+			p.enter(all.load(i), int32(i)+shift)
 		}
 	case p.six:
 		for i := next + 1; i < s-1; i += 2 {
-			x := load(src, i)
+			x := all.load(i)
 			p.enter(x, int32(i)+shift)
 			p.enterLong(x>>8, int32(i+1)+shift)
 		}
 	case s < p.limit:
 		if i := s - length + 1; i < s-1 {
-			x := load(src, i)
+			x := all.load(i)
 			p.enter(x, int32(i)+shift)
 			p.enterLong(x>>8, int32(i+1)+shift)
 			p.enterShort(x>>16, int32(i+2)+shift)
 			for i += 4; i < s-1; i += 3 {
-				x := load(src, i)
+				x := all.load(i)
 				p.enterLong(x, int32(i)+shift)
 				p.enterShort(x>>8, int32(i+1)+shift)
 			}
 		}
-		p.enter(load(src, s-1), int32(s-1)+shift)
+		p.enter(all.load(s-1), int32(s-1)+shift)
 	}
 }

@@ -251,7 +251,7 @@ func (r *rebuilder) tokens(n int64) error {
 func (r *rebuilder) collect(n int, counts *deflate.Counts) error {
 	r.batch = r.batch[:0]
 	for len(r.batch) < n {
-		if err := r.predicted(n - len(r.batch)); err != nil {
+		if err := r.predicted(n-len(r.batch), counts); err != nil {
 			return err
 		}
 		if len(r.batch) == n {
@@ -261,14 +261,14 @@ func (r *rebuilder) collect(n int, counts *deflate.Counts) error {
 		if err != nil {
 			return err
 		}
+		counts.Add([]deflate.Token{t})
 		r.batch = append(r.batch, t)
 	}
-	counts.Add(r.batch)
 	return nil
 }
 
-// predicted reads the tokens of a run, at most n, if there is one here.
-func (r *rebuilder) predicted(n int) error {
+// predicted reads and counts the tokens of a run, at most n, if there is one here.
+func (r *rebuilder) predicted(n int, counts *deflate.Counts) error {
 	p := r.p
 	if p.pos != p.predicted {
 		return nil
@@ -285,15 +285,20 @@ func (r *rebuilder) predicted(n int) error {
 		}
 		k := int(min(int64(n), r.run, int64(len(p.tokens)-p.next)))
 		text, i := p.window.buf, int(p.pos-p.window.begin)
-		for _, t := range p.tokens[p.next : p.next+k] {
-			if t.IsLiteral() {
-				if i >= len(text) {
-					return fmt.Errorf("%w: more tokens than text", ErrDamaged)
-				}
-				t = deflate.Literal(text[i])
+		r.batch = append(r.batch, p.tokens[p.next:p.next+k]...)
+		batch := r.batch[len(r.batch)-k:]
+		for at, t := range batch {
+			if !t.IsLiteral() {
+				counts.Match(t)
+				i += t.Len()
+				continue
 			}
-			r.batch = append(r.batch, t)
-			i += t.Len()
+			if i >= len(text) {
+				return fmt.Errorf("%w: more tokens than text", ErrDamaged)
+			}
+			counts.Literal(text[i])
+			batch[at] = deflate.Literal(text[i])
+			i++
 		}
 		p.pos = p.window.begin + int64(i)
 		p.predicted = p.pos

@@ -187,13 +187,16 @@ func (r *tokenReader) peek() (n, dist int) {
 	return r.n, r.dist
 }
 
-// skip goes on to the token after the one that peek returned.
+// skip goes on to the token after the match that peek returned.
 func (r *tokenReader) skip() {
-	if r.run > 0 {
-		r.run--
-		r.pos++
-		return
-	}
 	r.pos += int64(r.n)
 	r.n = 0
+}
+
+// skipLiterals goes on to the token after the literals that are next, but by at most so many.
+func (r *tokenReader) skipLiterals(most int64) int {
+	k := int(min(int64(r.run), most))
+	r.run -= k
+	r.pos += int64(k)
+	return k
 }

@@ -6,9 +6,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -151,16 +149,4 @@ http {
 		return c.Close()
 	})
 	return address
-}
-
-// servedDigest returns the digest that a registry has for a tag.
-func servedDigest(t *testing.T, address, name, tag string) digest.Digest {
-	t.Helper()
-	answer, err := http.Get("http://" + address + "/v2/" + name + "/manifests/" + tag) //nolint:noctx // The test ends it.
-	require.NoError(t, err)
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
-	require.NoError(t, err)
-	require.Equal(t, http.StatusOK, answer.StatusCode, "%s", body)
-	return digest.FromBytes(body)
 }

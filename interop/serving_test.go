@@ -4,13 +4,16 @@ package interop
 
 import (
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -230,4 +233,19 @@ insecure = true
 	require.NoError(t, err)
 	require.NoError(t, awaitEnd(monitor))
 	return output, digest.Digest(strings.TrimSpace(manifest))
+}
+
+// servedDigest returns the digest that a registry has for a tag.
+func servedDigest(t *testing.T, address, name, tag string) digest.Digest {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/v2/"+name+"/manifests/"+tag, nil)
+	require.NoError(t, err)
+	request.Header["Accept"] = []string{imgspecv1.MediaTypeImageManifest, imgspecv1.MediaTypeImageIndex}
+	answer, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, answer.StatusCode, "%s", body)
+	return digest.FromBytes(body)
 }

@@ -218,21 +218,30 @@ func (r *Reader) Read() (tokens []Token, text []byte, done bool, err error) {
 
 // decode decodes tokens until the block, the buffer or the batch ends.
 func (r *Reader) decode() ([]Token, bool, error) {
-	in, out, tokens, n := &r.in, r.end, r.tokens, 0
+	in, out, tokens, n := &r.in, r.end, r.tokens[:batchTokens], 0
 	oldest := r.end - r.history
-	for out < textSize && n < len(tokens) {
-		if in.n < 48 {
-			in.need()
-		}
-		e := r.lits.primary[in.bits&(1<<primaryBits-1)]
-		sym, length := int(e>>4), uint(e&15)
-		if e == 0 {
-			if sym, length = r.lits.long(in.bits); length == 0 {
-				return nil, false, r.failed("no such code")
+	bits, have := in.bits, in.n
+	for out < textSize && n < batchTokens {
+		if have < 48 { // A match takes no more.
+			if in.end-in.pos >= 8 { // need, without its calls
+				bits |= binary.LittleEndian.Uint64(in.buf[in.pos&(inputSize-1):]) << (have & 63)
+				in.pos += int(63-have) >> 3
+				have |= 56
+			} else {
+				in.bits, in.n = bits, have
+				in.need()
+				bits, have = in.bits, in.n
 			}
 		}
-		in.bits >>= length
-		in.n -= length
+		e := r.lits.primary[bits&(1<<primaryBits-1)]
+		sym, length := int(e>>4), uint(e&15)
+		if e == 0 {
+			if sym, length = r.lits.long(bits); length == 0 {
+				return nil, false, r.stopped(bits, have, "no such code")
+			}
+		}
+		bits >>= length & 63
+		have -= length
 		if sym < endOfBlock {
 			r.text[out] = byte(sym)
 			out++
@@ -241,20 +250,41 @@ func (r *Reader) decode() ([]Token, bool, error) {
 			continue
 		}
 		if sym == endOfBlock {
-			r.end = out
+			in.bits, in.n, r.end = bits, have, out
 			if in.overrun() {
 				return nil, false, r.failed("")
 			}
 			return tokens[:n], true, nil
 		}
-		match, ok := r.match(sym - endOfBlock - 1)
-		from := out - match.Dist()
-		if !ok || from < oldest {
-			return nil, false, r.failed("match")
+		if sym -= endOfBlock + 1; sym >= len(lengths) {
+			return nil, false, r.stopped(bits, have, "match")
 		}
-		tokens[n] = match
+		l := lengths[sym]
+		k := int(l.base) + int(bits&(1<<(l.extra&63)-1))
+		bits >>= l.extra & 63
+		have -= uint(l.extra)
+		e = r.dist.primary[bits&(1<<primaryBits-1)]
+		d, length := int(e>>4), uint(e&15)
+		if e == 0 {
+			d, length = r.dist.long(bits)
+		}
+		bits >>= length & 63
+		have -= length
+		if length == 0 || d >= len(distances) {
+			return nil, false, r.stopped(bits, have, "match")
+		}
+		x := distances[d]
+		dist := int(x.base) + int(bits&(1<<(x.extra&63)-1))
+		bits >>= x.extra & 63
+		have -= uint(x.extra)
+		from := out - dist
+		// 258 has a symbol of its own; there is no telling that it was written otherwise.
+		if from < oldest || k == MaxMatch && sym != len(lengths)-1 {
+			return nil, false, r.stopped(bits, have, "match")
+		}
+		tokens[n] = Match(k, dist)
 		n++
-		if k := match.Len(); match.Dist() >= k {
+		if dist >= k {
 			copy(r.text[out:out+k], r.text[from:from+k])
 			out += k
 		} else {
@@ -265,38 +295,17 @@ func (r *Reader) decode() ([]Token, bool, error) {
 			}
 		}
 	}
-	r.end = out
+	in.bits, in.n, r.end = bits, have, out
 	if in.overrun() {
 		return nil, false, r.failed("")
 	}
 	return tokens[:n], false, nil
 }
 
-// match decodes the rest of a match whose length symbol is known.
-func (r *Reader) match(sym int) (Token, bool) {
-	if sym >= len(lengths) {
-		return 0, false
-	}
-	in := &r.in
-	l := lengths[sym]
-	n := int(l.base) + int(in.bits&(1<<l.extra-1))
-	in.bits >>= l.extra
-	in.n -= uint(l.extra)
-	e := r.dist.primary[in.bits&(1<<primaryBits-1)]
-	d, length := int(e>>4), uint(e&15)
-	if e == 0 {
-		if d, length = r.dist.long(in.bits); length == 0 {
-			return 0, false
-		}
-	}
-	in.bits >>= length
-	in.n -= length
-	x := distances[d]
-	dist := int(x.base) + int(in.bits&(1<<x.extra-1))
-	in.bits >>= x.extra
-	in.n -= uint(x.extra)
-	// 258 has a symbol of its own; there is no telling that it was written otherwise.
-	return Match(n, dist), n < MaxMatch || sym == len(lengths)-1
+// stopped is failed for decode, which has the bits.
+func (r *Reader) stopped(bits uint64, have uint, reason string) error {
+	r.in.bits, r.in.n = bits, have
+	return r.failed(reason)
 }
 
 // End reads the end of a member.

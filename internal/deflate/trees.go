@@ -177,12 +177,20 @@ type Counts struct {
 func (c *Counts) Add(tokens []Token) {
 	for _, t := range tokens {
 		if t.IsLiteral() {
-			c.lits[t.Byte()]++
-			continue
+			c.Literal(t.Byte())
+		} else {
+			c.Match(t)
 		}
-		c.lits[endOfBlock+1+int(lengthOf(t.Len()))]++
-		c.dists[distOf(t.Dist())]++
 	}
+}
+
+// Literal counts a literal.
+func (c *Counts) Literal(b byte) { c.lits[b]++ }
+
+// Match counts a match.
+func (c *Counts) Match(t Token) {
+	c.lits[endOfBlock+1+int(lengthOf(t.Len()))]++
+	c.dists[distOf(t.Dist())]++
 }
 
 // PredictLengths sets Lits and Dists to the best code lengths for what was

@@ -17,8 +17,14 @@ type Writer struct {
 	out         bitWriter
 	trees       *Trees // of the block that is written
 	lits, dists []uint32
-	scratch     []uint16
+	// lengths has for each length of a match, less MinMatch, the code of its symbol and behind it
+	// the bits that say which length of the symbol, and above lengthBits how many bits that is.
+	lengths [MaxMatch - MinMatch + 1]uint32
+	scratch []uint16
 }
+
+// lengthBits are enough for a code and the extra bits of a length.
+const lengthBits = maxBits + 5
 
 // NewWriter returns a Writer to w.
 func NewWriter(w io.Writer) *Writer { return &Writer{out: bitWriter{w: w}} }
@@ -70,7 +76,21 @@ func (w *Writer) Block(b *Block) error {
 	}
 	w.lits = w.table(w.trees.Lits, w.lits)
 	w.dists = w.table(w.trees.Dists, w.dists)
+	w.measure()
 	return w.out.err
+}
+
+// measure fills lengths.
+func (w *Writer) measure() {
+	for n := range w.lengths {
+		s := lengthOf(n + MinMatch)
+		c, l := w.lits[endOfBlock+1+int(s)], lengths[s]
+		if w.lengths[n] = 0; c == 0 {
+			continue
+		}
+		code, size := c&0xffff, c>>16
+		w.lengths[n] = code | uint32(n+MinMatch-int(l.base))<<size | (size+uint32(l.extra))<<lengthBits
+	}
 }
 
 // table returns for each symbol its code and, above 16 bits, how long it is.
@@ -128,15 +148,12 @@ func (w *Writer) Tokens(tokens []Token) error {
 			n += uint(c >> 16)
 			continue
 		}
-		k, d := t.Len(), t.Dist()
-		s := lengthOf(k)
-		c := lits[endOfBlock+1+int(s)]
+		c := w.lengths[uint8(t.Len()-MinMatch)]
 		missing |= c - 1
-		bits |= uint64(c&0xffff) << n
-		n += uint(c >> 16)
-		bits |= uint64(k-int(lengths[s].base)) << n
-		n += uint(lengths[s].extra)
-		s = distOf(d)
+		bits |= uint64(c&(1<<lengthBits-1)) << n
+		n += uint(c >> lengthBits)
+		d := t.Dist()
+		s := distOf(d)
 		c = dists[s]
 		missing |= c - 1
 		bits |= uint64(c&0xffff) << n

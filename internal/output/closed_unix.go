@@ -18,7 +18,8 @@ func CheckOpen(f *os.File) error { return checkOpen(int(f.Fd())) }
 
 // checkOpen fails if a standard stream was closed when this process was started. Go
 // then opens the null device in its place, for reading and writing, so that an archive
-// would go nowhere. A shell opens it for writing only: then it is meant.
+// would go nowhere. A shell opens it for writing only: then it is meant. Only what
+// writes an archive asks: Python and Node open it for both where nobody wants an answer.
 func checkOpen(fd int) error {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 	if err != nil || flags&unix.O_ACCMODE != unix.O_RDWR {

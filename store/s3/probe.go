@@ -9,10 +9,13 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/dockerarchive/dockerarchive/internal/retry"
 )
 
 // errUnconditional means that a store ignores the conditions of completions.
@@ -29,7 +32,7 @@ func (u *upload) needsProbe() bool {
 // Its requests do not end with ctx: a store may execute an abandoned request after the object was deleted.
 func (u *upload) probe(ctx context.Context) (err error) {
 	ended := ctx
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTime)
 	defer cancel()
 	random := make([]byte, 8)
 	_, _ = rand.Read(random) // Never fails.
@@ -60,12 +63,15 @@ func (u *upload) probe(ctx context.Context) (err error) {
 		if err := context.Cause(ended); err != nil {
 			return err
 		}
-		if err := policy.Do(ended, nil, func() error { return t.probeOne(ctx, condition) }); err != nil {
+		if err := policy.Do(ended, nil, func() error { return t.probeOne(ctx, ended, condition) }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// probeTime bounds a probe, also of a store that throttles: each of its requests is repeated for half a minute.
+const probeTime = 3 * time.Minute
 
 // probeSuffix follows the key of the archive in the keys of its probes.
 const probeSuffix = ".probe-"
@@ -83,11 +89,16 @@ func (t *target) remove(ctx context.Context) error {
 	})
 }
 
-// probeOne completes an upload on a condition that does not hold.
-func (t *target) probeOne(ctx context.Context, condition func(*s3.CompleteMultipartUploadInput)) error {
-	begun, err := t.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &t.bucket, Key: &t.key}, whenRequired)
-	if err != nil {
+// probeOne completes an upload on a condition that does not hold. A completion that fails is not repeated, because its
+// upload may be complete. The requests before it are, until ended.
+func (t *target) probeOne(ctx, ended context.Context, condition func(*s3.CompleteMultipartUploadInput)) error {
+	var begun *s3.CreateMultipartUploadOutput
+	err := policy.Do(ended, nil, func() (err error) {
+		begun, err = t.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &t.bucket, Key: &t.key}, whenRequired)
 		return failed(err)
+	})
+	if err != nil {
+		return retry.Final(err)
 	}
 	record := t.newRecord(text(begun.UploadId), "", sizes{})
 	defer func() {
@@ -99,11 +110,15 @@ func (t *target) probeOne(ctx context.Context, condition func(*s3.CompleteMultip
 		record.release()
 	}()
 	number := aws.Int32(1)
-	part, err := t.client.UploadPart(ctx, &s3.UploadPartInput{
-		Bucket: &t.bucket, Key: &t.key, UploadId: begun.UploadId, PartNumber: number, Body: bytes.NewReader([]byte("probe")),
-	}, whenRequired)
-	if err != nil {
+	var part *s3.UploadPartOutput
+	err = policy.Do(ended, nil, func() (err error) {
+		part, err = t.client.UploadPart(ctx, &s3.UploadPartInput{
+			Bucket: &t.bucket, Key: &t.key, UploadId: begun.UploadId, PartNumber: number, Body: bytes.NewReader([]byte("probe")),
+		}, whenRequired)
 		return failed(err)
+	})
+	if err != nil {
+		return retry.Final(err)
 	}
 	in := &s3.CompleteMultipartUploadInput{
 		Bucket: &t.bucket, Key: &t.key, UploadId: begun.UploadId,

@@ -80,6 +80,11 @@ func (o *exportOptions) export(cmd *cobra.Command, img *inside) error {
 		if isTerminal(cmd.OutOrStdout()) {
 			return errdef.ErrTerminal
 		}
+		if f := fileOf(cmd.OutOrStdout()); f != nil {
+			if err := output.CheckOpen(f); err != nil {
+				return fmt.Errorf("writing to standard output: %w", err)
+			}
+		}
 		_, err := o.exportTo(ctx, &exportedStream{w: cmd.OutOrStdout()}, img)
 		return err
 	}

@@ -194,9 +194,6 @@ others read both.`,
 				level = logrus.ErrorLevel // Libraries warn of much that is no error.
 			}
 			logrus.SetLevel(level)
-			if err := checkAnswer(cmd); err != nil {
-				return err
-			}
 			return g.limitTime(cmd)
 		},
 	}

@@ -70,31 +70,22 @@ func TestServersEndWell(t *testing.T) {
 	}
 }
 
-// A command whose answer is lost fails, even if something takes the place of its standard output. A
-// command that is run for its effect does not.
+// An archive that would go nowhere is a failure. An answer that nobody wants is not: Python and
+// Node discard it into a null device that is open for reading and writing.
 func TestClosedOutput(t *testing.T) {
-	archive := testdata(t, "archives/skopeo.tar")
-	for _, args := range []string{"list", "list -q", "list --json", "inspect", "files", "layers"} {
-		out, err := shell(t, t.TempDir(), "docker-archive "+args+" "+archive+" >&-")
-		var exit *exec.ExitError
-		require.ErrorAs(t, err, &exit, args)
-		assert.Equal(t, exitFailure, exit.ExitCode(), args)
-		assert.Equal(t, "docker-archive: writing to standard output: it is closed\n", out, args)
-	}
-	for _, args := range []string{"verify --json", "save --dry-run", "save --json -o x.tar", "add --json x.tar", "push --json", "push --dry-run", "push --print-mirror crio", "digest"} {
-		last := " 127.0.0.1:1"
-		if !strings.HasPrefix(args, "push") {
-			last = ""
+	archive := "docker-archive:" + testdata(t, "archives/skopeo.tar")
+	for _, output := range []string{">&-", "1<>/dev/null"} {
+		for _, args := range []string{"save -o - " + archive, "copy " + archive + " docker-archive:/dev/stdout", "export " + archive} {
+			out, err := shell(t, t.TempDir(), "docker-archive "+args+" "+output)
+			var exit *exec.ExitError
+			require.ErrorAs(t, err, &exit, args)
+			assert.Equal(t, exitFailure, exit.ExitCode(), args)
+			assert.Contains(t, out, "it is closed\n", args)
 		}
-		out, err := shell(t, t.TempDir(), "docker-archive "+args+" docker-archive:"+archive+last+" >&-")
-		var exit *exec.ExitError
-		require.ErrorAs(t, err, &exit, args)
-		assert.Equal(t, exitFailure, exit.ExitCode(), args)
-		assert.Equal(t, "docker-archive: writing to standard output: it is closed\n", out, args)
-	}
-	for _, args := range []string{"list " + archive + " > /dev/null", "verify " + archive + " >&-", "--version >&-", "save -o x.tar docker-archive:" + archive + " >&-"} {
-		out, err := shell(t, t.TempDir(), "docker-archive "+args)
-		require.NoError(t, err, args+out)
+		for _, args := range []string{"list", "inspect", "files", "layers", "verify --json", "digest", "save --json -o x.tar"} {
+			out, err := shell(t, t.TempDir(), "docker-archive "+args+" "+archive+" "+output)
+			require.NoError(t, err, args+out)
+		}
 	}
 }
 

@@ -42,6 +42,7 @@ type Server struct {
 	begun         int
 	received      int64
 	unconditional bool
+	equalParts    bool
 }
 
 type object struct {

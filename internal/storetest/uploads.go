@@ -50,6 +50,13 @@ func (s *Server) Unconditional() {
 	s.unconditional = true
 }
 
+// EqualParts makes a store want all parts of an object but the last to have the same size.
+func (s *Server) EqualParts() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.equalParts = true
+}
+
 // Encrypt gives an object an ETag that is no checksum, as stores do that encrypt.
 func (s *Server) Encrypt(key string) {
 	s.mu.Lock()
@@ -213,6 +220,9 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request, id string, bod
 			return
 		case i < len(request.Part)-1 && len(p.data) < minPart:
 			Refuse(w, http.StatusBadRequest, "EntityTooSmall", "a part is too small")
+			return
+		case s.equalParts && i < len(request.Part)-1 && len(p.data) != len(u.parts[request.Part[0].PartNumber].data):
+			Refuse(w, http.StatusBadRequest, "InvalidPart", "all parts but the last must have the same size")
 			return
 		}
 		sum := p.md5()

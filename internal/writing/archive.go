@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"slices"
 	"sync"
 
@@ -91,6 +92,9 @@ func New(ctx context.Context, out *output.Output, path string, o Options) (*Arch
 	if dir == "" {
 		dir = spool.Dir(o.TempDir)
 	}
+	if size, _, err := Space(o.Layout, o.Plan); err == nil { // Else the blob gets the error.
+		out.Expect(size)
+	}
 	from := int64(0)
 	if o.Existing != nil {
 		from = o.Existing.from
@@ -102,6 +106,36 @@ func New(ctx context.Context, out *output.Output, path string, o Options) (*Arch
 		return newArchive(ctx, out, tarfile.NewStreamWriter(out.Writer(), dir), path, o)
 	}
 	return newArchive(ctx, out, tarfile.NewFileWriter(out.RandomAccess(), from, dir), path, o)
+}
+
+// Space returns how many bytes the blobs of a plan take in an archive, and whether all their sizes are known.
+func Space(l layout.Layout, plan [][]image.Blob) (need int64, known bool, err error) {
+	if l.Unpacks() {
+		return 0, false, nil
+	}
+	known = true
+	seen := map[digest.Digest]bool{}
+	for _, blobs := range plan {
+		for _, b := range blobs {
+			if seen[b.Digest] {
+				continue
+			}
+			seen[b.Digest] = true
+			if b.Size < 0 {
+				known = false
+				continue
+			}
+			span, err := tarfile.Span(l.BlobName(b.Digest), b.Size)
+			if err == nil && need > math.MaxInt64-span {
+				err = tarfile.ErrTooLarge
+			}
+			if err != nil {
+				return 0, false, fmt.Errorf("blob %s: %w", b.Digest, err)
+			}
+			need += span
+		}
+	}
+	return need, known, nil
 }
 
 // newArchive is New for a container that is written to out in its own way.

@@ -13,7 +13,7 @@ const (
 	// inFlight is how many parts are sent, or copied, at the same time. One more is being filled.
 	inFlight = 4
 	// unexpected is how many parts have the same size if the size of the archive is not known.
-	unexpected = 1000
+	unexpected = 4000
 	// expected is how many parts, at most, have the same size if it is known.
 	expected = 8000
 )

@@ -60,11 +60,15 @@ func (s *successor) Keep(n int64) error {
 	pieces := (n + copiedPart - 1) / copiedPart
 	pieces = min(pieces, maxParts/2)
 	s.sizes = sizesFor(s.expects, int(pieces))
+	size := n / pieces
 	for i := range pieces {
-		from, to := n*i/pieces, n*(i+1)/pieces
+		from, to := size*i, size*(i+1)
 		if err := s.next(func(number int32) (types.CompletedPart, error) { return s.copyPart(number, from, to) }); err != nil {
 			return err
 		}
 	}
-	return nil
+	// Some stores want parts of the same size, but for the last one. Few bytes are left: less than there are pieces.
+	s.buf = s.buffer(s.sizes.of(len(s.parts) + 1))[:n-size*pieces]
+	_, err := s.ReadAt(s.buf, size*pieces)
+	return err
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dockerarchive/dockerarchive/internal/output"
+	"github.com/dockerarchive/dockerarchive/internal/writing"
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
@@ -30,7 +31,7 @@ func TestFullDiskIsExplained(t *testing.T) {
 	assert.True(t, s.from.Fetcher.Fatal(full))
 	err = s.explain(full, path, out)
 	require.ErrorIs(t, err, syscall.ENOSPC)
-	need, known, sizeErr := s.blobSpace()
+	need, known, sizeErr := writing.Space(s.from.Layout, s.from.Plan())
 	require.NoError(t, sizeErr)
 	assert.True(t, known)
 	assert.Greater(t, need, int64(len(m.Layers[0].Blob)))

@@ -3,55 +3,18 @@ package saving
 import (
 	"errors"
 	"fmt"
-	"math"
 	"syscall"
-
-	"github.com/opencontainers/go-digest"
 
 	"github.com/dockerarchive/dockerarchive/internal/local"
 	"github.com/dockerarchive/dockerarchive/internal/output"
-	"github.com/dockerarchive/dockerarchive/internal/tarfile"
+	"github.com/dockerarchive/dockerarchive/internal/writing"
 )
-
-// blobSpace returns how many bytes the blobs, manifests and indexes take in the
-// archive, and whether all their sizes are known.
-func (s *saver) blobSpace() (need int64, known bool, err error) {
-	if s.from.Layout.Unpacks() {
-		return 0, false, nil
-	}
-	known = true
-	seen := map[digest.Digest]bool{}
-	for _, blobs := range s.from.Plan() {
-		for _, b := range blobs {
-			if seen[b.Digest] {
-				continue
-			}
-			seen[b.Digest] = true
-			if b.Size < 0 {
-				known = false
-				continue
-			}
-			span, err := tarfile.Span(s.from.Layout.BlobName(b.Digest), b.Size)
-			if err == nil && need > math.MaxInt64-span {
-				err = tarfile.ErrTooLarge
-			}
-			if err != nil {
-				return 0, false, fmt.Errorf("blob %s: %w", b.Digest, err)
-			}
-			need += span
-		}
-	}
-	return need, known, nil
-}
 
 // checkSpace fails if the archive will certainly not fit on the disk.
 func (s *saver) checkSpace(path string, out *output.Output) error {
-	need, known, err := s.blobSpace()
+	need, known, err := writing.Space(s.from.Layout, s.from.Plan())
 	if err != nil {
 		return err
-	}
-	if known {
-		out.Expect(need)
 	}
 	if out.Stream() || !known {
 		return nil
@@ -72,7 +35,7 @@ func (s *saver) explain(err error, path string, out *output.Output) error {
 	if !ok {
 		return err
 	}
-	need, _, sizeErr := s.blobSpace()
+	need, _, sizeErr := writing.Space(s.from.Layout, s.from.Plan())
 	if sizeErr != nil {
 		return err
 	}

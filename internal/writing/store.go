@@ -100,8 +100,8 @@ func (a *Archive) PutBytes(ctx context.Context, owner Owner, data []byte, d dige
 }
 
 // store writes a blob, decompressed if the layout wants that, and returns it
-// with the digest that it was received under. Reading, decompressing, and hashing
-// with writing run side by side.
+// with the digest that it was received under. Reading, decompressing, hashing and
+// writing run side by side.
 func (a *Archive) store(ctx context.Context, stream io.Reader, info received) (receivedBlob, digest.Digest, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -280,11 +280,8 @@ type blobWriter struct {
 	examined  *examination // of the bytes written
 }
 
-// Write implements io.Writer.
+// Write implements io.Writer. It leaves hashing to the caller.
 func (b *blobWriter) Write(p []byte) (int, error) {
-	if b.hash != nil {
-		b.hash.Write(p)
-	}
 	b.expect()
 	if err := b.blob.Write(b.ctx, p); err != nil {
 		return 0, err
@@ -322,7 +319,11 @@ func (b *blobWriter) expect() {
 // waits for data that will not come.
 func (b *blobWriter) copy(in *blobInput, algorithm compression.Algorithm, cancel func()) error {
 	if algorithm == compression.None {
-		_, err := in.WriteTo(b)
+		w := io.Writer(b)
+		if b.hash != nil {
+			w = io.MultiWriter(b.hash, b)
+		}
+		_, err := in.WriteTo(w)
 		return err
 	}
 	uncompressed, err := b.unpack(in, algorithm)
@@ -330,7 +331,7 @@ func (b *blobWriter) copy(in *blobInput, algorithm compression.Algorithm, cancel
 		return err
 	}
 	defer uncompressed.Close()
-	behind := async.NewWriter(b)
+	behind := async.NewWriter(b.hash, b)
 	_, err = io.Copy(behind, uncompressed)
 	if err != nil {
 		cancel()

@@ -4,7 +4,6 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -128,9 +127,22 @@ func realCases() (all []benchCase) {
 	})
 }
 
-// startRegistry runs and fills the registry of a case, and has $REGISTRY lead to it.
-func (r *runner) startRegistry(ctx context.Context, c benchCase) (stop func() error, err error) {
-	stopServer, err := r.startServer(ctx, false, c.registry.run)
+// direct reports whether clients reach the registry of a case without this process between,
+// as users do. Else its network is there, and counts.
+func (c benchCase) direct() bool { return c.registry != nil && networks[c.network] == (network{}) }
+
+// startRegistry runs and fills the registry of a case, and has $REGISTRY lead to it: straight,
+// or through the network of the case, which counts the bytes that pass.
+func (r *runner) startRegistry(ctx context.Context, c benchCase, straight bool) (stop func() error, err error) {
+	// The address of clients is the same in all runs: it is in the names of images.
+	if err := os.Setenv("REGISTRY", r.front); err != nil {
+		return nil, err
+	}
+	address := ""
+	if straight {
+		address = r.front
+	}
+	stopServer, err := r.startServer(ctx, false, c.registry.run, address)
 	if err != nil {
 		return nil, err
 	}
@@ -140,6 +152,9 @@ func (r *runner) startRegistry(ctx context.Context, c benchCase) (stop func() er
 			return nil, errors.Join(fmt.Errorf("filling the registry: %w: %s", err, said), stopAll())
 		}
 	}
+	if straight {
+		return stopAll, nil
+	}
 	stopLine, err := r.startLine(networks[c.network])
 	if err != nil {
 		return nil, errors.Join(err, stopAll())
@@ -147,15 +162,14 @@ func (r *runner) startRegistry(ctx context.Context, c benchCase) (stop func() er
 	return func() error { return errors.Join(stopLine(), stopAll()) }, nil
 }
 
-// startLine has $REGISTRY lead to $ADDRESS through a network, and counts the bytes that pass.
+// startLine leads from the address of clients to $ADDRESS through a network, and counts the
+// bytes that pass.
 func (r *runner) startLine(n network) (stop func() error, err error) {
 	target := os.Getenv("ADDRESS")
-	// The same in all runs: it is in the names of images.
-	listener, err := n.listen(cmp.Or(r.front, anyPort))
+	listener, err := n.listen(r.front)
 	if err != nil {
 		return nil, err
 	}
-	r.front = listener.Addr().String()
 	go func() {
 		for {
 			client, err := listener.Accept()
@@ -173,7 +187,7 @@ func (r *runner) startLine(n network) (stop func() error, err error) {
 			})
 		}
 	}()
-	return listener.Close, os.Setenv("REGISTRY", r.front)
+	return listener.Close, nil
 }
 
 // pass passes on what comes from one side, by the kernel alone where the network is fast, and

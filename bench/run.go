@@ -31,7 +31,7 @@ type runner struct {
 	data    string
 	scratch string         // all that is temporary, on the same file system as the data
 	sockets string         // a directory for sockets, with a short path
-	front   string         // the address behind which the registries of cases are, once there was one
+	front   string         // the address where clients find the registries of cases
 	passing sync.WaitGroup // of the connections between registries and clients
 	moved   atomic.Int64   // bytes that passed, and those to a Docker daemon
 	images  map[string][]blob
@@ -56,6 +56,9 @@ func (r *runner) start(ctx context.Context) (err error) {
 		return err
 	}
 	if r.sockets, err = os.MkdirTemp("", "bench-"); err != nil {
+		return err
+	}
+	if r.front, err = freeAddress(); err != nil {
 		return err
 	}
 	self, err := os.Executable()
@@ -98,23 +101,19 @@ func (r *runner) shell(ctx context.Context, lines string) (*exec.Cmd, *bytes.Buf
 
 // compare runs both sides of a case in turn and adds a row to the table.
 func (r *runner) compare(ctx context.Context, c benchCase, table io.Writer) error {
-	var ours, theirs []measurement
+	var ours, theirs, oursCounted, theirsCounted []measurement
 	for range r.runs {
-		for _, s := range []struct {
-			name string
-			side side
-			list *[]measurement
-		}{{"ours", c.ours, &ours}, {"theirs", c.theirs, &theirs}} {
-			if s.side.run == "" {
-				continue
-			}
-			m, err := r.measure(ctx, c, s.side)
-			if err != nil {
-				return fmt.Errorf("%s: %w", s.name, err)
-			}
-			*s.list = append(*s.list, m)
-			fmt.Fprintf(os.Stderr, "%s/%s: %.2f s\n", c.name, s.name, m.wall.Seconds())
+		if err := r.runBoth(ctx, c, c.direct(), &ours, &theirs); err != nil {
+			return err
 		}
+	}
+	mine, others := medians(ours), medians(theirs)
+	if c.direct() { // Counting takes time of the processor, so these runs are not timed.
+		if err := r.runBoth(ctx, c, false, &oursCounted, &theirsCounted); err != nil {
+			return err
+		}
+		mine.moved, others.moved = medians(oursCounted).moved, medians(theirsCounted).moved
+		ours, theirs = append(ours, oursCounted...), append(theirs, theirsCounted...)
 	}
 	wrote := func(ms []measurement) (all []digest.Digest) {
 		for _, m := range ms {
@@ -126,15 +125,36 @@ func (r *runner) compare(ctx context.Context, c benchCase, table io.Writer) erro
 	if len(wrote(ours)) > 1 || !c.varies && len(wrote(theirs)) > 1 || c.same && ours[0].output != theirs[0].output {
 		return errors.New("the runs did not all write the same")
 	}
-	printRow(table, c, medians(ours), medians(theirs), r.size(c.distinct))
+	printRow(table, c, mine, others, r.size(c.distinct))
 	if c.theirs.run != "" {
-		r.times[c.name] = pageTimes{medians(ours).wall.Seconds(), medians(theirs).wall.Seconds()}
+		r.times[c.name] = pageTimes{mine.wall.Seconds(), others.wall.Seconds()}
+	}
+	return nil
+}
+
+// runBoth measures each side of a case once, with the registry reached straight or through its
+// network.
+func (r *runner) runBoth(ctx context.Context, c benchCase, straight bool, ours, theirs *[]measurement) error {
+	for _, s := range []struct {
+		name string
+		side side
+		list *[]measurement
+	}{{"ours", c.ours, ours}, {"theirs", c.theirs, theirs}} {
+		if s.side.run == "" {
+			continue
+		}
+		m, err := r.measure(ctx, c, s.side, straight)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		*s.list = append(*s.list, m)
+		fmt.Fprintf(os.Stderr, "%s/%s: %.2f s\n", c.name, s.name, m.wall.Seconds())
 	}
 	return nil
 }
 
 // measure runs a side once.
-func (r *runner) measure(ctx context.Context, c benchCase, s side) (m measurement, err error) {
+func (r *runner) measure(ctx context.Context, c benchCase, s side, straight bool) (m measurement, err error) {
 	defer func() { err = errors.Join(err, r.clear()) }()
 	var before int64
 	defer func() { // When all servers have ended: some print their counts only then.
@@ -142,14 +162,14 @@ func (r *runner) measure(ctx context.Context, c benchCase, s side) (m measuremen
 		m.moved, err = moved-before, errors.Join(err, movedErr)
 	}()
 	if c.registry != nil {
-		stop, startErr := r.startRegistry(ctx, c)
+		stop, startErr := r.startRegistry(ctx, c, straight)
 		if startErr != nil {
 			return m, startErr
 		}
 		defer func() { err = errors.Join(err, stop()) }()
 	}
 	if s.server != "" {
-		stop, startErr := r.startServer(ctx, c.docker, s.server)
+		stop, startErr := r.startServer(ctx, c.docker, s.server, "")
 		if startErr != nil {
 			return m, startErr
 		}

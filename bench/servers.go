@@ -89,23 +89,23 @@ wait $dockerd`}
 const container = `[ -d store ] || { buildah from --name bench scratch; buildah add -q bench $DATA/layers/?.tar /; }
 buildah rmi --all --force`
 
-// startServer starts the server of a side and waits until it listens: on $ADDRESS, or on
-// the socket of a Docker daemon, before which then stands what counts what it gets. The
-// returned function ends it and returns its usage.
-func (r *runner) startServer(ctx context.Context, docker bool, lines string) (stop func() (measurement, error), err error) {
-	network, address := "unix", filepath.Join(r.sockets, "dockerd.sock")
-	counted := func() error { return nil }
+// startServer starts the server of a side and waits until it listens: on $ADDRESS, which is
+// address or, if that is "", a free one; or on the socket of a Docker daemon, before which then
+// stands what counts what it gets. The returned function ends it and returns its usage.
+func (r *runner) startServer(ctx context.Context, docker bool, lines, address string) (stop func() (measurement, error), err error) {
+	network, counted := "tcp", func() error { return nil }
 	if docker {
+		network, address = "unix", filepath.Join(r.sockets, "dockerd.sock")
 		if counted, err = r.startProxy(address); err != nil {
 			return nil, err
 		}
 	} else {
-		free, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
+		if address == "" {
+			if address, err = freeAddress(); err != nil {
+				return nil, err
+			}
 		}
-		network, address = "tcp", free.Addr().String()
-		if err := errors.Join(free.Close(), os.Setenv("ADDRESS", address)); err != nil {
+		if err := os.Setenv("ADDRESS", address); err != nil {
 			return nil, err
 		}
 	}
@@ -135,6 +135,15 @@ func (r *runner) startServer(ctx context.Context, docker bool, lines string) (st
 		case <-time.After(time.Millisecond):
 		}
 	}
+}
+
+// freeAddress returns an address of this machine where nobody listens.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", anyPort)
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
 }
 
 // startProxy passes on bytes from a socket for clients to the daemon's socket, and counts

@@ -132,6 +132,7 @@ func (m *maker) open(ctx context.Context, s Source, f Form, tokens bool) (*base,
 // fill makes the streams.
 func (m *maker) fill(ctx context.Context, h *Header) error {
 	old := newOldText(m.bases)
+	m.free(h) // What the blobs were read with, and the layer before, if one was made.
 	text := newTextEncoder(m.out, old, m.text.text, h.Target.TextSize)
 	if err := findCopies(ctx, old, old.size(), m.text.text, h.Target.TextSize, text.add); err != nil {
 		return err

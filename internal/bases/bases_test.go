@@ -116,6 +116,42 @@ func TestChoose(t *testing.T) {
 	}
 }
 
+// Layers of any size have sketches of a few MB, which tell as well what they have of each other.
+func TestSketchesOfLargeLayers(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	const samples = 20 * maxSamples // of 2.7 GB of text
+	large, small, target := newSketch(), newSketch(), newSketch()
+	most := 0
+	for n := range samples {
+		h := r.Uint64() >> sampleBits
+		for s, size := range map[*sketch]int{large: samples, small: maxSamples / 2, target: samples / 2} {
+			if n < size && h>>(64-s.bits) == 0 {
+				s.add(h)
+			}
+		}
+		most = max(most, len(large.samples))
+	}
+	assert.LessOrEqual(t, most, maxSamples)
+	const text = samples << sampleBits
+	assert.InEpsilon(t, text/2, target.in(large), 0.02)
+	assert.InEpsilon(t, maxSamples/2<<sampleBits, small.in(large), 0.1)
+	assert.InEpsilon(t, maxSamples/2<<sampleBits, large.in(small), 0.1)
+	small.without(large)
+	assert.Zero(t, small.in(target), "target has nothing of it that large does not have")
+	for n := range 2 * maxSamples {
+		large.header(tarHeader(t, fmt.Sprintf("file %d", n), 100))
+	}
+	assert.Len(t, large.names, maxSamples)
+}
+
+// tarHeader returns the header of a file.
+func tarHeader(t *testing.T, name string, size int64) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	require.NoError(t, tar.NewWriter(&b).WriteHeader(&tar.Header{Name: name, Size: size, Mode: 0o644, Typeflag: tar.TypeReg}))
+	return b.Bytes()
+}
+
 // A layer is made once for all borrowers, and kept as far as Keep allows.
 func TestLend(t *testing.T) {
 	oldText := tree(t, content(1, 200_000))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
+	"maps"
 	"math/bits"
 	"runtime"
 	"slices"
@@ -20,11 +21,13 @@ import (
 const (
 	// maxBases is of how many layers one is made at most.
 	maxBases = 8
-	// sampleWeight is for how many bytes of text one sample stands, on average.
-	sampleWeight = 1 << sampleBits
-	sampleBits   = 11
+	// sampleBits say for how many bytes of text one sample stands, on average: 2048 at first.
+	sampleBits = 11
 	// window is how many bytes of text a sample is of.
 	window = 48
+	// maxSamples is of how many samples and names a sketch is at most: one of a layer of any size
+	// takes 3 MB. The samples of a text of more than 128 MB stand for more bytes each.
+	maxSamples = 1 << 16
 	// worth is which part of a text a further base has to bring.
 	worth = 64
 )
@@ -34,8 +37,27 @@ const (
 // is.
 type sketch struct {
 	samples map[uint64]struct{}
+	bits    int              // a sample stands for 1<<bits bytes: so many of its highest bits are 0
 	names   map[uint64]int64 // sizes of the files
 	size    int64            // in bytes, of the text
+}
+
+func newSketch() *sketch {
+	return &sketch{samples: map[uint64]struct{}{}, bits: sampleBits, names: map[uint64]int64{}}
+}
+
+// add adds a sample that stands for enough bytes. If there are too many, every other one goes.
+func (s *sketch) add(h uint64) {
+	s.samples[h] = struct{}{}
+	for len(s.samples) > maxSamples && s.bits < 63 {
+		s.thin(s.bits + 1)
+	}
+}
+
+// thin leaves the samples that stand for 1<<bits bytes each.
+func (s *sketch) thin(bits int) {
+	s.bits = bits
+	maps.DeleteFunc(s.samples, func(h uint64, _ struct{}) bool { return h>>(64-bits) != 0 })
 }
 
 // seed makes hashes of names. They never leave the process.
@@ -53,7 +75,7 @@ func sketchOf(ctx context.Context, loan *catalog.Loan) (*sketch, error) {
 		return nil, err
 	}
 	defer text.Close() // It is only read.
-	s := &sketch{samples: map[uint64]struct{}{}, names: map[uint64]int64{}}
+	s := newSketch()
 	return s, s.read(ctx, bufio.NewReaderSize(text, 256<<10))
 }
 
@@ -76,8 +98,8 @@ func (s *sketch) read(ctx context.Context, r io.Reader) error {
 			if at++; at == window {
 				at = 0
 			}
-			if h>>(64-sampleBits) == 0 && h != 0 {
-				s.samples[h] = struct{}{}
+			if h>>(64-s.bits) == 0 && h != 0 {
+				s.add(h)
 			}
 		}
 		for off := 0; off+block <= n; off += block {
@@ -105,7 +127,7 @@ func (s *sketch) header(b []byte) {
 		}
 		size = size<<3 | int64(c-'0')
 	}
-	if size > 0 {
+	if size > 0 && len(s.names) < maxSamples {
 		s.names[maphash.Bytes(seed, append(slices.Clone(b[:100]), b[345:500]...))] = size
 	}
 }
@@ -168,13 +190,7 @@ func (s *Set) sketch(ctx context.Context) ([]*Layer, []*sketch, error) {
 // before it.
 func choose(target *sketch, layers []*Layer, known []*sketch) []*Layer {
 	var chosen []*Layer
-	left := &sketch{samples: map[uint64]struct{}{}, names: map[uint64]int64{}, size: target.size}
-	for h := range target.samples {
-		left.samples[h] = struct{}{}
-	}
-	for h, size := range target.names {
-		left.names[h] = size
-	}
+	left := &sketch{samples: maps.Clone(target.samples), bits: target.bits, names: maps.Clone(target.names), size: target.size}
 	for len(chosen) < maxBases {
 		best, most := -1, max(target.size/worth, 1)
 		for n, k := range known {
@@ -196,9 +212,10 @@ func choose(target *sketch, layers []*Layer, known []*sketch) []*Layer {
 // whose addresses have all moved.
 func (s *sketch) in(other *sketch) int64 {
 	var sum int64
+	both := max(s.bits, other.bits) // Neither has all samples with fewer zeros.
 	for h := range s.samples {
-		if _, ok := other.samples[h]; ok {
-			sum += sampleWeight
+		if _, ok := other.samples[h]; ok && h>>(64-both) == 0 {
+			sum += 1 << both
 		}
 	}
 	for h, size := range s.names {
@@ -209,7 +226,11 @@ func (s *sketch) in(other *sketch) int64 {
 	return sum
 }
 
+// without takes away what another one has. What it may have, but has no samples of, goes too.
 func (s *sketch) without(other *sketch) {
+	if other.bits > s.bits {
+		s.thin(other.bits)
+	}
 	for h := range other.samples {
 		delete(s.samples, h)
 	}

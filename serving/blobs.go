@@ -3,6 +3,7 @@ package serving
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"net/http"
@@ -206,8 +207,34 @@ func (e *damagedError) Unwrap() error { return e.error }
 
 // verdicts are the results of verifying the blobs of an archive.
 type verdicts struct {
-	mu  sync.Mutex
-	all map[digest.Digest]error // nil: nothing is wrong, or not yet found
+	mu        sync.Mutex
+	all       map[digest.Digest]error // nil: nothing is wrong, or not yet found
+	suspected map[digest.Digest]bool  // blobs that have come from a store, and were wrong
+}
+
+// come notes the result of verifying a blob that has come from a store. It returns what to tell clients: a blob may
+// be damaged on its way, and is damaged in the archive only if it is wrong twice.
+func (o *opened) come(d digest.Digest, err error) error {
+	v := &o.checked
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch {
+	case err == nil:
+		delete(v.suspected, d)
+		return nil
+	case v.all[d] != nil:
+		return v.all[d]
+	case v.suspected[d]:
+		v.setLocked(d, &damagedError{err})
+		delete(v.suspected, d)
+		return v.all[d]
+	}
+	if v.suspected == nil {
+		v.suspected = map[digest.Digest]bool{}
+	}
+	v.suspected[d] = true
+	o.forget()
+	return &storeError{o.path, fmt.Errorf("the blob %s arrived damaged: %w", d, err)}
 }
 
 // of returns what is wrong with a blob, as far as that is known.
@@ -234,6 +261,10 @@ func (v *verdicts) claim(d digest.Digest) bool {
 func (v *verdicts) set(d digest.Digest, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.setLocked(d, err)
+}
+
+func (v *verdicts) setLocked(d digest.Digest, err error) {
 	if v.all == nil {
 		v.all = map[digest.Digest]error{}
 	}
@@ -288,7 +319,7 @@ func (s *Server) check(view *snapshot, img *image, b *archive.Blob) {
 	}
 	view.users++
 	deadline := time.Now().Add(maxCheckDelay) // It also limits checks that wait for others.
-	s.checks.Go(func() {
+	s.work.Go(func() {
 		defer s.release(view)
 		select {
 		case s.checker <- struct{}{}:

@@ -7,10 +7,8 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/dockerarchive/dockerarchive/archive"
-	files "github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 )
 
@@ -40,9 +38,8 @@ func newSnapshot(s *Server, archives []*opened) *snapshot {
 
 // document is a manifest or an index.
 type document struct {
-	imgspecv1.Descriptor // as it is listed by the referrers API
-	subject              digest.Digest
-	images               []*image // that it is of, or a part of
+	listed
+	images []*image // that it is of, or a part of
 }
 
 // content has the documents and blobs that can be asked for by digest.
@@ -50,13 +47,12 @@ type content struct {
 	documents map[digest.Digest]*document
 	owners    map[digest.Digest][]*document // of blobs
 	referrers map[digest.Digest][]*document // in the order of the archives
-	// incomplete is set if something could not be read that may be the next time.
-	incomplete bool
 }
 
-// byDigest returns the content of the archives. It reads all manifests when it is first
-// called, and not before: a client that asks for a tag need not wait for it. If something
-// cannot be read now, but may be the next time, that call looks again.
+// byDigest returns the content of the archives. It reads the manifests of local archives when it is first called, and
+// not before: a client that asks for a tag need not wait for it. Those of archives in stores were read when these were
+// opened, so no store makes clients of other archives wait. If something cannot be read now, but may be the next time,
+// that call looks again.
 func (v *snapshot) byDigest() *content {
 	v.reading.Lock()
 	defer v.reading.Unlock()
@@ -64,86 +60,50 @@ func (v *snapshot) byDigest() *content {
 		return v.content
 	}
 	c := &content{documents: map[digest.Digest]*document{}, owners: map[digest.Digest][]*document{}, referrers: map[digest.Digest][]*document{}}
-	for _, img := range v.images {
-		m, err := img.find(v.server.ctx, "")
-		if err != nil {
-			c.failed(v.server, img, "image cannot be read", err)
-			continue
+	complete := true
+	images := v.images
+	for _, a := range v.archives {
+		all, err := a.list(v.server.ctx, v.server.reportListing(a))
+		complete = complete && err == nil
+		for n, found := range all {
+			for _, l := range found {
+				c.add(l, images[n])
+			}
 		}
-		c.add(v.server, img, m, 0)
+		images = images[len(a.images):]
 	}
 	for _, img := range v.names.made {
-		c.documents[img.made.Digest] = &document{Descriptor: img.made.Descriptor, images: []*image{img}}
+		c.documents[img.made.Digest] = &document{listed: listed{Descriptor: img.made.Descriptor}, images: []*image{img}}
 	}
-	if !c.incomplete {
+	if complete {
 		v.content = c
 	}
 	return c
 }
 
-// failed notes that something cannot be read.
-func (c *content) failed(s *Server, img *image, message string, err error) {
-	c.incomplete = c.incomplete || mayPass(err)
-	s.options.Log.Warn(message, "path", printable.String(img.from.path), "error", printable.Error(err))
+// reportListing returns a function that logs what cannot be read of an archive.
+func (s *Server) reportListing(o *opened) func(message string, err error) {
+	return func(message string, err error) {
+		s.options.Log.Warn(message, "path", printable.String(o.path), "error", printable.Error(err))
+	}
 }
 
-// add notes a manifest, or an index and all that it leads to.
-func (c *content) add(s *Server, img *image, m *archive.Manifest, depth int) {
-	known := c.documents[m.Digest]
-	if known != nil {
-		if known.images[len(known.images)-1] == img {
-			return
-		}
+// add notes a document of an image.
+func (c *content) add(l listed, img *image) {
+	if known := c.documents[l.Digest]; known != nil {
 		known.images = append(known.images, img)
-	} else {
-		c.describe(m, img)
-	}
-	if depth == files.MaxIndexDepth {
 		return
 	}
-	for _, d := range m.Manifests() {
-		child, err := img.find(s.ctx, d.Digest)
-		switch {
-		case err == nil:
-			c.add(s, img, child, depth+1)
-		case !errors.Is(err, fs.ErrNotExist): // A manifest that was not saved is no error.
-			c.failed(s, img, "manifest cannot be read", err)
+	d := &document{listed: l, images: []*image{img}}
+	c.documents[l.Digest] = d
+	for _, b := range l.blobs {
+		if owners := c.owners[b]; len(owners) == 0 || owners[len(owners)-1] != d {
+			c.owners[b] = append(owners, d)
 		}
 	}
-}
-
-// describe notes a manifest or an index that was not known.
-func (c *content) describe(m *archive.Manifest, img *image) *document {
-	var fields struct {
-		ArtifactType string                 `json:"artifactType"`
-		Config       *imgspecv1.Descriptor  `json:"config"`
-		Layers       []imgspecv1.Descriptor `json:"layers"`
-		Subject      *imgspecv1.Descriptor  `json:"subject"`
-		Annotations  map[string]string      `json:"annotations"`
+	if l.subject != "" {
+		c.referrers[l.subject] = append(c.referrers[l.subject], d)
 	}
-	_ = files.Decode("manifest", m.Data, &fields) // Package archive has read it before.
-	d := &document{
-		Descriptor: imgspecv1.Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: m.Size, ArtifactType: fields.ArtifactType},
-		images:     []*image{img},
-	}
-	c.documents[m.Digest] = d
-	blobs := fields.Layers
-	if fields.Config != nil {
-		blobs = append(blobs, *fields.Config)
-		if d.ArtifactType == "" {
-			d.ArtifactType = fields.Config.MediaType
-		}
-	}
-	for _, b := range blobs {
-		if owners := c.owners[b.Digest]; len(owners) == 0 || owners[len(owners)-1] != d {
-			c.owners[b.Digest] = append(owners, d)
-		}
-	}
-	if fields.Subject != nil {
-		d.subject, d.Annotations = fields.Subject.Digest, fields.Annotations
-		c.referrers[d.subject] = append(c.referrers[d.subject], d)
-	}
-	return d
 }
 
 // membership finds out which documents a repository has, each document once.

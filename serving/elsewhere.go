@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -88,7 +89,7 @@ func (s *Server) openElsewhere(r *request, b *archive.Blob, img *image, closeArc
 		return body, nil
 	}
 	off, n := wanted(r.Request, b.Size)
-	passed := &passing{ctx: r.Context(), fetch: explained, blob: b, damaged: func(err error) { img.from.checked.set(b.Digest, &damagedError{err}) }}
+	passed := &passing{ctx: r.Context(), fetch: explained, blob: b, from: img.from}
 	out.content = passed
 	if r.Method != http.MethodGet || n <= 0 {
 		return out, nil
@@ -96,10 +97,6 @@ func (s *Server) openElsewhere(r *request, b *archive.Blob, img *image, closeArc
 	if s.cache != nil && (n >= maxAlone || n == b.Size) {
 		kept, err := s.cache.Fetch(r.Context(), b.Digest, b.Size, img.from, s.fetchWhole(img, b.Digest))
 		switch {
-		case errors.Is(err, blobcache.ErrWrong), errors.Is(err, errdef.ErrDamaged):
-			closeArchive()
-			passed.damaged(err)
-			return nil, &damagedError{err}
 		case errors.Is(err, blobcache.ErrNoRoom), errors.Is(err, blobcache.ErrOther), errors.Is(err, blobcache.ErrDisk):
 			s.noteDisk(err)
 		case err != nil:
@@ -126,7 +123,7 @@ func (s *Server) fetchWhole(img *image, d digest.Digest) func(context.Context) (
 		ctx = webclient.WithMeter(ctx, s.stores.meter)
 		b, done, err := img.blob(ctx, d)
 		if err != nil {
-			return nil, err
+			return nil, img.from.judge(d, err)
 		}
 		var body io.ReadCloser
 		if fetch := fetchFrom(b, img); fetch != nil {
@@ -136,24 +133,36 @@ func (s *Server) fetchWhole(img *image, d digest.Digest) func(context.Context) (
 		}
 		if err != nil {
 			done()
-			return nil, img.from.explain(err)
+			return nil, img.from.judge(d, img.from.explain(err))
 		}
-		return &explainedBody{body, img.from, done}, nil
+		return &explainedBody{body, img.from, d, done}, nil
 	}
+}
+
+// judge returns what to tell clients of an error of a blob that comes from a store.
+func (o *opened) judge(d digest.Digest, err error) error {
+	if errors.Is(err, blobcache.ErrWrong) || errors.Is(err, errdef.ErrDamaged) {
+		return o.come(d, err)
+	}
+	return err
 }
 
 // explainedBody is a blob from an archive, with errors of opened.explain.
 type explainedBody struct {
 	io.ReadCloser
-	from *opened
-	done func()
+	from   *opened
+	digest digest.Digest
+	done   func()
 }
+
+// Verified implements blobcache.Judge.
+func (b *explainedBody) Verified(err error) error { return b.from.come(b.digest, err) }
 
 // Read implements io.Reader.
 func (b *explainedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil && err != io.EOF {
-		err = b.from.explain(err)
+		err = b.from.judge(b.digest, b.from.explain(err))
 	}
 	return n, err
 }
@@ -164,13 +173,15 @@ func (b *explainedBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// cached returns a blob that is in the cache, or arriving from an archive of its owners and worth waiting for; else nil.
+// cached returns a blob that is in the cache, or arriving from the archive that would be asked, and worth waiting for;
+// else nil.
 func (s *Server) cached(r *request, owners []*image, d digest.Digest) *ready {
-	origins := make([]any, len(owners))
-	for n, img := range owners {
-		origins[n] = img.from
+	// Another archive that names the repository must not make clients wait for it.
+	var origin any
+	if i := slices.IndexFunc(owners, func(img *image) bool { return img.from.checked.of(d) == nil }); i >= 0 {
+		origin = owners[i].from
 	}
-	b, err := s.cache.Get(r.Context(), d, origins...)
+	b, err := s.cache.Get(r.Context(), d, origin)
 	if err != nil {
 		s.noteDisk(err)
 		return nil // The archive may have it.
@@ -222,9 +233,6 @@ func (f *following) Read(p []byte) (int, error) {
 	if !f.failed {
 		n, err := f.Blob.Read(p)
 		f.expects -= int64(n)
-		if f.instead != nil && (errors.Is(err, blobcache.ErrWrong) || errors.Is(err, errdef.ErrDamaged)) {
-			f.instead.damaged(err)
-		}
 		if n > 0 || !errors.Is(err, blobcache.ErrDisk) || f.instead == nil {
 			return n, err
 		}
@@ -250,7 +258,7 @@ type passing struct {
 	ctx      context.Context
 	fetch    fetcher
 	blob     *archive.Blob
-	damaged  func(error)
+	from     *opened
 	pos      int64
 	expected int64 // how many bytes will be read from pos on
 	stream   io.ReadCloser
@@ -314,10 +322,14 @@ func (p *passing) Read(data []byte) (int, error) {
 	p.at = p.pos
 	if p.verifier != nil {
 		_, _ = p.verifier.Write(data[:n]) // Never fails.
-		if p.pos == p.blob.Size && !p.verifier.Verified() {
-			err = fmt.Errorf("%w: the blob does not match its digest", errdef.ErrDamaged)
-			p.damaged(err)
-			return 0, err
+		if p.pos == p.blob.Size {
+			var wrong error
+			if !p.verifier.Verified() {
+				wrong = fmt.Errorf("%w: the blob does not match its digest", errdef.ErrDamaged)
+			}
+			if said := p.from.come(p.blob.Digest, wrong); said != nil {
+				return 0, said
+			}
 		}
 	}
 	if err == io.EOF && n == 0 {

@@ -1,7 +1,7 @@
 package serving
 
 // AwaitChecks returns when all blobs that were sent have been verified.
-func (s *Server) AwaitChecks() { s.checks.Wait() }
+func (s *Server) AwaitChecks() { s.work.Wait() }
 
 // Compare has passwords compared with hashes by a test.
 func (u *Users) Compare(compare func(hash, password []byte) error) { u.compare = compare }
@@ -28,4 +28,14 @@ func (s *Server) Found() int {
 	s.refreshing <- struct{}{}
 	defer func() { <-s.refreshing }()
 	return len(s.locations[0].found)
+}
+
+// StoreRetries is how often a request to a store is repeated.
+const StoreRetries = storeRetries
+
+// Refused returns how many files are known that could not be read.
+func (s *Server) Refused() int {
+	s.refused.mu.Lock()
+	defer s.refused.mu.Unlock()
+	return len(s.refused.all)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -67,6 +68,11 @@ func (s *Server) refresh(ctx context.Context, age time.Duration, strict bool) er
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	return s.refreshNow(ctx, age, strict)
+}
+
+// refreshNow is refresh for a caller that holds s.refreshing.
+func (s *Server) refreshNow(ctx context.Context, age time.Duration, strict bool) error {
 	before := s.acquire()
 	if before == nil {
 		return nil
@@ -101,13 +107,9 @@ func (s *Server) refresh(ctx context.Context, age time.Duration, strict bool) er
 	for path := range old {
 		s.options.Log.Info("archive is gone", "path", printable.String(path))
 	}
+	s.refused.keep(files)
 	if len(added) > 0 || len(old) > 0 {
-		next := newSnapshot(s, archives)
-		if len(s.locations) > 0 {
-			// The store may be unreachable when the first client asks.
-			next.byDigest()
-		}
-		s.swap(next)
+		s.swap(newSnapshot(s, archives))
 	}
 	return nil
 }
@@ -143,28 +145,52 @@ func (s *Server) open(ctx context.Context, f file, old *opened) (*opened, error)
 		return old, nil
 	}
 	begun := time.Now()
-	a, err := s.stores.openArchive(ctx, s.pool.opener, f.path)
+	o, err := s.openNew(ctx, f)
 	if err != nil {
 		if ctx.Err() == nil {
-			switch {
-			case tooManyFiles(err): // The next refresh tries again.
-			case isElsewhere(f.path) && !errors.Is(err, errdef.ErrDamaged) && !errors.Is(err, errdef.ErrNoImageArchive) && !errors.Is(err, errdef.ErrLimit):
-				s.refused.add(f, time.Now().Add(reopenInterval))
-			default:
-				s.refused.add(f, time.Time{})
-			}
+			s.refuse(f, err)
 			s.options.Log.Warn("archive cannot be read", "path", printable.String(f.path), "error", printable.Error(err), "still served as it was", old != nil)
 		}
 		return old, pathError(f.path, err)
 	}
 	s.refused.remove(f)
-	s.options.Log.Info("serving archive", "path", printable.String(f.path), "images", len(a.All()), "ready after", time.Since(begun).Round(time.Microsecond))
+	s.options.Log.Info("serving archive", "path", printable.String(f.path), "images", len(o.images), "ready after", time.Since(begun).Round(time.Microsecond))
+	return o, nil
+}
+
+// openNew opens an archive. It also reads the manifests of one in a store, which may be unreachable when the first
+// client asks for them.
+func (s *Server) openNew(ctx context.Context, f file) (*opened, error) {
+	a, err := s.stores.openArchive(ctx, s.pool.opener, f.path)
+	if err != nil {
+		return nil, err
+	}
 	o := &opened{path: f.path, stamp: f.stamp}
 	for _, img := range a.All() {
 		o.images = append(o.images, img.Names)
 	}
 	s.pool.add(o, a)
+	if !o.elsewhere() {
+		return o, nil
+	}
+	if _, err := o.list(ctx, s.reportListing(o)); err != nil {
+		s.pool.drop(o)
+		return nil, err
+	}
 	return o, nil
+}
+
+// refuse remembers an archive that cannot be opened, and until when. One of a store is opened again after a time: it
+// may have been damaged on its way, too, but not twice.
+func (s *Server) refuse(f file, err error) {
+	bad := errors.Is(err, errdef.ErrDamaged) || errors.Is(err, errdef.ErrNoImageArchive) || errors.Is(err, errdef.ErrLimit)
+	switch {
+	case tooManyFiles(err): // The next refresh tries again.
+	case isElsewhere(f.path) && !(bad && s.refused.before(f)):
+		s.refused.add(f, time.Now().Add(reopenInterval), bad)
+	default:
+		s.refused.add(f, time.Time{}, bad)
+	}
 }
 
 // reopenInterval is how often, at most, a failed archive of a store is opened again.
@@ -179,6 +205,7 @@ type refusals struct {
 type refusal struct {
 	stamp
 	until time.Time // zero: until the file changes
+	bad   bool      // because of what was read, not because it could not be read
 }
 
 func (r *refusals) has(f file) bool {
@@ -188,13 +215,35 @@ func (r *refusals) has(f file) bool {
 	return ok && refused.same(f.stamp) && (refused.until.IsZero() || time.Now().Before(refused.until))
 }
 
-func (r *refusals) add(f file, until time.Time) {
+// before reports whether the file has been refused before because of what was read.
+func (r *refusals) before(f file) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	refused, ok := r.all[f.path]
+	return ok && refused.same(f.stamp) && refused.bad
+}
+
+func (r *refusals) add(f file, until time.Time, bad bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.all == nil {
 		r.all = map[string]refusal{}
 	}
-	r.all[f.path] = refusal{f.stamp, until}
+	r.all[f.path] = refusal{f.stamp, until, bad}
+}
+
+// keep forgets all files but those that are still there.
+func (r *refusals) keep(files []file) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.all) == 0 {
+		return
+	}
+	there := map[string]bool{}
+	for _, f := range files {
+		there[f.path] = true
+	}
+	maps.DeleteFunc(r.all, func(path string, _ refusal) bool { return !there[path] })
 }
 
 func (r *refusals) remove(f file) {
@@ -208,13 +257,14 @@ func (r *refusals) remove(f file) {
 func (s *Server) find(ctx context.Context, before *snapshot, age time.Duration, strict bool) ([]file, error) {
 	var files []file
 	seen := map[string]bool{}
+	failed := s.lookAll(ctx, age, strict)
 	for _, path := range s.paths {
 		var found []file
 		var now stamp
 		var err error
 		at := s.locationOf(path)
 		if at != nil {
-			found, err = s.findAt(ctx, at, age, strict)
+			found, err = at.found, failed[at]
 		} else {
 			now, err = stampOf(path)
 		}

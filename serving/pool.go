@@ -41,6 +41,7 @@ type opened struct {
 	stamp   stamp      // of the file, before it was opened
 	images  [][]string // the names of each
 	checked verdicts
+	listing listing
 	changed atomic.Bool // it cannot be read on, because the store had another one meanwhile
 	pool    *pool
 
@@ -156,6 +157,18 @@ func (s *stores) unchanged(ctx context.Context, o *opened) error {
 		return errors.Join(ErrReplaced, err)
 	}
 	return nil
+}
+
+// forget drops what is kept in memory of an archive in a store: it may have been damaged on its way.
+func (o *opened) forget() {
+	o.pool.mu.Lock()
+	defer o.pool.mu.Unlock()
+	if o.archive == nil {
+		return
+	}
+	if r, ok := o.archive.remote.(interface{ Forget() }); ok {
+		r.Forget()
+	}
 }
 
 // release ends a use of an archive.

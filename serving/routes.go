@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"maps"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -48,6 +50,8 @@ type attempt struct {
 	// again is set to request another attempt after a refresh: an archive is gone, or there may be a new one.
 	again bool
 	age   time.Duration // how old the last check of stores may be
+	// unsure is set if the refresh is still going on.
+	unsure bool
 }
 
 // request is a request for something in a repository.
@@ -111,7 +115,7 @@ func (s *Server) routeRepository(w http.ResponseWriter, r *http.Request, view *s
 	repository := view.names.find(namespace, name)
 	switch {
 	case repository != nil:
-	case strings.Contains(reference, ":") && s.lookAgain(a):
+	case strings.Contains(reference, ":") && (s.lookAgain(a) || s.failUnsure(w, r, a)):
 		return
 	case len(name) > maxName || !validName.MatchString(name):
 		fail(w, r, http.StatusBadRequest, codeNameInvalid, "the name of the repository is not valid")
@@ -177,6 +181,26 @@ func (s *Server) lookAgain(a *attempt) bool {
 	return a.again
 }
 
+// failUnsure answers that something may be in a store that cannot be checked, unless all stores have been.
+func (s *Server) failUnsure(w http.ResponseWriter, r *http.Request, a *attempt) bool {
+	which := slices.Sorted(maps.Keys(s.Failing()))
+	switch {
+	case len(which) > 0:
+		unavailable(w, r, 5, "it is in no archive that is known, and "+strings.Join(which, ", ")+" cannot be checked for new ones, because a store fails; the log of the server says why")
+	case a.unsure:
+		unavailable(w, r, 5, "it is in no archive that is known, and the stores are still being checked for new ones")
+	default:
+		return false
+	}
+	return true
+}
+
+// unavailable answers that a client should come back after so many seconds.
+func unavailable(w http.ResponseWriter, r *http.Request, seconds int, message string) {
+	w.Header().Set("Retry-After", strconv.Itoa(seconds))
+	fail(w, r, http.StatusServiceUnavailable, codeUnavailable, message)
+}
+
 // failReading answers that something could not be read.
 func (s *Server) failReading(w http.ResponseWriter, r *request, code string, err error) {
 	var damaged *damagedError
@@ -187,16 +211,15 @@ func (s *Server) failReading(w http.ResponseWriter, r *request, code string, err
 		r.again = true
 	case errors.Is(err, fs.ErrNotExist) && s.lookAgain(r.attempt):
 	case errors.Is(err, ErrReplaced), tooManyFiles(err):
-		w.Header().Set("Retry-After", "1")
-		fail(w, r.Request, http.StatusServiceUnavailable, codeUnavailable, "the archive cannot be read now; try again")
+		unavailable(w, r.Request, 1, "the archive cannot be read now; try again")
 	case errors.As(err, &damaged): // The content that has this digest is not there.
 		fail(w, r.Request, http.StatusNotFound, code, "it is damaged in the archive")
+	case errors.Is(err, fs.ErrNotExist) && s.failUnsure(w, r.Request, r.attempt):
 	case errors.Is(err, fs.ErrNotExist):
 		fail(w, r.Request, http.StatusNotFound, code, "no archive has it in this repository")
 	case errors.As(err, &away):
 		s.options.Log.Error("content cannot be read", "path", printable.String(r.URL.Path), "archive", printable.String(away.path), "error", printable.Error(away.err))
-		w.Header().Set("Retry-After", "5")
-		fail(w, r.Request, http.StatusServiceUnavailable, codeUnavailable, printable.String(away.path)+" cannot be read now, because its store fails; the log of the server says why")
+		unavailable(w, r.Request, 5, printable.String(away.path)+" cannot be read now, because its store fails; the log of the server says why")
 	default:
 		s.options.Log.Error("content cannot be read", "path", printable.String(r.URL.Path), "error", printable.Error(err))
 		fail(w, r.Request, http.StatusInternalServerError, codeUnknown, "it cannot be read from the archive; the log of the server says why")

@@ -106,12 +106,13 @@ type Server struct {
 	pool    *pool
 	ctx     context.Context // for work between requests
 	cancel  context.CancelFunc
-	checks  sync.WaitGroup
-	checker chan struct{} // held by a goroutine that reads a blob to verify it
-	sending atomic.Int64  // how many blobs are being sent
-	quiet   chan struct{} // has something when that has become none
+	work    sync.WaitGroup // of that
+	checker chan struct{}  // held by a goroutine that reads a blob to verify it
+	sending atomic.Int64   // how many blobs are being sent
+	quiet   chan struct{}  // has something when that has become none
 
 	refreshing chan struct{} // held by who refreshes
+	asked      asked
 	refused    refusals
 	locations  []*location
 	stores     *stores
@@ -193,7 +194,7 @@ func (s *Server) Images() (images, archives int) {
 func (s *Server) Close() error {
 	s.cancel()
 	s.swap(nil) // No check begins after that.
-	s.checks.Wait()
+	s.work.Wait()
 	if s.cache == nil {
 		s.stores.close()
 		return nil
@@ -241,8 +242,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	first := &attempt{}
 	if s.answer(rw, r, first); first.again {
-		_ = s.refresh(r.Context(), first.age, false) // Everything is logged.
-		s.answer(rw, r, &attempt{last: true})
+		over := s.await(r.Context(), first.age)
+		s.answer(rw, r, &attempt{last: true, unsure: !over})
 	}
 }
 

@@ -28,6 +28,8 @@ const (
 	askedInterval = time.Second
 	// lookPatience is how long a check may take while archives are served.
 	lookPatience = 30 * time.Second
+	// askedPatience is how long a client waits for a check.
+	askedPatience = 10 * time.Second
 	// storeRetries is how often a request to a store is repeated: for a minute and a half.
 	storeRetries = 7
 )
@@ -99,13 +101,32 @@ func (s *Server) locationOf(path string) *location {
 	return s.locations[i]
 }
 
-// findAt returns the archives of an address, as they are or as they were at most age ago. If it fails, it returns the
-// archives of the last successful check along with the error: only a Server that starts reports that. A check does not
-// end with the client that wants it: others want it, too, and clients that leave at once would cause any number of
-// checks.
-func (s *Server) findAt(ctx context.Context, l *location, age time.Duration, strict bool) ([]file, error) {
+// lookAll checks all addresses side by side, and returns the errors.
+func (s *Server) lookAll(ctx context.Context, age time.Duration, strict bool) map[*location]error {
+	failed := make([]error, len(s.locations))
+	var looks sync.WaitGroup
+	for n, l := range s.locations {
+		looks.Go(func() { failed[n] = s.lookAt(ctx, l, age, strict) })
+	}
+	looks.Wait()
+	all := map[*location]error{}
+	for n, l := range s.locations {
+		all[l] = failed[n]
+	}
+	return all
+}
+
+// lookAt finds the archives of an address, unless it has done so at most age ago. If it fails, the archives stay those
+// of the last successful check, and only a Server that starts reports the error. A check does not end with the client
+// that wants it: others want it, too, and clients that leave at once would cause any number of checks.
+func (s *Server) lookAt(ctx context.Context, l *location, age time.Duration, strict bool) error {
+	s.mu.Lock()
+	if age > 0 && l.failed != "" {
+		age = storeInterval // Clients need not find out again and again.
+	}
+	s.mu.Unlock()
 	if !strict && time.Since(l.looked) < age {
-		return l.found, nil
+		return nil
 	}
 	if !strict {
 		var cancel context.CancelFunc
@@ -116,7 +137,7 @@ func (s *Server) findAt(ctx context.Context, l *location, age time.Duration, str
 	found, err := s.look(webclient.WithMeter(ctx, s.stores.meter), l)
 	l.looked = time.Now()
 	if errors.Is(err, context.Canceled) { // The Server is being closed.
-		return l.found, err
+		return err
 	}
 	said := ""
 	if err != nil {
@@ -134,7 +155,7 @@ func (s *Server) findAt(ctx context.Context, l *location, age time.Duration, str
 	case said == "" && before != "":
 		s.options.Log.Info("store can be read again", "path", printable.String(l.address))
 	}
-	return l.found, err
+	return err
 }
 
 // look asks a store for the archives of an address.

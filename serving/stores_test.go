@@ -3,6 +3,7 @@ package serving_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -21,6 +23,8 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/archive"
 	"github.com/dockerarchive/dockerarchive/internal/imagetest"
+	"github.com/dockerarchive/dockerarchive/internal/ranged"
+	"github.com/dockerarchive/dockerarchive/internal/retry"
 	"github.com/dockerarchive/dockerarchive/internal/storetest"
 	"github.com/dockerarchive/dockerarchive/serving"
 	_ "github.com/dockerarchive/dockerarchive/store/https"
@@ -150,12 +154,167 @@ func TestSwappedWhileSent(t *testing.T) {
 			assert.Contains(t, s.log.String(), "it has changed while it was read")
 
 			s.Refresh(t.Context()) // The archive that is there now is damaged.
-			a = s.do(http.MethodGet, "/v2/"+blobOf(one))
-			assert.Error(t, a.err)
-			assert.Less(t, len(a.body), len(one.Layers[0].Blob))
+			for range 2 {
+				a = s.do(http.MethodGet, "/v2/"+blobOf(one))
+				assert.Error(t, a.err)
+				assert.Less(t, len(a.body), len(one.Layers[0].Blob))
+			}
 			assert.Equal(t, http.StatusNotFound, s.status(blobOf(one)))
 		})
 	}
+}
+
+// A blob that is damaged on its way, once, is requested from the store again. So are the documents of an archive.
+func TestDamagedOnItsWay(t *testing.T) {
+	for name, options := range map[string]func(t *testing.T) serving.Options{
+		"passed on": func(*testing.T) serving.Options { return impatient(serving.Options{}) }, "cached": cached,
+	} {
+		t.Run(name, func(t *testing.T) {
+			store, one := storetest.NewS3(t), randomLayer(t, 1, 8<<20)
+			data := newLayout(t).add(one, "team/app:1").bytes()
+			blob, manifest := bytes.Index(data, one.Layers[0].Blob), bytes.Index(data, one.Raw)
+			path := store.Put("a.tar", data)
+			damage := func(at int) {
+				store.Before(func(w http.ResponseWriter, r *http.Request) bool {
+					var from, to int
+					_, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &from, &to)
+					if to = min(to, len(data)-1); err != nil || at < from || at > to {
+						return false
+					}
+					store.Before(nil)
+					damaged := bytes.Clone(data[from : to+1])
+					damaged[at-from]++
+					w.Header().Set("ETag", `"+`+fmt.Sprint(len(data))+`"`)
+					w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to, len(data)))
+					w.WriteHeader(http.StatusPartialContent)
+					_, _ = w.Write(damaged)
+					return true
+				})
+			}
+			damage(manifest + 20)
+			s := serveWith(t, options(t), path)
+			assert.Equal(t, one.Raw, s.get("team/app/manifests/"+one.Digest().String()))
+			for range 2 { // Each time is the first one, because the blob was right in between.
+				if name == "cached" {
+					s = serveWith(t, options(t), path)
+				}
+				damage(blob + 5<<20)
+				a := s.do(http.MethodGet, "/v2/"+blobOf(one))
+				assert.Error(t, a.err)
+				assert.Contains(t, s.log.String(), "arrived damaged")
+				assert.True(t, bytes.Equal(one.Layers[0].Blob, s.get(blobOf(one))))
+			}
+		})
+	}
+}
+
+// An archive that is replaced by something else does not cause a check of the store for each client.
+func TestReplacedByNoArchive(t *testing.T) {
+	store, one := storetest.NewS3(t), randomLayer(t, 1, 1<<20)
+	store.Put("images/a.tar", newLayout(t).add(one, "team/app:1").bytes())
+	s := serveWith(t, impatient(serving.Options{}), "s3://images/images")
+	s.get("team/app/manifests/" + one.Digest().String())
+	store.Put("images/a.tar", []byte("no archive"))
+	_, _ = store.Count()
+	start := time.Now()
+	for range 50 {
+		a := s.do(http.MethodGet, "/v2/"+blobOf(one))
+		assert.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
+	}
+	lists := 0
+	requests, _ := store.Count()
+	for _, r := range requests {
+		if r == "GET " {
+			lists++
+		}
+	}
+	assert.LessOrEqual(t, lists, 2+int(time.Since(start)/time.Second))
+	assert.Equal(t, 1, s.Refused())
+	store.Delete("images/a.tar")
+	s.Refresh(t.Context())
+	assert.Zero(t, s.Refused(), "it is gone")
+}
+
+// A store that is away makes no client of another archive wait. What may be there is not said to be missing.
+func TestOneStoreIsAway(t *testing.T) {
+	store, one, two := storetest.NewS3(t), randomLayer(t, 1, 10_000), randomLayer(t, 2, 10_000)
+	local := newLayout(t).add(two, "team/here:1").write()
+	store.Put("images/a.tar", newLayout(t).add(one, "team/app:1").bytes())
+	s := serveWith(t, impatient(serving.Options{}), local, "s3://images/images")
+	unknown := "team/here/blobs/" + one.Layers[0].Digest.String()
+	assert.Equal(t, http.StatusNotFound, s.status(unknown))
+
+	hangs, goOn := make(chan struct{}), make(chan struct{})
+	entered := sync.OnceFunc(func() { close(hangs) })
+	store.Before(func(w http.ResponseWriter, r *http.Request) bool {
+		entered()
+		<-goOn
+		storetest.Refuse(w, http.StatusServiceUnavailable, "SlowDown", "Please reduce your request rate.")
+		return true
+	})
+	var refresh sync.WaitGroup
+	refresh.Go(func() { s.Refresh(t.Context()) })
+	<-hangs
+	assert.Equal(t, two.Layers[0].Blob, s.get("team/here/blobs/"+two.Layers[0].Digest.String()))
+	assert.Equal(t, two.Raw, s.get("team/here/manifests/"+two.Digest().String()))
+	assert.Equal(t, one.Raw, s.get("team/app/manifests/1"))
+	assert.Contains(t, string(s.get("team/here/referrers/"+two.Digest().String())), `"manifests":[]`)
+	close(goOn)
+	refresh.Wait()
+	a := s.do(http.MethodGet, "/v2/"+unknown)
+	assert.Equal(t, http.StatusServiceUnavailable, a.StatusCode)
+	assert.Contains(t, string(a.body), "s3://images/images cannot be checked")
+	store.Before(nil)
+	s.Refresh(t.Context())
+	assert.Equal(t, http.StatusNotFound, s.status(unknown))
+}
+
+// An archive whose manifests cannot be read is not served, until they can.
+func TestManifestsCannotBeRead(t *testing.T) {
+	store, one := storetest.NewS3(t), randomLayer(t, 1, 300_000)
+	data := newLayout(t).add(one, "team/app:1").bytes()
+	at := bytes.Index(data, one.Raw)
+	path := store.Put("a.tar", data)
+	store.Before(func(w http.ResponseWriter, r *http.Request) bool {
+		var from, to int
+		_, _ = fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &from, &to)
+		refuse := from > 0 && from <= at && at <= to
+		if refuse {
+			storetest.Refuse(w, http.StatusServiceUnavailable, "SlowDown", "Please reduce your request rate.")
+		}
+		return refuse
+	})
+	_, err := serving.New(t.Context(), []string{path}, impatient(serving.Options{}))
+	require.ErrorContains(t, err, "SlowDown")
+	require.ErrorContains(t, err, path)
+}
+
+// The patience with a store lasts for more than a minute.
+func TestAwayForAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		reader := ranged.New(t.Context(), awayUntil{start.Add(time.Minute)}, 1<<20, retry.Policy{Times: serving.StoreRetries, Classifiers: []retry.Classifier{
+			func(error) (retry.Verdict, bool) { return retry.Verdict{Retry: true}, true },
+		}}, nil)
+		defer reader.Close()
+		stream, err := reader.Stream(t.Context(), 0, 1<<20)
+		require.NoError(t, err)
+		data, err := io.ReadAll(stream)
+		require.NoError(t, err)
+		require.NoError(t, stream.Close())
+		assert.Len(t, data, 1<<20)
+		assert.Less(t, time.Since(start), 2*time.Minute)
+	})
+}
+
+// awayUntil is a source that answers nothing before a time.
+type awayUntil struct{ back time.Time }
+
+func (a awayUntil) Range(_ context.Context, _, n int64) (io.ReadCloser, error) {
+	if time.Now().Before(a.back) {
+		return nil, errors.New("away")
+	}
+	return io.NopCloser(bytes.NewReader(make([]byte, n))), nil
 }
 
 // Clients that want a blob at once share one fetch. The cache serves the blob from then on, also in ranges, after a
@@ -288,13 +447,21 @@ func TestClientGoes(t *testing.T) {
 	assert.Less(t, sent, int64(32<<20))
 }
 
-// An archive that says that it has the blobs of another one does not come between that one and its clients.
+// An archive that says that it has the blobs of another one does not come between that one and its clients,
+// even if it names the same repository.
 func TestOtherArchiveIsWrong(t *testing.T) {
+	t.Run("first", func(t *testing.T) { otherArchiveIsWrong(t, "images/1.tar", "images/2.tar", "team/wrong:1") })
+	t.Run("same repository", func(t *testing.T) {
+		otherArchiveIsWrong(t, "images/2.tar", "images/1.tar", "team/wrong:1", "team/app:9")
+	})
+}
+
+func otherArchiveIsWrong(t *testing.T, wrongKey, key string, names ...string) {
 	store, one := storetest.NewS3(t), randomLayer(t, 1, 8<<20)
-	wrong := newLayout(t).add(one, "team/wrong:1")
+	wrong := newLayout(t).add(one, names...)
 	wrong.file(blobPath(one.Layers[0].Digest), randomLayer(t, 2, 8<<20).Layers[0].Blob)
-	store.Put("images/1.tar", wrong.bytes()) // The first one.
-	store.Put("images/2.tar", newLayout(t).add(one, "team/app:1").bytes())
+	store.Put(wrongKey, wrong.bytes())
+	store.Put(key, newLayout(t).add(one, "team/app:1").bytes())
 	s := serveWith(t, cached(t), "s3://images/images")
 	half, goOn := make(chan struct{}), make(chan struct{})
 	end := sync.OnceFunc(func() { close(goOn) })
@@ -302,7 +469,7 @@ func TestOtherArchiveIsWrong(t *testing.T) {
 	store.Before(func(w http.ResponseWriter, r *http.Request) bool {
 		var from, to int
 		_, _ = fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &from, &to)
-		if !strings.HasSuffix(r.URL.Path, "1.tar") || to-from != 8<<20-1 {
+		if !strings.HasSuffix(r.URL.Path, wrongKey) || to-from != 8<<20-1 {
 			return false
 		}
 		data := wrong.bytes()

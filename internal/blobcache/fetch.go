@@ -52,6 +52,10 @@ func (c *Cache) lose(e *entry, err error) {
 	}
 }
 
+// Judge may be implemented by the source of a blob. Verified gets nil for the right content, or an error that wraps
+// ErrWrong, and returns the error for the readers.
+type Judge interface{ Verified(err error) error }
+
 // copyAll writes all of a blob and verifies it.
 func (c *Cache) copyAll(e *entry, open func(context.Context) (io.ReadCloser, error)) error {
 	body, err := open(c.ctx)
@@ -59,6 +63,14 @@ func (c *Cache) copyAll(e *entry, open func(context.Context) (io.ReadCloser, err
 		return err
 	}
 	defer body.Close()
+	err = c.copyFrom(e, body)
+	if judge, ok := body.(Judge); ok && (err == nil || errors.Is(err, ErrWrong)) {
+		err = judge.Verified(err)
+	}
+	return err
+}
+
+func (c *Cache) copyFrom(e *entry, body io.Reader) error {
 	verifier := e.digest.Verifier()
 	piece := make([]byte, pieceSize)
 	for written := int64(0); ; {

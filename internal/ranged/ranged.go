@@ -88,6 +88,17 @@ func (r *Reader) Close() error {
 	return nil
 }
 
+// Forget drops all that is kept, so that it is requested again.
+func (r *Reader) Forget() {
+	r.mu.Lock()
+	runs := r.runs
+	r.windows, r.kept, r.runs = nil, 0, nil
+	r.mu.Unlock()
+	for _, run := range runs {
+		run.stop()
+	}
+}
+
 // ReadAt implements io.ReaderAt.
 func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {

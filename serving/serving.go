@@ -38,7 +38,8 @@
 //
 // Archives and clients are both taken to be hostile. Manifests are verified before they are
 // sent. Blobs are sent unverified, and verified once after that, when nothing is being
-// sent: clients verify them anyway, and damaged ones are logged and refused from then on.
+// sent: clients verify them anyway, and damaged ones are logged and refused from then on. A blob that comes damaged
+// from a store is requested once more before.
 package serving
 
 import (

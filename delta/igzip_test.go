@@ -13,16 +13,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// igzipped returns text as igzip leaves it, which reads it from a pipe.
+func igzipped(t testing.TB, level int, text []byte) []byte {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "igzip", "-c", fmt.Sprintf("-%d", level))
+	cmd.Stdin = bytes.NewReader(text)
+	gz, err := cmd.Output()
+	require.NoError(t, err)
+	return gz
+}
+
 // wrongOfIgzip returns how many tokens of igzip are predicted wrongly. The program takes an address
 // of its memory for the hash of one position, so a few tokens may differ from run to run.
 func wrongOfIgzip(t testing.TB, level int, p Predictor, text []byte) (wrong int64) {
 	t.Helper()
 	for range 6 {
-		cmd := exec.CommandContext(t.Context(), "igzip", "-c", fmt.Sprintf("-%d", level))
-		cmd.Stdin = bytes.NewReader(text)
-		gz, err := cmd.Output()
-		require.NoError(t, err)
-		if wrong, _ = wrongTokens(t, p, gz, text); wrong == 0 {
+		if wrong, _ = wrongTokens(t, p, igzipped(t, level, text), text); wrong == 0 {
 			break
 		}
 	}
@@ -87,6 +93,21 @@ func TestModelOfIgzipOnNoise(t *testing.T) {
 		}
 		for level, p := range map[int]Predictor{2: Igzip2, 1: Igzip1} {
 			assert.Zero(t, wrongOfIgzip(t, level, p, text), "%s: %d", p, seed)
+		}
+	}
+}
+
+// Layers of igzip at every level are made again to the byte, with a model or without.
+func TestPairsOfIgzip(t *testing.T) {
+	needIgzip(t)
+	for level := range 4 {
+		for seed := range rounds(t, 3, 100) {
+			r := rand.New(rand.NewPCG(uint64(seed), 13))
+			old := someText(r, r.IntN(1<<21))
+			h, _ := roundTrip(t, igzipped(t, level, changed(r, old)), igzipped(t, level, old))
+			if h != nil && (level == 1 || level == 2) && h.Target.TextSize > 1<<16 {
+				assert.Equal(t, Igzip2+Predictor(2-level), h.Predictor, "-%d: %d", level, seed)
+			}
 		}
 	}
 }

@@ -20,6 +20,7 @@ type kept[T any] struct {
 	raw     string // as it was read; "" for a new one
 	plain   bool   // raw has no unknown fields, and is what encoding/json writes
 	changed bool   // value differs from raw
+	leaves  bool   // it is about to be removed from its list
 }
 
 // change returns the value, to be changed.

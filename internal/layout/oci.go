@@ -3,7 +3,6 @@ package layout
 import (
 	"archive/tar"
 	"cmp"
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -141,6 +140,7 @@ type ociTable struct {
 	tagged      map[string][]string // by tag, the names with it, also such as are none any more; nil if it is to be made of names
 	contents    contents
 	known       map[string]struct{} // digests and names in contents
+	listed      *listed             // elements of contents; nil if they are to be looked up first
 	directories directories
 	leftOut     image.LeftOut
 	old         Archive                         // nil for a new archive
@@ -317,38 +317,13 @@ func (t *ociTable) addDescriptor(d v1.Descriptor, name string) {
 	if _, ok := t.known[key]; !ok {
 		t.known[key] = struct{}{}
 		contents := t.contents.change()
-		contents.Manifests = append(contents.Manifests, &kept[v1.Descriptor]{value: d})
+		element := &kept[v1.Descriptor]{value: d}
+		contents.Manifests = append(contents.Manifests, element)
+		t.listed.add(name, element)
 	}
 }
 
 func knownAs(d digest.Digest, name string) string { return d.String() + " " + name }
-
-// Remove implements Table.
-func (t *ociTable) Remove(ctx context.Context, names []string, keep bool) error {
-	gone := t.names.remove(names)
-	contents := t.contents.change()
-	others := t.otherwiseListed(gone)
-	var removed []digest.Digest
-	contents.Manifests = slices.DeleteFunc(contents.Manifests, func(d *kept[v1.Descriptor]) bool {
-		name := t.nameOf(d.value)
-		if !gone[name] {
-			return false
-		}
-		delete(t.known, knownAs(d.value.Digest, name))
-		if keep && !others[d.value.Digest] {
-			others[d.value.Digest] = true
-			t.untag(d)
-			return false
-		}
-		if !others[d.value.Digest] {
-			removed = append(removed, d.value.Digest)
-		}
-		return true
-	})
-	t.index.remove(gone, keep)
-	t.removed = append(t.removed, removed...)
-	return t.forget(ctx, removed)
-}
 
 // dockerItem returns the item of an image in manifest.json, nil if it has none.
 func (t *ociTable) dockerItem(img *image.Image, d *image.Document) (*dockerItem, error) {

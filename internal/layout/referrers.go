@@ -238,6 +238,7 @@ func (t *ociTable) removeDigests(ctx context.Context, all []digest.Digest) error
 		}
 		return true
 	})
+	t.listed = nil
 	t.index.remove(t.names.remove(names), false)
 	return t.forget(ctx, all)
 }

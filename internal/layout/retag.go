@@ -90,6 +90,7 @@ func (t *ociTable) Tag(img Tagged, name string) []string {
 		}
 	}
 	t.contents.change().Manifests = all
+	t.listed = nil
 	t.index.tag(img, name)
 	if len(found) == 0 {
 		return nil

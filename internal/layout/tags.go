@@ -65,14 +65,8 @@ type tagIndex struct {
 	repositories repositories
 	parents      parents
 	// Names of one image may come one at a time, and be tens of thousands.
-	tagged map[itemTag]struct{}         // each element of RepoTags of items
+	tagged map[string][]*kept[tagItem]  // items by each element of their RepoTags
 	tops   map[*kept[tagItem]]topOfItem // results of top, until names are taken away
-}
-
-// itemTag is a name of an element of manifest.json.
-type itemTag struct {
-	item *kept[tagItem]
-	name string
 }
 
 // topOfItem is the known part of the search for the top legacy layer of an element of
@@ -93,7 +87,7 @@ type dockerItem struct {
 func newTagIndex(m Metadata) tagIndex {
 	return tagIndex{
 		metadata: m, byConfig: map[string]*kept[tagItem]{}, repositories: repositories{},
-		tagged: map[itemTag]struct{}{}, tops: map[*kept[tagItem]]topOfItem{},
+		tagged: map[string][]*kept[tagItem]{}, tops: map[*kept[tagItem]]topOfItem{},
 	}
 }
 
@@ -104,7 +98,7 @@ func (x *tagIndex) read(old Archive) error {
 		return err
 	}
 	x.byConfig = make(map[string]*kept[tagItem], len(x.items))
-	x.tagged = make(map[itemTag]struct{}, len(x.items))
+	x.tagged = make(map[string][]*kept[tagItem], len(x.items))
 	for _, item := range x.items {
 		if item == nil {
 			return errdef.Errorf(errdef.ErrDamaged, "%s: an image is null", manifestFile)
@@ -113,7 +107,9 @@ func (x *tagIndex) read(old Archive) error {
 			x.byConfig[item.value.Config] = item
 		}
 		for _, name := range item.value.RepoTags {
-			x.tagged[itemTag{item, name}] = struct{}{}
+			if items := x.tagged[name]; len(items) == 0 || items[len(items)-1] != item {
+				x.tagged[name] = append(items, item)
+			}
 		}
 	}
 	return x.readRepositories(old)
@@ -183,11 +179,10 @@ func (x *tagIndex) add(item *dockerItem, names []string) {
 
 // give gives a name to an element. It reports whether that did not have it.
 func (x *tagIndex) give(entry *kept[tagItem], name string) bool {
-	key := itemTag{entry, name}
-	if _, ok := x.tagged[key]; ok {
+	if slices.Contains(x.tagged[name], entry) {
 		return false
 	}
-	x.tagged[key] = struct{}{}
+	x.tagged[name] = append(x.tagged[name], entry)
 	changed := entry.change()
 	changed.RepoTags = append(changed.RepoTags, name)
 	return true
@@ -223,20 +218,20 @@ func (x *tagIndex) top(entry *kept[tagItem]) string {
 
 // remove takes names away, and the images that have none left unless they are kept.
 func (x *tagIndex) remove(gone map[string]bool, keep bool) {
-	isGone := func(name string) bool { return gone[name] }
 	clear(x.tops)
 	unnamed := map[*kept[tagItem]]bool{}
-	for _, item := range x.items {
-		if !slices.ContainsFunc(item.value.RepoTags, isGone) {
-			continue
+	for name := range gone {
+		for _, item := range x.tagged[name] {
+			unnamed[item] = false
+		}
+		delete(x.tagged, name)
+	}
+	for item := range unnamed {
+		if !item.changed { // Its names are those of the catalog, too.
+			item.value.RepoTags = slices.Clone(item.value.RepoTags)
 		}
 		changed := item.change()
-		changed.RepoTags = slices.DeleteFunc(slices.Clone(changed.RepoTags), func(name string) bool {
-			if gone[name] {
-				delete(x.tagged, itemTag{item, name})
-			}
-			return gone[name]
-		})
+		changed.RepoTags = without(changed.RepoTags, gone)
 		unnamed[item] = len(changed.RepoTags) == 0 && !keep
 	}
 	x.removeItems(unnamed)
@@ -252,9 +247,28 @@ func (x *tagIndex) remove(gone map[string]bool, keep bool) {
 	}
 }
 
+// without removes names. Most often it is one, of thousands.
+func without(names []string, gone map[string]bool) []string {
+	if len(gone) == 1 {
+		for one := range gone {
+			return slices.DeleteFunc(names, func(name string) bool { return name == one })
+		}
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return gone[name] })
+}
+
+// removeItems removes those elements that are true in gone.
 func (x *tagIndex) removeItems(gone map[*kept[tagItem]]bool) {
+	any := false
+	for item, goes := range gone {
+		item.leaves = goes
+		any = any || goes
+	}
+	if !any {
+		return
+	}
 	x.items = slices.DeleteFunc(x.items, func(item *kept[tagItem]) bool {
-		if !gone[item] {
+		if !item.leaves {
 			return false
 		}
 		x.parents.forget(item)

@@ -198,3 +198,18 @@ func TestReadTableRefusesOtherLayouts(t *testing.T) {
 	_, err = OCI{Metadata: plainMetadata()}.ReadTable(oldArchive{v1.ImageIndexFile: `{"manifests":[null]}`})
 	require.ErrorIs(t, err, errdef.ErrDamaged)
 }
+
+// A file repositories may be null, and gets names all the same.
+func TestReadNullRepositories(t *testing.T) {
+	table, err := OCI{Metadata: plainMetadata()}.ReadTable(oldArchive{v1.ImageIndexFile: oldIndex, manifestFile: oldManifest, repositoriesFile: "null"})
+	require.NoError(t, err)
+	config := []byte(`{"os":"linux","architecture":"amd64","rootfs":{"diff_ids":["sha256:` + otherHex + `"]}}`)
+	layer := v1.Descriptor{MediaType: v1.MediaTypeImageLayer, Digest: digest.Digest("sha256:" + otherHex), Size: 1}
+	document := &image.Document{
+		Descriptor: v1.Descriptor{MediaType: v1.MediaTypeImageManifest, Digest: digest.FromString("manifest"), Size: 1},
+		Config:     &v1.Descriptor{MediaType: v1.MediaTypeImageConfig, Digest: digest.FromBytes(config), Size: int64(len(config))},
+		Layers:     []v1.Descriptor{layer},
+	}
+	require.NoError(t, table.Add(&image.Image{Names: []string{"example.com/new:1"}, Documents: []*image.Document{document}, Configs: map[digest.Digest][]byte{document.Config.Digest: config}}))
+	assert.JSONEq(t, `{"example.com/new":{"1":"legacy-`+otherHex[:8]+`"}}`, tailOf(t, table)[repositoriesFile])
+}

@@ -109,6 +109,8 @@ var cases = []benchCase{
 	{name: "add", registry: pulled, title: "the second of these images → add ÷ save of both", distinct: second,
 		ours:   side{run: "docker-archive add $OUT docker://$REGISTRY/bench/app:v1", prepare: "cp packed.tar $OUT; sync $OUT"},
 		theirs: side{run: save + " docker://$REGISTRY/bench/app:v1"}},
+	{name: "add-500", title: "add 10 images, each by itself, to an archive that has grown to 490 ÷ to one of 1", goal: 1.5,
+		ours: addTo("grown.tar"), theirs: addTo("young.tar")},
 
 	{name: "save-slow", registry: pulled, title: "registry at 20 MB/s a connection → save ÷ crane pull", goal: 0.25, distinct: image, network: slow, needs: "crane",
 		ours: side{run: save}, theirs: side{run: "crane pull --insecure $REGISTRY/bench/app:v0 $OUT"}},

@@ -52,6 +52,23 @@ rm -r many
 printf '[storage]\ndriver = "overlay"\ngraphroot = "%s/store/root"\nrunroot = "%s/store/run"\n' $DATA $DATA >storage.conf
 touch complete`
 
+// addTo adds ten small images to a copy of an archive, each by itself. Before the first time it makes
+// these images, and the archives: young.tar, and grown.tar by 489 adds to that.
+func addTo(archive string) side {
+	return side{
+		run: "for i in $(seq 491 500); do docker-archive add -q $OUT docker-archive:more/$i.tar; done",
+		prepare: `if [ ! -e grown.tar ]; then
+rm -rf more; mkdir more
+for i in $(seq 500); do docker-archive save -q --layout docker --no-sync -o more/$i.tar docker-archive:many.tar:example.com/app:m$i; done
+docker-archive save -q -o young.tar docker-archive:more/1.tar
+cp young.tar growing.tar
+for i in $(seq 2 490); do docker-archive add -q --no-sync growing.tar docker-archive:more/$i.tar; done
+mv growing.tar grown.tar
+fi
+cp ` + archive + " $OUT; sync $OUT",
+	}
+}
+
 // layerSizes are those of an image that installs a distribution, a few tools, a large set
 // of dependencies, and an application: 1.2 GB, lowest layer first.
 var layerSizes = []int64{120e6, 35e6, 870e6, 95e6, 65e6, 15e6}

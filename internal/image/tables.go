@@ -1,6 +1,8 @@
 package image
 
 import (
+	"strings"
+
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -111,7 +113,7 @@ func readElements[T any](p *plain, read func(*plain, *T) bool) ([]Element[T], bo
 		start := p.at
 		e.Plain, ok = readElement(p, read, &e.Value)
 		e.Raw = p.data[start:p.at]
-		e.Null = e.Raw == "null"
+		e.Null = !e.Plain && strings.TrimSpace(e.Raw) == "null"
 		return ok
 	})
 	return list, ok

@@ -27,7 +27,7 @@ var tables = func() (all []string) {
 		`"Config"`: `"config" "Config":"x","Config" "more":[{}],"Config"`, `"RepoTags":["example.com/app:1"]`: `"RepoTags":null "RepoTags":[] "RepoTags":["b","a"] "RepoTags":{}`, `"Layers"`: `"Layers":["x"],"Layers" "LAYERS"`,
 		`"LayerSources":{`: `"LayerSources":{"sha256:` + aHex + `":{"digest":"sha256:` + aHex + `"}, "LayerSources":{"x":{},`, `"mediaType":"app`: `"data":"YWJj","mediaType":"app`,
 	}
-	lists := []string{`[]`, `[ITEM]`, `[ITEM,ITEM]`, `[null]`, `[ITEM,null,ITEM]`, `null`, `[ITEM,]`, `[,ITEM]`, `[ITEM ITEM]`, `[ITEM`, `[ITEM]]`, `[[ITEM]]`, ` [ ITEM ] `, `[{}]`, `{}`, `7`, `["]"]`, `[ITEM,7]`, `[{"a":"]"},ITEM]`, `[ITEM,{"a":"\\\"}"}]`, ``}
+	lists := []string{`[]`, `[ITEM]`, `[ITEM,ITEM]`, `[null]`, "[ null\n]", `[ITEM, null,ITEM]`, `[ITEM,null,ITEM]`, `null`, `[ITEM,]`, `[,ITEM]`, `[ITEM ITEM]`, `[ITEM`, `[ITEM]]`, `[[ITEM]]`, ` [ ITEM ] `, `[{}]`, `{}`, `7`, `["]"]`, `[ITEM,7]`, `[{"a":"]"},ITEM]`, `[ITEM,{"a":"\\\"}"}]`, ``}
 	wraps := []string{`{"schemaVersion":2,"mediaType":"a","manifests":LIST}`, `{"schemaVersion":2,"manifests":LIST,"annotations":{"a":"[{\"b\":1}]"}}`, `{"schemaVersion":2,"manifests":LIST,"annotations":{"a":"b"},"artifactType":"x","subject":{"digest":"sha256:` + aHex + `","more":1}}`,
 		`{"manifests":LIST,"schemaVersion":2}`, `{"manifests":LIST,"manifests":[{}]}`, `{"Manifests":LIST}`, `{"manifests":LIST,"MANIFESTS":[]}`, `{"manifests":LIST,"more":[1]}`, `{"manifests":LIST,"indexHead":1}`, `{"schemaVersion":"2","manifests":LIST}`, ` {"manifests": LIST}`, `{"manifests":LIST,"annotations": {"a":"&"}}`}
 	for _, element := range []string{descriptor, item} {

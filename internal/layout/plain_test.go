@@ -173,3 +173,12 @@ func changeAll[T any](list []*kept[T]) {
 		}
 	}
 }
+
+// An element that is null is found, however it is written.
+func TestNullElements(t *testing.T) {
+	for _, document := range []string{`[null]`, "[ null\n]"} {
+		elements, ok := image.ReadItems([]byte(document))
+		require.True(t, ok, document)
+		assert.Equal(t, []*kept[tagItem]{nil}, keep(elements), document)
+	}
+}

@@ -16,7 +16,7 @@ import (
 const (
 	windowSize = 4 << 20 // of the new text that is in memory
 	maxSeeds   = 1 << 23 // entries of the table, of four bytes
-	pageSize   = 64 << 10
+	pageSize   = 16 << 10
 	numPages   = 128 // of the old text that are in memory
 
 	leastAligned = 8  // bytes to go on as before

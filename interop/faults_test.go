@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"io"
@@ -101,6 +102,7 @@ func (w *faultyWriter) Write(p []byte) (int, error) {
 		return w.ResponseWriter.Write(p)
 	case w.wrong && w.left >= 0:
 		if w.left < n {
+			p = bytes.Clone(p)
 			p[w.left] ^= 1
 		}
 		w.left -= n

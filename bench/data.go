@@ -62,7 +62,7 @@ rm -rf more; mkdir more
 for i in $(seq 500); do docker-archive save -q --layout docker --no-sync -o more/$i.tar docker-archive:many.tar:example.com/app:m$i; done
 docker-archive save -q -o young.tar docker-archive:more/1.tar
 cp young.tar growing.tar
-for i in $(seq 2 490); do docker-archive add -q --no-sync growing.tar docker-archive:more/$i.tar; done
+for i in $(seq 2 490); do docker-archive add -q --no-sync growing.tar docker-archive:more/$i.tar; rm more/$i.tar; done
 mv growing.tar grown.tar
 fi
 cp ` + archive + " $OUT; sync $OUT",

@@ -99,6 +99,10 @@ type LeftOut struct {
 	Delta     digest.Digest `json:"delta,omitempty"`
 	DeltaSize int64         `json:"deltaSize,omitempty"`
 	From      []DeltaBase   `json:"from,omitempty"`
+	// Why is why the layer is not made of the layers at hand though they could be those: the
+	// delta is damaged or too new, or a layer is there in another form. Empty if they are just
+	// not there.
+	Why string `json:"why,omitempty"`
 }
 
 // DeltaBase is a layer that another one is made from, as the archive with the delta says.
@@ -135,6 +139,9 @@ func (e *LeftOutError) Error() string {
 			separator = ": "
 		}
 		fmt.Fprintf(&b, "%s%s is %s %s", separator, printable.String(l.Digest.String()), l.how(), printable.String(l.Archive))
+		if l.Why != "" {
+			fmt.Fprintf(&b, " but cannot be made: %s", printable.String(l.Why))
+		}
 	}
 	return b.String()
 }

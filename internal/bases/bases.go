@@ -5,13 +5,11 @@ package bases
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/dockerarchive/dockerarchive/delta"
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
 	"github.com/dockerarchive/dockerarchive/internal/image"
 )
@@ -26,6 +24,8 @@ type Layer struct {
 	DiffID digest.Digest
 	// Open returns the layer, compressed or not. It need not be verified.
 	Open func(ctx context.Context) (*catalog.Loan, error)
+
+	made *recipe // nil if it is there
 }
 
 // Set is layers that archives may borrow: a catalog.Lender. It is filled first; after that
@@ -41,41 +41,66 @@ type Set struct {
 	layers   []*Layer
 	byDigest map[digest.Digest]*Layer
 	byDiffID map[digest.Digest]*Layer
-	pending  []pending
-	sketches []*sketch // of layers; nil before they are needed
+	recipes  map[*catalog.Lacked]*recipe
+	waiting  map[digest.Digest][]*waiting // for a layer with this digest or diff ID
+	sketches []*sketch                    // of layers; nil before they are needed
 	made     kept
-	turn     chan struct{} // held while a layer is made
+	turn     turn
 }
 
-// pending is an archive whose layers are not all known yet, because it is itself without
-// some.
-type pending struct {
-	name    string
-	catalog *catalog.Catalog
+// waiting is a layer that is made of others, one of which is not there yet.
+type waiting struct {
+	layer *Layer
+	added bool
 }
 
-// Add adds a layer. The first of several with one digest, or one diff ID, counts.
+// Add adds a layer. The first of several with one digest, or one diff ID, is the one that is
+// lent.
 func (s *Set) Add(l Layer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.add(&l)
 }
 
+// add adds a layer, and those that can be made now that it is there.
 func (s *Set) add(l *Layer) {
 	if s.byDigest == nil {
 		s.byDigest, s.byDiffID = map[digest.Digest]*Layer{}, map[digest.Digest]*Layer{}
-		s.turn = make(chan struct{}, 1)
 	}
-	if (l.Digest == "" || s.byDigest[l.Digest] != nil) && (l.DiffID == "" || s.byDiffID[l.DiffID] != nil) {
-		return
+	for added := []*Layer{l}; len(added) > 0; added = added[1:] {
+		l := added[0]
+		s.layers, s.sketches = append(s.layers, l), nil
+		if l.Digest != "" && s.byDigest[l.Digest] == nil {
+			s.byDigest[l.Digest] = l
+		}
+		if l.DiffID != "" && s.byDiffID[l.DiffID] == nil {
+			s.byDiffID[l.DiffID] = l
+		}
+		woken := slices.Concat(s.waiting[l.Digest], s.waiting[l.DiffID])
+		delete(s.waiting, l.Digest)
+		delete(s.waiting, l.DiffID)
+		for _, w := range woken {
+			if !w.added && s.await(w) {
+				added = append(added, w.layer)
+			}
+		}
 	}
-	s.layers, s.sketches = append(s.layers, l), nil
-	if l.Digest != "" && s.byDigest[l.Digest] == nil {
-		s.byDigest[l.Digest] = l
+}
+
+// await reports whether a layer can be made. If not, it waits for a layer that is not there.
+func (s *Set) await(w *waiting) bool {
+	missing, err := s.resolve(w.layer.made)
+	if err == nil {
+		w.added = true
+		return true
 	}
-	if l.DiffID != "" && s.byDiffID[l.DiffID] == nil {
-		s.byDiffID[l.DiffID] = l
+	if s.waiting == nil {
+		s.waiting = map[digest.Digest][]*waiting{}
 	}
+	for _, d := range []digest.Digest{image.SHA256(missing.Digest), image.SHA256(missing.TextDigest)} {
+		s.waiting[d] = append(s.waiting[d], w)
+	}
+	return false
 }
 
 // AddCatalog adds the layers of an archive, which must stay open, and which borrows from the
@@ -87,93 +112,30 @@ func (s *Set) AddCatalog(ctx context.Context, name string, c *catalog.Catalog) e
 		return err
 	}
 	s.mu.Lock()
-	s.addHeld(name, layers)
-	if len(c.Lacked()) > 0 {
-		s.pending = append(s.pending, pending{name, c})
-	}
-	s.mu.Unlock()
-	return s.settle(ctx)
-}
-
-func (s *Set) addHeld(name string, layers []catalog.HeldLayer) {
+	defer s.mu.Unlock()
 	for _, l := range layers {
 		known := &Layer{From: name, Digest: l.Digest, Size: l.Size, DiffID: l.DiffID, Open: l.Open}
 		if l.Text {
 			known.Digest = ""
 		}
 		if l.Lacked != nil {
-			if l.Lacked.Delta == nil {
-				continue // The archive that has it has been added.
-			}
-			known.Open = func(ctx context.Context) (*catalog.Loan, error) { return s.lendMade(ctx, *l.Lacked) }
+			s.addMade(known, l.Lacked)
+			continue
 		}
 		s.add(known)
 	}
+	return nil
 }
 
-// settle adds what archives without some layers can borrow now. A layer is made only from
-// layers that were there before, so that none is ever made from itself.
-func (s *Set) settle(ctx context.Context) error {
-	for {
-		s.mu.Lock()
-		before, waiting := len(s.layers), slices.Clone(s.pending)
-		s.mu.Unlock()
-		for _, p := range waiting {
-			layers, err := p.catalog.HeldLayers(ctx)
-			if err != nil {
-				return err
-			}
-			s.mu.Lock()
-			s.addHeld(p.name, layers)
-			s.mu.Unlock()
-		}
-		s.mu.Lock()
-		done := len(s.layers) == before
-		s.mu.Unlock()
-		if done {
-			return nil
-		}
+// addMade adds a layer that a delta makes, now or as soon as all is there that it needs.
+func (s *Set) addMade(l *Layer, lacked *catalog.Lacked) {
+	r := s.recipe(lacked)
+	if r.err != nil {
+		return // Whoever needs the layer gets to know it.
 	}
-}
-
-// Lends implements catalog.Lender.
-func (s *Set) Lends(l catalog.Lacked) (size int64, ok bool) {
-	s.mu.Lock()
-	whole := s.byDigest[l.Digest]
-	s.mu.Unlock()
-	if whole != nil && whole.Size >= 0 {
-		return whole.Size, true
+	l.made = r
+	l.Open = func(ctx context.Context) (*catalog.Loan, error) { return s.lendMade(ctx, r) }
+	if s.await(&waiting{layer: l}) {
+		s.add(l)
 	}
-	if l.Delta == nil {
-		return 0, false
-	}
-	d, err := delta.Open(l.Delta, l.Delta.Size())
-	if err != nil || image.SHA256(d.Target.Digest) != l.Digest {
-		return 0, false
-	}
-	if _, err := s.basesOf(d); err != nil {
-		return 0, false
-	}
-	return d.Target.Size, true
-}
-
-// basesOf returns what a delta needs.
-func (s *Set) basesOf(d *delta.Delta) ([]*Layer, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	found := make([]*Layer, len(d.Bases))
-	for n, b := range d.Bases {
-		l := s.byDigest[image.SHA256(b.Digest)]
-		if l == nil && !d.NeedsCompressedBases() {
-			l = s.byDiffID[image.SHA256(b.TextDigest)]
-		}
-		switch {
-		case l == nil && s.byDiffID[image.SHA256(b.TextDigest)] != nil:
-			return nil, fmt.Errorf("it needs layer %s as it was compressed, and %s has it in another form", image.SHA256(b.Digest), s.byDiffID[image.SHA256(b.TextDigest)].From)
-		case l == nil:
-			return nil, fmt.Errorf("it needs layer %s, which is not there", image.SHA256(b.Digest))
-		}
-		found[n] = l
-	}
-	return found, nil
 }

@@ -153,10 +153,7 @@ func (s *Set) sketch(ctx context.Context) ([]*Layer, []*sketch, error) {
 	if known != nil {
 		return layers, known, nil
 	}
-	// The order must not depend on which base was added first.
-	slices.SortFunc(layers, func(a, b *Layer) int {
-		return cmp.Or(cmp.Compare(a.DiffID, b.DiffID), cmp.Compare(a.Digest, b.Digest), cmp.Compare(a.From, b.From))
-	})
+	layers = distinct(layers)
 	known = make([]*sketch, len(layers))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
@@ -184,6 +181,24 @@ func (s *Set) sketch(ctx context.Context) ([]*Layer, []*sketch, error) {
 	s.layers, s.sketches = layers, known
 	s.mu.Unlock()
 	return layers, known, nil
+}
+
+// distinct sorts layers, and leaves one of each. Neither depends on which was added first. A
+// layer that is there only in a form that no manifest describes is needed only if it is there in
+// no other.
+func distinct(layers []*Layer) []*Layer {
+	undescribed := func(l *Layer) int {
+		if l.Digest == "" {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(layers, func(a, b *Layer) int {
+		return cmp.Or(cmp.Compare(a.DiffID, b.DiffID), undescribed(a)-undescribed(b), cmp.Compare(a.Digest, b.Digest), cmp.Compare(a.From, b.From))
+	})
+	return slices.CompactFunc(layers, func(l, before *Layer) bool {
+		return l.DiffID == before.DiffID && (l.Digest == before.Digest || l.Digest == "" && l.DiffID != "")
+	})
 }
 
 // choose returns the best bases for a layer: each time the one that adds most to those

@@ -5,15 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/dockerarchive/dockerarchive/delta"
-	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
-	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/local"
 	"github.com/dockerarchive/dockerarchive/internal/spool"
 )
@@ -21,60 +20,121 @@ import (
 // Lend implements catalog.Lender. A layer that is made is in a temporary file, and
 // verified, before anybody gets a byte of it. One is made at a time, so that the memory is
 // needed once.
-func (s *Set) Lend(ctx context.Context, l catalog.Lacked) (*catalog.Loan, error) {
+func (s *Set) Lend(ctx context.Context, l *catalog.Lacked) (*catalog.Loan, error) {
 	s.mu.Lock()
-	whole := s.byDigest[l.Digest]
-	s.mu.Unlock()
-	if whole != nil && whole.Size >= 0 {
+	if whole := s.whole(l); whole != nil {
+		s.mu.Unlock()
 		return whole.Open(ctx)
 	}
-	return s.lendMade(ctx, l)
-}
-
-// lendMade is Lend for a layer that has to be made.
-func (s *Set) lendMade(ctx context.Context, l catalog.Lacked) (*catalog.Loan, error) {
-	if l.Delta == nil {
-		return nil, fmt.Errorf("layer %s: %w", l.Digest, fs.ErrNotExist)
-	}
-	if f := s.made.get(l.Digest); f != nil {
-		return s.loan(f), nil
-	}
-	if ctx.Value(making{}) == nil { // Else it is for a layer that is being made.
-		select {
-		case s.turn <- struct{}{}:
-			defer func() { <-s.turn }()
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
-		ctx = context.WithValue(ctx, making{}, true)
-	}
-	if f := s.made.get(l.Digest); f != nil { // Somebody else has made it meanwhile.
-		return s.loan(f), nil
-	}
-	f, err := s.make(ctx, l)
+	r, err := s.ready(l)
+	s.mu.Unlock()
 	if err != nil {
 		return nil, fmt.Errorf("making layer %s: %w", l.Digest, err)
 	}
-	return s.loan(s.made.put(l.Digest, f)), nil
+	return s.lendMade(ctx, r)
 }
 
-// making marks the context of making a layer, which may need another layer to be made.
-type making struct{}
+// lendMade is Lend for a layer that has to be made.
+func (s *Set) lendMade(ctx context.Context, r *recipe) (*catalog.Loan, error) {
+	if whole, ok := ctx.Value(making{}).(*session); ok {
+		return s.lendFor(ctx, whole, r)
+	}
+	if f := s.made.get(r.lacked.Digest); f != nil {
+		return s.loan(f), nil
+	}
+	if err := s.turn.take(ctx); err != nil {
+		return nil, err
+	}
+	defer s.turn.end()
+	whole := newSession(r)
+	defer whole.end()
+	return s.lendOnce(context.WithValue(ctx, making{}, whole), r)
+}
 
-// make makes a layer, which has its digest.
-func (s *Set) make(ctx context.Context, l catalog.Lacked) (*madeFile, error) {
-	d, err := delta.Open(l.Delta, l.Delta.Size())
-	if err != nil {
-		return nil, damaged(err)
-	}
-	if got := image.SHA256(d.Target.Digest); got != l.Digest {
-		return nil, errdef.Errorf(errdef.ErrDamaged, "the delta makes another one, %s", got)
-	}
-	bases, err := s.basesOf(d)
+// lendFor is lendMade for a layer that another one is made from.
+func (s *Set) lendFor(ctx context.Context, whole *session, r *recipe) (*catalog.Loan, error) {
+	loan, err := s.lendOnce(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	opened, release, err := openAll(ctx, bases)
+	whole.left[r]--
+	switch held := whole.held[r]; {
+	case whole.left[r] > 0 && held == nil:
+		whole.held[r] = s.loan(s.made.get(r.lacked.Digest))
+	case whole.left[r] <= 0 && held != nil:
+		held.Return()
+		delete(whole.held, r)
+	}
+	return loan, nil
+}
+
+// lendOnce makes a layer that is not there yet.
+func (s *Set) lendOnce(ctx context.Context, r *recipe) (*catalog.Loan, error) {
+	d := r.lacked.Digest
+	if f := s.made.get(d); f != nil {
+		return s.loan(f), nil
+	}
+	f, err := s.make(ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("making layer %s: %w", d, err)
+	}
+	return s.loan(s.made.put(d, f)), nil
+}
+
+// turn is held by who makes a layer. The zero value is free.
+type turn struct {
+	once sync.Once
+	held chan struct{}
+}
+
+func (t *turn) take(ctx context.Context) error {
+	t.once.Do(func() { t.held = make(chan struct{}, 1) })
+	select {
+	case t.held <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (t *turn) end() { <-t.held }
+
+// making is the key of a session in the context of making a layer.
+type making struct{}
+
+// session is the making of a layer and of those that it is made from. Each of them is made
+// once, and kept until nothing needs it any more.
+type session struct {
+	left map[*recipe]int           // how often each is still needed
+	held map[*recipe]*catalog.Loan // those that are needed again
+}
+
+func newSession(r *recipe) *session {
+	n := &session{left: map[*recipe]int{}, held: map[*recipe]*catalog.Loan{}}
+	n.count(r)
+	return n
+}
+
+func (n *session) count(r *recipe) {
+	for _, b := range r.bases {
+		if b.made == nil {
+			continue
+		}
+		if n.left[b.made]++; n.left[b.made] == 1 {
+			n.count(b.made)
+		}
+	}
+}
+
+func (n *session) end() {
+	for _, loan := range n.held {
+		loan.Return()
+	}
+}
+
+// make makes a layer, which has its digest.
+func (s *Set) make(ctx context.Context, r *recipe) (*madeFile, error) {
+	opened, release, err := openAll(ctx, r.bases)
 	if err != nil {
 		return nil, err
 	}
@@ -83,14 +143,14 @@ func (s *Set) make(ctx context.Context, l catalog.Lacked) (*madeFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = d.Apply(ctx, f, opened, &delta.ApplyOptions{TempDir: s.TempDir})
+	err = r.delta.Apply(ctx, f, opened, &delta.ApplyOptions{TempDir: s.TempDir})
 	if err != nil {
 		if errors.Is(err, delta.ErrWrongBase) || errors.Is(err, delta.ErrDamagedBase) {
-			err = fmt.Errorf("from layers of %s: %w", names(bases), err)
+			err = fmt.Errorf("from layers of %s: %w", names(r.bases), err)
 		}
 		return nil, errors.Join(damaged(err), f.Close())
 	}
-	return &madeFile{file: f, size: d.Target.Size}, nil
+	return &madeFile{file: f, size: r.delta.Target.Size}, nil
 }
 
 // openAll opens layers. release is to be called if there is no error.
@@ -119,22 +179,15 @@ func (l *Layer) name() digest.Digest {
 	return l.Digest
 }
 
+// names returns where layers are from, each name once.
 func names(layers []*Layer) string {
 	var all []string
 	for _, l := range layers {
-		all = append(all, l.From)
-	}
-	return strings.Join(all, ", ")
-}
-
-// damaged makes errors of a delta those that callers know.
-func damaged(err error) error {
-	for _, known := range []error{delta.ErrDamaged, delta.ErrWrongBase, delta.ErrDamagedBase, delta.ErrVersion} {
-		if errors.Is(err, known) {
-			return errdef.Errorf(errdef.ErrDamaged, "%w", err)
+		if !slices.Contains(all, l.From) {
+			all = append(all, l.From)
 		}
 	}
-	return err
+	return strings.Join(all, ", ")
 }
 
 // loan lends a file that was made.

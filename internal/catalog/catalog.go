@@ -43,6 +43,7 @@ type Catalog struct {
 	leftOut    image.LeftOut // as index.json says
 	leftOutErr error         // why it says nothing that can be read
 	lender     Lender        // nil if nothing lends left-out layers
+	lackedLayers
 }
 
 // Image is one image of an archive, or one image index with all its platforms.

@@ -39,10 +39,17 @@ func (c *Catalog) noLeftOut(err error) {
 // it.
 func (c *Catalog) LeftOut(d digest.Digest) (where image.Elsewhere, ok bool) {
 	where, ok = c.lacks(d)
-	if _, lent := c.lends(d); lent {
-		return image.Elsewhere{}, false
+	if !ok || c.lender == nil {
+		return where, ok
 	}
-	return where, ok
+	_, err := c.lends(d)
+	switch {
+	case err == nil:
+		return image.Elsewhere{}, false
+	case !errors.Is(err, fs.ErrNotExist):
+		where.Why = err.Error()
+	}
+	return where, true
 }
 
 // lacks is as LeftOut, but also names layers that can be borrowed.
@@ -113,7 +120,7 @@ func (cs *claims) borrows(l v1.Descriptor) *Claim {
 		cs.elsewhere[name] = true // manifest.json may list it too.
 	}
 	if b.Size != l.Size {
-		cs.damaged("layer %s has %d bytes, but what makes it says %d", l.Digest, l.Size, b.Size)
+		cs.damaged("layer %s has %d bytes, but another manifest says %d", l.Digest, l.Size, b.Size)
 	}
 	c := cs.lent[l.Digest]
 	if c == nil {
@@ -197,7 +204,7 @@ func (c *Catalog) heldBlobs(ctx context.Context, i *ociImage, h *Held) error {
 			f, err := i.lookup(l.Digest)
 			if err == nil && f.Size == l.Size {
 				h.Blobs[l.Digest] = l.Size
-			} else if size, ok := c.lends(l.Digest); ok && errors.Is(err, fs.ErrNotExist) && size == l.Size {
+			} else if lent, ok := c.borrowed(l.Digest); ok && errors.Is(err, fs.ErrNotExist) && lent.Size == l.Size {
 				h.Blobs[l.Digest] = l.Size
 			}
 		}

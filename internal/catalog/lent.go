@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -17,17 +18,21 @@ import (
 // Lender has layers that archives are without, or makes them. All methods may be called
 // concurrently.
 type Lender interface {
-	// Lends returns the size in bytes that Lend would give, as far as can be told without
-	// reading any layer; ok is false if it would fail.
-	Lends(l Lacked) (size int64, ok bool)
+	// Lends returns why Lend would fail, as far as can be told without reading any layer. The
+	// error wraps fs.ErrNotExist if there is nothing wrong but that the layer, or one that it
+	// is made from, is not there.
+	Lends(l *Lacked) error
 	// Lend returns a layer. A layer that is made has been verified; one that is lent as it
 	// is has not.
-	Lend(ctx context.Context, l Lacked) (*Loan, error)
+	Lend(ctx context.Context, l *Lacked) (*Loan, error)
 }
 
-// Lacked is a layer that an archive is without.
+// Lacked is a layer that an archive is without. An archive has one for each such layer, always
+// the same.
 type Lacked struct {
 	Digest digest.Digest
+	// Size is how many bytes the layer has, as its manifest says; -1 if no manifest has it.
+	Size int64
 	// Delta makes it of others; nil if the archive has nothing that does. It is not
 	// verified.
 	Delta *io.SectionReader
@@ -45,8 +50,8 @@ type Loan struct {
 func (c *Catalog) Complete(lender Lender) { c.lender = lender }
 
 // Lacked returns the layers that the archive is without, as it says.
-func (c *Catalog) Lacked() []Lacked {
-	var all []Lacked
+func (c *Catalog) Lacked() []*Lacked {
+	var all []*Lacked
 	for d := range c.leftOut {
 		if _, ok := c.lacks(d); ok {
 			all = append(all, c.lacked(d))
@@ -55,38 +60,76 @@ func (c *Catalog) Lacked() []Lacked {
 	return all
 }
 
-func (c *Catalog) lacked(d digest.Digest) Lacked {
-	l := Lacked{Digest: d}
-	delta := c.leftOut[d].Delta
-	if delta == nil {
+// lackedLayers are the layers that an archive is without, as far as somebody has asked.
+type lackedLayers struct {
+	mu    sync.Mutex
+	all   map[digest.Digest]*Lacked
+	sizes map[digest.Digest]int64 // of left-out layers, as manifests have them; nil before they are read
+}
+
+func (c *Catalog) lacked(d digest.Digest) *Lacked {
+	known := &c.lackedLayers
+	known.mu.Lock()
+	defer known.mu.Unlock()
+	if l := known.all[d]; l != nil {
 		return l
 	}
-	name, err := blobName(delta.Digest)
-	if err != nil {
-		return l
+	if known.all == nil {
+		known.all, known.sizes = map[digest.Digest]*Lacked{}, c.leftOutSizes()
 	}
-	if f, err := c.files.Lookup(name); err == nil {
-		l.Delta = c.files.Open(f)
+	l := &Lacked{Digest: d, Size: -1}
+	if size, ok := known.sizes[d]; ok {
+		l.Size = size
 	}
+	if delta := c.leftOut[d].Delta; delta != nil {
+		if name, err := blobName(delta.Digest); err == nil {
+			if f, err := c.files.Lookup(name); err == nil {
+				l.Delta = c.files.Open(f)
+			}
+		}
+	}
+	known.all[d] = l
 	return l
 }
 
-// lends returns the size of a layer that is not there, if it can be borrowed.
-func (c *Catalog) lends(d digest.Digest) (size int64, ok bool) {
-	if _, lacks := c.lacks(d); !lacks || c.lender == nil {
-		return 0, false
+// leftOutSizes returns the sizes of left-out layers as manifests have them. If two do not
+// agree, one of them counts, and checking the claims reports the other.
+func (c *Catalog) leftOutSizes() map[digest.Digest]int64 {
+	sizes := map[digest.Digest]int64{}
+	for _, img := range c.oci {
+		_ = walk(c.files, img.contents.(*ociImage).descriptor, func(_ v1.Descriptor, _ []byte, doc *image.Fields, err error) error {
+			if err != nil {
+				return nil // Whoever needs this manifest reports it.
+			}
+			for _, l := range doc.Layers {
+				if _, ok := c.leftOut[l.Digest]; ok {
+					sizes[l.Digest] = l.Size
+				}
+			}
+			return nil
+		})
 	}
-	return c.lender.Lends(c.lacked(d))
+	return sizes
+}
+
+// lends returns a layer that is not there, and why it cannot be borrowed: an error that wraps
+// fs.ErrNotExist if nothing is wrong with what there is.
+func (c *Catalog) lends(d digest.Digest) (*Lacked, error) {
+	if _, lacks := c.lacks(d); !lacks || c.lender == nil {
+		return nil, fs.ErrNotExist
+	}
+	l := c.lacked(d)
+	return l, c.lender.Lends(l)
 }
 
 // borrowed returns a layer that is not there, if it can be borrowed.
 func (c *Catalog) borrowed(d digest.Digest) (Blob, bool) {
-	size, ok := c.lends(d)
-	if !ok {
+	l, err := c.lends(d)
+	if err != nil {
 		return Blob{}, false
 	}
-	return Blob{Digest: d, Size: size, borrow: func(ctx context.Context) (*Loan, error) {
-		return c.lender.Lend(ctx, c.lacked(d))
+	return Blob{Digest: d, Size: l.Size, borrow: func(ctx context.Context) (*Loan, error) {
+		return c.lender.Lend(ctx, l)
 	}}, true
 }
 
@@ -128,7 +171,7 @@ func (r *returning) Close() error {
 	return r.ReadCloser.Close()
 }
 
-// HeldLayer is a layer that an archive has, or can borrow.
+// HeldLayer is a layer that an archive has, or that one of its deltas makes.
 type HeldLayer struct {
 	// Digest is the one in its manifest; for a layer that no manifest describes, the diff
 	// ID.
@@ -137,7 +180,7 @@ type HeldLayer struct {
 	DiffID digest.Digest // "" if no config tells
 	// Text means that no manifest describes the layer, which may be compressed.
 	Text bool
-	// Lacked is the layer if the archive is without it, and can borrow it.
+	// Lacked is the layer if the archive has a delta instead; Open is not for it.
 	Lacked *Lacked
 	open   func(ctx context.Context) (*Loan, error)
 }
@@ -145,7 +188,7 @@ type HeldLayer struct {
 // Open returns the layer as it is stored, not verified.
 func (l *HeldLayer) Open(ctx context.Context) (*Loan, error) { return l.open(ctx) }
 
-// HeldLayers returns the layers of all images that the archive has, or can borrow, each
+// HeldLayers returns the layers of all images that the archive has, or has deltas for, each
 // once. The error is about an image that cannot be read, or that of ctx.
 func (c *Catalog) HeldLayers(ctx context.Context) ([]HeldLayer, error) {
 	h := &holdings{Catalog: c, seen: map[digest.Digest]bool{}}
@@ -202,9 +245,17 @@ func (h *holdings) oci(ctx context.Context, i *ociImage) error {
 	})
 }
 
-// add adds a layer if it is there in the size that its manifest says.
+// add adds a layer if it is there in the size that its manifest says, or if a delta makes it.
 func (h *holdings) add(ctx context.Context, i *ociImage, l HeldLayer) {
 	if h.seen[l.Digest] {
+		return
+	}
+	if _, ok := h.lacks(l.Digest); ok {
+		if lacked := h.lacked(l.Digest); lacked.Delta != nil {
+			h.seen[l.Digest] = true
+			l.Lacked = lacked
+			h.found = append(h.found, l)
+		}
 		return
 	}
 	b, err := i.Blob(ctx, l.Digest)
@@ -213,10 +264,6 @@ func (h *holdings) add(ctx context.Context, i *ociImage, l HeldLayer) {
 	}
 	h.seen[l.Digest] = true
 	l.open = b.stored
-	if b.IsBorrowed() {
-		lacked := h.lacked(l.Digest)
-		l.Lacked = &lacked
-	}
 	h.found = append(h.found, l)
 }
 
@@ -238,10 +285,7 @@ func (h *holdings) docker(ctx context.Context, i *dockerImage) error {
 	return nil
 }
 
-// stored returns the bytes of a file of the archive, or of what is borrowed.
-func (b Blob) stored(ctx context.Context) (*Loan, error) {
-	if b.borrow != nil {
-		return b.borrow(ctx)
-	}
+// stored returns the bytes of a file of the archive.
+func (b Blob) stored(context.Context) (*Loan, error) {
 	return &Loan{b.file.files.Open(b.file.Member), func() {}}, nil
 }

@@ -295,7 +295,7 @@ func (i *ociImage) Blob(ctx context.Context, d digest.Digest) (Blob, error) {
 		if b, ok := i.catalog.borrowed(d); ok {
 			return b, nil
 		}
-		if e, ok := i.catalog.leftOut[d]; ok {
+		if e, ok := i.catalog.LeftOut(d); ok {
 			return Blob{}, &errdef.LeftOutError{Layers: []errdef.LeftOut{e.Of(v1.Descriptor{Digest: d, Size: -1})}}
 		}
 	}

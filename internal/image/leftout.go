@@ -30,11 +30,14 @@ type Elsewhere struct {
 	Archive string
 	// Delta makes it from layers of other archives; nil if nothing does.
 	Delta *Delta
+	// Why is why the layers at hand do not lend it, if they could: what is wrong with the delta
+	// or with them. No archive says it.
+	Why string
 }
 
 // Of describes a layer that is elsewhere.
 func (e Elsewhere) Of(layer v1.Descriptor) errdef.LeftOut {
-	l := errdef.LeftOut{Digest: layer.Digest, Size: layer.Size, Archive: e.Archive}
+	l := errdef.LeftOut{Digest: layer.Digest, Size: layer.Size, Archive: e.Archive, Why: e.Why}
 	if e.Delta == nil {
 		return l
 	}

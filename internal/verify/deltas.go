@@ -2,6 +2,7 @@ package verify
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -37,8 +38,10 @@ func checkDelta(m catalog.Made) error {
 		return image.SHA256(b.Digest) == from.Digest && image.SHA256(b.TextDigest) == from.DiffID && from.Exact == d.NeedsCompressedBases()
 	}
 	switch {
-	case image.SHA256(d.Target.Digest) != m.Layer.Digest || d.Target.Size != m.Layer.Size:
+	case image.SHA256(d.Target.Digest) != m.Layer.Digest:
 		return errors.New("it makes another one, " + image.SHA256(d.Target.Digest).String())
+	case d.Target.Size != m.Layer.Size:
+		return fmt.Errorf("it makes one of %d bytes, but the manifest says %d", d.Target.Size, m.Layer.Size)
 	case !slices.EqualFunc(d.Bases, m.Delta.From, same):
 		return errors.New("it is made from other layers than the archive says")
 	}

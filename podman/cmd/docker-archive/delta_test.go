@@ -208,6 +208,8 @@ func TestSaveDeltaOfUnknownEncoder(t *testing.T) {
 	m.run(t, 0, "save", "-q", "--layout", "docker", "-o", docker, "image-archive:"+m.january)
 	_, errOut := m.run(t, exitFailure, "save", "--base", docker, "-o", m.path("none.tar"), "image-archive:"+m.delta)
 	assert.Contains(t, errOut, "made from compressed layers of")
+	assert.Contains(t, errOut, "docker.tar has it in another form")
+	assert.NotContains(t, errOut, "FULL.tar")
 
 	// A daemon has no compressed layers, so it cannot be the base of such a delta: load sends nothing.
 	t.Setenv("DOCKER_HOST", imagetest.Daemon(t, map[string][]byte{"example.com/app:1": imagetest.ReadFile(t, docker)}))
@@ -248,6 +250,31 @@ func TestDamagedDelta(t *testing.T) {
 	assert.True(t, bytes.Equal(before, after))
 	m.run(t, exitFailure, "verify", m.delta)
 	m.run(t, exitFailure, "verify", "--base", m.january, m.delta)
+}
+
+// A delta that no base would help says so, and why.
+func TestDeltaOfNoUse(t *testing.T) {
+	m := newMonths(t, gzip.DefaultCompression)
+	m.run(t, 0, "save", "-q", "--delta", m.january, "-o", m.delta, "image-archive:"+m.february)
+	whole := imagetest.ReadFile(t, m.delta)
+	at := bytes.Index(whole, []byte("layerdlt"))
+	require.Positive(t, at)
+	for why, change := range map[string]int{"version": at + 8, "damaged delta: checksum": at + 20} {
+		data := bytes.Clone(whole)
+		data[change] ^= 3
+		require.NoError(t, os.WriteFile(m.delta, data, 0o600))
+		for _, args := range [][]string{
+			{"save", "--base", m.january, "-o", m.path("none.tar"), "image-archive:" + m.delta},
+			{"copy", "--base", m.january, "image-archive:" + m.delta, "image-archive:" + m.path("none.tar")},
+			{"add", m.january, "image-archive:" + m.delta},
+		} {
+			_, errOut := m.run(t, exitFailure, args...)
+			assert.Contains(t, errOut, why, args[0])
+			assert.NotContains(t, errOut, "FULL.tar", args[0])
+		}
+		out, errOut := m.run(t, exitFailure, "verify", "--base", m.january, m.delta)
+		assert.Contains(t, out+errOut, why)
+	}
 }
 
 func TestDeltaUsage(t *testing.T) {

@@ -99,6 +99,8 @@ func imageHint(err error) string {
 	var saving *errdef.ImageError
 	var several *errdef.AmbiguousError
 	switch {
+	case errors.As(err, &leftOut) && slices.ContainsFunc(leftOut.Layers, func(l errdef.LeftOut) bool { return l.Why != "" }):
+		return "" // No other archive would help.
 	case errors.As(err, &leftOut) && leftOut.Layers[0].Delta != "":
 		return "Say where the layers are that it is made from: --base FULL.tar."
 	case errors.As(err, &several):

@@ -81,7 +81,7 @@ func (o *saveOptions) tellLeftOut(out io.Writer, results []copying.SaveResult) e
 }
 
 // printLeftOut prints a line for every archive that has layers which another is without, and
-// one for every archive that some are made from.
+// one for every archive that some are made from, and then why some cannot be made of what is there.
 func printLeftOut(out io.Writer, layers []errdef.LeftOut) {
 	type where struct {
 		archive string
@@ -113,6 +113,12 @@ func printLeftOut(out io.Writer, layers []errdef.LeftOut) {
 		}
 		fmt.Fprintf(out, "  %s, %s, as %s of %s, %s %s\n", plural(t.layers, "layer"), units.HumanSize(float64(t.size)),
 			plural(t.layers, "delta"), units.HumanSize(float64(t.delta)), w.how, w.archive)
+	}
+	for _, l := range layers {
+		if l.Why != "" && seen[l.Digest] {
+			seen[l.Digest] = false
+			fmt.Fprintf(out, "  %s cannot be made: %s\n", printable.String(l.Digest.String()), printable.String(l.Why))
+		}
 	}
 }
 

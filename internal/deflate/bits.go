@@ -2,7 +2,6 @@ package deflate
 
 import (
 	"encoding/binary"
-	"errors"
 	"io"
 )
 
@@ -93,7 +92,7 @@ func (r *bitReader) more() bool {
 
 // failure is the error of a stream that ended too early, or could not be read.
 func (r *bitReader) failure() error {
-	if errors.Is(r.err, io.EOF) {
+	if r.err == io.EOF {
 		return io.ErrUnexpectedEOF
 	}
 	return r.err

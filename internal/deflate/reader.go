@@ -62,10 +62,10 @@ func NewReader(r io.Reader) *Reader {
 }
 
 func (r *Reader) failed(reason string) error {
+	if err := r.in.err; err != nil && err != io.EOF {
+		return err // and what has been read may be wrong for that reason
+	}
 	if r.in.overrun() {
-		if err := r.in.failure(); err != io.ErrUnexpectedEOF {
-			return err
-		}
 		reason = "cut short"
 	}
 	return fmt.Errorf("%w: %s", ErrFormat, reason)
@@ -80,7 +80,7 @@ func (r *Reader) Member() (header []byte, member bool, err error) {
 		}
 		return n == 0
 	}
-	if !read(10) || header[0] != 0x1f || header[1] != 0x8b || header[2] != 8 || header[3]&0xe0 != 0 {
+	if !read(10) || header[0] != 0x1f || header[1] != 0x8b || header[2] != 8 {
 		if err := r.in.err; err != nil && err != io.EOF {
 			return nil, false, err
 		}
@@ -201,7 +201,7 @@ func (r *Reader) Read() (tokens []Token, text []byte, done bool, err error) {
 	if r.block.Type == Stored {
 		n := min(r.left, textSize-r.end)
 		if err := r.in.readBytes(r.text[r.end : r.end+n]); err != nil {
-			return nil, nil, false, fmt.Errorf("%w: stored block: %w", ErrFormat, err)
+			return nil, nil, false, r.failed("stored block: " + err.Error())
 		}
 		r.end += n
 		r.left -= n

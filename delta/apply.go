@@ -81,6 +81,14 @@ func (d *Delta) openBases(ctx context.Context, bases []Source, dir string) (read
 	return ready, nil
 }
 
+// tokensOf returns of how many bases the tokens are needed.
+func (h *Header) tokensOf() int {
+	if h.NeedsCompressedBases() {
+		return len(h.Bases)
+	}
+	return 0
+}
+
 func (d *Delta) openBase(ctx context.Context, s Source, want *Blob, dir string) (*base, error) {
 	f := want.Form
 	if f != Plain || s.Size() != want.Size { // it may be compressed otherwise, or not at all
@@ -89,11 +97,13 @@ func (d *Delta) openBase(ctx context.Context, s Source, want *Blob, dir string) 
 			return nil, err
 		}
 	}
-	b, err := openBase(ctx, s, f, d.NeedsCompressedBases(), want.TextSize, dir)
+	b, err := openBase(ctx, s, f, d.tokensOf(), want.TextSize, dir)
 	if err != nil {
 		return nil, err
 	}
 	switch {
+	case b.TextDigest != want.TextDigest && b.damage != nil:
+		err = fmt.Errorf("%w: %w", ErrDamagedBase, b.damage)
 	case b.TextDigest != want.TextDigest:
 		err = fmt.Errorf("%w: its text is sha256:%x, not sha256:%x", ErrWrongBase, b.TextDigest, want.TextDigest)
 	case d.NeedsCompressedBases() && b.Digest != want.Digest:
@@ -150,7 +160,7 @@ func (d *Delta) write(ctx context.Context, w io.Writer, old *oldText) error {
 			return err
 		}
 	}
-	spans := &spanReader{s: in[streamCopies], newSize: d.Target.TextSize, oldSize: old.size()}
+	spans := &spanReader{ctx: ctx, s: in[streamCopies], newSize: d.Target.TextSize, oldSize: old.size()}
 	text, err := newTextReader(spans, old, in[streamGaps], in[streamValues], in[streamExtra])
 	if err != nil {
 		return err
@@ -158,14 +168,14 @@ func (d *Delta) write(ctx context.Context, w io.Writer, old *oldText) error {
 	if d.Target.Form == Plain {
 		_, err = io.Copy(w, &contextReader{ctx, text})
 	} else {
-		err = d.writeGzip(w, &contextReader{ctx, text}, old, &in)
+		err = d.writeGzip(ctx, w, text, old, &in)
 	}
 	if err != nil {
 		return err
 	}
 	for _, s := range in {
-		if !s.empty() {
-			return fmt.Errorf("%w: a stream is too long", ErrDamaged)
+		if err := s.end(); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -181,22 +191,31 @@ func (d *Delta) open(stream int) (*stream, error) {
 	return openStream(io.NewSectionReader(d.streams, off, size.stored), size)
 }
 
-func (d *Delta) writeGzip(w io.Writer, text io.Reader, old *oldText, in *[numStreams]*stream) (err error) {
-	copies, err := d.open(streamCopies) // again, for the predictor
+// writeGzip writes a target that is a gzip file, and compares its text.
+func (d *Delta) writeGzip(ctx context.Context, w io.Writer, text io.Reader, old *oldText, in *[numStreams]*stream) error {
+	var copies *spanReader
+	if d.Predictor == OldTokens { // reads them again
+		s, err := d.open(streamCopies)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		copies = &spanReader{ctx: ctx, s: s, newSize: d.Target.TextSize, oldSize: old.size()}
+	}
+	p, err := d.Predictor.start(copies, old)
 	if err != nil {
 		return err
 	}
-	defer copies.Close()
-	p, err := d.Predictor.start(&spanReader{s: copies, newSize: d.Target.TextSize, oldSize: old.size()}, old)
-	if err != nil {
-		return err
-	}
-	walk := newPrediction(text, p)
+	sum := sha256.New()
+	walk := newPrediction(&contextReader{ctx, io.TeeReader(text, sum)}, p)
 	if err := newRebuilder(in, walk, w).rebuild(); err != nil {
 		return err
 	}
 	if walk.pos != d.Target.TextSize {
 		return fmt.Errorf("%w: fewer tokens than text", ErrDamaged)
+	}
+	if got := Digest(sum.Sum(nil)); got != d.Target.TextDigest {
+		return fmt.Errorf("%w: its target's text is sha256:%x, not sha256:%x", ErrDamaged, got, d.Target.TextDigest)
 	}
 	return nil
 }

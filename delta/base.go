@@ -31,6 +31,7 @@ type base struct {
 	text   io.ReaderAt
 	tokens *tokenFile // nil: none
 	file   *local.File
+	damage error // that does not keep the text from being read: of a checksum, or behind the end
 }
 
 // Close frees the temporary files.
@@ -60,8 +61,9 @@ func form(s Source) (Form, error) {
 	return Plain, nil
 }
 
-// openBase makes a blob of a form ready. Its text may have limit bytes.
-func openBase(ctx context.Context, s Source, f Form, tokens bool, limit int64, dir string) (b *base, err error) {
+// openBase makes a blob of a form ready, with its tokens if they are needed of some bases. Its text
+// may have limit bytes.
+func openBase(ctx context.Context, s Source, f Form, tokens int, limit int64, dir string) (b *base, err error) {
 	b = &base{Blob: Blob{Form: f, Size: s.Size()}}
 	defer func() {
 		if err != nil {
@@ -84,17 +86,18 @@ func openBase(ctx context.Context, s Source, f Form, tokens bool, limit int64, d
 	switch {
 	case f == Zstd:
 		return b, b.decompress(ctx, s, limit, unzstd)
-	case !tokens:
+	case tokens == 0:
 		// This decoder is much faster, but refuses wrong checksums and data after the last member.
 		if err = b.decompress(ctx, s, limit, inflateGzip); !errors.Is(err, ErrDamagedBase) {
 			return b, err
 		}
+		b.damage = err
 	default:
-		if b.tokens, err = newTokenFile(dir, s.Size()); err != nil {
+		if b.tokens, err = newTokenFile(dir, tokens); err != nil {
 			return b, err
 		}
 	}
-	return b, b.decompress(ctx, s, limit, func(r io.Reader, w io.Writer) error { return gunzip(r, w, b.tokens) })
+	return b, b.decompress(ctx, s, limit, b.gunzip)
 }
 
 func hash(ctx context.Context, s Source) (d Digest, err error) {
@@ -108,7 +111,7 @@ func hash(ctx context.Context, s Source) (d Digest, err error) {
 func (b *base) decompress(ctx context.Context, s Source, limit int64, decode func(io.Reader, io.Writer) error) error {
 	blobSum, textSum := sha256.New(), sha256.New()
 	in := &rememberingReader{r: io.TeeReader(&contextReader{ctx, io.NewSectionReader(s, 0, s.Size())}, blobSum)}
-	out := &textWriter{w: io.MultiWriter(io.NewOffsetWriter(b.file, 0), textSum), limit: limit}
+	out := &textWriter{w: io.MultiWriter(io.NewOffsetWriter(b.file, 0), textSum), limit: limit, most: mostText(b.Form, b.Size)}
 	err := decode(in, out)
 	if err == nil { // decoders need not read to the end
 		_, err = io.Copy(io.Discard, in)
@@ -118,6 +121,8 @@ func (b *base) decompress(ctx context.Context, s Source, limit int64, decode fun
 		return in.err
 	case out.err != nil:
 		return out.err
+	case errors.Is(err, zstd.ErrWindowSizeExceeded):
+		return fmt.Errorf("%w: its window is larger than %d bytes", ErrLargeBase, maxBaseWindow)
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrDamagedBase, err)
 	}
@@ -127,17 +132,31 @@ func (b *base) decompress(ctx context.Context, s Source, limit int64, decode fun
 	return nil
 }
 
-// textWriter writes a text that must not exceed its stated size.
+// maxBaseWindow is how much memory the window of a zstd base may take.
+const maxBaseWindow = 32 << 20
+
+// mostText returns what the text of a blob may have, against bombs: what deflate can, and for zstd
+// as much as a layer unpacks to where its files are read.
+func mostText(f Form, size int64) int64 {
+	if f == Gzip {
+		return size*maxRatio + maxRatio - 1
+	}
+	return max(1<<30, size*100)
+}
+
+// textWriter writes a text that must not exceed its stated size, or what is usual.
 type textWriter struct {
-	w        io.Writer
-	n, limit int64
-	err      error
+	w              io.Writer
+	n, limit, most int64
+	err            error
 }
 
 // Write implements io.Writer.
 func (w *textWriter) Write(p []byte) (int, error) {
 	if w.n += int64(len(p)); w.n > w.limit {
 		w.err = fmt.Errorf("%w: its text is larger than %d bytes", ErrWrongBase, w.limit)
+	} else if w.n > w.most {
+		w.err = fmt.Errorf("%w: its text is larger than %d bytes", ErrLargeBase, w.most)
 	} else {
 		_, w.err = w.w.Write(p)
 	}
@@ -148,7 +167,7 @@ func (w *textWriter) Write(p []byte) (int, error) {
 }
 
 func unzstd(r io.Reader, w io.Writer) error {
-	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(32<<20))
+	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxBaseWindow))
 	if err != nil {
 		return err
 	}
@@ -168,10 +187,11 @@ func inflateGzip(r io.Reader, w io.Writer) error {
 	return err
 }
 
-// gunzip writes the text of a gzip file to w and its tokens to tokens, if that is
-// not nil. It ignores data after the last member.
-func gunzip(r io.Reader, w io.Writer, tokens *tokenFile) error {
-	err := readTokens(r, func(b *deflate.Block, batch []deflate.Token, text []byte) error {
+// gunzip writes the text of a gzip file to w and its tokens to b.tokens, if that is
+// not nil. It ignores data after the last member, and only notes wrong checksums.
+func (b *base) gunzip(r io.Reader, w io.Writer) error {
+	tokens := b.tokens
+	sound, err := readTokens(r, func(b *deflate.Block, batch []deflate.Token, text []byte) error {
 		if tokens != nil {
 			if b.Type == deflate.Stored {
 				tokens.literals(len(text))
@@ -182,47 +202,56 @@ func gunzip(r io.Reader, w io.Writer, tokens *tokenFile) error {
 		_, err := w.Write(text)
 		return err
 	})
+	if !sound && b.damage == nil {
+		b.damage = errChecksum
+	}
 	if err == nil && tokens != nil {
 		err = tokens.finish()
 	}
 	return err
 }
 
+var errChecksum = errors.New("checksum or length of a member mismatch")
+
 // readTokens gives f the tokens of a gzip file and their text, piece by piece. It
-// ends with the last member, and with an error of f.
-func readTokens(r io.Reader, f func(b *deflate.Block, tokens []deflate.Token, text []byte) error) error {
+// ends with the last member, and with an error of f. sound means that all checksums
+// were right.
+func readTokens(r io.Reader, f func(b *deflate.Block, tokens []deflate.Token, text []byte) error) (sound bool, err error) {
 	z := deflate.NewReader(r)
+	sound = true
 	for members := 0; ; members++ {
 		_, ok, err := z.Member()
 		if err != nil {
-			return err
+			return sound, err
 		}
 		if !ok {
 			if members == 0 {
-				return deflate.ErrFormat
+				return sound, deflate.ErrFormat
 			}
-			return nil
+			return sound, nil
 		}
 		for final := false; !final; {
 			b, err := z.Block()
 			if err != nil {
-				return err
+				return sound, err
 			}
 			final = b.Final
 			for done := false; !done; {
 				var tokens []deflate.Token
 				var text []byte
 				if tokens, text, done, err = z.Read(); err != nil {
-					return err
+					return sound, err
 				}
 				if err := f(b, tokens, text); err != nil {
-					return err
+					return sound, err
 				}
 			}
 		}
-		if _, err := z.End(); err != nil {
-			return err
+		end, err := z.End()
+		if err != nil {
+			return sound, err
 		}
+		sound = sound && end.Bytes == end.Computed
 	}
 }
 

@@ -1,10 +1,22 @@
 package delta
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"math"
 )
+
+// A delta has as many copies as of averageCopy bytes make the new text, and fewCopies more:
+// each one may cost a reader a search in the tokens of a base. Real layers have copies of
+// thousands of bytes.
+const (
+	averageCopy = 32
+	fewCopies   = 1024
+)
+
+// mostCopies returns how many copies a text of a size may have.
+func mostCopies(size int64) int64 { return size/averageCopy + fewCopies }
 
 // span is a part of the new text that is made from a part of the old one.
 type span struct {
@@ -16,7 +28,9 @@ type span struct {
 // distance in the old text from the end of the one before, with its sign; and its
 // size.
 type spanReader struct {
+	ctx      context.Context // asked now and then
 	s        *stream
+	copies   int64 // so far
 	end, old int64 // of the copy before
 	newSize  int64
 	oldSize  int64
@@ -27,6 +41,14 @@ type spanReader struct {
 func (r *spanReader) next() (span, error) {
 	if r.s.empty() {
 		return span{new: math.MaxInt64}, nil
+	}
+	if r.copies++; r.copies%askEvery == 0 {
+		if err := context.Cause(r.ctx); err != nil {
+			return span{}, err
+		}
+	}
+	if r.copies > mostCopies(r.newSize) {
+		return span{}, fmt.Errorf("%w: too many copies", ErrDamaged)
 	}
 	extra, err := r.s.uint()
 	if err != nil {

@@ -18,6 +18,13 @@ const (
 	blockPad     = 1 << 3 // of a stored block: the bits before its size are not zero
 )
 
+// blockFlags are those that a block of a type may have.
+var blockFlags = [...]byte{
+	deflate.Stored:  blockType | blockFinal | blockPad,
+	deflate.Fixed:   blockType | blockFinal,
+	deflate.Dynamic: blockType | blockFinal | blockLengths | blockJoined | blockApart | blockCode,
+}
+
 // trailerKept is the bit, above those of the padding, of a trailer that is not as
 // computed.
 const trailerKept = 1 << 7

@@ -15,6 +15,10 @@ var (
 	ErrWrongBase = errors.New("wrong base")
 	// ErrDamagedBase means that a base cannot be decompressed.
 	ErrDamagedBase = errors.New("damaged base")
+	// ErrLargeBase means that a base takes too much to decompress: a zstd window of more than
+	// 32 MiB, or a text of more than 1032 times its size (100 times, or 1 GiB, for zstd). It may
+	// be the right one. Decompress it, and give its text.
+	ErrLargeBase = errors.New("base takes too much to decompress")
 	// ErrNeedsCompressedBase means that a base has the right text, but the delta
 	// needs the very gzip file that it was made from. It is an ErrWrongBase.
 	ErrNeedsCompressedBase = needsCompressed{}

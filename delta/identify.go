@@ -60,7 +60,7 @@ func (m *maker) sample(ctx context.Context, model Predictor, textSize, fewest in
 	}
 	c := &sampler{prediction: newPrediction(io.NewSectionReader(m.text.text, 0, textSize), p), fewest: fewest}
 	in := &contextReader{ctx, io.NewSectionReader(m.target, 0, m.target.Size())}
-	if err := readTokens(in, c.block); err != nil && err != errSampled {
+	if _, err := readTokens(in, c.block); err != nil && err != errSampled {
 		return 0, 0, err
 	}
 	return c.wrong, c.all, nil

@@ -39,9 +39,12 @@ func Make(ctx context.Context, w io.Writer, target Source, bases []Source, o *Ma
 	}
 	m := maker{target: target, dir: spool.Dir(o.TempDir), textOnly: o.TextOnly}
 	h, err := m.make(ctx, w, bases)
-	if errors.Is(err, deflate.ErrFormat) { // It is a valid gzip file, but a delta cannot describe it as one.
+	if errors.Is(err, deflate.ErrFormat) || errors.Is(err, ErrDamaged) { // It is a valid gzip file, but a delta cannot describe it as one.
 		m.plain = true
 		h, err = m.make(ctx, w, bases)
+	}
+	if errors.Is(err, ErrDamaged) { // The blobs change, or it is a bug. The target itself will do.
+		err = fmt.Errorf("%w: %w", ErrNoGain, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("making a delta: %w", err)
@@ -89,12 +92,16 @@ func (m *maker) make(ctx context.Context, w io.Writer, bases []Source) (*Header,
 			return nil, err
 		}
 	}
+	needed := 0 // bases with their tokens
+	if h.NeedsCompressedBases() {
+		needed = len(bases)
+	}
 	for i, s := range bases {
 		f, err := form(s)
 		if err != nil {
 			return nil, fmt.Errorf("reading base %d of %d: %w", i+1, len(bases), err)
 		}
-		b, err := m.open(ctx, s, f, h.NeedsCompressedBases())
+		b, err := m.open(ctx, s, f, needed)
 		if err != nil {
 			return nil, fmt.Errorf("reading base %d of %d: %w", i+1, len(bases), err)
 		}
@@ -115,16 +122,16 @@ func (m *maker) openTarget(ctx context.Context) (*base, error) {
 	if f, err := form(m.target); err != nil {
 		return nil, err
 	} else if f == Gzip && !m.plain {
-		return m.open(ctx, m.target, f, false)
+		return m.open(ctx, m.target, f, 0)
 	}
-	return m.open(ctx, m.target, Plain, false)
+	return m.open(ctx, m.target, Plain, 0)
 }
 
-// open makes a blob of a form ready. If it only looks compressed, it is plain.
-func (m *maker) open(ctx context.Context, s Source, f Form, tokens bool) (*base, error) {
+// open makes a blob of a form ready. If it only looks compressed, or expands too much, it is plain.
+func (m *maker) open(ctx context.Context, s Source, f Form, tokens int) (*base, error) {
 	b, err := openBase(ctx, s, f, tokens, sizeLimit, m.dir)
-	if errors.Is(err, ErrDamagedBase) {
-		b, err = openBase(ctx, s, Plain, false, sizeLimit, m.dir)
+	if errors.Is(err, ErrDamagedBase) || errors.Is(err, ErrLargeBase) {
+		b, err = openBase(ctx, s, Plain, 0, sizeLimit, m.dir)
 	}
 	return b, err
 }
@@ -144,7 +151,7 @@ func (m *maker) fill(ctx context.Context, h *Header) error {
 		return m.out.err
 	}
 	copies := &stream{source: rememberingReader{r: m.out.raw(streamCopies)}, left: m.out.all[streamCopies].size, buf: make([]byte, 0, streamBuffer)}
-	p, err := h.Predictor.start(&spanReader{s: copies, newSize: h.Target.TextSize, oldSize: old.size()}, old)
+	p, err := h.Predictor.start(&spanReader{ctx: ctx, s: copies, newSize: h.Target.TextSize, oldSize: old.size()}, old)
 	if err != nil {
 		return err
 	}

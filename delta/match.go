@@ -24,6 +24,8 @@ const (
 	plentiful    = 32 // bytes at which no other place is looked for
 	dropForward  = 32 // how many more bytes may differ than be the same
 	dropBackward = 64
+	hopelessFor  = 1 << 10 // bytes after which a copy ends that gets no better
+	askEvery     = 128     // copies, whether the search shall end
 )
 
 // seeds finds places of the old text by a hash of some bytes that begin there.
@@ -186,7 +188,8 @@ func (p *pages) forward(q int64, b []byte, same int) int {
 			}
 			score--
 			i++
-			if score < top-dropForward {
+			// Else a text that is the same and not in turn takes the square of its size.
+			if score < top-dropForward || n+i > best+hopelessFor {
 				return best
 			}
 		}
@@ -229,6 +232,7 @@ func findCopies(ctx context.Context, old io.ReaderAt, oldSize int64, new io.Read
 	p := &pages{r: old, size: oldSize}
 	window := make([]byte, 0, min(windowSize, newSize))
 	var last span
+	chosen, copies := 0, int64(0)
 	for start := int64(0); start < newSize; {
 		if err := context.Cause(ctx); err != nil {
 			return err
@@ -244,11 +248,19 @@ func findCopies(ctx context.Context, old io.ReaderAt, oldSize int64, new io.Read
 				i++
 				continue
 			}
+			if chosen++; chosen%askEvery == 0 {
+				if err := context.Cause(ctx); err != nil {
+					return err
+				}
+			}
 			back := p.backward(c, window[done:i])
 			n := back + p.forward(c, window[i:], same)
 			last = span{start + int64(i-back), c - int64(back), int64(n)}
-			if err := found(last); err != nil {
-				return err
+			if n >= averageCopy || copies < mostCopies(last.new) { // Else there are too many.
+				copies++
+				if err := found(last); err != nil {
+					return err
+				}
 			}
 			i += n - back
 			done = i

@@ -31,7 +31,7 @@ func wrongTokens(t testing.TB, p Predictor, gz, text []byte) (wrong, all int64) 
 	start, err := p.start(nil, nil)
 	require.NoError(t, err)
 	c := &sampler{prediction: newPrediction(bytes.NewReader(text), start), fewest: math.MaxInt64}
-	if err := readTokens(bytes.NewReader(gz), c.block); err != errSampled {
+	if _, err := readTokens(bytes.NewReader(gz), c.block); err != errSampled {
 		require.NoError(t, err)
 	}
 	return c.wrong, c.all

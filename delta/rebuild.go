@@ -93,6 +93,9 @@ func (r *rebuilder) block(flags byte) error {
 		return err
 	}
 	b := &deflate.Block{Type: int(flags & blockType), Final: flags&blockFinal != 0}
+	if b.Type > deflate.Dynamic || flags&^blockFlags[b.Type] != 0 {
+		return fmt.Errorf("%w: block", ErrDamaged)
+	}
 	switch b.Type {
 	case deflate.Stored:
 		return r.stored(b, n, flags)
@@ -101,9 +104,6 @@ func (r *rebuilder) block(flags byte) error {
 			return err
 		}
 		return r.tokens(n)
-	}
-	if b.Type != deflate.Dynamic {
-		return fmt.Errorf("%w: block", ErrDamaged)
 	}
 	b.Trees = new(deflate.Trees)
 	if n > maxPredicted {

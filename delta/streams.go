@@ -200,6 +200,9 @@ type stream struct {
 // openStream opens the stream that is compressed in r.
 func openStream(r io.Reader, size streamSize) (*stream, error) {
 	s := &stream{source: rememberingReader{r: r}, left: size.raw}
+	if (size.raw == 0) != (size.stored == 0) {
+		return nil, fmt.Errorf("%w: the size of a stream", ErrDamaged)
+	}
 	if size.raw == 0 {
 		return s, nil
 	}
@@ -245,6 +248,23 @@ func (s *stream) fill() error {
 	}
 	s.buf, s.pos = s.buf[:n], 0
 	s.left -= int64(n)
+	return nil
+}
+
+// end is an error if the stream goes on.
+func (s *stream) end() error {
+	if !s.empty() {
+		return fmt.Errorf("%w: a stream is too long", ErrDamaged)
+	}
+	if s.z == nil {
+		return nil
+	}
+	var next [1]byte
+	if n, err := io.ReadFull(s.z, next[:]); n > 0 {
+		return fmt.Errorf("%w: a stream is too long", ErrDamaged)
+	} else if err != io.EOF {
+		return s.failure(err)
+	}
 	return nil
 }
 

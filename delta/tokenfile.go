@@ -22,6 +22,7 @@ type tokenFile struct {
 	run     uint32
 	step    int64 // of text, between entries of the index
 	index   []tokenPlace
+	entries int // of the index, at most
 	err     error
 }
 
@@ -31,16 +32,16 @@ type tokenPlace struct{ word, pos int64 }
 const (
 	maxRun     = 127
 	tokenPage  = 16 << 10
-	indexSteps = 1 << 17 // at most, for a file that expands as real ones do
+	indexSteps = 1 << 17 // at most, in all bases of a delta
 )
 
-// newTokenFile returns an empty file for the tokens of a blob of a size.
-func newTokenFile(dir string, blobSize int64) (*tokenFile, error) {
+// newTokenFile returns an empty file for the tokens of one of so many bases.
+func newTokenFile(dir string, bases int) (*tokenFile, error) {
 	f, err := spool.Create(dir)
 	if err != nil {
 		return nil, err
 	}
-	return &tokenFile{file: f, buf: make([]byte, 0, tokenPage), step: max(4<<10, blobSize/(indexSteps/8))}, nil
+	return &tokenFile{file: f, buf: make([]byte, 0, tokenPage), step: 4 << 10, entries: indexSteps / bases}, nil
 }
 
 // Close closes the file.
@@ -51,6 +52,10 @@ func (t *tokenFile) word(n, dist int) {
 	if t.pos >= int64(len(t.index))*t.step {
 		place := tokenPlace{(t.written + int64(len(t.buf))) / 4, t.pos}
 		for int64(len(t.index))*t.step <= t.pos {
+			if len(t.index) == t.entries {
+				t.thin()
+				continue
+			}
 			t.index = append(t.index, place)
 		}
 	}
@@ -61,6 +66,17 @@ func (t *tokenFile) word(n, dist int) {
 	if len(t.buf) == cap(t.buf) {
 		t.flush()
 	}
+}
+
+// thin leaves every second entry of the index, from the first one on.
+func (t *tokenFile) thin() {
+	n := 0
+	for i := 0; i < len(t.index); i += 2 {
+		t.index[n] = t.index[i]
+		n++
+	}
+	t.index = t.index[:n]
+	t.step *= 2
 }
 
 func (t *tokenFile) flush() {
@@ -99,6 +115,7 @@ func (t *tokenFile) finish() error {
 		t.word(0, 0)
 	}
 	t.flush()
+	t.buf = nil
 	return t.err
 }
 

@@ -40,7 +40,7 @@ type ApplyOptions struct {
 //
 // The output is the target only if the error is nil: its size and digest have been
 // compared then. A delta that is damaged is ErrDamaged, a base that the delta was not
-// made from ErrWrongBase, one that cannot be decompressed ErrDamagedBase.
+// made from ErrWrongBase, one that cannot be decompressed ErrDamagedBase or ErrLargeBase.
 //
 // Apply ends with ctx. It takes up to 96 MB of memory, for blobs of any size, and
 // mostly a third of that.

@@ -26,8 +26,8 @@ type MakeOptions struct {
 // delta without bases only compresses the target, which is useless.
 //
 // The delta has been applied, and has led to the target, before the first byte of it
-// is written. If it would be no smaller than the target, nothing is written, and the
-// error is ErrNoGain: send the target then. This happens with any target whose
+// is written. If it would be no smaller than the target, or does not lead to it, nothing is
+// written, and the error is ErrNoGain: send the target then. This happens with any target whose
 // compression is not gzip, unless the base is nearly the same file.
 //
 // The bytes of a delta depend on the blobs, the options and the version of this
@@ -39,7 +39,8 @@ func Make(ctx context.Context, w io.Writer, target Source, bases []Source, o *Ma
 	}
 	m := maker{target: target, dir: spool.Dir(o.TempDir), textOnly: o.TextOnly}
 	h, err := m.make(ctx, w, bases)
-	if errors.Is(err, deflate.ErrFormat) || errors.Is(err, ErrDamaged) { // It is a valid gzip file, but a delta cannot describe it as one.
+	if errors.Is(err, deflate.ErrFormat) || errors.Is(err, ErrDamaged) {
+		// It is a valid gzip file, but a delta cannot describe it as one.
 		m.plain = true
 		h, err = m.make(ctx, w, bases)
 	}

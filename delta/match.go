@@ -188,7 +188,7 @@ func (p *pages) forward(q int64, b []byte, same int) int {
 			}
 			score--
 			i++
-			// Else a text that is the same and not in turn takes the square of its size.
+			// Without the second bound, a text that is the same and other in turn takes the square of its size.
 			if score < top-dropForward || n+i > best+hopelessFor {
 				return best
 			}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -385,4 +386,38 @@ func TestLendsTellsWhy(t *testing.T) {
 	damaged[20] ^= 1
 	require.ErrorIs(t, s.Lends(lacked(blob, damaged)), errdef.ErrDamaged)
 	require.ErrorIs(t, (&Set{}).Lends(lacked(blob, data)), fs.ErrNotExist)
+}
+
+// Samples depend on the content alone: not on where it is.
+func TestSamplesAnywhere(t *testing.T) {
+	text := content(1, 1<<20)
+	samples := func(b []byte) map[uint64]struct{} {
+		s := newSketch()
+		require.NoError(t, s.read(t.Context(), bytes.NewReader(b), math.MaxInt64))
+		return s.samples
+	}
+	want := samples(text)
+	assert.Greater(t, len(want), 300)
+	for _, n := range []int{1, 13, 63, 64, 512} {
+		got := samples(append(make([]byte, n), text...))
+		missing := 0
+		for h := range want {
+			if _, ok := got[h]; !ok {
+				missing++
+			}
+		}
+		assert.LessOrEqual(t, missing, 1, "%d bytes later: only a sample across the start may be another", n)
+	}
+	require.ErrorIs(t, newSketch().read(t.Context(), bytes.NewReader(text), 1<<19), errBomb)
+}
+
+// One file is the whole layer; it has a new name, and a line more at its beginning.
+func TestInsertedLine(t *testing.T) {
+	data := content(1, 300_000)
+	old := tree(t, data)
+	s := &Set{TempDir: t.TempDir()}
+	add(s, "old", old, packed(t, old))
+	changed, from := made(t, s, packed(t, tree(t, slices.Insert(slices.Clone(data), 5000, []byte("a line that is new")...))))
+	assert.Equal(t, []string{"old"}, from)
+	assert.Less(t, len(changed), 2000)
 }

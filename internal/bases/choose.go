@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"io"
@@ -30,6 +31,10 @@ const (
 	maxSamples = 1 << 16
 	// worth is which part of a text a further base has to bring.
 	worth = 64
+	// maxRatio is against decompression bombs: a layer of any size may unpack to minLimit bytes, or
+	// to so many times its size. One that is larger is no base, and is saved whole.
+	maxRatio = 100
+	minLimit = 1 << 30
 )
 
 // sketch is what is known of the text of a layer: samples of its content, and the names of
@@ -76,16 +81,19 @@ func sketchOf(ctx context.Context, loan *catalog.Loan) (*sketch, error) {
 	}
 	defer text.Close() // It is only read.
 	s := newSketch()
-	return s, s.read(ctx, bufio.NewReaderSize(text, 256<<10))
+	return s, s.read(ctx, bufio.NewReaderSize(text, 256<<10), max(minLimit, loan.Size()*maxRatio))
 }
 
+// errBomb means that a layer unpacks to more than any of use does.
+var errBomb = errors.New("the layer is a decompression bomb")
+
 // read takes samples where a rolling hash of the last bytes says so, and looks at each
-// block for a tar header.
-func (s *sketch) read(ctx context.Context, r io.Reader) error {
+// block for a tar header. It reads about so many bytes at most.
+func (s *sketch) read(ctx context.Context, r io.Reader, most int64) error {
 	const block = 512
 	buf := make([]byte, 128*block)
 	var ring [window]byte
-	var h uint64
+	h := zeros // As the ring is, so that only the last bytes count.
 	at := 0
 	for {
 		if err := context.Cause(ctx); err != nil {
@@ -105,7 +113,9 @@ func (s *sketch) read(ctx context.Context, r io.Reader) error {
 		for off := 0; off+block <= n; off += block {
 			s.header(buf[off : off+block])
 		}
-		s.size += int64(n)
+		if s.size += int64(n); s.size > most {
+			return errBomb
+		}
 		if err == io.EOF || err == io.ErrUnexpectedEOF {
 			return nil
 		}
@@ -143,6 +153,14 @@ var table = func() (t [256]uint64) {
 		t[i] = z ^ z>>31
 	}
 	return t
+}()
+
+// zeros is the hash of a window of them.
+var zeros = func() (h uint64) {
+	for n := range window {
+		h ^= bits.RotateLeft64(table[0], n)
+	}
+	return h
 }()
 
 // sketch reads all layers, once.

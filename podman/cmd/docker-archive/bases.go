@@ -181,11 +181,14 @@ func (o *deltaOptions) open(cmd *cobra.Command, g *globalOptions, options *copyi
 		options.Without = &copying.Without{}
 	}
 	o.from.bases = archive.NewBases(archive.BasesOptions{TempDir: g.tmpdir})
-	paths := slices.Clone(o.paths)
+	paths := make([]string, len(o.paths))
+	for n, path := range o.paths {
+		paths[n] = archivePath(path)
+	}
 	slices.SortFunc(paths, func(a, b string) int { return strings.Compare(filepath.Base(a), filepath.Base(b)) })
 	var opened []*archive.Archive
 	for _, path := range paths {
-		a, err := o.from.addArchive(cmd.Context(), g, archivePath(path), trustOf(options.SourceCtx))
+		a, err := o.from.addArchive(cmd.Context(), g, path, trustOf(options.SourceCtx))
 		if err != nil {
 			return fmt.Errorf("--delta: %w", errors.Join(err, o.from.close()))
 		}

@@ -113,7 +113,8 @@ func assertSame(t testing.TB, want, got string) {
 // archive of it as one save.
 func TestSaveDelta(t *testing.T) {
 	m := newMonths(t, gzip.DefaultCompression)
-	out, _ := m.run(t, 0, "save", "--delta", m.january, "-o", m.delta, "image-archive:"+m.february)
+	t.Chdir(m.dir)
+	out, _ := m.run(t, 0, "save", "--delta", "image-archive:january.tar", "-o", m.delta, "image-archive:"+m.february)
 	assert.Contains(t, out, "in january.tar")
 	assert.Less(t, sizeOf(t, m.delta), sizeOf(t, m.february)/4)
 

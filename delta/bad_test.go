@@ -63,12 +63,12 @@ func TestTokenIndex(t *testing.T) {
 	for i := range batch {
 		batch[i] = deflate.Match(100+i%158, 1)
 	}
-	for f.pos < 64<<20 {
+	for f.pos < 256<<20 {
 		f.add(batch)
 	}
 	require.NoError(t, f.finish())
-	assert.LessOrEqual(t, len(f.index), indexSteps/maxBases)
-	assert.Greater(t, len(f.index), indexSteps/maxBases/3)
+	assert.LessOrEqual(t, len(f.index), allSteps/maxBases)
+	assert.Greater(t, len(f.index), allSteps/maxBases/3)
 	for i, p := range f.index {
 		require.LessOrEqual(t, int64(i)*f.step, p.pos)
 		require.Less(t, p.pos, int64(i)*f.step+maxRun+deflate.MaxMatch)

@@ -24,8 +24,7 @@ const (
 	plentiful    = 32 // bytes at which no other place is looked for
 	dropForward  = 32 // how many more bytes may differ than be the same
 	dropBackward = 64
-	hopelessFor  = 1 << 10 // bytes after which a copy ends that gets no better
-	askEvery     = 128     // copies, whether the search shall end
+	askEvery     = 128 // copies, whether the search shall end
 )
 
 // seeds finds places of the old text by a hash of some bytes that begin there.
@@ -106,6 +105,17 @@ type pages struct {
 	pages [numPages][]byte
 	at    [numPages]int64
 	err   error
+	vain  int64 // bytes that forward has compared behind the ends of copies
+}
+
+// patience returns how far forward may look for something better, at a position of the new text.
+// The layers of docs/deltas.md stay below the limit. Without it, a text that is the same and other in turn would
+// take the square of its size.
+func (p *pages) patience(pos int64) int {
+	if p.vain > 8*pos+1<<20 {
+		return 256
+	}
+	return windowSize
 }
 
 // from returns the text from pos to the end of its page, or nothing.
@@ -169,10 +179,12 @@ func (p *pages) same(q int64, b []byte) int {
 }
 
 // forward returns how much of b is well made from the text at q. The first bytes,
-// same of them, are known to be equal.
-func (p *pages) forward(q int64, b []byte, same int) int {
+// same of them, are known to be equal. It looks so many bytes behind the best end.
+func (p *pages) forward(q int64, b []byte, same, patience int) int {
 	best, score, top := same, same, same
-	for n := same; n < len(b); {
+	n := same
+scan:
+	for n < len(b) {
 		a := p.from(q + int64(n))
 		if len(a) == 0 {
 			break
@@ -188,13 +200,14 @@ func (p *pages) forward(q int64, b []byte, same int) int {
 			}
 			score--
 			i++
-			// Without the second bound, a text that is the same and other in turn takes the square of its size.
-			if score < top-dropForward || n+i > best+hopelessFor {
-				return best
+			if score < top-dropForward || n+i > best+patience {
+				n += i
+				break scan
 			}
 		}
 		n += len(a)
 	}
+	p.vain += int64(n - best)
 	return best
 }
 
@@ -254,7 +267,7 @@ func findCopies(ctx context.Context, old io.ReaderAt, oldSize int64, new io.Read
 				}
 			}
 			back := p.backward(c, window[done:i])
-			n := back + p.forward(c, window[i:], same)
+			n := back + p.forward(c, window[i:], same, p.patience(start+int64(i)))
 			last = span{start + int64(i-back), c - int64(back), int64(n)}
 			if n >= averageCopy || copies < mostCopies(last.new) { // Else there are too many.
 				copies++

@@ -55,7 +55,12 @@ func TestInTurn(t *testing.T) {
 	assert.GreaterOrEqual(t, covered, int64(len(text)/4))
 
 	p := &pages{r: bytes.NewReader(old), size: int64(len(old))}
-	assert.Equal(t, 8, p.forward(0, text, 8))
+	assert.Equal(t, 8, p.forward(0, text, 8, p.patience(0)))
+	assert.Equal(t, windowSize, p.patience(0))
+	for range 8 {
+		p.forward(0, text, 8, p.patience(0))
+	}
+	assert.Equal(t, 256, p.patience(0))
 }
 
 // The search asks within a window whether it shall end.

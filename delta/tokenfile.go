@@ -32,7 +32,8 @@ type tokenPlace struct{ word, pos int64 }
 const (
 	maxRun     = 127
 	tokenPage  = 16 << 10
-	indexSteps = 1 << 17 // at most, in all bases of a delta
+	indexSteps = 1 << 17 // at most, of a base
+	allSteps   = 1 << 20 // and of all bases of a delta
 )
 
 // newTokenFile returns an empty file for the tokens of one of so many bases.
@@ -41,7 +42,7 @@ func newTokenFile(dir string, bases int) (*tokenFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tokenFile{file: f, buf: make([]byte, 0, tokenPage), step: 4 << 10, entries: indexSteps / bases}, nil
+	return &tokenFile{file: f, buf: make([]byte, 0, tokenPage), step: 4 << 10, entries: min(indexSteps, allSteps/bases)}, nil
 }
 
 // Close closes the file.

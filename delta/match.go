@@ -109,8 +109,8 @@ type pages struct {
 }
 
 // patience returns how far forward may look for something better, at a position of the new text.
-// The layers of docs/deltas.md stay below the limit. Without it, a text that is the same and other in turn would
-// take the square of its size.
+// A pair of Go binaries stays below the limit. Without it, a text that is the same and other in
+// turn would take the square of its size.
 func (p *pages) patience(pos int64) int {
 	if p.vain > 8*pos+1<<20 {
 		return 256

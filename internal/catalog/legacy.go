@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -64,7 +63,14 @@ func (c *Catalog) loadLegacy() ([]*Image, error) {
 		tops = append(tops, id)
 	}
 	tops = slices.DeleteFunc(tops, func(id string) bool { return isParent[id] || names[id] != nil })
-	named := slices.SortedFunc(maps.Keys(names), func(a, b string) int { return cmp.Compare(names[a][0], names[b][0]) })
+	byName := map[string][]string{} // IDs by first names
+	for _, id := range slices.Sorted(maps.Keys(names)) {
+		byName[names[id][0]] = append(byName[names[id][0]], id)
+	}
+	var named []string
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		named = append(named, byName[name]...)
+	}
 	var images []*Image
 	for _, id := range append(named, tops...) {
 		img := &dockerImage{layers: c.layers, item: manifestItem{Config: id + "/json"}}

@@ -103,8 +103,10 @@ func (c table[T]) compare(t *testing.T, document string) {
 	}
 }
 
-func TestTablesAsJSON(t *testing.T) {
-	plain := 0
+// compareTables compares a document in the place of each table of contents. It returns how many
+// readers by hand could read it.
+func compareTables(t *testing.T, document string) (plain int) {
+	t.Helper()
 	index := table[contents]{
 		read: func(document []byte) (contents, error) {
 			old := oldTables{oldArchive{v1.ImageIndexFile: string(document)}, nil, nil}
@@ -155,14 +157,27 @@ func TestTablesAsJSON(t *testing.T) {
 		},
 		change: func(*repositories) {},
 	}
+	index.compare(t, document)
+	items.compare(t, document)
+	if document != "null" { // It becomes an empty one, which can grow.
+		names.compare(t, document)
+	}
+	return plain
+}
+
+func TestTablesAsJSON(t *testing.T) {
+	plain := 0
 	for _, document := range tables {
-		index.compare(t, document)
-		items.compare(t, document)
-		if document != "null" { // It becomes an empty one, which can grow.
-			names.compare(t, document)
-		}
+		plain += compareTables(t, document)
 	}
 	assert.Greater(t, plain, 200, "read by hand")
+}
+
+func FuzzTables(f *testing.F) {
+	for n := 0; n < len(tables); n += 8 { // TestTablesAsJSON has all.
+		f.Add(tables[n])
+	}
+	f.Fuzz(func(t *testing.T, document string) { compareTables(t, document) })
 }
 
 // changeAll says that elements have changed.
@@ -180,5 +195,20 @@ func TestNullElements(t *testing.T) {
 		elements, ok := image.ReadItems([]byte(document))
 		require.True(t, ok, document)
 		assert.Equal(t, []*kept[tagItem]{nil}, keep(elements), document)
+	}
+}
+
+// The names in tables that have been read stay as they are for the others that read them.
+func TestTablesThatWereReadStay(t *testing.T) {
+	for _, more := range []string{``, `,"more":1`} { // By hand, and by encoding/json.
+		document := `[{"Config":"a.json","RepoTags":["a.b/c:1","a.b/c:2","a.b/c:3"],"Layers":[]` + more + `}]`
+		elements, ok := image.ReadItems([]byte(document))
+		require.True(t, ok)
+		x := newTagIndex(Metadata{})
+		require.NoError(t, x.read(oldTables{oldArchive{manifestFile: document}, nil, elements}))
+		x.give(x.items[0], "a.b/c:4")
+		x.remove(map[string]bool{"a.b/c:1": true}, false)
+		assert.Equal(t, []string{"a.b/c:2", "a.b/c:3", "a.b/c:4"}, x.items[0].value.RepoTags)
+		assert.Equal(t, []string{"a.b/c:1", "a.b/c:2", "a.b/c:3"}, elements[0].Value.RepoTags, more)
 	}
 }

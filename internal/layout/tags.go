@@ -183,9 +183,17 @@ func (x *tagIndex) give(entry *kept[tagItem], name string) bool {
 		return false
 	}
 	x.tagged[name] = append(x.tagged[name], entry)
-	changed := entry.change()
+	changed := ownNames(entry)
 	changed.RepoTags = append(changed.RepoTags, name)
 	return true
+}
+
+// ownNames returns an element, to be changed. Names that were read are those of the catalog, too.
+func ownNames(item *kept[tagItem]) *tagItem {
+	if !item.changed {
+		item.value.RepoTags = slices.Clone(item.value.RepoTags)
+	}
+	return item.change()
 }
 
 // lead has a name lead to a layer.
@@ -227,10 +235,7 @@ func (x *tagIndex) remove(gone map[string]bool, keep bool) {
 		delete(x.tagged, name)
 	}
 	for item := range unnamed {
-		if !item.changed { // Its names are those of the catalog, too.
-			item.value.RepoTags = slices.Clone(item.value.RepoTags)
-		}
-		changed := item.change()
+		changed := ownNames(item)
 		changed.RepoTags = without(changed.RepoTags, gone)
 		unnamed[item] = len(changed.RepoTags) == 0 && !keep
 	}

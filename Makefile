@@ -174,6 +174,9 @@ fuzz:
 	else echo 'Not fuzzing on 386: this kernel does not run its programs.'; fi
 	$(FUZZ) '^FuzzIndex$$' ./internal/tarfile
 	$(FUZZ) '^FuzzPlainHeader$$' ./internal/tarfile
+	$(FUZZ) '^FuzzReadTables$$' ./internal/image
+	$(FUZZ) '^FuzzTables$$' ./internal/layout
+	$(FUZZ) '^FuzzSplitFull$$' ./internal/naming
 	$(FUZZ) '^FuzzExport$$' ./internal/files
 	$(FUZZ) '^FuzzRebuild$$' ./internal/deflate
 	$(subst 5000x,500x,$(FUZZ)) '^FuzzMake$$' ./delta

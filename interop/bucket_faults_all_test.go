@@ -242,3 +242,24 @@ func TestStoreIsAway(t *testing.T) {
 		})
 	}
 }
+
+// once returns a script that has a fault for the request number n of those that match.
+func once(n int64, matches func(*http.Request) bool, f fault) script {
+	var count atomic.Int64
+	return func(r *http.Request) fault {
+		if !matches(r) || count.Add(1) != n {
+			return fault{}
+		}
+		return f
+	}
+}
+
+// parts matches requests that send or copy a part of an archive.
+func parts(r *http.Request) bool {
+	return r.Method == http.MethodPut && r.URL.Query().Has("partNumber") && !strings.Contains(r.URL.Path, ".probe-")
+}
+
+// completions matches requests that complete an upload of an archive.
+func completions(r *http.Request) bool {
+	return r.Method == http.MethodPost && r.URL.Query().Has("uploadId") && !strings.Contains(r.URL.Path, ".probe-")
+}

@@ -11,7 +11,6 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -132,17 +131,6 @@ func every(n int64, matches func(*http.Request) bool, f fault) script {
 	}
 }
 
-// once returns a script that has a fault for the request number n of those that match.
-func once(n int64, matches func(*http.Request) bool, f fault) script {
-	var count atomic.Int64
-	return func(r *http.Request) fault {
-		if !matches(r) || count.Add(1) != n {
-			return fault{}
-		}
-		return f
-	}
-}
-
 // inTurn returns a script that uses several scripts in turn, each for one of the faults.
 func inTurn(n int64, matches func(*http.Request) bool, faults ...fault) script {
 	var mu sync.Mutex
@@ -161,16 +149,6 @@ func inTurn(n int64, matches func(*http.Request) bool, faults ...fault) script {
 
 // reads matches requests that read an object.
 func reads(r *http.Request) bool { return r.Method == http.MethodGet && r.Header.Get("Range") != "" }
-
-// parts matches requests that send or copy a part of an archive.
-func parts(r *http.Request) bool {
-	return r.Method == http.MethodPut && r.URL.Query().Has("partNumber") && !strings.Contains(r.URL.Path, ".probe-")
-}
-
-// completions matches requests that complete an upload of an archive.
-func completions(r *http.Request) bool {
-	return r.Method == http.MethodPost && r.URL.Query().Has("uploadId") && !strings.Contains(r.URL.Path, ".probe-")
-}
 
 // anything matches all requests.
 func anything(*http.Request) bool { return true }

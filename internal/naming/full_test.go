@@ -38,7 +38,7 @@ func FuzzSplitFull(f *testing.F) {
 	for _, name := range []string{
 		"example.com/app:1", "docker.io/alpine:3", "docker.io/library/alpine:3", "index.docker.io/library/a:1", "docker.io:443/a:1", "docker.io.:1/a:1", "EXAMPLE.com/a:1", "localhost:5000/a:1", "localhost/a:1", "a.b:00/c:1",
 		"a.b/c__d:1", "a.b/c--d:1", "a.b/c-_d:1", "a.b/c/_d:1", "a-.b/c:1", "a.b-/c:1", "a.b/c:1@sha256:" + strings.Repeat("0a", 32), "a.b/" + strings.Repeat("0a", 32) + ":1", "[::1]/a:1", "a.b/c:" + strings.Repeat("v", 128),
-		"a.b/" + strings.Repeat("c", 249) + ":1", "a.b/" + strings.Repeat("c", 255) + ":1", "a.b:65536/c:1", "a_b.c/d:1", "a.b//c:1", "a.b/c:1:2", "a.b/c:é", "1.2.3.4/a:_", "a..b/c:1",
+		"a.b/" + strings.Repeat("c", 249) + ":1", "a.b/" + strings.Repeat("c", 255) + ":1", "a.b/" + strings.Repeat("c", 256) + ":1", "a.b:65536/c:1", "a_b.c/d:1", "a.b//c:1", "a.b/c:1:2", "a.b/c:é", "1.2.3.4/a:_", "a..b/c:1",
 	} {
 		f.Add(name)
 	}

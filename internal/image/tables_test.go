@@ -40,7 +40,7 @@ func FuzzReadTables(f *testing.F) {
 		`{"manifests":[],"annotations":{"a":"[{\"b\":\"}\"}]"}}`, `{"manifests":null}`, `{}`, `[]`, `[null]`, `[` + item + `,` + item + `]`,
 		`[{"Config":"a\u0026","more":[{"a":[1,"]"]}]},{"RepoTags":null,"Layers":[null]}]`, `[` + strings.Repeat(`[`, 70) + strings.Repeat(`]`, 70) + `]`,
 		`{"a":{"1":"x","1":"y"},"a":{"2":"z"},"b":{}}`, `{"a":null}`, `[{"RepoTags":["` + "\xff" + `"]}]`, `[{"config":"x","Config":"y"}]`, `{"manifests":[` + descriptor + `]}x`, "[{}]\n", `{"manifests":[{"digest":"sha256:x"}]}`,
-		`[{"Config":"<a>"},{"Config":"x","Config":"y"}]`, `{"manifests":[{"size":1}]}`, `{"manifests":[{"digest":"sha256:` + hex + `","size":01}]}`, `{"schemaVersion":02,"manifests":[]}`,
+		`[{"Config":"<a>"},{"Config":"x","Config":"y"}]`, `[{"LayerSources":{},"LayerSources":{"sha256:` + hex + `":` + descriptor + `}}]`, `{"manifests":[{"digest":"sha256:` + hex + `","annotations":{"a":"b"},"annotations":{"c":"d"}}]}`, `{"manifests":[{"size":1}]}`, `{"manifests":[{"digest":"sha256:` + hex + `","size":01}]}`, `{"schemaVersion":02,"manifests":[]}`,
 	} {
 		f.Add(document)
 	}

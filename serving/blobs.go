@@ -212,9 +212,17 @@ type verdicts struct {
 	suspected map[digest.Digest]bool  // blobs that have come from a store, and were wrong
 }
 
+// suspects reports whether a blob has come wrong, so that it is damaged if it is wrong again.
+func (v *verdicts) suspects(d digest.Digest) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.suspected[d]
+}
+
 // come notes the result of verifying a blob that has come from a store. It returns what to tell clients: a blob may
-// be damaged on its way, and is damaged in the archive only if it is wrong twice.
-func (o *opened) come(d digest.Digest, err error) error {
+// be damaged on its way, and is damaged in the archive only if it is wrong again, when it was suspected before the
+// request. What damages answers may damage all that are on their way.
+func (o *opened) come(d digest.Digest, suspected bool, err error) error {
 	v := &o.checked
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -224,7 +232,7 @@ func (o *opened) come(d digest.Digest, err error) error {
 		return nil
 	case v.all[d] != nil:
 		return v.all[d]
-	case v.suspected[d]:
+	case suspected && v.suspected[d]:
 		v.setLocked(d, &damagedError{err})
 		delete(v.suspected, d)
 		return v.all[d]

@@ -121,9 +121,10 @@ func (s *Server) openElsewhere(r *request, b *archive.Blob, img *image, closeArc
 func (s *Server) fetchWhole(img *image, d digest.Digest) func(context.Context) (io.ReadCloser, error) {
 	return func(ctx context.Context) (io.ReadCloser, error) {
 		ctx = webclient.WithMeter(ctx, s.stores.meter)
+		suspected := img.from.checked.suspects(d)
 		b, done, err := img.blob(ctx, d)
 		if err != nil {
-			return nil, img.from.judge(d, err)
+			return nil, img.from.judge(d, suspected, err)
 		}
 		var body io.ReadCloser
 		if fetch := fetchFrom(b, img); fetch != nil {
@@ -133,16 +134,16 @@ func (s *Server) fetchWhole(img *image, d digest.Digest) func(context.Context) (
 		}
 		if err != nil {
 			done()
-			return nil, img.from.judge(d, img.from.explain(err))
+			return nil, img.from.judge(d, suspected, img.from.explain(err))
 		}
-		return &explainedBody{body, img.from, d, done}, nil
+		return &explainedBody{body, img.from, d, suspected, done}, nil
 	}
 }
 
 // judge returns what to tell clients of an error of a blob that comes from a store.
-func (o *opened) judge(d digest.Digest, err error) error {
+func (o *opened) judge(d digest.Digest, suspected bool, err error) error {
 	if errors.Is(err, blobcache.ErrWrong) || errors.Is(err, errdef.ErrDamaged) {
-		return o.come(d, err)
+		return o.come(d, suspected, err)
 	}
 	return err
 }
@@ -150,19 +151,20 @@ func (o *opened) judge(d digest.Digest, err error) error {
 // explainedBody is a blob from an archive, with errors of opened.explain.
 type explainedBody struct {
 	io.ReadCloser
-	from   *opened
-	digest digest.Digest
-	done   func()
+	from      *opened
+	digest    digest.Digest
+	suspected bool // before the request
+	done      func()
 }
 
 // Verified implements blobcache.Judge.
-func (b *explainedBody) Verified(err error) error { return b.from.come(b.digest, err) }
+func (b *explainedBody) Verified(err error) error { return b.from.come(b.digest, b.suspected, err) }
 
 // Read implements io.Reader.
 func (b *explainedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil && err != io.EOF {
-		err = b.from.judge(b.digest, b.from.explain(err))
+		err = b.from.judge(b.digest, b.suspected, b.from.explain(err))
 	}
 	return n, err
 }
@@ -264,6 +266,8 @@ type passing struct {
 	stream   io.ReadCloser
 	at       int64 // the offset of the stream
 	verifier digest.Verifier
+	// suspected is whether the blob had come wrong before the stream was requested.
+	suspected bool
 }
 
 // begin requests n bytes at an offset.
@@ -282,6 +286,7 @@ func (p *passing) open() (err error) {
 	if p.pos == 0 && n == p.blob.Size {
 		p.verifier = p.blob.Digest.Verifier()
 	}
+	p.suspected = p.from.checked.suspects(p.blob.Digest)
 	if p.stream, err = p.fetch(p.ctx, p.pos, n); err != nil {
 		p.stream = nil
 	}
@@ -327,7 +332,7 @@ func (p *passing) Read(data []byte) (int, error) {
 			if !p.verifier.Verified() {
 				wrong = fmt.Errorf("%w: the blob does not match its digest", errdef.ErrDamaged)
 			}
-			if said := p.from.come(p.blob.Digest, wrong); said != nil {
+			if said := p.from.come(p.blob.Digest, p.suspected, wrong); said != nil {
 				return 0, said
 			}
 		}

@@ -44,6 +44,9 @@ func (o *opened) list(ctx context.Context, report func(message string, err error
 		o.forget()
 		images, err = o.readListing(ctx, report)
 	}
+	if ctx.Err() != nil { // What is missing is no fault of the archive.
+		return images, context.Cause(ctx)
+	}
 	if err != nil && mayPass(err) {
 		return images, err
 	}
@@ -52,15 +55,24 @@ func (o *opened) list(ctx context.Context, report func(message string, err error
 }
 
 // readListing reads the manifests of all images. It returns all that can be read. The error is one that may pass, if
-// there is such, or else one of ErrDamaged.
+// there is such, or else one of ErrDamaged. One that may pass ends the reading from a store: the patience with each of
+// thousands of manifests would add up to hours, in which no other archive is opened.
 func (o *opened) readListing(ctx context.Context, report func(message string, err error)) ([][]listed, error) {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	var mu sync.Mutex
 	var worst error
 	failed := func(message string, err error) {
 		mu.Lock()
 		defer mu.Unlock()
+		if ctx.Err() != nil {
+			return
+		}
 		if worst == nil || mayPass(err) {
 			worst = err
+		}
+		if mayPass(err) && o.elsewhere() {
+			end()
 		}
 		if report != nil {
 			report(message, err)
@@ -74,6 +86,9 @@ func (o *opened) readListing(ctx context.Context, report func(message string, er
 	}
 	for n := range images {
 		group.Go(func() error {
+			if ctx.Err() != nil {
+				return nil
+			}
 			walk := &listingWalk{img: &image{from: o, position: n}, seen: map[digest.Digest]bool{}, failed: failed}
 			m, err := walk.img.find(ctx, "")
 			if err != nil {
@@ -108,6 +123,9 @@ func (w *listingWalk) add(ctx context.Context, m *archive.Manifest, depth int) {
 		return
 	}
 	for _, d := range m.Manifests() {
+		if ctx.Err() != nil {
+			return
+		}
 		child, err := w.img.find(ctx, d.Digest)
 		switch {
 		case err == nil:

@@ -226,7 +226,20 @@ func (s *stores) openArchive(ctx context.Context, opener archive.Opener, path st
 	}
 	// Other requests read it after the request that opens it has ended.
 	reading, end := context.WithCancel(webclient.WithMeter(context.WithoutCancel(ctx), s.meter))
-	defer context.AfterFunc(ctx, end)()
+	ended := context.AfterFunc(ctx, end)
+	a, err := openRemote(ctx, reading, opener, store, path)
+	if !ended() && err == nil { // Nothing more can be read from it.
+		err = errors.Join(context.Cause(ctx), a.Close())
+	}
+	if err != nil {
+		end()
+		return nil, err
+	}
+	return a, nil
+}
+
+// openRemote opens an archive of a store, which is read until reading ends.
+func openRemote(ctx, reading context.Context, opener archive.Opener, store input.Store, path string) (*archiveFile, error) {
 	remote, err := store.Open(reading, path)
 	var stream *input.Stream
 	if errors.As(err, &stream) {

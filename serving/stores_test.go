@@ -289,6 +289,40 @@ func TestManifestsCannotBeRead(t *testing.T) {
 	require.ErrorContains(t, err, path)
 }
 
+// Answers that are damaged at the same time do not make a blob damaged: only the next request tells.
+func TestDamagedTogether(t *testing.T) {
+	store, one := storetest.NewS3(t), randomLayer(t, 1, 1<<20)
+	data := newLayout(t).add(one, "team/app:1").bytes()
+	path := store.Put("a.tar", data)
+	s := serveWith(t, impatient(serving.Options{}), path)
+	blob := bytes.Index(data, one.Layers[0].Blob)
+	const clients = 3
+	var arrived sync.WaitGroup
+	arrived.Add(clients)
+	store.Before(func(w http.ResponseWriter, r *http.Request) bool {
+		var from, to int
+		if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &from, &to); err != nil || from != blob {
+			return false
+		}
+		arrived.Done()
+		arrived.Wait()
+		damaged := bytes.Clone(data[from : to+1])
+		damaged[0]++
+		w.Header().Set("ETag", `"+`+fmt.Sprint(len(data))+`"`)
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to, len(data)))
+		w.WriteHeader(http.StatusPartialContent)
+		_, _ = w.Write(damaged)
+		return true
+	})
+	var asked sync.WaitGroup
+	for range clients {
+		asked.Go(func() { assert.Error(t, s.do(http.MethodGet, "/v2/"+blobOf(one)).err) })
+	}
+	asked.Wait()
+	store.Before(nil)
+	assert.True(t, bytes.Equal(one.Layers[0].Blob, s.get(blobOf(one))))
+}
+
 // The patience with a store lasts for more than a minute.
 func TestAwayForAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -226,7 +225,7 @@ func (u *upload) copyPart(number int32, from, to int64) (types.CompletedPart, er
 	})
 	var refused *storeError
 	switch {
-	case errors.As(err, &refused) && (refused.status == http.StatusPreconditionFailed || refused.code == "NoSuchKey"):
+	case errors.As(err, &refused) && (refused.unmet() || refused.code == "NoSuchKey"):
 		return types.CompletedPart{}, output.ErrChanged
 	case err != nil:
 		return types.CompletedPart{}, err

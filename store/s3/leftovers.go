@@ -56,7 +56,7 @@ func (u *upload) clear(ctx context.Context) error {
 			own.release() // Until the first part.
 		default:
 			err := t.abort(ctx, id)
-			if err == nil && t.key != u.key && own.Base == 0 { // It is a probe's.
+			if err == nil && t.key != u.key && own.isProbe() {
 				err = t.remove(ctx)
 			}
 			if err != nil {

@@ -67,17 +67,23 @@ func TestAbortWhileBeginning(t *testing.T) {
 	assert.Empty(t, records(t))
 }
 
-// An archive whose key looks like that of a probe is none.
+// An archive whose key looks like that of a probe is none, whether it was being written or changed.
 func TestArchiveNamedLikeProbe(t *testing.T) {
-	s := newStore(t)
-	const other, probe = "dir/x.tar.probe-1", "dir/x.tar.probe-0123456789abcdef"
-	for _, key := range []string{other, probe} {
-		s.Put(key, []byte("an archive"))
-		leave(t, begin(t, key, output.RemoteOptions{Unconditional: true}))
+	for name, changes := range map[string]bool{"written": false, "changed": true} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t)
+			const other, probe = "dir/x.tar.probe-1", "dir/x.tar.probe-0123456789abcdef"
+			for _, key := range []string{other, probe} {
+				s.Put(key, []byte("an archive"))
+				u := begin(t, key, output.RemoteOptions{Unconditional: true})
+				u.copies = changes
+				leave(t, u)
+			}
+			require.NoError(t, write(t.Context(), content(1, 1000), output.Create))
+			assert.Equal(t, []string{"dir/x.tar", probe, other}, s.Keys())
+			assert.NotEmpty(t, s.Uploads(), "nobody has asked for that")
+		})
 	}
-	require.NoError(t, write(t.Context(), content(1, 1000), output.Create))
-	assert.Equal(t, []string{"dir/x.tar", probe, other}, s.Keys())
-	assert.NotEmpty(t, s.Uploads(), "nobody has asked for that")
 }
 
 // A change that was killed is not gone on with: the store has no checksums of its parts.

@@ -83,6 +83,10 @@ func recordPath(id string) (string, error) {
 // resumable reports whether another run can go on with the upload: its parts have checksums.
 func (r *record) resumable() bool { return r.Base > 0 && r.Token != "" }
 
+// isProbe reports whether the upload is a probe's, whose object nobody misses. A change of an archive whose key is like
+// that of a probe has a token, and no sizes of parts.
+func (r *record) isProbe() bool { return r.Base == 0 && r.Token == "" }
+
 // recordState says whose an upload is, as far as this user's records tell.
 type recordState int
 

@@ -48,10 +48,11 @@ type Set struct {
 	turn     turn
 }
 
-// waiting is a layer that is made of others, one of which is not there yet.
+// waiting is a layer that is made of others, while one of them is not there yet. For the next one
+// it waits anew.
 type waiting struct {
 	layer *Layer
-	added bool
+	woken bool
 }
 
 // Add adds a layer. The first of several with one digest, or one diff ID, is the one that is
@@ -80,7 +81,10 @@ func (s *Set) add(l *Layer) {
 		delete(s.waiting, l.Digest)
 		delete(s.waiting, l.DiffID)
 		for _, w := range woken {
-			if !w.added && s.await(w) {
+			if w.woken {
+				continue
+			}
+			if w.woken = true; s.await(w.layer) {
 				added = append(added, w.layer)
 			}
 		}
@@ -88,15 +92,15 @@ func (s *Set) add(l *Layer) {
 }
 
 // await reports whether a layer can be made. If not, it waits for a layer that is not there.
-func (s *Set) await(w *waiting) bool {
-	missing, err := s.resolve(w.layer.made)
+func (s *Set) await(l *Layer) bool {
+	missing, err := s.resolve(l.made)
 	if err == nil {
-		w.added = true
 		return true
 	}
 	if s.waiting == nil {
 		s.waiting = map[digest.Digest][]*waiting{}
 	}
+	w := &waiting{layer: l}
 	for _, d := range []digest.Digest{image.SHA256(missing.Digest), image.SHA256(missing.TextDigest)} {
 		s.waiting[d] = append(s.waiting[d], w)
 	}
@@ -135,7 +139,7 @@ func (s *Set) addMade(l *Layer, lacked *catalog.Lacked) {
 	}
 	l.made = r
 	l.Open = func(ctx context.Context) (*catalog.Loan, error) { return s.lendMade(ctx, r) }
-	if s.await(&waiting{layer: l}) {
+	if s.await(l) {
 		s.add(l)
 	}
 }

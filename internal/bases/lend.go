@@ -145,7 +145,7 @@ func (s *Set) make(ctx context.Context, r *recipe) (*madeFile, error) {
 	}
 	err = r.delta.Apply(ctx, f, opened, &delta.ApplyOptions{TempDir: s.TempDir})
 	if err != nil {
-		if errors.Is(err, delta.ErrWrongBase) || errors.Is(err, delta.ErrDamagedBase) {
+		if errors.Is(err, delta.ErrWrongBase) || errors.Is(err, delta.ErrDamagedBase) || errors.Is(err, delta.ErrLargeBase) {
 			err = fmt.Errorf("from layers of %s: %w", names(r.bases), err)
 		}
 		return nil, errors.Join(damaged(err), f.Close())

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -134,4 +135,48 @@ func TestLendsTellsWhy(t *testing.T) {
 	damaged[20] ^= 1
 	require.ErrorIs(t, s.Lends(lacked(blob, damaged)), errdef.ErrDamaged)
 	require.ErrorIs(t, (&Set{}).Lends(lacked(blob, data)), fs.ErrNotExist)
+}
+
+// A layer that waits for one base after the other waits once at a time, of however many it is made.
+func TestWaitingForManyBases(t *testing.T) {
+	var target []byte
+	var from [][]byte
+	for n := range 32 {
+		from = append(from, content(uint64(n+1), 4000))
+		target = append(target, from[n]...)
+	}
+	l := deltaOf(t, target, from...)
+	s := &Set{TempDir: t.TempDir()}
+	addDelta(s, l)
+	for n, text := range from {
+		require.Error(t, s.Lends(l))
+		addText(s, text, new(int))
+		for _, w := range s.waiting {
+			require.LessOrEqual(t, len(w), 2, "after %d", n+1)
+		}
+	}
+	require.NoError(t, s.Lends(l))
+	assert.Len(t, s.layers, len(from)+1)
+	assert.Empty(t, s.waiting)
+}
+
+// A base that takes too much to decompress is named.
+func TestLargeBaseIsNamed(t *testing.T) {
+	text := content(1, 4000)
+	target := append(slices.Clone(text), "new"...)
+	l := deltaOf(t, target, text)
+	var large bytes.Buffer
+	z, err := zstd.NewWriter(&large, zstd.WithWindowSize(64<<20))
+	require.NoError(t, err)
+	_, err = z.Write(text)
+	require.NoError(t, err)
+	require.NoError(t, z.Flush()) // Else the frame is of one segment, and has no window.
+	require.NoError(t, z.Close())
+	s := &Set{TempDir: t.TempDir()}
+	s.Add(Layer{From: "jan.tar", Digest: digest.FromBytes(large.Bytes()), Size: int64(large.Len()), DiffID: digest.FromBytes(text), Open: func(context.Context) (*catalog.Loan, error) {
+		return &catalog.Loan{SectionReader: reader(large.Bytes()), Return: func() {}}, nil
+	}})
+	_, err = s.Lend(t.Context(), l)
+	require.ErrorIs(t, err, delta.ErrLargeBase)
+	assert.ErrorContains(t, err, "jan.tar")
 }

@@ -1,5 +1,5 @@
 // Package garbage says when the garbage of a command is collected, unless the environment
-// variable GOGC does. A program imports it for that only.
+// variables GOGC and GOMEMLIMIT do. Importing it is enough for all but Limit.
 //
 // The first collection waits until there are 12 MB, which most commands never have. A
 // collection while a command starts, when nothing is garbage yet, takes a quarter of its time.
@@ -28,5 +28,13 @@ func init() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(first)
 		runtime.SetFinalizer(&sentinel{}, func(*sentinel) { debug.SetGCPercent(later) })
+	}
+}
+
+// Limit has garbage collected so often that memory stays below this many bytes, apart from
+// the pages of the program.
+func Limit(bytes int64) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(bytes)
 	}
 }

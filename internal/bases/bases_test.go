@@ -300,3 +300,36 @@ func TestInsertedLine(t *testing.T) {
 	assert.Equal(t, []string{"old"}, from)
 	assert.Less(t, len(changed), 2000)
 }
+
+// failing cannot be read behind its half.
+type failing struct{ *bytes.Reader }
+
+var errFailing = errors.New("read failed")
+
+func (f failing) ReadAt(p []byte, off int64) (int, error) {
+	if off+int64(len(p)) > f.Size()/2 {
+		return 0, errFailing
+	}
+	return f.Reader.ReadAt(p, off)
+}
+
+// A base that cannot be read is told, not done without; one that cannot be decompressed is none.
+func TestUnreadableBase(t *testing.T) {
+	text := tree(t, content(1, 400_000))
+	blob := packed(t, text)
+	target := packed(t, tree(t, content(1, 400_000), []byte("new")))
+	for name, base := range map[string]io.ReaderAt{"unreadable": failing{bytes.NewReader(blob)}, "damaged": bytes.NewReader(append(slices.Clone(blob[:1000]), make([]byte, len(blob)-1000)...))} {
+		s := &Set{TempDir: t.TempDir()}
+		s.Add(Layer{From: "jan.tar", Digest: digest.FromBytes(blob), Size: int64(len(blob)), DiffID: digest.FromBytes(text), Open: func(context.Context) (*catalog.Loan, error) {
+			return &catalog.Loan{SectionReader: io.NewSectionReader(base, 0, int64(len(blob))), Return: func() {}}, nil
+		}})
+		made, err := s.Make(t.Context(), reader(target), false)
+		assert.Nil(t, made, name)
+		if name == "damaged" {
+			require.NoError(t, err)
+			continue
+		}
+		require.ErrorIs(t, err, errFailing)
+		assert.ErrorContains(t, err, "jan.tar")
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"math/bits"
 	"runtime"
 	"slices"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -68,20 +69,47 @@ func (s *sketch) thin(bits int) {
 // seed makes hashes of names. They never leave the process.
 var seed = maphash.MakeSeed()
 
-// sketchOf reads a layer.
+// sketchOf reads a layer. The sketch of one that cannot be decompressed is empty: it has nothing
+// that a base could have.
 func sketchOf(ctx context.Context, loan *catalog.Loan) (*sketch, error) {
 	prefix := make([]byte, compression.PrefixLen)
 	n, err := loan.ReadAt(prefix, 0)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
-	text, err := compression.NewReader(io.NewSectionReader(loan, 0, loan.Size()), compression.Detect(prefix[:n]))
-	if err != nil {
-		return nil, err
-	}
-	defer text.Close() // It is only read.
+	in := &layerReader{r: io.NewSectionReader(loan, 0, loan.Size())}
 	s := newSketch()
-	return s, s.read(ctx, bufio.NewReaderSize(text, 256<<10), max(minLimit, loan.Size()*maxRatio))
+	text, err := compression.NewReader(in, compression.Detect(prefix[:n]))
+	if err == nil {
+		err = s.read(ctx, bufio.NewReaderSize(text, 256<<10), max(minLimit, loan.Size()*maxRatio))
+		_ = text.Close() // It was only read.
+	}
+	if failed := in.failed.Load(); failed != nil {
+		return nil, *failed
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		return nil, cause
+	}
+	if err != nil {
+		return &sketch{}, nil
+	}
+	return s, nil
+}
+
+// layerReader keeps the error of reading a layer: decompressing it fails likewise, but for another
+// reason. Decoders may read in a goroutine of their own.
+type layerReader struct {
+	r      io.Reader
+	failed atomic.Pointer[error]
+}
+
+// Read implements io.Reader.
+func (r *layerReader) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	if err != nil && err != io.EOF {
+		r.failed.Store(&err)
+	}
+	return n, err
 }
 
 // errBomb means that a layer unpacks to more than any of use does.
@@ -183,11 +211,7 @@ func (s *Set) sketch(ctx context.Context) ([]*Layer, []*sketch, error) {
 			}
 			defer loan.Return()
 			if known[n], err = sketchOf(gctx, loan); err != nil {
-				if context.Cause(gctx) == nil {
-					known[n] = &sketch{} // A layer that cannot be decompressed is no base.
-					return nil
-				}
-				return err
+				return fmt.Errorf("reading layer %s of %s: %w", l.name(), l.From, err)
 			}
 			return nil
 		})

@@ -43,13 +43,10 @@ func (s *Set) Make(ctx context.Context, layer *io.SectionReader, textOnly bool) 
 	}
 	target, err := sketchOf(ctx, &catalog.Loan{SectionReader: layer})
 	if err != nil {
-		if context.Cause(ctx) != nil {
-			return nil, err
-		}
-		return nil, nil // A layer that cannot be decompressed is sent whole; reporting it is not for here.
+		return nil, err
 	}
 	chosen := choose(target, layers, known)
-	if len(chosen) == 0 {
+	if len(chosen) == 0 { // As for a layer that cannot be decompressed; reporting it is not for here.
 		return nil, nil
 	}
 	opened, release, err := openAll(ctx, chosen)

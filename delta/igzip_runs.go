@@ -11,8 +11,8 @@ const (
 )
 
 // igzipRuns are the pieces of text, one after the other, that igzip searches in one go. They
-// depend on its buffers: it copies the beginning of what it has read to the end of the text
-// before, until matches reach back far enough, and then goes through the rest in place.
+// depend on its buffers. It reads a piece of text, and first copies the beginning of that piece
+// behind the text before it, until matches reach back far enough. Then it searches the rest in place.
 type igzipRuns struct {
 	read int64 // where the current read begins
 	end  int64 // of the text that the current run sees; if it is open, at most

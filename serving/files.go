@@ -205,7 +205,7 @@ type refusals struct {
 type refusal struct {
 	stamp
 	until time.Time // zero: until the file changes
-	bad   bool      // because of what was read, not because it could not be read
+	bad   bool      // its content is wrong; else it could not be read
 }
 
 func (r *refusals) has(f file) bool {
@@ -215,7 +215,7 @@ func (r *refusals) has(f file) bool {
 	return ok && refused.same(f.stamp) && (refused.until.IsZero() || time.Now().Before(refused.until))
 }
 
-// before reports whether the file has been refused before because of what was read.
+// before reports whether the file has been refused before for its content.
 func (r *refusals) before(f file) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -122,7 +122,7 @@ func TestClientGoesWhileOpening(t *testing.T) {
 	}
 }
 
-// Who goes away while the manifests of an archive are read leaves none without some of them.
+// A client that goes away while manifests are read does not leave the archive without some of them.
 func TestCanceledWhileListing(t *testing.T) {
 	store, all := newOneArchive(t, 40)
 	o := store.opened(t, all)

@@ -17,8 +17,8 @@ const (
 	bufferSize = 128 << 10
 	// depth is how many buffers may be full at a time, for each Reader and Writer.
 	depth = 4
-	// connectionSize is the size of the buffers for a Connection: much of what it holds ready
-	// if it is fast. To read 128 KiB at a time wakes the sender more often, which costs a
+	// connectionSize is the size of the buffers for a Connection. A fast connection has that
+	// many bytes ready. To read 128 KiB at a time wakes the sender more often, which costs a
 	// quarter more of the processor's time.
 	connectionSize = 256 << 10
 	// connectionDepth is how many of these may be full, and followedDepth how many buffers may

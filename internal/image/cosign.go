@@ -67,7 +67,7 @@ func CosignUnlisted(listed []v1.Descriptor, paths iter.Seq[string], object func(
 	if subject == "" {
 		return nil
 	}
-	sizes := map[digest.Digest]int64{} // of what has been found
+	sizes := map[digest.Digest]int64{} // of the blobs found
 	for path := range paths {
 		rest, isBlob := strings.CutPrefix(path, v1.ImageBlobsDir+"/")
 		algorithm, encoded, _ := strings.Cut(rest, "/")

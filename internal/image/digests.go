@@ -102,24 +102,8 @@ func checkDigest(s string) error {
 // with a regular expression, which takes longer than decoding the descriptor around it.
 func isSHA256(s string) bool {
 	encoded, ok := strings.CutPrefix(s, "sha256:")
-	if !ok || len(encoded) != 64 {
-		return false
-	}
-	for i := range len(encoded) {
-		if !isDigit[encoded[i]] {
-			return false
-		}
-	}
-	return true
+	return ok && len(encoded) == 64 && strings.Trim(encoded, "0123456789abcdef") == ""
 }
-
-// isDigit has the hexadecimal digits of digests.
-var isDigit = func() (table [256]bool) {
-	for _, c := range []byte("0123456789abcdef") {
-		table[c] = true
-	}
-	return table
-}()
 
 // holders remembers which types hold digests: a document may have 100,000 descriptors.
 var holders sync.Map // of bool, by reflect.Type

@@ -154,24 +154,8 @@ func cleanUnlessPacked(name string) (string, error) {
 // a clean one.
 func isPacked(name string) bool {
 	digits, ok := strings.CutPrefix(name, packedPrefix)
-	if !ok || len(digits) != hex.EncodedLen(sha256.Size) {
-		return false
-	}
-	for i := range len(digits) {
-		if !isDigit[digits[i]] {
-			return false
-		}
-	}
-	return true
+	return ok && len(digits) == hex.EncodedLen(sha256.Size) && strings.Trim(digits, "0123456789abcdef") == ""
 }
-
-// isDigit has the digits in the names of blobs.
-var isDigit = func() (table [256]bool) {
-	for _, c := range []byte("0123456789abcdef") {
-		table[c] = true
-	}
-	return table
-}()
 
 // encode returns the content of the entry: the listing, zeros, and a block with the length of
 // the listing. This is the last block before the end-of-archive marker, so that it is found

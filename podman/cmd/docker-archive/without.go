@@ -80,8 +80,8 @@ func (o *saveOptions) tellLeftOut(out io.Writer, results []copying.SaveResult) e
 	return nil
 }
 
-// printLeftOut prints a line for every archive that has layers which another is without, and
-// one for every archive that some are made from, and then why some cannot be made of what is there.
+// printLeftOut prints one line for each archive that has left-out layers whole, and one for each
+// archive that some are made from. Then it prints why some cannot be made.
 func printLeftOut(out io.Writer, layers []errdef.LeftOut) {
 	type where struct {
 		archive string

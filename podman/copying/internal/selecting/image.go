@@ -69,7 +69,7 @@ type partial interface {
 	Missing(ctx context.Context, d digest.Digest) error
 }
 
-// placed are sources that know where in a file a layer is, and the digest of what is there.
+// placed is a source that knows where in a file a layer is stored, and the digest of these bytes.
 type placed interface {
 	Stored(ctx context.Context, d digest.Digest) (*io.SectionReader, digest.Digest, error)
 }

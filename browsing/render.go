@@ -5,7 +5,6 @@ import (
 	"embed"
 	"encoding/hex"
 	"fmt"
-	"html/template"
 	"maps"
 	"net/http"
 	"path"
@@ -13,6 +12,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	template "github.com/DataDog/datadog-agent/pkg/template/html" // docs/architecture.md says why
 )
 
 //go:embed templates assets

@@ -7,6 +7,7 @@ replace github.com/dockerarchive/dockerarchive => ../
 require github.com/dockerarchive/dockerarchive v0.0.0-00010101000000-000000000000
 
 require (
+	github.com/DataDog/datadog-agent/pkg/template v0.85.4
 	github.com/Masterminds/semver/v3 v3.4.0
 	github.com/VictoriaMetrics/metrics v1.45.0
 	github.com/containerd/containerd/api v1.11.1

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/mod/zip"
 )
 
-const tags = "containers_image_openpgp,exclude_graphdriver_btrfs"
+const tags = "containers_image_openpgp,exclude_graphdriver_btrfs,grpcnotrace"
 
 // A world has a copy of this repository, a proxy that is a folder, and a consumer that knows
 // of nothing else but the modules that this machine has downloaded.

@@ -17,7 +17,7 @@ const (
 	license = "Apache-2.0"
 
 	// As in the Makefile.
-	tags = "containers_image_openpgp,exclude_graphdriver_btrfs"
+	tags = "containers_image_openpgp,exclude_graphdriver_btrfs,grpcnotrace"
 )
 
 // A platform is a target of the command's builds.

@@ -197,7 +197,6 @@ others read both.`,
 			return g.limitTime(cmd)
 		},
 	}
-	root.SetVersionTemplate("docker-archive {{.Version}}\n")
 	g.register(root.PersistentFlags())
 	root.AddCommand(
 		newCopyCommand(g), newSaveCommand(g), newAddCommand(g), newRemoveCommand(g), newTagCommand(g), newRenameCommand(g), newCompactCommand(g),

@@ -77,7 +77,7 @@ func newVersionCommand() *cobra.Command {
 				encoder.SetIndent("", "  ")
 				return encoder.Encode(builtFrom())
 			}
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), "docker-archive", cmd.Root().Version)
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "docker-archive version", cmd.Root().Version) // As for --version.
 			return err
 		},
 	}

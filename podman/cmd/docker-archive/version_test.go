@@ -25,14 +25,14 @@ func TestVersionAsJSON(t *testing.T) {
 		"goVersion": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
 	}, told)
 	line, _ := succeeds(t, "version")
-	assert.Equal(t, "docker-archive v1.2.3\n", line)
+	assert.Equal(t, "docker-archive version v1.2.3\n", line)
 }
 
 // A build of source without a tag names its commit.
 func TestVersionWithoutTag(t *testing.T) {
 	setLinked(t, "", "4f0c", "")
 	line, _ := succeeds(t, "version")
-	assert.Equal(t, "docker-archive (devel) 4f0c\n", line)
+	assert.Equal(t, "docker-archive version (devel) 4f0c\n", line)
 }
 
 func setLinked(t *testing.T, version, commit, date string) {

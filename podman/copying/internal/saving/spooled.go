@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/dockerarchive/dockerarchive/internal/async"
 	"github.com/dockerarchive/dockerarchive/internal/fetching"
 	"github.com/dockerarchive/dockerarchive/internal/local"
 	"github.com/dockerarchive/dockerarchive/internal/spool"
@@ -22,12 +23,14 @@ type spooled struct {
 }
 
 // store keeps a layer.
-func (s *spooled) store(_ context.Context, blob *fetching.Blob, r io.Reader) error {
+func (s *spooled) store(ctx context.Context, blob *fetching.Blob, r io.Reader) error {
 	f, err := spool.Create(s.dir)
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(f, r); err != nil {
+	ahead := async.NewReader(ctx, r) // Ends with the context, even if the source does not.
+	defer ahead.Close()
+	if _, err := ahead.WriteTo(f); err != nil {
 		return errors.Join(fmt.Errorf("reading layer %s: %w", blob.Digest, err), f.Close())
 	}
 	s.replace("", blob.Digest, f)

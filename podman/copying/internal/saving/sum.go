@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/dockerarchive/dockerarchive/internal/async"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
 	"github.com/dockerarchive/dockerarchive/internal/output"
 )
@@ -49,17 +50,6 @@ func hashFile(ctx context.Context, h hash.Hash, path string) error {
 		return err
 	}
 	defer f.Close() // It is only read.
-	_, err = io.Copy(h, readerFunc(func(p []byte) (int, error) {
-		if err := ctx.Err(); err != nil {
-			return 0, err
-		}
-		return f.Read(p)
-	}))
+	_, err = io.Copy(h, async.WithContext(ctx, f))
 	return err
 }
-
-// readerFunc is a function that reads.
-type readerFunc func(p []byte) (int, error)
-
-// Read implements io.Reader.
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

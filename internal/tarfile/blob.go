@@ -26,7 +26,7 @@ type Blob struct {
 	inPlace bool        // content goes to its place, not to spool
 	sent    bool        // part of it is on a stream
 	spool   *local.File
-	pace    pace
+	source  waits
 	origin  place
 }
 
@@ -37,7 +37,7 @@ func (b *Blob) From(file io.ReaderAt, off int64) { b.origin = place{file, off} }
 // SourceWaits tells whether the data that comes next is being waited for. While
 // the source of the first blob in line is slow, blobs behind it use the time and
 // are spooled; otherwise they wait, because spooling costs a second write.
-func (b *Blob) SourceWaits(waits bool) { b.pace.set(waits, time.Now()) }
+func (b *Blob) SourceWaits(waits bool) { b.source.set(waits, time.Now()) }
 
 // Write adds content. It blocks until the blob's turn comes, or until time would
 // be lost by waiting for it. If ctx ends while part of p is on a stream, that

@@ -21,7 +21,7 @@ func expecting(t *testing.T, w Writer, slot *Slot, size int64) *Blob {
 	t.Helper()
 	b, err := w.Create(slot, nil, -1)
 	require.NoError(t, err)
-	b.pace.wait = slowAfter
+	b.source.wait = slowAfter
 	b.SourceWaits(true)
 	b.Expect(size)
 	return b
@@ -77,7 +77,7 @@ func TestWrongGuesses(t *testing.T) {
 				for i, guess := range []int64{first, second, real} {
 					b, err := w.Create(w.Reserve("a", -1), nil, -1)
 					require.NoError(t, err)
-					b.pace.wait = slowAfter // Nobody waits for it.
+					b.source.wait = slowAfter // Nobody waits for it.
 					b.SourceWaits(true)
 					writePieces(t, b, files[i].data[:begun])
 					b.Expect(guess)

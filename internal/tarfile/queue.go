@@ -202,7 +202,7 @@ func (q *queue) advanceLocked() error {
 
 // standByLocked is admitLocked for a blob that cannot go to its place now.
 func (q *queue) standByLocked(b *Blob) (bool, error) {
-	if q.first != nil && q.first != b.slot && q.first.blob != nil && !q.first.blob.pace.slow(time.Now()) {
+	if q.first != nil && q.first != b.slot && q.first.blob != nil && !q.first.blob.source.slow(time.Now()) {
 		return false, nil
 	}
 	return true, b.openSpool()

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// pace measures which share of its time a blob waits for its source.
-type pace struct {
+// waits measures which share of its time a blob waits for its source.
+type waits struct {
 	mu       sync.Mutex
 	since    time.Time // of the state below; zero before the first call of set
 	waiting  bool
@@ -23,33 +23,33 @@ const (
 	measureWindow = 400 * time.Millisecond // after which older times count half
 )
 
-func (p *pace) set(waiting bool, now time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.addLocked(now)
-	p.waiting = waiting
+func (w *waits) set(waiting bool, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.addLocked(now)
+	w.waiting = waiting
 }
 
-func (p *pace) slow(now time.Time) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.addLocked(now)
-	total := p.wait + p.progress
-	return total >= slowAfter && float64(p.wait) >= slowShare*float64(total)
+func (w *waits) slow(now time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.addLocked(now)
+	total := w.wait + w.progress
+	return total >= slowAfter && float64(w.wait) >= slowShare*float64(total)
 }
 
-func (p *pace) addLocked(now time.Time) {
-	if !p.since.IsZero() {
-		d := now.Sub(p.since)
-		if p.waiting {
-			p.wait += d
+func (w *waits) addLocked(now time.Time) {
+	if !w.since.IsZero() {
+		d := now.Sub(w.since)
+		if w.waiting {
+			w.wait += d
 		} else {
-			p.progress += d
+			w.progress += d
 		}
-		for p.wait+p.progress > measureWindow {
-			p.wait /= 2
-			p.progress /= 2
+		for w.wait+w.progress > measureWindow {
+			w.wait /= 2
+			w.progress /= 2
 		}
 	}
-	p.since = now
+	w.since = now
 }

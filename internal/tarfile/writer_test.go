@@ -286,9 +286,9 @@ func TestOutOfTurnWaitsOrSpools(t *testing.T) {
 	require.ErrorIs(t, second.Write(ctx, content("b", 10)), context.Canceled)
 	waits := make(chan error, 1)
 	go func() { waits <- second.Write(context.Background(), content("b", 10)) }()
-	first.pace.mu.Lock()
-	first.pace.wait = slowAfter // as if the source had taken that long
-	first.pace.mu.Unlock()
+	first.source.mu.Lock()
+	first.source.wait = slowAfter // as if the source had taken that long
+	first.source.mu.Unlock()
 	first.SourceWaits(true)
 	require.NoError(t, <-waits)
 	require.NotNil(t, second.spool)

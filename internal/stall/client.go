@@ -25,13 +25,14 @@ func (c Client) Do(request *http.Request) (*http.Response, error) {
 			}
 		}
 	}
+	w.Moved()
 	answer, err := c.HTTP.Do(request)
-	w.stop() // The request may have failed.
 	if err != nil {
 		err = judged(ctx, err)
 		w.end()
 		return nil, err
 	}
+	w.opened()
 	answer.Body = &body{ReadCloser: answer.Body, watch: w, ctx: ctx}
 	return answer, nil
 }

@@ -22,9 +22,11 @@ func TestClient(t *testing.T) {
 		data   string
 		after  time.Duration // -1: never
 	}{
-		"no answer":  {"", "", time.Minute},
-		"in a body":  {half, "half", time.Minute},
-		"all of one": {half + "half", "halfhalf", -1},
+		"no answer":     {"", "", time.Minute},
+		"one byte":      {"H", "", 2 * time.Minute},
+		"half a header": {half[:20], "", 2 * time.Minute},
+		"in a body":     {half, "half", time.Minute},
+		"all of one":    {half + "half", "halfhalf", -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -42,7 +44,7 @@ func TestClient(t *testing.T) {
 					require.NoError(t, err)
 					return
 				}
-				require.EqualError(t, err, "store.example:80 has sent nothing for 1m0s")
+				require.EqualError(t, err, "store.example:80 has sent nothing for "+c.after.String())
 				assert.Equal(t, c.after, time.Since(start))
 			})
 		})

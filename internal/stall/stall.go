@@ -41,29 +41,33 @@ func (silentError) Timeout() bool { return true }
 // Temporary is true.
 func (silentError) Temporary() bool { return true }
 
-// Watch ends requests that bring nothing. Time counts only while an answer is waited for or
-// a body is being read or sent: not while a registry's wish to wait is granted, and not
-// while nobody reads.
+// Watch ends requests that bring nothing. Time counts while a connection or an answer is
+// waited for, while its header or an error's text comes, and while a body is being read or
+// sent. It does not count while nobody reads a body. A registry's wish to wait a minute is
+// granted.
 type Watch struct {
 	cancel            context.CancelCauseFunc
 	waiting           func(host string)
 	silence, patience time.Duration
 
-	mu      sync.Mutex
-	answer  time.Duration // how long an answer may take to begin
-	rest    time.Duration // and any wait after that; 0 if the body tells when it is read
-	host    string        // of the connection
-	asked   int           // requests that are not answered
-	reading bool          // the body is being read
-	ended   bool
-	turn    int         // changes of the state that time counts for
-	timer   *time.Timer // while time counts
+	mu       sync.Mutex
+	answer   time.Duration // how long an answer may take to begin
+	rest     time.Duration // and any wait after that
+	host     string        // of the connection
+	asked    int           // requests that are not answered; less than 0 if an answer is there before its request counts
+	returned bool          // Open or Do has: only the body is waited for, while it is read
+	reading  bool          // the body is being read
+	ended    bool
+	clock
 }
 
-// watching returns a context for requests that are watched.
+// watching returns a context for requests that are watched. Hooks of the caller see them too; a Watch around
+// this one does not.
 func watching(ctx context.Context, host string, waiting func(host string)) (context.Context, *Watch) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	w := &Watch{cancel: cancel, waiting: waiting, silence: Silence, patience: Patience, host: host, answer: Silence}
+	ctx, cancel := context.WithCancelCause(unwatched(ctx))
+	w := &Watch{cancel: cancel, waiting: waiting, silence: Silence, patience: Patience, host: host}
+	w.answer = w.silence
+	w.rest = 2 * w.silence // An answer may be the wish that it be asked again in a minute.
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GetConn:              w.connect,
 		WroteHeaders:         w.sent,
@@ -73,16 +77,17 @@ func watching(ctx context.Context, host string, waiting func(host string)) (cont
 }
 
 // Open calls open with a context for its requests, and watches the stream that it returns.
-// waiting is called with the host a while before a request is ended.
+// waiting is called with the host a while before a request is ended. It may be called concurrently.
 func Open(ctx context.Context, host string, waiting func(host string), open func(context.Context) (io.ReadCloser, error)) (io.ReadCloser, error) {
 	ctx, w := watching(ctx, host, waiting)
+	w.Moved() // It may have to wait for another's connection or token.
 	r, err := open(ctx)
-	w.stop() // The request may have failed.
 	if err != nil {
 		err = judged(ctx, err)
 		w.end()
 		return nil, err
 	}
+	w.opened()
 	return &body{ReadCloser: r, watch: w, ctx: ctx}, nil
 }
 
@@ -91,7 +96,6 @@ func Open(ctx context.Context, host string, waiting func(host string), open func
 func Ask(ctx context.Context, waiting func(host string), f func(context.Context, *Watch) error) error {
 	ctx, w := watching(ctx, "", waiting)
 	defer w.end()
-	w.rest = 2 * w.silence // An answer may be the wish that it be asked again in a minute.
 	return judged(ctx, f(ctx, w))
 }
 
@@ -117,7 +121,7 @@ func (w *Watch) Rest() {
 	if w.asked > 0 {
 		w.start(w.answer)
 	} else {
-		w.stopTimer()
+		w.halt()
 	}
 }
 
@@ -144,14 +148,17 @@ func (w *Watch) connect(hostPort string) {
 	}
 }
 
-// sentAll is called when a request has been sent.
+// sentAll is called when a request has been sent, which may be after its answer has come.
 func (w *Watch) sentAll(info httptrace.WroteRequestInfo) {
 	w.mu.Lock()
-	if info.Err == nil {
+	answered := w.asked < 0
+	if info.Err == nil || answered {
 		w.asked++
 	}
 	w.mu.Unlock()
-	w.sent()
+	if !answered {
+		w.sent()
+	}
 }
 
 // sent is called when the headers of a request have been sent, and again for the whole
@@ -159,23 +166,31 @@ func (w *Watch) sentAll(info httptrace.WroteRequestInfo) {
 func (w *Watch) sent() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.start(w.answer)
+	if !w.returned || w.reading {
+		w.start(w.answer)
+	}
 }
 
-// answered is called when an answer begins. While the body is being read, that is one of
-// a request that goes on with it.
+// answered is called when the first byte of an answer has come. While the body is being
+// read, the answer is one of a request that goes on with it.
 func (w *Watch) answered() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.asked = max(w.asked-1, 0) // An answer may come before all has been sent.
+	w.asked--
 	switch {
 	case w.reading:
 		w.start(w.silence)
-	case w.rest > 0:
+	case !w.returned:
 		w.start(w.rest)
-	default:
-		w.stopTimer()
 	}
+}
+
+// opened says that there is a body, for which time counts while it is read.
+func (w *Watch) opened() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.returned = true
+	w.halt()
 }
 
 // setReading says whether the body is being read.
@@ -185,15 +200,8 @@ func (w *Watch) setReading(reading bool) {
 	if w.reading = reading; reading {
 		w.start(w.silence)
 	} else {
-		w.stopTimer()
+		w.halt()
 	}
-}
-
-// stop has time count no more.
-func (w *Watch) stop() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.stopTimer()
 }
 
 // end ends the context, and ignores all later hooks of its requests.
@@ -201,44 +209,11 @@ func (w *Watch) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ended = true
-	w.stopTimer()
-	w.cancel(nil)
-}
-
-// start has time count from now on.
-func (w *Watch) start(limit time.Duration) {
-	w.stopTimer()
-	if w.ended {
-		return
-	}
-	turn, host := w.turn, w.host
-	soon := min(limit, w.silence) * 5 / 6
-	w.timer = time.AfterFunc(soon, func() {
-		w.due(turn, func() {
-			w.waiting(host)
-			// Only now, so that the call comes before the end, however busy the machine is.
-			w.timer = time.AfterFunc(limit-soon, func() {
-				w.due(turn, func() { w.cancel(silentError{host, limit}) })
-			})
-		})
-	})
-}
-
-// due calls f when a timer fires, unless it has been stopped just then.
-func (w *Watch) due(turn int, f func()) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if turn == w.turn {
-		f()
-	}
-}
-
-func (w *Watch) stopTimer() {
-	w.turn++
+	w.halt()
 	if w.timer != nil {
 		w.timer.Stop()
-		w.timer = nil
 	}
+	w.cancel(nil)
 }
 
 // judged returns why a request failed, which is not that its context has ended if
@@ -283,11 +258,20 @@ type sentBody struct {
 
 // Read reads.
 func (b sentBody) Read(p []byte) (int, error) {
-	b.watch.stop() // Nobody but the reader is waited for.
+	b.watch.sending(false) // Nobody but the reader is waited for.
 	n, err := b.Reader.Read(p)
-	b.watch.Patient()
-	b.watch.mu.Lock()
-	defer b.watch.mu.Unlock()
-	b.watch.start(b.watch.silence)
+	b.watch.sending(true)
 	return n, err
+}
+
+// sending says whether the body of a request is being sent, or more of it made.
+func (w *Watch) sending(sending bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !sending {
+		w.halt()
+		return
+	}
+	w.answer, w.rest = w.patience, w.patience
+	w.start(w.silence)
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -39,21 +40,35 @@ func answering(t *testing.T, answer func(w io.Writer)) *http.Client {
 }
 
 // A connection that brings nothing for a minute is broken, which may pass, before the
-// answer as in it. Ten seconds before that the host is named.
+// answer as in it. From the first byte of an answer on, its header and the text of an error
+// have two minutes. The host is named 50 seconds after anything came.
 func TestStalled(t *testing.T) {
+	says := func(text string) func(io.Writer) {
+		return func(w io.Writer) { _, _ = io.WriteString(w, text) }
+	}
 	for name, c := range map[string]struct {
 		answer func(w io.Writer)
 		after  time.Duration
+		told   time.Duration
 		data   string
+		err    string
 	}{
-		"no answer": {func(io.Writer) {}, time.Minute, ""},
+		"no answer":     {func(io.Writer) {}, time.Minute, 50 * time.Second, "", "1m0s"},
+		"one byte":      {says("H"), 2 * time.Minute, 50 * time.Second, "", "2m0s"},
+		"half a header": {says("HTTP/1.1 200 OK\r\nContent-Le"), 2 * time.Minute, 50 * time.Second, "", "2m0s"},
+		"a header that goes on and on": {func(w io.Writer) {
+			for _, err := io.WriteString(w, "HTTP/1.1 200 OK\r\n"); err == nil; _, err = io.WriteString(w, "X: y\r\n") {
+				time.Sleep(30 * time.Second)
+			}
+		}, 2 * time.Minute, 50 * time.Second, "", "2m0s"},
+		"body of a 404": {says("HTTP/1.1 404 Not Found\r\nContent-Length: 100\r\n\r\n"), 2 * time.Minute, 50 * time.Second, "", "2m0s"},
 		"in the body": {func(w io.Writer) {
 			_, _ = io.WriteString(w, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
 			for range 3 {
 				time.Sleep(40 * time.Second) // Slow, and alive.
 				_, _ = io.WriteString(w, "data")
 			}
-		}, 3 * time.Minute, "datadatadata"},
+		}, 3 * time.Minute, 2*time.Minute + 50*time.Second, "datadatadata", "1m0s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -71,6 +86,11 @@ func TestStalled(t *testing.T) {
 						if err != nil {
 							return nil, err
 						}
+						if response.StatusCode != http.StatusOK { // Clients of registries read why.
+							defer response.Body.Close()
+							_, err := io.ReadAll(response.Body)
+							return nil, err
+						}
 						return response.Body, nil
 					})
 					if err != nil {
@@ -86,23 +106,24 @@ func TestStalled(t *testing.T) {
 					assert.Equal(t, c.data, string(data))
 					if attempts == 0 {
 						assert.Equal(t, c.after, time.Since(start))
-						assert.Equal(t, []time.Duration{c.after - 10*time.Second}, told)
+						assert.Equal(t, []time.Duration{c.told}, told)
 					}
 					return err
 				})
-				require.EqualError(t, err, "cdn.example:80 has sent nothing for 1m0s")
+				require.EqualError(t, err, "cdn.example:80 has sent nothing for "+c.err)
 				assert.Equal(t, 1, attempts)
+				time.Sleep(time.Minute) // The server finds out.
 			})
 		})
 	}
 }
 
-// Time counts only while something is waited for.
+// A registry's wish to wait is granted, and time does not count while nobody reads.
 func TestNobodyReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		waiting := func(string) { t.Error("nothing is waited for") }
-		body, err := stall.Open(t.Context(), "registry.example", waiting, func(ctx context.Context) (io.ReadCloser, error) {
-			time.Sleep(time.Hour) // As a registry may wish.
+		told := 0
+		body, err := stall.Open(t.Context(), "registry.example", func(string) { told++ }, func(ctx context.Context) (io.ReadCloser, error) {
+			time.Sleep(time.Minute) // As a registry may wish.
 			return io.NopCloser(strings.NewReader("data")), ctx.Err()
 		})
 		require.NoError(t, err)
@@ -111,6 +132,104 @@ func TestNobodyReads(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "data", string(data))
 		require.NoError(t, body.Close())
+		assert.Equal(t, 1, told)
+	})
+}
+
+// Opening may need a token that somebody else asks for.
+func TestNothingIsAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		_, err := stall.Open(t.Context(), "registry.example", func(string) {}, func(ctx context.Context) (io.ReadCloser, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		})
+		require.EqualError(t, err, "registry.example has sent nothing for 2m0s")
+		assert.Equal(t, 2*time.Minute, time.Since(start))
+	})
+}
+
+// A caller that is told of the wait, and does not return, keeps nobody: neither the end of a silent request, nor one
+// that goes on, nor Close.
+func TestWaitingBlocks(t *testing.T) {
+	open := func(t *testing.T, waiting func(string), after time.Duration) io.ReadCloser {
+		r, err := stall.Open(t.Context(), "registry.example", waiting, func(ctx context.Context) (io.ReadCloser, error) {
+			return contextBody{ctx, after}, nil
+		})
+		require.NoError(t, err)
+		return r
+	}
+	for name, slow := range map[string]time.Duration{"silent": time.Hour, "slow": 55 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, blocks := context.WithCancel(t.Context())
+				r := open(t, func(string) { <-ctx.Done() }, slow)
+				start := time.Now()
+				_, err := r.Read(make([]byte, 1))
+				if slow == time.Hour {
+					require.ErrorContains(t, err, "registry.example has sent nothing for 1m0s")
+					assert.LessOrEqual(t, time.Since(start), 2*time.Minute)
+				} else {
+					require.NoError(t, err)
+					assert.Equal(t, slow, time.Since(start))
+				}
+				require.NoError(t, r.Close())
+				blocks()
+			})
+		})
+	}
+}
+
+// contextBody brings a byte after a time, unless its context ends.
+type contextBody struct {
+	ctx   context.Context
+	after time.Duration
+}
+
+func (b contextBody) Read(p []byte) (int, error) {
+	select {
+	case <-time.After(b.after):
+		return copy(p, "x"), nil
+	case <-b.ctx.Done():
+		return 0, b.ctx.Err()
+	}
+}
+
+func (contextBody) Close() error { return nil }
+
+// A Watch does not wait for what another one inside it asks, nor for the answer of a request of which the hooks come
+// late. Hooks of the caller see all.
+func TestNested(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := answering(t, func(w io.Writer) { _, _ = io.WriteString(w, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndata") })
+		nothing := func(host string) { t.Errorf("%s is waited for", host) }
+		answered := 0
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotFirstResponseByte: func() { answered++ }})
+		err := stall.Ask(ctx, nothing, func(ctx context.Context, w *stall.Watch) error {
+			body, err := stall.Open(ctx, "registry.example", nothing, func(ctx context.Context) (io.ReadCloser, error) {
+				request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://cdn.example/blob", nil)
+				require.NoError(t, err)
+				response, err := client.Do(request)
+				if err != nil {
+					return nil, err
+				}
+				return response.Body, nil
+			})
+			require.NoError(t, err)
+			time.Sleep(time.Hour) // A disk, say, is slow.
+			data, err := io.ReadAll(body)
+			require.NoError(t, err)
+			assert.Equal(t, "data", string(data))
+			require.NoError(t, body.Close())
+			late := httptrace.ContextClientTrace(ctx)
+			late.GotFirstResponseByte()
+			late.WroteRequest(httptrace.WroteRequestInfo{})
+			w.Rest()
+			time.Sleep(time.Hour)
+			return ctx.Err()
+		})
+		require.NoError(t, err)
+		assert.Equal(t, 2, answered)
 	})
 }
 

@@ -174,13 +174,13 @@ func TestResuming(t *testing.T) {
 func TestNextImage(t *testing.T) {
 	for name, c := range map[string]struct {
 		fail  func(int64) (int64, error)
-		at    int64   // where the next image goes on
+		next  []int64 // where the next image goes on
 		opens []int64 // of the one before
 	}{
-		"while reading":   {func(int64) (int64, error) { return 100, errLost }, 100, []int64{0}},
-		"at the start":    {func(int64) (int64, error) { return -1, errLost }, 0, []int64{0}},
-		"at the end":      {func(int64) (int64, error) { return int64(len(data)), errLost }, int64(len(data)), []int64{0}},
-		"again and again": {func(int64) (int64, error) { return 50, io.ErrUnexpectedEOF }, 100, []int64{0, 50}},
+		"while reading":   {func(int64) (int64, error) { return 100, errLost }, []int64{100, 100}, []int64{0}},
+		"at the start":    {func(int64) (int64, error) { return -1, errLost }, []int64{0, 0}, []int64{0}},
+		"with all there":  {func(int64) (int64, error) { return int64(len(data)), errLost }, nil, []int64{0}},
+		"again and again": {func(int64) (int64, error) { return 50, io.ErrUnexpectedEOF }, []int64{100, 100}, []int64{0, 50}},
 	} {
 		var s store
 		f := fetching.New(retrying(s.options(), 1))
@@ -200,7 +200,7 @@ func TestNextImage(t *testing.T) {
 		require.NoError(t, run(t.Context(), f, f.Blobs()), name)
 		assert.Equal(t, data, s.blobs[blob.Digest], name)
 		assert.Equal(t, c.opens, bad.opens, name)
-		assert.Equal(t, []int64{c.at, c.at}, good.opens, name)
+		assert.Equal(t, c.next, good.opens, name)
 		require.NoError(t, f.Err(one), "it has its blob")
 		assert.Zero(t, bad.open+good.open)
 	}

@@ -24,7 +24,8 @@ import (
 	"github.com/dockerarchive/dockerarchive/podman/internal/imagetest"
 )
 
-// Reading a blob goes on where it failed, on a pipe too.
+// Reading a blob goes on where it failed, on a pipe too. If all of it is there, the way in which reading ends does not
+// matter.
 func TestSaveResumes(t *testing.T) {
 	big := imagetest.Gzip(1, 200_000)
 	for _, transport := range []types.ImageTransport{dockerarchive.ImageTransport, dockerarchive.Transport} {
@@ -38,6 +39,9 @@ func TestSaveResumes(t *testing.T) {
 			got, _ := save(t, options, named(t, m, "app:1"))
 			assert.Equal(t, imagetest.Sum(want), imagetest.Sum(got))
 			gets := 4
+			if after == int64(len(big.Blob)) {
+				gets = 1
+			}
 			if transport == dockerarchive.Transport {
 				gets++ // For its end.
 			}

@@ -45,9 +45,17 @@ func New(src types.ImageSource) *Blobs {
 // Open implements fetching.Source. Without ranges, it reads a blob from its start, and
 // skips the unwanted bytes.
 func (s *Blobs) Open(ctx context.Context, blob imgspecv1.Descriptor, offset int64) (io.ReadCloser, error) {
-	return s.watched(ctx, func(ctx context.Context) (io.ReadCloser, error) {
-		return s.reading(ctx, func(from *opened) (io.ReadCloser, error) { return s.open(ctx, from, blob, offset) })
+	ahead := int64(0)
+	body, err := s.watched(ctx, func(ctx context.Context) (io.ReadCloser, error) {
+		return s.reading(ctx, func(from *opened) (body io.ReadCloser, err error) {
+			body, ahead, err = s.open(ctx, from, blob, offset)
+			return body, err
+		})
 	})
+	if err != nil {
+		return nil, err
+	}
+	return fetching.Skip(body, ahead) // Only here, where it is seen to move: it may take long.
 }
 
 // watched opens something. For a registry it fails when nothing comes.
@@ -58,15 +66,16 @@ func (s *Blobs) watched(ctx context.Context, open func(context.Context) (io.Read
 	return stall.Open(ctx, reference.Domain(s.src.Reference().DockerReference()), s.Waiting, open)
 }
 
-func (s *Blobs) open(ctx context.Context, from *opened, blob imgspecv1.Descriptor, offset int64) (io.ReadCloser, error) {
+// open opens a blob. It also returns how many bytes come before offset.
+func (s *Blobs) open(ctx context.Context, from *opened, blob imgspecv1.Descriptor, offset int64) (body io.ReadCloser, ahead int64, err error) {
 	if offset > 0 && offset < blob.Size && s.hasRanges(from) && len(blob.URLs) == 0 {
 		// Up to its last byte: some do not understand a range without an end.
 		body, err := from.ranger.open(ctx, manifest.BlobInfoFromOCI1Descriptor(blob), uint64(offset), uint64(blob.Size-offset))
 		if err == nil {
-			return body, nil
+			return body, 0, nil
 		}
 		if !errors.Is(err, fetching.ErrNoRanges) {
-			return nil, err
+			return nil, 0, err
 		}
 	}
 	unlock := func() {}
@@ -74,15 +83,15 @@ func (s *Blobs) open(ctx context.Context, from *opened, blob imgspecv1.Descripto
 		s.serial.Lock()
 		unlock = s.serial.Unlock
 	}
-	body, _, err := GetBlob(ctx, from.src, manifest.BlobInfoFromOCI1Descriptor(blob), none.NoCache)
+	body, _, err = GetBlob(ctx, from.src, manifest.BlobInfoFromOCI1Descriptor(blob), none.NoCache)
 	if err != nil {
 		unlock()
-		return nil, err
+		return nil, 0, err
 	}
 	if s.hasRanges(from) && len(blob.URLs) == 0 {
 		body = &breakingBody{body}
 	}
-	return fetching.Skip(&unlockingBody{ReadCloser: body, unlock: unlock}, offset)
+	return &unlockingBody{ReadCloser: body, unlock: unlock}, offset, nil
 }
 
 type unlockingBody struct {

@@ -7,11 +7,13 @@ import (
 	"io"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/internal/fetching"
+	"github.com/dockerarchive/dockerarchive/internal/stall"
 )
 
 // This file is the only one that calls containers/image by reflection, and that knows names
@@ -82,7 +84,10 @@ func (r *ranger) open(ctx context.Context, info types.BlobInfo, offset, length u
 	return &rangeBody{ReadCloser: body, cancel: cancel}, nil
 }
 
+// firstOf returns the first stream. A part of a blob is there with the answer's header; an answer with all of it is
+// read up to the range first, which may take any time, and nobody sees whether it moves.
 func firstOf(ctx context.Context, streams chan io.ReadCloser, errs chan error) (io.ReadCloser, error) {
+	late := time.After(stall.Silence / 2)
 	for streams != nil || errs != nil {
 		select {
 		case body, ok := <-streams:
@@ -95,6 +100,8 @@ func firstOf(ctx context.Context, streams chan io.ReadCloser, errs chan error) (
 				return nil, err
 			}
 			errs = nil
+		case <-late:
+			return nil, fmt.Errorf("%w: the registry answers with the whole of it", fetching.ErrNoRanges)
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}

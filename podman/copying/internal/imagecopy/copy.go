@@ -130,7 +130,7 @@ func (c *copier) copy(ctx context.Context, options *copy.Options) ([]byte, error
 		return nil, err
 	}
 	plan.TakeFrom(archiveSource)
-	c.ranged = c.ranges.of(ctx, src, plan.instances, int(options.MaxParallelDownloads), c.waiting)
+	c.ranged = c.ranges.of(ctx, src, plan.instances, int(options.MaxParallelDownloads), c.waiting, c.meanwhile)
 	if c.ranged != nil {
 		opened.source = c.ranged
 	}

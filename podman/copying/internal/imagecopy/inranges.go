@@ -40,11 +40,13 @@ type rangedSource struct {
 	fetcher *fetching.Fetcher
 	image   *fetching.Image
 	whole   int64 // the largest size of a blob that is not read so
+
+	meanwhile func() (done func())
 }
 
 // of returns a rangedSource of src, or nil if src has no ranges, or if copy.Image would
-// no longer see all signatures.
-func (r *Ranges) of(ctx context.Context, src types.ImageSource, instances []*digest.Digest, jobs int, waiting func(host string)) *rangedSource {
+// no longer see all signatures. meanwhile is called when a blob is opened in ranges, which are watched by themselves.
+func (r *Ranges) of(ctx context.Context, src types.ImageSource, instances []*digest.Digest, jobs int, waiting func(host string), meanwhile func() (done func())) *rangedSource {
 	if r == nil {
 		return nil
 	}
@@ -59,7 +61,7 @@ func (r *Ranges) of(ctx context.Context, src types.ImageSource, instances []*dig
 	fetcher := fetching.New(fetching.Options{
 		Jobs: jobs, Patience: r.Patience, RangeSize: r.Size, Buffers: min(jobs, rangesAhead), Busy: sources.IsBusy, Backoff: r.Retries.Backoff,
 	})
-	return &rangedSource{ImageSource: src, fetcher: fetcher, image: fetcher.AddImage(blobs, "", nil), whole: int64(r.Size)}
+	return &rangedSource{ImageSource: src, fetcher: fetcher, image: fetcher.AddImage(blobs, "", nil), whole: int64(r.Size), meanwhile: meanwhile}
 }
 
 // inRanges reports whether a blob is read so.
@@ -72,6 +74,7 @@ func (s *rangedSource) GetBlob(ctx context.Context, info types.BlobInfo, cache t
 	if !s.inRanges(info) {
 		return s.ImageSource.GetBlob(ctx, info, cache)
 	}
+	defer s.meanwhile()()
 	body, err := s.fetcher.Open(ctx, s.image, imgspecv1.Descriptor{MediaType: info.MediaType, Digest: info.Digest, Size: info.Size, Annotations: info.Annotations})
 	return body, info.Size, err
 }

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/types"
 
@@ -95,6 +96,7 @@ type reportedDestination struct {
 
 // PutBlob writes a blob.
 func (d *reportedDestination) PutBlob(ctx context.Context, stream io.Reader, info types.BlobInfo, cache types.BlobInfoCache, isConfig bool) (types.BlobInfo, error) {
+	defer d.copier.meanwhile()()
 	told, watch := d.copier.progress, d.copier.watch
 	if watch != nil && !d.copier.ranged.inRanges(info) { // Ranges are watched one by one.
 		stream = watch.Received(ctx, stream)
@@ -110,6 +112,12 @@ func (d *reportedDestination) PutBlob(ctx context.Context, stream io.Reader, inf
 	}), info, cache, isConfig)
 	told(progress.Event{Kind: progress.Finished, Blob: info.Digest, Size: read.Load(), Err: err})
 	return put, err
+}
+
+// PutManifest writes a manifest: the rest of a pipe, if it is one.
+func (d *reportedDestination) PutManifest(ctx context.Context, manifest []byte, instance *digest.Digest) error {
+	d.copier.rest()
+	return d.ImageDestination.PutManifest(ctx, manifest, instance)
 }
 
 // readerFunc is a function that reads.

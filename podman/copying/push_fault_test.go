@@ -97,7 +97,7 @@ func TestPushFaults(t *testing.T) {
 	})
 	require.NoError(t, err)
 	assert.ElementsMatch(t, []string{
-		"GET base", "HEAD manifest by tag", "HEAD manifest by digest", "HEAD blob", "POST upload", "POST mount",
+		"GET base", "HEAD manifest by tag", "HEAD manifest by digest", "HEAD blob", "POST upload",
 		"PATCH upload", "PUT upload", "PUT manifest by digest", "PUT manifest by tag", "GET referrers", "GET manifest by tag",
 	}, slices.Collect(maps.Keys(kinds)))
 

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -41,7 +40,6 @@ type pushed struct {
 type counts struct {
 	uploads   map[string]int // completed, by digest
 	manifests int
-	mounts    []string // FROM DIGEST
 	requests  int
 }
 
@@ -91,7 +89,7 @@ func (p *pushed) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	clear(p.uploads)
-	p.manifests, p.requests, p.mounts = 0, 0, nil
+	p.manifests, p.requests = 0, 0
 }
 
 func pushing(t testing.TB) *copying.PushOptions {
@@ -393,58 +391,6 @@ func TestPushDigestTags(t *testing.T) {
 	for _, target := range results[0].Targets {
 		to.checkThere(t, target, signature.Digest())
 	}
-}
-
-// A layer that is in another repository is mounted from there.
-func TestPushMounts(t *testing.T) {
-	layer := imagetest.Gzip(1, 3000)
-	to := newPushed(t)
-	has := map[string]bool{} // blobs, with their repositories
-	to.faulty(func(_ int, w http.ResponseWriter, r *http.Request) bool {
-		to.mu.Lock()
-		defer to.mu.Unlock()
-		repository, kind, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/blobs/")
-		switch {
-		case r.Method == http.MethodHead && kind != "" && !has[repository+kind]:
-			w.WriteHeader(http.StatusNotFound)
-			return true
-		case r.Method == http.MethodPost && r.URL.Query().Has("mount"):
-			d := r.URL.Query().Get("mount")
-			to.mounts = append(to.mounts, r.URL.Query().Get("from")+" "+d)
-			has[repository+d] = true
-			w.Header().Set("Location", path.Dir(r.URL.Path)+"/"+d)
-			w.WriteHeader(http.StatusCreated)
-			return true
-		case r.Method == http.MethodPut && kind != "":
-			has[repository+r.URL.Query().Get("digest")] = true
-		}
-		return false
-	})
-	image := func(name string) copying.PushImage {
-		return copying.PushImage{
-			SaveImage: copying.SaveImage{Source: imagetest.NewImage(t, name, layer)},
-			Targets:   []reference.Named{imagetest.Tagged(t, to.Address+"/"+name+":1")},
-		}
-	}
-	options := pushing(t)
-	options.DestinationCtx.BlobInfoCacheDir = t.TempDir()
-	_, err := copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{image("one"), image("two"), image("three")}, options)
-	require.NoError(t, err)
-	assert.Equal(t, 1, to.seen().uploads[layer.Digest.String()])
-	assert.Len(t, to.seen().mounts, 2)
-	// Another time, containers/image may remember where blobs were put.
-	_, err = copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{image("four")}, options)
-	require.NoError(t, err)
-	assert.Equal(t, 4, to.seen().uploads[layer.Digest.String()]+len(to.seen().mounts))
-	// A push that finds an image up to date remembers its place.
-	options.DestinationCtx.BlobInfoCacheDir = t.TempDir()
-	uploads := to.seen().uploads[layer.Digest.String()]
-	results, err := copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{image("one")}, options)
-	require.NoError(t, err)
-	require.True(t, results[0].UpToDate)
-	_, err = copying.Push(t.Context(), imagetest.Trusting(t), []copying.PushImage{image("five")}, options)
-	require.NoError(t, err)
-	assert.Equal(t, uploads, to.seen().uploads[layer.Digest.String()])
 }
 
 // An image without a manifest gets the same one every time, of compressed layers.

@@ -93,6 +93,8 @@ func TestPushThin(t *testing.T) {
 			defer mu.Unlock()
 			if d := r.URL.Query().Get("mount"); d != "" {
 				mounted[d] = r.URL.Query().Get("from")
+				w.WriteHeader(http.StatusCreated)
+				return true
 			}
 			if r.Method != http.MethodHead || !strings.Contains(r.URL.Path, "/other/blobs/") || mounted[path.Base(r.URL.Path)] != "" {
 				return false

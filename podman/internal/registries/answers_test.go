@@ -53,11 +53,11 @@ var questions = map[string]func(ctx context.Context, c *registries.Client, to re
 		return err
 	},
 	"mount": func(ctx context.Context, c *registries.Client, to reference.Named) error {
-		_, err := c.Mount(ctx, to, to, subject)
+		_, err := c.Upload(to, imgspecv1.Descriptor{Digest: subject}).Mount(ctx, to)
 		return err
 	},
 	"mount from anywhere": func(ctx context.Context, c *registries.Client, to reference.Named) error {
-		_, err := c.Mount(ctx, to, nil, subject)
+		_, err := c.Upload(to, imgspecv1.Descriptor{Digest: subject}).Mount(ctx, nil)
 		return err
 	},
 	"manifest": func(ctx context.Context, c *registries.Client, to reference.Named) error {

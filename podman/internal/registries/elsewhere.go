@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -36,7 +35,7 @@ func (c *Client) CheckUploads(ctx context.Context, to reference.Named) error {
 	if !strings.EqualFold(u.location.Host, r.Reference.Host()) {
 		return fmt.Errorf("uploading to %s: %w: %q", to.Name(), ErrElsewhere, u.location.Host)
 	}
-	_, _ = u.do(ctx, r, http.MethodDelete, u.location.String(), nil, nil, http.StatusNoContent) // Else it is forgotten in time.
+	u.cancel(ctx, r)
 	return nil
 }
 

@@ -78,15 +78,25 @@ func getManifest(ctx context.Context, r *remote.Repository, at string) (raw []by
 	return raw, mediaType, err
 }
 
-// HasBlob reports whether a repository has a blob. If a registry does not say, as some that
-// answer 403 or 405, the blob has to be sent.
+// HasBlob reports whether the repository that a blob is for has it. If a registry does not say,
+// as some that answer 403 or 405, the blob has to be sent.
 func (c *Client) HasBlob(ctx context.Context, in reference.Named, blob digest.Digest) (bool, error) {
+	return c.hasBlob(ctx, in, blob, auth.ActionPull, auth.ActionPush)
+}
+
+// CanRead reports whether a repository has a blob, and lets the client read it. It need not be
+// one that the client may write to.
+func (c *Client) CanRead(ctx context.Context, in reference.Named, blob digest.Digest) (bool, error) {
+	return c.hasBlob(ctx, in, blob, auth.ActionPull)
+}
+
+func (c *Client) hasBlob(ctx context.Context, in reference.Named, blob digest.Digest, actions ...string) (bool, error) {
 	repository, err := c.itself(ctx, in)
 	if err != nil {
 		return false, err
 	}
 	r := repository.remote
-	ctx = auth.AppendRepositoryScope(ctx, r.Reference, auth.ActionPull, auth.ActionPush)
+	ctx = auth.AppendRepositoryScope(ctx, r.Reference, actions...)
 	request, err := http.NewRequestWithContext(ctx, http.MethodHead, baseOf(r)+"/blobs/"+blob.String(), nil)
 	if err != nil {
 		return false, err

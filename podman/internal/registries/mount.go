@@ -2,53 +2,61 @@ package registries
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
+	"net/url"
 
-	"github.com/opencontainers/go-digest"
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker/reference"
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 )
 
-// errNotMounted means that a registry began an upload instead.
-var errNotMounted = errors.New("the registry does not mount it")
-
-// Mount has a registry take a blob into a repository from another one of its own or, if from
-// is nil, from wherever it has it, which some registries do. It returns false if the registry
-// wants the content instead. No mirror is asked.
-func (c *Client) Mount(ctx context.Context, to, from reference.Named, blob digest.Digest) (bool, error) {
-	r, err := c.itself(ctx, to)
+// Mount has the registry take the blob from another of its repositories or, if from is nil, from
+// wherever it has it, which some registries do. It returns false if the registry began an upload
+// instead, as the distribution specification has it: Send goes on with that, and Cancel ends it.
+// No mirror is asked.
+func (u *Upload) Mount(ctx context.Context, from reference.Named) (bool, error) {
+	repository, err := u.client.itself(ctx, u.to)
 	if err != nil {
 		return false, err
 	}
-	if from == nil {
-		return c.mountAny(ctx, r.remote, blob)
+	r := repository.remote
+	ctx = auth.AppendRepositoryScope(ctx, r.Reference, auth.ActionPull, auth.ActionPush)
+	query := url.Values{"mount": {u.blob.Digest.String()}}
+	if from != nil {
+		other := r.Reference
+		other.Repository = reference.Path(from)
+		ctx = auth.AppendRepositoryScope(ctx, other, auth.ActionPull)
+		query.Set("from", other.Repository)
 	}
-	err = r.remote.Mount(ctx, imgspecv1.Descriptor{Digest: blob}, reference.Path(from), func() (io.ReadCloser, error) { return nil, errNotMounted })
-	if errors.Is(err, errNotMounted) {
-		return false, nil
-	}
+	response, err := u.do(ctx, r, http.MethodPost, baseOf(r)+"/blobs/uploads/?"+query.Encode(), nil, nil, http.StatusCreated, http.StatusAccepted)
 	if err != nil {
-		return false, fmt.Errorf("mounting blob %s from %s in %s: %w", blob, from, to, err)
+		return false, fmt.Errorf("mounting blob %s in %s: %w", u.blob.Digest, u.to.Name(), err)
+	}
+	if response.StatusCode == http.StatusAccepted {
+		return false, u.begun(response)
+	}
+	if got := response.Header.Get("Docker-Content-Digest"); got != "" && got != u.blob.Digest.String() {
+		return false, fmt.Errorf("mounting blob %s in %s: the registry mounted %q", u.blob.Digest, u.to.Name(), got)
 	}
 	return true, nil
 }
 
-// mountAny mounts a blob from wherever a registry has it. The distribution specification lets
-// registries do that where no repository is named.
-func (c *Client) mountAny(ctx context.Context, r *remote.Repository, blob digest.Digest) (bool, error) {
-	ctx = auth.AppendRepositoryScope(ctx, r.Reference, auth.ActionPull, auth.ActionPush)
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, baseOf(r)+"/blobs/uploads/?mount="+blob.String(), nil)
-	if err != nil {
-		return false, err
+// Cancel ends an upload that the registry has begun, as far as the registry lets a client do
+// that. Else it forgets it in time.
+func (u *Upload) Cancel(ctx context.Context) error {
+	repository, err := u.client.itself(ctx, u.to)
+	if err == nil {
+		ctx = auth.AppendRepositoryScope(ctx, repository.remote.Reference, auth.ActionPull, auth.ActionPush)
+		u.cancel(ctx, repository.remote)
 	}
-	response, err := do(r, request, http.StatusCreated, http.StatusAccepted)
-	if err != nil {
-		return false, fmt.Errorf("mounting blob %s in %s: %w", blob, r.Reference, err)
+	return err
+}
+
+func (u *Upload) cancel(ctx context.Context, r *remote.Repository) {
+	if u.location == nil {
+		return
 	}
-	return response.StatusCode == http.StatusCreated, nil // Else an upload has begun, which is forgotten in time.
+	_, _ = u.do(ctx, r, http.MethodDelete, u.location.String(), nil, nil, http.StatusNoContent) // See Cancel.
+	u.location, u.sent = nil, 0
 }

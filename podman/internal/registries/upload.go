@@ -30,6 +30,7 @@ type Upload struct {
 	blob     imgspecv1.Descriptor
 	location *url.URL // of the part that the registry has; nil before there is one
 	sent     int64    // how much that is, in bytes
+	fresh    bool     // the location is that of an upload that has just begun
 	anew     bool     // is sent as a whole every time, because the registry does not go on
 	unsure   bool     // the registry has not been able to say what it has
 	renewed  bool     // the token, because the registry rejected one
@@ -57,7 +58,7 @@ func (u *Upload) Send(ctx context.Context, open func(skip int64) (io.ReadCloser,
 	}
 	r := repository.remote
 	ctx = auth.AppendRepositoryScope(ctx, r.Reference, auth.ActionPull, auth.ActionPush)
-	if u.location != nil {
+	if u.location != nil && !u.fresh {
 		if err := u.askAgain(ctx, r); err != nil {
 			return err
 		}
@@ -110,6 +111,7 @@ func (u *Upload) askAgain(ctx context.Context, r *remote.Repository) error {
 
 // attempt sends the missing bytes over one connection.
 func (u *Upload) attempt(ctx context.Context, r *remote.Repository, open func(skip int64) (io.ReadCloser, error)) error {
+	defer func() { u.fresh = false }()
 	if u.location == nil {
 		if err := u.begin(ctx, r); err != nil {
 			return err
@@ -128,13 +130,18 @@ func (u *Upload) begin(ctx context.Context, r *remote.Repository) error {
 	if err != nil {
 		return err
 	}
+	return u.begun(response)
+}
+
+// begun notes that a registry has begun an upload.
+func (u *Upload) begun(response *http.Response) (err error) {
 	if u.least, err = strconv.ParseInt(response.Header.Get("OCI-Chunk-Min-Length"), 10, 64); err != nil {
 		u.least = 0
 	}
 	if u.location, err = response.Location(); err != nil {
 		return fmt.Errorf("beginning an upload: %w", err)
 	}
-	u.sent = 0
+	u.sent, u.fresh = 0, true
 	return nil
 }
 

@@ -4,17 +4,17 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/sirupsen/logrus"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
 
+	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/stall"
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 	"github.com/dockerarchive/dockerarchive/progress"
 )
 
@@ -79,82 +79,47 @@ func (s *sentBlobs) put(ctx context.Context, img *pushedImage, to reference.Name
 		return err
 	}
 	defer func() { <-s.jobs }()
-	var err error
-	_, leftOut := s.leftOut[b.Digest]
-	switch mounted := s.mount(ctx, img, sending, to, b); {
-	case mounted:
+	upload := s.client.Upload(to, b.Descriptor)
+	there, err := s.reuse(ctx, img, sending, upload, to, b)
+	where, leftOut := s.leftOut[b.Digest]
+	switch {
+	case err != nil:
+	case there:
 		img.count(0, b.Size)
 	case leftOut:
-		err = s.find(ctx, img, to, b)
+		err = &errdef.LeftOutError{Layers: []errdef.LeftOut{where.Of(b.Descriptor)}}
 	case s.options.DryRun:
-		err = s.isThere(ctx, img, to, b)
+		img.count(b.Size, 0)
 	default:
-		err = s.send(ctx, img, to, b)
+		err = s.send(ctx, img, upload, b)
 	}
 	if err != nil {
 		return err
 	}
 	sending.repositories[to.Name()], sending.first = to, to
+	if !s.options.DryRun {
+		s.record(to, b.Digest)
+	}
 	return nil
-}
-
-// mount has the registry take a blob from another of its repositories, if one is known
-// to have it. If that fails for any reason, the blob can still be sent.
-func (s *sentBlobs) mount(ctx context.Context, img *pushedImage, sending *sending, to reference.Named, b image.Blob) bool {
-	from := sending.first
-	if from != nil && s.options.DryRun {
-		return true // It would be there by then.
-	}
-	if from == nil {
-		from = s.remembered(to, b.Digest)
-	}
-	if from == nil {
-		return false
-	}
-	mounted, err := s.take(ctx, img, to, from, b)
-	return mounted && err == nil
-}
-
-// mountFrom has the registry take a blob from a repository or, if that is nil, from wherever
-// it has it.
-func (s *sentBlobs) mountFrom(ctx context.Context, to reference.Named, from reference.Named, d digest.Digest) bool {
-	mounted := false
-	err := stall.Ask(ctx, s.waiting, func(ctx context.Context, _ *stall.Watch) (err error) {
-		mounted, err = s.client.Mount(ctx, to, from, d)
-		return err
-	})
-	if err != nil {
-		logrus.Debugf("%v", err)
-	}
-	if mounted {
-		s.cache.RecordKnownLocation(docker.Transport, scopeOf(to), d, types.BICLocationReference{Opaque: to.Name()})
-	}
-	return mounted
 }
 
 // remember notes that a repository has all blobs of an image.
 func (s *sentBlobs) remember(img *pushedImage, in reference.Named) {
 	for b := range image.BlobsOf(img.Documents) {
 		if b.Kind != image.KindDocument {
-			s.cache.RecordKnownLocation(docker.Transport, scopeOf(in), b.Digest, types.BICLocationReference{Opaque: in.Name()})
+			s.record(in, b.Digest)
 		}
 	}
 }
 
-// remembered returns another repository that had a blob when something was last copied
-// there, if it is not known that the right one had it.
-func (s *sentBlobs) remembered(to reference.Named, d digest.Digest) reference.Named {
-	locations := s.locationsOf(to, d)
-	isTo := func(named reference.Named) bool { return named.Name() == to.Name() }
-	if len(locations) == 0 || slices.ContainsFunc(locations, isTo) {
-		return nil
-	}
-	return locations[0]
+// record notes that a repository has a blob, for later pushes.
+func (s *sentBlobs) record(in reference.Named, d digest.Digest) {
+	s.cache.RecordKnownLocation(docker.Transport, scopeOf(in), d, types.BICLocationReference{Opaque: in.Name()})
 }
 
-// locationsOf returns the repositories of a registry that had a blob when something was last
-// copied there.
-func (s *sentBlobs) locationsOf(to reference.Named, d digest.Digest) []reference.Named {
+// recorded returns the repositories of a registry that had a blob when something was last
+// copied there, the latest first. containers/image names a handful.
+func (s *sentBlobs) recorded(to reference.Named, d digest.Digest) []reference.Named {
 	var found []reference.Named
 	for _, candidate := range s.cache.CandidateLocations(docker.Transport, scopeOf(to), d, false) {
 		named, err := reference.ParseNamed(candidate.Location.Opaque)
@@ -170,38 +135,11 @@ func scopeOf(name reference.Named) types.BICTransportScope {
 	return types.BICTransportScope{Opaque: reference.Domain(name)}
 }
 
-// isThere finds out whether a blob would be sent.
-func (s *sentBlobs) isThere(ctx context.Context, img *pushedImage, to reference.Named, b image.Blob) error {
-	there, err := s.has(ctx, img, to, b)
-	if err != nil {
-		return err
-	}
-	if there {
-		img.count(0, b.Size)
-	} else {
-		img.count(b.Size, 0)
-	}
-	return nil
-}
-
-// has reports whether a repository has a blob.
-func (s *sentBlobs) has(ctx context.Context, img *pushedImage, to reference.Named, b image.Blob) (there bool, err error) {
-	err = s.retry(ctx, img, b.Digest, func() error {
-		return stall.Ask(ctx, s.waiting, func(ctx context.Context, _ *stall.Watch) (err error) {
-			there, err = s.client.HasBlob(ctx, to, b.Digest)
-			return err
-		})
-	})
-	return there, err
-}
-
-// send sends a blob, unless the repository turns out to have it. containers/image would send
-// the credentials to any host that the registry wants a blob at, and cannot go on where a
-// connection broke.
-func (s *sentBlobs) send(ctx context.Context, img *pushedImage, to reference.Named, b image.Blob) error {
+// send sends a blob. containers/image would send the credentials to any host that the registry
+// wants a blob at, and cannot go on where a connection broke.
+func (s *sentBlobs) send(ctx context.Context, img *pushedImage, upload *registries.Upload, b image.Blob) error {
 	told := s.options.Select.Progress
 	begun := false
-	upload := s.client.Upload(to, b.Descriptor)
 	upload.ChunkSize = s.options.ChunkSize
 	upload.Announce = func(err error, offset int64) {
 		told(progress.Event{Kind: progress.Retried, Blob: b.Digest, Err: err, Offset: offset})
@@ -219,11 +157,6 @@ func (s *sentBlobs) send(ctx context.Context, img *pushedImage, to reference.Nam
 				}
 				told(progress.Event{Kind: progress.Read, Blob: b.Digest, Bytes: n})
 			}}, nil
-		}
-		if !begun {
-			if there, err := s.client.HasBlob(asked, to, b.Digest); there || err != nil {
-				return err
-			}
 		}
 		retried := true // Since then all counts that is there.
 		return upload.Send(asked, func(skip int64) (io.ReadCloser, error) {
@@ -247,12 +180,7 @@ func (s *sentBlobs) send(ctx context.Context, img *pushedImage, to reference.Nam
 	if err != nil {
 		return fmt.Errorf("sending blob %s: %w", b.Digest, err)
 	}
-	s.cache.RecordKnownLocation(docker.Transport, scopeOf(to), b.Digest, types.BICLocationReference{Opaque: to.Name()})
-	if begun {
-		img.count(b.Size, 0)
-	} else {
-		img.count(0, b.Size)
-	}
+	img.count(b.Size, 0)
 	return nil
 }
 

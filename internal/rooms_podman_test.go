@@ -42,7 +42,7 @@ var upstairs = []struct{ name, mayImport, engine string }{
 	{"copying", "front copying/internal/imagecopy copying/internal/loading copying/internal/pushing copying/internal/saving copying/internal/selecting copying/internal/signing internal/sources", "archive errdef progress"},
 	{"copying/containerd", "copying", "archive errdef internal/image"},
 
-	{"making", "front internal/layouts internal/sources internal/stores", "compose errdef internal/async internal/compression internal/fetching internal/image internal/layout internal/local internal/output internal/retry internal/spool internal/stall internal/writing progress"},
+	{"making", "front internal/layouts internal/registries internal/sources internal/stores", "compose errdef internal/async internal/compression internal/fetching internal/image internal/layout internal/local internal/output internal/retry internal/spool internal/stall internal/writing progress"},
 	{"making/container", "making", "compose"},
 	{"cmd/docker-archive/internal/garbage", "", ""},
 }

@@ -85,12 +85,16 @@ func (r *reader) judge() {
 	if !free || !ok || float64(left) <= rate*long.Seconds() {
 		return
 	}
+	source := r.images[0].source.(RangeSource)
+	if h.ended() || !source.Prepared(r.ctx) { // Soon.
+		return
+	}
 	may, proven := h.mayHelp()
 	if !may {
 		return
 	}
 	r.line.alone = rate
-	r.ahead = newRanges(r.ctx, r.f, h, r.images[0].source.(RangeSource), r.blob.Descriptor, late)
+	r.ahead = newRanges(r.ctx, r.f, h, source, r.blob.Descriptor, late)
 	if proven {
 		r.ahead.ready = true
 		return

@@ -17,6 +17,9 @@ type RangeSource interface {
 	// it is empty. It is called when an image is added: facts learnt from ranges of one
 	// image hold for all of the same host.
 	Host() string
+	// Prepared reports whether a range can be requested without delay. If not, it begins what
+	// that takes, such as to log in, and does not wait; ctx ends it.
+	Prepared(ctx context.Context) bool
 	// OpenRange returns length bytes of a blob from offset on. The error is
 	// ErrNoRanges if that cannot be had of this blob; Open is asked for it then.
 	OpenRange(ctx context.Context, blob v1.Descriptor, offset, length int64) (io.ReadCloser, error)

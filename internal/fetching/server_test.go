@@ -54,6 +54,9 @@ func (s *server) Open(ctx context.Context, blob v1.Descriptor, offset int64) (io
 	return s.line(ctx, body, offset, 0)
 }
 
+// Prepared implements fetching.RangeSource.
+func (s *server) Prepared(context.Context) bool { return true }
+
 // OpenRange implements fetching.RangeSource.
 func (s *server) OpenRange(ctx context.Context, blob v1.Descriptor, offset, length int64) (io.ReadCloser, error) {
 	s.count(func() { s.ranges++ })

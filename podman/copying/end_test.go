@@ -48,11 +48,11 @@ func TestReadEnd(t *testing.T) {
 		src, err := c.ref.NewImageSource(t.Context(), imagetest.RegistryContext(t))
 		require.NoError(t, err)
 		defer src.Close()
-		blobs := sources.New(src)
+		blobs := sources.New(src, nil)
 		if c.serial {
 			_, err := blobs.ReadEnd(t.Context(), img.Manifest.Layers[0], 4)
 			require.Error(t, err, "only one blob at a time")
-			blobs = sources.New(sources.Concurrently(src))
+			blobs = sources.New(sources.Concurrently(src), nil)
 		}
 		for _, l := range img.Manifest.Layers[:len(img.Manifest.Layers)-len(c.refused)] {
 			end, err := blobs.ReadEnd(t.Context(), l, 4)

@@ -53,6 +53,7 @@ func TestCopyInRanges(t *testing.T) {
 	for _, transport := range []types.ImageTransport{dockerarchive.Transport, dockerarchive.ImageTransport} {
 		for name, answer := range rangeAnswers {
 			t.Run(fmt.Sprintf("%s/%s", transport.Name(), name), func(t *testing.T) {
+				t.Parallel()
 				reg := newRangedRegistry(t)
 				want, err := reg.copy(t.Context(), t, transport, 0, 0)
 				require.NoError(t, err)
@@ -67,6 +68,7 @@ func TestCopyInRanges(t *testing.T) {
 					require.NoError(t, err)
 					assert.True(t, bytes.Equal(want, got))
 				})
+				assert.LessOrEqual(t, reg.ranges.Load(), mostRanges(name))
 			})
 		}
 	}
@@ -201,7 +203,7 @@ func TestLaw4CopyInRangesFailsAnywhere(t *testing.T) {
 		"hung up":   {func(func(), http.ResponseWriter, *http.Request, []byte) bool { panic(http.ErrAbortHandler) }, "EOF"},
 		"nothing": {func(_ func(), w http.ResponseWriter, r *http.Request, _ []byte) bool {
 			return rangeAnswers["of a wrong length"](w, r, nil)
-		}, "EOF|context canceled"}, // net/http may say that where another request ended over the same connection.
+		}, ""},
 		"too much": {func(_ func(), w http.ResponseWriter, r *http.Request, blob []byte) bool {
 			return rangeAnswers["of a wrong length"](w, r, blob[rangeStart(r):])
 		}, ""},

@@ -21,6 +21,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/retry"
 	"github.com/dockerarchive/dockerarchive/internal/stall"
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 )
 
@@ -33,8 +34,9 @@ type Base struct {
 	RetryTimes int
 
 	source    types.ImageSource
-	blobs     *sources.Blobs // of source
-	instance  *digest.Digest // of an index
+	blobs     *sources.Blobs     // of source
+	client    *registries.Client // which reads ranges of them
+	instance  *digest.Digest     // of an index
 	raw       []byte
 	mimeType  string
 	fetcher   *fetching.Fetcher // reads blobs in ranges, and on where they broke off
@@ -82,7 +84,8 @@ func openBase(ctx context.Context, sys *types.SystemContext, policy *signature.P
 	if err != nil {
 		return nil, err
 	}
-	b := &Base{source: sources.Typed(ctx, source), blobs: sources.New(source)}
+	client := registries.New(sys)
+	b := &Base{source: sources.Typed(ctx, source), blobs: sources.New(source, client), client: client}
 	b.blobs.Reopen = reopen
 	b.fetcher = fetching.New(fetching.Options{
 		Jobs: 1, Busy: sources.IsBusy,
@@ -147,6 +150,7 @@ func (b *Base) correct(ctx context.Context) error {
 // Close closes the image.
 func (b *Base) Close() error {
 	b.blobs.Close()
+	b.client.Close()
 	err := b.source.Close()
 	if b.converted != nil {
 		err = errors.Join(err, b.converted.close())

@@ -32,6 +32,15 @@ func isBusy(err error) bool {
 	return errors.As(err, &busy) || errors.As(err, &answer) && answer.StatusCode == http.StatusTooManyRequests
 }
 
+// Status returns the status of the answer that an error of a Client comes from.
+func Status(err error) (code int, ok bool) {
+	var answer *errcode.ErrorResponse
+	if errors.As(err, &answer) {
+		return answer.StatusCode, true
+	}
+	return 0, false
+}
+
 // Judge is a retry.Classifier for the errors of a Client.
 func Judge(err error) (retry.Verdict, bool) {
 	var busy *busyError

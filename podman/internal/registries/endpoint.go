@@ -9,8 +9,10 @@ import (
 	"io/fs"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -19,6 +21,8 @@ import (
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/pkg/tlsclientconfig"
 	"go.podman.io/image/v5/types"
+	"go.podman.io/storage/pkg/configfile"
+	"go.podman.io/storage/pkg/unshare"
 	"oras.land/oras-go/v2/registry"
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
@@ -112,7 +116,12 @@ func (r *repository) open(ctx context.Context, sys *types.SystemContext, logical
 	}
 	r.anonymous = credential == auth.EmptyCredential
 	r.transport = tlsclientconfig.NewTransport()
-	r.transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: source.Endpoint.Insecure}
+	r.transport.MaxIdleConnsPerHost = maxIdle
+	r.transport.TLSClientConfig = &tls.Config{}
+	if sys.BaseTLSConfig != nil {
+		r.transport.TLSClientConfig = sys.BaseTLSConfig.Clone()
+	}
+	r.transport.TLSClientConfig.InsecureSkipVerify = source.Endpoint.Insecure
 	if skip := sys.DockerInsecureSkipTLSVerify; skip != types.OptionalBoolUndefined {
 		r.transport.TLSClientConfig.InsecureSkipVerify = skip == types.OptionalBoolTrue
 	}
@@ -122,7 +131,14 @@ func (r *repository) open(ctx context.Context, sys *types.SystemContext, logical
 	if sys.DockerProxyURL != nil {
 		r.transport.Proxy = http.ProxyURL(sys.DockerProxyURL)
 	}
-	client := &http.Client{Transport: heeding{r.transport}}
+	if sys.DockerProxy != nil {
+		r.transport.Proxy = func(request *http.Request) (*url.URL, error) { return sys.DockerProxy(request.URL) }
+	}
+	var transport http.RoundTripper = heeding{r.transport}
+	if ns := source.Endpoint.NamespaceProxy; ns != "" {
+		transport = proxied{transport, ns}
+	}
+	client := &http.Client{Transport: transport}
 	repo := &remote.Repository{
 		Reference:            registry.Reference{Registry: host, Repository: path},
 		ManifestMediaTypes:   manifestTypes,
@@ -155,6 +171,25 @@ func (r *repository) open(ctx context.Context, sys *types.SystemContext, logical
 		SkipReferrersGC: true, // An index that has been replaced stays, as any manifest does.
 	}
 	return r.tags.SetReferrersCapability(false)
+}
+
+// proxied is the transport to a mirror of several registries, which is told the one that a
+// request is for.
+type proxied struct {
+	http.RoundTripper
+	namespace string
+}
+
+// RoundTrip implements http.RoundTripper.
+func (p proxied) RoundTrip(request *http.Request) (*http.Response, error) {
+	redirected := request.Response != nil
+	if path, ok := strings.CutPrefix(request.URL.Path, "/v2/"); ok && path != "" && !redirected {
+		request = request.Clone(request.Context())
+		query := request.URL.Query()
+		query.Set("ns", p.namespace)
+		request.URL.RawQuery = query.Encode()
+	}
+	return p.RoundTripper.RoundTrip(request)
 }
 
 // isPlain reports whether a registry that need not be secure is reached without TLS.
@@ -222,13 +257,14 @@ func certificateDir(sys *types.SystemContext, host string) (string, error) {
 	if sys.DockerPerHostCertDirPath != "" {
 		return filepath.Join(sys.DockerPerHostCertDirPath, host), nil
 	}
-	var dirs []string
-	if home, err := os.UserHomeDir(); err == nil {
-		dirs = append(dirs, filepath.Join(home, ".config", "containers", "certs.d"))
+	search, err := configfile.GetSearchPaths(&configfile.File{
+		Name: "certs", Extension: "d", DoNotUseExtensionForConfigName: true,
+		UserId: unshare.GetRootlessUID(), RootForImplicitAbsolutePaths: sys.RootForImplicitAbsolutePaths,
+	})
+	if err != nil {
+		return "", fmt.Errorf("looking for the certificates of %s: %w", host, err)
 	}
-	for _, dir := range []string{"/etc/containers/certs.d", "/etc/docker/certs.d"} {
-		dirs = append(dirs, filepath.Join(sys.RootForImplicitAbsolutePaths, filepath.FromSlash(dir)))
-	}
+	dirs := append(search.DropInDirectories, filepath.Join(sys.RootForImplicitAbsolutePaths, "/etc/docker/certs.d"))
 	dir := ""
 	for _, d := range dirs {
 		dir = filepath.Join(d, host)
@@ -243,6 +279,10 @@ func certificateDir(sys *types.SystemContext, host string) (string, error) {
 	return dir, nil
 }
 
+// maxIdle is how many connections to a host stay open between requests: as many as ranges are
+// read from it at once, for with net/http's 2 most of them would have to connect anew.
+const maxIdle = 16
+
 // maxPages is how many pages a list of referrers may have.
 const maxPages = 64
 
@@ -255,6 +295,7 @@ type Client struct {
 
 	mu           sync.Mutex
 	repositories map[string]*repository // by the name they are reached under
+	places       map[string]*place      // of images, by their names
 }
 
 // repository is a repository at a registry or a mirror of it.
@@ -267,13 +308,19 @@ type repository struct {
 	err       error
 }
 
+// place is where the blobs of an image are read.
+type place struct {
+	preparing, prepared bool
+	first               int // the source that is asked first, of those that registries.conf has
+}
+
 // New returns a Client for registries that are reached as sys says. The caller must
 // close it.
 func New(sys *types.SystemContext) *Client {
 	if sys == nil {
 		sys = &types.SystemContext{}
 	}
-	return &Client{sys: sys, repositories: map[string]*repository{}}
+	return &Client{sys: sys, repositories: map[string]*repository{}, places: map[string]*place{}}
 }
 
 // Close closes idle connections.

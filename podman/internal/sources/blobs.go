@@ -2,7 +2,6 @@ package sources
 
 import (
 	"context"
-	"errors"
 	"io"
 	"sync"
 
@@ -14,15 +13,17 @@ import (
 
 	"github.com/dockerarchive/dockerarchive/internal/fetching"
 	"github.com/dockerarchive/dockerarchive/internal/stall"
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 )
 
 // Blobs makes a fetching.Source of a types.ImageSource.
 type Blobs struct {
 	src    types.ImageSource
-	serial *sync.Mutex // held while a blob is read, if src allows only one at a time
+	serial *sync.Mutex        // held while a blob is read, if src allows only one at a time
+	client *registries.Client // for ranges; nil if there are none
 
 	mu       sync.Mutex
-	now      *opened             // the source to read from: src, or one that was opened later
+	now      types.ImageSource   // the one to read from: src, or one that was opened later
 	reopened []types.ImageSource // later
 
 	// Reopen, if not nil, opens the source anew after its registry rejected a token. It must
@@ -33,11 +34,14 @@ type Blobs struct {
 	Waiting func(host string)
 }
 
-// New returns the blobs of a source.
-func New(src types.ImageSource) *Blobs {
-	s := &Blobs{src: src, now: &opened{src: src, ranger: newRanger(src)}, Waiting: func(string) {}}
+// New returns the blobs of a source. If it is in a registry, ranges of them are read with
+// client, which is open for as long as they are read; nil is for blobs without ranges.
+func New(src types.ImageSource, client *registries.Client) *Blobs {
+	s := &Blobs{src: src, now: src, Waiting: func(string) {}}
 	if !src.HasThreadSafeGetBlob() {
 		s.serial = new(sync.Mutex)
+	} else if IsRegistry(src.Reference()) {
+		s.client = client
 	}
 	return s
 }
@@ -47,7 +51,7 @@ func New(src types.ImageSource) *Blobs {
 func (s *Blobs) Open(ctx context.Context, blob imgspecv1.Descriptor, offset int64) (io.ReadCloser, error) {
 	ahead := int64(0)
 	body, err := s.watched(ctx, func(ctx context.Context) (io.ReadCloser, error) {
-		return s.reading(ctx, func(from *opened) (body io.ReadCloser, err error) {
+		return s.reading(ctx, func(from types.ImageSource) (body io.ReadCloser, err error) {
 			body, ahead, err = s.open(ctx, from, blob, offset)
 			return body, err
 		})
@@ -67,15 +71,12 @@ func (s *Blobs) watched(ctx context.Context, open func(context.Context) (io.Read
 }
 
 // open opens a blob. It also returns how many bytes come before offset.
-func (s *Blobs) open(ctx context.Context, from *opened, blob imgspecv1.Descriptor, offset int64) (body io.ReadCloser, ahead int64, err error) {
-	if offset > 0 && offset < blob.Size && s.hasRanges(from) && len(blob.URLs) == 0 {
+func (s *Blobs) open(ctx context.Context, from types.ImageSource, blob imgspecv1.Descriptor, offset int64) (body io.ReadCloser, ahead int64, err error) {
+	if offset > 0 && offset < blob.Size && s.hasRanges(blob) {
 		// Up to its last byte: some do not understand a range without an end.
-		body, err := from.ranger.open(ctx, manifest.BlobInfoFromOCI1Descriptor(blob), uint64(offset), uint64(blob.Size-offset))
-		if err == nil {
-			return body, 0, nil
-		}
-		if !errors.Is(err, fetching.ErrNoRanges) {
-			return nil, 0, err
+		body, err := s.client.Range(ctx, s.src.Reference().DockerReference(), blob, offset, blob.Size-offset)
+		if err == nil || ctx.Err() != nil || mayPass(err) {
+			return body, 0, err
 		}
 	}
 	unlock := func() {}
@@ -83,12 +84,12 @@ func (s *Blobs) open(ctx context.Context, from *opened, blob imgspecv1.Descripto
 		s.serial.Lock()
 		unlock = s.serial.Unlock
 	}
-	body, _, err = GetBlob(ctx, from.src, manifest.BlobInfoFromOCI1Descriptor(blob), none.NoCache)
+	body, _, err = GetBlob(ctx, from, manifest.BlobInfoFromOCI1Descriptor(blob), none.NoCache)
 	if err != nil {
 		unlock()
 		return nil, 0, err
 	}
-	if s.hasRanges(from) && len(blob.URLs) == 0 {
+	if s.hasRanges(blob) {
 		body = &breakingBody{body}
 	}
 	return &unlockingBody{ReadCloser: body, unlock: unlock}, offset, nil
@@ -109,18 +110,17 @@ func (b *unlockingBody) Close() error {
 func (s *Blobs) Source() types.ImageSource { return s.src }
 
 // HasRanges reports whether blobs can be read in ranges, several at once.
-func (s *Blobs) HasRanges() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.hasRanges(s.now)
-}
+func (s *Blobs) HasRanges() bool { return s.client != nil }
 
-func (s *Blobs) hasRanges(from *opened) bool { return from.ranger != nil && s.serial == nil }
+// hasRanges reports whether a blob can: one that may lie elsewhere cannot.
+func (s *Blobs) hasRanges(blob imgspecv1.Descriptor) bool {
+	return s.client != nil && len(blob.URLs) == 0
+}
 
 // reading reads from the source. A source of containers/image keeps its token for as long as
 // the token says. If a registry rejects it earlier, reading opens another source with a new
 // token, once for each request.
-func (s *Blobs) reading(ctx context.Context, read func(*opened) (io.ReadCloser, error)) (io.ReadCloser, error) {
+func (s *Blobs) reading(ctx context.Context, read func(types.ImageSource) (io.ReadCloser, error)) (io.ReadCloser, error) {
 	s.mu.Lock()
 	from := s.now
 	s.mu.Unlock()
@@ -134,7 +134,7 @@ func (s *Blobs) reading(ctx context.Context, read func(*opened) (io.ReadCloser, 
 }
 
 // renew returns a source instead of one that was rejected.
-func (s *Blobs) renew(ctx context.Context, rejected *opened) (*opened, error) {
+func (s *Blobs) renew(ctx context.Context, rejected types.ImageSource) (types.ImageSource, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.now != rejected { // Another request was faster.
@@ -144,7 +144,7 @@ func (s *Blobs) renew(ctx context.Context, rejected *opened) (*opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.now = &opened{src: src, ranger: newRanger(src)}
+	s.now = src
 	s.reopened = append(s.reopened, src)
 	return s.now, nil
 }

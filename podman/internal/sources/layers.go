@@ -41,7 +41,7 @@ func Layers(ctx context.Context, sys *types.SystemContext, name string, ref type
 	if len(infos) != len(config.RootFS.DiffIDs) {
 		return nil, src.Close, errors.New("its config does not fit its layers")
 	}
-	blobs, dir := New(src), spool.Dir("")
+	blobs, dir := New(src, nil), spool.Dir("")
 	if sys != nil {
 		dir = spool.Dir(sys.BigFilesTemporaryDir)
 	}

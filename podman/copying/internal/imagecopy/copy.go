@@ -130,7 +130,9 @@ func (c *copier) copy(ctx context.Context, options *copy.Options) ([]byte, error
 		return nil, err
 	}
 	plan.TakeFrom(archiveSource)
-	c.ranged = c.ranges.of(ctx, src, plan.instances, int(options.MaxParallelDownloads), c.waiting, c.meanwhile)
+	client := registries.New(options.SourceCtx)
+	defer client.Close()
+	c.ranged = c.ranges.of(ctx, src, client, plan.instances, int(options.MaxParallelDownloads), c.waiting, c.meanwhile)
 	if c.ranged != nil {
 		opened.source = c.ranged
 	}

@@ -24,7 +24,7 @@ func (p *copyPlan) note(layers []imgspecv1.Descriptor) {
 // readEnd returns a function that reads the ends of layers of the plan, which are in
 // src.
 func (p *copyPlan) readEnd(src types.ImageSource) func(context.Context, digest.Digest, int) ([]byte, error) {
-	blobs := sources.New(src)
+	blobs := sources.New(src, nil)
 	return func(ctx context.Context, d digest.Digest, n int) ([]byte, error) {
 		layer, ok := p.layers[d]
 		if !ok || layer.Size < int64(n) {

@@ -14,6 +14,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/fetching"
 	"github.com/dockerarchive/dockerarchive/internal/retry"
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 )
 
@@ -45,12 +46,13 @@ type rangedSource struct {
 }
 
 // of returns a rangedSource of src, or nil if src has no ranges, or if copy.Image would
-// no longer see all signatures. meanwhile is called when a blob is opened in ranges, which are watched by themselves.
-func (r *Ranges) of(ctx context.Context, src types.ImageSource, instances []*digest.Digest, jobs int, waiting func(host string), meanwhile func() (done func())) *rangedSource {
+// no longer see all signatures. It reads ranges with client. meanwhile is called when a blob is
+// opened in ranges, which are watched by themselves.
+func (r *Ranges) of(ctx context.Context, src types.ImageSource, client *registries.Client, instances []*digest.Digest, jobs int, waiting func(host string), meanwhile func() (done func())) *rangedSource {
 	if r == nil {
 		return nil
 	}
-	blobs := sources.New(src)
+	blobs := sources.New(src, client)
 	if !blobs.HasRanges() || !sources.OnlySimpleSignatures(ctx, src, instances) {
 		return nil
 	}

@@ -102,6 +102,9 @@ func (i *Image) ReadEnd(ctx context.Context, blob imgspecv1.Descriptor, n int) (
 // Host implements fetching.RangeSource.
 func (i *Image) Host() string { return sources.Host(i.Source) }
 
+// Prepared implements fetching.RangeSource.
+func (i *Image) Prepared(ctx context.Context) bool { return i.blobs.Prepared(ctx) }
+
 // OpenRange implements fetching.RangeSource.
 func (i *Image) OpenRange(ctx context.Context, blob imgspecv1.Descriptor, offset, length int64) (io.ReadCloser, error) {
 	return i.blobs.OpenRange(ctx, blob, offset, length)

@@ -194,7 +194,7 @@ func (s *Selection) referrerDocument(ctx context.Context, r *Image, d digest.Dig
 // lack it: a mirror has only what has been put there.
 func (g *gathering) openReferrer(ctx context.Context, r *Image) error {
 	s, repo := g.selection, r.Source.DockerReference()
-	mirrored, err := g.client(r).Mirrored(repo)
+	mirrored, err := s.client(r).Mirrored(repo)
 	if err != nil || !mirrored {
 		return err
 	}
@@ -214,7 +214,7 @@ func (g *gathering) openReferrer(ctx context.Context, r *Image) error {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		s.opened = append(s.opened, src)
-		r.blobs = sources.New(src)
+		r.blobs = sources.New(src, s.client(r))
 		r.blobs.Waiting = s.Waiting
 		return nil
 	})

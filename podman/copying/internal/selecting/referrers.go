@@ -12,12 +12,10 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
-	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/image"
-	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 )
 
 // Bounds of an image's referrers.
@@ -33,8 +31,7 @@ func (s *Selection) gatherReferrers(ctx context.Context) error {
 	if s.options.Referrers == nil {
 		return nil
 	}
-	g := &gathering{selection: s, clients: map[*types.SystemContext]*registries.Client{}, found: map[string]*Image{}}
-	defer g.close()
+	g := &gathering{selection: s, found: map[string]*Image{}}
 	var about []*Image
 	for img := range s.Good() {
 		if img.Source.Transport().Name() != docker.Transport.Name() {
@@ -140,7 +137,7 @@ func (g *gathering) ask(ctx context.Context, q question) ([]*Image, error) {
 	var listed []imgspecv1.Descriptor
 	var hasAPI bool
 	err := g.selection.of(q.about).retry(ctx, func(ctx context.Context) (err error) {
-		listed, hasAPI, err = g.client(q.about).Referrers(ctx, repo, q.subject)
+		listed, hasAPI, err = g.selection.client(q.about).Referrers(ctx, repo, q.subject)
 		return err
 	})
 	if err != nil {
@@ -188,7 +185,7 @@ func (g *gathering) tagged(ctx context.Context, q question, kind string) (*Image
 	var raw []byte
 	var mediaType string
 	err = g.selection.of(q.about).retry(ctx, func(ctx context.Context) (err error) {
-		raw, mediaType, err = g.client(q.about).Tagged(ctx, name, name.Tag())
+		raw, mediaType, err = g.selection.client(q.about).Tagged(ctx, name, name.Tag())
 		return err
 	})
 	if errors.Is(err, fs.ErrNotExist) {

@@ -59,7 +59,7 @@ func (r *reading) resolve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.img.blobs = sources.New(r.img.src)
+	r.img.blobs = sources.New(r.img.src, r.s.client(r.img))
 	r.img.blobs.Waiting, r.img.blobs.Reopen = r.s.Waiting, reopen
 	r.img.found = map[digest.Digest]*image.Document{}
 	top := ctrimage.UnparsedInstance(r.img.src, nil)

@@ -29,6 +29,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/layout"
 	"github.com/dockerarchive/dockerarchive/internal/retry"
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 	"github.com/dockerarchive/dockerarchive/progress"
 )
@@ -82,6 +83,9 @@ type Selection struct {
 	policyMu sync.Mutex          // a PolicyContext does one thing at a time
 	opened   []types.ImageSource // of referrers
 
+	clientsMu sync.Mutex
+	clients   map[*types.SystemContext]*registries.Client // of registries, by how they are reached
+
 	configsMu sync.Mutex
 	configs   map[digest.Digest][]byte // of images that are still to be completed
 	read      map[digest.Digest][]byte // those of the Selection that this was taken from
@@ -89,7 +93,10 @@ type Selection struct {
 
 // New returns a Selection of images that have not been read. It must be closed.
 func New(images []Wanted, options Options) (*Selection, error) {
-	s := &Selection{options: options, Layout: options.Layout, configs: map[digest.Digest][]byte{}}
+	s := &Selection{
+		options: options, Layout: options.Layout,
+		configs: map[digest.Digest][]byte{}, clients: map[*types.SystemContext]*registries.Client{},
+	}
 	if s.options.Jobs <= 0 {
 		s.options.Jobs = DefaultJobs
 	}
@@ -228,6 +235,17 @@ func (s *Selection) sourceCtx(img *Image) *types.SystemContext {
 	return cmp.Or(img.SourceCtx, s.options.SourceCtx)
 }
 
+// client returns the client for what containers/image cannot ask the registry of an image.
+func (s *Selection) client(img *Image) *registries.Client {
+	sys := s.sourceCtx(img)
+	s.clientsMu.Lock()
+	defer s.clientsMu.Unlock()
+	if s.clients[sys] == nil {
+		s.clients[sys] = registries.New(sys)
+	}
+	return s.clients[sys]
+}
+
 // Close closes the sources.
 func (s *Selection) Close() {
 	for _, img := range s.Images {
@@ -238,6 +256,9 @@ func (s *Selection) Close() {
 	}
 	for _, src := range s.opened {
 		src.Close() // Likewise.
+	}
+	for _, client := range s.clients {
+		client.Close()
 	}
 }
 

@@ -311,8 +311,8 @@ func (f *Fetcher) fetchFrom(ctx context.Context, blob *Blob, images []*Image) er
 			kept = nil
 			continue
 		}
-		if errors.Is(err, ErrMismatch) && len(images) > 0 && r.ranged && !whole && ctx.Err() == nil {
-			if h := images[0].host; h != nil {
+		if errors.Is(err, ErrMismatch) && len(images) > 0 && len(r.parts) > 0 && !whole && ctx.Err() == nil {
+			for _, h := range r.parts {
 				h.end() // It may not have been the ranges; nothing is lost without them.
 			}
 			whole = true

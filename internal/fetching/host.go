@@ -5,18 +5,35 @@ import (
 	"time"
 )
 
-// dearRanges is how many ranges in a row take long to begin where each is dear.
-const dearRanges = 4
+const (
+	// badRanges is how many ranges in a row come late or break at a host that is better
+	// asked for whole blobs.
+	badRanges = 4
+	// lostHelps is how often a blob may lose its help because a range came too slowly twice.
+	lostHelps = 3
+	// doubts is how many first ranges that begin later than their blobs did are too many.
+	doubts = 2
+	// pause is for how long, at least, nobody begins to help at a host that refused a
+	// request because it has too many.
+	pause = time.Second
+	// recovery is how many ranges come well before one more may help than after a refusal.
+	recovery = 64
+)
 
 // host is what is known of ranges that come from one place. Its methods may be called
 // concurrently.
 type host struct {
-	mu     sync.Mutex
-	asking bool // a first range is on its way
-	proven bool // a range has come, and at once
-	over   bool // no further range is to be asked for
-	late   int  // ranges in a row that took long to begin
-	broken int  // first ranges that failed for a reason that may pass
+	mu      sync.Mutex
+	asking  bool      // a first range is on its way
+	known   bool      // a range has come
+	over    bool      // no further range is to be asked for
+	doubted int       // first ranges that began later than their blobs
+	bad     int       // ranges in a row that came late, too slowly or not at all
+	lost    int       // blobs that went on without help because of one range
+	good    int       // ranges since most changed
+	helpers int       // connections that help
+	most    int       // how many may
+	until   time.Time // when others may begin to help
 }
 
 // hostOf returns what is known of the host of a source, nil if it gives no ranges.
@@ -29,36 +46,81 @@ func (f *Fetcher) hostOf(source Source) *host {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.hosts[name] == nil {
-		f.hosts[name] = &host{}
+		f.hosts[name] = &host{most: f.options.Jobs}
 	}
 	return f.hosts[name]
 }
 
-// mayHelp reports whether ranges help at this host, and whether that is known. If it is
-// not, and no other worker is finding out, the caller now does.
-func (h *host) mayHelp() (may, proven bool) {
+// mayHelp reports whether ranges may help with a blob of this host. The first range of it
+// tells; as long as none has come from the host, others wait for the one that is on its way.
+func (h *host) mayHelp() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.over || h.asking {
-		return false, false
+	if h.over || h.asking || !h.hasRoom() {
+		return false
 	}
-	h.asking = !h.proven
-	return true, h.proven
+	h.asking = !h.known
+	return true
 }
 
-// answered ends what mayHelp began.
-func (h *host) answered(proven bool) {
+// isKnown reports whether a range has come.
+func (h *host) isKnown() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.asking, h.proven = false, proven
+	return h.known
 }
 
-// failed counts a first range that broke, which is none's fault at first.
-func (h *host) failed() {
+// asked ends what mayHelp began.
+func (h *host) asked() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.asking = false
-	if h.broken++; h.broken > 2 {
+}
+
+// began notes how long the first range of a blob took to begin. A server that reads its way
+// to it is not always too slow to help, but may be one that fetches a whole blob for it.
+func (h *host) began(after, doubtful time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.known = true
+	if after <= doubtful {
+		return
+	}
+	if h.doubted++; h.doubted >= doubts {
+		h.over = true
+	}
+}
+
+// came notes a range that has come, late or not. A single one may have met with anything;
+// several, that the host reads its way to what it is asked for.
+func (h *host) came(late bool) {
+	if late {
+		h.spoilt()
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.bad = 0
+	if h.good++; h.good >= recovery {
+		h.most, h.good = h.most+1, 0 // No more than jobs, because of lines.
+	}
+}
+
+// spoilt notes a range that did not come, or too slowly.
+func (h *host) spoilt() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.bad++; h.bad >= badRanges {
+		h.over = true
+	}
+}
+
+// loses notes that a blob goes on without help, because of one range. What came behind that
+// comes again.
+func (h *host) loses() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.lost++; h.lost >= lostHelps {
 		h.over = true
 	}
 }
@@ -70,7 +132,7 @@ func (h *host) end() {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.asking, h.over = false, true
+	h.over = true
 }
 
 func (h *host) ended() bool {
@@ -79,21 +141,45 @@ func (h *host) ended() bool {
 	return h.over
 }
 
-func (h *host) isProven() bool {
+// fewer is for a host that refused a request because it has too many: nobody begins to help
+// there before it wants to be asked again, and then half as many do. Others that it refused
+// at the same time change nothing. A blob's own line stays.
+func (h *host) fewer(after time.Duration) {
+	if h == nil {
+		return
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.proven
+	if h.hasWaited() {
+		n := h.helpers
+		if n == 0 {
+			n = h.most
+		}
+		h.most, h.good = max(n/2, 1), 0
+	}
+	if until := time.Now().Add(max(after, pause)); until.After(h.until) {
+		h.until = until
+	}
 }
 
-// began notes how long a range took to begin, and how long is too long. A single one may
-// have met with anything; several, that a host reads its way to what it is asked for.
-func (h *host) began(after, tooLong time.Duration) {
+func (h *host) hasWaited() bool { return !time.Now().Before(h.until) }
+
+func (h *host) hasRoom() bool { return h.helpers < h.most && h.hasWaited() }
+
+// tryHelp counts one that begins to help, if it may.
+func (h *host) tryHelp() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.late++; after <= tooLong {
-		h.late = 0
+	if h.over || !h.hasRoom() {
+		return false
 	}
-	if h.late >= dearRanges {
-		h.over = true
-	}
+	h.helpers++
+	return true
+}
+
+// helped is called when one helps no more.
+func (h *host) helped() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.helpers--
 }

@@ -64,7 +64,7 @@ func (r *reader) meet(p []byte) []byte {
 func (r *reader) judge() {
 	h := r.images[0].host
 	if r.inRanges() {
-		if r.line.pace.rates[0] < clearly*r.line.alone && r.ahead.helped() {
+		if r.line.pace.slower(clearly*r.line.alone) && r.ahead.helped() {
 			h.end()
 		}
 		return
@@ -74,7 +74,7 @@ func (r *reader) judge() {
 		return
 	}
 	changes, free := r.f.lines.free()
-	if changes != r.line.changes && !h.isProven() {
+	if changes != r.line.changes && !h.isKnown() {
 		r.line.changes = changes
 		r.line.pace.drop()
 		return
@@ -89,19 +89,12 @@ func (r *reader) judge() {
 	if h.ended() || !source.Prepared(r.ctx) { // Soon.
 		return
 	}
-	may, proven := h.mayHelp()
-	if !may {
+	if !h.mayHelp() {
 		return
 	}
 	r.line.alone = rate
-	r.ahead = newRanges(r.ctx, r.f, h, source, r.blob.Descriptor, late)
-	if proven {
-		r.ahead.ready = true
-		return
-	}
-	// So far ahead that it is known what becomes of it before the own line comes there.
-	ahead := max(int64(rate*late.Seconds()*3/2), 2*int64(r.f.options.RangeSize))
-	r.ahead.ask(r.n + min(ahead, left/2))
+	r.ahead = newRanges(r.ctx, r.f, h, source, r.blob.Descriptor, r.line)
+	r.ahead.ask()
 }
 
 // dropHelp has the blob's own line go on alone.

@@ -2,12 +2,30 @@ package fetching
 
 import "sync"
 
-// buffers are what ranges that come before their turn are kept in.
+// buffers are what ranges that come before their turn are kept in. They are made when they
+// are needed, and given back to the system when nobody helps any blob.
 type buffers struct {
-	mu   sync.Mutex
-	free [][]byte
-	left int // that may still be made
-	size int
+	mu    sync.Mutex
+	free  [][]byte
+	left  int // that may still be made
+	size  int
+	blobs int // that are helped
+}
+
+// open says that a blob is helped, and close that it is no more.
+func (b *buffers) open() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.blobs++
+}
+
+func (b *buffers) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.blobs--; b.blobs == 0 {
+		b.left += len(b.free)
+		b.free = nil
+	}
 }
 
 func (b *buffers) tryGet() []byte {
@@ -28,6 +46,10 @@ func (b *buffers) tryGet() []byte {
 func (b *buffers) put(buffer []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.blobs == 0 {
+		b.left++
+		return
+	}
 	b.free = append(b.free, buffer)
 }
 
@@ -59,26 +81,19 @@ func (l *lines) free() (changes int, ok bool) {
 	return l.changes, l.blobs+l.helpers < l.max
 }
 
-func (l *lines) tryHelp() bool {
+func (l *lines) tryHelp(h *host) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.blobs+l.helpers >= l.max {
+	if l.blobs+l.helpers >= l.max || !h.tryHelp() {
 		return false
 	}
 	l.helpers++
 	return true
 }
 
-func (l *lines) helped() {
+func (l *lines) helped(h *host) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.helpers--
-}
-
-// fewer is for a source that asks not to be asked so much: half as many help from now
-// on. A blob's own line stays.
-func (l *lines) fewer() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.max = max(l.max/2, 1)
+	h.helped()
 }

@@ -8,8 +8,9 @@ const (
 	// worthHelp is how much longer than that the rest of a blob must take on its own line
 	// for others to help: a second.
 	worthHelp = 4
-	// judged is how much longer than that is measured what help has brought: a second too.
-	judged = 4
+	// judged is how much longer than that each of two times is in which help must bring
+	// something: a second in all. A range that hangs for a moment is no reason.
+	judged = 2
 	// clearly is how much faster a blob with helpers must be than its own line was.
 	clearly = 1.25
 )
@@ -46,6 +47,11 @@ func (p *pace) drop() {
 
 // reset forgets all.
 func (p *pace) reset() { *p = pace{window: p.window} }
+
+// slower reports whether all that is remembered was slower than a rate.
+func (p *pace) slower(rate float64) bool {
+	return p.count >= len(p.rates) && max(p.rates[0], p.rates[1]) < rate
+}
 
 // steady returns the rate, once it does not rise any more as it does when a connection
 // begins. A moment in which little comes is not yet the rate.

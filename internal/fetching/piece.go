@@ -5,14 +5,17 @@ import (
 	"fmt"
 	"io"
 	"time"
-
-	"github.com/dockerarchive/dockerarchive/progress"
 )
 
-// piece is one range of a blob. The worker that fills it owns it until ready is set.
+// beginning is how often longer than what is late a range may take to begin, and also to come.
+const beginning = 3
+
+// piece is one range of a blob. The worker that claimed it owns it until ready is set.
 type piece struct {
 	offset   int64
 	want     int
+	probe    bool // it shows what ranges are like here, and has a buffer of its own
+	claimed  bool // somebody fetches it, or has
 	buffer   []byte
 	n        int  // bytes that have come
 	read     int  // bytes of them that have been returned
@@ -22,100 +25,75 @@ type piece struct {
 
 func (p *piece) end() int64 { return p.offset + int64(p.want) }
 
-// fetch fills pieces that follow each other. After an error that may pass it goes on
-// where it was: at once if that was worthwhile, for a server that breaks off now and then
-// gives most over a new connection. It returns false if it failed. It may call ending, at the
-// time when a new request would be answered just as the last byte arrives.
-func (g *ranges) fetch(run []*piece, ending func()) bool {
-	defer func() { // Pieces that were claimed and are not ready have no owner any more.
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		for _, p := range run {
-			if !p.ready {
-				g.release(p)
-			}
-		}
-	}()
-	backoff := g.f.options.Backoff()
-	for i := 0; ; {
-		before := reached(run, i)
-		err := g.read(g.ctx, run, &i, func() {}, ending)
-		if err == nil {
-			return true
-		}
-		if g.ctx.Err() != nil {
-			g.fail(context.Cause(g.ctx))
-			return false
-		}
-		if g.f.options.Busy(err) {
-			g.f.lines.fewer()
-		}
-		offset := reached(run, i)
-		announce := func(err error) {
-			g.f.options.Progress(progress.Event{Kind: progress.Retried, Blob: g.blob.Digest, Size: g.blob.Size, Err: err, Offset: offset})
-		}
-		if offset-before >= int64(g.f.options.RangeSize/worthwhile) {
-			backoff = g.f.options.Backoff()
-			if backoff.MayPass(err) {
-				announce(err)
-				continue
-			}
-		}
-		if next := backoff.Next(g.ctx, err, announce); next != nil {
-			g.host.end()
-			g.fail(next)
-			return false
-		}
+// attempt reads what a piece lacks, in one request. It ends with errSlow when that takes
+// longer than all lines together would if they were no faster than one, and with errDear if
+// the first range takes long to begin. It may call ending as fetch does.
+func (g *ranges) attempt(p *piece, ending func()) error {
+	ctx, cancel := context.WithCancelCause(g.ctx)
+	defer cancel(nil)
+	late, tooLate := beginning*g.late, errSlow
+	if p.probe {
+		late, tooLate = g.late, errDear
 	}
+	limit := time.AfterFunc(late, func() { cancel(tooLate) })
+	asked := time.Now()
+	took := time.Duration(0) // how long the answer took to begin
+	begun := func() time.Duration {
+		limit.Stop()
+		bytes := float64(p.want * (g.f.options.Jobs + 1))
+		limit = time.AfterFunc(beginning*g.late+time.Duration(bytes/g.alone*float64(time.Second)), func() { cancel(errSlow) })
+		took = max(time.Since(asked), 1)
+		if p.probe {
+			g.firstBegun()
+		}
+		return took
+	}
+	err := g.read(ctx, p, func() { cancel(nil) }, begun, ending)
+	limit.Stop()
+	if cause := context.Cause(ctx); err != nil && (cause == errSlow || cause == errDear) {
+		return cause
+	}
+	if err != nil {
+		return err
+	}
+	if p.probe {
+		g.host.began(took, (g.begin+g.late)/2)
+	}
+	g.host.came(took > g.late)
+	g.deliver(p)
+	return nil
 }
 
-// reached returns where what is in pieces up to the i-th ends.
-func reached(run []*piece, i int) int64 { return run[i].offset + int64(run[i].n) }
+// firstBegun has the blob's own line wait for the first range if it comes there.
+func (g *ranges) firstBegun() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.begun = true
+}
 
-// read reads what pieces from the i-th on lack, and counts i up. It calls begun when the
-// first byte is there, and ending as fetch does.
-func (g *ranges) read(ctx context.Context, run []*piece, i *int, begun, ending func()) error {
-	last := run[len(run)-1]
-	offset := reached(run, *i)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	asked := time.Now()
-	late := time.Duration(0) // how long the answer took to begin
-	body, err := g.source.OpenRange(ctx, g.blob, offset, last.end()-offset)
+// read reads what a piece lacks. It calls cancel before it closes what it reads, so that
+// this does not read on, and begun when the first byte is there, which returns how long
+// that took.
+func (g *ranges) read(ctx context.Context, p *piece, cancel func(), begun func() time.Duration, ending func()) error {
+	body, err := g.source.OpenRange(ctx, g.blob, p.offset+int64(p.n), int64(p.want-p.n))
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	defer cancel() // So that it closes without reading on.
-	for ; *i < len(run); *i++ {
-		p := run[*i]
-		if !g.provide(p) {
-			return context.Canceled
-		}
-		if late == 0 {
-			n, err := io.ReadAtLeast(body, p.buffer[p.n:p.want], 1)
-			p.n += n
-			if err != nil {
-				return g.cut(p, err)
-			}
-			begun()
-			late = max(time.Since(asked), 1)
-			g.host.began(late, g.late)
-		}
-		if p == last {
-			err = p.readLast(body, late, ending)
-		} else {
-			err = p.readTo(body, p.want)
-		}
-		if err != nil {
-			return g.cut(p, err)
-		}
-		if p == last { // Up to its end, so that the connection can be used again.
-			if n, _ := body.Read(make([]byte, 1)); n > 0 {
-				return fmt.Errorf("%w: more came than was asked for", ErrNoRanges)
-			}
-		}
-		g.deliver(p)
+	defer cancel()
+	n, err := io.ReadAtLeast(body, p.buffer[p.n:p.want], 1)
+	p.n += n
+	if err == nil {
+		err = p.readRest(body, begun(), ending)
+	}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return fmt.Errorf("at %d of %d: %w", p.offset+int64(p.n), g.blob.Size, err)
+	}
+	if n, _ := body.Read(make([]byte, 1)); n > 0 { // Up to its end, so that the connection can be used again.
+		return fmt.Errorf("%w: more came than was asked for", ErrNoRanges)
 	}
 	return nil
 }
@@ -127,9 +105,9 @@ func (p *piece) readTo(body io.Reader, n int) error {
 	return err
 }
 
-// readLast reads the last piece of an answer. It calls ending before the end, as long as the answer
-// took to begin; the rate of the piece's first quarter tells when that is.
-func (p *piece) readLast(body io.Reader, late time.Duration, ending func()) error {
+// readRest reads what is left of an answer. It calls ending before the end, as long as the answer
+// took to begin; the rate of the first quarter tells when that is.
+func (p *piece) readRest(body io.Reader, late time.Duration, ending func()) error {
 	start, before := time.Now(), p.n
 	if err := p.readTo(body, p.n+(p.want-p.n)/4); err != nil {
 		return err
@@ -143,14 +121,6 @@ func (p *piece) readLast(body io.Reader, late time.Duration, ending func()) erro
 	}
 	ending()
 	return p.readTo(body, p.want)
-}
-
-// cut returns the error for a piece that gets no more data.
-func (g *ranges) cut(p *piece, err error) error {
-	if err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	return fmt.Errorf("at %d of %d: %w", p.offset+int64(p.n), g.blob.Size, err)
 }
 
 // provide gets a piece its buffer. One is free soon: the pieces before it are on their
@@ -181,7 +151,8 @@ func (g *ranges) deliver(p *piece) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
-		return // fetch releases it.
+		g.release(p)
+		return
 	}
 	p.ready = true
 	g.changed.Broadcast()
@@ -192,7 +163,7 @@ func (g *ranges) release(p *piece) {
 	if p.reserved {
 		p.reserved, g.lent = false, false
 		g.changed.Broadcast()
-	} else if p.buffer != nil {
+	} else if p.buffer != nil && !p.probe {
 		g.f.buffers.put(p.buffer)
 	}
 	p.buffer = nil

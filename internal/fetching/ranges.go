@@ -33,12 +33,6 @@ const (
 	// longer to bring a range than to request the next one, which happens meanwhile. A range is
 	// also small enough to be kept until its turn.
 	RangeSize = 3 << 19
-	// runLength is how many ranges that follow each other are asked for at once where
-	// nobody helps: fewer questions for the same bytes.
-	runLength = 8
-	// worthwhile is the divisor of the part of a range that an attempt must bring, so that
-	// the next follows at once and has as many retries as the first had.
-	worthwhile = 4
 	// early is how many ranges, besides the one that each line brings, are kept before their turn
 	// or requested while the ranges before them end. More would gain nothing.
 	early = 4
@@ -61,29 +55,38 @@ type ranges struct {
 	host   *host
 	source RangeSource
 	blob   v1.Descriptor
+	begin  time.Duration // which the blob's own line took
 	late   time.Duration // what is too long for a range to begin
+	alone  float64       // what the own line brought, in bytes a second
 	stop   func() bool
 
 	mu      sync.Mutex
 	changed sync.Cond
-	first   *piece   // which shows what ranges are like here; nil if that is known, or it has been returned
+	first   *piece   // the last one, which shows what ranges are like here; nil when it is in queue
 	begun   bool     // first has
 	ready   bool     // others may help
 	start   int64    // where they begin; 0 if that is not decided
-	next    int64    // where what nobody fetches yet begins
-	queue   []*piece // what is fetched, or has been and was not returned, in order
+	next    int64    // where what nobody has claimed yet begins
+	queue   []*piece // what has been claimed and was not returned, in order
 	helpers int      // on lines of others
+	owns    int      // on the blob's own line: two while one range follows another
+	refused bool     // the own line was
+	taken   bool     // the own line has come to start
 	reserve []byte   // for the blob's own line when others have all buffers
 	lent    bool     // reserve is in use
 	err     error    // to be returned behind the pieces that came before
 	closed  bool
 }
 
-// newRanges prepares help for a blob. late is what is too long for a range to begin.
-func newRanges(ctx context.Context, f *Fetcher, h *host, source RangeSource, blob v1.Descriptor, late time.Duration) *ranges {
+// newRanges prepares help for a blob whose own line is like l.
+func newRanges(ctx context.Context, f *Fetcher, h *host, source RangeSource, blob v1.Descriptor, l line) *ranges {
 	ctx, cancel := context.WithCancelCause(ctx)
-	g := &ranges{ctx: ctx, cancel: cancel, f: f, host: h, source: source, blob: blob, late: late}
+	g := &ranges{
+		ctx: ctx, cancel: cancel, f: f, host: h, source: source, blob: blob,
+		begin: l.begin, late: l.late(f.options.Patience), alone: l.alone,
+	}
 	g.changed.L = &g.mu
+	f.buffers.open()
 	g.stop = context.AfterFunc(ctx, func() { g.fail(context.Cause(ctx)) })
 	return g
 }
@@ -121,7 +124,12 @@ func (g *ranges) ownEnd(n, lead int64) (end int64, ok bool) {
 }
 
 // takeOver has the blob's own line go on in ranges too.
-func (g *ranges) takeOver() { go g.own() }
+func (g *ranges) takeOver() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.taken = true
+	g.help()
+}
 
 // helped reports whether others are at it.
 func (g *ranges) helped() bool {
@@ -139,16 +147,15 @@ func (g *ranges) Read(p []byte) (int, error) {
 	defer g.mu.Unlock()
 	for {
 		g.join()
-		if len(g.queue) > 0 && g.queue[0].ready {
+		coming := len(g.queue) > 0 && g.queue[0].claimed
+		switch {
+		case coming && g.queue[0].ready:
 			return g.take(p), nil
-		}
-		if g.err != nil {
+		case g.err != nil:
 			return 0, g.err
-		}
-		if len(g.queue) == 0 && g.next >= g.blob.Size {
+		case len(g.queue) == 0 && g.next >= g.blob.Size:
 			return 0, io.EOF
-		}
-		if len(g.queue) == 0 && g.host.ended() {
+		case !coming && g.helpers+g.owns == 0:
 			return 0, errOver
 		}
 		g.changed.Wait()
@@ -163,9 +170,7 @@ func (g *ranges) take(p []byte) int {
 	if first.read == first.n {
 		g.queue = g.queue[1:]
 		g.release(first)
-		if g.helpers > 0 {
-			g.help() // One may have gone for want of a buffer.
-		}
+		g.help() // One may have gone for want of a buffer.
 	}
 	return n
 }
@@ -177,16 +182,20 @@ func (g *ranges) Close() error {
 	g.cancel(nil)
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.closed {
+		return nil
+	}
 	g.closed = true
 	if g.err == nil {
 		g.err = context.Canceled
 	}
 	for _, p := range append(g.queue, g.first) {
-		if p != nil && p.ready {
+		if p != nil && (p.ready || !p.claimed) {
 			g.release(p)
 		}
 	}
 	g.queue, g.first = nil, nil
+	g.f.buffers.close()
 	g.changed.Broadcast()
 	return nil
 }
@@ -198,92 +207,4 @@ func (g *ranges) fail(err error) {
 		g.err = err
 	}
 	g.changed.Broadcast()
-}
-
-// own fetches on the line that the blob has for itself.
-func (g *ranges) own() {
-	g.mu.Lock()
-	g.help()
-	count := 1
-	if g.helpers == 0 {
-		count = runLength
-	}
-	run := g.claim(count)
-	g.changed.Broadcast() // If there is nothing to claim, that may be the end.
-	g.mu.Unlock()
-	if len(run) == 0 {
-		return
-	}
-	next := sync.OnceFunc(func() { go g.own() })
-	if g.fetch(run, next) {
-		next()
-	}
-}
-
-// help has others fetch what they may. mu is held.
-func (g *ranges) help() {
-	for g.err == nil && g.left() && g.f.lines.tryHelp() {
-		buffer := g.f.buffers.tryGet()
-		if buffer == nil {
-			g.f.lines.helped()
-			return
-		}
-		run := g.claim(1)
-		if len(run) == 0 { // Another blob has just found out that ranges are of no use.
-			g.f.buffers.put(buffer)
-			g.f.lines.helped()
-			return
-		}
-		run[0].buffer = buffer
-		g.helpers++
-		var once sync.Once
-		leave := func(more bool) {
-			once.Do(func() {
-				g.f.lines.helped()
-				g.mu.Lock()
-				defer g.mu.Unlock()
-				g.helpers--
-				if more {
-					g.help()
-				}
-			})
-		}
-		go func() { leave(g.fetch(run, func() { leave(true) })) }()
-	}
-}
-
-// left reports whether there is something to claim. mu is held.
-func (g *ranges) left() bool {
-	g.join()
-	return g.next < g.blob.Size && !g.host.ended()
-}
-
-// join puts the first range into the queue when it is its turn. mu is held.
-func (g *ranges) join() {
-	if g.first != nil && g.next == g.first.offset {
-		g.queue = append(g.queue, g.first)
-		g.next += int64(g.first.want)
-		g.first = nil
-	}
-}
-
-// claim returns the next pieces, which follow each other, for the caller to fetch. mu is
-// held.
-func (g *ranges) claim(count int) []*piece {
-	var run []*piece
-	for len(run) < count && g.err == nil && g.left() {
-		if len(run) > 0 && run[len(run)-1].end() != g.next {
-			break // The first range lies between.
-		}
-		end := g.blob.Size
-		if g.first != nil {
-			end = g.first.offset
-		}
-		want := min(int64(g.f.options.RangeSize), end-g.next)
-		p := &piece{offset: g.next, want: int(want)}
-		g.next += want
-		g.queue = append(g.queue, p)
-		run = append(run, p)
-	}
-	return run
 }

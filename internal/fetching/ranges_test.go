@@ -35,8 +35,9 @@ func TestRanges(t *testing.T) {
 				one, two := random(size), random(size+1)
 				src := newRangedServer(one, two)
 				fetched(t, src, jobs, 100, one, two)
-				assert.Len(t, src.opens, 2)
-				assert.Equal(t, 2*size+1, src.sent)
+				// While all help one blob, the other goes on without ranges.
+				assert.LessOrEqual(t, len(src.opens), 3)
+				assert.Equal(t, 2*size+1+100*(len(src.opens)-2), src.sent)
 				assert.LessOrEqual(t, src.peak(), max(jobs, 2)+1)
 				assert.Equal(t, size > 2000 && jobs > 2, src.ranges > 0)
 			})
@@ -51,14 +52,14 @@ func TestRangesOfManyJobs(t *testing.T) {
 	for _, jobs := range []int{2, 6, 50, 200, 100_000} {
 		synctest.Test(t, func(t *testing.T) {
 			src := newServer(4<<20, blob)
-			var first atomic.Int64
+			var largest atomic.Int64
 			src.answer = func(ctx context.Context, data []byte, offset, length int64) (io.Reader, error) {
-				first.CompareAndSwap(0, length)
+				largest.Store(max(largest.Load(), length))
 				return exactly(ctx, data, offset, length)
 			}
 			fetched(t, src, jobs, 0, blob)
-			assert.Equal(t, jobs <= 6, first.Load() >= fetching.RangeSize, jobs)
-			assert.True(t, first.Load()*int64(jobs+16) <= memory || first.Load() == 128<<10, jobs)
+			assert.Equal(t, jobs <= 6, largest.Load() >= fetching.RangeSize, jobs)
+			assert.True(t, largest.Load()*int64(jobs+16) <= memory || largest.Load() == 128<<10, jobs)
 		})
 	}
 }

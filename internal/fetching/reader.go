@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/dockerarchive/dockerarchive/internal/retry"
 	"github.com/dockerarchive/dockerarchive/progress"
 )
 
@@ -25,9 +25,9 @@ type reader struct {
 	mu     sync.Mutex // held while reading
 
 	images  []*Image // the first of them is being read from
-	backoff *retry.Backoff
+	tries   *attempts
 	whole   bool      // nobody is to help
-	ranged  bool      // parts were asked for
+	parts   []*host   // that were asked for parts
 	kept    io.Reader // what need not be fetched; nil if there is nothing, or no more
 	body    io.ReadCloser
 	line    line      // how body does
@@ -40,7 +40,7 @@ type reader struct {
 
 func newReader(ctx context.Context, f *Fetcher, blob *Blob, images []*Image) *reader {
 	ctx, cancel := context.WithCancel(ctx)
-	return &reader{ctx: ctx, cancel: cancel, f: f, blob: blob, images: images, backoff: f.options.Backoff()}
+	return &reader{ctx: ctx, cancel: cancel, f: f, blob: blob, images: images, tries: newAttempts(f, blob.Descriptor)}
 }
 
 // verifies has the reader verify the blob.
@@ -156,7 +156,9 @@ func (r *reader) open() error {
 
 // asksForParts notes that a server may have made something else of that.
 func (r *reader) asksForParts() {
-	r.ranged = true
+	if h := r.images[0].host; !slices.Contains(r.parts, h) {
+		r.parts = append(r.parts, h)
+	}
 	r.f.ranged.Store(true)
 }
 
@@ -194,27 +196,14 @@ func (r *reader) recover(err error) error {
 	if inRanges { // They have been tried again. The blob's own line goes on.
 		return nil
 	}
-	announce := func(err error) {
-		r.f.options.Progress(progress.Event{Kind: progress.Retried, Blob: r.blob.Digest, Size: r.blob.Size, Err: err, Offset: r.n})
-	}
-	if r.f.options.Busy(err) {
-		r.f.lines.fewer()
-	}
-	if r.n-r.line.from >= int64(r.f.options.RangeSize/worthwhile) {
-		r.backoff = r.f.options.Backoff()
-		if r.backoff.MayPass(err) {
-			announce(err)
-			return nil
-		}
-	}
-	err = r.backoff.Next(r.ctx, err, announce)
-	if err == nil {
+	r.tries.refused(r.images[0].host, err)
+	if err = r.tries.next(r.ctx, err, r.n-r.line.from, r.n); err == nil {
 		return nil
 	}
 	if len(r.images) > 1 && r.ctx.Err() == nil {
 		r.dropHelp()
 		r.images = r.images[1:]
-		r.backoff = r.f.options.Backoff()
+		r.tries = newAttempts(r.f, r.blob.Descriptor)
 		r.whole = false
 		return nil
 	}

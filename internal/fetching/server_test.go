@@ -3,6 +3,7 @@ package fetching_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"sync"
@@ -21,29 +22,34 @@ import (
 // for, and what it sends.
 type server struct {
 	*source
+	host  string
 	rate  int           // of each line, in bytes a second; 0 is no limit
 	sum   int           // of all lines together, likewise
 	late  time.Duration // after which an answer begins
 	reads int           // how fast it reads its way to what is asked for; 0 is at once
+	fills int           // how fast it fetches all of a blob that it has not from its origin; 0 is a server that has all
 	slow  time.Duration // for which a line is ten times as slow at first
+	lazy  bool          // it fetches no faster than it sends, but for a range
 	fast  bool          // ranges come without any delay
 	// answer, if not nil, returns what comes of a range, instead of that.
 	answer func(ctx context.Context, data []byte, offset, length int64) (io.Reader, error)
 
 	mu     sync.Mutex
-	free   time.Time // when all lines together are
-	ranges int       // that were asked for
-	sent   int       // bytes, of blobs and ranges
-	open   int       // ranges that are
-	most   int       // of these at once
+	free   time.Time                   // when all lines together are
+	ranges int                         // that were asked for
+	sent   int                         // bytes, of blobs and ranges
+	origin int                         // bytes that were fetched from the origin
+	filled map[digest.Digest]time.Time // when all of a blob is there
+	open   int                         // ranges that are
+	most   int                         // of these at once
 }
 
 func newServer(rate int, blobs ...[]byte) *server {
-	return &server{source: newSource(blobs...), rate: rate}
+	return &server{source: newSource(blobs...), host: "example.com", rate: rate, filled: map[digest.Digest]time.Time{}}
 }
 
 // Host implements fetching.RangeSource.
-func (s *server) Host() string { return "example.com" }
+func (s *server) Host() string { return s.host }
 
 // Open implements fetching.Source.
 func (s *server) Open(ctx context.Context, blob v1.Descriptor, offset int64) (io.ReadCloser, error) {
@@ -51,7 +57,7 @@ func (s *server) Open(ctx context.Context, blob v1.Descriptor, offset int64) (io
 	if err != nil {
 		return nil, err
 	}
-	return s.line(ctx, body, offset, 0)
+	return s.line(ctx, body, blob, offset, 0)
 }
 
 // Prepared implements fetching.RangeSource.
@@ -68,7 +74,7 @@ func (s *server) OpenRange(ctx context.Context, blob v1.Descriptor, offset, leng
 	if err != nil {
 		return nil, err
 	}
-	return s.line(ctx, io.NopCloser(r), offset, length)
+	return s.line(ctx, io.NopCloser(r), blob, offset, length)
 }
 
 func exactly(_ context.Context, data []byte, offset, length int64) (io.Reader, error) {
@@ -89,7 +95,7 @@ func (s *server) peak() int {
 }
 
 // line returns what comes of an answer when it comes; length is that of a range, or 0.
-func (s *server) line(ctx context.Context, r io.ReadCloser, offset, length int64) (io.ReadCloser, error) {
+func (s *server) line(ctx context.Context, r io.ReadCloser, blob v1.Descriptor, offset, length int64) (io.ReadCloser, error) {
 	ranged := length > 0
 	l := &serverLine{ReadCloser: r, s: s, ctx: ctx, ranged: ranged, left: length * 3 / 4}
 	if !ranged || !s.fast {
@@ -97,7 +103,7 @@ func (s *server) line(ctx context.Context, r io.ReadCloser, offset, length int64
 		if s.reads > 0 {
 			begin += time.Duration(offset) * time.Second / time.Duration(s.reads)
 		}
-		if err := l.wait(begin); err != nil {
+		if err := l.wait(begin + s.fill(blob, offset)); err != nil {
 			return nil, err
 		}
 	}
@@ -106,6 +112,24 @@ func (s *server) line(ctx context.Context, r io.ReadCloser, offset, length int64
 		s.count(func() { s.open++; s.most = max(s.most, s.open) })
 	}
 	return l, nil
+}
+
+// fill returns how long a cache that knows no parts of blobs takes to come to an offset. For
+// every request before it has the blob it fetches all of it, also if nobody waits any more.
+func (s *server) fill(blob v1.Descriptor, offset int64) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	done, ok := s.filled[blob.Digest]
+	if s.fills == 0 || ok && !now.Before(done) {
+		return 0
+	}
+	s.origin += int(blob.Size)
+	took := func(n int64) time.Duration { return time.Duration(n) * time.Second / time.Duration(s.fills) }
+	if own := now.Add(took(blob.Size)); (!s.lazy || offset > 0) && (!ok || own.Before(done)) {
+		s.filled[blob.Digest] = own
+	}
+	return took(offset)
 }
 
 type serverLine struct {
@@ -218,12 +242,16 @@ func fetched(t *testing.T, s *server, jobs, rangeSize int, blobs ...[]byte) time
 	return took
 }
 
-// fetchedInTurn is fetched for one blob after the other.
-func fetchedInTurn(t *testing.T, s *server, blobs ...[]byte) {
+// fetchedInTurn fetches one blob after the other. They are what they should be.
+func fetchedInTurn(t *testing.T, s *server, o fetching.Options, blobs ...[]byte) {
 	t.Helper()
-	var st store
-	o := retrying(st.options(), 3)
-	o.Jobs, o.RangeSize = 6, smallPart
+	o.Store = func(_ context.Context, b *fetching.Blob, r io.Reader) error {
+		data, err := io.ReadAll(r)
+		if err == nil && digest.FromBytes(data) != b.Digest {
+			err = errors.New("another blob")
+		}
+		return err
+	}
 	f := fetching.New(o)
 	img := f.AddImage(s, "", wrapped("x"))
 	for _, b := range blobs {

@@ -93,9 +93,8 @@ func (b *Backoff) Next(ctx context.Context, err error, announce func(error)) err
 	return b.wait(ctx, err, max(delay, verdict.After))
 }
 
-// MayPass reports whether an error is one to try again after, however often that may
-// be done.
-func (b *Backoff) MayPass(err error) bool { return b.policy.Judge(err).Retry }
+// Judge returns the verdict about an error, without counting an attempt.
+func (b *Backoff) Judge(err error) Verdict { return b.policy.Judge(err) }
 
 // wait returns err, with the cause, if ctx ends before delay has passed.
 func (b *Backoff) wait(ctx context.Context, err error, delay time.Duration) error {

@@ -89,9 +89,6 @@ func (r *reader) close() []*Image {
 	return nil
 }
 
-// IsConnection reports whether what is read comes over a network.
-func (r *reader) IsConnection() bool { return r.images[0].host != nil }
-
 // Read implements io.Reader.
 func (r *reader) Read(p []byte) (int, error) {
 	r.mu.Lock()

@@ -28,18 +28,13 @@ func random(n int) []byte {
 	return b
 }
 
-// connection is a source that says it is one.
-type connection struct{ io.Reader }
-
-func (connection) IsConnection() bool { return true }
-
 func TestCopies(t *testing.T) {
-	for _, n := range []int{0, 1, bufferSize - 1, bufferSize, bufferSize + 1, connectionSize - 1, connectionSize, connectionSize + 1, 11*connectionSize + 17} {
+	for _, n := range []int{0, 1, enough - 1, enough, enough + 1, bufferSize - 1, bufferSize, bufferSize + 1, 11*bufferSize + 17} {
 		want := random(n)
 		r := NewReader(context.Background(), iotest.HalfReader(bytes.NewReader(want)))
 		prefix, err := r.Peek(6)
 		require.NoError(t, err)
-		assert.Equal(t, want[:min(6, n)], prefix)
+		assert.True(t, bytes.Equal(want[:min(6, n)], prefix), n)
 		var got bytes.Buffer
 		w := NewWriter(&got)
 		_, err = io.CopyBuffer(w, struct{ io.Reader }{r}, make([]byte, 1000))
@@ -55,12 +50,6 @@ func TestCopies(t *testing.T) {
 		assert.EqualValues(t, n, copied)
 		assert.True(t, bytes.Equal(want, got.Bytes()), n)
 		r.Close()
-
-		r = NewReader(context.Background(), connection{bytes.NewReader(want)})
-		all, err := io.ReadAll(r)
-		require.NoError(t, err)
-		assert.True(t, bytes.Equal(want, all), n)
-		require.NoError(t, r.Close())
 	}
 }
 
@@ -74,8 +63,7 @@ type followed struct {
 
 func (f *followed) Follow() func([]byte, error) error { return f.follow }
 
-// The function of Follow sees all data in order, before the reader hands it out, and has
-// the last word on how it ends.
+// The function of Follow sees all data in order, and has the last word on how it ends.
 func TestFollowed(t *testing.T) {
 	want := random(3*bufferSize + 5)
 	errWrong := errors.New("wrong")
@@ -116,10 +104,24 @@ func TestFollowed(t *testing.T) {
 	_, err = r.Peek(1)
 	require.NoError(t, err)
 	require.NoError(t, r.Close(), "while more is on its way")
+
+	ctx, cancel := context.WithCancelCause(t.Context())
+	r = NewReader(ctx, &followed{bytes.NewReader(want[:5]), func(_ []byte, err error) error {
+		<-ctx.Done()
+		return err
+	}})
+	got = make([]byte, 5)
+	_, err = io.ReadFull(r, got)
+	require.NoError(t, err, "data is there before it is followed")
+	assert.Equal(t, want[:5], got)
+	cancel(errSource)
+	_, err = r.Read(got)
+	require.ErrorIs(t, err, errSource, "an end is awaited only as long as the context lives")
+	require.NoError(t, r.Close())
 }
 
 func TestSourceError(t *testing.T) {
-	want := random(connectionSize + 100)
+	want := random(bufferSize + 100)
 	r := NewReader(context.Background(), io.MultiReader(bytes.NewReader(want), iotest.ErrReader(errSource)))
 	defer r.Close()
 	got, err := io.ReadAll(r)
@@ -181,73 +183,13 @@ func TestCloseWhileTrickling(t *testing.T) {
 }
 
 func TestCloseEarly(t *testing.T) {
-	r := NewReader(context.Background(), bytes.NewReader(random(20*connectionSize)))
+	r := NewReader(context.Background(), bytes.NewReader(random(20*bufferSize)))
 	_, err := r.Read(make([]byte, 10))
 	require.NoError(t, err)
 	r.Close()
 	_, err = r.Read(make([]byte, 10))
 	require.Error(t, err)
 }
-
-type failingWriter struct{ left int }
-
-func (w *failingWriter) Write(p []byte) (int, error) {
-	w.left -= len(p)
-	if w.left < 0 {
-		return 0, errSource
-	}
-	return len(p), nil
-}
-
-func TestWriteError(t *testing.T) {
-	w := NewWriter(&failingWriter{left: bufferSize})
-	var err error
-	for range 100 {
-		if _, err = w.Write(make([]byte, bufferSize/2)); err != nil {
-			break
-		}
-	}
-	require.ErrorIs(t, err, errSource)
-	require.ErrorIs(t, w.Close(), errSource)
-}
-
-// Each writer of several gets all, in order, and each chunk after the writer before it.
-func TestWritersInTurn(t *testing.T) {
-	want := random(20*bufferSize + 7)
-	var first, second bytes.Buffer
-	var hashed atomic.Int64
-	w := NewWriter(writerFunc(func(p []byte) (int, error) {
-		hashed.Add(int64(len(p)))
-		return first.Write(p)
-	}), writerFunc(func(p []byte) (int, error) {
-		assert.GreaterOrEqual(t, hashed.Load(), int64(second.Len()+len(p)))
-		return second.Write(p)
-	}))
-	_, err := w.Write(want)
-	require.NoError(t, err)
-	require.NoError(t, w.Close())
-	assert.True(t, bytes.Equal(want, first.Bytes()))
-	assert.True(t, bytes.Equal(want, second.Bytes()))
-}
-
-// The error of any writer ends writing, and none waits for another then.
-func TestWritersFail(t *testing.T) {
-	for name, writers := range map[string][2]io.Writer{
-		"first":  {&failingWriter{left: bufferSize}, io.Discard},
-		"second": {io.Discard, &failingWriter{left: bufferSize}},
-		"both":   {&failingWriter{}, &failingWriter{}},
-	} {
-		w := NewWriter(writers[0], writers[1])
-		_, _ = w.Write(make([]byte, 20*bufferSize)) // It may succeed: the error may come later.
-		require.ErrorIs(t, w.Close(), errSource, name)
-	}
-}
-
-// writerFunc is a function that writes.
-type writerFunc func(p []byte) (int, error)
-
-// Write implements io.Writer.
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // hanging gives one byte and then nothing before it is told to go on. It notes
 // whether it was closed while it was being read.
@@ -309,7 +251,7 @@ func TestSourceIsClosed(t *testing.T) {
 	r = NewReadCloser(ctx, struct {
 		io.Reader
 		io.Closer
-	}{bytes.NewReader(random(20 * connectionSize)), closing})
+	}{bytes.NewReader(random(20 * bufferSize)), closing})
 	cancel()
 	require.False(t, <-closing.closed, "after the context, though nobody reads")
 	require.ErrorIs(t, r.Close(), errSource)
@@ -379,9 +321,6 @@ type inTurn struct {
 	waits chan struct{}
 }
 
-// IsConnection implements Connection.
-func (r *inTurn) IsConnection() bool { return true }
-
 func (r *inTurn) Read(p []byte) (int, error) {
 	if len(r.sizes) == 0 {
 		<-r.waits
@@ -395,8 +334,8 @@ func (r *inTurn) Read(p []byte) (int, error) {
 // Data is handed over as soon as there is enough of it, though the buffer is not full.
 func TestEnoughIsHandedOver(t *testing.T) {
 	waits := make(chan struct{})
-	r := NewReader(t.Context(), &inTurn{sizes: []int{bufferSize / 2, bufferSize / 2}, waits: waits})
-	p := make([]byte, bufferSize)
+	r := NewReader(t.Context(), &inTurn{sizes: []int{enough / 2, enough / 2}, waits: waits})
+	p := make([]byte, enough)
 	_, err := io.ReadFull(r, p)
 	require.NoError(t, err, "though the source hangs")
 	close(waits)

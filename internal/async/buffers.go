@@ -1,0 +1,91 @@
+// Package async runs the two ends of a stream's processing, reading and writing,
+// on goroutines of their own, so that they overlap with what happens between.
+// It knows nothing of the data.
+package async
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	// bufferSize is large enough that handing a buffer over costs nothing, and small enough
+	// that the data is still in the processor's cache then. A fast connection has that many
+	// bytes ready, and to read less at a time wakes its sender more often.
+	bufferSize = 256 << 10
+	// enough is how many bytes of a buffer are worth to be handed over.
+	enough = bufferSize / 2
+	// ownBuffers is how many buffers each Reader and Writer has of its own, so that it gets on
+	// whatever all others wait for: one is filled while another is used.
+	ownBuffers = 2
+	// sharedBuffers is how many buffers all Readers and Writers of the process may have together,
+	// beside their own. Only as many streams get on at a time as there are processors, and those
+	// have use for a few more.
+	sharedBuffers = 4
+)
+
+// shared has a token for each shared buffer in use.
+var shared = make(chan struct{}, sharedBuffers)
+
+// pool has buffers that nobody uses.
+var pool = sync.Pool{New: func() any { return &buffer{data: make([]byte, bufferSize)} }}
+
+// buffer is memory for a piece of a stream.
+type buffer struct {
+	data  []byte
+	users atomic.Int32  // of the data
+	token chan struct{} // has a token for this buffer
+}
+
+// release says that one user less needs the buffer.
+func (b *buffer) release() {
+	if b.users.Add(-1) > 0 {
+		return
+	}
+	token := b.token
+	pool.Put(b)
+	<-token
+}
+
+// allowance gives a Reader or a Writer its buffers.
+type allowance struct {
+	own chan struct{} // has a token for each of its own buffers in use
+}
+
+func newAllowance() allowance { return allowance{make(chan struct{}, ownBuffers)} }
+
+// get returns a buffer, with one user: a shared one if there is one now, or one of its own as soon
+// as there is one; or nil if stop or done is closed before that. A stream that does not get on,
+// because full buffers of it wait, gets no shared one: it has no use for more.
+func (a allowance) get(waiting bool, stop, done <-chan struct{}) *buffer {
+	token := a.own
+	select {
+	case a.own <- struct{}{}:
+	default:
+		if !waiting && lend() {
+			token = shared
+			break
+		}
+		select {
+		case a.own <- struct{}{}:
+		case <-stop:
+			return nil
+		case <-done:
+			return nil
+		}
+	}
+	b := pool.Get().(*buffer)
+	b.token = token
+	b.users.Store(1)
+	return b
+}
+
+// lend takes a token for a shared buffer if there is one.
+func lend() bool {
+	select {
+	case shared <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}

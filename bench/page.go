@@ -26,12 +26,17 @@ func updatePage(path string, measured map[string]pageTimes) error {
 		if m == nil {
 			continue
 		}
-		if times, ok := measured[m[2]]; ok {
+		times, ok := measured[m[2]]
+		switch {
+		case !ok:
+		case times.theirs == 0:
+			lines[i] = fmt.Sprintf("%s| %.2f s | gives up | – | `%s` |", m[1], times.ours, m[2])
+		default:
 			lines[i] = fmt.Sprintf("%s| %.2f s | %.2f s | %.2f | `%s` |", m[1], times.ours, times.theirs, times.ours/times.theirs, m[2])
 		}
 	}
 	return os.WriteFile(path, []byte(strings.Join(lines, "\n")), 0o644)
 }
 
-// pageTimes are the wall times of both sides of a case, in seconds.
+// pageTimes are the wall times of both sides of a case, in seconds. Theirs is 0 if it gave up.
 type pageTimes struct{ ours, theirs float64 }

@@ -33,17 +33,17 @@ func TestPage(t *testing.T) {
 		t.Errorf("%d rows", rows)
 	}
 	path := filepath.Join(t.TempDir(), "speed.md")
-	if err := os.WriteFile(path, []byte("# x\n| `a` → b | 1 s | 2 s | 0.50 | `save` |\n| c | 1 s | 2 s | 0.50 | `oci` |\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("# x\n| `a` → b | 1 s | 2 s | 0.50 | `save` |\n| c | 1 s | 2 s | 0.50 | `oci` |\n| d | – | – | – | `docker-registry-failing-crane` |\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := updatePage(path, map[string]pageTimes{"save": {1, 4}, "none": {1, 1}}); err != nil {
+	if err := updatePage(path, map[string]pageTimes{"save": {1, 4}, "none": {1, 1}, "docker-registry-failing-crane": {2, 0}}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "# x\n| `a` → b | 1.00 s | 4.00 s | 0.25 | `save` |\n| c | 1 s | 2 s | 0.50 | `oci` |\n"; string(got) != want {
+	if want := "# x\n| `a` → b | 1.00 s | 4.00 s | 0.25 | `save` |\n| c | 1 s | 2 s | 0.50 | `oci` |\n| d | 2.00 s | gives up | – | `docker-registry-failing-crane` |\n"; string(got) != want {
 		t.Errorf("got %q", got)
 	}
 }

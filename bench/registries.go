@@ -45,16 +45,13 @@ var (
 	pulled = &registry{name: "docker-registry", title: "Debian's docker-registry", needs: "docker-registry", goal: 0.8,
 		run: debian("addr: $ADDRESS", "$DATA/docker-registry") + runDebian, fill: fillAll}
 	empty = &registry{needs: "docker-registry", run: debian("addr: $ADDRESS", "$TMPDIR/registry") + runDebian}
-)
-
-// registries are those that are behind each of the networks. Only bytes that the origin sends
-// count as moved; behind a cache, it sends them to the cache.
-var registries = []*registry{
-	pulled,
-	{name: "crane-registry", title: "crane registry serve --disk", needs: "crane", goal: 0.75, fill: fillAll,
-		run: "mkdir -p $DATA/crane-registry; exec crane registry serve --disk $DATA/crane-registry --address $ADDRESS"},
-	{name: "serve-save", title: "docker-archive serve", run: "exec docker-archive serve -q --listen $ADDRESS packed.tar"},
-	{name: "cache", title: "nginx with proxy_cache and no slices", needs: "nginx docker-registry", fill: fillAll,
+	// secure is pulled over TLS, with a certificate that verifying has for its own.
+	secure = &registry{needs: "docker-registry", fill: fillAll,
+		run: "bench certificate $TMPDIR/tls.crt $TMPDIR/tls.key\n" +
+			debian("addr: $ADDRESS, tls: {certificate: $TMPDIR/tls.crt, key: $TMPDIR/tls.key}", "$DATA/docker-registry") + runDebian}
+	emptyCrane = &registry{needs: "crane", run: "mkdir $TMPDIR/registry; exec crane registry serve --disk $TMPDIR/registry --address $ADDRESS"}
+	// Behind cache, the origin sends its bytes to the cache.
+	cache = &registry{name: "cache", title: "nginx with proxy_cache and no slices", needs: "nginx docker-registry", fill: fillAll,
 		run: debian("net: unix, addr: $SOCKETS/origin.sock", "$DATA/docker-registry") +
 			`rm -f $SOCKETS/origin.sock
 docker-registry serve $TMPDIR/origin.yml & origin=$!
@@ -79,7 +76,20 @@ http {
 END
 trap 'kill -QUIT $nginx; wait $nginx; kill $origin; wait || true; exit 0' TERM
 nginx -e stderr -p $TMPDIR -c $TMPDIR/nginx.conf & nginx=$!
-wait $nginx`},
+wait $nginx`}
+)
+
+// verifying has a side trust only the certificate of secure.
+const verifying = "export SSL_CERT_FILE=$TMPDIR/tls.crt; "
+
+// registries are those that are behind each of the networks. Only bytes that the origin sends
+// count as moved.
+var registries = []*registry{
+	pulled,
+	{name: "crane-registry", title: "crane registry serve --disk", needs: "crane", goal: 0.75, fill: fillAll,
+		run: "mkdir -p $DATA/crane-registry; exec crane registry serve --disk $DATA/crane-registry --address $ADDRESS"},
+	{name: "serve-save", title: "docker-archive serve", run: "exec docker-archive serve -q --listen $ADDRESS packed.tar"},
+	cache,
 }
 
 // realNetworks are the networks of the registries, by the names of their cases.
@@ -89,11 +99,10 @@ var realNetworks = []struct {
 	goal        float64 // of save ÷ crane pull
 }{
 	{fast, "", "", 0}, {slow, "-slow", " at 20 MB/s a connection", 0.2}, {narrow, "-narrow", " at 50 MB/s in sum", 0},
-	{distant, "-distant", " with 50 ms of delay a request", 0},
+	{distant, "-distant", " with 50 ms of delay a request", 0}, {failing, "-failing", " that breaks every 10 MB", 0},
 }
 
-// realCases are the pulls from each registry in each network by each client, and a push to
-// Debian's. None is behind a line that breaks: the clients do not come to an end there.
+// realCases are the pulls from each registry in each network by each client, and pushes.
 func realCases() (all []benchCase) {
 	clients := []struct{ name, title, run string }{
 		{"crane", "crane pull", "crane pull --insecure $REGISTRY/bench/app:v0 $OUT"},
@@ -104,8 +113,9 @@ func realCases() (all []benchCase) {
 		for _, n := range realNetworks {
 			for _, client := range clients {
 				c := benchCase{
-					name: r.name + n.name + "-" + client.name, title: r.title + n.title + " → save ÷ " + client.title,
-					registry: r, network: n.index, distinct: image, needs: client.name, varies: client.name == "skopeo",
+					givesUp: n.index == failing,
+					name:    r.name + n.name + "-" + client.name, title: r.title + n.title + " → save ÷ " + client.title,
+					registry: r, network: n.index, distinct: image, needs: client.name, varies: client.name == "skopeo" || n.index == failing,
 					ours: side{run: save}, theirs: side{run: client.run},
 				}
 				if client.name == "crane" {
@@ -120,11 +130,30 @@ func realCases() (all []benchCase) {
 			}
 		}
 	}
-	return append(all, benchCase{
-		name: "push-second-repository", title: pulled.title + ", which has all in another repository → push ÷ skopeo copy", goal: 1.1, registry: pulled, varies: true, needs: "skopeo",
-		ours:   side{run: "docker-archive push packed.tar $REGISTRY/ours$$", prepare: "docker-archive push -q packed.tar $REGISTRY/bench"},
-		theirs: side{prepare: skopeo + "oci-archive:packed.tar:v0 docker://$REGISTRY/skopeo/app:v0", run: skopeo + "oci-archive:packed.tar:v0 docker://$REGISTRY/skopeo/second$$:v0"},
-	})
+	return append(all, pushCases()...)
+}
+
+// pushCases are the pushes to crane's registry, as cases has those to Debian's, and to a second
+// repository of each.
+func pushCases() []benchCase {
+	name, title := "crane-registry-", "archive → push to crane's own registry ÷ "
+	second := func(r *registry, name, title string) benchCase {
+		return benchCase{
+			name: name, title: title + ", which has all in another repository → push ÷ skopeo copy", goal: 1.1, registry: r, varies: true, needs: "skopeo",
+			ours:   side{run: "docker-archive push packed.tar $REGISTRY/ours$$", prepare: "docker-archive push -q packed.tar $REGISTRY/bench"},
+			theirs: side{prepare: skopeo + "oci-archive:packed.tar:v0 docker://$REGISTRY/skopeo/app:v0", run: skopeo + "oci-archive:packed.tar:v0 docker://$REGISTRY/skopeo/second$$:v0"},
+		}
+	}
+	return []benchCase{
+		second(pulled, "push-second-repository", pulled.title),
+		{name: name + "push", title: title + "skopeo copy oci-archive:", goal: 0.8, registry: emptyCrane, distinct: image, needs: "skopeo",
+			ours: side{run: push}, theirs: side{run: pushSkopeo}},
+		{name: name + "push-crane", title: title + "crane push", goal: 0.8, registry: emptyCrane, distinct: image,
+			ours: side{run: push}, theirs: side{run: pushCrane}},
+		{name: name + "push-regctl", title: title + "regctl image import", goal: 0.8, registry: emptyCrane, distinct: image, needs: "regctl",
+			ours: side{run: push}, theirs: side{run: pushRegctl}},
+		second(emptyCrane, name+"push-second-repository", "crane's own registry"),
+	}
 }
 
 // direct reports whether clients reach the registry of a case without this process between,

@@ -6,18 +6,34 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // idle is how many connections to a server are kept for the next requests.
 const idle = 16
 
-// Transport returns a transport that Configure has set up and that uses the proxies of the environment.
+// Transport returns a transport that Configure has set up and that uses the proxies of the environment. It has the
+// limits of http.DefaultTransport, or net/http's own if a program has put something else there.
 func Transport(certDir string, skipVerify bool) (*http.Transport, error) {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport, ok := http.DefaultTransport.(*http.Transport)
+	if ok {
+		transport = transport.Clone()
+	} else {
+		transport = &http.Transport{
+			Proxy:                 http.ProxyFromEnvironment,
+			DialContext:           (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+			ForceAttemptHTTP2:     true,
+			MaxIdleConns:          100,
+			IdleConnTimeout:       90 * time.Second,
+			TLSHandshakeTimeout:   10 * time.Second,
+			ExpectContinueTimeout: time.Second,
+		}
+	}
 	return transport, Configure(transport, certDir, skipVerify)
 }
 

@@ -186,16 +186,13 @@ func (r *Reader) keepLocked(w *window) {
 // fetch asks for a range, and again for the rest if the answer breaks off.
 func (r *Reader) fetch(run *run, p []byte, off int64) error {
 	done := 0
-	backoff := r.policy.Backoff()
+	attempts := newAttempts(r.policy)
 	for {
 		n, err := run.read(r.ctx, r, p[done:], off+int64(done))
 		if done += n; err == nil {
 			return nil
 		}
-		if n > 0 {
-			backoff = r.policy.Backoff() // It goes on, so nobody gives up.
-		}
-		if err := backoff.Next(r.ctx, err, r.again); err != nil {
+		if err := attempts.next(r.ctx, err, run.brought, r.again); err != nil {
 			return r.failed(err)
 		}
 	}

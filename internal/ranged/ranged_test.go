@@ -166,6 +166,50 @@ func TestAnywhere(t *testing.T) {
 	group.Wait()
 }
 
+// If answers break off, the next request follows at once where the last one brought much, and attempts count anew. Where
+// it brought little, time passes between, and there is an end to it.
+func TestBreaksOff(t *testing.T) {
+	const size, times = 8 << 20, 3
+	for how, read := range map[string]func(ctx context.Context, r *Reader) error{
+		"at places": func(_ context.Context, r *Reader) error {
+			_, err := r.ReadAt(make([]byte, size), 0)
+			return err
+		},
+		"in order": func(_ context.Context, r *Reader) error {
+			_, err := io.Copy(io.Discard, io.NewSectionReader(r, 0, size))
+			return err
+		},
+		"stream": func(ctx context.Context, r *Reader) error {
+			stream, err := r.Stream(ctx, 0, size)
+			if err != nil {
+				return err
+			}
+			defer stream.Close()
+			_, err = io.Copy(io.Discard, stream)
+			return err
+		},
+	} {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSource(size)
+				open := func() *Reader {
+					r := New(t.Context(), s, size, retry.Policy{Times: times}, nil)
+					t.Cleanup(func() { require.NoError(t, r.Close()) })
+					return r
+				}
+				start := time.Now()
+				s.breaks = 1 << 20
+				require.NoError(t, read(t.Context(), open()))
+				assert.Zero(t, time.Since(start), "nothing is waited for")
+				s.breaks, s.requests = 1, nil
+				require.ErrorIs(t, read(t.Context(), open()), io.ErrUnexpectedEOF)
+				assert.Len(t, s.requests, 1+times)
+				assert.Greater(t, time.Since(start), 5*time.Second)
+			})
+		})
+	}
+}
+
 // An error ends the wait of all who wanted the same bytes. The next one asks anew.
 func TestTogetherFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -24,10 +24,11 @@ const (
 
 // run is a place where reading goes on in order. Only one reader uses it at a time.
 type run struct {
-	next  int64         // the offset behind the last bytes read
-	asked int64         // bytes of the last request
-	body  io.ReadCloser // an answer with more bytes, from next on; nil if there is none
-	left  int64         // bytes that are left in it
+	next    int64         // the offset behind the last bytes read
+	asked   int64         // bytes of the last request
+	brought int64         // bytes that its answer has brought
+	body    io.ReadCloser // an answer with more bytes, from next on; nil if there is none
+	left    int64         // bytes that are left in it
 }
 
 // take returns the run that goes on at an offset, or a new one; how many bytes to read for a caller that wants so
@@ -100,7 +101,7 @@ func (c *run) read(ctx context.Context, r *Reader, p []byte, off int64) (n int, 
 			c.stop()
 			return 0, broken(err, skipped, gap, c.next)
 		} else {
-			c.left -= gap
+			c.left, c.brought = c.left-gap, c.brought+gap
 		}
 	}
 	if c.body == nil {
@@ -109,7 +110,7 @@ func (c *run) read(ctx context.Context, r *Reader, p []byte, off int64) (n int, 
 		}
 	}
 	n, err = io.ReadFull(c.body, p)
-	c.next, c.left = off+int64(n), c.left-int64(n)
+	c.next, c.left, c.brought = off+int64(n), c.left-int64(n), c.brought+int64(n)
 	if err != nil {
 		c.stop()
 		return n, broken(err, int64(n), int64(len(p)), off)
@@ -125,6 +126,7 @@ func (c *run) ask(ctx context.Context, r *Reader, n, off int64) error {
 	if c.asked >= maxWindow && c.next == off {
 		n = max(n, min(growth*c.asked, maxRequest, r.size-off))
 	}
+	c.brought = 0
 	body, err := r.source.Range(ctx, off, n)
 	if err != nil {
 		return err

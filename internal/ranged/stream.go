@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	"github.com/dockerarchive/dockerarchive/internal/retry"
 )
 
 // Stream returns n bytes from an offset on, by one request. If the answer breaks off, another request brings the
@@ -17,7 +15,7 @@ func (r *Reader) Stream(ctx context.Context, off, n int64) (io.ReadCloser, error
 		return nil, fmt.Errorf("%d bytes at offset %d are not all within the %d that there are", n, off, r.size)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	s := &stream{reader: r, ctx: ctx, off: off, left: n, backoff: r.policy.Backoff()}
+	s := &stream{reader: r, ctx: ctx, off: off, left: n, attempts: newAttempts(r.policy)}
 	stop := context.AfterFunc(r.ctx, func() { cancel(context.Cause(r.ctx)) })
 	s.end = func() { stop(); cancel(nil) }
 	if err := s.open(); err != nil {
@@ -32,14 +30,16 @@ type stream struct {
 	ctx       context.Context
 	end       func()
 	off, left int64
+	asked     int64         // the offset of the last request
 	body      io.ReadCloser // nil if the rest has to be requested
-	backoff   *retry.Backoff
+	attempts  *attempts
 	err       error
 }
 
 // open requests the rest, until there is an answer.
 func (s *stream) open() error {
 	for s.body == nil && s.left > 0 {
+		s.asked = s.off
 		body, err := s.reader.source.Range(s.ctx, s.off, s.left)
 		if err == nil {
 			s.body = body
@@ -52,7 +52,7 @@ func (s *stream) open() error {
 
 // wait returns nil when the next request may be made.
 func (s *stream) wait(err error) error {
-	if err := s.backoff.Next(s.ctx, err, s.reader.again); err != nil {
+	if err := s.attempts.next(s.ctx, err, s.off-s.asked, s.reader.again); err != nil {
 		return s.reader.failed(err)
 	}
 	return nil
@@ -72,9 +72,6 @@ func (s *stream) Read(p []byte) (n int, err error) {
 		}
 		n, err = s.body.Read(p[:min(int64(len(p)), s.left)])
 		s.off, s.left = s.off+int64(n), s.left-int64(n)
-		if n > 0 {
-			s.backoff = s.reader.policy.Backoff() // Bytes arrive, so the attempts count anew.
-		}
 		if err != nil && s.left > 0 {
 			s.err = s.broken(err)
 		}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/types"
@@ -28,7 +29,8 @@ import (
 type rangedRegistry struct {
 	*imagetest.Registry
 	image types.ImageReference
-	blobs sync.Map // digest → []byte
+	layer digest.Digest // the largest one
+	blobs sync.Map      // digest → []byte
 	// answer, if not nil, may answer a request for a range instead.
 	answer func(w http.ResponseWriter, r *http.Request, blob []byte) bool
 	// whole likewise, of a whole blob.
@@ -44,7 +46,7 @@ func newRangedRegistry(t *testing.T) *rangedRegistry {
 	t.Helper()
 	reg := &rangedRegistry{Registry: imagetest.NewRegistry(t)}
 	img := imagetest.NewImage(t, "a", imagetest.Gzip(1, 5000), imagetest.Gzip(2, 3000), imagetest.Gzip(3, 7))
-	reg.image = reg.Push(t, "a:latest", img)
+	reg.image, reg.layer = reg.Push(t, "a:latest", img), img.Manifest.Layers[0].Digest
 	reg.Intercept(reg.intercept)
 	return reg
 }

@@ -3,12 +3,15 @@ package imagecopy
 import (
 	"context"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/copy"
+	"go.podman.io/image/v5/directory"
+	"go.podman.io/image/v5/oci/layout"
 	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
@@ -32,10 +35,10 @@ func (c *copier) image(ctx context.Context, dest, source types.ImageReference, o
 			case types.ProgressEventDone:
 				blobs--
 			}
-			if c.watch != nil && (blobs > 0 || sources.IsRegistry(c.dest)) {
+			if c.watch != nil && (blobs > 0 || isPrompt(c.dest)) {
 				c.watch.Moved()
 			} else {
-				c.rest() // A daemon, say, may take a long time to process the data.
+				c.rest()
 			}
 			c.report(p)
 			if options.Progress != nil && options.ProgressInterval > 0 {
@@ -51,6 +54,12 @@ func (c *copier) image(ctx context.Context, dest, source types.ImageReference, o
 		how.ProgressInterval = progressInterval
 	}
 	return copy.Image(ctx, c.policy, dest, source, &how)
+}
+
+// isPrompt reports whether only the registry is waited for when no blob is on its way. A daemon or a storage may take a
+// long time to process the data, and so may an archive at its end.
+func isPrompt(dest types.ImageReference) bool {
+	return sources.IsRegistry(dest) || slices.Contains([]string{directory.Transport.Name(), layout.Transport.Name()}, dest.Transport().Name())
 }
 
 // report reports an event of a blob.

@@ -11,7 +11,7 @@ import (
 const (
 	// readDepth is how many full buffers may wait for the consumer, and as many for what
 	// follows reading.
-	readDepth = 1
+	readDepth = 2
 	// grace is how long Close waits for a useless read to return. Readers that respect the
 	// same context return at once; one that hangs must not hang us.
 	grace = time.Second
@@ -118,7 +118,7 @@ func (a *Reader) follow(f func([]byte, error) error) (wait func()) {
 // run reads until the end, an error, Close or the end of the context.
 func (a *Reader) run(r io.Reader) {
 	for {
-		c := chunk{buffer: a.buffers.get(len(a.full) > 0, a.stop, a.ctx.Done())}
+		c := chunk{buffer: a.buffers.get(a.stop, a.ctx.Done())}
 		if c.buffer == nil {
 			return
 		}

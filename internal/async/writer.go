@@ -2,12 +2,11 @@ package async
 
 import (
 	"io"
-	"slices"
 	"sync"
 )
 
 // writeDepth is how many full buffers may wait before each writer of a Writer.
-const writeDepth = 1
+const writeDepth = 2
 
 // Writer writes behind to other writers. Its methods must not be called
 // concurrently.
@@ -38,11 +37,6 @@ func NewWriter(first io.Writer, others ...io.Writer) *Writer {
 		a.stages.Go(func() { a.run(w, a.queues[i], out) })
 	}
 	return a
-}
-
-// waiting reports whether full buffers wait for a writer.
-func (a *Writer) waiting() bool {
-	return slices.ContainsFunc(a.queues, func(q chan chunk) bool { return len(q) > 0 })
 }
 
 // run writes chunks to w, and hands them on to out, or releases them if that is nil.
@@ -87,7 +81,7 @@ func (a *Writer) Write(p []byte) (int, error) {
 			return total, err
 		}
 		if a.current.buffer == nil {
-			a.current.buffer = a.buffers.get(a.waiting(), nil, nil)
+			a.current.buffer = a.buffers.get(nil, nil)
 		}
 		n := copy(a.current.data[a.current.n:], p)
 		a.current.n += n

@@ -1,4 +1,4 @@
-//go:build race
+//go:build race || s390x
 
 package raced
 

@@ -2,6 +2,7 @@ package writing
 
 import (
 	"bytes"
+	"compress/gzip"
 	"math/rand/v2"
 	"testing"
 
@@ -12,12 +13,12 @@ import (
 	"github.com/dockerarchive/dockerarchive/errdef"
 )
 
-// noise is a layer of bytes that do not get smaller.
+// noise is a layer of bytes that do not get smaller, so that nothing tries to make them so.
 func noise(n int) testLayer {
 	data := make([]byte, n)
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(data) // It never fails.
 	beginAsTar(data)
-	return testLayer{gzipped(data), data, zipped(1, 1).mediaType}
+	return testLayer{gzippedAt(gzip.NoCompression, data), data, zipped(1, 1).mediaType}
 }
 
 // A compressed layer that cannot be unpacked, or becomes something else than its config says,

@@ -73,10 +73,14 @@ func zipped(seed byte, n int) testLayer {
 	return testLayer{gzipped(l.diff), l.diff, v1.MediaTypeImageLayerGzip}
 }
 
-func gzipped(data []byte) []byte {
+func gzipped(data []byte) []byte { return gzippedAt(gzip.DefaultCompression, data) }
+
+func gzippedAt(level int, data []byte) []byte {
 	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	_, err := w.Write(data)
+	w, err := gzip.NewWriterLevel(&b, level)
+	if err == nil {
+		_, err = w.Write(data)
+	}
 	if err == nil {
 		err = w.Close()
 	}

@@ -161,7 +161,7 @@ func TestListOfManyImages(t *testing.T) {
 	var images []copying.SaveImage
 	for n := range count {
 		label := fmt.Sprint(n)
-		images = append(images, copying.SaveImage{Source: imagetest.NewImage(t, label, imagetest.Gzip(uint64(n), 100<<10)), Name: imagetest.Tagged(t, "example.com/app:"+label)})
+		images = append(images, copying.SaveImage{Source: imagetest.NewImage(t, label, imagetest.Stored(uint64(n), 100<<10)), Name: imagetest.Tagged(t, "example.com/app:"+label)})
 	}
 	_, err := copying.Save(t.Context(), imagetest.Trusting(t), path, images, &copying.SaveOptions{Transport: dockerarchive.ImageTransport})
 	require.NoError(t, err)

@@ -45,6 +45,13 @@ func Gzip(seed uint64, n int) Layer {
 	return NewLayer(diff, Gzipped(diff), v1.MediaTypeImageLayerGzip)
 }
 
+// Stored returns the layer that Plain returns, in a gzip file that compresses nothing: noise
+// gets no smaller anyway, and the race detector makes compressing slow.
+func Stored(seed uint64, n int) Layer {
+	diff := tarOf(seed, n)
+	return NewLayer(diff, gzippedAt(gzip.NoCompression, diff), v1.MediaTypeImageLayerGzip)
+}
+
 // Zstd returns the layer that Plain returns, compressed with zstd.
 func Zstd(seed uint64, n int) Layer {
 	diff := tarOf(seed, n)
@@ -102,10 +109,13 @@ func must(err error) {
 }
 
 // Gzipped compresses data with gzip.
-func Gzipped(data []byte) []byte {
+func Gzipped(data []byte) []byte { return gzippedAt(gzip.DefaultCompression, data) }
+
+func gzippedAt(level int, data []byte) []byte {
 	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	_, err := w.Write(data)
+	w, err := gzip.NewWriterLevel(&b, level)
+	must(err)
+	_, err = w.Write(data)
 	must(err)
 	must(w.Close())
 	return b.Bytes()

@@ -11,8 +11,9 @@ import (
 const (
 	// bufferSize is large enough that handing a buffer over costs nothing, and small enough
 	// that the data is still in the processor's cache then. A fast connection has that many
-	// bytes ready, and to read less at a time wakes its sender more often.
-	bufferSize = 256 << 10
+	// bytes ready, and to read less at a time wakes its sender more often: with 128 KiB all
+	// takes 7 % more of the processor's time, with 256 KiB as much as with these, but more memory.
+	bufferSize = 192 << 10
 	// enough is how many bytes of a buffer are worth to be handed over.
 	enough = bufferSize / 2
 	// ownBuffers is how many buffers each Reader and Writer has of its own, so that it gets on

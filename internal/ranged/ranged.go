@@ -124,11 +124,14 @@ func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
 
 // readSome reads at least one byte, or waits for another reader's request of it.
 func (r *Reader) readSome(p []byte, off int64) (int, error) {
-	n, other, err := r.fromWindow(p, off)
+	r.mu.Lock()
+	n, other, err := r.fromWindowLocked(p, off)
 	if n > 0 || err != nil {
+		r.mu.Unlock()
 		return n, err
 	}
 	if other != nil {
+		r.mu.Unlock()
 		select {
 		case <-other.done:
 			return 0, other.err // Each asking for as long as the policy has it would take all of them too long.
@@ -136,7 +139,8 @@ func (r *Reader) readSome(p []byte, off int64) (int, error) {
 			return 0, context.Cause(r.ctx)
 		}
 	}
-	run, length, own := r.take(off, int64(len(p)))
+	run, length, own := r.takeLocked(off, int64(len(p))) // Before another looks for it.
+	r.mu.Unlock()
 	data, kept := p, false
 	if int64(len(p)) > length {
 		data = p[:length]
@@ -152,10 +156,8 @@ func (r *Reader) readSome(p []byte, off int64) (int, error) {
 	return copy(p, data), nil // data is p itself if nothing is kept.
 }
 
-// fromWindow copies bytes that are kept, or returns the flight that will bring them.
-func (r *Reader) fromWindow(p []byte, off int64) (int, *flight, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// fromWindowLocked copies bytes that are kept, or returns the flight that will bring them.
+func (r *Reader) fromWindowLocked(p []byte, off int64) (int, *flight, error) {
 	if r.err != nil {
 		return 0, nil, r.err
 	}

@@ -31,11 +31,9 @@ type run struct {
 	left    int64         // bytes that are left in it
 }
 
-// take returns the run that goes on at an offset, or a new one; how many bytes to read for a caller that wants so
-// many; and the flight for which others wait. The run belongs to the caller until giveBack.
-func (r *Reader) take(off, wanted int64) (*run, int64, *flight) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// takeLocked returns the run that goes on at an offset, or a new one; how many bytes to read for a caller that wants
+// so many; and the flight for which others wait. The run belongs to the caller until giveBack.
+func (r *Reader) takeLocked(off, wanted int64) (*run, int64, *flight) {
 	current := &run{next: off}
 	// A walk from header to header skips the content between them.
 	if i := slices.IndexFunc(r.runs, func(c *run) bool { return off >= c.next && off-c.next < max(c.asked, minWindow) }); i >= 0 {
@@ -62,7 +60,7 @@ func (r *Reader) take(off, wanted int64) (*run, int64, *flight) {
 	return current, end - off, own
 }
 
-// giveBack ends what take has begun. data is kept if keep is set.
+// giveBack ends what takeLocked has begun. data is kept if keep is set.
 func (r *Reader) giveBack(current *run, own *flight, keep bool, data []byte) {
 	r.mu.Lock()
 	if keep {

@@ -51,7 +51,7 @@ type Reader struct {
 	stopped   chan struct{}
 	closeErr  error // of the underlying reader; set before stopped is closed
 	current   chunk
-	off       int   // of what is not consumed yet in current
+	off       int   // where what is left of current begins
 	err       error // to be returned from now on
 }
 

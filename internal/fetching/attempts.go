@@ -25,17 +25,10 @@ func newAttempts(f *Fetcher, blob v1.Descriptor) *attempts {
 }
 
 // next returns nil when it is time to go on at an offset, after an attempt that brought so
-// many bytes before it failed with err. A server that breaks off now and then gives most
-// over a new connection: where an attempt was worthwhile, the next one follows at once.
+// many bytes before it failed with err.
 func (a *attempts) next(ctx context.Context, err error, brought, offset int64) error {
-	if brought >= int64(a.f.options.RangeSize/worthwhile) {
-		a.backoff = a.f.options.Backoff()
-		if a.backoff.Judge(err).Retry {
-			a.announce(err, offset)
-			return nil
-		}
-	}
-	return a.backoff.Next(ctx, err, func(err error) { a.announce(err, offset) })
+	enough := brought >= int64(a.f.options.RangeSize/worthwhile)
+	return a.backoff.Resume(ctx, err, enough, func(err error) { a.announce(err, offset) })
 }
 
 func (a *attempts) announce(err error, offset int64) {

@@ -115,7 +115,7 @@ func (h *host) spoilt() {
 	}
 }
 
-// loses notes that a blob goes on without help, because of one range. What came behind that
+// loses notes that a blob goes on without help, because of one range. All behind that range
 // comes again.
 func (h *host) loses() {
 	h.mu.Lock()

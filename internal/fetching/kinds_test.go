@@ -84,7 +84,7 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// kind is a kind of servers, and the bounds of what it is asked for.
+// kind is a server of one kind, with bounds for the requests it gets.
 type kind struct {
 	jobs   int
 	rate   int

@@ -16,8 +16,13 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/webclient"
 )
 
-// maxKept bounds the size of all kept windows, in bytes.
-const maxKept = 64 << 20
+const (
+	// maxKept bounds the size of all kept windows, in bytes.
+	maxKept = 64 << 20
+	// worthwhile is how many bytes an answer must bring before it breaks off, so that the next request follows at
+	// once and has as many retries as the first had. Blobs of registries are read by the same rule.
+	worthwhile = 384 << 10
+)
 
 // ErrChanged is returned, wrapped, for something that is another version by now.
 var ErrChanged = errors.New("it has changed while it was read")
@@ -188,13 +193,13 @@ func (r *Reader) keepLocked(w *window) {
 // fetch asks for a range, and again for the rest if the answer breaks off.
 func (r *Reader) fetch(run *run, p []byte, off int64) error {
 	done := 0
-	attempts := newAttempts(r.policy)
+	backoff := r.policy.Backoff()
 	for {
 		n, err := run.read(r.ctx, r, p[done:], off+int64(done))
 		if done += n; err == nil {
 			return nil
 		}
-		if err := attempts.next(r.ctx, err, run.brought, r.again); err != nil {
+		if err := backoff.Resume(r.ctx, err, run.brought >= worthwhile, r.again); err != nil {
 			return r.failed(err)
 		}
 	}

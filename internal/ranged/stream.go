@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/dockerarchive/dockerarchive/internal/retry"
 )
 
 // Stream returns n bytes from an offset on, by one request. If the answer breaks off, another request brings the
@@ -15,7 +17,7 @@ func (r *Reader) Stream(ctx context.Context, off, n int64) (io.ReadCloser, error
 		return nil, fmt.Errorf("%d bytes at offset %d are not all within the %d that there are", n, off, r.size)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	s := &stream{reader: r, ctx: ctx, off: off, left: n, attempts: newAttempts(r.policy)}
+	s := &stream{reader: r, ctx: ctx, off: off, left: n, backoff: r.policy.Backoff()}
 	stop := context.AfterFunc(r.ctx, func() { cancel(context.Cause(r.ctx)) })
 	s.end = func() { stop(); cancel(nil) }
 	if err := s.open(); err != nil {
@@ -32,7 +34,7 @@ type stream struct {
 	off, left int64
 	asked     int64         // the offset of the last request
 	body      io.ReadCloser // nil if the rest has to be requested
-	attempts  *attempts
+	backoff   *retry.Backoff
 	err       error
 }
 
@@ -52,7 +54,7 @@ func (s *stream) open() error {
 
 // wait returns nil when the next request may be made.
 func (s *stream) wait(err error) error {
-	if err := s.attempts.next(s.ctx, err, s.off-s.asked, s.reader.again); err != nil {
+	if err := s.backoff.Resume(s.ctx, err, s.off-s.asked >= worthwhile, s.reader.again); err != nil {
 		return s.reader.failed(err)
 	}
 	return nil

@@ -93,6 +93,23 @@ func (b *Backoff) Next(ctx context.Context, err error, announce func(error)) err
 	return b.wait(ctx, err, max(delay, verdict.After))
 }
 
+// Resume is Next for the rest of something, after an attempt that brought part of it. If that was worthwhile,
+// the next attempt follows at once, and there are as many as at first: a server that breaks off now and then
+// gives most over a new connection.
+func (b *Backoff) Resume(ctx context.Context, err error, worthwhile bool, announce func(error)) error {
+	if !worthwhile {
+		return b.Next(ctx, err, announce)
+	}
+	*b = *b.policy.Backoff()
+	if !b.Judge(err).Retry {
+		return err
+	}
+	if announce != nil {
+		announce(err)
+	}
+	return nil
+}
+
 // Judge returns the verdict about an error, without counting an attempt.
 func (b *Backoff) Judge(err error) Verdict { return b.policy.Judge(err) }
 

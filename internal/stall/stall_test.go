@@ -197,8 +197,8 @@ func (b contextBody) Read(p []byte) (int, error) {
 
 func (contextBody) Close() error { return nil }
 
-// A Watch does not wait for what another one inside it asks, nor for the answer of a request of which the hooks come
-// late. Hooks of the caller see all.
+// A Watch does not wait for requests of another one inside it, nor for an answer that came before the hook of its
+// request did. Hooks of the caller see all.
 func TestNested(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := answering(t, func(w io.Writer) { _, _ = io.WriteString(w, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndata") })

@@ -124,7 +124,7 @@ func TestSilentRegistry(t *testing.T) {
 		return copyTo(reg.Ref(t, "new:1"), img, tell)
 	}
 	const oneByte, noText = "H", "HTTP/1.1 404 Not Found\r\nContent-Length: 100\r\n\r\n"
-	begins := map[string]string{ // Rows of which the answer begins.
+	begins := map[string]string{ // How the answer begins, in rows where it does.
 		"save, one byte of a blob":      oneByte,
 		"save, half a header of a blob": "HTTP/1.1 200 OK\r\nContent-Le",
 		"save, no text of a 404":        noText,

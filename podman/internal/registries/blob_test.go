@@ -112,7 +112,7 @@ func TestRangeWithAToken(t *testing.T) {
 	assert.Equal(t, before, refused.Load())
 }
 
-// What is being prepared ends with its context, and can begin again.
+// Preparing ends with its context, and can begin again.
 func TestPreparedEnds(t *testing.T) {
 	asked, server := make(chan struct{}, 10), &blobServer{}
 	var hangs atomic.Bool

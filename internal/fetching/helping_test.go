@@ -98,13 +98,20 @@ func TestWrongRangesOfAnotherHost(t *testing.T) {
 		blobs := [][]byte{random(30 * lineRate), random(20 * lineRate)}
 		liar, honest := newServer(lineRate, blobs...), newServer(lineRate, blobs...)
 		honest.host = "honest.example.com"
-		broken := false
+		hangs, broken := int64(-1), false
 		liar.answer = func(ctx context.Context, data []byte, offset, length int64) (io.Reader, error) {
-			if offset < 12*lineRate || offset+length == int64(len(data)) {
-				return wrong(ctx, data, offset, length)
+			hung := false
+			liar.count(func() {
+				if hangs < 0 && offset >= 12*lineRate && offset+length < int64(len(data)) {
+					hangs, broken = offset, true // That ends help for this blob, but not for the host.
+				}
+				hung = offset == hangs
+			})
+			if hung {
+				<-ctx.Done()
+				return nil, context.Cause(ctx)
 			}
-			liar.count(func() { broken = true })
-			return nil, errLost
+			return wrong(ctx, data, offset, length)
 		}
 		liar.fail = func(int64) (int64, error) {
 			if broken {

@@ -41,6 +41,6 @@ func (a *attempts) refused(h *host, err error) bool {
 	if !a.f.options.Busy(err) {
 		return false
 	}
-	h.fewer(a.backoff.Judge(err).After)
+	h.fewer(a.f.options.Jobs, a.backoff.Judge(err).After)
 	return true
 }

@@ -34,9 +34,14 @@ type Source interface {
 type Image struct {
 	source Source
 	name   string // for events
-	host   *host  // nil if the source gives no ranges
 	wrap   func(error) error
 	err    error // why it failed; guarded by the fetcher's mutex
+
+	refused atomic.Bool // ranges of it are, which says nothing of the host
+
+	hostMu   sync.Mutex
+	host     *host // that hostOf returned last, and its name
+	hostName string
 }
 
 // Blob is a blob, fetched once for all images that need it.
@@ -105,6 +110,8 @@ type Options struct {
 	// Buffers is how many ranges are kept before their turn, besides the one that each blob
 	// has for itself; 0 means four more than jobs, but no more than 16.
 	Buffers int
+	// Hosts, if not nil, is what others have learnt of hosts, and learn from this Fetcher.
+	Hosts *Hosts
 	// Busy, if not nil, reports whether an error asks for fewer requests at once.
 	Busy func(error) bool
 	// KeepGoing fetches the blobs of other images when one image fails.
@@ -141,16 +148,18 @@ type Fetcher struct {
 	byDigest map[digest.Digest]*Blob
 	lines    lines
 	buffers  buffers
-	hosts    map[string]*host
 	ranged   atomic.Bool
 
-	mu sync.Mutex // for the errors of images, and the hosts
+	mu sync.Mutex // for the errors of images
 }
 
 // New returns a Fetcher without images.
 func New(o Options) *Fetcher {
 	if o.Progress == nil {
 		o.Progress = func(progress.Event) {}
+	}
+	if o.Hosts == nil {
+		o.Hosts = new(Hosts)
 	}
 	if o.Busy == nil {
 		o.Busy = func(error) bool { return false }
@@ -170,7 +179,7 @@ func New(o Options) *Fetcher {
 	// One for each blob that is read, and those for all.
 	o.RangeSize = min(o.RangeSize, max(rangesMemory/max(o.Jobs+o.Buffers, 1), minRange))
 	return &Fetcher{
-		options: o, byDigest: map[digest.Digest]*Blob{}, hosts: map[string]*host{},
+		options: o, byDigest: map[digest.Digest]*Blob{},
 		lines:   lines{max: o.Jobs},
 		buffers: buffers{left: o.Buffers, size: o.RangeSize},
 	}
@@ -179,7 +188,7 @@ func New(o Options) *Fetcher {
 // AddImage adds an image. name is what events call it, and wrap makes its errors say which
 // image it is.
 func (f *Fetcher) AddImage(source Source, name string, wrap func(error) error) *Image {
-	return &Image{source: source, host: f.hostOf(source), name: name, wrap: wrap}
+	return &Image{source: source, name: name, wrap: wrap}
 }
 
 // Need says that an image needs a blob, and returns the one to wait for.
@@ -221,6 +230,10 @@ func (f *Fetcher) Fail(img *Image, err error) error {
 
 // Ranged reports whether a part of some blob was asked for, instead of all of it.
 func (f *Fetcher) Ranged() bool { return f.ranged.Load() }
+
+// Distrust is for callers of Open who verify blobs, and found a wrong one: no more ranges come
+// from the host of an image, for they may be why.
+func (f *Fetcher) Distrust(img *Image) { f.hostOf(img).end() }
 
 // Err returns why an image failed, or nil.
 func (f *Fetcher) Err(img *Image) error {

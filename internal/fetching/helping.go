@@ -172,6 +172,8 @@ func (g *ranges) fetch(p *piece, ending func()) bool {
 			}
 		case err == errDear:
 			g.host.end()
+		case errors.Is(err, ErrRefused):
+			g.img.refused.Store(true)
 		case tries.refused(g.host, err):
 			if g.leaveTo(p) {
 				return false

@@ -1,6 +1,7 @@
 package fetching
 
 import (
+	"cmp"
 	"sync"
 	"time"
 )
@@ -32,23 +33,8 @@ type host struct {
 	lost    int       // blobs that went on without help because of one range
 	good    int       // ranges since most changed
 	helpers int       // connections that help
-	most    int       // how many may
+	most    int       // how many may; 0 is any number
 	until   time.Time // when others may begin to help
-}
-
-// hostOf returns what is known of the host of a source, nil if it gives no ranges.
-func (f *Fetcher) hostOf(source Source) *host {
-	ranged, ok := source.(RangeSource)
-	if !ok || ranged.Host() == "" {
-		return nil
-	}
-	name := ranged.Host()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.hosts[name] == nil {
-		f.hosts[name] = &host{most: f.options.Jobs}
-	}
-	return f.hosts[name]
 }
 
 // mayHelp reports whether ranges may help with a blob of this host. The first range of it
@@ -101,7 +87,7 @@ func (h *host) came(late bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.bad = 0
-	if h.good++; h.good >= recovery {
+	if h.good++; h.good >= recovery && h.most > 0 {
 		h.most, h.good = h.most+1, 0 // No more than jobs, because of lines.
 	}
 }
@@ -143,19 +129,16 @@ func (h *host) ended() bool {
 
 // fewer is for a host that refused a request because it has too many: nobody begins to help
 // there before it wants to be asked again, and then half as many do. Others that it refused
-// at the same time change nothing. A blob's own line stays.
-func (h *host) fewer(after time.Duration) {
+// at the same time change nothing. If nobody helps yet, half of jobs may. A blob's own line
+// stays.
+func (h *host) fewer(jobs int, after time.Duration) {
 	if h == nil {
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.hasWaited() {
-		n := h.helpers
-		if n == 0 {
-			n = h.most
-		}
-		h.most, h.good = max(n/2, 1), 0
+		h.most, h.good = max(cmp.Or(h.helpers, h.most, jobs)/2, 1), 0
 	}
 	if until := time.Now().Add(max(after, pause)); until.After(h.until) {
 		h.until = until
@@ -164,7 +147,7 @@ func (h *host) fewer(after time.Duration) {
 
 func (h *host) hasWaited() bool { return !time.Now().Before(h.until) }
 
-func (h *host) hasRoom() bool { return h.helpers < h.most && h.hasWaited() }
+func (h *host) hasRoom() bool { return (h.most == 0 || h.helpers < h.most) && h.hasWaited() }
 
 // tryHelp counts one that begins to help, if it may.
 func (h *host) tryHelp() bool {

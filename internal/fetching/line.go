@@ -62,15 +62,15 @@ func (r *reader) meet(p []byte) []byte {
 // blob's own line, and there are others, they help. If that turns out not to be clearly
 // faster, it ends, for all blobs of that host.
 func (r *reader) judge() {
-	h := r.images[0].host
 	if r.inRanges() {
 		if r.line.pace.slower(clearly*r.line.alone) && r.ahead.helped() {
-			h.end()
+			r.ahead.host.end()
 		}
 		return
 	}
-	left := r.blob.Size - r.n
-	if h == nil || r.whole || r.ahead != nil || left <= int64(r.f.options.RangeSize) {
+	img := r.images[0]
+	h, left := r.f.hostOf(img), r.blob.Size-r.n
+	if h == nil || img.refused.Load() || r.whole || r.ahead != nil || left <= int64(r.f.options.RangeSize) {
 		return
 	}
 	changes, free := r.f.lines.free()
@@ -85,15 +85,18 @@ func (r *reader) judge() {
 	if !free || !ok || float64(left) <= rate*long.Seconds() {
 		return
 	}
-	source := r.images[0].source.(RangeSource)
-	if h.ended() || !source.Prepared(r.ctx) { // Soon.
+	if h.ended() || !img.source.(RangeSource).Prepared(r.ctx) { // Soon.
 		return
 	}
-	if !h.mayHelp() {
+	if h = r.f.hostOf(img); h == nil || !h.mayHelp() {
+		return
+	}
+	if img.refused.Load() { // Meanwhile.
+		h.asked()
 		return
 	}
 	r.line.alone = rate
-	r.ahead = newRanges(r.ctx, r.f, h, source, r.blob.Descriptor, r.line)
+	r.ahead = newRanges(r.ctx, r.f, h, img, r.blob.Descriptor, r.line)
 	r.ahead.ask()
 }
 

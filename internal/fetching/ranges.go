@@ -14,19 +14,24 @@ import (
 type RangeSource interface {
 	Source
 	// Host says where the ranges come from; nothing comes over a network, and in ranges, if
-	// it is empty. It is called when an image is added: facts learnt from ranges of one
-	// image hold for all of the same host.
+	// it is empty. Facts learnt from ranges of one image hold for all of the same host. It is
+	// called often, and may change when Prepared finds the image elsewhere.
 	Host() string
 	// Prepared reports whether a range can be requested without delay. If not, it begins what
 	// that takes, such as to log in, and does not wait; ctx ends it.
 	Prepared(ctx context.Context) bool
 	// OpenRange returns length bytes of a blob from offset on. The error is
-	// ErrNoRanges if that cannot be had of this blob; Open is asked for it then.
+	// ErrNoRanges if that cannot be had of this blob, and ErrRefused if the image is to
+	// blame and not the host; Open is asked for it then.
 	OpenRange(ctx context.Context, blob v1.Descriptor, offset, length int64) (io.ReadCloser, error)
 }
 
 // ErrNoRanges is found in the error of a RangeSource that has nothing but whole blobs.
 var ErrNoRanges = errors.New("no ranges of it can be read")
+
+// ErrRefused is found in the error of a RangeSource for an image of which it may read no ranges,
+// because of its credentials or the like.
+var ErrRefused = errors.New("ranges of it are refused")
 
 const (
 	// RangeSize is the size of a range, in bytes, unless Options set it. A line of 20 MB/s takes
@@ -53,6 +58,7 @@ type ranges struct {
 	cancel context.CancelCauseFunc
 	f      *Fetcher
 	host   *host
+	img    *Image
 	source RangeSource
 	blob   v1.Descriptor
 	begin  time.Duration // which the blob's own line took
@@ -79,10 +85,10 @@ type ranges struct {
 }
 
 // newRanges prepares help for a blob whose own line is like l.
-func newRanges(ctx context.Context, f *Fetcher, h *host, source RangeSource, blob v1.Descriptor, l line) *ranges {
+func newRanges(ctx context.Context, f *Fetcher, h *host, img *Image, blob v1.Descriptor, l line) *ranges {
 	ctx, cancel := context.WithCancelCause(ctx)
 	g := &ranges{
-		ctx: ctx, cancel: cancel, f: f, host: h, source: source, blob: blob,
+		ctx: ctx, cancel: cancel, f: f, host: h, img: img, source: img.source.(RangeSource), blob: blob,
 		begin: l.begin, late: l.late(f.options.Patience), alone: l.alone,
 	}
 	g.changed.L = &g.mu

@@ -141,7 +141,7 @@ func (r *reader) readBody(p []byte) (int, error) {
 // open opens the blob where reading is, as a whole if that is at its start.
 func (r *reader) open() error {
 	r.line = line{from: r.n, asked: time.Now(), alone: r.line.alone, pace: pace{window: r.f.options.Patience}}
-	if r.images[0].host != nil && r.n > 0 {
+	if r.n > 0 && r.f.hostOf(r.images[0]) != nil {
 		r.asksForParts()
 	}
 	body, err := r.images[0].source.Open(r.ctx, r.blob.Descriptor, r.n)
@@ -153,7 +153,7 @@ func (r *reader) open() error {
 
 // asksForParts notes that a server may have made something else of that.
 func (r *reader) asksForParts() {
-	if h := r.images[0].host; !slices.Contains(r.parts, h) {
+	if h := r.f.hostOf(r.images[0]); !slices.Contains(r.parts, h) {
 		r.parts = append(r.parts, h)
 	}
 	r.f.ranged.Store(true)
@@ -193,7 +193,7 @@ func (r *reader) recover(err error) error {
 	if inRanges { // They have been tried again. The blob's own line goes on.
 		return nil
 	}
-	r.tries.refused(r.images[0].host, err)
+	r.tries.refused(r.f.hostOf(r.images[0]), err)
 	if err = r.tries.next(r.ctx, err, r.n-r.line.from, r.n); err == nil {
 		return nil
 	}

@@ -31,6 +31,8 @@ type server struct {
 	slow  time.Duration // for which a line is ten times as slow at first
 	lazy  bool          // it fetches no faster than it sends, but for a range
 	fast  bool          // ranges come without any delay
+	// prepared, if not nil, is called before ranges are asked for.
+	prepared func()
 	// answer, if not nil, returns what comes of a range, instead of that.
 	answer func(ctx context.Context, data []byte, offset, length int64) (io.Reader, error)
 
@@ -61,7 +63,12 @@ func (s *server) Open(ctx context.Context, blob v1.Descriptor, offset int64) (io
 }
 
 // Prepared implements fetching.RangeSource.
-func (s *server) Prepared(context.Context) bool { return true }
+func (s *server) Prepared(context.Context) bool {
+	if s.prepared != nil {
+		s.prepared()
+	}
+	return true
+}
 
 // OpenRange implements fetching.RangeSource.
 func (s *server) OpenRange(ctx context.Context, blob v1.Descriptor, offset, length int64) (io.ReadCloser, error) {

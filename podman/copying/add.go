@@ -40,7 +40,7 @@ type AddOptions struct {
 func Add(ctx context.Context, policy *signature.PolicyContext, path string, images []SaveImage, options *AddOptions) ([]SaveResult, error) {
 	o := orZero(options)
 	return under(policy, o.SourceCtx, func(policy *signature.PolicyContext) ([]SaveResult, error) {
-		selects := o.choose(o.Reading.options(policy))
+		selects := o.choose(o.Reading.options(ctx, policy))
 		selects.KeepGoing = o.KeepGoing
 		adds := saving.Options{Select: selects, DestinationCtx: o.DestinationCtx, NoSync: o.NoSync}
 		results, err := saving.Add(ctx, path, wanted(images), adds, o.Wait, o.KeepUntagged)

@@ -71,7 +71,7 @@ var ErrNotLoaded = loading.ErrNotLoaded
 func Load(ctx context.Context, policy *signature.PolicyContext, images []SaveImage, options *LoadOptions) (*Loaded, error) {
 	o := orZero(options)
 	return under(policy, o.SourceCtx, func(policy *signature.PolicyContext) (*Loaded, error) {
-		loads := loading.Options{Select: o.Reading.options(policy), DestinationCtx: o.DestinationCtx, Host: o.Host, Context: o.Context, Full: o.Full}
+		loads := loading.Options{Select: o.Reading.options(ctx, policy), DestinationCtx: o.DestinationCtx, Host: o.Host, Context: o.Context, Full: o.Full}
 		loads.Select.Platforms = o.Platforms
 		done, err := loading.Daemon(ctx, wanted(images), loads)
 		return loaded(done), err

@@ -55,7 +55,7 @@ type LoadContentOptions struct {
 func LoadContent(ctx context.Context, policy *signature.PolicyContext, images []SaveImage, store ContentStore, options *LoadContentOptions) (*Loaded, error) {
 	o := orZero(options)
 	return under(policy, o.SourceCtx, func(policy *signature.PolicyContext) (*Loaded, error) {
-		loads := loading.Options{Select: o.Reading.options(policy), DestinationCtx: o.DestinationCtx, NoUnpack: o.NoUnpack}
+		loads := loading.Options{Select: o.Reading.options(ctx, policy), DestinationCtx: o.DestinationCtx, NoUnpack: o.NoUnpack}
 		loads.Select.Platforms = o.Platforms
 		done, err := loading.Content(ctx, wanted(images), store, loads)
 		return loaded(done), err
@@ -82,7 +82,7 @@ type LoadIntoOptions struct {
 func LoadInto(ctx context.Context, policy *signature.PolicyContext, images []SaveImage, place func(name reference.NamedTagged, config digest.Digest) (types.ImageReference, error), options *LoadIntoOptions) (*Loaded, error) {
 	o := orZero(options)
 	return under(policy, o.SourceCtx, func(policy *signature.PolicyContext) (*Loaded, error) {
-		loads := loading.Options{Select: o.Reading.options(policy), DestinationCtx: o.DestinationCtx}
+		loads := loading.Options{Select: o.Reading.options(ctx, policy), DestinationCtx: o.DestinationCtx}
 		if o.Platform != nil {
 			loads.Select.Platforms = []imgspecv1.Platform{*o.Platform}
 		}

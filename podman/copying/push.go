@@ -107,13 +107,13 @@ func Push(ctx context.Context, policy *signature.PolicyContext, images []PushIma
 	}
 	o := orZero(options)
 	return under(policy, o.SourceCtx, func(policy *signature.PolicyContext) ([]PushResult, error) {
-		results, err := pushing.Push(ctx, all, o.pushing(policy))
+		results, err := pushing.Push(ctx, all, o.pushing(ctx, policy))
 		return pushResults(results), err
 	})
 }
 
-func (o *PushOptions) pushing(policy *signature.PolicyContext) pushing.Options {
-	selects := o.Reading.options(policy)
+func (o *PushOptions) pushing(ctx context.Context, policy *signature.PolicyContext) pushing.Options {
+	selects := o.Reading.options(ctx, policy)
 	selects.Platforms, selects.KeepGoing = o.Platforms, o.KeepGoing
 	p := pushing.Options{Select: selects, DestinationCtx: o.DestinationCtx, Zstd: o.Compression == ZstdLayers, DryRun: o.DryRun, ChunkSize: o.ChunkSize}
 	if o.Planned != nil {

@@ -2,6 +2,7 @@ package copying_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/types"
 
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
@@ -137,6 +139,11 @@ func (w *countingResponse) Write(p []byte) (int, error) {
 // save saves the image in ranges of a size, and returns the archive.
 func (reg *rangedRegistry) save(t *testing.T, transport types.ImageTransport, rangeSize, retries int) ([]byte, error) {
 	t.Helper()
+	return reg.saveContext(t.Context(), t, transport, rangeSize, retries)
+}
+
+func (reg *rangedRegistry) saveContext(ctx context.Context, t *testing.T, transport types.ImageTransport, rangeSize, retries int) ([]byte, error) {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "a.tar")
 	options := &copying.SaveOptions{
 		Reading:        copying.Reading{SourceCtx: imagetest.RegistryContext(t), RetryTimes: retries},
@@ -145,7 +152,7 @@ func (reg *rangedRegistry) save(t *testing.T, transport types.ImageTransport, ra
 	}
 	options.RetryAtOnce()
 	options.InRangesOf(rangeSize)
-	_, err := copying.Save(t.Context(), imagetest.Trusting(t), file, []copying.SaveImage{{Source: reg.image}}, options)
+	_, err := copying.Save(ctx, imagetest.Trusting(t), file, []copying.SaveImage{{Source: reg.image}}, options)
 	if err != nil {
 		return nil, err
 	}
@@ -257,4 +264,37 @@ func (reg *rangedRegistry) breakAfter(n int) func(w http.ResponseWriter, r *http
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// With a context that remembers registries, later operations do not ask again for ranges that one
+// refuses.
+func TestRemembering(t *testing.T) {
+	copying.ReadInRangesOf(t, 100)
+	reg := newRangedRegistry(t)
+	reg.answer, reg.slow = status(http.StatusBadRequest), true
+	copies := func(ctx context.Context) {
+		dest, err := dockerarchive.ImageTransport.ParseReference(filepath.Join(t.TempDir(), "a.tar"))
+		require.NoError(t, err)
+		options := copy.Options{SourceCtx: imagetest.RegistryContext(t), DestinationCtx: imagetest.Isolated()}
+		_, err = copying.Copy(ctx, imagetest.Trusting(t), dest, reg.image, &copying.CopyOptions{Options: options})
+		require.NoError(t, err)
+	}
+	saves := func(ctx context.Context) {
+		_, err := reg.saveContext(ctx, t, nil, 100, 0)
+		require.NoError(t, err)
+	}
+	for _, ops := range [][]func(context.Context){{copies, copies, saves}, {saves, copies}} {
+		ctx := copying.Remembering(t.Context())
+		quiet := false
+		for tries := 0; !quiet && tries < 10; tries++ { // A refusal may come after all of the blob.
+			ops[0](ctx)
+			before := reg.ranges.Load()
+			for _, op := range ops[1:] {
+				op(ctx)
+			}
+			quiet = reg.ranges.Load() == before
+		}
+		assert.True(t, quiet, "it is asked again")
+	}
+	assert.NotZero(t, reg.ranges.Load())
 }

@@ -66,8 +66,8 @@ type SaveOptions struct {
 	ArchiveDigest *digest.Digest
 }
 
-func (o *SaveOptions) saving(policy *signature.PolicyContext) saving.Options {
-	selects := o.choose(o.Reading.options(policy))
+func (o *SaveOptions) saving(ctx context.Context, policy *signature.PolicyContext) saving.Options {
+	selects := o.choose(o.Reading.options(ctx, policy))
 	selects.KeepGoing = o.KeepGoing
 	if o.Without != nil {
 		selects.Without = &o.Without.layers
@@ -140,7 +140,7 @@ var ErrImagesLeftOut = selecting.ErrLeftOut
 func Save(ctx context.Context, policy *signature.PolicyContext, path string, images []SaveImage, options *SaveOptions) ([]SaveResult, error) {
 	o := orZero(options)
 	return under(policy, o.SourceCtx, func(policy *signature.PolicyContext) ([]SaveResult, error) {
-		results, err := saving.Save(ctx, path, wanted(images), o.saving(policy))
+		results, err := saving.Save(ctx, path, wanted(images), o.saving(ctx, policy))
 		return resultsOf(results), err
 	})
 }
@@ -150,7 +150,7 @@ func Save(ctx context.Context, policy *signature.PolicyContext, path string, ima
 func SaveTo(ctx context.Context, policy *signature.PolicyContext, w io.Writer, images []SaveImage, options *SaveOptions) ([]SaveResult, error) {
 	o := orZero(options)
 	return under(policy, o.SourceCtx, func(policy *signature.PolicyContext) ([]SaveResult, error) {
-		results, err := saving.To(ctx, w, wanted(images), o.saving(policy))
+		results, err := saving.To(ctx, w, wanted(images), o.saving(ctx, policy))
 		return resultsOf(results), err
 	})
 }
@@ -181,7 +181,7 @@ type PlannedEntry struct {
 func PlanSave(ctx context.Context, policy *signature.PolicyContext, images []SaveImage, options *SaveOptions) (*SavePlan, error) {
 	o := orZero(options)
 	return under(policy, o.SourceCtx, func(policy *signature.PolicyContext) (*SavePlan, error) {
-		planned, err := saving.Plan(ctx, wanted(images), o.saving(policy))
+		planned, err := saving.Plan(ctx, wanted(images), o.saving(ctx, policy))
 		if planned == nil {
 			return nil, err
 		}

@@ -88,7 +88,7 @@ func openBase(ctx context.Context, sys *types.SystemContext, policy *signature.P
 	b := &Base{source: sources.Typed(ctx, source), blobs: sources.New(source, client), client: client}
 	b.blobs.Reopen = reopen
 	b.fetcher = fetching.New(fetching.Options{
-		Jobs: 1, Busy: sources.IsBusy,
+		Jobs: 1, Hosts: fetching.HostsOf(ctx), Busy: sources.IsBusy,
 		Backoff: func() *retry.Backoff { return sources.Retries(b.RetryTimes, b.delay).Backoff() },
 	})
 	b.image = b.fetcher.AddImage(b.blobs, "", nil)

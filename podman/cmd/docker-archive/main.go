@@ -20,6 +20,7 @@ import (
 	"github.com/dockerarchive/dockerarchive/internal/printable"
 	dockerarchive "github.com/dockerarchive/dockerarchive/podman"
 	_ "github.com/dockerarchive/dockerarchive/podman/cmd/docker-archive/internal/garbage"
+	"github.com/dockerarchive/dockerarchive/podman/copying"
 	_ "github.com/dockerarchive/dockerarchive/podman/register"
 	_ "github.com/dockerarchive/dockerarchive/store/https"
 	_ "github.com/dockerarchive/dockerarchive/store/s3"
@@ -51,7 +52,7 @@ func main() {
 	}
 	args = translate(root, args)
 	if root.SetArgs(args); err == nil {
-		err = explain(root, args, root.ExecuteContext(ctx))
+		err = explain(root, args, root.ExecuteContext(copying.Remembering(ctx)))
 	}
 	if lost := out.close(); err == nil {
 		err = lost

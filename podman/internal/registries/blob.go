@@ -49,6 +49,19 @@ func (c *Client) placeOf(ref reference.Named) *place {
 	return p
 }
 
+// Host returns the host that ranges of an image's blobs are requested from, with its port if it
+// is not the usual one: the registry, or the mirror that has the image. It is a guess until
+// Prepared returns true.
+func (c *Client) Host(ref reference.Named) string {
+	sources, err := pullSources(c.sys, ref)
+	if err != nil || len(sources) == 0 {
+		return reference.Domain(ref)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return reference.Domain(sources[min(c.placeOf(ref).first, len(sources)-1)].Reference)
+}
+
 // prepare finds the first source that has the manifest, as containers/image did. The questions
 // also bring a token and a connection. If none has it, Range asks them all.
 func (c *Client) prepare(ctx context.Context, ref reference.Named, p *place) {

@@ -153,15 +153,16 @@ func TestRangeOfAMirror(t *testing.T) {
 		mirror           *blobServer
 		mirrored, ranges int32 // requests to the mirror, and to the registry, for two ranges
 		err              error
+		host             string
 	}{
-		"mirror":                 {true, &blobServer{}, 2, 0, nil},
-		"mirror, not prepared":   {false, &blobServer{}, 2, 0, nil},
-		"no image there":         {true, &blobServer{noManifest: true}, 0, 2, nil},
-		"no blob there":          {true, &blobServer{answer: lacks}, 1, 2, nil},
-		"broken":                 {true, &blobServer{answer: fails}, 1, 2, nil},
-		"busy":                   {true, &blobServer{answer: busy}, 1, 2, nil},
-		"whole":                  {true, &blobServer{answer: whole}, 2, 0, registries.ErrNoRange},
-		"no image, not prepared": {false, &blobServer{noManifest: true, answer: lacks}, 1, 2, nil},
+		"mirror":                 {true, &blobServer{}, 2, 0, nil, "mirror"},
+		"mirror, not prepared":   {false, &blobServer{}, 2, 0, nil, "mirror"},
+		"no image there":         {true, &blobServer{noManifest: true}, 0, 2, nil, "registry"},
+		"no blob there":          {true, &blobServer{answer: lacks}, 1, 2, nil, "registry"},
+		"broken":                 {true, &blobServer{answer: fails}, 1, 2, nil, "registry"},
+		"busy":                   {true, &blobServer{answer: busy}, 1, 2, nil, "registry"},
+		"whole":                  {true, &blobServer{answer: whole}, 2, 0, registries.ErrNoRange, "mirror"},
+		"no image, not prepared": {false, &blobServer{noManifest: true, answer: lacks}, 1, 2, nil, "registry"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			itself := &blobServer{}
@@ -186,6 +187,7 @@ func TestRangeOfAMirror(t *testing.T) {
 				require.ErrorIs(t, readRange(t, client, host), c.err)
 			}
 			assert.Equal(t, []int32{c.mirrored, c.ranges}, []int32{c.mirror.ranges.Load(), itself.ranges.Load()})
+			assert.Equal(t, map[string]string{"mirror": mirror, "registry": host}[c.host], client.Host(repository(t, host)))
 		})
 	}
 }

@@ -41,7 +41,7 @@ func Layers(ctx context.Context, sys *types.SystemContext, name string, ref type
 	if sys != nil {
 		dir = spool.Dir(sys.BigFilesTemporaryDir)
 	}
-	fetcher := fetching.New(fetching.Options{Jobs: 1, Busy: IsBusy, Backoff: Retries(layerRetries, 0).Backoff})
+	fetcher := fetching.New(fetching.Options{Jobs: 1, Hosts: fetching.HostsOf(ctx), Busy: IsBusy, Backoff: Retries(layerRetries, 0).Backoff})
 	from := fetcher.AddImage(New(src, client), name, nil)
 	for n, info := range infos {
 		layer := imgspecv1.Descriptor{MediaType: info.MediaType, Digest: info.Digest, Size: info.Size, URLs: info.URLs}

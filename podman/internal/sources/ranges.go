@@ -5,24 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"slices"
 
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
-	"go.podman.io/image/v5/docker/reference"
-	"go.podman.io/image/v5/types"
 
 	"github.com/dockerarchive/dockerarchive/internal/fetching"
 	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 )
 
 // Host implements fetching.RangeSource.
-func (s *Blobs) Host() string { return Host(s.src.Reference()) }
-
-// Host returns the registry of a reference, or "" if it is in none.
-func Host(ref types.ImageReference) string {
-	if !IsRegistry(ref) {
+func (s *Blobs) Host() string {
+	if !s.HasRanges() {
 		return ""
 	}
-	return reference.Domain(ref.DockerReference())
+	return s.client.Host(s.src.Reference().DockerReference())
 }
 
 // Prepared implements fetching.RangeSource.
@@ -37,9 +34,15 @@ func (s *Blobs) OpenRange(ctx context.Context, blob imgspecv1.Descriptor, offset
 	}
 	return s.watched(ctx, func(ctx context.Context) (io.ReadCloser, error) {
 		body, err := s.client.Range(ctx, s.src.Reference().DockerReference(), blob, offset, length)
-		if errors.Is(err, registries.ErrNoRange) {
+		switch status, _ := registries.Status(err); {
+		case errors.Is(err, registries.ErrNoRange):
 			err = fmt.Errorf("%w: %w", fetching.ErrNoRanges, err)
+		case slices.Contains(refusals, status):
+			err = fmt.Errorf("%w: %w", fetching.ErrRefused, err)
 		}
 		return body, err
 	})
 }
+
+// refusals are answers to a request for a range that say nothing of others at that registry.
+var refusals = []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound}

@@ -17,6 +17,7 @@ import (
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 
+	"github.com/dockerarchive/dockerarchive/internal/fetching"
 	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/retry"
 	"github.com/dockerarchive/dockerarchive/internal/stall"
@@ -40,7 +41,8 @@ type Job struct {
 
 // Copy copies an image, and returns its manifest.
 func Copy(ctx context.Context, job Job) ([]byte, error) {
-	var read atomic.Bool // something has been
+	ctx = fetching.Remembering(ctx) // For further attempts.
+	var read atomic.Bool            // something has been
 	told := job.Progress
 	job.Progress = func(e progress.Event) {
 		if e.Kind == progress.Finished && e.Err == nil {
@@ -155,7 +157,7 @@ func (c *copier) copy(ctx context.Context, options *copy.Options) ([]byte, error
 	switch {
 	case err == nil:
 		return m, nil
-	case !c.final && c.ranged.mayBeToBlame(err):
+	case c.ranged.mayBeToBlame(err) && !c.final:
 		return nil, fmt.Errorf("%w: %w", ErrWrongRanges, err)
 	default:
 		return nil, err

@@ -62,6 +62,7 @@ func (r *Ranges) of(ctx context.Context, src types.ImageSource, client *registri
 	}
 	fetcher := fetching.New(fetching.Options{
 		Jobs: jobs, Patience: r.Patience, RangeSize: r.Size, Buffers: min(jobs, rangesAhead), Busy: sources.IsBusy, Backoff: r.Retries.Backoff,
+		Hosts: fetching.HostsOf(ctx),
 	})
 	return &rangedSource{ImageSource: src, fetcher: fetcher, image: fetcher.AddImage(blobs, "", nil), whole: int64(r.Size), meanwhile: meanwhile}
 }
@@ -82,7 +83,11 @@ func (s *rangedSource) GetBlob(ctx context.Context, info types.BlobInfo, cache t
 }
 
 // mayBeToBlame reports whether copy.Image failed because a blob did not match its
-// digest: ranges may be the reason. Its error has no type.
+// digest: ranges may be the reason, and later images come without them. Its error has no type.
 func (s *rangedSource) mayBeToBlame(err error) bool {
-	return s != nil && s.fetcher.Ranged() && (errors.Is(err, fetching.ErrMismatch) || strings.Contains(err.Error(), "Digest did not match"))
+	if s == nil || !s.fetcher.Ranged() || !errors.Is(err, fetching.ErrMismatch) && !strings.Contains(err.Error(), "Digest did not match") {
+		return false
+	}
+	s.fetcher.Distrust(s.image)
+	return true
 }

@@ -100,7 +100,7 @@ func (i *Image) ReadEnd(ctx context.Context, blob imgspecv1.Descriptor, n int) (
 }
 
 // Host implements fetching.RangeSource.
-func (i *Image) Host() string { return sources.Host(i.Source) }
+func (i *Image) Host() string { return i.blobs.Host() }
 
 // Prepared implements fetching.RangeSource.
 func (i *Image) Prepared(ctx context.Context) bool { return i.blobs.Prepared(ctx) }

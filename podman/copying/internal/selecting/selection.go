@@ -59,6 +59,7 @@ type Options struct {
 	Retries   retry.Policy
 	RangeSize int           // in bytes; 0 is that of package fetching
 	Patience  time.Duration // for how long a line shows its rate; likewise
+	Hosts     *fetching.Hosts
 	KeepGoing bool
 	Progress  func(progress.Event)
 }
@@ -100,6 +101,9 @@ func New(images []Wanted, options Options) (*Selection, error) {
 	if s.options.Jobs <= 0 {
 		s.options.Jobs = DefaultJobs
 	}
+	if s.options.Hosts == nil {
+		s.options.Hosts = new(fetching.Hosts)
+	}
 	if s.options.Progress == nil {
 		s.options.Progress = func(progress.Event) {}
 	}
@@ -139,6 +143,7 @@ func (s *Selection) newFetcher() {
 		Fatal:     s.isFatal,
 		RangeSize: s.options.RangeSize,
 		Patience:  s.options.Patience,
+		Hosts:     s.options.Hosts,
 		Busy:      sources.IsBusy,
 		Progress:  s.options.Progress,
 	})

@@ -110,7 +110,7 @@ func TestKindsOfServers(t *testing.T) {
 		"slow":                         {6, slow, nil, exact(2), between{400, 600}, exact(total), exact(0), helped},
 		"slow, one job":                {1, slow, nil, exact(2), exact(0), exact(total), exact(0), alone},
 		"slow, each begins slowly":     {6, slow, func(s *server) { s.slow = 600 * time.Millisecond }, exact(3), between{5, 40}, between{total, total + 2*smallPart}, exact(0), between{40000, 44000}},
-		"slow in sum":                  {6, 0, func(s *server) { s.sum = slow }, exact(3), between{1, 40}, between{total, total + 2*smallPart}, exact(0), between{40000, 40300}},
+		"slow in sum":                  {6, 0, func(s *server) { s.sum = slow }, exact(3), between{1, 150}, between{total, total + 2*smallPart}, exact(0), between{40000, 40300}},
 		"no ranges":                    {6, slow, func(s *server) { s.answer = fails(fetching.ErrNoRanges) }, exact(2), exact(1), exact(total), exact(0), alone},
 		"ranges fail for good":         {6, slow, func(s *server) { s.answer = fails(errors.New("not you")) }, exact(2), exact(1), exact(total), exact(0), alone},
 		"ranges fail":                  {6, slow, func(s *server) { s.answer = fails(io.ErrUnexpectedEOF) }, exact(2), exact(4), exact(total), exact(0), alone},

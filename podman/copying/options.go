@@ -9,7 +9,6 @@ import (
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 
-	"github.com/dockerarchive/dockerarchive/internal/fetching"
 	"github.com/dockerarchive/dockerarchive/podman/copying/internal/selecting"
 	"github.com/dockerarchive/dockerarchive/podman/internal/sources"
 	"github.com/dockerarchive/dockerarchive/progress"
@@ -42,7 +41,7 @@ type Reading struct {
 func (o *Reading) options(ctx context.Context, policy *signature.PolicyContext) selecting.Options {
 	return selecting.Options{
 		Policy: policy, SourceCtx: o.SourceCtx, Jobs: o.Jobs, Retries: sources.Retries(o.RetryTimes, o.RetryDelay),
-		RangeSize: o.rangeSize, Patience: o.patience, Hosts: fetching.HostsOf(ctx), Progress: o.Progress,
+		RangeSize: o.rangeSize, Patience: o.patience, Hosts: selecting.HostsOf(ctx), Progress: o.Progress,
 	}
 }
 
@@ -50,7 +49,7 @@ func (o *Reading) options(ctx context.Context, policy *signature.PolicyContext) 
 // same time. With it, they share what they learn of registries: which of them refuse ranges of
 // blobs, take long to find them, or ask for fewer requests. Each operation learns that anew
 // without it. It is remembered for as long as the context, in memory only.
-func Remembering(ctx context.Context) context.Context { return fetching.Remembering(ctx) }
+func Remembering(ctx context.Context) context.Context { return selecting.Remembering(ctx) }
 
 // Selection says which parts of images are taken. The zero value takes one platform:
 // the one that SourceCtx asks for, or this machine's.

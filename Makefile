@@ -146,8 +146,8 @@ lint: generate-check
 	$(STATIC) test -count 1 -run '^TestLinks$$' ./internal
 	@for m in $(MODULES); do echo "lint $$m" && (cd $$m && \
 	  $(GO) mod tidy -diff && \
-	  $(STATIC) vet -tags interop,$(TAGS) ./... && \
-	  $(STATIC) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -tags interop,$(TAGS) ./...) || exit 1; done
+	  $(STATIC) vet -tags interop,man,$(TAGS) ./... && \
+	  $(STATIC) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -tags interop,man,$(TAGS) ./...) || exit 1; done
 
 cross:
 	@for p in $(PLATFORMS); do for m in . podman; do echo "build $$m for $$p"; \

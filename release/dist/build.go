@@ -71,11 +71,11 @@ func choose(only string) ([]platform, error) {
 // module is the folder of the module that has the command.
 func (d *dist) module() string { return filepath.Join(d.repository, "podman") }
 
-// compile builds the command for a platform.
-func (d *dist) compile(ctx context.Context, p platform, to string) error {
+// compile builds the command for a platform, with more tags.
+func (d *dist) compile(ctx context.Context, p platform, to string, more ...string) error {
 	linker := fmt.Sprintf("-s -w -buildid= -X main.linkedVersion=%s -X main.linkedCommit=%s -X main.linkedDate=%s",
 		d.tag, d.commit, d.time.Format("2006-01-02T15:04:05Z"))
-	_, err := output(ctx, d.module(), p.environment(), "go", "build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-tags", tags,
+	_, err := output(ctx, d.module(), p.environment(), "go", "build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-tags", strings.Join(append(more, tags), ","),
 		"-ldflags", linker, "-o", to, "./cmd/"+command)
 	return err
 }
@@ -86,12 +86,12 @@ type file struct {
 	content []byte
 }
 
-// common makes the files that all platforms share, with the command built for this machine:
-// the text of manual pages and completions is the same everywhere.
+// common makes the files that all platforms share, with the command built for this machine, and
+// with what writes manual pages. The text of manual pages and completions is the same everywhere.
 func (d *dist) common(ctx context.Context) error {
 	here := platform{os: runtime.GOOS, arch: runtime.GOARCH}
 	d.host = filepath.Join(d.work, "host", command+here.suffix())
-	if err := d.compile(ctx, here, d.host); err != nil {
+	if err := d.compile(ctx, here, d.host, "man"); err != nil {
 		return err
 	}
 	for _, name := range []string{"LICENSE", "CHANGELOG.md"} {

@@ -290,7 +290,7 @@ var guesses = map[string]string{
 	"plugin":                   "ln -s docker-archive ~/.docker/cli-plugins/docker-archive, then docker archive list images.tar",
 	"image":                    "docker-archive list images.tar; docker-archive --help",
 	"system info":              "docker-archive version",
-	"docs":                     "docker-archive --help; docker-archive man DIR writes the man pages",
+	"docs":                     "docker-archive --help; the packages have man pages",
 	"system":                   "docker-archive version; docker-archive --help",
 	"unshare":                  "docker-archive extract app.tar DIR needs no root",
 	"scp":                      "docker-archive load --host ssh://USER@HOST app.tar",

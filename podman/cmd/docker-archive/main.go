@@ -203,8 +203,9 @@ others read both.`,
 		newCopyCommand(g), newSaveCommand(g), newAddCommand(g), newRemoveCommand(g), newTagCommand(g), newRenameCommand(g), newCompactCommand(g),
 		newListCommand(g), newInspectCommand(g), newVerifyCommand(g),
 		newFilesCommand(g), newCatCommand(g), newExportCommand(g), newExtractCommand(g), newLayersCommand(g), newDiffCommand(g),
-		newMakeCommand(g), newServeCommand(g), newBrowseCommand(g), newPushCommand(g), newLoadCommand(g), newDigestCommand(g), newTagsCommand(g, "tags", false), newTagsCommand(g, "list-tags", true), newManCommand(), newVersionCommand(), newMetadataCommand(),
+		newMakeCommand(g), newServeCommand(g), newBrowseCommand(g), newPushCommand(g), newLoadCommand(g), newDigestCommand(g), newTagsCommand(g, "tags", false), newTagsCommand(g, "list-tags", true), newVersionCommand(), newMetadataCommand(),
 	)
+	root.AddCommand(manCommands()...)
 	tellUsage(root)
 	beHelpful(root)
 	return root

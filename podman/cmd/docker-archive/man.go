@@ -1,3 +1,5 @@
+//go:build man
+
 package main
 
 import (
@@ -9,10 +11,10 @@ import (
 	"github.com/spf13/cobra/doc"
 )
 
-// newManCommand returns the hidden command that writes the manual pages, for
-// packagers.
-func newManCommand() *cobra.Command {
-	return &cobra.Command{
+// manCommands returns the hidden command that writes the manual pages, for packagers. Only builds
+// with the tag man have it: its parser of Markdown takes time and memory whenever a command starts.
+func manCommands() []*cobra.Command {
+	return []*cobra.Command{{
 		Use:    "man DIRECTORY",
 		Short:  "Write the manual pages to a directory",
 		Hidden: true,
@@ -33,5 +35,5 @@ func newManCommand() *cobra.Command {
 			}
 			return nil
 		},
-	}
+	}}
 }

@@ -33,7 +33,6 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"inspect"}, "inspect takes one image\n"},
 		{[]string{"copy", "a"}, "copy takes a source and a destination, but is given [\"a\"]\nhint: docker-archive copy docker://alpine:3.20 docker-archive:alpine.tar:alpine:3.20\nSee 'docker-archive copy --help'.\n"},
 		{[]string{"save"}, "there is no image to save\nSee 'docker-archive save --help'.\n"},
-		{[]string{"man"}, "man takes one directory\n"},
 	} {
 		_, errOut, status := command(t, c.args...)
 		assert.Equal(t, exitUsage, status, c.args)

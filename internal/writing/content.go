@@ -7,7 +7,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
-	"github.com/dockerarchive/dockerarchive/internal/async"
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
@@ -59,8 +58,7 @@ type examination struct {
 	start     []byte // the first bytes of the blob
 	size      int64  // of the blob so far
 
-	ahead *async.Writer // to the unpacking; nil if there is none, or it has seen enough
-	pipe  *io.PipeWriter
+	pipe  *io.PipeWriter // to the unpacking; nil if there is none, or it has seen enough
 	found chan content
 }
 
@@ -72,7 +70,7 @@ func newExamination(algorithm compression.Algorithm, by digest.Algorithm, unpack
 		return x
 	}
 	r, w := io.Pipe()
-	x.ahead, x.pipe, x.found = async.NewWriter(w), w, make(chan content, 1)
+	x.pipe, x.found = w, make(chan content, 1)
 	go func() {
 		x.found <- examine(r, algorithm, by)
 		_ = r.Close() // The rest is not looked at.
@@ -80,12 +78,13 @@ func newExamination(algorithm compression.Algorithm, by digest.Algorithm, unpack
 	return x
 }
 
-// Write implements io.Writer. It never fails.
+// Write implements io.Writer. It never fails. It waits for the unpacking to take all: the caller has
+// read ahead meanwhile, and would wait for what is found in the end.
 func (x *examination) Write(p []byte) (int, error) {
 	x.size += int64(len(p))
 	x.start = append(x.start, p[:min(len(p), tarBlock-len(x.start))]...)
-	if x.ahead != nil {
-		if _, err := x.ahead.Write(p); err != nil || x.size > maxExamined {
+	if x.pipe != nil {
+		if _, err := x.pipe.Write(p); err != nil || x.size > maxExamined {
 			x.end()
 		}
 	}
@@ -94,10 +93,9 @@ func (x *examination) Write(p []byte) (int, error) {
 
 // end ends the unpacking.
 func (x *examination) end() {
-	if x.ahead != nil {
-		_ = x.ahead.Close() // Its reader ends when it has seen enough.
+	if x.pipe != nil {
 		_ = x.pipe.Close()
-		x.ahead = nil
+		x.pipe = nil
 	}
 }
 

@@ -138,18 +138,26 @@ func TestWrongRangesOfAnotherHost(t *testing.T) {
 	})
 }
 
-// A cache that fetches a whole blob for any range does that once for each blob, as long as it
-// begins so early that it cannot be told from others.
+// A cache that fetches a whole blob for any range, and a server that reads its way to it, are
+// known after two blobs at the latest, unless they are so fast that they cannot be told from
+// others.
 func TestFastCaches(t *testing.T) {
 	for name, c := range map[string]struct {
 		sizes  []int // in seconds of a slow line
 		fills  int
+		reads  int
 		extra  int  // that the origin sends more than once, likewise
 		helped bool // the last one
 	}{
-		"each a little late":      {[]int{30, 29, 28}, 150, 30 + 29, false},
-		"late in a larger one":    {[]int{10, 60}, 150, 10 + 60, false},
-		"not late in a small one": {[]int{10, 11}, 150, 10 + 11, true},
+		"each a little late":      {[]int{30, 29, 28}, 150, 0, 30 + 29, false},
+		"late in a larger one":    {[]int{10, 60}, 150, 0, 10 + 60, false},
+		"each later than others":  {[]int{10, 11, 12, 13}, 150, 0, 10 + 11, false},
+		"a doubt only":            {[]int{10}, 150, 0, 10, true},
+		"reads its way, a little": {[]int{8, 9, 10, 11}, 0, 50, 0, false},
+		"reads its way, hardly":   {[]int{5, 6, 7, 8}, 0, 50, 0, false},
+		"reads its way, far":      {[]int{5, 500}, 0, 50, 0, false},
+		"reads its way, not seen": {[]int{5, 6, 7, 8}, 0, 500, 0, true},
+		"too fast a cache":        {[]int{10, 11, 12, 13}, 600, 0, 10 + 11 + 12 + 13, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -160,7 +168,7 @@ func TestFastCaches(t *testing.T) {
 					sum += size
 				}
 				s := newServer(lineRate, blobs...)
-				s.late, s.fills, s.lazy = 20*time.Millisecond, c.fills*lineRate, true
+				s.late, s.fills, s.reads, s.lazy = 20*time.Millisecond, c.fills*lineRate, c.reads*lineRate, true
 				o := retrying(new(store).options(), 3)
 				o.Jobs, o.RangeSize = 6, smallPart
 				ranges := 0
@@ -170,9 +178,56 @@ func TestFastCaches(t *testing.T) {
 					}
 				}
 				fetchedInTurn(t, s, o, blobs...)
-				assert.LessOrEqual(t, s.origin, (sum+c.extra)*lineRate)
+				if c.fills > 0 {
+					assert.LessOrEqual(t, s.origin, (sum+c.extra)*lineRate)
+				}
 				assert.Equal(t, c.helped, s.ranges > ranges+1, "the last one")
 			})
+		})
+	}
+}
+
+// A range that comes late by chance is forgotten after some blobs. One that comes very late is
+// doubtful even if others do not come soon.
+func TestDoubts(t *testing.T) {
+	for name, c := range map[string]struct {
+		second       int           // doubtful blob
+		last, others time.Duration // after which ranges of these come
+		ends         bool
+	}{
+		"at once":            {1, 150, 20, true},
+		"soon":               {7, 150, 20, true},
+		"later":              {9, 150, 20, false},
+		"others are as late": {1, 150, 120, false},
+		"all are late":       {1, 180, 120, true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var blobs [][]byte
+			for n := range c.second + 2 {
+				blobs = append(blobs, random(5*lineRate+n))
+			}
+			s := newServer(lineRate, blobs...)
+			s.late = 20 * time.Millisecond
+			s.answer = func(ctx context.Context, data []byte, offset, length int64) (io.Reader, error) {
+				if n := len(data) - 5*lineRate; n == 0 || n == c.second {
+					after := c.others
+					if offset+length == int64(len(data)) {
+						after = c.last
+					}
+					time.Sleep(after*time.Millisecond - s.late)
+				}
+				return exactly(ctx, data, offset, length)
+			}
+			o := retrying(new(store).options(), 3)
+			o.Jobs, o.RangeSize = 6, smallPart
+			ranges := 0
+			o.Progress = func(e progress.Event) {
+				if e.Kind == progress.Started {
+					ranges = s.ranges
+				}
+			}
+			fetchedInTurn(t, s, o, blobs...)
+			assert.Equal(t, c.ends, s.ranges == ranges, name)
 		})
 	}
 }

@@ -12,8 +12,9 @@ const (
 	badRanges = 4
 	// lostHelps is how often a blob may lose its help because a range came too slowly twice.
 	lostHelps = 3
-	// doubts is how many first ranges that begin later than their blobs did are too many.
-	doubts = 2
+	// recent is how many helped blobs a doubtful one counts for: another one of these is one
+	// too many.
+	recent = 8
 	// pause is for how long, at least, nobody begins to help at a host that refused a
 	// request because it has too many.
 	pause = time.Second
@@ -28,7 +29,8 @@ type host struct {
 	asking  bool      // a first range is on its way
 	known   bool      // a range has come
 	over    bool      // no further range is to be asked for
-	doubted int       // first ranges that began later than their blobs
+	blobs   int       // that had a first range
+	doubted int       // the number of the latest one of them that was doubtful; 0 is none
 	bad     int       // ranges in a row that came late, too slowly or not at all
 	lost    int       // blobs that went on without help because of one range
 	good    int       // ranges since most changed
@@ -63,18 +65,24 @@ func (h *host) asked() {
 	h.asking = false
 }
 
-// began notes how long the first range of a blob took to begin. A server that reads its way
-// to it is not always too slow to help, but may be one that fetches a whole blob for it.
-func (h *host) began(after, doubtful time.Duration) {
+// began notes that the first range of a blob has come.
+func (h *host) began() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.known = true
-	if after <= doubtful {
-		return
-	}
-	if h.doubted++; h.doubted >= doubts {
+	h.blobs++
+}
+
+// doubt notes a blob whose last bytes took long to begin. That may be chance, or a server that
+// reads its way to them, or fetches a whole blob for them: not always too slowly to help, but
+// at a price. Two such blobs are no chance.
+func (h *host) doubt() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.doubted > 0 && h.blobs-h.doubted < recent {
 		h.over = true
 	}
+	h.doubted = h.blobs
 }
 
 // came notes a range that has come, late or not. A single one may have met with anything;

@@ -123,7 +123,7 @@ func TestKindsOfServers(t *testing.T) {
 		"a cache":                      {6, slow, func(s *server) { s.fills = 7 * slow }, exact(2), exact(1), exact(total), between{total, total + largeBlob}, alone},
 		"a fast cache":                 {6, slow, func(s *server) { s.fills = 100 * slow }, exact(2), between{400, 600}, exact(total), exact(total), helped},
 		"a fast cache that waits":      {6, slow, func(s *server) { s.fills = 100 * slow; s.lazy = true }, exact(2), exact(1), exact(total), exact(total + largeBlob), alone},
-		"a faster cache that waits":    {6, slow, func(s *server) { s.fills = 150 * slow; s.lazy = true }, exact(2), between{400, 600}, exact(total), exact(2 * total), helped},
+		"a faster cache that waits":    {6, slow, func(s *server) { s.fills = 150 * slow; s.lazy = true }, exact(3), between{370, 420}, between{total, total + 2*smallPart}, exact(2 * total), between{13000, 16000}},
 		"too many requests":            {6, slow, func(s *server) { s.answer = fails(errBusy) }, exact(2), exact(1), exact(total), exact(0), alone},
 		"too many requests sometimes":  {6, slow, func(s *server) { s.answer = every(5, fails(errBusy)) }, between{2, 4}, between{2, 200}, between{total, total + 100*smallPart}, exact(0), between{35000, 45000}},
 		"hangs":                        {6, slow, func(s *server) { s.answer = hanging }, exact(2), exact(4), between{total, total + 20}, exact(0), alone},

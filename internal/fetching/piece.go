@@ -56,12 +56,40 @@ func (g *ranges) attempt(p *piece, ending func()) error {
 	if err != nil {
 		return err
 	}
-	if p.probe {
-		g.host.began(took, (g.begin+g.late)/2)
-	}
+	g.compare(p.probe, took)
 	g.host.came(took > g.late)
 	g.deliver(p)
 	return nil
+}
+
+const (
+	// near is how many ranges the first one, which lies behind them, is compared with.
+	near = 4
+	// hiccups is the divisor of the patience that makes an answer late, and not by chance.
+	hiccups = 10
+)
+
+// compare notes how long a range took to begin. The blob is doubtful if its last bytes began
+// clearly later than its first did, or later than all of the first ranges that helped. These are
+// read on new connections, so that honest servers answer them no faster.
+func (g *ranges) compare(probe bool, took time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if probe {
+		g.host.began()
+		if g.behind = took; took > (g.begin+g.late)/2 {
+			g.near = near
+			g.host.doubt()
+		}
+		return
+	}
+	if g.near == near {
+		return
+	}
+	g.near++
+	if g.before = max(g.before, took); g.near == near && g.behind > 2*g.before+g.f.options.Patience/hiccups {
+		g.host.doubt()
+	}
 }
 
 // firstBegun has the blob's own line wait for the first range if it comes there.

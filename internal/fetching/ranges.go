@@ -68,19 +68,22 @@ type ranges struct {
 
 	mu      sync.Mutex
 	changed sync.Cond
-	first   *piece   // the last one, which shows what ranges are like here; nil when it is in queue
-	begun   bool     // first has
-	ready   bool     // others may help
-	start   int64    // where they begin; 0 if that is not decided
-	next    int64    // where what nobody has claimed yet begins
-	queue   []*piece // what has been claimed and was not returned, in order
-	helpers int      // on lines of others
-	owns    int      // on the blob's own line: two while one range follows another
-	refused bool     // the own line was
-	taken   bool     // the own line has come to start
-	reserve []byte   // for the blob's own line when others have all buffers
-	lent    bool     // reserve is in use
-	err     error    // to be returned behind the pieces that came before
+	first   *piece        // the last one, which shows what ranges are like here; nil when it is in queue
+	begun   bool          // first has
+	ready   bool          // others may help
+	behind  time.Duration // how long the first range took to begin
+	before  time.Duration // how long those that help took, at most
+	near    int           // how many of these there were
+	start   int64         // where they begin; 0 if that is not decided
+	next    int64         // where what nobody has claimed yet begins
+	queue   []*piece      // what has been claimed and was not returned, in order
+	helpers int           // on lines of others
+	owns    int           // on the blob's own line: two while one range follows another
+	refused bool          // the own line was
+	taken   bool          // the own line has come to start
+	reserve []byte        // for the blob's own line when others have all buffers
+	lent    bool          // reserve is in use
+	err     error         // to be returned behind the pieces that came before
 	closed  bool
 }
 

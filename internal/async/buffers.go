@@ -19,14 +19,23 @@ const (
 	// ownBuffers is how many buffers each Reader and Writer has of its own, so that it gets on
 	// whatever all others wait for: one is filled while another is used.
 	ownBuffers = 2
-	// sharedBuffers is how many buffers all Readers and Writers of the process may have together,
-	// beside their own. Without them, each step of a stream waits for the one beside it at every
-	// buffer, and for its goroutine to be woken: a layer that is unpacked takes a quarter longer.
-	sharedBuffers = 8
+	// sharedByReaders and sharedByWriters are how many buffers all Readers, and all Writers, of the
+	// process may have together, beside their own. Without them, each step of a stream waits for the
+	// one beside it at every buffer, and for its goroutine to be woken: a layer that is unpacked takes
+	// a quarter longer. Unpacking makes several times as much as it reads, so Writers have more.
+	sharedByReaders = 8
+	sharedByWriters = 16
+	// waiting is how many buffers a stream may have used at most while it waits for its turn to be
+	// written: what an unpacker takes in and gives out before somebody takes that. Such a stream
+	// would keep shared buffers from the one that it waits for.
+	waiting = 8
 )
 
-// shared has a token for each shared buffer in use.
-var shared = make(chan struct{}, sharedBuffers)
+// These have a token for each shared buffer in use.
+var (
+	lentToReaders = make(chan struct{}, sharedByReaders)
+	lentToWriters = make(chan struct{}, sharedByWriters)
+)
 
 // pool has buffers that nobody uses.
 var pool = sync.Pool{New: func() any { return &buffer{data: make([]byte, bufferSize)} }}
@@ -34,8 +43,9 @@ var pool = sync.Pool{New: func() any { return &buffer{data: make([]byte, bufferS
 // buffer is memory for a piece of a stream.
 type buffer struct {
 	data  []byte
-	users atomic.Int32  // of the data
-	token chan struct{} // has a token for this buffer
+	users atomic.Int32 // of the data
+	by    *allowance   // gave it
+	lent  bool         // it is a shared one
 }
 
 // release says that one user less needs the buffer.
@@ -43,27 +53,34 @@ func (b *buffer) release() {
 	if b.users.Add(-1) > 0 {
 		return
 	}
-	token := b.token
+	by, tokens := b.by, b.by.own
+	if b.lent {
+		tokens = by.shared
+	}
 	pool.Put(b)
-	<-token
+	by.used.Add(1)
+	<-tokens
 }
 
 // allowance gives a Reader or a Writer its buffers.
 type allowance struct {
-	own chan struct{} // has a token for each of its own buffers in use
+	own    chan struct{} // has a token for each of its own buffers in use
+	shared chan struct{} // has one for each that it shares with others
+	used   atomic.Int64  // buffers released
 }
 
-func newAllowance() allowance { return allowance{make(chan struct{}, ownBuffers)} }
+func newAllowance(shared chan struct{}) *allowance {
+	return &allowance{own: make(chan struct{}, ownBuffers), shared: shared}
+}
 
 // get returns a buffer, with one user: a shared one if there is one now, or one of its own as soon
 // as there is one; or nil if stop or done is closed before that.
-func (a allowance) get(stop, done <-chan struct{}) *buffer {
-	token := a.own
+func (a *allowance) get(stop, done <-chan struct{}) *buffer {
+	lent := false
 	select {
 	case a.own <- struct{}{}:
 	default:
-		if lend() {
-			token = shared
+		if lent = a.lend(); lent {
 			break
 		}
 		select {
@@ -75,15 +92,18 @@ func (a allowance) get(stop, done <-chan struct{}) *buffer {
 		}
 	}
 	b := pool.Get().(*buffer)
-	b.token = token
+	b.by, b.lent = a, lent
 	b.users.Store(1)
 	return b
 }
 
-// lend takes a token for a shared buffer if there is one.
-func lend() bool {
+// lend takes a token for a shared buffer if there is one for this stream.
+func (a *allowance) lend() bool {
+	if a.used.Load() <= waiting {
+		return false
+	}
 	select {
-	case shared <- struct{}{}:
+	case a.shared <- struct{}{}:
 		return true
 	default:
 		return false

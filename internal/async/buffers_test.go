@@ -3,6 +3,7 @@ package async
 import (
 	"bytes"
 	"io"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -16,8 +17,8 @@ type endless struct{}
 // Read implements io.Reader.
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
-// used returns how many of all shared buffers are in use.
-func used() int { return len(shared) }
+// lent returns how many of all shared buffers are in use.
+func lent() int { return len(lentToReaders) + len(lentToWriters) }
 
 // However many streams there are, each has no more than its own buffers and a share of the others,
 // and all are given back.
@@ -26,19 +27,22 @@ func TestBuffersAreBounded(t *testing.T) {
 		var readers []*Reader
 		for range 50 {
 			r := NewReader(t.Context(), endless{})
-			_, err := r.Peek(1)
+			_, err := io.CopyN(io.Discard, r, (waiting+2)*bufferSize)
 			require.NoError(t, err)
 			readers = append(readers, r)
 		}
 		goOn := make(chan struct{})
+		written := 0
 		w := NewWriter(io.Discard, writerFunc(func(p []byte) (int, error) {
-			<-goOn
+			if written++; written > waiting+1 {
+				<-goOn
+			}
 			return len(p), nil
 		}))
-		written := make(chan struct{})
+		done := make(chan struct{})
 		go func() {
-			defer close(written)
-			_, err := w.Write(make([]byte, 20*bufferSize))
+			defer close(done)
+			_, err := w.Write(make([]byte, 50*bufferSize))
 			assert.NoError(t, err)
 		}()
 		synctest.Wait()
@@ -46,29 +50,58 @@ func TestBuffersAreBounded(t *testing.T) {
 			assert.Len(t, r.buffers.own, ownBuffers)
 		}
 		assert.Len(t, w.buffers.own, ownBuffers)
-		assert.Equal(t, sharedBuffers, used())
+		assert.Len(t, lentToReaders, sharedByReaders)
+		assert.Len(t, lentToWriters, sharedByWriters)
 		close(goOn)
-		<-written
+		<-done
 		require.NoError(t, w.Close())
 		for _, r := range readers {
 			require.NoError(t, r.Close())
 			assert.Empty(t, r.buffers.own)
 		}
-		assert.Zero(t, used())
+		assert.Zero(t, lent())
+	})
+}
+
+// Streams that wait from the beginning, for their turn to be written, leave all shared buffers to
+// the one that they wait for.
+func TestWaitingStreamsShareNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		turn := make(chan struct{})
+		var all sync.WaitGroup
+		for range 5 {
+			all.Go(func() {
+				r := NewReader(t.Context(), io.LimitReader(endless{}, 50*bufferSize))
+				w := NewWriter(io.Discard, writerFunc(func(p []byte) (int, error) {
+					<-turn
+					return len(p), nil
+				}))
+				_, err := r.WriteTo(w)
+				assert.NoError(t, err)
+				assert.NoError(t, w.Close())
+				assert.NoError(t, r.Close())
+			})
+		}
+		synctest.Wait()
+		assert.Zero(t, lent())
+		close(turn)
+		all.Wait()
+		assert.Zero(t, lent())
 	})
 }
 
 // A stream gets on with its own buffers, though all shared ones are in use and nobody gives one back.
 func TestOwnBuffersAreEnough(t *testing.T) {
-	for range sharedBuffers {
-		require.True(t, lend())
-	}
-	require.False(t, lend())
-	defer func() {
-		for range sharedBuffers {
-			<-shared
+	for _, tokens := range []chan struct{}{lentToReaders, lentToWriters} {
+		for range cap(tokens) {
+			tokens <- struct{}{}
 		}
-	}()
+		defer func() {
+			for range cap(tokens) {
+				<-tokens
+			}
+		}()
+	}
 	want := random(20*bufferSize + 3)
 	var seen, first, second bytes.Buffer
 	r := NewReader(t.Context(), &followed{bytes.NewReader(want), func(p []byte, err error) error {
@@ -89,13 +122,13 @@ func TestOwnBuffersAreEnough(t *testing.T) {
 func TestHangingSourceGivesItsBuffersBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newHanging()
-		r := NewReadCloser(t.Context(), &followed{io.MultiReader(bytes.NewReader(random(2*bufferSize)), source), func(_ []byte, err error) error { return err }})
+		r := NewReadCloser(t.Context(), &followed{io.MultiReader(bytes.NewReader(random(bufferSize)), source), func(_ []byte, err error) error { return err }})
 		<-source.hangs
 		require.NoError(t, r.Close())
 		close(source.goOn)
 		<-r.stopped
 		assert.Empty(t, r.buffers.own)
-		assert.Zero(t, used())
+		assert.Zero(t, lent())
 	})
 }
 

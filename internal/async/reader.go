@@ -41,7 +41,7 @@ type chunk struct {
 // concurrently.
 type Reader struct {
 	ctx       context.Context
-	buffers   allowance
+	buffers   *allowance
 	onWait    func(bool)
 	full      chan chunk
 	following chan chunk // nil if nothing follows reading
@@ -68,7 +68,7 @@ func NewReadCloser(ctx context.Context, r io.ReadCloser) *Reader { return start(
 func start(ctx context.Context, r io.Reader, closer io.Closer) *Reader {
 	a := &Reader{
 		ctx:     ctx,
-		buffers: newAllowance(),
+		buffers: newAllowance(lentToReaders),
 		full:    make(chan chunk, readDepth),
 		stop:    make(chan struct{}),
 		stopped: make(chan struct{}),

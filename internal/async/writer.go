@@ -5,13 +5,13 @@ import (
 	"sync"
 )
 
-// writeDepth is how many full buffers may wait before each writer of a Writer.
-const writeDepth = 2
+// writeDepth is how many full buffers may wait before each writer of a Writer: all that it can have.
+const writeDepth = ownBuffers + sharedByWriters
 
 // Writer writes behind to other writers. Its methods must not be called
 // concurrently.
 type Writer struct {
-	buffers allowance
+	buffers *allowance
 	queues  []chan chunk // before each writer
 	stages  sync.WaitGroup
 	current chunk
@@ -24,7 +24,7 @@ type Writer struct {
 // a goroutine of its own, so that hashing and writing overlap. After an error nothing is
 // written any more. The caller must close the Writer.
 func NewWriter(first io.Writer, others ...io.Writer) *Writer {
-	a := &Writer{buffers: newAllowance()}
+	a := &Writer{buffers: newAllowance(lentToWriters)}
 	writers := append([]io.Writer{first}, others...)
 	for range writers {
 		a.queues = append(a.queues, make(chan chunk, writeDepth))

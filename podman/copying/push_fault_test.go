@@ -33,6 +33,8 @@ func kindOf(r *http.Request) string {
 		return r.Method + " mount"
 	case strings.Contains(r.URL.Path, "/referrers/"):
 		return r.Method + " referrers"
+	case strings.Contains(r.URL.Path, "/uploads/") && r.Method == http.MethodPut && r.ContentLength > 0:
+		return "PUT whole"
 	case strings.Contains(r.URL.Path, "/uploads/"):
 		return r.Method + " upload"
 	}
@@ -98,19 +100,29 @@ func TestPushFaults(t *testing.T) {
 	require.NoError(t, err)
 	assert.ElementsMatch(t, []string{
 		"GET base", "HEAD manifest by tag", "HEAD manifest by digest", "HEAD blob", "POST upload",
-		"PATCH upload", "PUT upload", "PUT manifest by digest", "PUT manifest by tag", "GET referrers", "GET manifest by tag",
+		"PUT whole", "PUT manifest by digest", "PUT manifest by tag", "GET referrers", "GET manifest by tag",
 	}, slices.Collect(maps.Keys(kinds)))
+
+	inParts := []string{"PATCH upload", "PUT upload"} // To a registry that takes no whole blob.
+	for _, kind := range inParts {
+		kinds[kind] = true
+	}
 
 	// Push believes a registry that says it has the blob. Real registries look for blobs
 	// when they get a manifest.
-	believed := map[string]bool{"a page to HEAD blob": true, "created to PUT upload": true}
+	believed := map[string]bool{"a page to HEAD blob": true, "created to PUT upload": true, "created to PUT whole": true}
 	for name, fault := range pushFaults {
 		for kind := range kinds {
 			for _, times := range []int{1, 1000} {
 				t.Run(fmt.Sprint(name, " to ", kind, " ", times), func(t *testing.T) {
 					asked := 0
 					to, results, err := push(t, 3, func(k string, w http.ResponseWriter, r *http.Request) bool {
-						if k != kind {
+						switch {
+						case k == kind:
+						case k == "PUT whole" && slices.Contains(inParts, kind):
+							w.WriteHeader(http.StatusBadRequest)
+							return true
+						default:
 							return false
 						}
 						asked++

@@ -42,17 +42,13 @@ func (u *breakingUploads) answer(n int, w http.ResponseWriter, r *http.Request) 
 		w.Header().Set("Location", fmt.Sprintf("%s%d", r.URL.Path, n))
 		w.WriteHeader(http.StatusAccepted)
 	case http.MethodPatch:
-		data, _ := io.ReadAll(io.LimitReader(r.Body, u.every))
-		u.received += int64(len(data))
-		u.data[r.URL.Path] = append(u.data[r.URL.Path], data...)
-		if int64(len(data)) == u.every {
-			panic(http.ErrAbortHandler)
-		}
+		u.take(r)
 		w.WriteHeader(http.StatusAccepted)
 	case http.MethodGet:
 		w.Header().Set("Range", fmt.Sprintf("0-%d", len(u.data[r.URL.Path])-1))
 		w.WriteHeader(http.StatusNoContent)
 	case http.MethodPut:
+		u.take(r)
 		whole := "http://" + u.address + r.URL.Path[:strings.LastIndex(r.URL.Path, "/")+1] + "?digest=" + url.QueryEscape(r.URL.Query().Get("digest"))
 		request, _ := http.NewRequest(http.MethodPost, whole, bytes.NewReader(u.data[r.URL.Path]))
 		request.Header.Set("Test-Direct", "yes")
@@ -64,6 +60,16 @@ func (u *breakingUploads) answer(n int, w http.ResponseWriter, r *http.Request) 
 		w.WriteHeader(response.StatusCode)
 	}
 	return true
+}
+
+// take takes bytes of a blob.
+func (u *breakingUploads) take(r *http.Request) {
+	data, _ := io.ReadAll(io.LimitReader(r.Body, u.every))
+	u.received += int64(len(data))
+	u.data[r.URL.Path] = append(u.data[r.URL.Path], data...)
+	if int64(len(data)) == u.every {
+		panic(http.ErrAbortHandler)
+	}
 }
 
 // An upload that breaks goes on where it broke, however often.

@@ -160,7 +160,7 @@ func TestSilentRegistry(t *testing.T) {
 		"push, hello":                   {http.MethodGet, "/v2/", of(img, push)},
 		"push, blob there":              {http.MethodHead, "/blobs/", of(img, push)},
 		"push, start":                   {http.MethodPost, "/uploads/", of(img, push)},
-		"push, upload":                  {http.MethodPatch, "/uploads/", of(large, push)},
+		"push, upload":                  {http.MethodPut, "/uploads/", of(large, push)},
 		"push, commit":                  {http.MethodPut, "/uploads/", of(img, push)},
 		"push, manifest":                {http.MethodPut, "/manifests/", of(img, push)},
 	} {

@@ -31,7 +31,7 @@ var All = []Oddity{
 		},
 	},
 	{Name: "tokens end while blobs are read", Seen: "GitLab, Docker Hub behind a proxy", Wrap: tokens(2, asked("GET", "/blobs/"))},
-	{Name: "tokens end while blobs are sent", Seen: "GitLab, Harbor", Wrap: tokens(1, asked("PATCH", "/blobs/uploads/"))},
+	{Name: "tokens end while blobs are sent", Seen: "GitLab, Harbor", Wrap: tokens(1, sending)},
 	{Name: "tokens end while manifests are sent", Seen: "GitLab", Wrap: tokens(1, asked("PUT", "/manifests/"))},
 	{Name: "no referrers API, and a page", Seen: "Docker Hub", NoReferrers: true, Wrap: answering(asked("GET", "/referrers/"), answer(http.StatusNotFound, "404 page not found\n"))},
 	{Name: "no referrers API, and 405", Seen: "ECR", NoReferrers: true, Wrap: answering(asked("GET", "/referrers/"), answer(http.StatusMethodNotAllowed, ""))},
@@ -57,31 +57,35 @@ var All = []Oddity{
 	},
 	{
 		Name: "a proxy limits bodies", Seen: "Harbor, Nexus behind nginx",
-		Wrap:  answering(func(r *http.Request) bool { return r.Method == http.MethodPatch && r.ContentLength > 64<<10 }, answer(http.StatusRequestEntityTooLarge, strings.Replace(nginx, "%s", "413 Request Entity Too Large", 1))),
+		Wrap:  answering(func(r *http.Request) bool { return sending(r) && r.ContentLength > 64<<10 }, answer(http.StatusRequestEntityTooLarge, strings.Replace(nginx, "%s", "413 Request Entity Too Large", 1))),
 		Fails: map[string]string{"push": "--chunk-size", "copy to": "limit"},
 	},
 	{
 		Name: "its disk is full", Seen: "distribution", Once: true,
-		Wrap:  answering(asked("PATCH", "/blobs/uploads/"), answer(http.StatusInternalServerError, `{"errors":[{"code":"UNKNOWN","message":"unknown error","detail":{"DriverName":"filesystem","Enclosed":{"Op":"write","Path":"/var/lib/registry","Err":28}}}]}`)),
+		Wrap:  answering(sending, answer(http.StatusInternalServerError, `{"errors":[{"code":"UNKNOWN","message":"unknown error","detail":{"DriverName":"filesystem","Enclosed":{"Op":"write","Path":"/var/lib/registry","Err":28}}}]}`)),
 		Fails: map[string]string{"push": "no space left", "push chunks": "no space left", "copy to": "no space left"},
 	},
 	{
 		Name: "its store is full", Seen: "Nexus, Artifactory", Once: true,
-		Wrap:  answering(asked("PATCH", "/blobs/uploads/"), answer(http.StatusInsufficientStorage, strings.Replace(nginx, "%s", "507 Insufficient Storage", 1))),
+		Wrap:  answering(sending, answer(http.StatusInsufficientStorage, strings.Replace(nginx, "%s", "507 Insufficient Storage", 1))),
 		Fails: map[string]string{"push": "no space left", "push chunks": "no space left", "copy to": "no space left"},
 	},
 	{
 		Name: "chunks have a least size", Seen: "GHCR, Google",
 		Wrap: leastChunk(30_000),
 	},
+	{
+		Name: "takes no blob in the request that ends its upload", Seen: "Artifactory of 2019",
+		Wrap: answering(func(r *http.Request) bool { return sending(r) && r.Method == http.MethodPut }, answer(http.StatusBadRequest, `{"errors":[{"code":"DIGEST_INVALID"}]}`)),
+	},
 	{Name: "manifests are sent too often", Seen: "Quay", Wrap: first(1, asked("PUT", "/manifests/"), answer(http.StatusTooManyRequests, "", "Retry-After", "0"))},
-	{Name: "blobs are sent too often", Seen: "Quay, Artifactory", Wrap: first(1, asked("PATCH", "/blobs/uploads/"), answer(http.StatusTooManyRequests, "", "Retry-After", "0"))},
+	{Name: "blobs are sent too often", Seen: "Quay, Artifactory", Wrap: first(1, sending, answer(http.StatusTooManyRequests, "", "Retry-After", "0"))},
 	{Name: "uploads begin too often", Seen: "Docker Hub", Wrap: first(1, asked("POST", "/blobs/uploads/"), answer(http.StatusTooManyRequests, `{"errors":[{"code":"TOOMANYREQUESTS"}]}`, "Retry-After", "0"))},
 	{Name: "referrers are asked for too often", Seen: "GHCR", Wrap: first(1, asked("GET", "/referrers/"), answer(http.StatusTooManyRequests, "", "Retry-After", "0"))},
 	{Name: "pulls are too many", Seen: "Docker Hub", Wrap: first(1, asked("GET", "/manifests/"), answer(http.StatusTooManyRequests, `{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit."}]}`, "Retry-After", "0"))},
 	{Name: "busy at times", Seen: "Artifactory", Wrap: first(1, asked("GET PUT PATCH POST", "/blobs/"), answer(http.StatusServiceUnavailable, strings.Replace(nginx, "%s", "503", 1), "Retry-After", "0"))},
 	{Name: "manifests are sent too often, and a date says until when", Seen: "Artifactory behind a proxy", Wrap: first(1, asked("PUT", "/manifests/"), untilNow(http.StatusTooManyRequests))},
-	{Name: "blobs are sent while it is busy, and a date says until when", Seen: "Quay", Wrap: first(1, asked("PATCH", "/blobs/uploads/"), untilNow(http.StatusServiceUnavailable))},
+	{Name: "blobs are sent while it is busy, and a date says until when", Seen: "Quay", Wrap: first(1, sending, untilNow(http.StatusServiceUnavailable))},
 	{Name: "tokens are asked for too often", Seen: "Docker Hub, GitLab", Wrap: func(next http.Handler) http.Handler {
 		return first(1, asked("GET POST", "/token"), answer(http.StatusTooManyRequests, `{"errors":[{"code":"TOOMANYREQUESTS"}]}`, "Retry-After", "0"))(tokens(1<<20, asked("GET", ""))(next))
 	}},
@@ -115,6 +119,11 @@ var All = []Oddity{
 		}
 		return status
 	})},
+}
+
+// sending reports whether a request brings bytes of a blob.
+func sending(r *http.Request) bool {
+	return r.ContentLength != 0 && asked("PATCH PUT", "/blobs/uploads/")(r)
 }
 
 // leastChunk is a registry that wants chunks of so many bytes, except for the last one.

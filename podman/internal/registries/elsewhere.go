@@ -64,7 +64,7 @@ func (c *Client) Put(ctx context.Context, to reference.Named, blob io.Reader, in
 	if info.Digest == "" {
 		u.blob.Digest = sum.Digest()
 	}
-	if err := u.end(ctx, r); err != nil {
+	if err := u.end(ctx, r, nil); err != nil {
 		return types.BlobInfo{}, err
 	}
 	return types.BlobInfo{Digest: u.blob.Digest, Size: read.n}, nil

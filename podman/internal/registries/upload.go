@@ -65,7 +65,7 @@ func (u *Upload) Send(ctx context.Context, open func(skip int64) (io.ReadCloser,
 	}
 	enough := max(worthwhile, u.blob.Size/64) // All that is there is read again for the rest.
 	for {
-		before := u.sent
+		before, whole := u.sent, u.whole()
 		err := u.attempt(ctx, r, open)
 		if err == nil || ctx.Err() != nil || u.location == nil {
 			return err
@@ -85,6 +85,7 @@ func (u *Upload) Send(ctx context.Context, open func(skip int64) (io.ReadCloser,
 		switch {
 		case rejected: // There is a new one.
 			u.renewed = true
+		case whole && u.client.patches(u.to): // It may take that.
 		case u.sent >= before+enough:
 		case refused && u.sent > before: // Some was still on its way when the registry was asked.
 		case refused && before > 0: // It may not be able to go on.
@@ -117,12 +118,15 @@ func (u *Upload) attempt(ctx context.Context, r *remote.Repository, open func(sk
 			return err
 		}
 	}
+	if u.whole() {
+		return u.put(ctx, r, open)
+	}
 	if u.sent < u.blob.Size {
 		if err := u.patch(ctx, r, open); err != nil {
 			return err
 		}
 	}
-	return u.end(ctx, r)
+	return u.end(ctx, r, nil)
 }
 
 func (u *Upload) begin(ctx context.Context, r *remote.Repository) error {
@@ -197,13 +201,13 @@ func (u *Upload) send(ctx context.Context, r *remote.Repository, header http.Hea
 	return nil
 }
 
-// end makes a blob of the bytes that have been sent.
-func (u *Upload) end(ctx context.Context, r *remote.Repository) error {
+// end makes a blob of the bytes that have been sent, and of rest, which may be nil.
+func (u *Upload) end(ctx context.Context, r *remote.Repository, rest *sized) error {
 	end := *u.location
 	query := end.Query()
 	query.Set("digest", u.blob.Digest.String())
 	end.RawQuery = query.Encode()
-	_, err := u.do(ctx, r, http.MethodPut, end.String(), nil, nil, http.StatusCreated)
+	_, err := u.do(ctx, r, http.MethodPut, end.String(), nil, rest, http.StatusCreated)
 	return err
 }
 

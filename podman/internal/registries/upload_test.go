@@ -49,7 +49,10 @@ func (s *uploadServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", fmt.Sprintf("/upload/%d", s.begun))
 		w.WriteHeader(http.StatusAccepted)
 	case http.MethodPatch:
-		s.patch(w, r)
+		if s.take(w, r) {
+			w.Header().Set("Location", fmt.Sprintf("/upload/%d?state=all", s.begun))
+			w.WriteHeader(http.StatusAccepted)
+		}
 	case http.MethodGet:
 		if s.says != nil && s.says(w, len(s.data)) {
 			return
@@ -58,6 +61,9 @@ func (s *uploadServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		s.data, s.coming = append(s.data, s.coming...), nil
 	case http.MethodPut:
+		if r.ContentLength > 0 && !s.take(w, r) {
+			return
+		}
 		s.done = digest.FromBytes(s.data)
 		if r.URL.Query().Get("digest") != s.done.String() {
 			w.WriteHeader(http.StatusBadRequest)
@@ -67,12 +73,13 @@ func (s *uploadServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *uploadServer) patch(w http.ResponseWriter, r *http.Request) {
+// take takes bytes of the blob, unless they are a part that it does not want.
+func (s *uploadServer) take(w http.ResponseWriter, r *http.Request) bool {
 	var first, last int64
 	if part := r.Header.Get("Content-Range"); part != "" {
 		if _, err := fmt.Sscanf(part, "%d-%d", &first, &last); err != nil || s.noRanges || first != int64(len(s.data)) || last-first+1 != r.ContentLength {
 			w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
-			return
+			return false
 		}
 	}
 	data, err := io.ReadAll(io.LimitReader(r.Body, s.breakAfter))
@@ -84,8 +91,7 @@ func (s *uploadServer) patch(w http.ResponseWriter, r *http.Request) {
 	if err != nil || int64(len(data)) < r.ContentLength {
 		panic(http.ErrAbortHandler)
 	}
-	w.Header().Set("Location", fmt.Sprintf("/upload/%d?state=all", s.begun))
-	w.WriteHeader(http.StatusAccepted)
+	return true
 }
 
 // uploadTo returns an upload of 5 MiB, a function that opens the blob, and the blob.
@@ -167,14 +173,14 @@ func TestUploadFails(t *testing.T) {
 	}{
 		"little":     {nil, 1<<20 - 1, 1},
 		"nothing":    {nil, 0, 1},
-		"forgotten":  {func(w http.ResponseWriter, _ int) bool { w.WriteHeader(http.StatusNotFound); return true }, 2 << 20, 2},
+		"forgotten":  {func(w http.ResponseWriter, _ int) bool { w.WriteHeader(http.StatusNotFound); return true }, 2 << 20, 3},
 		"busy":       {func(w http.ResponseWriter, _ int) bool { w.WriteHeader(http.StatusServiceUnavailable); return true }, 2 << 20, 1},
-		"cannot say": {func(w http.ResponseWriter, _ int) bool { w.WriteHeader(http.StatusNoContent); return true }, 2 << 20, 2},
+		"cannot say": {func(w http.ResponseWriter, _ int) bool { w.WriteHeader(http.StatusNoContent); return true }, 2 << 20, 3},
 		"too much": {func(w http.ResponseWriter, _ int) bool {
 			w.Header().Set("Range", "0-5242880")
 			w.WriteHeader(http.StatusNoContent)
 			return true
-		}, 2 << 20, 2},
+		}, 2 << 20, 3},
 		"hung up": {func(http.ResponseWriter, int) bool { panic(http.ErrAbortHandler) }, 2 << 20, 1},
 		"less than it has": {func(w http.ResponseWriter, n int) bool {
 			w.Header().Set("Range", fmt.Sprintf("0-%d", n-2))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"os"
@@ -307,4 +308,26 @@ type otherwiseSigned struct{ imagetest.Source }
 
 func (otherwiseSigned) GetSignaturesWithFormat(context.Context) ([]testSignature, error) {
 	return nil, nil
+}
+
+// A registry that knows no ranges, and breaks every answer before all of a blob has come, ends a
+// copy after as many attempts as there are.
+func TestCopyThatBreaksBeforeItsPlace(t *testing.T) {
+	t.Parallel()
+	reg := newRangedRegistry(t)
+	broken := reg.breakAfter(1000)
+	var requests atomic.Int64
+	reg.whole = func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
+		requests.Add(1)
+		return broken(w, r, blob)
+	}
+	reg.answer = func(w http.ResponseWriter, r *http.Request, blob []byte) bool {
+		r.Header.Del("Range")
+		return false
+	}
+	_, err := reg.copy(t.Context(), t, dockerarchive.ImageTransport, 100, 1)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	// Two blobs are begun, gone on with, and tried again once. Each time one range is requested
+	// before, and another one after the break by containers/image.
+	assert.LessOrEqual(t, requests.Load(), int64(2*3*3))
 }

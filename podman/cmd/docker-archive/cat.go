@@ -18,7 +18,7 @@ func newCatCommand(g *globalOptions) *cobra.Command {
 		Use:   "cat IMAGE PATH...",
 		Short: "Print files in an image",
 		Long: `Print files of an image, one after another. Symbolic links are followed inside
-the image. Only what is needed is read.
+the image. Only what is needed is read: an uncompressed layer is not verified.
 
 ` + imageUsage + `
 

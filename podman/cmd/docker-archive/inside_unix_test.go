@@ -176,6 +176,19 @@ func TestExport(t *testing.T) {
 	assert.Equal(t, first, string(imagetest.ReadFile(t, file)), "the old one")
 }
 
+// Only compressed layers are verified before cat prints a file of them.
+func TestCatOfADamagedLayer(t *testing.T) {
+	layer := layerTar(t, regularFile("etc/os-release", "ID=new\n"))
+	damaged := bytes.Replace(layer, []byte("ID=new"), []byte("ID=bad"), 1)
+	config := map[string]any{"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + imagetest.Sum(layer)}}}
+	out, _ := succeeds(t, "cat", savedImage(t, config, damaged), "/etc/os-release")
+	assert.Equal(t, "ID=bad\n", out)
+	out, errOut, status := command(t, "cat", savedImage(t, config, imagetest.Gzipped(damaged)), "/etc/os-release")
+	assert.Empty(t, out)
+	assert.Contains(t, errOut, "its content is damaged")
+	assert.Equal(t, exitFailure, status)
+}
+
 // A layer that has a path twice makes export take back what it has written.
 func TestExportTakesBack(t *testing.T) {
 	path := savedImage(t, nil, layerTar(t, regularFile("a", strings.Repeat("old", 100_000)), regularFile("b", "b"), regularFile("a", "new")), layerTar(t, regularFile("c", "c")))

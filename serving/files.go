@@ -21,7 +21,9 @@ import (
 
 // tarName matches the names of a directory's files that are served. Names that begin
 // with a dot belong to unfinished files.
-var tarName = regexp.MustCompile(`(?i)^[^.].*\.(?:tar|tgz|tzst|txz|tbz2?|tar\.[a-z0-9]{2,4})$`)
+var tarName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)^[^.].*\.(?:tar|tgz|tzst|txz|tbz2?|tar\.[a-z0-9]{2,4})$`)
+})
 
 // stamp tells whether a file is still the same.
 type stamp struct {
@@ -299,7 +301,7 @@ func (s *Server) findIn(dir string, before *snapshot) (files []file, err error) 
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
 		isDir := e.IsDir() && !strings.HasPrefix(e.Name(), ".")
-		if !isDir && (!tarName.MatchString(e.Name()) || otherPart(path)) {
+		if !isDir && (!tarName().MatchString(e.Name()) || otherPart(path)) {
 			continue
 		}
 		now, err := stampOf(path)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -37,7 +38,9 @@ const (
 
 // validName is the specification's, and allows hosts with a port before it:
 // clients may ask for the names of images in archives as they are.
-var validName = regexp.MustCompile(`^[a-zA-Z0-9.-]+:[0-9]+(/` + component + `)+$|^` + component + `(/` + component + `)*$`)
+var validName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-zA-Z0-9.-]+:[0-9]+(/` + component + `)+$|^` + component + `(/` + component + `)*$`)
+})
 
 const (
 	component = `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
@@ -117,7 +120,7 @@ func (s *Server) routeRepository(w http.ResponseWriter, r *http.Request, view *s
 	case repository != nil:
 	case strings.Contains(reference, ":") && (s.lookAgain(a) || s.failUnsure(w, r, a)):
 		return
-	case len(name) > maxName || !validName.MatchString(name):
+	case len(name) > maxName || !validName().MatchString(name):
 		fail(w, r, http.StatusBadRequest, codeNameInvalid, "the name of the repository is not valid")
 		return
 	default:

@@ -183,13 +183,13 @@ func (s *Server) look(ctx context.Context, l *location) ([]file, error) {
 		return nil, missing
 	case err != nil:
 		return nil, err
-	case len(infos) == 0 && len(l.found) == 0 && tarName.MatchString(path.Base(l.address)):
+	case len(infos) == 0 && len(l.found) == 0 && tarName().MatchString(path.Base(l.address)):
 		return nil, missing // The name is that of an archive, not of a folder.
 	}
 	l.folder = len(infos) > 0
 	var files []file
 	for _, info := range infos {
-		if tarName.MatchString(path.Base(info.Address)) {
+		if tarName().MatchString(path.Base(info.Address)) {
 			files = append(files, file{path: info.Address, stamp: stamp{version: info.Version}})
 		}
 	}

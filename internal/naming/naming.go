@@ -7,24 +7,34 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 )
 
 // freeName matches a name that the OCI image layout allows
 // (org.opencontainers.image.ref.name), except names with a colon or an at sign: these must be
-// NAME:TAG or NAME@DIGEST. A name that looks like an image ID is a mistake, too.
+// NAME:TAG or NAME@DIGEST.
+//
+// What a program does as it starts takes time and memory in all its runs. So long expressions are
+// compiled when they are needed, and lengths are compared without them.
 var (
-	freeName = regexp.MustCompile(`^[A-Za-z0-9]+(?:(?:[-._+]|--)[A-Za-z0-9]+)*(?:/[A-Za-z0-9]+(?:(?:[-._+]|--)[A-Za-z0-9]+)*)*$`)
-	imageID  = regexp.MustCompile(`^[0-9a-f]{64}$`)
-
-	// tagText is without its limit: 127 states more would take milliseconds as a program starts.
+	freeName = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^[A-Za-z0-9]+(?:(?:[-._+]|--)[A-Za-z0-9]+)*(?:/[A-Za-z0-9]+(?:(?:[-._+]|--)[A-Za-z0-9]+)*)*$`)
+	})
+	// tagText is without its limit, which is maxTag.
 	tagText = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]*$`)
 )
 
-const maxTag = 128
+const (
+	maxTag = 128
+	lenID  = 64
+)
 
 // IsFree reports whether something can be the name of an image in an OCI image
-// layout although it is no reference.
-func IsFree(name string) bool { return freeName.MatchString(name) && !imageID.MatchString(name) }
+// layout although it is no reference. A name that looks like an image ID is a mistake.
+func IsFree(name string) bool {
+	isID := len(name) == lenID && strings.Trim(name, "0123456789abcdef") == ""
+	return !isID && freeName().MatchString(name)
+}
 
 // IsTag reports whether s can be the tag of a name: as the distribution specification has it.
 func IsTag(s string) bool { return len(s) <= maxTag && tagText.MatchString(s) }

@@ -93,7 +93,7 @@ func inPlan(plan [][]image.Blob, d digest.Digest) bool {
 }
 
 // encoded matches a possible digest in the name of an entry.
-var encoded = regexp.MustCompile(`[0-9a-f]{64}`)
+var encoded = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[0-9a-f]{64}`) })
 
 // maxSearches is how often a file is looked through again because a part that looked like
 // a blob was none, and may hold some.
@@ -165,7 +165,7 @@ func (s *restSearch) run(ctx context.Context) (found []rest, err error) {
 // says returns the blob that an entry claims to be, if it has the place and form of a
 // written one.
 func (s *restSearch) says(r tarfile.Rest) (digest.Digest, bool, error) {
-	d, err := digest.Parse(digest.Canonical.String() + ":" + encoded.FindString(r.Name))
+	d, err := digest.Parse(digest.Canonical.String() + ":" + encoded().FindString(r.Name))
 	if err != nil || s.layout.BlobName(d) != r.Name {
 		return "", false, nil
 	}

@@ -58,6 +58,6 @@ func (e *Existing) isOurs(left int64) bool {
 
 // isBlob reports whether an entry of this name is one of a blob.
 func (e *Existing) isBlob(name string) bool {
-	d, err := digest.Parse(digest.Canonical.String() + ":" + encoded.FindString(name))
+	d, err := digest.Parse(digest.Canonical.String() + ":" + encoded().FindString(name))
 	return err == nil && (e.layout.BlobName(d) == name || e.layout.ConfigName(d) == name)
 }

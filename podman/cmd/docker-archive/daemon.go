@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -35,8 +34,11 @@ func locateDaemon(sys *types.SystemContext) error {
 	return nil
 }
 
-// shortID matches an ID of an image, or the beginning of one, as docker takes it.
-var shortID = regexp.MustCompile(`^(sha256:)?[0-9a-f]{1,64}$`)
+// isShortID reports whether something is the ID of an image, or the beginning of one, as docker takes it.
+func isShortID(id string) bool {
+	id = strings.TrimPrefix(id, "sha256:")
+	return id != "" && len(id) <= digest.SHA256.Size()*2 && strings.Trim(id, "0123456789abcdef") == ""
+}
 
 // wholeID asks the daemon to complete the ID of an image that is docker-daemon: and the
 // beginning of an ID. It returns other images unchanged. A name that could be an ID stays a
@@ -49,7 +51,7 @@ func wholeID(ctx context.Context, sys *types.SystemContext, image string) (strin
 	if err := locateDaemon(sys); err != nil {
 		return "", err
 	}
-	if _, err := digest.Parse(id); err == nil || !shortID.MatchString(id) {
+	if _, err := digest.Parse(id); err == nil || !isShortID(id) {
 		return image, nil
 	}
 	told, err := daemon.Inspect(ctx, daemon.Config{

@@ -85,7 +85,7 @@ func (u *Upload) Send(ctx context.Context, open func(skip int64) (io.ReadCloser,
 		switch {
 		case rejected: // There is a new one.
 			u.renewed = true
-		case whole && u.client.patches(u.to): // It may take that.
+		case whole && u.client.patches(u.to): // It may take that instead.
 		case u.sent >= before+enough:
 		case refused && u.sent > before: // Some was still on its way when the registry was asked.
 		case refused && before > 0: // It may not be able to go on.

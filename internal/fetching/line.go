@@ -49,7 +49,7 @@ func (r *reader) meet(p []byte) []byte {
 			r.body.Close() // It has only been read from.
 		}
 		r.ahead.takeOver()
-		r.asksForParts()
+		r.asksForParts(r.ahead.host)
 		r.body = r.ahead
 		r.line = line{from: r.n, begun: true, alone: r.line.alone, pace: pace{window: judged * r.f.options.Patience}}
 	default:

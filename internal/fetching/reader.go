@@ -141,8 +141,8 @@ func (r *reader) readBody(p []byte) (int, error) {
 // open opens the blob where reading is, as a whole if that is at its start.
 func (r *reader) open() error {
 	r.line = line{from: r.n, asked: time.Now(), alone: r.line.alone, pace: pace{window: r.f.options.Patience}}
-	if r.n > 0 && r.f.hostOf(r.images[0]) != nil {
-		r.asksForParts()
+	if h := r.f.hostOf(r.images[0]); r.n > 0 && h != nil {
+		r.asksForParts(h)
 	}
 	body, err := r.images[0].source.Open(r.ctx, r.blob.Descriptor, r.n)
 	if err == nil {
@@ -152,8 +152,8 @@ func (r *reader) open() error {
 }
 
 // asksForParts notes that a server may have made something else of that.
-func (r *reader) asksForParts() {
-	if h := r.f.hostOf(r.images[0]); !slices.Contains(r.parts, h) {
+func (r *reader) asksForParts(h *host) {
+	if !slices.Contains(r.parts, h) {
 		r.parts = append(r.parts, h)
 	}
 	r.f.ranged.Store(true)

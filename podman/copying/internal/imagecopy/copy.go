@@ -41,8 +41,7 @@ type Job struct {
 
 // Copy copies an image, and returns its manifest.
 func Copy(ctx context.Context, job Job) ([]byte, error) {
-	ctx = fetching.Remembering(ctx) // For further attempts.
-	var read atomic.Bool            // something has been
+	var read atomic.Bool // something has been
 	told := job.Progress
 	job.Progress = func(e progress.Event) {
 		if e.Kind == progress.Finished && e.Err == nil {
@@ -52,6 +51,7 @@ func Copy(ctx context.Context, job Job) ([]byte, error) {
 			told(e)
 		}
 	}
+	ctx = fetching.Remembering(ctx) // For further attempts.
 	m, err := Once(ctx, job, AsSave)
 	if err != nil && sources.IsRejected(err) && read.Load() && !retry.IsFinal(err) {
 		m, err = Once(ctx, job, AsSave) // With a new token, which the registry may take.

@@ -64,14 +64,15 @@ type Archive struct {
 	layout layout.Layout
 	blobs  *blobSet
 	// Not changed after New:
-	slots   map[digest.Digest]*tarfile.Slot // places of planned blobs
-	mixed   bool                            // a planned layer may come in two compressions
-	inOrder bool                            // images are sealed in order, not as they are committed
-	old     *Existing                       // nil for a new archive
-	adopted bool                            // blobs that were left in the file
-	begun   int64                           // tar.Sealed() at the beginning
-	readEnd func(ctx context.Context, d digest.Digest, n int) ([]byte, error)
-	unpack  func(io.Reader, compression.Algorithm) (io.ReadCloser, error)
+	slots    map[digest.Digest]*tarfile.Slot // places of planned blobs
+	examined map[digest.Digest]bool          // the planned layers that are unpacked if they are compressed, and those that are not
+	mixed    bool                            // a planned layer may come in two compressions
+	inOrder  bool                            // images are sealed in order, not as they are committed
+	old      *Existing                       // nil for a new archive
+	adopted  bool                            // blobs that were left in the file
+	begun    int64                           // tar.Sealed() at the beginning
+	readEnd  func(ctx context.Context, d digest.Digest, n int) ([]byte, error)
+	unpack   func(io.Reader, compression.Algorithm) (io.ReadCloser, error)
 
 	sealing lock // held while anything is sealed; before mu
 	table   layout.Table
@@ -141,17 +142,18 @@ func Space(l layout.Layout, plan [][]image.Blob) (need int64, known bool, err er
 // newArchive is New for a container that is written to out in its own way.
 func newArchive(ctx context.Context, out *output.Output, tar tarfile.Writer, path string, o Options) (*Archive, error) {
 	a := &Archive{
-		path:    path,
-		out:     out,
-		tar:     tar,
-		layout:  o.Layout,
-		blobs:   newBlobSet(),
-		slots:   map[digest.Digest]*tarfile.Slot{},
-		sealing: newLock(),
-		old:     o.Existing,
-		readEnd: o.ReadEnd,
-		unpack:  compression.NewReader,
-		begun:   tar.Sealed(),
+		path:     path,
+		out:      out,
+		tar:      tar,
+		layout:   o.Layout,
+		blobs:    newBlobSet(),
+		slots:    map[digest.Digest]*tarfile.Slot{},
+		examined: toExamine(o.Plan),
+		sealing:  newLock(),
+		old:      o.Existing,
+		readEnd:  o.ReadEnd,
+		unpack:   compression.NewReader,
+		begun:    tar.Sealed(),
 	}
 	if a.old != nil {
 		a.table = a.old.table

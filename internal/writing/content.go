@@ -1,34 +1,68 @@
 package writing
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
 	"github.com/dockerarchive/dockerarchive/internal/catalog"
 	"github.com/dockerarchive/dockerarchive/internal/compression"
+	"github.com/dockerarchive/dockerarchive/internal/image"
 	"github.com/dockerarchive/dockerarchive/internal/tarfile"
 )
 
 // Writing accepts only content that verify accepts, as far as that can be known at the
 // speed of writing. To unpack a compressed layer, and hash the result, takes three times
-// as long as to hash and write it. So layers that are not large are unpacked beside their
-// way into the archive, and large ones are stored as they come. Size alone decides, so
+// as long as to hash and write it. So the smallest layers of an image are unpacked on their
+// way into the archive, and the others are stored as they come. Sizes alone decide, so
 // that an image that is refused once is refused always.
 
 const (
-	// maxExamined is how many bytes a compressed layer may have that is unpacked to see
-	// whether that can be done.
+	// maxExamined is how many bytes the compressed layers of an image may have together that
+	// are unpacked to see whether that can be done; each of them, if nobody knows the others.
 	maxExamined = 16 << 20
-	// maxReexamined is the same for one that an archive has already.
+	// maxReexamined is how many bytes one may have that an archive has already.
 	maxReexamined = 1 << 20
 	// maxUnpacked is how much of it, in bytes.
 	maxUnpacked = 128 << 20
 	// tarBlock is the number of bytes that tell a tar archive from something else.
 	tarBlock = 512
 )
+
+// toExamine returns which layers of planned images are to be unpacked: true for those, and
+// false for the others. A layer of several images is if it is in one of them.
+func toExamine(plan [][]image.Blob) map[digest.Digest]bool {
+	examined := map[digest.Digest]bool{}
+	for _, blobs := range plan {
+		var layers []image.Blob
+		for _, b := range blobs {
+			if b.Kind == image.KindLayer && b.Size >= 0 {
+				layers = append(layers, b)
+			}
+		}
+		slices.SortFunc(layers, func(a, b image.Blob) int {
+			return cmp.Or(cmp.Compare(a.Size, b.Size), cmp.Compare(a.Digest, b.Digest))
+		})
+		left := int64(maxExamined)
+		for _, b := range slices.CompactFunc(layers, func(a, b image.Blob) bool { return a.Digest == b.Digest }) {
+			left = max(left-b.Size, -1) // Once it is negative, it remains so.
+			examined[b.Digest] = examined[b.Digest] || left >= 0
+		}
+	}
+	return examined
+}
+
+// examines reports whether a compressed blob of a size, -1 if that is unknown, is to be unpacked.
+func (a *Archive) examines(d digest.Digest, size int64) bool {
+	if examined, planned := a.examined[d]; planned {
+		return examined
+	}
+	return size <= maxExamined
+}
 
 // content has the known facts about a blob as a layer. The zero value is none.
 type content struct {

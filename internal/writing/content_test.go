@@ -3,14 +3,17 @@ package writing
 import (
 	"bytes"
 	"compress/gzip"
+	"math"
 	"math/rand/v2"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dockerarchive/dockerarchive/errdef"
+	"github.com/dockerarchive/dockerarchive/internal/image"
 )
 
 // noise is a layer of bytes that do not get smaller, so that nothing tries to make them so.
@@ -72,6 +75,61 @@ func TestCompressedLayersAreExamined(t *testing.T) {
 				require.ErrorContains(t, err, c.want)
 				require.ErrorIs(t, err, errdef.ErrDamaged)
 			}
+		})
+	}
+}
+
+// Only the smallest layers of a planned image are unpacked, as many as are not too large together.
+// A layer that two images share is, if it is in either of them.
+func TestSmallestLayersAreExamined(t *testing.T) {
+	layer := func(name string, size int64) image.Blob {
+		return image.Blob{Kind: image.KindLayer, Descriptor: v1.Descriptor{Digest: digest.FromString(name), Size: size}}
+	}
+	config := image.Blob{Kind: image.KindConfig, Descriptor: v1.Descriptor{Digest: digest.FromString("config"), Size: maxExamined}}
+	large, half, rest, small := layer("large", maxExamined), layer("half", maxExamined/2), layer("rest", maxExamined/2-1), layer("small", 1)
+	a := &Archive{examined: toExamine([][]image.Blob{
+		{large, half, small, half, rest, config},
+		{large, layer("huge", math.MaxInt64), layer("unknown", -1)},
+		{half, layer("one more", maxExamined/2), layer("larger", maxExamined/2+1)},
+	})}
+	for name, want := range map[string]bool{
+		"half": true, "rest": true, "small": true, // all of them fit exactly
+		"large": true, // in the second image
+		"huge":  false, "larger": false, "one more": true,
+	} {
+		assert.Equal(t, want, a.examines(digest.FromString(name), 1), name)
+	}
+	assert.True(t, a.examines(digest.FromString("unknown"), -1), "its size is seen as it comes")
+	assert.True(t, a.examines(digest.FromString("not planned"), maxExamined))
+	assert.False(t, a.examines(digest.FromString("not planned"), maxExamined+1))
+}
+
+// A planned layer that is not among the smallest is left to verify, in whatever order they come.
+func TestLargerLayersAreLeftToVerify(t *testing.T) {
+	damaged := func(l testLayer) testLayer {
+		l.blob = bytes.Clone(l.blob)
+		l.blob[len(l.blob)-5] ^= 1
+		return l
+	}
+	larger, smaller := noise(9<<20), noise(8<<20)
+	for name, c := range map[string]struct {
+		layers []testLayer
+		want   string
+	}{
+		"larger damaged":  {[]testLayer{damaged(larger), smaller}, ""},
+		"smaller damaged": {[]testLayer{larger, damaged(smaller)}, "cannot be unpacked"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newImage(t, "m", c.layers...)
+			a := newTestArchive(t, layouts["oci"], plan(m))
+			require.NoError(t, putAll(a.Archive, m, false))
+			err := a.Check(m.Image)
+			if c.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, c.want)
+			require.ErrorIs(t, err, errdef.ErrDamaged)
 		})
 	}
 }

@@ -71,7 +71,11 @@ func (a *Archive) adopt(ctx context.Context, o Options) error {
 		if r.blob.algorithm, err = algorithmOf(r.Content(search.file)); err != nil {
 			return err
 		}
-		r.blob.content = contentOf(r.Content(search.file), r.blob.algorithm, r.blob.digest.Algorithm(), maxExamined)
+		limit := int64(0)
+		if a.examines(r.blob.digest, r.Size) {
+			limit = maxExamined
+		}
+		r.blob.content = contentOf(r.Content(search.file), r.blob.algorithm, r.blob.digest.Algorithm(), limit)
 		a.blobs.keep(r.blob)
 		a.debugf("%s, %d bytes, is there from a run that was not completed", r.Name, r.Size)
 	}

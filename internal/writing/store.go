@@ -121,7 +121,7 @@ func (a *Archive) store(ctx context.Context, stream io.Reader, info received) (r
 		b.algorithm, algorithm = algorithm, compression.None
 	}
 	if info.digest != "" { // Else it is made here.
-		b.examined = newExamination(b.algorithm, info.digest.Algorithm(), info.size <= maxExamined)
+		b.examined = newExamination(b.algorithm, info.digest.Algorithm(), a.examines(info.digest, info.size))
 	} else {
 		b.examined = newExamination(b.algorithm, digest.Canonical, false)
 	}

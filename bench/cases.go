@@ -90,6 +90,8 @@ var cases = []benchCase{
 		ours: side{run: "docker-archive copy " + oci + " docker-archive:$OUT:example.com/app:v0"}, theirs: side{run: "bench copy " + oci + " docker-archive:$OUT:example.com/app:v0"}},
 	{name: "registry", registry: pulled, title: "registry → docker-archive: ÷ containers/image", goal: 0.60, distinct: image, same: true,
 		ours: side{run: "docker-archive copy " + image0 + " docker-archive:$OUT:example.com/app:v0"}, theirs: side{run: theirs}},
+	{name: "registry-oci", registry: pulled, title: "registry → docker-archive: ÷ the same from oci:", goal: 1.1, same: true,
+		ours: side{run: "docker-archive copy " + image0 + " docker-archive:$OUT:example.com/app:v0"}, theirs: side{run: "docker-archive copy " + oci + " docker-archive:$OUT:example.com/app:v0"}},
 	{name: "plain", title: "dir:, uncompressed → docker-archive: ÷ containers/image", goal: 0.65, same: true,
 		ours: side{run: "docker-archive copy dir:plain docker-archive:$OUT:example.com/app:v0"}, theirs: side{run: "bench copy dir:plain docker-archive:$OUT:example.com/app:v0"}},
 	// Their manifest calls the layers, which are not compressed, gzip.
@@ -104,6 +106,8 @@ var cases = []benchCase{
 		ours: side{run: save}, theirs: side{run: theirs}},
 	{name: "save-crane", registry: pulled, title: "registry → save ÷ crane pull", goal: 0.75, distinct: image, needs: "crane",
 		ours: side{run: save}, theirs: side{run: "crane pull --insecure $REGISTRY/bench/app:v0 $OUT"}},
+	{name: "save-parts", registry: parted, title: "registry → save of 30 layers of 10 MB ÷ crane pull", goal: 0.8, needs: "crane",
+		ours: side{run: "docker-archive save -o $OUT docker://$REGISTRY/bench/parts:v0"}, theirs: side{run: "crane pull --insecure $REGISTRY/bench/parts:v0 $OUT"}},
 	{name: "save-tls", registry: secure, title: "registry over TLS, both verify its certificate → save ÷ crane pull", goal: 0.8, distinct: image, needs: "crane",
 		ours: side{run: verifying + save + " --tls-verify"}, theirs: side{run: verifying + "crane pull $REGISTRY/bench/app:v0 $OUT"}},
 	{name: "save-regctl", registry: pulled, title: "registry → save ÷ regctl image export", goal: 0.75, distinct: image, needs: "regctl",

@@ -52,6 +52,14 @@ rm -r many
 printf '[storage]\ndriver = "overlay"\ngraphroot = "%s/store/root"\nrunroot = "%s/store/run"\n' $DATA $DATA >storage.conf
 touch complete`
 
+// fillParts puts an image of thirty layers into a registry, and makes it before the first time.
+const fillParts = `if [ ! -e parts.tar ]; then
+rm -rf parts; bench parts parts
+docker-archive make -q $(for i in $(seq 30); do echo --layer parts/part$i.tar.gz; done) --set-platform linux/amd64 -t example.com/parts:v0 -o parts.new
+rm -r parts; mv parts.new parts.tar
+fi
+docker-archive push -q parts.tar $ADDRESS/bench`
+
 // addTo adds ten small images to a copy of an archive, each by itself. Before the first time it makes
 // these images, and the archives: young.tar, and grown.tar by 489 adds to that.
 func addTo(archive string) side {
@@ -131,6 +139,26 @@ func writeLayers(ctx context.Context, args []string) error {
 	}
 	for _, name := range tags("small", 20) {
 		if err := writeLayer(ctx, filepath.Join(dir, name), 5e6, sources.noise); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeParts writes the layers of an image of thirty to a directory, as tools make it that put
+// each package into a layer of its own.
+func writeParts(ctx context.Context, args []string) error {
+	dir := args[0]
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	files, err := listFiles()
+	if err != nil {
+		return err
+	}
+	sources := &corpus{files: files, random: rand.NewChaCha8([32]byte{3})}
+	for _, name := range tags("part", 30) {
+		if err := writeLayer(ctx, filepath.Join(dir, name), 26e6, sources.next); err != nil {
 			return err
 		}
 	}

@@ -32,7 +32,7 @@ import (
 
 // helpers are the functions of this program for lines of shell, by its first argument.
 var helpers = map[string]func(ctx context.Context, args []string) error{
-	"copy": copyImage, "open": openImages, "inflate": inflateFiles, "hash": hashFiles, "read": readServer, "layers": writeLayers, "store": serveStore, "upload": upload, "certificate": makeCertificate,
+	"copy": copyImage, "open": openImages, "inflate": inflateFiles, "hash": hashFiles, "read": readServer, "layers": writeLayers, "parts": writeParts, "store": serveStore, "upload": upload, "certificate": makeCertificate,
 }
 
 // copyImage copies an image from one reference to another with containers/image alone.

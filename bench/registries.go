@@ -44,7 +44,9 @@ const (
 var (
 	pulled = &registry{name: "docker-registry", title: "Debian's docker-registry", needs: "docker-registry", goal: 0.8,
 		run: debian("addr: $ADDRESS", "$DATA/docker-registry") + runDebian, fill: fillAll}
-	empty = &registry{needs: "docker-registry", run: debian("addr: $ADDRESS", "$TMPDIR/registry") + runDebian}
+	// parted has an image of many layers of 10 MB.
+	parted = &registry{needs: "docker-registry", run: debian("addr: $ADDRESS", "$DATA/docker-registry") + runDebian, fill: fillParts}
+	empty  = &registry{needs: "docker-registry", run: debian("addr: $ADDRESS", "$TMPDIR/registry") + runDebian}
 	// secure is pulled over TLS, with a certificate that verifying has for its own.
 	secure = &registry{needs: "docker-registry", fill: fillAll,
 		run: "bench certificate $TMPDIR/tls.crt $TMPDIR/tls.key\n" +

@@ -74,9 +74,8 @@ func (r *runner) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	// Both sides collect garbage as the command does.
 	for name, value := range map[string]string{
-		"PATH": strings.Join([]string{own, filepath.Dir(self), clients, os.Getenv("PATH")}, ":"), "GOGC": cmp.Or(os.Getenv("GOGC"), "50"),
+		"PATH": strings.Join([]string{own, filepath.Dir(self), clients, os.Getenv("PATH")}, ":"),
 		"DATA": r.data, "TMPDIR": r.scratch, "OUT": filepath.Join(r.scratch, "out"), "SOCKETS": r.sockets,
 		"REGCTL_CONFIG": filepath.Join(r.scratch, "regctl.json"), "CONTAINERS_STORAGE_CONF": filepath.Join(r.data, "storage.conf"),
 	} {

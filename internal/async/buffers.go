@@ -25,9 +25,9 @@ const (
 	// a quarter longer. Unpacking makes several times as much as it reads, so Writers have more.
 	sharedByReaders = 8
 	sharedByWriters = 16
-	// waiting is how many buffers a stream may have used at most while it waits for its turn to be
-	// written: what an unpacker takes in and gives out before somebody takes that. Such a stream
-	// would keep shared buffers from the one that it waits for.
+	// waiting is how many buffers a stream has used before it gets shared ones. One that waits for its
+	// turn to be written has used fewer: an unpacker takes in three, or six that are half full, before
+	// somebody must take what it gives out. It would keep shared buffers from the one that it waits for.
 	waiting = 8
 )
 

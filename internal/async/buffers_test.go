@@ -2,13 +2,17 @@ package async
 
 import (
 	"bytes"
+	"compress/gzip"
 	"io"
 	"sync"
 	"testing"
 	"testing/synctest"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/dockerarchive/dockerarchive/internal/compression"
 )
 
 // endless is a source that never ends.
@@ -64,30 +68,59 @@ func TestBuffersAreBounded(t *testing.T) {
 }
 
 // Streams that wait from the beginning, for their turn to be written, leave all shared buffers to
-// the one that they wait for.
+// the one that they wait for, whatever their unpackers take in before they give anything out.
 func TestWaitingStreamsShareNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		turn := make(chan struct{})
-		var all sync.WaitGroup
-		for range 5 {
-			all.Go(func() {
-				r := NewReader(t.Context(), io.LimitReader(endless{}, 50*bufferSize))
-				w := NewWriter(io.Discard, writerFunc(func(p []byte) (int, error) {
-					<-turn
-					return len(p), nil
-				}))
-				_, err := r.WriteTo(w)
-				assert.NoError(t, err)
-				assert.NoError(t, w.Close())
-				assert.NoError(t, r.Close())
-			})
-		}
-		synctest.Wait()
-		assert.Zero(t, lent())
-		close(turn)
-		all.Wait()
-		assert.Zero(t, lent())
-	})
+	data := random(20 * bufferSize)
+	for _, algorithm := range []compression.Algorithm{compression.None, compression.Gzip, compression.Zstd} {
+		synctest.Test(t, func(t *testing.T) {
+			turn := make(chan struct{})
+			var all sync.WaitGroup
+			for range 3 {
+				all.Go(func() {
+					r := NewReader(t.Context(), bytes.NewReader(packed(t, data, algorithm)))
+					unpacked, err := compression.NewReader(r, algorithm)
+					if !assert.NoError(t, err) {
+						return
+					}
+					w := NewWriter(io.Discard, writerFunc(func(p []byte) (int, error) {
+						<-turn
+						return len(p), nil
+					}))
+					_, err = io.Copy(w, unpacked)
+					assert.NoError(t, err)
+					assert.NoError(t, w.Close())
+					assert.NoError(t, unpacked.Close())
+					assert.NoError(t, r.Close())
+				})
+			}
+			synctest.Wait()
+			assert.Zero(t, lent(), algorithm)
+			close(turn)
+			all.Wait()
+			assert.Zero(t, lent(), algorithm)
+		})
+	}
+}
+
+// packed returns data that is compressed, and no smaller.
+func packed(t *testing.T, data []byte, algorithm compression.Algorithm) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	var w io.WriteCloser
+	var err error
+	switch algorithm {
+	case compression.None:
+		return data
+	case compression.Gzip:
+		w = gzip.NewWriter(&out)
+	default:
+		w, err = zstd.NewWriter(&out)
+		require.NoError(t, err)
+	}
+	_, err = w.Write(data)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	return out.Bytes()
 }
 
 // A stream gets on with its own buffers, though all shared ones are in use and nobody gives one back.

@@ -75,6 +75,16 @@ func IsFull(err error) bool {
 
 var noSpace = regexp.MustCompile(`(?i)no space left|"Err":28\b`)
 
+// isDenied reports whether a registry refuses a blob however it is sent: for lack of a right, for
+// a quota, or because a proxy limits all bodies.
+func isDenied(err error) bool {
+	switch status, _ := Status(err); status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestEntityTooLarge:
+		return true
+	}
+	return false
+}
+
 // errTokenRejected means that a registry stopped accepting a token during an upload. There is
 // a new one by now.
 var errTokenRejected = errors.New("the registry rejected its own token")

@@ -296,7 +296,7 @@ type Client struct {
 	mu           sync.Mutex
 	repositories map[string]*repository // by the name they are reached under
 	places       map[string]*place      // of images, by their names
-	patched      map[string]bool        // the registries that have not taken a whole blob in one PUT
+	broken       map[string]int         // how many whole blobs in one PUT each registry has not taken
 }
 
 // repository is a repository at a registry or a mirror of it.
@@ -321,7 +321,7 @@ func New(sys *types.SystemContext) *Client {
 	if sys == nil {
 		sys = &types.SystemContext{}
 	}
-	return &Client{sys: sys, repositories: map[string]*repository{}, places: map[string]*place{}, patched: map[string]bool{}}
+	return &Client{sys: sys, repositories: map[string]*repository{}, places: map[string]*place{}, broken: map[string]int{}}
 }
 
 // Close closes idle connections.

@@ -33,6 +33,8 @@ type Upload struct {
 	fresh    bool     // the location is that of an upload that has just begun
 	anew     bool     // is sent as a whole every time, because the registry does not go on
 	unsure   bool     // the registry has not been able to say what it has
+	inOne    bool     // the last attempt sent the blob in the request that ends the upload
+	inParts  bool     // is not sent so again, because that failed
 	renewed  bool     // the token, because the registry rejected one
 	least    int64    // bytes that the registry wants in each chunk but the last one
 
@@ -65,7 +67,7 @@ func (u *Upload) Send(ctx context.Context, open func(skip int64) (io.ReadCloser,
 	}
 	enough := max(worthwhile, u.blob.Size/64) // All that is there is read again for the rest.
 	for {
-		before, whole := u.sent, u.whole()
+		before := u.sent
 		err := u.attempt(ctx, r, open)
 		if err == nil || ctx.Err() != nil || u.location == nil {
 			return err
@@ -78,6 +80,9 @@ func (u *Upload) Send(ctx context.Context, open func(skip int64) (io.ReadCloser,
 		if isBusy(err) || IsFull(err) {
 			return err // The caller waits before it tries again.
 		}
+		if u.inOne && isDenied(err) {
+			return err // The rest, or all of it in another way, would be denied too.
+		}
 		refused := isRefused(err)
 		if u.ask(ctx, r) != nil {
 			return err
@@ -85,7 +90,7 @@ func (u *Upload) Send(ctx context.Context, open func(skip int64) (io.ReadCloser,
 		switch {
 		case rejected: // There is a new one.
 			u.renewed = true
-		case whole && u.client.patches(u.to): // It may take that instead.
+		case u.inOne && u.inParts: // It may take that instead.
 		case u.sent >= before+enough:
 		case refused && u.sent > before: // Some was still on its way when the registry was asked.
 		case refused && before > 0: // It may not be able to go on.
@@ -113,12 +118,13 @@ func (u *Upload) askAgain(ctx context.Context, r *remote.Repository) error {
 // attempt sends the missing bytes over one connection.
 func (u *Upload) attempt(ctx context.Context, r *remote.Repository, open func(skip int64) (io.ReadCloser, error)) error {
 	defer func() { u.fresh = false }()
+	u.inOne = false
 	if u.location == nil {
 		if err := u.begin(ctx, r); err != nil {
 			return err
 		}
 	}
-	if u.whole() {
+	if u.inOne = u.whole(); u.inOne {
 		return u.put(ctx, r, open)
 	}
 	if u.sent < u.blob.Size {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,12 +18,15 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/types"
+
+	"github.com/dockerarchive/dockerarchive/podman/internal/registries"
 )
 
 // wholeServer takes blobs, and says which requests it has got.
 type wholeServer struct {
 	*uploadServer
 	whole func(w http.ResponseWriter, r *http.Request) bool // may answer a PUT with a blob
+	other func(w http.ResponseWriter, r *http.Request) bool // may answer any other request
 
 	mu   sync.Mutex
 	seen []string
@@ -43,7 +47,11 @@ func (s *wholeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.seen = append(s.seen, request)
 	s.mu.Unlock()
-	if request == "PUT data" && s.whole != nil && s.whole(w, r) {
+	answer := s.other
+	if request == "PUT data" {
+		answer = s.whole
+	}
+	if answer != nil && answer(w, r) {
 		return
 	}
 	s.uploadServer.ServeHTTP(w, r)
@@ -75,7 +83,20 @@ func (s *wholeServer) sender(t *testing.T) func(context.Context) error {
 const (
 	inOne   = "POST, PUT data"
 	inParts = "POST, PATCH data, PUT"
+	inBoth  = inOne + ", GET, PATCH data, PUT"
 )
+
+// status returns a function that answers a blob with a status.
+func status(code int) func(http.ResponseWriter, *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.WriteHeader(code)
+		return true
+	}
+}
+
+// some reads a part of a blob.
+func some(r *http.Request) { _, _ = io.CopyN(io.Discard, r.Body, 1<<20) }
 
 // A blob goes into the request that ends the upload.
 func TestUploadInOne(t *testing.T) {
@@ -93,27 +114,16 @@ func TestUploadToWhoTakesNoWhole(t *testing.T) {
 	other := serve(t, func(_ http.ResponseWriter, r *http.Request) {
 		assert.Fail(t, "a redirect was followed", "%s %s", r.Method, r.URL)
 	})
-	some := func(r *http.Request) { _, _ = io.CopyN(io.Discard, r.Body, 1<<20) }
-	status := func(code int) func(http.ResponseWriter, *http.Request) bool {
-		return func(w http.ResponseWriter, r *http.Request) bool {
-			_, _ = io.Copy(io.Discard, r.Body)
-			w.WriteHeader(code)
-			return true
-		}
-	}
 	for name, whole := range map[string]func(http.ResponseWriter, *http.Request) bool{
 		"400": status(http.StatusBadRequest),
 		"404": status(http.StatusNotFound),
 		"405": status(http.StatusMethodNotAllowed),
-		"413": status(http.StatusRequestEntityTooLarge),
-		"500": status(http.StatusInternalServerError),
+		"501": status(http.StatusNotImplemented),
 		"202": status(http.StatusAccepted),
 		"refuses at once": func(w http.ResponseWriter, _ *http.Request) bool {
 			w.WriteHeader(http.StatusBadRequest)
 			return true
 		},
-		"hangs up":            func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) },
-		"hangs up in between": func(_ http.ResponseWriter, r *http.Request) bool { some(r); panic(http.ErrAbortHandler) },
 		"redirects": func(w http.ResponseWriter, r *http.Request) bool {
 			some(r)
 			http.Redirect(w, r, "http://"+other+"/upload", http.StatusTemporaryRedirect)
@@ -124,11 +134,78 @@ func TestUploadToWhoTakesNoWhole(t *testing.T) {
 			s := &wholeServer{uploadServer: &uploadServer{breakAfter: 1 << 30}, whole: whole}
 			send := s.sender(t)
 			require.NoError(t, send(t.Context()))
-			assert.Equal(t, inOne+", GET, PATCH data, PUT", s.requests())
+			assert.Equal(t, inBoth, s.requests())
 			require.NoError(t, send(t.Context()))
 			assert.Equal(t, inParts, s.requests())
 		})
 	}
+}
+
+// If a whole blob breaks for a reason that may be the line's, or a server's behind the registry,
+// only that blob goes in a PATCH. After the second, all do.
+func TestUploadInOneBreaksTwice(t *testing.T) {
+	for name, whole := range map[string]func(http.ResponseWriter, *http.Request) bool{
+		"408":                 status(http.StatusRequestTimeout),
+		"500":                 status(http.StatusInternalServerError),
+		"502":                 status(http.StatusBadGateway),
+		"504":                 status(http.StatusGatewayTimeout),
+		"hangs up":            func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) },
+		"hangs up in between": func(_ http.ResponseWriter, r *http.Request) bool { some(r); panic(http.ErrAbortHandler) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var takes atomic.Bool
+			s := &wholeServer{uploadServer: &uploadServer{breakAfter: 1 << 30}, whole: func(w http.ResponseWriter, r *http.Request) bool {
+				return !takes.Load() && whole(w, r)
+			}}
+			send := s.sender(t)
+			for _, c := range []struct {
+				takes bool
+				want  string
+			}{{false, inBoth}, {true, inOne}, {false, inBoth}, {true, inParts}} {
+				takes.Store(c.takes)
+				require.NoError(t, send(t.Context()))
+				assert.Equal(t, c.want, s.requests())
+			}
+		})
+	}
+}
+
+// A blob that a registry refuses however it is sent is sent once, and says nothing of other blobs.
+func TestUploadInOneIsDenied(t *testing.T) {
+	for _, code := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestEntityTooLarge} {
+		t.Run(fmt.Sprint(code), func(t *testing.T) {
+			var answered atomic.Bool
+			s := &wholeServer{uploadServer: &uploadServer{breakAfter: 1 << 30}, whole: func(w http.ResponseWriter, r *http.Request) bool {
+				return !answered.Swap(true) && status(code)(w, r)
+			}}
+			send := s.sender(t)
+			got, ok := registries.Status(send(t.Context()))
+			assert.True(t, ok)
+			assert.Equal(t, code, got)
+			assert.Equal(t, inOne, s.requests())
+			require.NoError(t, send(t.Context()))
+			assert.Equal(t, inOne, s.requests())
+		})
+	}
+}
+
+// A blob in a PATCH gets no attempt for free because meanwhile another has shown that the registry
+// takes no whole one.
+func TestUploadInOneOfAnother(t *testing.T) {
+	s := &wholeServer{uploadServer: &uploadServer{breakAfter: 1 << 30}, whole: status(http.StatusBadRequest)}
+	send := s.sender(t)
+	var posts, patches atomic.Int32
+	s.other = func(_ http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case r.Method == http.MethodPost && posts.Add(1) == 1: // The other is sent before this upload begins.
+			assert.NoError(t, send(t.Context()))
+		case r.Method == http.MethodPatch && patches.Add(1) == 2: // This upload's.
+			panic(http.ErrAbortHandler)
+		}
+		return false
+	}
+	require.Error(t, send(t.Context()))
+	assert.Equal(t, "POST, "+inBoth+", PATCH data, GET", s.requests())
 }
 
 // A registry that treats the PUT as it treats a PATCH has all then, and gets nothing twice.
@@ -148,7 +225,7 @@ func TestUploadThatEndsLater(t *testing.T) {
 func TestUploadInOneBreaks(t *testing.T) {
 	s := &wholeServer{uploadServer: &uploadServer{breakAfter: 2 << 20}}
 	require.NoError(t, s.sender(t)(t.Context()))
-	assert.Equal(t, inOne+", GET, PATCH data, PUT", s.requests())
+	assert.Equal(t, inBoth, s.requests())
 	assert.EqualValues(t, 3<<20, s.received)
 }
 
@@ -189,21 +266,40 @@ func TestUploadInOneLater(t *testing.T) {
 	}
 }
 
-// A registry that takes a whole blob and says nothing, until the caller gives up, gets the next in a
-// PATCH, so that it is not waited for with each.
+// A registry that takes a whole blob and says nothing, until package stall gives up, gets the next in
+// a PATCH, so that it is not waited for with each. It still gets whole ones if the caller gives up.
 func TestUploadInOneIsSilent(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	s := &wholeServer{uploadServer: &uploadServer{breakAfter: 1 << 30}, whole: func(_ http.ResponseWriter, r *http.Request) bool {
-		_, _ = io.Copy(io.Discard, r.Body)
-		silent := ctx.Err() == nil
-		if cancel(); silent {
-			<-r.Context().Done()
-		}
-		return silent
-	}}
-	send := s.sender(t)
-	require.ErrorIs(t, send(ctx), context.Canceled)
-	assert.Equal(t, inOne, s.requests())
-	require.NoError(t, send(t.Context()))
-	assert.Equal(t, inParts, s.requests())
+	for name, c := range map[string]struct {
+		cause error
+		times int
+		next  string
+	}{
+		"silence":           {os.ErrDeadlineExceeded, 1, inParts}, // It is a net.Error.
+		"cancelled":         {context.Canceled, 2, inOne},
+		"deadline":          {context.DeadlineExceeded, 2, inOne},
+		"silence elsewhere": {fmt.Errorf("sending another: %w", os.ErrDeadlineExceeded), 2, inOne},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var end atomic.Pointer[context.CancelCauseFunc]
+			s := &wholeServer{uploadServer: &uploadServer{breakAfter: 1 << 30}, whole: func(_ http.ResponseWriter, r *http.Request) bool {
+				cancel := end.Swap(nil)
+				if cancel == nil {
+					return false
+				}
+				_, _ = io.Copy(io.Discard, r.Body)
+				(*cancel)(c.cause)
+				<-r.Context().Done()
+				return true
+			}}
+			send := s.sender(t)
+			for range c.times {
+				ctx, cancel := context.WithCancelCause(t.Context())
+				end.Store(&cancel)
+				require.ErrorIs(t, send(ctx), c.cause)
+				assert.Equal(t, inOne, s.requests())
+			}
+			require.NoError(t, send(t.Context()))
+			assert.Equal(t, c.next, s.requests())
+		})
+	}
 }

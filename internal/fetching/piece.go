@@ -70,8 +70,7 @@ const (
 )
 
 // compare notes how long a range took to begin. The blob is doubtful if its last bytes began
-// clearly later than its first did, or later than all of the first ranges that helped. These are
-// read on new connections, so that honest servers answer them no faster.
+// clearly later than its first did, or later than all of the first ranges that helped.
 func (g *ranges) compare(probe bool, took time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

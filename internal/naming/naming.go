@@ -14,7 +14,7 @@ import (
 // (org.opencontainers.image.ref.name), except names with a colon or an at sign: these must be
 // NAME:TAG or NAME@DIGEST.
 //
-// What a program does as it starts takes time and memory in all its runs. So long expressions are
+// Work at the start costs time and memory in every run. So long expressions are
 // compiled when they are needed, and lengths are compared without them.
 var (
 	freeName = sync.OnceValue(func() *regexp.Regexp {

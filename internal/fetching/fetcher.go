@@ -314,6 +314,7 @@ func (f *Fetcher) Fatal(err error) bool {
 // blob was read in ranges or a part of it was kept, for that may be why.
 func (f *Fetcher) fetchFrom(ctx context.Context, blob *Blob, images []*Image) error {
 	whole, kept := false, f.options.Kept(ctx, blob)
+	var suspects []*host // that ranges of a wrong blob came from
 	for {
 		r := newReader(ctx, f, blob, images)
 		r.whole, r.kept = whole, kept
@@ -325,16 +326,18 @@ func (f *Fetcher) fetchFrom(ctx context.Context, blob *Blob, images []*Image) er
 			continue
 		}
 		if errors.Is(err, ErrMismatch) && len(images) > 0 && len(r.parts) > 0 && !whole && ctx.Err() == nil {
-			for _, h := range r.parts {
-				h.end() // It may not have been the ranges; nothing is lost without them.
-			}
-			whole = true
+			whole, suspects = true, r.parts
 			continue
+		}
+		if err == nil {
+			for _, h := range suspects { // Without their ranges it is right.
+				h.end()
+			}
 		}
 		if !errors.Is(err, ErrMismatch) || len(images) < 2 || ctx.Err() != nil {
 			return err
 		}
-		images, whole = images[1:], false
+		images, whole, suspects = images[1:], false, nil
 	}
 }
 

@@ -1,6 +1,7 @@
 package fetching_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/dockerarchive/dockerarchive/internal/fetching"
 )
@@ -69,7 +71,7 @@ func TestHostsOfMirrors(t *testing.T) {
 		s.answer = fails(fetching.ErrNoRanges)
 		assert.Equal(t, 1, asking(t, s, hosts, blob))
 		s.answer, s.prepared = nil, func() { s.host = "mirror.example.com" }
-		assert.Zero(t, asking(t, s, hosts, blob))
+		assert.NotZero(t, asking(t, s, hosts, blob))
 		s.host = "registry.example.com"
 		assert.NotZero(t, asking(t, s, hosts, blob))
 		s.host, s.answer = "registry.example.com", fails(fetching.ErrNoRanges)
@@ -77,6 +79,24 @@ func TestHostsOfMirrors(t *testing.T) {
 		assert.Equal(t, 1, asking(t, s, hosts, blob))
 		s.host, s.answer, s.prepared = "registry.example.com", nil, nil
 		assert.Greater(t, asking(t, s, hosts, blob), 1, "the mirror is to blame")
+	})
+}
+
+// A blob that is wrong also without ranges says nothing of its host.
+func TestDamagedBlobBlamesNoHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		damaged, blob := random(30*lineRate), random(29*lineRate)
+		s, hosts := newServer(lineRate, damaged, blob), new(fetching.Hosts)
+		wanted := descriptor(damaged)
+		s.blobs[wanted.Digest] = append(bytes.Clone(damaged[1:]), 0)
+		o := retrying(new(store).options(), 3)
+		o.Jobs, o.RangeSize, o.Hosts = 6, smallPart, hosts
+		f := fetching.New(o)
+		f.Need(f.AddImage(s, "", wrapped("x")), wanted)
+		require.ErrorIs(t, run(t.Context(), f, f.Blobs()), fetching.ErrMismatch)
+		synctest.Wait()
+		assert.NotZero(t, s.ranges)
+		assert.NotZero(t, asking(t, s, hosts, blob))
 	})
 }
 

@@ -85,7 +85,7 @@ func (r *reader) judge() {
 	if !free || !ok || float64(left) <= rate*long.Seconds() {
 		return
 	}
-	if h.ended() || !img.source.(RangeSource).Prepared(r.ctx) { // Soon.
+	if !img.source.(RangeSource).Prepared(r.ctx) { // Soon. Before that, the host is a guess, whatever is known of it.
 		return
 	}
 	if h = r.f.hostOf(img); h == nil || !h.mayHelp() {

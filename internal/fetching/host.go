@@ -74,8 +74,8 @@ func (h *host) began() {
 }
 
 // doubt notes a blob whose last bytes took long to begin. Chance may be the reason, or a
-// server that reads its way to them, or fetches a whole blob for them: not always too slowly to help, but
-// at a price. Two such blobs are no chance.
+// server that reads its way to them, or fetches a whole blob for them: not always too
+// slowly to help, but at a price. Two such blobs are no chance.
 func (h *host) doubt() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

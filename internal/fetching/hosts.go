@@ -53,8 +53,7 @@ func HostsOf(ctx context.Context) *Hosts {
 }
 
 // hostOf returns what is known of the host that the ranges of an image come from, nil if it
-// has none. The host changes when a mirror
-// turns out to have the image.
+// has none. The host changes when a mirror turns out to have the image.
 func (f *Fetcher) hostOf(img *Image) *host {
 	ranged, ok := img.source.(RangeSource)
 	if !ok {

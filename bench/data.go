@@ -121,14 +121,10 @@ func tags(prefix string, n int) (all []string) {
 // writeLayers writes the layers to a directory.
 func writeLayers(ctx context.Context, args []string) error {
 	dir := args[0]
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	files, err := listFiles()
+	sources, err := newCorpus(dir, 1)
 	if err != nil {
 		return err
 	}
-	sources := &corpus{files: files, random: rand.NewChaCha8([32]byte{1})}
 	for i, size := range layerSizes {
 		if err := writeLayer(ctx, filepath.Join(dir, fmt.Sprint(i)), size, sources.next); err != nil {
 			return err
@@ -149,14 +145,10 @@ func writeLayers(ctx context.Context, args []string) error {
 // each package into a layer of its own.
 func writeParts(ctx context.Context, args []string) error {
 	dir := args[0]
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	files, err := listFiles()
+	sources, err := newCorpus(dir, 3)
 	if err != nil {
 		return err
 	}
-	sources := &corpus{files: files, random: rand.NewChaCha8([32]byte{3})}
 	for _, name := range tags("part", 30) {
 		if err := writeLayer(ctx, filepath.Join(dir, name), 26e6, sources.next); err != nil {
 			return err
@@ -207,6 +199,19 @@ type corpus struct {
 // noiseShare is about what the archives, pictures and compiled caches in popular images
 // come to.
 const noiseShare = 0.19
+
+// newCorpus returns one whose noise begins with a seed, for layers that are written to a directory,
+// which it makes.
+func newCorpus(dir string, seed byte) (*corpus, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	files, err := listFiles()
+	if err != nil {
+		return nil, err
+	}
+	return &corpus{files: files, random: rand.NewChaCha8([32]byte{seed})}, nil
+}
 
 func (c *corpus) next() (name string, content []byte) {
 	if float64(c.noisy) < noiseShare*float64(c.total) {

@@ -221,7 +221,7 @@ func TestUploadThatEndsLater(t *testing.T) {
 	assert.EqualValues(t, 3<<20, server.received)
 }
 
-// Where the line breaks, the registry gets the rest of what it has not got.
+// After a break the registry gets only the bytes that it lacks.
 func TestUploadInOneBreaks(t *testing.T) {
 	s := &wholeServer{uploadServer: &uploadServer{breakAfter: 2 << 20}}
 	require.NoError(t, s.sender(t)(t.Context()))
